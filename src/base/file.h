@@ -1,0 +1,38 @@
+/* Files: read-only maps and atomic writes. */
+#ifndef BASE_FILE_H
+#define BASE_FILE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+
+/* A whole file, mapped read-only and private.  data is page-aligned. */
+typedef struct file_map {
+    const uint8_t *data;
+    size_t size;
+} file_map;
+
+bool file_map_open(file_map *m, const char *path, err *e); /* an empty file is valid: data may be NULL then */
+void file_map_release(file_map *m);
+
+/* A file in the making: written to PATH.tmp-PID beside its place, renamed over PATH by file_out_commit. */
+typedef struct file_out {
+    FILE *stream;
+    char *path, *temporary;
+} file_out;
+
+bool file_out_open(file_out *o, const char *path, err *e);
+bool file_out_write(file_out *o, const void *data, size_t bytes, err *e);
+/* Flushes, checks every earlier write, syncs and renames.  The file is released whether or not that worked. */
+bool file_out_commit(file_out *o, err *e);
+/* Without a commit before it: the temporary file is removed, PATH is untouched. */
+void file_out_release(file_out *o);
+
+/* Creates the directory and its parents, like mkdir -p. */
+bool file_make_directory(const char *path, err *e);
+/* The directory of limn's caches: LIMN_CACHE_DIR, else $XDG_CACHE_HOME/limn, else $HOME/.cache/limn.
+ * A new string, or NULL where none of them is set. */
+char *file_cache_directory(void);
+#endif

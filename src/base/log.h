@@ -1,0 +1,14 @@
+/* Messages on their way out.  The library never prints: it hands lines to the sink that the caller installed. */
+#ifndef BASE_LOG_H
+#define BASE_LOG_H
+
+typedef enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG } log_level;
+
+typedef void log_sink(void *context, log_level level, const char *line);
+
+/* Installs the sink; NULL, the default, drops every message.  Not thread-safe: call it once, at start. */
+void log_set_sink(log_sink *sink, void *context);
+
+/* One message, without a final newline; it may have several lines (a kernel build log). */
+void log_write(log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+#endif

@@ -1,0 +1,34 @@
+/* Byte-level byte-pair encoding, as GPT-2 has it (Sennrich et al. 2016; Radford et al. 2019). */
+#ifndef TEXT_BPE_H
+#define TEXT_BPE_H
+#include <stdint.h>
+
+#include "base/err.h"
+#include "io/gguf.h"
+
+typedef struct bpe bpe;
+
+/* tokens[id] is the token's text in GPT-2's byte alphabet ("Ġa"); merges[rank] is "left right".  Both are copied.
+ * An empty or repeated token, a merge that is not two tokens or whose join is no token, and a missing byte are errors
+ * that name `name` and the entry.  `lowercase`: text is lower-cased first (Unicode, character by character).
+ * Special tokens such as "<pad>" are never produced from text: those that the byte alphabet and merges can't make. */
+bpe *bpe_new(const char *name, const char *const *tokens, size_t n_tokens, const char *const *merges, size_t n_merges,
+             bool lowercase, err *e);
+/* HuggingFace files: vocab.json (token -> id, ids dense from 0) and merges.txt. */
+bpe *bpe_from_files(const char *vocab_path, const char *merges_path, bool lowercase, err *e);
+/* tokenizer.ggml.tokens, tokenizer.ggml.merges, limn.tokenizer.lowercase (default false). */
+bpe *bpe_from_gguf(const gguf *g, err *e);
+void bpe_put(const bpe *b, gguf_writer *w);
+void bpe_free(bpe *b);
+
+size_t bpe_size(const bpe *b);
+const char *bpe_token(const bpe *b, int32_t id);             /* in the byte alphabet; NULL where id is out of range */
+int32_t bpe_find(const bpe *b, const char *token);           /* -1 where there is none */
+
+/* Splits by GPT-2's pattern ('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+), then merges
+ * by rank within each piece.  Text is UTF-8; invalid bytes are an error that gives the position.
+ * *ids is a new array (free it) of *n ids; both are set to NULL and 0 for empty text. */
+bool bpe_encode(const bpe *b, const char *text, int32_t **ids, size_t *n, err *e);
+/* The text of ids as a new string (specials are left out). */
+char *bpe_decode(const bpe *b, const int32_t *ids, size_t n, err *e);
+#endif
