@@ -3,6 +3,8 @@
 #define BASE_ERR_H
 #include <stdbool.h>
 
+#include "limn/limn.h"
+
 /* The values are the program's exit codes. */
 typedef enum err_code {
     ERR_NONE = 0,
@@ -12,10 +14,7 @@ typedef enum err_code {
 } err_code;
 
 /* Zero-initialised means "no error".  text reads "what: why (what to do)", without a final newline. */
-typedef struct err {
-    err_code code;
-    char text[2048];
-} err;
+typedef limn_error err;
 
 /* Fills e, which may be NULL, and returns false, so that callers write `return err_set(e, ...)`.
  * The first error wins: a filled e is left as it is, since what follows a failure is rarely its cause. */

@@ -1,0 +1,165 @@
+/* limn: text-to-image models of the DALL-E family on any OpenCL device.
+ *
+ * A model file holds an image codec (pictures <-> grids of discrete codes), a transformer (text -> codes) and a
+ * tokenizer.  Open a device, open a model on it, then generate, encode, decode or score.
+ *
+ * Conventions: functions that can fail return false (or NULL) and fill the trailing limn_error, which may be NULL and
+ * must be zero-initialised; objects come from limn_X_open and go by limn_X_free, which takes the address of the
+ * pointer, sets it to NULL and accepts NULL; arrays are row-major with the shapes given; strings are UTF-8.
+ * The library never prints and never exits.  A device and its models serve one thread at a time. */
+#ifndef LIMN_H
+#define LIMN_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define LIMN_API __attribute__((visibility("default")))
+#else
+#define LIMN_API
+#endif
+
+/* ---- errors and messages ------------------------------------------------------------------------------------- */
+
+enum { LIMN_OK = 0, LIMN_FAILED = 1, LIMN_USAGE = 2, LIMN_NO_DEVICE = 3 };
+
+/* code: one of the above.  text: "what: why (what to do)". */
+typedef struct limn_error {
+    int code;
+    char text[2048];
+} limn_error;
+
+LIMN_API const char *limn_version(void);
+
+/* Receives warnings, notes and kernel build logs.  level: 0 error, 1 warning, 2 information, 3 debugging. */
+typedef void limn_log_function(void *context, int level, const char *line);
+LIMN_API void limn_set_log(limn_log_function *function, void *context);
+
+/* ---- devices ------------------------------------------------------------------------------------------------- */
+
+typedef enum limn_device_type { LIMN_CPU, LIMN_INTEGRATED_GPU, LIMN_DISCRETE_GPU, LIMN_ACCELERATOR } limn_device_type;
+
+/* What a device says of itself.  Sizes are in bytes. */
+typedef struct limn_device_info {
+    int index;            /* over all platforms: device SPEC "N" */
+    int platform, device; /* device SPEC "P.D" */
+    limn_device_type type;
+    char name[128], vendor[128], platform_name[128], version[128], driver[128];
+    uint64_t memory, max_allocation, local_memory;
+    uint64_t max_work_group;
+    uint32_t compute_units;
+    uint32_t base_alignment; /* bytes */
+    bool unified_memory, fp16, subgroups, int8_dot, command_buffer;
+    /* Measured by `limn bench` or `limn tune` on this machine; 0 where it was not. */
+    double gflops, gbytes_per_s;
+} limn_device_info;
+
+/* All devices of all platforms, as a new array (free() it) of *n.  No platform is LIMN_NO_DEVICE. */
+LIMN_API bool limn_devices(limn_device_info **list, size_t *n, limn_error *e);
+
+typedef struct limn_device limn_device;
+typedef struct limn_device_options {
+    uint64_t memory_limit; /* bytes that buffers may take together; 0: what the device has */
+    bool no_cache;         /* neither read nor write the cache of compiled kernels */
+    bool profile;          /* time every kernel: limn_device_profile */
+} limn_device_options;
+
+/* spec: auto | N | P.D | cpu | gpu | igpu | dgpu | accel | part of a name | A&B (both must match); NULL or "" is auto,
+ * which prefers a discrete GPU, then an integrated one, then a CPU.  Any other spec must match exactly one device.
+ * options may be NULL. */
+LIMN_API limn_device *limn_device_open(const char *spec, const limn_device_options *options, limn_error *e);
+LIMN_API void limn_device_free(limn_device **d);
+LIMN_API const limn_device_info *limn_device_get_info(const limn_device *d);
+/* Why this one was taken: "the only discrete GPU". */
+LIMN_API const char *limn_device_reason(const limn_device *d);
+
+/* One line for each kernel that ran since open, slowest first. */
+typedef struct limn_kernel_profile {
+    const char *name; /* valid while the device lives */
+    uint64_t calls;
+    double seconds, bytes, flops; /* totals; bytes and flops as the algorithm needs them */
+} limn_kernel_profile;
+/* *rows is a new array.  Empty unless the device was opened with `profile`. */
+LIMN_API bool limn_device_profile(limn_device *d, limn_kernel_profile **rows, size_t *n, limn_error *e);
+/* The same as a timeline in Chrome's trace event format (chrome://tracing, ui.perfetto.dev). */
+LIMN_API bool limn_device_write_trace(limn_device *d, const char *path, limn_error *e);
+
+/* ---- models -------------------------------------------------------------------------------------------------- */
+
+typedef struct limn_model limn_model;
+
+/* Reads a GGUF file; NULL takes the model that is built into the library.  The model must be freed before its device. */
+LIMN_API limn_model *limn_model_open(limn_device *d, const char *path, limn_error *e);
+LIMN_API void limn_model_free(limn_model **m);
+
+typedef struct limn_model_info {
+    const char *name;
+    bool has_codec, has_transformer, has_tokenizer;
+    int width, height;          /* pixels */
+    int grid_width, grid_height; /* codes; a picture is grid_height * grid_width codes in raster order */
+    int codes;                  /* size of the codebook, K */
+    int text_length;            /* positions for text, `[IMG]` included */
+    int text_vocabulary;
+    /* what generate uses where the caller has no wish of their own */
+    float default_temperature, default_top_p, default_guidance;
+    int default_top_k;
+} limn_model_info;
+LIMN_API const limn_model_info *limn_model_get_info(const limn_model *m);
+
+/* Token ids of a text as the transformer reads them, without padding.  *ids is a new array. */
+LIMN_API bool limn_tokenize(const limn_model *m, const char *text, int32_t **ids, size_t *n, limn_error *e);
+/* The token as text, or NULL where the id is not in the vocabulary. */
+LIMN_API const char *limn_token(const limn_model *m, int32_t id);
+
+/* ---- pictures and codes -------------------------------------------------------------------------------------- */
+
+/* rgb: u8 [n, height, width, 3].  codes: int32 [n, grid_height * grid_width], the most likely code of each cell.
+ * logits: float [n, K, grid_height, grid_width] of q(z|x), or NULL. */
+LIMN_API bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e);
+/* pixels: float [n, 3, height, width] in 0..1. */
+LIMN_API bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn_error *e);
+
+/* ---- generation ---------------------------------------------------------------------------------------------- */
+
+typedef struct limn_generate_options {
+    const char *prompt;      /* or NULL, and then: */
+    const int32_t *text_ids; /* the model's own ids, without padding */
+    size_t n_text_ids;
+    int count;         /* pictures; 0 means 1 */
+    uint64_t seed;     /* picture i of seed s is the same whatever the count */
+    float temperature; /* 0: greedy (the most likely code each time) */
+    int top_k;         /* sample among the k most likely codes (and those tied with the k-th); 0: all */
+    float top_p;       /* among the fewest most likely codes that hold this probability together; 0 or 1: all */
+    float guidance;    /* classifier-free guidance (Ho & Salimans 2022): u + g (c - u); 0 or 1: none */
+    /* Image prompt: where keep[i] != 0, cell i has kept_codes[i] in every picture.  Both NULL, or one entry a cell. */
+    const uint8_t *keep;
+    const int32_t *kept_codes;
+    /* Called now and then with the number of codes done of all; codes holds `count` rows with the cells so far where
+     * preview is set, else it is NULL.  Returning false stops with LIMN_FAILED "interrupted". */
+    bool (*progress)(void *context, int done, int total, const int32_t *codes);
+    void *context;
+    bool preview;
+} limn_generate_options;
+
+/* The options with the model's own defaults filled in. */
+LIMN_API limn_generate_options limn_generate_defaults(const limn_model *m);
+/* codes: int32 [count, grid_height * grid_width]. */
+LIMN_API bool limn_generate(limn_model *m, const limn_generate_options *o, int32_t *codes, limn_error *e);
+
+typedef struct limn_score {
+    double image_log_likelihood; /* log p(z|y), nats, summed over the image codes */
+    double text_log_likelihood;  /* log p(y), nats, summed over the text positions after the first, padding excluded */
+    int image_tokens, text_tokens; /* the number of summands of each */
+} limn_score;
+/* text_ids without padding; codes int32 [grid]; logits: float [grid, K] that predict each image code, or NULL. */
+LIMN_API bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes,
+                               float *logits, limn_score *result, limn_error *e);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
