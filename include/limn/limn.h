@@ -92,17 +92,18 @@ LIMN_API bool limn_device_write_trace(limn_device *d, const char *path, limn_err
 
 typedef struct limn_model limn_model;
 
-/* Reads a GGUF file; NULL takes the model that is built into the library.  The model must be freed before its device. */
+/* Reads a GGUF file; NULL takes the model that is built into the library.  The model must be freed before its device.
+ */
 LIMN_API limn_model *limn_model_open(limn_device *d, const char *path, limn_error *e);
 LIMN_API void limn_model_free(limn_model **m);
 
 typedef struct limn_model_info {
     const char *name;
     bool has_codec, has_transformer, has_tokenizer;
-    int width, height;          /* pixels */
+    int width, height;           /* pixels */
     int grid_width, grid_height; /* codes; a picture is grid_height * grid_width codes in raster order */
-    int codes;                  /* size of the codebook, K */
-    int text_length;            /* positions for text, `[IMG]` included */
+    int codes;                   /* size of the codebook, K */
+    int text_length;             /* positions for text, `[IMG]` included */
     int text_vocabulary;
     /* what generate uses where the caller has no wish of their own */
     float default_temperature, default_top_p, default_guidance;

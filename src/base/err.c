@@ -18,6 +18,6 @@ bool err_set(err *e, err_code code, const char *fmt, ...)
 
 bool err_no_memory(err *e, const char *what, unsigned long long bytes)
 {
-    return err_set(e, ERR_FAILED, "%s: no memory for %llu bytes (close other programs, or use a smaller model or batch)",
-                   what, bytes);
+    return err_set(e, ERR_FAILED,
+                   "%s: no memory for %llu bytes (close other programs, or use a smaller model or batch)", what, bytes);
 }

@@ -1,0 +1,234 @@
+/* What all kernels share: arguments, tunables, reductions, weights of every type, activations, random numbers.
+ * Each kernel file is compiled as this text followed by its own.
+ *
+ * Tunables, set by the device layer:
+ *   CPU   1: one work-item computes a whole tile with wide vectors; 0: work-groups share local memory
+ *   WG    work-items that share a row's reduction, a power of two (1 where CPU)
+ *   SIDE  side of the square work-group of tiled products */
+#ifndef CPU
+#define CPU 0
+#endif
+#ifndef WG
+#define WG 64
+#endif
+#ifndef SIDE
+#define SIDE 16
+#endif
+
+/* A tensor is passed as buffer and first element, since views start anywhere: IN(float, x), then AT(x). */
+#define IN(T, name)  __global const T *name##_buffer, const uint name##_at
+#define OUT(T, name) __global T *name##_buffer, const uint name##_at
+#define AT(name)     (name##_buffer + name##_at)
+
+/* Work-group index that includes the launch's offset: launches are split (device/launch.c). */
+#define GROUP(d) (get_global_id(d) / get_local_size(d))
+
+#ifdef FP_FAST_FMAF
+#define MAD(a, b, c) fma(a, b, c)
+#else
+#define MAD(a, b, c) mad(a, b, c)
+#endif
+
+inline float sum16(float16 v)
+{
+    float8 a = v.lo + v.hi;
+    float4 b = a.lo + a.hi;
+    float2 c = b.lo + b.hi;
+    return c.x + c.y;
+}
+
+/* Sum, maximum over the WG work-items of a group; all of them call it and get the result.  t: WG floats. */
+inline float group_sum(float v, __local float *t)
+{
+#if WG == 1
+    return v;
+#else
+    int l = get_local_id(0);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    t[l] = v;
+    for (int s = WG / 2; s > 0; s /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (l < s)
+            t[l] += t[l + s];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return t[0];
+#endif
+}
+
+inline float group_max(float v, __local float *t)
+{
+#if WG == 1
+    return v;
+#else
+    int l = get_local_id(0);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    t[l] = v;
+    for (int s = WG / 2; s > 0; s /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (l < s)
+            t[l] = fmax(t[l], t[l + s]);
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return t[0];
+#endif
+}
+
+/* ---- weights: element i of a tensor whose rows are whole blocks; loads of 1, 4 and 16 neighbours ---- */
+
+#define load1_f32(p, i)  ((p)[i])
+#define load4_f32(p, i)  vload4(0, (p) + (i))
+#define load16_f32(p, i) vload16(0, (p) + (i))
+
+#define load1_f16(p, i)  vload_half((i), (p))
+#define load4_f16(p, i)  vload_half4(0, (p) + (i))
+#define load16_f16(p, i) vload_half16(0, (p) + (i))
+
+/* Q8_0: 34 bytes for 32 elements, {half d; char q[32]}. */
+inline float16 load16_q8_0(__global const uchar *p, size_t i)
+{
+    __global const uchar *b = p + i / 32 * 34;
+    return vload_half(0, (__global const half *)b) * convert_float16(as_char16(vload16(0, b + 2 + i % 32)));
+}
+inline float4 load4_q8_0(__global const uchar *p, size_t i)
+{
+    __global const uchar *b = p + i / 32 * 34;
+    return vload_half(0, (__global const half *)b) * convert_float4(as_char4(vload4(0, b + 2 + i % 32)));
+}
+inline float load1_q8_0(__global const uchar *p, size_t i)
+{
+    __global const uchar *b = p + i / 32 * 34;
+    return vload_half(0, (__global const half *)b) * (float)as_char(b[2 + i % 32]);
+}
+
+/* Q4_0: 18 bytes for 32 elements, {half d; uchar q[16]}: element i in the low nibble of q[i], i + 16 in the high one. */
+inline float16 load16_q4_0(__global const uchar *p, size_t i)
+{
+    __global const uchar *b = p + i / 32 * 18;
+    uchar16 q = vload16(0, b + 2);
+    q = i % 32 ? q >> (uchar16)4 : q & (uchar16)15;
+    return vload_half(0, (__global const half *)b) * (convert_float16(q) - 8.0f);
+}
+inline float4 load4_q4_0(__global const uchar *p, size_t i)
+{
+    __global const uchar *b = p + i / 32 * 18;
+    uchar4 q = vload4(0, b + 2 + i % 16);
+    q = i % 32 >= 16 ? q >> (uchar4)4 : q & (uchar4)15;
+    return vload_half(0, (__global const half *)b) * (convert_float4(q) - 8.0f);
+}
+inline float load1_q4_0(__global const uchar *p, size_t i)
+{
+    __global const uchar *b = p + i / 32 * 18;
+    uchar q = b[2 + i % 16];
+    return vload_half(0, (__global const half *)b) * (float)((i % 32 >= 16 ? q >> 4 : q & 15) - 8);
+}
+
+/* ---- activations: the numbers of enum activation ---- */
+
+#define ACTIVATE(T)                                                                                                    \
+    inline T activate_##T(T v, int act)                                                                                \
+    {                                                                                                                  \
+        switch (act) {                                                                                                 \
+        case 1: return fmax(v, (T)0.0f);                                                                               \
+        case 2: return 0.5f * v * (1.0f + erf(v * 0.70710678118654752f));                                              \
+        case 3: return 0.5f * v * (1.0f + tanh(0.79788456080286536f * (v + 0.044715f * v * v * v)));                   \
+        case 4: return v / (1.0f + exp(-v));                                                                           \
+        case 5: return v / (1.0f + exp(-1.702f * v));                                                                  \
+        case 6: return 1.0f / (1.0f + exp(-v));                                                                        \
+        case 7: return tanh(v);                                                                                        \
+        }                                                                                                              \
+        return v;                                                                                                      \
+    }
+ACTIVATE(float)
+#if CPU
+ACTIVATE(float16)
+#endif
+
+/* ---- Philox 4x32-10 (Salmon et al., SC'11), as base/rng.h has it ---- */
+
+inline uint4 philox(uint4 c, uint2 k)
+{
+    for (int i = 0; i < 10; i++) {
+        uint h0 = mul_hi(0xD2511F53u, c.x), l0 = 0xD2511F53u * c.x;
+        uint h1 = mul_hi(0xCD9E8D57u, c.z), l1 = 0xCD9E8D57u * c.z;
+        c = (uint4)(h1 ^ c.y ^ k.x, l1, h0 ^ c.w ^ k.y, l0);
+        k += (uint2)(0x9E3779B9u, 0xBB67AE85u);
+    }
+    return c;
+}
+
+/* Uniform in (0, 1): 24 bits, centred, so that neither end is reached and logarithms are finite. */
+#define UNIFORM(word) ((float)((word) >> 8) * 0x1p-24f + 0x1p-25f)
+
+/* ---- register tiles of products: 8 rows of a times a panel of 32 columns (CPU) ---- */
+
+#if CPU
+#define TILE_DECLARE                                                                                                   \
+    float16 c00 = 0.0f, c01 = 0.0f, c10 = 0.0f, c11 = 0.0f, c20 = 0.0f, c21 = 0.0f, c30 = 0.0f, c31 = 0.0f;            \
+    float16 c40 = 0.0f, c41 = 0.0f, c50 = 0.0f, c51 = 0.0f, c60 = 0.0f, c61 = 0.0f, c70 = 0.0f, c71 = 0.0f;
+#define TILE_ROW(i, a, kk)                                                                                             \
+    c##i##0 = MAD((float16)((a)[kk]), b0, c##i##0);                                                                    \
+    c##i##1 = MAD((float16)((a)[kk]), b1, c##i##1);
+/* sum over kk < count of a0..a7[kk] times the panel's row kk */
+#define TILE_LOOP(panel, count)                                                                                        \
+    for (int kk = 0; kk < (count); kk++) {                                                                             \
+        float16 b0 = vload16(0, (panel) + (size_t)kk * 32), b1 = vload16(0, (panel) + (size_t)kk * 32 + 16);           \
+        TILE_ROW(0, a0, kk) TILE_ROW(1, a1, kk) TILE_ROW(2, a2, kk) TILE_ROW(3, a3, kk)                                \
+        TILE_ROW(4, a4, kk) TILE_ROW(5, a5, kk) TILE_ROW(6, a6, kk) TILE_ROW(7, a7, kk)                                \
+    }
+
+/* 16 of a row's columns, `columns` of them inside the matrix: bias, activation, residual, store.
+ * bias, residual: NULL or the address of the first column. */
+inline void tile_store(float16 v, __global const float *bias, __global const float *residual, __global float *y,
+                       int columns, int act)
+{
+    if (columns >= 16) {
+        if (bias)
+            v += vload16(0, bias);
+        v = activate_float16(v, act);
+        if (residual)
+            v += vload16(0, residual);
+        vstore16(v, 0, y);
+        return;
+    }
+    float t[16];
+    vstore16(v, 0, t);
+    for (int i = 0; i < columns; i++) {
+        float s = activate_float(t[i] + (bias ? bias[i] : 0.0f), act);
+        y[i] = residual ? s + residual[i] : s;
+    }
+}
+
+#else
+
+/* ---- tiles in local memory: SIDE x SIDE work-items, 4 x 4 sums each ---- */
+
+#define TILE (4 * SIDE)
+#define TILE_K 16
+/* acc = product of rows row0.. and columns col0.. with load_a(row, k) and panels [n/32][count][32].
+ * Uses ta, tb: __local float [TILE_K][TILE + 1] and [TILE_K][TILE]. */
+#define TILED_LOOP(LOAD_A, row0, col0, count, LOAD_B)                                                                  \
+    float acc[4][4];                                                                                                   \
+    int lx = get_local_id(0), ly = get_local_id(1), lid = ly * SIDE + lx;                                              \
+    for (int i = 0; i < 4; i++)                                                                                        \
+        for (int j = 0; j < 4; j++)                                                                                    \
+            acc[i][j] = 0.0f;                                                                                          \
+    for (int k0 = 0; k0 < (count); k0 += TILE_K) {                                                                     \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
+        for (int t = lid; t < TILE * TILE_K; t += SIDE * SIDE)                                                         \
+            ta[t % TILE_K][t / TILE_K] = LOAD_A((row0) + t / TILE_K, k0 + t % TILE_K);                                 \
+        for (int t = lid; t < TILE * TILE_K; t += SIDE * SIDE)                                                         \
+            tb[t / TILE][t % TILE] = LOAD_B((col0) + t % TILE, k0 + t / TILE);                                         \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
+        for (int kk = 0; kk < TILE_K; kk++) {                                                                          \
+            float av[4], bv[4];                                                                                        \
+            for (int i = 0; i < 4; i++) {                                                                              \
+                av[i] = ta[kk][ly + SIDE * i];                                                                         \
+                bv[i] = tb[kk][lx + SIDE * i];                                                                         \
+            }                                                                                                          \
+            for (int i = 0; i < 4; i++)                                                                                \
+                for (int j = 0; j < 4; j++)                                                                            \
+                    acc[i][j] = MAD(av[i], bv[j], acc[i][j]);                                                          \
+        }                                                                                                              \
+    }
+#endif

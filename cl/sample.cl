@@ -1,0 +1,112 @@
+/* Choosing a code: argmax, and sampling by the Gumbel-Max trick among the top k and the top-p nucleus.
+ * A work-group of WG handles a row.  Thresholds are found by bisection on the bits of order-preserving keys: exact,
+ * without sorting, in at most 32 passes. */
+
+/* The largest value and, of equal ones, the smallest index. */
+inline int group_argmax(float v, int index, __local float *tv, __local int *ti)
+{
+#if WG == 1
+    return index;
+#else
+    int l = get_local_id(0);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    tv[l] = v;
+    ti[l] = index;
+    for (int s = WG / 2; s > 0; s /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (l < s && (tv[l + s] > tv[l] || (tv[l + s] == tv[l] && ti[l + s] < ti[l]))) {
+            tv[l] = tv[l + s];
+            ti[l] = ti[l + s];
+        }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return ti[0];
+#endif
+}
+
+__kernel void argmax(IN(float, x), OUT(int, y), const int k)
+{
+    __local float tv[WG];
+    __local int ti[WG];
+    __global const float *p = AT(x) + (size_t)GROUP(0) * k;
+    float best = -INFINITY;
+    int index = k; /* beyond every real one, so that idle work-items lose ties */
+    for (int i = get_local_id(0); i < k; i += WG)
+        if (p[i] > best || index == k) {
+            best = p[i];
+            index = i;
+        }
+    index = group_argmax(best, index, tv, ti);
+    if (get_local_id(0) == 0)
+        AT(y)[GROUP(0)] = index;
+}
+
+/* Unsigned integers in the order of the floats. */
+inline uint order_key(float v)
+{
+    uint u = as_uint(v);
+    return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+
+/* The weight of those with a key of at least `least`: their number (temperature 0), or their mass. */
+inline float weight_from(__global const float *p, int k, uint least, float most, float inverse, __local float *scratch)
+{
+    float sum = 0.0f;
+    for (int i = get_local_id(0); i < k; i += WG)
+        if (order_key(p[i]) >= least)
+            sum += inverse > 0.0f ? exp((p[i] - most) * inverse) : 1.0f;
+    return group_sum(sum, scratch);
+}
+
+/* The largest key that at least `wanted` of the weight lies at or above. */
+inline uint threshold(__global const float *p, int k, float wanted, float most, float inverse, __local float *scratch)
+{
+    uint least = 0;
+    for (uint bit = 0x80000000u; bit; bit >>= 1)
+        if (weight_from(p, k, least | bit, most, inverse, scratch) >= wanted)
+            least |= bit;
+    return least;
+}
+
+/* codes[row, cell] for cell = *position + 1 - text.  seed in two words; row r draws from stream + r. */
+__kernel void sample(IN(float, logits), OUT(int, codes), IN(int, forced), IN(int, position), const int k, const int cells,
+                     const int text, const float temperature, const int top_k, const float top_p, const int seed_low,
+                     const int seed_high, const int stream)
+{
+    __local float scratch[WG];
+    __local int indices[WG];
+    int row = GROUP(0), cell = AT(position)[0] + 1 - text, l = get_local_id(0);
+    if (cell < 0 || cell >= cells) /* the same for the whole group */
+        return;
+    __global const float *p = AT(logits) + (size_t)row * k;
+    float inverse = temperature > 0.0f ? 1.0f / temperature : 0.0f, most = -INFINITY;
+    for (int i = l; i < k; i += WG)
+        most = fmax(most, p[i]);
+    most = group_max(most, scratch);
+    uint least = temperature > 0.0f ? 0u : order_key(most);
+    if (temperature > 0.0f && top_k > 0 && top_k < k)
+        least = threshold(p, k, (float)top_k, most, 0.0f, scratch);
+    if (temperature > 0.0f && top_p > 0.0f && top_p < 1.0f) {
+        float all = weight_from(p, k, least, most, inverse, scratch);
+        least = max(least, threshold(p, k, top_p * all, most, inverse, scratch));
+    }
+    float best = -INFINITY;
+    int index = k;
+    for (int i = l; i < k; i += WG) {
+        if (order_key(p[i]) < least)
+            continue;
+        float v = p[i];
+        if (temperature > 0.0f) {
+            uint4 r = philox((uint4)(i / 4, cell, stream + row, 0), (uint2)(seed_low, seed_high));
+            uint word = i % 4 == 0 ? r.x : i % 4 == 1 ? r.y : i % 4 == 2 ? r.z : r.w;
+            v = v * inverse - log(-log(UNIFORM(word)));
+        }
+        if (v > best || index == k) {
+            best = v;
+            index = i;
+        }
+    }
+    index = group_argmax(best, index, scratch, indices);
+    if (l == 0)
+        AT(codes)[row * cells + cell] = AT(forced)[cell] >= 0 ? AT(forced)[cell] : index;
+}

@@ -1,0 +1,137 @@
+/* Kernel times: events are kept until somebody asks, then read at once. */
+#include "device/profile.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+
+typedef struct span {
+    const char *name;
+    cl_event event; /* NULL once read */
+    double flops, bytes;
+    cl_ulong start, end; /* ns of the device's clock */
+} span;
+
+struct profile {
+    span *spans;
+    size_t n, capacity, read;
+};
+
+#define EVENTS_KEPT 4096 /* drivers hold memory for each */
+
+profile *profile_new(err *e)
+{
+    profile *p = calloc(1, sizeof *p);
+    if (!p)
+        err_no_memory(e, "profile", sizeof *p);
+    return p;
+}
+
+void profile_free(profile *p)
+{
+    if (!p)
+        return;
+    for (size_t i = p->read; i < p->n; i++)
+        clReleaseEvent(p->spans[i].event);
+    free(p->spans);
+    free(p);
+}
+
+/* Reads the times of finished events; waits for those that are not. */
+static bool profile_collect(profile *p, err *e)
+{
+    bool ok = true;
+    for (; p->read < p->n; p->read++) {
+        span *s = &p->spans[p->read];
+        ok = ok && cl_ok(clWaitForEvents(1, &s->event), "clWaitForEvents", e) &&
+             cl_ok(clGetEventProfilingInfo(s->event, CL_PROFILING_COMMAND_START, sizeof s->start, &s->start, NULL),
+                   "clGetEventProfilingInfo", e) &&
+             cl_ok(clGetEventProfilingInfo(s->event, CL_PROFILING_COMMAND_END, sizeof s->end, &s->end, NULL),
+                   "clGetEventProfilingInfo", e);
+        clReleaseEvent(s->event);
+        s->event = NULL;
+    }
+    return ok;
+}
+
+void profile_add(profile *p, const char *name, cl_event event, double flops, double bytes)
+{
+    if (p->n == p->capacity) {
+        size_t capacity = p->capacity ? 2 * p->capacity : 1024;
+        span *grown = realloc(p->spans, capacity * sizeof *grown);
+        if (!grown) { /* a profile with a gap is better than a run that fails for it */
+            clReleaseEvent(event);
+            return;
+        }
+        p->spans = grown;
+        p->capacity = capacity;
+    }
+    p->spans[p->n++] = (span){.name = name, .event = event, .flops = flops, .bytes = bytes};
+    if (p->n - p->read >= EVENTS_KEPT)
+        profile_collect(p, NULL);
+}
+
+static int by_seconds(const void *a, const void *b)
+{
+    double x = ((const limn_kernel_profile *)a)->seconds, y = ((const limn_kernel_profile *)b)->seconds;
+    return (x < y) - (x > y);
+}
+
+bool limn_device_profile(limn_device *d, limn_kernel_profile **rows, size_t *n, limn_error *e)
+{
+    *rows = NULL;
+    *n = 0;
+    profile *p = d->profile;
+    if (!p || p->n == 0)
+        return true;
+    if (!profile_collect(p, e))
+        return false;
+    limn_kernel_profile *table = NULL;
+    size_t used = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        const span *s = &p->spans[i];
+        size_t k = 0;
+        while (k < used && strcmp(table[k].name, s->name))
+            k++;
+        if (k == used) {
+            limn_kernel_profile *grown = realloc(table, (used + 1) * sizeof *grown);
+            if (!grown) {
+                free(table);
+                return err_no_memory(e, "profile", used * sizeof *grown);
+            }
+            table = grown;
+            table[used++] = (limn_kernel_profile){.name = s->name};
+        }
+        table[k].calls++;
+        table[k].seconds += (double)(s->end - s->start) * 1e-9;
+        table[k].flops += s->flops;
+        table[k].bytes += s->bytes;
+    }
+    qsort(table, used, sizeof *table, by_seconds);
+    *rows = table;
+    *n = used;
+    return true;
+}
+
+bool limn_device_write_trace(limn_device *d, const char *path, limn_error *e)
+{
+    profile *p = d->profile;
+    file_out out = {0};
+    if (p && !profile_collect(p, e))
+        return false;
+    bool ok = file_out_open(&out, path, e);
+    if (ok) {
+        fprintf(out.stream, "{\"traceEvents\":[");
+        for (size_t i = 0; p && i < p->n; i++) {
+            const span *s = &p->spans[i];
+            fprintf(out.stream, "%s\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f}",
+                    i ? "," : "", s->name, (double)(s->start - p->spans[0].start) * 1e-3,
+                    (double)(s->end - s->start) * 1e-3);
+        }
+        fprintf(out.stream, "\n]}\n");
+        ok = file_out_commit(&out, e);
+    }
+    file_out_release(&out);
+    return ok;
+}

@@ -1,0 +1,257 @@
+/* Builds programs from source or from the cache, and hands out their kernels. */
+#include "device/program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "device/kernels.h"
+
+#define SLOTS 512 /* a power of two; limn has under 100 kernels, each in a few variants */
+
+typedef struct program {
+    struct program *next;
+    cl_program handle;
+    const char *file; /* in kernel_sources */
+    char options[];
+} program;
+
+struct programs {
+    program *list;
+    size_t kernels;
+    struct slot {
+        kernel k;
+        char *key; /* name, NUL, options */
+    } slots[SLOTS];
+};
+
+/* The text of cl/NAME.cl: embedded, or from the directory LIMN_CL_DIR while kernels are being written. */
+static char *source_text(const char *name, const char **stable_name, err *e)
+{
+    const kernel_source *s = kernel_sources;
+    while (s->name && strcmp(s->name, name))
+        s++;
+    if (!s->name) {
+        err_set(e, ERR_FAILED, "kernel file %s.cl: not part of this build", name);
+        return NULL;
+    }
+    *stable_name = s->name;
+    const char *directory = getenv("LIMN_CL_DIR");
+    file_map m = {.data = (const uint8_t *)s->text, .size = s->bytes};
+    char path[1024];
+    if (directory) {
+        snprintf(path, sizeof path, "%s/%s.cl", directory, name);
+        if (!file_map_open(&m, path, e))
+            return NULL;
+    }
+    char *text = malloc(m.size + 1);
+    if (text) {
+        memcpy(text, m.data, m.size);
+        text[m.size] = 0;
+    } else {
+        err_no_memory(e, name, m.size);
+    }
+    if (directory)
+        file_map_release(&m);
+    return text;
+}
+
+/* common.cl followed by NAME.cl. */
+static char *full_source(const char *name, const char **stable_name, err *e)
+{
+    const char *ignored;
+    char *common = source_text("common", &ignored, e), *own = common ? source_text(name, stable_name, e) : NULL;
+    char *whole = NULL;
+    if (own) {
+        size_t n = strlen(common), size = n + strlen(own) + 32;
+        whole = malloc(size);
+        if (whole)
+            snprintf(whole, size, "%s\n#line 1\n%s", common, own);
+        else
+            err_no_memory(e, name, size);
+    }
+    free(common);
+    free(own);
+    return whole;
+}
+
+static void log_build(const device *d, cl_program p, const char *name, log_level level)
+{
+    size_t n = 0;
+    if (clGetProgramBuildInfo(p, d->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n) != CL_SUCCESS || n < 3)
+        return;
+    char *text = calloc(1, n + 1);
+    if (text && clGetProgramBuildInfo(p, d->id, CL_PROGRAM_BUILD_LOG, n, text, NULL) == CL_SUCCESS &&
+        text[strspn(text, " \r\n\t")])
+        log_write(level, "build log of %s.cl on %s:\n%s", name, d->info.name, text);
+    free(text);
+}
+
+static cl_program from_cache(device *d, const cache_key *key, const char *options)
+{
+    unsigned char *binary;
+    size_t size;
+    if (!cache_read(key, &binary, &size))
+        return NULL;
+    cl_int status = 0, ignored = 0;
+    const unsigned char *pieces[] = {binary};
+    cl_program p = clCreateProgramWithBinary(d->context, 1, &d->id, &size, pieces, &ignored, &status);
+    free(binary);
+    if (status == CL_SUCCESS && clBuildProgram(p, 1, &d->id, options, NULL, NULL) == CL_SUCCESS)
+        return p;
+    log_write(LOG_DEBUG, "cached program %s: the driver refuses it, so it is built from source", key->name);
+    cache_drop(key);
+    if (status == CL_SUCCESS)
+        clReleaseProgram(p);
+    return NULL;
+}
+
+static void to_cache(cl_program p, const cache_key *key)
+{
+    size_t size = 0;
+    if (clGetProgramInfo(p, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS || size == 0)
+        return;
+    unsigned char *binary = malloc(size);
+    if (binary && clGetProgramInfo(p, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS)
+        cache_write(key, binary, size);
+    free(binary);
+}
+
+static cl_program from_source(device *d, const char *name, const char *source, const char *options, err *e)
+{
+    cl_int status = 0;
+    cl_program p = clCreateProgramWithSource(d->context, 1, &source, NULL, &status);
+    if (!cl_ok(status, "clCreateProgramWithSource", e))
+        return NULL;
+    status = clBuildProgram(p, 1, &d->id, options, NULL, NULL);
+    log_build(d, p, name, status == CL_SUCCESS ? LOG_DEBUG : LOG_ERROR);
+    if (status != CL_SUCCESS) {
+        err_set(e, ERR_FAILED,
+                "kernel file %s.cl: clBuildProgram: %s (%d) on %s with \"%s\" (the build log is above; "
+                "update the driver, or choose another device with --device)",
+                name, cl_status_name(status), status, d->info.name, options);
+        clReleaseProgram(p);
+        return NULL;
+    }
+    return p;
+}
+
+static program *program_build(device *d, const char *file, const char *options, err *e)
+{
+    const char *name = file;
+    char *source = full_source(file, &name, e);
+    program *p = source ? calloc(1, sizeof *p + strlen(options) + 1) : NULL;
+    if (p) {
+        char all[512];
+        snprintf(all, sizeof all, "-cl-std=CL1.2 -DCPU=%d -DWG=%d -DSIDE=%d %s", d->tune.panels, d->tune.wg,
+                 d->tune.gemm_side, options);
+        strcpy(p->options, options);
+        p->file = name;
+        cache_key key = cache_key_of(d, name, source, all);
+        p->handle = d->no_cache ? NULL : from_cache(d, &key, all);
+        if (!p->handle) {
+            p->handle = from_source(d, name, source, all, e);
+            if (p->handle && !d->no_cache)
+                to_cache(p->handle, &key);
+        }
+        if (!p->handle) {
+            free(p);
+            p = NULL;
+        }
+    }
+    free(source);
+    return p;
+}
+
+static program *program_find(device *d, const char *file, size_t length, const char *options, err *e)
+{
+    for (program *p = d->programs->list; p; p = p->next)
+        if (!strncmp(p->file, file, length) && p->file[length] == 0 && !strcmp(p->options, options))
+            return p;
+    char name[64];
+    snprintf(name, sizeof name, "%.*s", (int)length, file);
+    program *p = program_build(d, name, options, e);
+    if (p) {
+        p->next = d->programs->list;
+        d->programs->list = p;
+    }
+    return p;
+}
+
+static size_t hash_text(const char *s, size_t h)
+{
+    while (*s)
+        h = (h ^ (unsigned char)*s++) * 16777619u;
+    return h;
+}
+
+static bool kernel_make(device *d, struct slot *s, const char *name, const char *options, err *e)
+{
+    const char *colon = strchr(name, ':');
+    program *p = program_find(d, name, (size_t)(colon - name), options, e);
+    if (!p)
+        return false;
+    size_t n = strlen(name) + 1, m = strlen(options) + 1;
+    s->key = malloc(n + m);
+    if (!s->key)
+        return err_no_memory(e, name, n + m);
+    memcpy(s->key, name, n);
+    memcpy(s->key + n, options, m);
+    cl_int status = 0;
+    s->k = (kernel){.program = p->handle, .name = s->key, .options = s->key + n};
+    s->k.handle = clCreateKernel(p->handle, colon + 1, &status);
+    if (cl_ok(status, "clCreateKernel", e) &&
+        cl_ok(clGetKernelWorkGroupInfo(s->k.handle, d->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof s->k.max_group,
+                                       &s->k.max_group, NULL),
+              "clGetKernelWorkGroupInfo", e))
+        return true;
+    if (status == CL_SUCCESS)
+        clReleaseKernel(s->k.handle);
+    free(s->key);
+    *s = (struct slot){0};
+    return false;
+}
+
+const kernel *kernel_find(device *d, const char *name, const char *options, err *e)
+{
+    if (!d->programs && !(d->programs = calloc(1, sizeof *d->programs))) {
+        err_no_memory(e, "programs", sizeof *d->programs);
+        return NULL;
+    }
+    size_t h = hash_text(options, hash_text(name, 2166136261u));
+    for (size_t i = h % SLOTS;; i = (i + 1) % SLOTS) {
+        struct slot *s = &d->programs->slots[i];
+        if (s->key && !strcmp(s->k.name, name) && !strcmp(s->k.options, options))
+            return &s->k;
+        if (s->key)
+            continue;
+        if (d->programs->kernels == SLOTS - 1) {
+            err_set(e, ERR_FAILED, "kernel %s: more than %d kernels in use", name, SLOTS - 1);
+            return NULL;
+        }
+        if (!kernel_make(d, s, name, options, e))
+            return NULL;
+        d->programs->kernels++;
+        return &s->k;
+    }
+}
+
+void programs_free(programs *t)
+{
+    if (!t)
+        return;
+    for (size_t i = 0; i < SLOTS; i++)
+        if (t->slots[i].key) {
+            clReleaseKernel(t->slots[i].k.handle);
+            free(t->slots[i].key);
+        }
+    while (t->list) {
+        program *p = t->list;
+        t->list = p->next;
+        clReleaseProgram(p->handle);
+        free(p);
+    }
+    free(t);
+}

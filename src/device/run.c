@@ -1,0 +1,172 @@
+/* A run: memory by stages, transfers, and the sticky error. */
+#include "device/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "device/run_internal.h"
+
+#define ALIGN     256 /* bytes: a multiple of every device's vector and cache line */
+#define CHUNK     ((size_t)4 << 20)
+#define CHUNK_MAX ((size_t)64 << 20)
+
+run *run_new(device *d, err *e)
+{
+    run *r = calloc(1, sizeof *r);
+    if (!r)
+        err_no_memory(e, "run", sizeof *r);
+    else
+        r->dev = d;
+    return r;
+}
+
+void run_free(run *r)
+{
+    if (!r)
+        return;
+    for (int i = 0; i < r->n_recorded; i++)
+        clReleaseKernel(r->recorded[i].handle);
+    free(r->recorded);
+    buffer_free(r->zeros.buf);
+    for (int i = 0; i < 2; i++)
+        while (r->stage[i].first) {
+            chunk *c = r->stage[i].first;
+            r->stage[i].first = c->next;
+            buffer_free(c->buf);
+            free(c);
+        }
+    free(r);
+}
+
+device *run_device(run *r)
+{
+    return r->dev;
+}
+
+bool run_failed(const run *r)
+{
+    return r->error.code != ERR_NONE;
+}
+
+err *run_error(run *r)
+{
+    return &r->error;
+}
+
+/* A chunk of the stage with room for bytes: one that is there, or a new one at the end of the list. */
+static chunk *find_room(run *r, stage *s, size_t bytes)
+{
+    chunk **c = &s->first;
+    size_t size = CHUNK;
+    for (; *c; c = &(*c)->next) {
+        if ((*c)->buf->bytes - (*c)->used >= bytes)
+            return *c;
+        size = (*c)->buf->bytes < CHUNK_MAX / 2 ? (*c)->buf->bytes * 2 : CHUNK_MAX;
+    }
+    uint64_t left = r->dev->memory_limit - r->dev->memory_used;
+    if (size > left || size > r->dev->info.max_allocation)
+        size = bytes;
+    chunk *made = calloc(1, sizeof *made);
+    if (!made) {
+        err_no_memory(&r->error, "activations", sizeof *made);
+        return NULL;
+    }
+    made->buf = buffer_new(r->dev, size < bytes ? bytes : size, NULL, false, "activations", &r->error);
+    if (!made->buf) {
+        free(made);
+        return NULL;
+    }
+    return *c = made;
+}
+
+tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape)
+{
+    if (run_failed(r))
+        return (tensor){0};
+    tensor t = tensor_shaped((tensor){.type = type}, nd, shape);
+    int64_t n = 1;
+    for (int i = 0; i < nd; i++)
+        n *= shape[i];
+    size_t bytes = (dtype_row_bytes(type, n) + ALIGN - 1) / ALIGN * ALIGN;
+    chunk *c = find_room(r, &r->stage[r->current], bytes);
+    if (!c)
+        return (tensor){0};
+    t.buf = c->buf;
+    t.at = (int64_t)(c->used / (size_t)dtype_table[type].bytes * (size_t)dtype_table[type].block);
+    c->used += bytes;
+    return t;
+}
+
+static void clear(stage *s)
+{
+    for (chunk *c = s->first; c; c = c->next)
+        c->used = 0;
+}
+
+void run_next(run *r)
+{
+    r->current = !r->current;
+    clear(&r->stage[r->current]);
+}
+
+void run_reset(run *r)
+{
+    clear(&r->stage[0]);
+    clear(&r->stage[1]);
+}
+
+void run_write(run *r, tensor t, const void *host)
+{
+    if (run_failed(r))
+        return;
+    size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
+    cl_ok(clEnqueueWriteBuffer(r->dev->queue, t.buf->mem, CL_TRUE, dtype_row_bytes(t.type, t.at), bytes, host, 0, NULL,
+                               NULL),
+          "clEnqueueWriteBuffer", &r->error);
+}
+
+void run_read(run *r, tensor t, void *host)
+{
+    if (run_failed(r))
+        return;
+    size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
+    cl_ok(clEnqueueReadBuffer(r->dev->queue, t.buf->mem, CL_TRUE, dtype_row_bytes(t.type, t.at), bytes, host, 0, NULL,
+                              NULL),
+          "clEnqueueReadBuffer", &r->error);
+}
+
+tensor run_zeros(run *r, int64_t n)
+{
+    if (run_failed(r) || (r->zeros.buf && r->zeros.shape[0] >= n))
+        return r->zeros;
+    void *host = calloc((size_t)n, 4);
+    tensor made = {0};
+    if (!host)
+        err_no_memory(&r->error, "zeros", (size_t)n * 4);
+    else if (tensor_new(&made, r->dev, DTYPE_F32, 1, &n, host, false, "zeros", &r->error)) {
+        made.buf->next = r->zeros.buf; /* recorded launches may still read the old ones */
+        r->zeros = made;
+    }
+    free(host);
+    return r->zeros;
+}
+
+tensor run_upload(run *r, dtype type, int nd, const int64_t *shape, const void *host)
+{
+    tensor t = run_tensor(r, type, nd, shape);
+    run_write(r, t, host);
+    return t;
+}
+
+bool run_finish(run *r, err *e)
+{
+    cl_int status = clFinish(r->dev->queue);
+    if (!run_failed(r))
+        cl_ok(status, "clFinish", &r->error);
+    r->unflushed = 0;
+    if (!run_failed(r))
+        return true;
+    err_set(e, r->error.code, "%s", r->error.text);
+    r->error = (err){0};
+    return false;
+}

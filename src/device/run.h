@@ -1,0 +1,67 @@
+/* A run: the device's in-order queue, memory for results, and the first error.
+ * Ops take a run and return their output, allocated from it.  After a failure the run stays failed: later ops do
+ * nothing and return empty tensors, and run_finish reports the first failure with kernel and sizes. */
+#ifndef DEVICE_RUN_H
+#define DEVICE_RUN_H
+#include "device/program.h"
+#include "device/tensor.h"
+
+typedef struct run run;
+
+run *run_new(device *d, err *e);
+void run_free(run *r);
+device *run_device(run *r);
+bool run_failed(const run *r);
+/* For ops: the run's own error, to be filled where one fails. */
+err *run_error(run *r);
+
+/* A new tensor with undefined contents, valid until the second run_next from now. */
+tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape);
+#define TENSOR(r, type, ...)                                                                                           \
+    run_tensor((r), (type), (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+/* Starts the next stage (a block of layers): what the stage before the last one allocated is reused from here on.
+ * So a stage may use the results of the one before it, and nothing older. */
+void run_next(run *r);
+/* Frees everything for reuse: nothing allocated before is valid any more. */
+void run_reset(run *r);
+
+/* Host to tensor (blocking), tensor to host (waits for all that was launched). */
+void run_write(run *r, tensor t, const void *host);
+void run_read(run *r, tensor t, void *host);
+/* At least n zeros, F32, which stay. */
+tensor run_zeros(run *r, int64_t n);
+tensor run_upload(run *r, dtype type, int nd, const int64_t *shape, const void *host);
+/* Waits for everything; false with e filled where anything failed since the run began.  The run is usable again. */
+bool run_finish(run *r, err *e);
+
+/* ---- launching: for ops alone ---- */
+
+typedef struct arg {
+    enum { ARG_TENSOR, ARG_INT, ARG_FLOAT } kind;
+    tensor t;
+    int32_t i;
+    float f;
+} arg;
+#define ARG_T(x) ((arg){.kind = ARG_TENSOR, .t = (x)})
+#define ARG_I(x) ((arg){.kind = ARG_INT, .i = (int32_t)(x)})
+#define ARG_F(x) ((arg){.kind = ARG_FLOAT, .f = (float)(x)})
+
+/* global is in work-items; local all 0: the driver's choice.  flops and bytes: what the algorithm needs, for profiles
+ * and for splitting: a launch of much work is enqueued in pieces, so that no piece holds a display for long. */
+typedef struct work {
+    size_t global[3], local[3];
+    double flops, bytes;
+    const char *options; /* further build options, NULL for none */
+} work;
+
+/* kernel: "file:kernel".  A tensor takes two kernel arguments (see cl/common.cl); NULL tensors are allowed. */
+void run_launch(run *r, const char *kernel, work w, const arg *args, int n);
+#define LAUNCH(r, kernel, w, ...)                                                                                      \
+    run_launch((r), (kernel), (w), (const arg[]){__VA_ARGS__}, (int)(sizeof((const arg[]){__VA_ARGS__}) / sizeof(arg)))
+
+/* Between run_record and the first run_replay, launches are kept, with their arguments set, and not executed; each
+ * run_replay enqueues them all.  The run's memory must not be reset or reused for other work between. */
+void run_record(run *r);
+bool run_recording(const run *r);
+void run_replay(run *r);
+#endif

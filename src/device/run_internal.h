@@ -1,0 +1,35 @@
+/* The inside of a run, shared by run.c and launch.c. */
+#ifndef DEVICE_RUN_INTERNAL_H
+#define DEVICE_RUN_INTERNAL_H
+#include "device/run.h"
+
+typedef struct chunk {
+    struct chunk *next;
+    buffer *buf;
+    size_t used;
+} chunk;
+
+typedef struct stage {
+    chunk *first;
+} stage;
+
+/* One launch with its arguments set in a kernel object of its own. */
+typedef struct recorded {
+    cl_kernel handle;
+    const kernel *k;
+    work w;
+} recorded;
+
+struct run {
+    device *dev;
+    err error;
+    stage stage[2];
+    int current;
+    tensor zeros;
+    double unflushed; /* flops enqueued since the last flush */
+    int launches;
+    bool recording;
+    recorded *recorded;
+    int n_recorded, capacity;
+};
+#endif

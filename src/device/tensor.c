@@ -1,0 +1,121 @@
+/* Device memory and the tensors in it. */
+#include "device/tensor.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MIB 1048576.0
+
+static bool fits(const device *d, size_t bytes, const char *what, err *e)
+{
+    if (bytes > d->info.max_allocation)
+        return err_set(e, ERR_FAILED,
+                       "%s: %.1f MiB in one piece, and %s allows %.1f MiB (use a smaller batch or image)", what,
+                       bytes / MIB, d->info.name, d->info.max_allocation / MIB);
+    if (d->memory_used + bytes > d->memory_limit)
+        return err_set(e, ERR_FAILED,
+                       "%s: %.1f MiB more than the %.1f MiB in use would exceed %.1f MiB on %s (use a smaller batch, "
+                       "convert the model with --type q8_0, or raise --mem-limit)",
+                       what, bytes / MIB, d->memory_used / MIB, d->memory_limit / MIB, d->info.name);
+    return true;
+}
+
+buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, const char *what, err *e)
+{
+    if (bytes == 0)
+        bytes = 16;
+    if (!fits(d, bytes, what, e))
+        return NULL;
+    buffer *b = calloc(1, sizeof *b);
+    if (!b) {
+        err_no_memory(e, what, sizeof *b);
+        return NULL;
+    }
+    *b = (buffer){.dev = d, .bytes = bytes};
+    cl_int status = CL_INVALID_HOST_PTR;
+    if (host && lasting && d->info.unified_memory && (size_t)host % (size_t)sysconf(_SC_PAGESIZE) == 0)
+        b->mem =
+            clCreateBuffer(d->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR, bytes, (void *)(uintptr_t)host, &status);
+    if (status == CL_INVALID_HOST_PTR) /* not asked for, or a driver that can't use such memory in place */
+        b->mem = clCreateBuffer(d->context, CL_MEM_READ_WRITE | (host ? CL_MEM_COPY_HOST_PTR : 0), bytes,
+                                (void *)(uintptr_t)host, &status);
+    err reason = {0};
+    if (!cl_ok(status, "clCreateBuffer", &reason)) {
+        err_set(e, reason.code, "%s, %.1f MiB: %s", what, bytes / MIB, reason.text);
+        free(b);
+        return NULL;
+    }
+    d->memory_used += bytes;
+    return b;
+}
+
+void buffer_free(buffer *b)
+{
+    while (b) {
+        buffer *next = b->next;
+        clReleaseMemObject(b->mem);
+        b->dev->memory_used -= b->bytes;
+        free(b);
+        b = next;
+    }
+}
+
+int64_t tensor_count(const tensor *t)
+{
+    int64_t n = t->buf ? 1 : 0;
+    for (int i = 0; i < t->nd; i++)
+        n *= t->shape[i];
+    return n;
+}
+
+tensor tensor_shaped(tensor t, int nd, const int64_t *shape)
+{
+    t.nd = nd;
+    for (int i = 0; i < 4; i++)
+        t.shape[i] = i < nd ? shape[i] : 1;
+    return t;
+}
+
+tensor tensor_rows(tensor t, int64_t first, int64_t n)
+{
+    if (t.buf && t.shape[0] > 0)
+        t.at += tensor_count(&t) / t.shape[0] * first;
+    t.shape[0] = n;
+    return t;
+}
+
+bool tensor_new(tensor *t, device *d, dtype type, int nd, const int64_t *shape, const void *host, bool lasting,
+                const char *what, err *e)
+{
+    *t = tensor_shaped((tensor){.type = type}, nd, shape);
+    int64_t row = 1;
+    for (int i = 1; i < nd; i++)
+        row *= shape[i];
+    int64_t rows = nd ? shape[0] : 1;
+    if (nd == 1) { /* a vector of blocks has one row */
+        row = rows;
+        rows = 1;
+    }
+    size_t row_bytes = dtype_row_bytes(type, row);
+    int64_t most = row_bytes ? (int64_t)(d->info.max_allocation / row_bytes) : rows;
+    buffer **end = &t->buf;
+    const char *from = host;
+    for (int64_t done = 0; done < rows;) {
+        int64_t n = rows - done < most || most == 0 ? rows - done : most;
+        bool split = n < rows;
+        buffer *b = buffer_new(d, row_bytes * (size_t)n, from, lasting, what, e);
+        if (!b) {
+            buffer_free(t->buf);
+            t->buf = NULL;
+            return false;
+        }
+        b->rows = split ? n : 0;
+        *end = b;
+        end = &b->next;
+        done += n;
+        if (from)
+            from += row_bytes * (size_t)n;
+    }
+    return true;
+}

@@ -1,0 +1,40 @@
+/* Tensors: values that say where an array lies and what shape it has.  A view never owns. */
+#ifndef DEVICE_TENSOR_H
+#define DEVICE_TENSOR_H
+#include "base/dtype.h"
+#include "device/device.h"
+
+/* Device memory.  A weight larger than one allocation may be is a list of buffers, split by rows. */
+typedef struct buffer {
+    device *dev;
+    cl_mem mem;
+    size_t bytes;
+    struct buffer *next;
+    int64_t rows; /* rows in this piece, where the tensor is split; else 0 */
+} buffer;
+
+/* bytes of memory on the device; `what` names the wish in errors.  host: NULL, or the contents.  lasting: host outlives
+ * the buffer and doesn't change, so that a device that shares memory with the host may use it in place. */
+buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, const char *what, err *e);
+void buffer_free(buffer *b); /* with all of its list; accepts NULL */
+
+/* at: first element, counted in elements from the start of the buffer (a multiple of 32 for block types).
+ * Row-major; shape[0] is outermost; unused dimensions are 1.  buf == NULL: no tensor. */
+typedef struct tensor {
+    buffer *buf;
+    int64_t at;
+    dtype type;
+    int nd;
+    int64_t shape[4];
+} tensor;
+
+int64_t tensor_count(const tensor *t);
+/* The same elements under another shape of as many elements. */
+tensor tensor_shaped(tensor t, int nd, const int64_t *shape);
+/* n rows (of the outermost dimension) from row `first`; t is not split. */
+tensor tensor_rows(tensor t, int64_t first, int64_t n);
+/* A tensor of its own memory (buffer_free(t->buf)), with host's contents where host is not NULL.  Split by rows where
+ * one allocation may not be so large. */
+bool tensor_new(tensor *t, device *d, dtype type, int nd, const int64_t *shape, const void *host, bool lasting,
+                const char *what, err *e);
+#endif

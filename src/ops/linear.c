@@ -1,0 +1,56 @@
+/* Linear layers: the choice between the kernels for few rows and the products for many. */
+#include "ops/ops_internal.h"
+
+#define FEW_ROWS 32 /* up to here reading the weights bounds the time, and sums don't depend on the number of rows */
+#define WROWS    4  /* rows of w at once: cl/linear.cl */
+
+const char *const activation_names[ACT_COUNT] = {"none", "relu",       "gelu_erf", "gelu_tanh",
+                                                 "silu", "quick_gelu", "sigmoid",  "tanh"};
+
+/* One piece of the weight's rows, output columns from `column` on. */
+static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tensor residual, tensor y, int64_t column)
+{
+    int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
+    const device *d = run_device(r);
+    size_t items = (size_t)(n + WROWS - 1) / WROWS;
+    work size = {.global = {items}, .local = {1}};
+    if (!d->tune.panels)
+        size = (work){.global = {items * (size_t)d->tune.wg}, .local = {(size_t)d->tune.wg}};
+    size.flops = 2.0 * (double)m * (double)n * (double)k;
+    size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
+    LAUNCH(r, m >= 4 ? TYPED("linear:rows4_", w.type) : TYPED("linear:rows1_", w.type), size, ARG_T(x), ARG_T(w),
+           ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k), ARG_I(act), ARG_I(last_of(&y)),
+           ARG_I(column));
+}
+
+static tensor linear_any(run *r, tensor x, const linear *l, activation act, tensor residual)
+{
+    if (run_failed(r))
+        return (tensor){0};
+    int64_t m = rows_of(&x), n = l->w.shape[0], k = l->w.shape[1];
+    assert(last_of(&x) == k);
+    tensor y = tensor_like(r, &x, n);
+    if (m > FEW_ROWS && gemm(r, x, l, act, residual, y))
+        return y;
+    int64_t column = 0;
+    for (buffer *b = l->w.buf; b; b = b->next) { /* the pieces of a weight larger than an allocation may be */
+        tensor piece = l->w;
+        piece.buf = b;
+        piece.shape[0] = b->rows ? b->rows : n;
+        few_rows(r, x, piece, l->b, act, residual, y, column);
+        column += piece.shape[0];
+        if (!b->rows)
+            break;
+    }
+    return y;
+}
+
+tensor op_linear(run *r, tensor x, const linear *l, activation act)
+{
+    return linear_any(r, x, l, act, (tensor){0});
+}
+
+tensor op_linear_add(run *r, tensor x, const linear *l, tensor residual)
+{
+    return linear_any(r, x, l, ACT_NONE, residual);
+}

@@ -1,0 +1,140 @@
+/* Every op: what it computes, on which shapes.  Kernels are in cl/, the CPU reference of each in tests/ref_ops.c.
+ *
+ * Ops take a run first and return their output, which the run owns (device/run.h).  Activations are F32, row-major,
+ * pictures channels-last [b,h,w,c].  Leading dimensions that are not named here are rows: x[...,d] has rows of d.
+ * Weights are F32, F16, Q8_0 or Q4_0; sums are F32.  Shapes that don't fit are programmer errors, and asserted. */
+#ifndef OPS_OPS_H
+#define OPS_OPS_H
+#include "device/run.h"
+
+/* The same numbers as in cl/common.cl. */
+typedef enum activation {
+    ACT_NONE,
+    ACT_RELU,
+    ACT_GELU_ERF,   /* x/2 (1 + erf(x/sqrt 2)): Hendrycks & Gimpel 2016 */
+    ACT_GELU_TANH,  /* its tanh approximation, ibid. */
+    ACT_SILU,       /* x sigmoid(x) */
+    ACT_QUICK_GELU, /* x sigmoid(1.702 x) */
+    ACT_SIGMOID,
+    ACT_TANH,
+    ACT_COUNT
+} activation;
+extern const char *const activation_names[ACT_COUNT]; /* "none", "relu", "gelu_erf", … */
+
+/* ---- products: linear.c, conv.c ---- */
+
+typedef struct linear {
+    tensor w; /* [out, in] */
+    tensor b; /* [out] F32, or empty */
+} linear;
+
+/* y[...,o] = act(x[...,i] w[o,i]^T + b[o]) */
+tensor op_linear(run *r, tensor x, const linear *l, activation act);
+/* y[...,o] = residual[...,o] + x[...,i] w[o,i]^T + b[o] */
+tensor op_linear_add(run *r, tensor x, const linear *l, tensor residual);
+
+/* A convolution or transposed convolution with square kernel; weights packed for the product kernels (conv_pack). */
+typedef struct conv {
+    tensor panels; /* F32 [ceil(out/32), kernel*kernel*in, 32]: panel p, row (ky, kx, c), channels 32p to 32p+31 */
+    tensor b;      /* [out] F32, or empty */
+    int in, out, kernel, stride, pad;
+} conv;
+
+/* Panels of w[out, k] (k = kernel*kernel*in in the order ky, kx, c) in new memory: buffer_free(panels.buf). */
+bool conv_pack(run *r, tensor *panels, tensor w, const char *what, err *e);
+/* y[b,oy,ox,o] = act(sum x[b, oy*stride - pad + ky, ox*stride - pad + kx, c] w[o,ky,kx,c] + bias[o]) + residual.
+ * residual: empty, or of y's shape. */
+tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residual);
+/* The gradient of op_conv2d with respect to its input: y[b, iy*stride - pad + ky, ...] += x[b,iy,ix,c] w[o,ky,kx,c],
+ * + bias; output side (h - 1) * stride - 2 pad + kernel. */
+tensor op_conv_transpose2d(run *r, tensor x, const conv *c, activation act);
+
+/* ---- normalisation: norm.c ---- */
+
+typedef struct norm {
+    tensor w, b; /* [d] F32 */
+    float eps;
+} norm;
+/* y = (x - mean) / sqrt(var + eps) * w + b over the last dimension: Ba et al. 2016 */
+tensor op_layer_norm(run *r, tensor x, const norm *n);
+/* Over h, w and the channels of each group, x[b,h,w,c], then act: Wu & He 2018 */
+tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act);
+/* Over the last dimension. */
+tensor op_softmax(run *r, tensor x);
+
+/* ---- attention: attention.c ---- */
+
+/* Which keys an image position sees, besides all text positions: the patterns of Ramesh et al. 2021, figure 11, and
+ * the axial ones of DALLE-pytorch.  All are causal.  Text positions see the text before them and themselves. */
+typedef enum mask_kind {
+    MASK_FULL,   /* every earlier position */
+    MASK_ROW,    /* its own row of the grid */
+    MASK_COLUMN, /* its own column */
+    MASK_CONV,   /* a window of kernel x kernel cells around it */
+    MASK_WINDOW, /* the last grid_width positions and itself: "row" of the paper */
+    MASK_COUNT
+} mask_kind;
+extern const char *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window" */
+
+typedef struct attention_mask {
+    mask_kind kind;
+    int text;       /* positions before the grid's first cell */
+    int grid_width; /* cells in a row */
+    int kernel;     /* MASK_CONV: odd */
+} attention_mask;
+
+/* Keys and values of all positions so far. */
+typedef struct kv_cache {
+    tensor k, v; /* [b, heads, length, head_dim] F32 */
+} kv_cache;
+
+/* Scaled dot-product attention (Vaswani et al. 2017).  qkv[b,t,3d]: queries, keys, values of the positions p to p+t-1,
+ * where p is the int in `position` (I32 [1] on the device).  Writes keys and values to the cache at p, then
+ * y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over the keys that the mask allows. */
+tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask);
+
+/* ---- elementwise: elementwise.c ---- */
+
+tensor op_activate(run *r, tensor x, activation act);
+tensor op_add(run *r, tensor a, tensor b); /* of one shape */
+/* y[b,n,d] = x[b, first : first + n, d] */
+tensor op_slice(run *r, tensor x, int64_t first, int64_t n);
+/* y[b, h*factor, w*factor, c], nearest neighbour */
+tensor op_upsample(run *r, tensor x, int factor);
+/* y[b,k] = u + scale (c - u), where x[2b,k] holds the rows c with the condition, then the rows u without */
+tensor op_guide(run *r, tensor x, float scale);
+
+/* ---- embedding: embed.c ---- */
+
+/* y[...,d] = table[ids[...], d]; ids I32.  An id out of range reads row 0: callers check ids where they enter. */
+tensor op_embed(run *r, tensor ids, tensor table);
+
+typedef struct sequence_embedding {
+    tensor text, text_position;                  /* [text_vocabulary, d], [text, d] */
+    tensor image, row_position, column_position; /* [codes, d], [grid_height, d], [grid_width, d] */
+    int text_length, grid_width, grid_height;
+} sequence_embedding;
+/* y[b,t,d]: the inputs at the positions p to p+t-1, p the int in `position`: ids[b, text_length] then
+ * codes[b, grid_height * grid_width], each with its learned position.  ids and codes are I32; ids may be empty where
+ * all positions are the grid's. */
+tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor codes, tensor position, int64_t t);
+
+/* ---- choosing: sample.c ---- */
+
+/* The index of the largest of each row, I32; of equal ones the first. */
+tensor op_argmax(run *r, tensor x);
+
+typedef struct sampling {
+    float temperature; /* 0: argmax */
+    int top_k;         /* 0: all */
+    float top_p;       /* 0 or >= 1: all */
+    uint64_t seed;
+    uint32_t stream; /* of row 0; row i has stream + i */
+} sampling;
+/* Writes one code a row of logits[b,k] into codes[b, cells] at cell c = position + 1 - text_length, by the Gumbel-Max
+ * trick (Gumbel 1954; Maddison et al. 2014) over the k most likely and the top_p nucleus (Holtzman et al. 2020), with
+ * the noise of (seed, stream + row, c).  Where forced[c] >= 0, that code is written instead.  forced: I32 [cells]. */
+void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length, const sampling *s);
+/* position += n */
+void op_advance(run *r, tensor position, int n);
+#endif
