@@ -32,6 +32,14 @@ __kernel void upsample(IN(float, x), OUT(float, y), const int count, const int h
     AT(y)[i] = AT(x)[(((size_t)image * h + oy / f) * w + ox / f) * c + i % c];
 }
 
+/* y[i] = x[i % period] */
+__kernel void repeat(IN(float, x), OUT(float, y), const int count, const int period)
+{
+    int i = get_global_id(0);
+    if (i < count)
+        AT(y)[i] = AT(x)[i % period];
+}
+
 /* y[b,k] = u + scale (c - u): the first count elements of x are c, the next count u */
 __kernel void guide(IN(float, x), OUT(float, y), const int count, const float scale)
 {

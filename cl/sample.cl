@@ -71,7 +71,7 @@ inline uint threshold(__global const float *p, int k, float wanted, float most, 
 /* codes[row, cell] for cell = *position + 1 - text.  seed in two words; row r draws from stream + r. */
 __kernel void sample(IN(float, logits), OUT(int, codes), IN(int, forced), IN(int, position), const int k, const int cells,
                      const int text, const float temperature, const int top_k, const float top_p, const int seed_low,
-                     const int seed_high, const int stream)
+                     const int seed_high, const int stream, const int rows, const int code_rows)
 {
     __local float scratch[WG];
     __local int indices[WG];
@@ -108,5 +108,6 @@ __kernel void sample(IN(float, logits), OUT(int, codes), IN(int, forced), IN(int
     }
     index = group_argmax(best, index, scratch, indices);
     if (l == 0)
-        AT(codes)[row * cells + cell] = AT(forced)[cell] >= 0 ? AT(forced)[cell] : index;
+        for (int to = row; to < code_rows; to += rows)
+            AT(codes)[to * cells + cell] = AT(forced)[cell] >= 0 ? AT(forced)[cell] : index;
 }

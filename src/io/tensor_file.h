@@ -21,4 +21,15 @@ typedef struct file_tensor {
 int64_t file_tensor_count(const file_tensor *t);
 /* "[1024, 96]" in out. */
 void file_tensor_shape_text(const file_tensor *t, char out[128]);
+
+/* For the readers: what they check and look up in the same way.  Messages begin with `file`. */
+
+/* Whether a name can be looked up and printed: not empty, no control characters. */
+bool file_tensor_name_valid(const char *name);
+/* Sets t->bytes from type and shape.  Negative sizes, overflowing products and broken blocks are errors. */
+bool file_tensor_measure(file_tensor *t, const char *file, err *e);
+/* A new array of pointers to tensors[0..n), sorted by name.  Two of one name are an error; NULL with e filled. */
+const file_tensor **file_tensor_index(const file_tensor *tensors, size_t n, const char *file, err *e);
+/* NULL where the index has none of that name. */
+const file_tensor *file_tensor_find(const file_tensor *const *index, size_t n, const char *name);
 #endif

@@ -37,6 +37,13 @@ tensor op_upsample(run *r, tensor x, int factor)
     return y;
 }
 
+void op_repeat(run *r, tensor to, tensor from)
+{
+    int64_t n = tensor_count(&to), period = tensor_count(&from);
+    assert(run_failed(r) || n % period == 0);
+    LAUNCH(r, "elementwise:repeat", work_each(n, 0, 8), ARG_T(from), ARG_T(to), ARG_I(n), ARG_I(period));
+}
+
 tensor op_guide(run *r, tensor x, float scale)
 {
     int64_t b = x.shape[0] / 2, k = last_of(&x);

@@ -101,6 +101,8 @@ tensor op_add(run *r, tensor a, tensor b); /* of one shape */
 tensor op_slice(run *r, tensor x, int64_t first, int64_t n);
 /* y[b, h*factor, w*factor, c], nearest neighbour */
 tensor op_upsample(run *r, tensor x, int factor);
+/* to[i] = from[i % count of from]; the count of `to` is a multiple of it */
+void op_repeat(run *r, tensor to, tensor from);
 /* y[b,k] = u + scale (c - u), where x[2b,k] holds the rows c with the condition, then the rows u without */
 tensor op_guide(run *r, tensor x, float scale);
 
@@ -133,7 +135,8 @@ typedef struct sampling {
 } sampling;
 /* Writes one code a row of logits[b,k] into codes[b, cells] at cell c = position + 1 - text_length, by the Gumbel-Max
  * trick (Gumbel 1954; Maddison et al. 2014) over the k most likely and the top_p nucleus (Holtzman et al. 2020), with
- * the noise of (seed, stream + row, c).  Where forced[c] >= 0, that code is written instead.  forced: I32 [cells]. */
+ * the noise of (seed, stream + row, c).  Where forced[c] >= 0, that code is written instead.  forced: I32 [cells].
+ * codes may have a multiple of b rows: row i also goes to the rows i + b, i + 2b, … (the rows without condition). */
 void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length, const sampling *s);
 /* position += n */
 void op_advance(run *r, tensor position, int n);
