@@ -3,7 +3,7 @@
  * nothing and return empty tensors, and run_finish reports the first failure with kernel and sizes. */
 #ifndef DEVICE_RUN_H
 #define DEVICE_RUN_H
-#include "device/program.h"
+#include "device/device.h"
 #include "device/tensor.h"
 
 typedef struct run run;

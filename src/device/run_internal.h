@@ -1,6 +1,7 @@
 /* The inside of a run, shared by run.c and launch.c. */
 #ifndef DEVICE_RUN_INTERNAL_H
 #define DEVICE_RUN_INTERNAL_H
+#include "device/program.h"
 #include "device/run.h"
 
 typedef struct chunk {

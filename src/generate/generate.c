@@ -1,0 +1,176 @@
+/* Text to codes: the prompt once, then one recorded step replayed for every code of a batch. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "generate/session.h"
+
+#define MAX_ROWS                                                                                                       \
+    32 /* sequences at once: where op_linear's sums stop being independent of their number (ops/linear.c) */
+
+typedef struct generation {
+    model *m;
+    const dalle *d;
+    const limn_generate_options *o;
+    bool guided;
+    int cells;
+    int32_t *text; /* [2, text_length]: the prompt's row, the row without condition */
+    int32_t *all;  /* [count, cells]: the caller's */
+} generation;
+
+/* x[rows,1,dim] -> logits[rows / (1 + guided), codes] */
+static tensor logits_of(run *r, const generation *g, tensor x)
+{
+    tensor logits = op_linear(r, x, &g->d->image_head, ACT_NONE);
+    logits = tensor_shaped(logits, 2, (int64_t[]){x.shape[0], g->d->codes});
+    return g->guided ? op_guide(r, logits, g->o->guidance) : logits;
+}
+
+static void fill_ids(const generation *g, int32_t *ids, int images, int rows)
+{
+    int n = g->d->text_length;
+    for (int i = 0; i < rows; i++)
+        memcpy(ids + i * n, g->text + (i < images ? 0 : n), (size_t)n * sizeof *ids);
+}
+
+static bool start(const generation *g, session *s, int images, err *e)
+{
+    size_t n = (size_t)s->rows * (size_t)(g->d->text_length > g->cells ? g->d->text_length : g->cells);
+    int32_t *host = calloc(n, sizeof *host), zero = 0;
+    if (!host)
+        return err_no_memory(e, "session", n * sizeof *host);
+    run_write(s->r, s->codes, host);
+    fill_ids(g, host, images, s->rows);
+    run_write(s->r, s->ids, host);
+    for (int i = 0; i < g->cells; i++)
+        host[i] = g->o->keep && g->o->keep[i] ? g->o->kept_codes[i] : -1;
+    run_write(s->r, s->forced, host);
+    run_write(s->r, s->position, &zero);
+    free(host);
+    return true;
+}
+
+/* Reads the prompt into the caches of every row.  All pictures share it, so it is computed once for each kind of row
+ * and copied: cheaper, and its sums don't depend on the batch.  Returns the logits of the first cell. */
+static tensor prefill(const generation *g, session *s, int images, kv_cache *row)
+{
+    const dalle *d = g->d;
+    run *r = s->r;
+    for (int k = 0; k <= g->guided; k++) {
+        session_row_caches(s, k * images, row);
+        tensor x = dalle_forward(r, d, tensor_rows(s->ids, k * images, 1), tensor_rows(s->codes, 0, 1), row,
+                                 s->position, d->text_length);
+        op_repeat(r, tensor_rows(s->last, k, 1), op_slice(r, x, d->text_length - 1, 1));
+        for (int i = 0; i < d->layers; i++)
+            for (int j = 1; j < images; j++) {
+                op_repeat(r, tensor_rows(s->caches[i].k, k * images + j, 1), row[i].k);
+                op_repeat(r, tensor_rows(s->caches[i].v, k * images + j, 1), row[i].v);
+            }
+    }
+    tensor one = logits_of(r, g, tensor_rows(s->last, 0, 1 + g->guided)), all = TENSOR(r, DTYPE_F32, images, d->codes);
+    op_repeat(r, all, one);
+    return all;
+}
+
+/* Hands the codes so far to the caller; false where they want no more. */
+static bool report(const generation *g, session *s, int first, int images, int done, err *e)
+{
+    const limn_generate_options *o = g->o;
+    if (!o->progress)
+        return true;
+    if (o->preview)
+        run_read(s->r, tensor_rows(s->codes, 0, images), g->all + (size_t)first * (size_t)g->cells);
+    if (!run_finish(s->r, e))
+        return false;
+    if (o->progress(o->context, first * g->cells + done * images, o->count * g->cells, o->preview ? g->all : NULL))
+        return true;
+    return err_set(e, ERR_FAILED, "generate: interrupted");
+}
+
+/* `images` pictures from picture `first` on. */
+static bool batch(const generation *g, run *step, session *s, int first, int images, err *e)
+{
+    const dalle *d = g->d;
+    run *r = s->r;
+    sampling choose = {.temperature = g->o->temperature,
+                       .top_k = g->o->top_k,
+                       .top_p = g->o->top_p,
+                       .seed = g->o->seed,
+                       .stream = (uint32_t)first};
+    kv_cache *row = calloc((size_t)d->layers, sizeof *row);
+    if (!row)
+        return err_no_memory(e, "session", (size_t)d->layers * sizeof *row);
+    bool ok = start(g, s, images, e);
+    if (ok) {
+        tensor logits = prefill(g, s, images, row);
+        op_advance(r, s->position, d->text_length - 1);
+        op_sample(r, logits, s->codes, s->forced, s->position, d->text_length, &choose);
+        op_advance(r, s->position, 1);
+        run_record(step);
+        tensor x = dalle_forward(step, d, (tensor){0}, s->codes, s->caches, s->position, 1);
+        op_sample(step, logits_of(step, g, x), s->codes, s->forced, s->position, d->text_length, &choose);
+        op_advance(step, s->position, 1);
+    }
+    free(row);
+    for (int i = 1; ok && i < g->cells; i++) {
+        if (i % d->grid_width == 0)
+            ok = run_finish(r, e) && report(g, s, first, images, i, e);
+        run_replay(step);
+    }
+    run_read(r, tensor_rows(s->codes, 0, images), g->all + (size_t)first * (size_t)g->cells);
+    ok = ok && run_finish(step, e);
+    return run_finish(r, e) && ok && report(g, s, first, images, g->cells, e);
+}
+
+static bool check(const generation *g, err *e)
+{
+    const limn_generate_options *o = g->o;
+    if (!(o->temperature >= 0) || !(o->top_p >= 0) || o->top_k < 0 || !(o->guidance >= 0))
+        return err_set(e, ERR_USAGE, "generate: temperature, top-k, top-p and guidance must not be negative");
+    if (!o->keep != !o->kept_codes)
+        return err_set(e, ERR_USAGE, "generate: keep and kept_codes go together");
+    for (int i = 0; o->keep && i < g->cells; i++)
+        if (o->keep[i] && (o->kept_codes[i] < 0 || o->kept_codes[i] >= g->d->codes))
+            return err_set(e, ERR_USAGE, "generate: kept code %d of cell %d is outside of the codebook of %d",
+                           o->kept_codes[i], i, g->d->codes);
+    return true;
+}
+
+/* The rows of text from the prompt, or from ids. */
+static bool read_text(generation *g, err *e)
+{
+    const limn_generate_options *o = g->o;
+    int32_t *own = NULL;
+    size_t n = o->n_text_ids, used;
+    if (o->prompt && !limn_tokenize(g->m, o->prompt, &own, &n, e))
+        return false;
+    bool ok = dalle_text_row(g->d, o->prompt ? own : o->text_ids, n, g->text, &used, e) &&
+              dalle_text_row(g->d, NULL, 0, g->text + g->d->text_length, &used, e);
+    free(own);
+    return ok;
+}
+
+bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t *codes, limn_error *e)
+{
+    if (!model_needs_transformer(m, e))
+        return false;
+    limn_generate_options o = *options;
+    if (o.count <= 0)
+        o.count = 1;
+    generation g = {.m = m, .d = m->transformer, .o = &o, .all = codes};
+    g.cells = g.d->grid_width * g.d->grid_height;
+    g.guided = o.guidance != 0 && o.guidance != 1;
+    g.text = calloc(2 * (size_t)g.d->text_length, sizeof *g.text);
+    bool ok = g.text ? check(&g, e) && read_text(&g, e) : err_no_memory(e, "prompt", 8 * (size_t)g.d->text_length);
+    int most = MAX_ROWS / (1 + g.guided);
+    for (int first = 0; ok && first < o.count; first += most) {
+        int images = o.count - first < most ? o.count - first : most;
+        session s = {0};
+        run *step = run_new(m->dev, e);
+        run_reset(m->run);
+        ok = step && session_open(&s, g.d, m->run, images * (1 + g.guided), e) && batch(&g, step, &s, first, images, e);
+        run_free(step);
+        session_release(&s);
+    }
+    free(g.text);
+    return ok;
+}

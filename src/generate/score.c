@@ -1,0 +1,71 @@
+/* log p(z|y) and log p(y) of given codes and text. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "generate/session.h"
+
+/* log softmax(logits)[target], in double: sums over thousands of codes */
+static double log_probability(const float *logits, int n, int target)
+{
+    double most = -INFINITY, sum = 0;
+    for (int i = 0; i < n; i++)
+        most = logits[i] > most ? logits[i] : most;
+    for (int i = 0; i < n; i++)
+        sum += exp(logits[i] - most);
+    return logits[target] - most - log(sum);
+}
+
+/* One forward pass over all positions but the last. */
+static void forward(session *s, const int32_t *text, const int32_t *codes, float *text_logits, float *image_logits)
+{
+    const dalle *d = s->d;
+    run *r = s->r;
+    int cells = d->grid_width * d->grid_height, zero = 0;
+    run_write(r, s->ids, text);
+    run_write(r, s->codes, codes);
+    run_write(r, s->position, &zero);
+    tensor x = dalle_forward(r, d, s->ids, s->codes, s->caches, s->position, d->text_length + cells - 1);
+    tensor image = op_linear(r, op_slice(r, x, d->text_length - 1, cells), &d->image_head, ACT_NONE);
+    run_read(r, image, image_logits);
+    if (d->text_length > 1)
+        run_read(r, op_linear(r, op_slice(r, x, 0, d->text_length - 1), &d->text_head, ACT_NONE), text_logits);
+}
+
+bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
+                      limn_score *result, limn_error *e)
+{
+    *result = (limn_score){0};
+    if (!model_needs_transformer(m, e))
+        return false;
+    const dalle *d = m->transformer;
+    int cells = d->grid_width * d->grid_height, ids = (int)d->text_head.w.shape[0];
+    for (int i = 0; i < cells; i++)
+        if (codes[i] < 0 || codes[i] >= d->codes)
+            return err_set(e, ERR_USAGE, "score: code %d of cell %d is outside of the codebook of %d", codes[i], i,
+                           d->codes);
+    size_t text_count = (size_t)d->text_length * (size_t)ids, used = 0;
+    int32_t *row = calloc((size_t)d->text_length, sizeof *row);
+    float *text = malloc(text_count * sizeof *text), *image = malloc((size_t)cells * (size_t)d->codes * sizeof *image);
+    session s = {0};
+    bool ok = row && text && image ? true : err_no_memory(e, "score", text_count * sizeof *text);
+    run_reset(m->run);
+    ok = ok && dalle_text_row(d, text_ids, n_text_ids, row, &used, e) && session_open(&s, d, m->run, 1, e);
+    if (ok) {
+        forward(&s, row, codes, text, image);
+        ok = run_finish(m->run, e);
+    }
+    for (int i = 0; ok && i < cells; i++) {
+        result->image_log_likelihood += log_probability(image + (size_t)i * (size_t)d->codes, d->codes, codes[i]);
+        for (int k = 0; logits && k < d->codes; k++)
+            logits[(size_t)i * (size_t)d->codes + (size_t)k] = image[(size_t)i * (size_t)d->codes + (size_t)k];
+    }
+    for (int i = 1; ok && i < (int)used; i++)
+        result->text_log_likelihood += log_probability(text + (size_t)(i - 1) * (size_t)ids, ids, row[i]);
+    result->image_tokens = cells;
+    result->text_tokens = used ? (int)used - 1 : 0;
+    session_release(&s);
+    free(row);
+    free(text);
+    free(image);
+    return ok;
+}

@@ -1,0 +1,52 @@
+/* A decoding session: its memory. */
+#include "generate/session.h"
+
+#include <stdlib.h>
+
+static bool cache_new(const session *s, tensor *t, const char *what, err *e)
+{
+    const dalle *d = s->d;
+    int64_t length = d->text_length + d->grid_width * d->grid_height - 1;
+    return tensor_new(t, run_device(s->r), DTYPE_F32, 4, (int64_t[]){s->rows, d->heads, length, d->dim / d->heads},
+                      NULL, false, what, e);
+}
+
+bool session_open(session *s, const dalle *d, run *r, int rows, err *e)
+{
+    *s = (session){.d = d, .r = r, .rows = rows};
+    device *dev = run_device(r);
+    int64_t cells = d->grid_width * d->grid_height;
+    s->caches = calloc((size_t)d->layers, sizeof *s->caches);
+    bool ok = s->caches ? true : err_no_memory(e, "session", (size_t)d->layers * sizeof *s->caches);
+    ok = ok && tensor_new(&s->ids, dev, DTYPE_I32, 2, (int64_t[]){rows, d->text_length}, NULL, false, "text ids", e) &&
+         tensor_new(&s->codes, dev, DTYPE_I32, 2, (int64_t[]){rows, cells}, NULL, false, "codes", e) &&
+         tensor_new(&s->forced, dev, DTYPE_I32, 1, &cells, NULL, false, "kept codes", e) &&
+         tensor_new(&s->position, dev, DTYPE_I32, 1, (int64_t[]){1}, NULL, false, "position", e) &&
+         tensor_new(&s->last, dev, DTYPE_F32, 3, (int64_t[]){2, 1, d->dim}, NULL, false, "prompt", e);
+    for (int i = 0; ok && i < d->layers; i++)
+        ok = cache_new(s, &s->caches[i].k, "key cache", e) && cache_new(s, &s->caches[i].v, "value cache", e);
+    if (!ok)
+        session_release(s);
+    return ok;
+}
+
+void session_release(session *s)
+{
+    for (int i = 0; s->caches && i < s->d->layers; i++) {
+        buffer_free(s->caches[i].k.buf);
+        buffer_free(s->caches[i].v.buf);
+    }
+    free(s->caches);
+    buffer_free(s->ids.buf);
+    buffer_free(s->codes.buf);
+    buffer_free(s->forced.buf);
+    buffer_free(s->position.buf);
+    buffer_free(s->last.buf);
+    *s = (session){0};
+}
+
+void session_row_caches(const session *s, int row, kv_cache *caches)
+{
+    for (int i = 0; i < s->d->layers; i++)
+        caches[i] = (kv_cache){tensor_rows(s->caches[i].k, row, 1), tensor_rows(s->caches[i].v, row, 1)};
+}

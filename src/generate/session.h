@@ -1,0 +1,22 @@
+/* A decoding session: what a batch of sequences keeps on the device between steps. */
+#ifndef GENERATE_SESSION_H
+#define GENERATE_SESSION_H
+#include "models/model.h"
+
+typedef struct session {
+    const dalle *d;
+    run *r;
+    int rows;         /* sequences */
+    tensor ids;       /* I32 [rows, text_length] */
+    tensor codes;     /* I32 [rows, cells] */
+    tensor forced;    /* I32 [cells]: -1 where a code is to be chosen */
+    tensor position;  /* I32 [1]: positions in the caches */
+    tensor last;      /* F32 [2, 1, dim]: the prompts' last states, with and without condition */
+    kv_cache *caches; /* [layers]: F32 [rows, heads, text_length + cells - 1, head_dim] */
+} session;
+
+bool session_open(session *s, const dalle *d, run *r, int rows, err *e);
+void session_release(session *s);
+/* The caches of one row. */
+void session_row_caches(const session *s, int row, kv_cache *caches);
+#endif

@@ -1,0 +1,196 @@
+/* The public API, where it is more than another name. */
+#include "limn/limn.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "models/model.h"
+
+#define IMAGES_AT_ONCE 8 /* in encode and decode: bounds the memory for activations */
+
+const char *limn_version(void)
+{
+    return LIMN_VERSION;
+}
+
+static struct {
+    limn_log_function *function;
+    void *context;
+} caller_log;
+
+static void to_caller(void *context, log_level level, const char *line)
+{
+    (void)context;
+    caller_log.function(caller_log.context, (int)level, line);
+}
+
+void limn_set_log(limn_log_function *function, void *context)
+{
+    caller_log.function = function;
+    caller_log.context = context;
+    log_set_sink(function ? to_caller : NULL, NULL);
+}
+
+bool limn_devices(limn_device_info **list, size_t *n, limn_error *e)
+{
+    device_entry *entries = NULL;
+    *list = NULL;
+    *n = 0;
+    if (!device_find(&entries, n, e))
+        return false;
+    limn_device_info *out = calloc(*n, sizeof *out);
+    for (size_t i = 0; out && i < *n; i++)
+        out[i] = entries[i].info;
+    free(entries);
+    *list = out;
+    return out || err_no_memory(e, "devices", *n * sizeof *out);
+}
+
+limn_device *limn_device_open(const char *spec, const limn_device_options *options, limn_error *e)
+{
+    return device_open(spec, options, e);
+}
+
+void limn_device_free(limn_device **d)
+{
+    device_free(*d);
+    *d = NULL;
+}
+
+const limn_device_info *limn_device_get_info(const limn_device *d)
+{
+    return &d->info;
+}
+
+const char *limn_device_reason(const limn_device *d)
+{
+    return d->reason;
+}
+
+limn_model *limn_model_open(limn_device *d, const char *path, limn_error *e)
+{
+    return model_open(d, path, e);
+}
+
+void limn_model_free(limn_model **m)
+{
+    model_free(*m);
+    *m = NULL;
+}
+
+const limn_model_info *limn_model_get_info(const limn_model *m)
+{
+    return &m->info;
+}
+
+bool limn_tokenize(const limn_model *m, const char *text, int32_t **ids, size_t *n, limn_error *e)
+{
+    if (!m->tokenizer)
+        return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give token ids instead: --text-ids)",
+                       gguf_name(m->gguf));
+    return bpe_encode(m->tokenizer, text, ids, n, e);
+}
+
+const char *limn_token(const limn_model *m, int32_t id)
+{
+    return m->tokenizer ? bpe_token(m->tokenizer, id) : NULL;
+}
+
+limn_generate_options limn_generate_defaults(const limn_model *m)
+{
+    const limn_model_info *i = &m->info;
+    return (limn_generate_options){.count = 1,
+                                   .temperature = i->default_temperature,
+                                   .top_k = i->default_top_k,
+                                   .top_p = i->default_top_p,
+                                   .guidance = i->default_guidance};
+}
+
+/* Up to IMAGES_AT_ONCE pictures; host is scratch for pixels or logits. */
+static bool encode_some(model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, float *host, err *e)
+{
+    const codec *c = &m->codec;
+    int64_t pixels = (int64_t)n * c->width * c->height * 3, cells = c->grid_width * c->grid_height;
+    for (int64_t i = 0; i < pixels; i++)
+        host[i] = rgb[i] / 255.0f * c->input.scale + c->input.shift;
+    run_reset(m->run);
+    tensor x = run_upload(m->run, DTYPE_F32, 4, (int64_t[]){n, c->height, c->width, 3}, host);
+    tensor q = c->kind->encode(m->run, c, x);
+    run_read(m->run, op_argmax(m->run, q), codes);
+    if (logits)
+        run_read(m->run, q, host);
+    if (!run_finish(m->run, e))
+        return false;
+    for (int64_t i = 0; logits && i < n; i++) /* channels-last to channels-first */
+        for (int64_t p = 0; p < cells; p++)
+            for (int64_t k = 0; k < c->codes; k++)
+                logits[(i * c->codes + k) * cells + p] = host[(i * cells + p) * c->codes + k];
+    return true;
+}
+
+static float *scratch_for(const codec *c, err *e)
+{
+    size_t pixels = (size_t)c->width * (size_t)c->height * 3;
+    size_t logits = (size_t)c->grid_width * (size_t)c->grid_height * (size_t)c->codes;
+    size_t bytes = IMAGES_AT_ONCE * (pixels > logits ? pixels : logits) * sizeof(float);
+    float *host = malloc(bytes);
+    if (!host)
+        err_no_memory(e, "pictures", bytes);
+    return host;
+}
+
+bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e)
+{
+    const codec *c = &m->codec;
+    float *host = model_needs_codec(m, e) ? scratch_for(c, e) : NULL;
+    bool ok = host;
+    int64_t cells = (int64_t)c->grid_width * c->grid_height, pixels = (int64_t)c->width * c->height * 3;
+    for (int done = 0; ok && done < n; done += IMAGES_AT_ONCE) {
+        int some = n - done < IMAGES_AT_ONCE ? n - done : IMAGES_AT_ONCE;
+        ok = encode_some(m, rgb + done * pixels, some, codes + done * cells,
+                         logits ? logits + done * cells * c->codes : NULL, host, e);
+    }
+    free(host);
+    return ok;
+}
+
+static bool decode_some(model *m, const int32_t *codes, int n, float *pixels, float *host, err *e)
+{
+    const codec *c = &m->codec;
+    run_reset(m->run);
+    tensor z = run_upload(m->run, DTYPE_I32, 2, (int64_t[]){n, c->grid_width * c->grid_height}, codes);
+    tensor x = c->kind->decode(m->run, c, z);
+    run_read(m->run, x, host);
+    if (!run_finish(m->run, e))
+        return false;
+    int64_t area = (int64_t)c->width * c->height, channels = x.shape[3];
+    for (int64_t i = 0; i < n; i++) /* channels-last to channels-first */
+        for (int64_t p = 0; p < area; p++)
+            for (int64_t k = 0; k < 3; k++) {
+                float v = host[(i * area + p) * channels + k] * c->output.scale + c->output.shift;
+                pixels[(i * 3 + k) * area + p] = fminf(fmaxf(v, 0), 1);
+            }
+    return true;
+}
+
+bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn_error *e)
+{
+    const codec *c = &m->codec;
+    if (!model_needs_codec(m, e))
+        return false;
+    int64_t cells = (int64_t)c->grid_width * c->grid_height, area = (int64_t)c->width * c->height;
+    for (int64_t i = 0; i < n * cells; i++)
+        if (codes[i] < 0 || codes[i] >= c->codes)
+            return err_set(e, ERR_USAGE, "codes: %d in row %d is outside of the codebook of %d", codes[i],
+                           (int)(i / cells), c->codes);
+    float *host = scratch_for(c, e);
+    bool ok = host;
+    for (int done = 0; ok && done < n; done += IMAGES_AT_ONCE) {
+        int some = n - done < IMAGES_AT_ONCE ? n - done : IMAGES_AT_ONCE;
+        ok = decode_some(m, codes + done * cells, some, pixels + done * 3 * area, host, e);
+    }
+    free(host);
+    return ok;
+}

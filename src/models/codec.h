@@ -1,0 +1,36 @@
+/* Image codecs: pictures to grids of codes and back.  One file per kind, one line each in codec.c's registry. */
+#ifndef MODELS_CODEC_H
+#define MODELS_CODEC_H
+#include "models/params.h"
+
+typedef struct codec codec;
+
+typedef struct codec_kind {
+    const char *name; /* limn.codec.kind */
+    /* Reads the hyper-parameters, fills c's public part, declares the parameters, allocates c->state. */
+    bool (*open)(codec *c, const gguf *g, param_table *p, err *e);
+    /* x[b,height,width,3] as `input` maps it -> logits[b,grid_height,grid_width,codes] of q(z|x) */
+    tensor (*encode)(run *r, const codec *c, tensor x);
+    /* codes I32 [b, cells] -> [b,height,width,channels], of which `output` maps the first three */
+    tensor (*decode)(run *r, const codec *c, tensor codes);
+} codec_kind;
+
+/* value = scale * x + shift */
+typedef struct pixel_map {
+    float scale, shift;
+} pixel_map;
+
+struct codec {
+    const codec_kind *kind;
+    int width, height, grid_width, grid_height, codes;
+    pixel_map input;  /* from 0..1 */
+    pixel_map output; /* to 0..1, before clamping */
+    void *state;
+};
+
+/* NULL kind where the file holds no codec: not an error. */
+bool codec_open(codec *c, const gguf *g, param_table *p, err *e);
+void codec_release(codec *c);
+
+extern const codec_kind codec_dvae; /* dvae.c */
+#endif

@@ -1,0 +1,160 @@
+/* The DALL-E transformer: hyper-parameters, parameters, forward pass. */
+#include "models/dalle.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/config.h"
+
+/* Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).  x[b,t,dim] */
+static tensor block_forward(run *r, const dalle *d, const block *k, tensor x, const kv_cache *cache, tensor position)
+{
+    tensor qkv = op_linear(r, op_layer_norm(r, x, &k->norm1), &k->qkv, ACT_NONE);
+    x = op_linear_add(r, op_attention(r, qkv, d->heads, cache, position, &k->mask), &k->out, x);
+    tensor up = op_linear(r, op_layer_norm(r, x, &k->norm2), &k->up, d->act);
+    return op_linear_add(r, up, &k->down, x);
+}
+
+tensor dalle_forward(run *r, const dalle *d, tensor ids, tensor codes, const kv_cache *caches, tensor position,
+                     int64_t t)
+{
+    tensor x = op_embed_sequence(r, &d->embedding, ids, codes, position, t);
+    for (int i = 0; i < d->layers; i++) {
+        run_next(r);
+        x = block_forward(r, d, &d->blocks[i], x, &caches[i], position);
+    }
+    run_next(r);
+    return op_layer_norm(r, x, &d->final);
+}
+
+static void declare(dalle *d, param_table *p, float eps)
+{
+    sequence_embedding *s = &d->embedding;
+    int64_t ids = d->vocabulary + (d->pad_per_position ? d->text_length : 0);
+    *s =
+        (sequence_embedding){.text_length = d->text_length, .grid_width = d->grid_width, .grid_height = d->grid_height};
+    param_matrix(p, &s->text, ids, d->dim, PARAM_MATRIX, "transformer.text_embedding.weight");
+    param_matrix(p, &s->image, d->codes, d->dim, PARAM_MATRIX, "transformer.image_embedding.weight");
+    param_matrix(p, &s->text_position, d->text_length, d->dim, PARAM_VECTOR, "transformer.text_position.weight");
+    param_matrix(p, &s->row_position, d->grid_height, d->dim, PARAM_VECTOR, "transformer.row_position.weight");
+    param_matrix(p, &s->column_position, d->grid_width, d->dim, PARAM_VECTOR, "transformer.column_position.weight");
+    for (int i = 0; i < d->layers; i++) {
+        block *b = &d->blocks[i];
+        char name[64];
+        int at = snprintf(name, sizeof name, "transformer.block.%d.", i);
+#define NAMED(part) (strcpy(name + at, part), name)
+        param_norm(p, &b->norm1, d->dim, eps, NAMED("norm1"));
+        param_linear(p, &b->qkv, d->dim, 3 * d->dim, NAMED("qkv"));
+        param_linear(p, &b->out, d->dim, d->dim, NAMED("out"));
+        param_norm(p, &b->norm2, d->dim, eps, NAMED("norm2"));
+        param_linear(p, &b->up, d->dim, d->mlp, NAMED("up"));
+        param_linear(p, &b->down, d->mlp, d->dim, NAMED("down"));
+#undef NAMED
+    }
+    param_norm(p, &d->final, d->dim, eps, "transformer.norm");
+    param_linear(p, &d->text_head, d->dim, ids, "transformer.text_head");
+    param_linear(p, &d->image_head, d->dim, d->codes, "transformer.image_head");
+}
+
+/* limn.transformer.attention: one pattern a layer, repeated where there are fewer; all full where it is missing. */
+static bool read_masks(dalle *d, const gguf *g, err *e)
+{
+    const char *key = "limn.transformer.attention", *const full = "full", *const *names = &full;
+    size_t n = 1;
+    int side = 3;
+    if (gguf_has(g, key) && !gguf_get_strings(g, key, &names, &n, e))
+        return false;
+    if (gguf_has(g, "limn.transformer.conv_kernel") && !config_int(g, "limn.transformer.conv_kernel", 1, 255, &side, e))
+        return false;
+    if (n == 0 || side % 2 == 0)
+        return err_set(e, ERR_FAILED, "%s: %s: no pattern, or an even conv_kernel", gguf_name(g), key);
+    for (int i = 0; i < d->layers; i++) {
+        attention_mask *m = &d->blocks[i].mask;
+        *m = (attention_mask){.kind = MASK_COUNT, .text = d->text_length, .grid_width = d->grid_width, .kernel = side};
+        for (int kind = 0; kind < MASK_COUNT; kind++)
+            if (!strcmp(names[(size_t)i % n], mask_names[kind]))
+                m->kind = (mask_kind)kind;
+        if (m->kind == MASK_COUNT)
+            return err_set(e, ERR_FAILED, "%s: %s: \"%s\" is no pattern", gguf_name(g), key, names[(size_t)i % n]);
+    }
+    return true;
+}
+
+static bool read_defaults(dalle *d, const gguf *g, err *e)
+{
+    d->temperature = 1;
+    d->guidance = 1;
+    d->top_p = 1;
+    return (!gguf_has(g, "limn.sampling.temperature") ||
+            config_float(g, "limn.sampling.temperature", &d->temperature, e)) &&
+           (!gguf_has(g, "limn.sampling.top_k") || config_int(g, "limn.sampling.top_k", 0, 1 << 24, &d->top_k, e)) &&
+           (!gguf_has(g, "limn.sampling.top_p") || config_float(g, "limn.sampling.top_p", &d->top_p, e)) &&
+           (!gguf_has(g, "limn.sampling.guidance") || config_float(g, "limn.sampling.guidance", &d->guidance, e)) &&
+           (!gguf_has(g, "limn.transformer.pad_per_position") ||
+            gguf_get_bool(g, "limn.transformer.pad_per_position", &d->pad_per_position, e));
+}
+
+bool dalle_open(dalle **out, const gguf *g, param_table *p, err *e)
+{
+    *out = NULL;
+    if (!gguf_has(g, "limn.transformer.layers"))
+        return true;
+    dalle *d = calloc(1, sizeof *d);
+    if (!d)
+        return err_no_memory(e, "transformer", sizeof *d);
+    float eps = 0;
+    int act = 0;
+    bool ok = config_int(g, "limn.transformer.layers", 1, 1024, &d->layers, e) &&
+              config_int(g, "limn.transformer.dim", 1, 1 << 16, &d->dim, e) &&
+              config_int(g, "limn.transformer.heads", 1, d->dim, &d->heads, e) &&
+              config_int(g, "limn.transformer.mlp", 1, 1 << 20, &d->mlp, e) &&
+              config_int(g, "limn.transformer.text_length", 1, 1 << 16, &d->text_length, e) &&
+              config_int(g, "limn.transformer.text_vocabulary", 2, 1 << 24, &d->vocabulary, e) &&
+              config_int(g, "limn.transformer.grid_width", 1, 1024, &d->grid_width, e) &&
+              config_int(g, "limn.transformer.grid_height", 1, 1024, &d->grid_height, e) &&
+              config_int(g, "limn.transformer.codes", 2, 1 << 20, &d->codes, e) &&
+              config_int(g, "limn.transformer.pad_id", 0, d->vocabulary - 1, &d->pad_id, e) &&
+              config_int(g, "limn.transformer.image_id", 0, d->vocabulary - 1, &d->image_id, e) &&
+              config_choice(g, "limn.transformer.activation", activation_names, ACT_COUNT, &act, e) &&
+              config_float(g, "limn.transformer.norm_eps", &eps, e) && read_defaults(d, g, e);
+    if (ok && d->dim % d->heads)
+        ok = err_set(e, ERR_FAILED, "%s: limn.transformer.heads: %d do not divide the dim %d", gguf_name(g), d->heads,
+                     d->dim);
+    if (ok && !(d->blocks = calloc((size_t)d->layers, sizeof *d->blocks)))
+        ok = err_no_memory(e, "transformer", (size_t)d->layers * sizeof *d->blocks);
+    if (!ok || !read_masks(d, g, e)) {
+        dalle_free(d);
+        return false;
+    }
+    d->act = (activation)act;
+    declare(d, p, eps);
+    *out = d;
+    return true;
+}
+
+void dalle_free(dalle *d)
+{
+    if (d)
+        free(d->blocks);
+    free(d);
+}
+
+bool dalle_text_row(const dalle *d, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+{
+    while (n && (ids[n - 1] == d->pad_id || ids[n - 1] == d->image_id))
+        n--;
+    if (n > (size_t)d->text_length - 1)
+        return err_set(e, ERR_USAGE, "prompt: %zu tokens, and the model takes %d (shorten it)", n, d->text_length - 1);
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= d->vocabulary)
+            return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
+                           d->vocabulary);
+    for (int i = 0; i < d->text_length - 1; i++) {
+        int32_t id = (size_t)i < n ? ids[i] : d->pad_id;
+        row[i] = id == d->pad_id && d->pad_per_position ? d->vocabulary + i : id;
+    }
+    row[d->text_length - 1] = d->image_id;
+    *used = n;
+    return true;
+}

@@ -1,0 +1,42 @@
+/* The DALL-E transformer: a GPT over text tokens, [IMG] and image codes (Ramesh et al. 2021, section 2.2). */
+#ifndef MODELS_DALLE_H
+#define MODELS_DALLE_H
+#include "models/params.h"
+
+typedef struct block {
+    norm norm1, norm2;
+    linear qkv, out, up, down;
+    attention_mask mask;
+} block;
+
+typedef struct dalle {
+    int text_length; /* positions for text; the last of them is [IMG] */
+    int vocabulary;  /* text ids */
+    int codes, grid_width, grid_height;
+    int dim, heads, layers, mlp;
+    int pad_id, image_id;
+    bool pad_per_position; /* each text position has a padding embedding of its own: ids vocabulary + position */
+    activation act;
+    float guidance, temperature, top_p; /* defaults for sampling */
+    int top_k;
+    sequence_embedding embedding;
+    block *blocks;
+    norm final;
+    linear text_head, image_head;
+} dalle;
+
+/* Reads the hyper-parameters and declares the parameters.  *d is NULL where the file holds no transformer. */
+bool dalle_open(dalle **d, const gguf *g, param_table *p, err *e);
+void dalle_free(dalle *d);
+
+/* The padded row that the model reads, row[text_length]: ids (without their trailing padding and [IMG]), padding,
+ * [IMG]. n = 0 gives the row without condition.  *used: how many ids remained.  ERR_USAGE where they are too many or
+ * out of range. */
+bool dalle_text_row(const dalle *d, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e);
+
+/* x[b,t,dim] after the final norm: the positions p to p+t-1, p the int in `position`, given ids[b,text_length] (empty
+ * where all positions are the grid's), codes[b,cells] and the caches, one a layer, which it fills at these positions.
+ */
+tensor dalle_forward(run *r, const dalle *d, tensor ids, tensor codes, const kv_cache *caches, tensor position,
+                     int64_t t);
+#endif

@@ -1,0 +1,121 @@
+/* Opens model files. */
+#include "models/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool open_file(model *m, const char *path, err *e)
+{
+    const void *data = limn_builtin_model;
+    size_t size = (size_t)(limn_builtin_model_end - limn_builtin_model);
+    if (path) {
+        if (!file_map_open(&m->file, path, e))
+            return false;
+        data = m->file.data;
+        size = m->file.size;
+    }
+    m->gguf = gguf_open(data, size, path ? path : "built-in model", e);
+    return m->gguf != NULL;
+}
+
+static bool check_architecture(const gguf *g, err *e)
+{
+    const char *architecture;
+    if (!gguf_get_string(g, "general.architecture", &architecture, e))
+        return false;
+    if (strcmp(architecture, "limn"))
+        return err_set(e, ERR_FAILED,
+                       "%s: general.architecture: \"%s\", and limn reads \"limn\" (limn convert makes such files)",
+                       gguf_name(g), architecture);
+    return true;
+}
+
+static bool check_together(const model *m, err *e)
+{
+    const codec *c = &m->codec;
+    const dalle *d = m->transformer;
+    if (!c->kind && !d)
+        return err_set(e, ERR_FAILED, "%s: neither codec nor transformer inside", gguf_name(m->gguf));
+    if (c->kind && d && (c->grid_width != d->grid_width || c->grid_height != d->grid_height || c->codes != d->codes))
+        return err_set(e, ERR_FAILED, "%s: the codec has %d x %d cells of %d codes, and the transformer %d x %d of %d",
+                       gguf_name(m->gguf), c->grid_width, c->grid_height, c->codes, d->grid_width, d->grid_height,
+                       d->codes);
+    if (d && m->tokenizer && bpe_size(m->tokenizer) > (size_t)d->vocabulary)
+        return err_set(e, ERR_FAILED, "%s: the tokenizer has %zu tokens, and the transformer's vocabulary %d",
+                       gguf_name(m->gguf), bpe_size(m->tokenizer), d->vocabulary);
+    return true;
+}
+
+static void fill_info(model *m)
+{
+    limn_model_info *i = &m->info;
+    const codec *c = &m->codec;
+    const dalle *d = m->transformer;
+    if (!gguf_has(m->gguf, "general.name") || !gguf_get_string(m->gguf, "general.name", &i->name, NULL))
+        i->name = gguf_name(m->gguf);
+    i->has_codec = c->kind;
+    i->has_transformer = d;
+    i->has_tokenizer = m->tokenizer;
+    i->width = c->width;
+    i->height = c->height;
+    i->grid_width = d ? d->grid_width : c->grid_width;
+    i->grid_height = d ? d->grid_height : c->grid_height;
+    i->codes = d ? d->codes : c->codes;
+    if (d) {
+        i->text_length = d->text_length;
+        i->text_vocabulary = d->vocabulary;
+        i->default_temperature = d->temperature;
+        i->default_top_k = d->top_k;
+        i->default_top_p = d->top_p;
+        i->default_guidance = d->guidance;
+    }
+}
+
+model *model_open(device *d, const char *path, err *e)
+{
+    model *m = calloc(1, sizeof *m);
+    if (!m) {
+        err_no_memory(e, "model", sizeof *m);
+        return NULL;
+    }
+    m->dev = d;
+    bool ok = open_file(m, path, e) && check_architecture(m->gguf, e) &&
+              codec_open(&m->codec, m->gguf, &m->params, e) && dalle_open(&m->transformer, m->gguf, &m->params, e);
+    if (ok && gguf_has(m->gguf, "tokenizer.ggml.tokens"))
+        ok = (m->tokenizer = bpe_from_gguf(m->gguf, e)) != NULL;
+    ok = ok && check_together(m, e) && (m->run = run_new(d, e)) && params_load(&m->params, m->run, m->gguf, true, e);
+    if (!ok) {
+        model_free(m);
+        return NULL;
+    }
+    fill_info(m);
+    return m;
+}
+
+void model_free(model *m)
+{
+    if (!m)
+        return;
+    if (m->run)
+        run_finish(m->run, NULL); /* nothing may still read what goes now */
+    run_free(m->run);
+    params_release(&m->params);
+    codec_release(&m->codec);
+    dalle_free(m->transformer);
+    bpe_free(m->tokenizer);
+    gguf_free(m->gguf);
+    file_map_release(&m->file);
+    free(m);
+}
+
+bool model_needs_codec(const model *m, err *e)
+{
+    return m->codec.kind ||
+           err_set(e, ERR_USAGE, "%s: no image codec inside (give a model file that has one)", gguf_name(m->gguf));
+}
+
+bool model_needs_transformer(const model *m, err *e)
+{
+    return m->transformer ||
+           err_set(e, ERR_USAGE, "%s: no transformer inside (give a model file that has one)", gguf_name(m->gguf));
+}

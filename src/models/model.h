@@ -1,0 +1,32 @@
+/* A model file opened on a device. */
+#ifndef MODELS_MODEL_H
+#define MODELS_MODEL_H
+#include "models/codec.h"
+#include "models/dalle.h"
+#include "text/bpe.h"
+
+typedef struct limn_model model;
+
+struct limn_model {
+    limn_model_info info;
+    device *dev;
+    run *run;
+    file_map file; /* empty for the built-in model */
+    gguf *gguf;
+    codec codec;        /* kind NULL: none */
+    dalle *transformer; /* or NULL */
+    bpe *tokenizer;     /* or NULL */
+    param_table params;
+};
+
+/* The file of the built-in model: builtin.S. */
+extern const uint8_t limn_builtin_model[], limn_builtin_model_end[];
+
+/* path NULL: the built-in model. */
+model *model_open(device *d, const char *path, err *e);
+void model_free(model *m);
+
+/* ERR_USAGE "MODEL has no codec (…)". */
+bool model_needs_codec(const model *m, err *e);
+bool model_needs_transformer(const model *m, err *e);
+#endif

@@ -1,0 +1,164 @@
+/* The parameter table: declaring and loading. */
+#include "models/params.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void declare(param_table *t, param p, const char *format, va_list ap)
+{
+    if (t->n == t->capacity) {
+        size_t capacity = t->capacity ? 2 * t->capacity : 64;
+        param *grown = realloc(t->list, capacity * sizeof *grown);
+        if (!grown) {
+            err_no_memory(&t->error, "parameter table", capacity * sizeof *grown);
+            return;
+        }
+        t->list = grown;
+        t->capacity = capacity;
+    }
+    vsnprintf(p.name, sizeof p.name, format, ap);
+    t->list[t->n++] = p;
+}
+
+void param_vector(param_table *t, tensor *to, int64_t n, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    declare(t, (param){.use = PARAM_VECTOR, .nd = 1, .shape = {n}, .to = to}, format, ap);
+    va_end(ap);
+}
+
+void param_matrix(param_table *t, tensor *to, int64_t rows, int64_t columns, param_use use, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    declare(t, (param){.use = use, .nd = 2, .shape = {rows, columns}, .to = to}, format, ap);
+    va_end(ap);
+}
+
+void param_linear(param_table *t, linear *l, int64_t in, int64_t out, const char *name)
+{
+    param_matrix(t, &l->w, out, in, PARAM_MATRIX, "%s.weight", name);
+    param_vector(t, &l->b, out, "%s.bias", name);
+}
+
+void param_norm(param_table *t, norm *n, int64_t d, float eps, const char *name)
+{
+    n->eps = eps;
+    param_vector(t, &n->w, d, "%s.weight", name);
+    param_vector(t, &n->b, d, "%s.bias", name);
+}
+
+static void declare_conv(param_table *t, conv *c, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    declare(t, (param){.use = PARAM_CONV, .nd = 4, .shape = {c->out, c->kernel, c->kernel, c->in}, .to = &c->panels},
+            format, ap);
+    va_end(ap);
+}
+
+void param_conv(param_table *t, conv *c, int in, int out, int kernel, int stride, int pad, const char *name)
+{
+    *c = (conv){.in = in, .out = out, .kernel = kernel, .stride = stride, .pad = pad};
+    declare_conv(t, c, "%s.weight", name);
+    param_vector(t, &c->b, out, "%s.bias", name);
+}
+
+/* The file's tensor for p, checked. */
+static const file_tensor *find(const param *p, const gguf *g, err *e)
+{
+    const file_tensor *f = gguf_find(g, p->name);
+    if (!f) {
+        err_set(e, ERR_FAILED, "%s: tensor %s is missing (the file is not whole, or of another architecture)",
+                gguf_name(g), p->name);
+        return NULL;
+    }
+    bool same = f->nd == p->nd;
+    for (int i = 0; same && i < p->nd; i++)
+        same = f->shape[i] == p->shape[i];
+    if (!same) {
+        char have[128], want[128];
+        file_tensor wanted = {.nd = p->nd};
+        memcpy(wanted.shape, p->shape, sizeof p->shape);
+        file_tensor_shape_text(f, have);
+        file_tensor_shape_text(&wanted, want);
+        err_set(e, ERR_FAILED, "%s: tensor %s: shape %s, and its hyper-parameters ask for %s", gguf_name(g), p->name,
+                have, want);
+        return NULL;
+    }
+    return f;
+}
+
+/* f's data as F32 in new memory. */
+static float *as_floats(const file_tensor *f, err *e)
+{
+    int64_t n = file_tensor_count(f);
+    float *out = malloc((size_t)n * sizeof *out);
+    if (out)
+        dtype_to_float(out, f->type, f->data, n);
+    else
+        err_no_memory(e, f->name, (size_t)n * sizeof *out);
+    return out;
+}
+
+static bool load(param *p, run *r, const file_tensor *f, bool lasting, err *e)
+{
+    bool keep = f->type == DTYPE_F32 ||
+                (p->use != PARAM_VECTOR && (f->type == DTYPE_F16 || f->type == DTYPE_Q8_0 || f->type == DTYPE_Q4_0));
+    float *converted = keep ? NULL : as_floats(f, e);
+    if (!keep && !converted)
+        return false;
+    dtype type = keep ? f->type : DTYPE_F32;
+    tensor t = {0};
+    bool ok =
+        tensor_new(&t, run_device(r), type, p->nd, p->shape, keep ? f->data : converted, keep && lasting, p->name, e);
+    if (ok && p->use == PARAM_CONV) {
+        ok = conv_pack(r, p->to, t, p->name, e) && run_finish(r, e); /* packed before its source goes */
+        buffer_free(t.buf);
+    } else if (ok) {
+        *p->to = t;
+    }
+    free(converted);
+    return ok;
+}
+
+/* The first tensor of the file that nobody declared. */
+static bool check_left_over(const param_table *t, const gguf *g, err *e)
+{
+    for (size_t i = 0; i < gguf_tensor_count(g); i++) {
+        const char *name = gguf_tensor(g, i)->name;
+        size_t k = 0;
+        while (k < t->n && strcmp(t->list[k].name, name))
+            k++;
+        if (k == t->n)
+            return err_set(e, ERR_FAILED, "%s: tensor %s belongs to nothing in this architecture", gguf_name(g), name);
+    }
+    return true;
+}
+
+bool params_load(param_table *t, run *r, const gguf *g, bool lasting, err *e)
+{
+    if (t->error.code)
+        return err_set(e, t->error.code, "%s", t->error.text);
+    if (t->n != gguf_tensor_count(g) && !check_left_over(t, g, e))
+        return false;
+    for (size_t i = 0; i < t->n; i++) {
+        const file_tensor *f = find(&t->list[i], g, e);
+        if (!f || !load(&t->list[i], r, f, lasting, e))
+            return false;
+    }
+    return true;
+}
+
+void params_release(param_table *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        buffer_free(t->list[i].to->buf);
+        *t->list[i].to = (tensor){0};
+    }
+    free(t->list);
+    *t = (param_table){0};
+}
