@@ -1,0 +1,30 @@
+/* What the parts of the tokenizer share: its tables, and building it. */
+#ifndef TEXT_BPE_INTERNAL_H
+#define TEXT_BPE_INTERNAL_H
+#include "text/bpe.h"
+
+#define NO_RANK UINT32_MAX
+
+/* Tokens left and right, side by side, become join. */
+typedef struct merge {
+    int32_t left, right, join;
+} merge;
+
+/* The strings are kept as given, in one block each, so that bpe_put needs no memory of its own.
+ * Hash tables: open addressing, linear probing, at most half full; sizes are powers of two. */
+struct bpe {
+    char **tokens;      /* [n_tokens] */
+    char **merge_texts; /* [n_merges], "left right" */
+    merge *merges;      /* [n_merges], by rank */
+    bool *is_text;      /* [n_tokens]: a byte or the join of a merge, not a special */
+    int32_t *token_slots;
+    uint32_t *pair_slots;
+    size_t n_tokens, n_merges, token_mask, pair_mask;
+    int32_t byte_ids[256];
+    bool lowercase;
+};
+
+/* bpe_new with a name for each of the two lists. */
+bpe *bpe_build(const char *token_name, const char *const *tokens, size_t n_tokens, const char *merge_name,
+               const char *const *merges, size_t n_merges, bool lowercase, err *e);
+#endif
