@@ -1,0 +1,20 @@
+/* The commands: one function and one file each; the table with their options is in table.c. */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+#include "cli/options.h"
+
+/* Each returns the program's exit code. */
+int command_bench(const options *o);
+int command_convert(const options *o);
+int command_decode(const options *o);
+int command_devices(const options *o);
+int command_encode(const options *o);
+int command_generate(const options *o);
+int command_help(const options *o);
+int command_inspect(const options *o);
+int command_reconstruct(const options *o);
+int command_score(const options *o);
+int command_selftest(const options *o);
+int command_tokenize(const options *o);
+int command_version(const options *o);
+#endif

@@ -1,0 +1,292 @@
+/* Device, model, outputs, pictures and arrays: what the commands that run a model share. */
+#include "cli/common.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- device and model ---------------------------------------------------------------------------------------- */
+
+limn_device *command_device(const options *o, err *e)
+{
+    const char *environment = getenv("LIMN_DEVICE");
+    const char *spec = options_text(o, "device", environment && *environment ? environment : "auto");
+    limn_device_options d = {
+        .memory_limit = options_unsigned(o, "mem-limit", 0),
+        .no_cache = options_given(o, "no-cache"),
+        .profile = options_given(o, "profile"),
+    };
+    limn_device *device = limn_device_open(spec, &d, e);
+    if (device) {
+        const limn_device_info *i = limn_device_get_info(device);
+        say(strcmp(spec, "auto") == 0 ? LOG_WARNING : LOG_INFO, "device %d.%d, %s: %s", i->platform, i->device, i->name,
+            limn_device_reason(device));
+    }
+    return device;
+}
+
+bool command_open(session *s, const options *o, bool codec, bool transformer, err *e)
+{
+    const char *path = options_text(o, "model", NULL);
+    *s = (session){0};
+    if (path && !input_check(path, e))
+        return false;
+    interrupt_catch();
+    s->device = command_device(o, e);
+    s->model = s->device ? limn_model_open(s->device, path, e) : NULL;
+    if (!s->model)
+        return false;
+    s->info = limn_model_get_info(s->model);
+    s->cells = s->info->grid_width * s->info->grid_height;
+    if ((codec && !s->info->has_codec) || (transformer && !s->info->has_transformer))
+        return err_set(e, ERR_FAILED, "%s: holds no %s, which limn %s needs (limn inspect shows what it holds)",
+                       path ? path : "the built-in model", codec && !s->info->has_codec ? "image codec" : "transformer",
+                       o->command->name);
+    return interrupt_check(e);
+}
+
+bool command_profile(const session *s, const options *o, err *e)
+{
+    static const char path[] = "limn-trace.json";
+    limn_kernel_profile *rows = NULL;
+    size_t n = 0;
+    double total = 0;
+    if (!options_given(o, "profile"))
+        return true;
+    if (!limn_device_profile(s->device, &rows, &n, e))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        total += rows[i].seconds;
+    fprintf(stderr, "%-36s %8s %11s %6s %9s %9s\n", "kernel", "calls", "total ms", "share", "GB/s", "GFLOP/s");
+    for (size_t i = 0; i < n; i++) {
+        double t = rows[i].seconds > 0 ? rows[i].seconds : INFINITY;
+        fprintf(stderr, "%-36s %8llu %11.3f %5.1f%% %9.2f %9.2f\n", rows[i].name, (unsigned long long)rows[i].calls,
+                1e3 * rows[i].seconds, total > 0 ? 100 * rows[i].seconds / total : 0, 1e-9 * rows[i].bytes / t,
+                1e-9 * rows[i].flops / t);
+    }
+    fprintf(stderr, "%-36s %8s %11.3f\n", "all", "", 1e3 * total);
+    free(rows);
+    if (!limn_device_write_trace(s->device, path, e))
+        return false;
+    say(LOG_WARNING, "wrote %s: the timeline of the kernels (open it in chrome://tracing or ui.perfetto.dev)", path);
+    return true;
+}
+
+void command_close(session *s)
+{
+    limn_model_free(&s->model);
+    limn_device_free(&s->device);
+    *s = (session){0};
+}
+
+/* ---- files --------------------------------------------------------------------------------------------------- */
+
+bool has_ending(const char *path, const char *ending)
+{
+    size_t n = strlen(path), m = strlen(ending);
+    return n > m && path[n - m - 1] != '/' && strcasecmp(path + n - m, ending) == 0;
+}
+
+bool input_check(const char *path, err *e)
+{
+    struct stat st;
+    if (strcmp(path, "-") == 0 && access(path, F_OK) != 0)
+        return err_set(e, ERR_USAGE, "-: standard input can't be read as a file (give the name of a file)");
+    if (stat(path, &st) != 0 || access(path, R_OK) != 0)
+        return err_set(e, ERR_FAILED, "%s: %s", path, strerror(errno));
+    if (S_ISDIR(st.st_mode))
+        return err_set(e, ERR_FAILED, "%s: is a directory (give the name of a file)", path);
+    return true;
+}
+
+static bool ending_check(const char *name, const char *path, const char *endings, err *e)
+{
+    for (const char *p = endings; *p;) {
+        size_t n = strcspn(p, "|");
+        char ending[16];
+        snprintf(ending, sizeof ending, "%.*s", (int)n, p);
+        if (has_ending(path, ending))
+            return true;
+        p += n + (p[n] == '|');
+    }
+    bool two = strchr(endings, '|') != NULL;
+    return err_set(e, ERR_USAGE, "--%s: %s does not end in %s (limn writes %s)", name, path,
+                   two ? ".png or .npy" : endings, two ? "pictures as PNG or NumPy arrays" : "that format only");
+}
+
+bool output_check(const char *name, const char *path, const char *endings, err *e)
+{
+    struct stat st;
+    if (!path)
+        return true;
+    if (endings && !ending_check(name, path, endings, e))
+        return false;
+    /* The file is renamed into its place, which would put a plain file where a device was. */
+    if (strncmp(path, "/dev/", 5) == 0 || (stat(path, &st) == 0 && !S_ISREG(st.st_mode)))
+        return err_set(e, ERR_FAILED, "--%s: %s is not a plain file (choose another name)", name, path);
+    char *directory = strdup(path);
+    if (!directory)
+        return err_no_memory(e, "file name", strlen(path));
+    char *slash = strrchr(directory, '/');
+    const char *d = !slash ? "." : slash == directory ? "/" : directory;
+    if (slash && slash != directory)
+        *slash = '\0';
+    bool ok = true;
+    if (stat(d, &st) != 0)
+        ok = err_set(e, ERR_FAILED, "--%s: %s: %s (make the directory first)", name, d, strerror(errno));
+    else if (!S_ISDIR(st.st_mode))
+        ok = err_set(e, ERR_FAILED, "--%s: %s is not a directory (choose another place)", name, d);
+    else if (access(d, W_OK | X_OK) != 0)
+        ok =
+            err_set(e, ERR_FAILED, "--%s: %s: %s (choose a directory that you may write to)", name, d, strerror(errno));
+    free(directory);
+    return ok;
+}
+
+char *numbered_path(const char *path, int i)
+{
+    size_t size = strlen(path) + 16;
+    char *out = malloc(size);
+    const char *dot = strrchr(path, '.');
+    int stem = dot ? (int)(dot - path) : (int)strlen(path);
+    if (out)
+        snprintf(out, size, "%.*s-%d%s", stem, path, i, dot ? dot : "");
+    return out;
+}
+
+void *array_new(size_t n, size_t size, const char *what, err *e)
+{
+    void *p = calloc(n ? n : 1, size);
+    if (!p)
+        err_no_memory(e, what, (unsigned long long)n * size);
+    return p;
+}
+
+/* ---- pictures ------------------------------------------------------------------------------------------------ */
+
+bool picture_read(image *im, const char *path, const session *s, err *e)
+{
+    image whole = {0};
+    bool ok = input_check(path, e) && image_read(&whole, path, e) &&
+              image_fit(im, &whole, s->info->width, s->info->height, e);
+    image_release(&whole);
+    return ok;
+}
+
+bool pictures_encode(const session *s, const image *ims, int n, int32_t *codes, float *logits, err *e)
+{
+    size_t bytes = (size_t)s->info->width * (size_t)s->info->height * 3;
+    size_t row = (size_t)s->info->codes * (size_t)s->cells;
+    uint8_t *rgb = array_new(BATCH, bytes, "pictures to encode", e);
+    bool ok = rgb != NULL;
+    progress bar;
+    progress_begin(&bar, "encode", "pictures");
+    for (int i = 0; ok && i < n; i += BATCH) {
+        int m = n - i < BATCH ? n - i : BATCH;
+        for (int k = 0; k < m; k++)
+            memcpy(rgb + (size_t)k * bytes, ims[i + k].pixels, bytes);
+        ok = limn_encode(s->model, rgb, m, codes + (size_t)i * (size_t)s->cells,
+                         logits ? logits + (size_t)i * row : NULL, e) &&
+             interrupt_check(e);
+        progress_update(&bar, i + m, n);
+    }
+    progress_end(&bar);
+    free(rgb);
+    return ok;
+}
+
+/* im = pixels[3,h,w] in 0..1, rounded. */
+static bool picture_from_pixels(image *im, const float *pixels, int width, int height, err *e)
+{
+    if (!image_new(im, width, height, e))
+        return false;
+    size_t plane = (size_t)width * (size_t)height;
+    for (size_t i = 0; i < plane; i++) {
+        for (size_t c = 0; c < 3; c++) {
+            float v = pixels[c * plane + i];
+            v = v > 0 ? (v < 1 ? v : 1) : 0; /* NaN too becomes 0 */
+            im->pixels[3 * i + c] = (uint8_t)lrintf(v * 255);
+        }
+    }
+    return true;
+}
+
+bool pictures_decode(const session *s, const int32_t *codes, int n, image *ims, float *pixels, err *e)
+{
+    int width = s->info->width, height = s->info->height;
+    size_t picture = 3 * (size_t)width * (size_t)height;
+    float *batch = array_new(BATCH, picture * sizeof *batch, "decoded pictures", e);
+    bool ok = batch != NULL;
+    progress bar;
+    progress_begin(&bar, "decode", "pictures");
+    for (int i = 0; ok && i < n; i += BATCH) {
+        int m = n - i < BATCH ? n - i : BATCH;
+        ok = limn_decode(s->model, codes + (size_t)i * (size_t)s->cells, m, batch, e) && interrupt_check(e);
+        for (int k = 0; ok && ims && k < m; k++)
+            ok = picture_from_pixels(&ims[i + k], batch + (size_t)k * picture, width, height, e);
+        if (ok && pixels)
+            memcpy(pixels + (size_t)i * picture, batch, (size_t)m * picture * sizeof *batch);
+        progress_update(&bar, i + m, n);
+    }
+    progress_end(&bar);
+    free(batch);
+    return ok;
+}
+
+void pictures_free(image *ims, int n)
+{
+    for (int i = 0; ims && i < n; i++)
+        image_release(&ims[i]);
+    free(ims);
+}
+
+/* ---- arrays -------------------------------------------------------------------------------------------------- */
+
+static void shape_text(const npy *a, char out[96])
+{
+    int n = snprintf(out, 96, "[");
+    for (int i = 0; i < a->nd; i++)
+        n += snprintf(out + n, 96 - (size_t)n, "%s%lld", i ? ", " : "", (long long)a->shape[i]);
+    snprintf(out + n, 96 - (size_t)n, "]");
+}
+
+bool codes_read(npy *a, int *n, const char *path, const session *s, err *e)
+{
+    if (!input_check(path, e) || !npy_read(a, path, DTYPE_I32, e))
+        return false;
+    int64_t rows = -1, h = s->info->grid_height, w = s->info->grid_width;
+    char shape[96];
+    shape_text(a, shape);
+    if (a->nd >= 1 && a->nd <= 2 && a->shape[a->nd - 1] == h * w)
+        rows = a->nd == 2 ? a->shape[0] : 1;
+    else if (a->nd >= 2 && a->nd <= 3 && a->shape[a->nd - 2] == h && a->shape[a->nd - 1] == w)
+        rows = a->nd == 3 ? a->shape[0] : 1;
+    if (rows < 1 || rows > INT32_MAX)
+        return err_set(e, ERR_FAILED, "%s: the shape is %s, but this model's codes are [n, %lld] or [n, %lld, %lld]",
+                       path, shape, (long long)(h * w), (long long)h, (long long)w);
+    const int32_t *codes = a->data;
+    for (int64_t i = 0; i < a->count; i++) {
+        if (codes[i] < 0 || codes[i] >= s->info->codes)
+            return err_set(e, ERR_FAILED, "%s: row %lld, cell %lld: code %d is not one of this model (0 to %d)", path,
+                           (long long)(i / (h * w)), (long long)(i % (h * w)), (int)codes[i], s->info->codes - 1);
+    }
+    *n = (int)rows;
+    return true;
+}
+
+bool text_ids_read(npy *a, int *n, const char *path, err *e)
+{
+    if (!input_check(path, e) || !npy_read(a, path, DTYPE_I32, e))
+        return false;
+    char shape[96];
+    shape_text(a, shape);
+    if (a->nd < 1 || a->nd > 2 || a->count < 1 || a->shape[0] > INT32_MAX)
+        return err_set(e, ERR_FAILED, "%s: the shape is %s, but token ids are [n, T] or [T]", path, shape);
+    *n = a->nd == 2 ? (int)a->shape[0] : 1;
+    return true;
+}

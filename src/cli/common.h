@@ -1,0 +1,50 @@
+/* What the commands that run a model share: the device and the model, checks of outputs, pictures and arrays. */
+#ifndef CLI_COMMON_H
+#define CLI_COMMON_H
+#include "cli/options.h"
+#include "cli/terminal.h"
+#include "io/image.h"
+#include "io/npy.h"
+
+/* Pictures that go to the device in one call: bounds the memory and the time until Ctrl-C is seen. */
+enum { BATCH = 8 };
+
+typedef struct session {
+    limn_device *device;
+    limn_model *model;
+    const limn_model_info *info;
+    int cells; /* codes of a picture */
+} session;
+
+/* The device by --device or LIMN_DEVICE, with --mem-limit, --no-cache and --profile.  Says what it took where the
+ * choice was limn's. */
+limn_device *command_device(const options *o, err *e);
+/* The device and the model of --model, which must have what is asked for; catches interrupts from here on. */
+bool command_open(session *s, const options *o, bool codec, bool transformer, err *e);
+/* Prints the table and writes the trace of --profile; does nothing without it. */
+bool command_profile(const session *s, const options *o, err *e);
+void command_close(session *s);
+
+/* Whether a file can be made there: the directory is writable, and what is there already is a regular file.
+ * NULL is fine.  `endings`: ".png", or ".png|.npy", of which path must have one (in any case); NULL for any. */
+bool output_check(const char *name, const char *path, const char *endings, err *e);
+bool input_check(const char *path, err *e);
+bool has_ending(const char *path, const char *ending);
+/* "dir/a.png", 2 -> "dir/a-2.png", a new string. */
+char *numbered_path(const char *path, int i);
+/* calloc that reports what it was for. */
+void *array_new(size_t n, size_t size, const char *what, err *e);
+
+/* A picture file, fitted to the model's size. */
+bool picture_read(image *im, const char *path, const session *s, err *e);
+/* codes[n,cells] of pictures of the model's size; logits[n,K,h,w] or NULL. */
+bool pictures_encode(const session *s, const image *ims, int n, int32_t *codes, float *logits, err *e);
+/* ims[n] = the decoded codes[n,cells]; or pixels[n,3,H,W] in 0..1 as they are.  One of them may be NULL. */
+bool pictures_decode(const session *s, const int32_t *codes, int n, image *ims, float *pixels, err *e);
+void pictures_free(image *ims, int n);
+
+/* codes of the shapes [n,h*w], [h*w], [n,h,w] or [h,w]; *n rows. */
+bool codes_read(npy *a, int *n, const char *path, const session *s, err *e);
+/* Token ids [n,T] or [T]. */
+bool text_ids_read(npy *a, int *n, const char *path, err *e);
+#endif

@@ -1,0 +1,249 @@
+/* Completions for bash, zsh and fish, made from the command table. */
+#include <string.h>
+
+#include "cli/help.h"
+
+/* Calls for each word of "a|b|c". */
+static void put_words(FILE *f, const char *words, const char *before, const char *after)
+{
+    while (words && *words) {
+        int n = (int)strcspn(words, "|");
+        fprintf(f, "%s%.*s%s", before, n, words, after);
+        words += n + (words[n] == '|');
+    }
+}
+
+/* The first sentence of a help text without its full stop; ' is not in it, so that it can stand in quotes. */
+static void put_sentence(FILE *f, const char *text, const char *escape)
+{
+    for (; *text && !(text[0] == '.' && (text[1] == ' ' || text[1] == '\0')); text++) {
+        if (strchr(escape, *text))
+            fputc('\\', f);
+        if (*text == '\'')
+            fputs("'\\''", f);
+        else
+            fputc(*text, f);
+    }
+}
+
+/* ---- bash -------------------------------------------------------------------------------------------------------- */
+
+static void bash_option_names(FILE *f, const option *o)
+{
+    for (; o && o->name; o++) {
+        fprintf(f, " --%s", o->name);
+        if (o->letter)
+            fprintf(f, " -%c", o->letter);
+    }
+}
+
+/* A case for each option with a value: sets `words` or `files` by the option before the cursor. */
+static void bash_values(FILE *f, const char *command_name, const option *o)
+{
+    for (; o && o->name; o++) {
+        if (o->kind == OPTION_FLAG)
+            continue;
+        fprintf(f, "    %s:--%s", command_name, o->name);
+        if (o->letter)
+            fprintf(f, "|%s:-%c", command_name, o->letter);
+        fputs(") value=1", f);
+        if (o->words) {
+            fputs("; words='", f);
+            put_words(f, o->words, "", " ");
+            fputc('\'', f);
+        }
+        fputs(o->complete == COMPLETE_FILE ? "; files=1 ;;\n" : " ;;\n", f);
+    }
+}
+
+void completion_bash(FILE *f)
+{
+    fputs("# Completion of limn for bash, made by: limn help --format bash\n"
+          "_limn()\n"
+          "{\n"
+          "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
+          "    local command='' words='' files='' value='' i IFS=$' \\t\\n'\n"
+          "    if [[ $cur == '=' ]]; then\n"
+          "        cur=''\n"
+          "    elif [[ $prev == '=' && $COMP_CWORD -gt 1 ]]; then\n"
+          "        prev=${COMP_WORDS[COMP_CWORD-2]}\n"
+          "    fi\n"
+          "    for ((i = 1; i < COMP_CWORD; i++)); do\n"
+          "        case ${COMP_WORDS[i]} in\n"
+          "        ",
+          f);
+    for (const command *c = command_table; c->name; c++)
+        fprintf(f, "%s%s", c == command_table ? "" : "|", c->name);
+    fputs(") command=${COMP_WORDS[i]}; break ;;\n"
+          "        esac\n"
+          "    done\n"
+          "    case $command:$prev in\n",
+          f);
+    for (const command *c = command_table; c->name; c++)
+        bash_values(f, c->name, c->options);
+    bash_values(f, "*", common_options);
+    fputs("    esac\n"
+          "    if [[ -z $value ]]; then\n"
+          "        case $command in\n"
+          "        '') words='",
+          f);
+    for (const command *c = command_table; c->name; c++)
+        fprintf(f, "%s ", c->name);
+    bash_option_names(f, common_options);
+    fputs("' ;;\n", f);
+    for (const command *c = command_table; c->name; c++) {
+        fprintf(f, "        %s) words='", c->name);
+        bash_option_names(f, c->options);
+        bash_option_names(f, common_options);
+        if (c->complete == COMPLETE_COMMAND) {
+            for (const command *d = command_table; d->name; d++)
+                fprintf(f, " %s", d->name);
+        }
+        fprintf(f, "'%s ;;\n", c->complete == COMPLETE_FILE ? "; [[ $cur != -* ]] && files=1" : "");
+    }
+    fputs("        esac\n"
+          "        [[ $cur != -* && -n $command && $command != help ]] && words=''\n"
+          "    fi\n"
+          "    IFS=$'\\n'\n"
+          "    COMPREPLY=($(IFS=$' \\t\\n'; compgen -W \"$words\" -- \"$cur\"))\n"
+          "    if [[ -n $files ]]; then\n"
+          "        compopt -o filenames 2>/dev/null\n"
+          "        COMPREPLY+=($(compgen -f -- \"$cur\"))\n"
+          "    elif [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *: ]]; then\n"
+          "        compopt -o nospace 2>/dev/null\n"
+          "    fi\n"
+          "}\n"
+          "complete -F _limn limn\n",
+          f);
+}
+
+/* ---- zsh --------------------------------------------------------------------------------------------------------- */
+
+/* ":N:_files", ":FORMAT:(text man)" */
+static void zsh_value(FILE *f, const option *o)
+{
+    const char *sep = "";
+    bool files = o->complete == COMPLETE_FILE;
+    fprintf(f, ":%s:%s", o->argument, !o->words ? files ? "_files" : " " : files ? "{compadd -S \"\" -- " : "(");
+    for (const char *w = o->words; w && *w; sep = " ") {
+        int n = (int)strcspn(w, "|"), colon = w[n - 1] == ':'; /* a plain colon would end the specification */
+        fprintf(f, "%s%.*s%s", sep, n - colon, w, colon ? "\\:" : "");
+        w += n + (w[n] == '|');
+    }
+    if (o->words)
+        fputs(files ? "; _files}" : ")", f);
+}
+
+/* One specification of _arguments a line: '(-n --count)'{-n,--count}'[help]:N:' */
+static void zsh_options(FILE *f, const option *o, const char *indent)
+{
+    for (; o && o->name; o++) {
+        const char *star = o->kind == OPTION_LIST ? "*" : "", *equals = o->kind == OPTION_FLAG ? "" : "=";
+        fputs(indent, f);
+        if (o->letter)
+            fprintf(f, "'(-%c --%s)'{-%c%s,--%s%s}'[", o->letter, o->name, o->letter, *equals ? "+" : "", o->name,
+                    equals);
+        else
+            fprintf(f, "'%s--%s%s[", star, o->name, equals);
+        put_sentence(f, o->help, "[]:\\");
+        fputc(']', f);
+        if (o->kind != OPTION_FLAG)
+            zsh_value(f, o);
+        fputs("' \\\n", f);
+    }
+}
+
+void completion_zsh(FILE *f)
+{
+    fputs("#compdef limn\n"
+          "# Completion of limn for zsh, made by: limn help --format zsh\n"
+          "_limn_commands()\n"
+          "{\n"
+          "    local -a commands=(\n",
+          f);
+    for (const command *c = command_table; c->name; c++) {
+        fprintf(f, "        '%s:", c->name);
+        put_sentence(f, c->summary, ":\\");
+        fputs("'\n", f);
+    }
+    fputs("    )\n"
+          "    _describe -t commands 'limn command' commands\n"
+          "}\n"
+          "_limn()\n"
+          "{\n"
+          "    local context state state_descr line\n"
+          "    typeset -A opt_args\n"
+          "    _arguments -C \\\n",
+          f);
+    zsh_options(f, common_options, "        ");
+    fputs("        '1: :_limn_commands' '*:: :->arguments' && return\n"
+          "    [[ $state == arguments ]] || return 1\n"
+          "    local command=$words[1]\n"
+          "    case $command in\n",
+          f);
+    for (const command *c = command_table; c->name; c++) {
+        fprintf(f, "    %s)\n        _arguments -s \\\n", c->name);
+        zsh_options(f, c->options, "            ");
+        zsh_options(f, common_options, "            ");
+        const char *action = c->complete == COMPLETE_FILE      ? "_files"
+                             : c->complete == COMPLETE_COMMAND ? "_limn_commands"
+                                                               : "";
+        if (c->operands)
+            fprintf(f, "            '%s: :%s'\n", c->max_operands < 0 ? "*" : "1", action);
+        else
+            fputs("            && return\n", f);
+        fputs("        ;;\n", f);
+    }
+    fputs("    esac\n"
+          "}\n"
+          "if [[ $funcstack[1] == _limn ]]; then\n"
+          "    _limn \"$@\"\n"
+          "else\n"
+          "    compdef _limn limn\n"
+          "fi\n",
+          f);
+}
+
+/* ---- fish -------------------------------------------------------------------------------------------------------- */
+
+static void fish_options(FILE *f, const option *o, const char *condition)
+{
+    for (; o && o->name; o++) {
+        fprintf(f, "complete -c limn%s -l %s", condition, o->name);
+        if (o->letter)
+            fprintf(f, " -s %c", o->letter);
+        if (o->kind != OPTION_FLAG)
+            fputs(o->complete == COMPLETE_FILE ? " -r -F" : " -x", f);
+        if (o->words) {
+            fputs(" -a '", f);
+            put_words(f, o->words, "", " ");
+            fputc('\'', f);
+        }
+        fputs(" -d '", f);
+        for (const char *h = o->help; *h && !(h[0] == '.' && (h[1] == ' ' || h[1] == '\0')); h++)
+            fprintf(f, *h == '\'' || *h == '\\' ? "\\%c" : "%c", *h);
+        fputs("'\n", f);
+    }
+}
+
+void completion_fish(FILE *f)
+{
+    fputs("# Completion of limn for fish, made by: limn help --format fish\n"
+          "complete -c limn -f\n",
+          f);
+    fish_options(f, common_options, "");
+    for (const command *c = command_table; c->name; c++) {
+        char condition[96];
+        fprintf(f, "complete -c limn -n __fish_use_subcommand -a %s -d '%s'\n", c->name, c->summary);
+        snprintf(condition, sizeof condition, " -n '__fish_seen_subcommand_from %s'", c->name);
+        fish_options(f, c->options, condition);
+        if (c->complete == COMPLETE_FILE)
+            fprintf(f, "complete -c limn%s -F\n", condition);
+        if (c->complete == COMPLETE_COMMAND) {
+            fprintf(f, "complete -c limn%s -a '", condition);
+            for (const command *d = command_table; d->name; d++)
+                fprintf(f, "%s ", d->name);
+            fputs("'\n", f);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+/* limn decode: codes to pictures, as PNG files or as an array before rounding. */
+#include <stdlib.h>
+
+#include "cli/commands.h"
+#include "cli/pictures.h"
+
+static bool decode_pictures(const session *s, const int32_t *codes, int n, const char *out, err *e)
+{
+    image *ims = array_new((size_t)n, sizeof *ims, "pictures", e);
+    bool ok = ims && pictures_decode(s, codes, n, ims, NULL, e) && pictures_write(ims, n, false, out, NULL, e);
+    pictures_free(ims, n);
+    return ok;
+}
+
+static bool decode_array(const session *s, const int32_t *codes, int n, const char *out, err *e)
+{
+    int64_t shape[] = {n, 3, s->info->height, s->info->width};
+    float *pixels = array_new((size_t)n, (size_t)(3 * shape[2] * shape[3]) * sizeof *pixels, "pixels", e);
+    bool ok = pixels && pictures_decode(s, codes, n, NULL, pixels, e) && npy_write(out, DTYPE_F32, 4, shape, pixels, e);
+    free(pixels);
+    return ok;
+}
+
+static bool decode(session *s, const options *o, err *e)
+{
+    const char *out = options_text(o, "output", NULL), *in = o->operands[0];
+    npy codes = {0};
+    int n = 0;
+    bool ok =
+        input_check(in, e) && output_check("output", out, ".png|.npy", e) && command_open(s, o, true, false, e) &&
+        codes_read(&codes, &n, in, s, e) &&
+        (has_ending(out, ".npy") ? decode_array(s, codes.data, n, out, e) : decode_pictures(s, codes.data, n, out, e));
+    npy_release(&codes);
+    return ok;
+}
+
+int command_decode(const options *o)
+{
+    err e = {0};
+    session s = {0};
+    bool ok = decode(&s, o, &e) && command_profile(&s, o, &e);
+    command_close(&s);
+    return ok ? 0 : report(&e);
+}

@@ -1,0 +1,107 @@
+/* limn devices: what OpenCL devices there are and what each can do. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/common.h"
+
+static const char *type_name(limn_device_type type)
+{
+    static const char *const names[] = {"cpu", "igpu", "dgpu", "accel"};
+    return (size_t)type < sizeof names / sizeof *names ? names[type] : "other";
+}
+
+static json_t *measured(const limn_device_info *d)
+{
+    json_t *score = d->gflops > 0 || d->gbytes_per_s > 0 ? json_object() : NULL;
+    if (!score)
+        return json_null();
+    json_object_set_new(score, "gflops", json_finite(d->gflops));
+    json_object_set_new(score, "gbytes_per_s", json_finite(d->gbytes_per_s));
+    return score;
+}
+
+static json_t *device_json(const limn_device_info *d)
+{
+    char id[32];
+    snprintf(id, sizeof id, "%d.%d", d->platform, d->device);
+    json_t *j = json_object();
+    json_object_set_new(j, "index", json_integer(d->index));
+    json_object_set_new(j, "id", json_text(id));
+    json_object_set_new(j, "type", json_text(type_name(d->type)));
+    json_object_set_new(j, "name", json_text(d->name));
+    json_object_set_new(j, "vendor", json_text(d->vendor));
+    json_object_set_new(j, "platform", json_text(d->platform_name));
+    json_object_set_new(j, "version", json_text(d->version));
+    json_object_set_new(j, "driver", json_text(d->driver));
+    json_object_set_new(j, "memory", json_integer((json_int_t)d->memory));
+    json_object_set_new(j, "max_allocation", json_integer((json_int_t)d->max_allocation));
+    json_object_set_new(j, "local_memory", json_integer((json_int_t)d->local_memory));
+    json_object_set_new(j, "max_work_group", json_integer((json_int_t)d->max_work_group));
+    json_object_set_new(j, "compute_units", json_integer(d->compute_units));
+    json_object_set_new(j, "unified_memory", json_boolean(d->unified_memory));
+    json_object_set_new(j, "fp16", json_boolean(d->fp16));
+    json_object_set_new(j, "subgroups", json_boolean(d->subgroups));
+    json_object_set_new(j, "int8_dot", json_boolean(d->int8_dot));
+    json_object_set_new(j, "command_buffer", json_boolean(d->command_buffer));
+    json_object_set_new(j, "score", measured(d));
+    return j;
+}
+
+static void device_print(const limn_device_info *d)
+{
+    char memory[32], allocation[32], local[32];
+    printf("%d  %d.%d  %-5s  ", d->index, d->platform, d->device, type_name(d->type));
+    print_clean(d->name);
+    printf("\n    platform    ");
+    print_clean(d->platform_name);
+    printf("\n    vendor      ");
+    print_clean(d->vendor);
+    printf("\n    driver      ");
+    print_clean(d->driver);
+    printf(", ");
+    print_clean(d->version);
+    printf("\n    memory      %s%s, allocations up to %s, local %s\n", size_text(d->memory, memory),
+           d->unified_memory ? " shared with the host" : "", size_text(d->max_allocation, allocation),
+           size_text(d->local_memory, local));
+    printf("    compute     %u units, work-groups up to %llu\n", (unsigned)d->compute_units,
+           (unsigned long long)d->max_work_group);
+    printf("    extensions ");
+    if (!d->fp16 && !d->subgroups && !d->int8_dot && !d->command_buffer)
+        printf(" none that limn uses");
+    printf("%s%s%s%s\n", d->fp16 ? " fp16" : "", d->subgroups ? " subgroups" : "", d->int8_dot ? " int8-dot" : "",
+           d->command_buffer ? " command-buffer" : "");
+    if (d->gflops > 0 || d->gbytes_per_s > 0)
+        printf("    measured    %.0f GFLOP/s, %.1f GB/s\n", d->gflops, d->gbytes_per_s);
+}
+
+int command_devices(const options *o)
+{
+    err e = {0};
+    limn_device_info *list = NULL;
+    limn_device *only = NULL;
+    size_t n = 0;
+    bool ok = limn_devices(&list, &n, &e);
+    if (ok && options_given(o, "device")) {
+        only = command_device(o, &e);
+        ok = only != NULL;
+    }
+    int index = only ? limn_device_get_info(only)->index : -1;
+    json_t *all = json_array();
+    for (size_t i = 0; ok && i < n; i++) {
+        if (only && list[i].index != index)
+            continue;
+        if (options_given(o, "json"))
+            json_array_append_new(all, device_json(&list[i]));
+        else
+            device_print(&list[i]);
+    }
+    if (ok && options_given(o, "json"))
+        print_json(json_incref(all));
+    json_decref(all);
+    limn_device_free(&only);
+    free(list);
+    return ok ? 0 : report(&e);
+}

@@ -1,0 +1,49 @@
+/* limn encode: pictures to the codes of the model's image codec. */
+#include <stdlib.h>
+
+#include "cli/commands.h"
+#include "cli/common.h"
+
+static bool encode_write(const session *s, const options *o, int n, const int32_t *codes, const float *logits, err *e)
+{
+    const limn_model_info *i = s->info;
+    const char *logits_out = options_text(o, "logits-out", NULL);
+    if (!npy_write(options_text(o, "output", NULL), DTYPE_I32, 2, (int64_t[]){n, s->cells}, codes, e))
+        return false;
+    return !logits_out ||
+           npy_write(logits_out, DTYPE_F32, 4, (int64_t[]){n, i->codes, i->grid_height, i->grid_width}, logits, e);
+}
+
+static bool encode(session *s, const options *o, err *e)
+{
+    int n = o->n_operands;
+    const char *logits_out = options_text(o, "logits-out", NULL);
+    for (int i = 0; i < n; i++) {
+        if (!input_check(o->operands[i], e))
+            return false;
+    }
+    if (!output_check("output", options_text(o, "output", NULL), ".npy", e) ||
+        !output_check("logits-out", logits_out, ".npy", e) || !command_open(s, o, true, false, e))
+        return false;
+    size_t codes = (size_t)n * (size_t)s->cells;
+    image *ims = array_new((size_t)n, sizeof *ims, "pictures", e);
+    int32_t *z = array_new(codes, sizeof *z, "codes", e);
+    float *logits = logits_out ? array_new(codes, (size_t)s->info->codes * sizeof *logits, "logits", e) : NULL;
+    bool ok = ims && z && (logits || !logits_out);
+    for (int i = 0; ok && i < n; i++)
+        ok = picture_read(&ims[i], o->operands[i], s, e);
+    ok = ok && pictures_encode(s, ims, n, z, logits, e) && encode_write(s, o, n, z, logits, e);
+    pictures_free(ims, n);
+    free(z);
+    free(logits);
+    return ok;
+}
+
+int command_encode(const options *o)
+{
+    err e = {0};
+    session s = {0};
+    bool ok = encode(&s, o, &e) && command_profile(&s, o, &e);
+    command_close(&s);
+    return ok ? 0 : report(&e);
+}

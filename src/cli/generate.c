@@ -1,0 +1,259 @@
+/* limn generate: pictures from a prompt. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/commands.h"
+#include "cli/keep.h"
+#include "cli/pictures.h"
+
+typedef struct job {
+    const options *o;
+    const char *prompt, *out, *codes_out, *preview, *image_prompt;
+    npy ids;
+    char *ids_text; /* "token ids 5 7 9": what stands for the prompt where only ids are known */
+    keep keep;
+    session s;
+    limn_generate_options g;
+    uint8_t *kept;       /* [cells] */
+    int32_t *kept_codes; /* [cells] */
+    int32_t *codes;      /* [count, cells] */
+    image *pictures;     /* [count] */
+    progress bar;
+    int preview_row;   /* of the grid, up to which the preview shows */
+    err preview_error; /* why progress said stop, where it wasn't Ctrl-C */
+} job;
+
+static void job_release(job *j)
+{
+    npy_release(&j->ids);
+    free(j->ids_text);
+    free(j->kept);
+    free(j->kept_codes);
+    pictures_free(j->pictures, j->g.count);
+    free(j->codes);
+    command_close(&j->s);
+}
+
+static uint64_t random_seed(void)
+{
+    /* 32 bits: what other programs' seed fields hold, and short enough to type */
+    uint32_t seed = 0;
+    FILE *f = fopen("/dev/urandom", "rb");
+    bool ok = f && fread(&seed, sizeof seed, 1, f) == 1;
+    if (f)
+        fclose(f);
+    if (!ok) {
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t);
+        seed = (uint32_t)t.tv_nsec * 2654435761u ^ (uint32_t)t.tv_sec ^ (uint32_t)getpid() << 16;
+    }
+    return seed;
+}
+
+/* ---- what is known before the model is there ------------------------------------------------------------------ */
+
+static bool read_ids(job *j, const char *path, err *e)
+{
+    int rows;
+    if (!text_ids_read(&j->ids, &rows, path, e))
+        return false;
+    if (rows != 1)
+        return err_set(e, ERR_FAILED, "%s: has %d rows of token ids, but generate takes one (select one row)", path,
+                       rows);
+    size_t size = 0;
+    FILE *f = open_memstream(&j->ids_text, &size);
+    if (!f)
+        return err_no_memory(e, "token ids", 1024);
+    fputs("token ids", f);
+    for (int64_t i = 0; i < j->ids.count; i++)
+        fprintf(f, " %d", (int)((int32_t *)j->ids.data)[i]);
+    return fclose(f) == 0 ? true : err_no_memory(e, "token ids", 1024);
+}
+
+static bool check_usage(job *j, err *e)
+{
+    const options *o = j->o;
+    const char *ids = options_text(o, "text-ids", NULL), *region = options_text(o, "keep", NULL);
+    j->prompt = o->n_operands ? o->operands[0] : NULL;
+    j->out = options_text(o, "output", "limn.png");
+    j->codes_out = options_text(o, "codes-out", NULL);
+    j->preview = options_text(o, "preview", NULL);
+    j->image_prompt = options_text(o, "image-prompt", NULL);
+    if (!j->prompt == !ids)
+        return err_set(e, ERR_USAGE, "limn generate: %s (give a prompt in quotes, or --text-ids FILE.npy)",
+                       ids ? "both a prompt and --text-ids are there" : "the prompt is missing");
+    if (region && !j->image_prompt)
+        return err_set(e, ERR_USAGE, "--keep: there is no picture to keep a part of (add --image-prompt IMG)");
+    if (!keep_parse(&j->keep, region ? region : "top:0.5", e) || !output_check("output", j->out, ".png", e) ||
+        !output_check("codes-out", j->codes_out, ".npy", e) || !output_check("preview", j->preview, ".png", e))
+        return false;
+    if (j->keep.kind == KEEP_MASK && !input_check(j->keep.text, e))
+        return false;
+    if (j->image_prompt && !input_check(j->image_prompt, e))
+        return false;
+    return !ids || read_ids(j, ids, e);
+}
+
+/* ---- the picture so far --------------------------------------------------------------------------------------- */
+
+static void paint_grey(image *im, const session *s, int cell)
+{
+    int columns = s->info->grid_width, rows = s->info->grid_height;
+    int r = cell / columns, c = cell % columns;
+    int y1 = (r + 1) * im->height / rows, x0 = c * im->width / columns, x1 = (c + 1) * im->width / columns;
+    for (int y = r * im->height / rows; y < y1; y++)
+        memset(im->pixels + 3 * ((size_t)y * (size_t)im->width + (size_t)x0), 128, 3 * (size_t)(x1 - x0));
+}
+
+/* codes: cells that are not there yet are negative, and become grey. */
+static bool preview_write(job *j, const int32_t *codes, err *e)
+{
+    int n = j->g.count, cells = j->s.cells;
+    size_t all = (size_t)n * (size_t)cells;
+    image *ims = array_new((size_t)n, sizeof *ims, "preview", e);
+    int32_t *shown = array_new(all, sizeof *shown, "preview", e);
+    bool ok = ims && shown;
+    for (size_t i = 0; ok && i < all; i++)
+        shown[i] = codes[i] < 0 ? 0 : codes[i];
+    ok = ok && pictures_decode(&j->s, shown, n, ims, NULL, e);
+    for (size_t i = 0; ok && i < all; i++) {
+        if (codes[i] < 0)
+            paint_grey(&ims[i / (size_t)cells], &j->s, (int)(i % (size_t)cells));
+    }
+    ok = ok && pictures_write(ims, n, true, j->preview, NULL, e);
+    pictures_free(ims, n);
+    free(shown);
+    return ok;
+}
+
+static bool on_progress(void *context, int done, int total, const int32_t *codes)
+{
+    job *j = context;
+    progress_update(&j->bar, done, total);
+    if (interrupted())
+        return false;
+    if (!codes || !j->preview || done >= total)
+        return true;
+    int rows = j->s.info->grid_height, row = (int)((int64_t)done * rows / total);
+    if (row < j->preview_row + (rows >= 16 ? rows / 8 : 1))
+        return true;
+    j->preview_row = row;
+    return preview_write(j, codes, &j->preview_error);
+}
+
+/* ---- the work -------------------------------------------------------------------------------------------------- */
+
+static bool fill_options(job *j, err *e)
+{
+    const options *o = j->o;
+    limn_generate_options *g = &j->g;
+    *g = limn_generate_defaults(j->s.model);
+    g->prompt = j->prompt;
+    g->text_ids = j->ids.data;
+    g->n_text_ids = (size_t)j->ids.count;
+    g->count = (int)options_integer(o, "count", 1);
+    g->seed = options_given(o, "seed") ? options_unsigned(o, "seed", 0) : random_seed();
+    g->temperature = (float)options_number(o, "temperature", g->temperature);
+    g->top_k = (int)options_integer(o, "top-k", g->top_k);
+    g->top_p = (float)options_number(o, "top-p", g->top_p);
+    g->guidance = (float)options_number(o, "guidance", g->guidance);
+    g->progress = on_progress;
+    g->context = j;
+    g->preview = j->preview != NULL;
+    j->codes = array_new((size_t)g->count, (size_t)j->s.cells * sizeof *j->codes, "codes", e);
+    j->pictures = array_new((size_t)g->count, sizeof *j->pictures, "pictures", e);
+    return j->codes && j->pictures;
+}
+
+static bool read_image_prompt(job *j, err *e)
+{
+    if (!j->image_prompt)
+        return true;
+    image im = {0};
+    size_t cells = (size_t)j->s.cells;
+    j->kept = array_new(cells, 1, "image prompt", e);
+    j->kept_codes = array_new(cells, sizeof *j->kept_codes, "image prompt", e);
+    bool ok = j->kept && j->kept_codes && keep_cells(j->kept, &j->keep, &j->s, e) &&
+              picture_read(&im, j->image_prompt, &j->s, e) && pictures_encode(&j->s, &im, 1, j->kept_codes, NULL, e);
+    image_release(&im);
+    j->g.keep = j->kept;
+    j->g.kept_codes = j->kept_codes;
+    return ok;
+}
+
+static bool sample(job *j, err *e)
+{
+    progress_begin(&j->bar, "generate", "codes");
+    bool ok = limn_generate(j->s.model, &j->g, j->codes, e);
+    progress_end(&j->bar);
+    if (!ok && j->preview_error.code)
+        *e = j->preview_error;
+    else if (!ok && interrupted()) {
+        *e = (err){0};
+        interrupt_check(e);
+    }
+    return ok && interrupt_check(e) && pictures_decode(&j->s, j->codes, j->g.count, j->pictures, NULL, e);
+}
+
+static bool write_all(job *j, err *e)
+{
+    const limn_generate_options *g = &j->g;
+    bool grid = options_given(j->o, "grid");
+    int n = g->count;
+    picture_settings settings = {
+        .prompt = j->prompt ? j->prompt : j->ids_text,
+        .image_prompt = j->image_prompt,
+        .keep = j->image_prompt ? j->keep.text : NULL,
+        .model = j->s.info->name,
+        .width = j->s.info->width,
+        .height = j->s.info->height,
+        .steps = j->s.cells,
+        .seed = g->seed,
+        .temperature = g->temperature,
+        .top_k = g->top_k,
+        .top_p = g->top_p,
+        .guidance = g->guidance,
+    };
+    if (!pictures_write(j->pictures, n, grid, j->out, &settings, e))
+        return false;
+    if (j->codes_out && !npy_write(j->codes_out, DTYPE_I32, 2, (int64_t[]){n, j->s.cells}, j->codes, e))
+        return false;
+    if (j->preview && !pictures_write(j->pictures, n, true, j->preview, &settings, e))
+        return false;
+    char *first = numbered_path(j->out, 1), *last = numbered_path(j->out, n);
+    if (n == 1 || grid || !first || !last)
+        say(LOG_WARNING, "wrote %s: seed %" PRIu64, j->out, g->seed);
+    else
+        say(LOG_WARNING, "wrote %s to %s: seed %" PRIu64, first, last, g->seed);
+    free(first);
+    free(last);
+    return true;
+}
+
+/* A directory where a numbered picture is to go would only show after the work. */
+static bool check_numbered(const job *j, err *e)
+{
+    int64_t n = options_integer(j->o, "count", 1);
+    bool ok = true;
+    for (int i = 1; ok && n > 1 && !options_given(j->o, "grid") && i <= n; i++) {
+        char *name = numbered_path(j->out, i);
+        ok = name ? output_check("output", name, NULL, e) : err_no_memory(e, "file name", 1);
+        free(name);
+    }
+    return ok;
+}
+
+int command_generate(const options *o)
+{
+    err e = {0};
+    job j = {.o = o};
+    bool ok = check_usage(&j, &e) && check_numbered(&j, &e) && command_open(&j.s, o, true, true, &e) &&
+              fill_options(&j, &e) && read_image_prompt(&j, &e) && sample(&j, &e) && write_all(&j, &e) &&
+              command_profile(&j.s, o, &e);
+    job_release(&j);
+    return ok ? 0 : report(&e);
+}

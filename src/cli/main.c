@@ -1,0 +1,59 @@
+/* The program: finds the command, parses its options by the table, and runs it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/help.h"
+#include "cli/terminal.h"
+
+static log_level verbosity(const options *o)
+{
+    int verbose = options_position(o, "verbose"), quiet = options_position(o, "quiet");
+    return quiet > verbose ? LOG_ERROR : verbose > quiet ? LOG_DEBUG : LOG_WARNING;
+}
+
+static int run(int argc, char **argv)
+{
+    err e = {0};
+    options o = {0};
+    int code, word = options_find_command(argc, argv);
+    if (argc < 2) {
+        help_overview(stderr);
+        return ERR_USAGE;
+    }
+    /* without a command, --help and --version are all that makes sense */
+    static const command none = {.name = "COMMAND"};
+    const command *c = word ? command_find(argv[word], &e) : &none;
+    if (!c || !options_parse(&o, c, argc, argv, word ? word : -1, &e)) {
+        code = report(&e);
+    } else if (options_given(&o, "version")) {
+        code = command_version(&o);
+    } else if (options_given(&o, "help")) {
+        if (word)
+            help_command(stdout, c);
+        else
+            help_overview(stdout);
+        code = 0;
+    } else if (!word) {
+        say(LOG_ERROR, "the command is missing (limn help lists the commands)");
+        code = ERR_USAGE;
+    } else {
+        terminal_start(verbosity(&o));
+        code = c->run(&o);
+    }
+    options_release(&o);
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    int code = run(argc, argv);
+    /* A full disk shows only when the buffer is written. */
+    errno = 0;
+    if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0) {
+        say(LOG_ERROR, "standard output: %s", errno ? strerror(errno) : "write failed");
+        code = ERR_FAILED;
+    }
+    return code;
+}

@@ -1,0 +1,21 @@
+/* Pictures on their way to PNG files: one file, numbered files, or one grid. */
+#ifndef CLI_PICTURES_H
+#define CLI_PICTURES_H
+#include "cli/common.h"
+
+/* The settings that made pictures, for the PNG's text chunks; a NULL prompt writes no settings. */
+typedef struct picture_settings {
+    const char *prompt;
+    const char *image_prompt, *keep; /* NULL: none */
+    const char *model;
+    int width, height, steps;
+    uint64_t seed;
+    double temperature, top_p, guidance;
+    int top_k;
+} picture_settings;
+
+/* ims[n] to PATH; n > 1: to PATH-1 ... PATH-n, or to PATH as one grid. */
+bool pictures_write(const image *ims, int n, bool grid, const char *path, const picture_settings *settings, err *e);
+/* The text of the chunk `parameters` of picture i of n (i = 0: of a grid of n), a new string. */
+char *parameters_text(const picture_settings *p, int i, int n);
+#endif

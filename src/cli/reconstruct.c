@@ -1,0 +1,44 @@
+/* limn reconstruct: a picture through the image codec and back, to see what the codec keeps. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "cli/commands.h"
+#include "cli/pictures.h"
+
+/* Peak signal-to-noise ratio in dB, of 8-bit values. */
+static double psnr(const image *a, const image *b)
+{
+    double sum = 0;
+    size_t n = (size_t)a->width * (size_t)a->height * 3;
+    for (size_t i = 0; i < n; i++) {
+        double d = (double)a->pixels[i] - b->pixels[i];
+        sum += d * d;
+    }
+    return 10 * log10(255.0 * 255.0 * (double)n / sum);
+}
+
+static bool reconstruct(session *s, const options *o, err *e)
+{
+    const char *out = options_text(o, "output", NULL), *in = o->operands[0];
+    if (!input_check(in, e) || !output_check("output", out, ".png", e) || !command_open(s, o, true, false, e))
+        return false;
+    image before = {0}, after = {0};
+    int32_t *codes = array_new((size_t)s->cells, sizeof *codes, "codes", e);
+    bool ok = codes && picture_read(&before, in, s, e) && pictures_encode(s, &before, 1, codes, NULL, e) &&
+              pictures_decode(s, codes, 1, &after, NULL, e) && pictures_write(&after, 1, false, out, NULL, e);
+    if (ok)
+        say(LOG_INFO, "wrote %s: PSNR %.2f dB", out, psnr(&before, &after));
+    image_release(&before);
+    image_release(&after);
+    free(codes);
+    return ok;
+}
+
+int command_reconstruct(const options *o)
+{
+    err e = {0};
+    session s = {0};
+    bool ok = reconstruct(&s, o, &e) && command_profile(&s, o, &e);
+    command_close(&s);
+    return ok ? 0 : report(&e);
+}

@@ -1,0 +1,351 @@
+/* The table of commands and their options: the one description that parsing, help, man page and completions share. */
+#include "cli/commands.h"
+
+#define MODEL                                                                                                          \
+    {                                                                                                                  \
+        .name = "model", .letter = 'm', .argument = "MODEL", .kind = OPTION_TEXT, .complete = COMPLETE_FILE,           \
+        .help = "Model file (GGUF, made by limn convert). Without it, the model that is built in."                     \
+    }
+#define JSON                                                                                                           \
+    {                                                                                                                  \
+        .name = "json", .help = "Print JSON."                                                                          \
+    }
+#define END                                                                                                            \
+    {                                                                                                                  \
+        .name = NULL                                                                                                   \
+    }
+
+const option common_options[] = {
+    {.name = "device",
+     .letter = 'd',
+     .argument = "SPEC",
+     .kind = OPTION_TEXT,
+     .words = "auto|cpu|gpu|igpu|dgpu|accel",
+     .help = "Device to use: auto, an index N or P.D from limn devices, cpu, gpu, igpu, dgpu, accel, a part of its "
+             "name, or A&B where both must match. Default: LIMN_DEVICE from the environment, else auto."},
+    {.name = "mem-limit",
+     .argument = "SIZE",
+     .kind = OPTION_SIZE,
+     .help = "Device memory that limn may use: bytes, or 512M, 1.5G. Default: what the device has."},
+    {.name = "no-cache", .help = "Neither read nor write the cache of compiled kernels."},
+    {.name = "profile",
+     .help = "Time every kernel: a table on stderr, and a timeline in limn-trace.json in the current directory."},
+    {.name = "verbose", .letter = 'v', .help = "Say more on stderr: information and debugging."},
+    {.name = "quiet", .letter = 'q', .help = "Say nothing but errors, and draw no progress."},
+    {.name = "help", .letter = 'h', .help = "Print help and exit."},
+    {.name = "version", .help = "Print the version and exit."},
+    END,
+};
+
+static const option devices_options[] = {JSON, END};
+
+static const option generate_options[] = {
+    MODEL,
+    {.name = "output",
+     .letter = 'o',
+     .argument = "OUT.png",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Picture to write. With -n N: OUT-1.png to OUT-N.png. Default: limn.png."},
+    {.name = "count",
+     .letter = 'n',
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 100000,
+     .help = "Number of pictures. Picture i of a seed is the same whatever the number."},
+    {.name = "grid", .help = "Write the N pictures as one, side by side."},
+    {.name = "seed",
+     .argument = "S",
+     .kind = OPTION_SEED,
+     .help = "Seed of the random numbers, 0 to 2^64-1. Default: a random one, which is reported."},
+    {.name = "temperature",
+     .argument = "T",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 100,
+     .help = "Below 1 safer, above 1 wilder; 0 always takes the most likely code. Default: the model's."},
+    {.name = "top-k",
+     .argument = "K",
+     .kind = OPTION_INTEGER,
+     .min = 0,
+     .max = 1e9,
+     .help = "Sample among the K most likely codes; 0: among all. Default: the model's."},
+    {.name = "top-p",
+     .argument = "P",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1,
+     .help = "Sample among the fewest codes that hold the probability P together; 0 or 1: all. Default: the model's."},
+    {.name = "guidance",
+     .argument = "G",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1000,
+     .help = "Classifier-free guidance: how much more the prompt counts; 0 or 1: none. Default: the model's."},
+    {.name = "text-ids",
+     .argument = "FILE.npy",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Token ids in place of PROMPT: int32 [T] or [1, T], the model's own ids, padded or not."},
+    {.name = "image-prompt",
+     .argument = "IMG",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Picture of which a part stays and the rest is generated. It is cut to the model's shape and resized."},
+    {.name = "keep",
+     .argument = "REGION",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .words = "top:|bottom:|left:|right:|box:",
+     .help = "What stays of the image prompt: top:F, bottom:F, left:F, right:F, box:X,Y,W,H or a mask picture, white "
+             "where it stays. Numbers are fractions from 0 to 1 of the generated picture, or its whole pixels where "
+             "one of them is above 1. A cell stays if its centre lies inside. Default: top:0.5."},
+    {.name = "preview",
+     .argument = "FILE.png",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Picture that is rewritten while the work goes on; what isn't there yet is grey."},
+    {.name = "codes-out",
+     .argument = "FILE.npy",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Write the codes of all pictures too: int32 [n, h*w]."},
+    END,
+};
+
+static const option encode_options[] = {
+    MODEL,
+    {.name = "output",
+     .letter = 'o',
+     .argument = "CODES.npy",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .required = true,
+     .help = "Codes to write: int32 [n, h*w]."},
+    {.name = "logits-out",
+     .argument = "FILE.npy",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Write the logits of q(z|x) too: float32 [n, K, h, w]."},
+    END,
+};
+
+static const option decode_options[] = {
+    MODEL,
+    {.name = "output",
+     .letter = 'o',
+     .argument = "OUT.png|OUT.npy",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .required = true,
+     .help = "Picture to write (several rows: OUT-1.png to OUT-N.png), or all of them as an array before rounding: "
+             "float32 [n, 3, H, W] in 0..1."},
+    END,
+};
+
+static const option reconstruct_options[] = {
+    MODEL,
+    {.name = "output",
+     .letter = 'o',
+     .argument = "OUT.png",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .required = true,
+     .help = "Picture to write."},
+    END,
+};
+
+static const option score_options[] = {
+    MODEL,
+    {.name = "text", .argument = "T", .kind = OPTION_TEXT, .either = 1, .help = "The text."},
+    {.name = "text-ids",
+     .argument = "FILE.npy",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .either = 1,
+     .help =
+         "Token ids of the text in place of the text itself: int32 [n, T] or [T], the model's own ids, padded or not."},
+    {.name = "image",
+     .argument = "IMG",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .either = 2,
+     .help = "The picture. It is cut to the model's shape and resized."},
+    {.name = "codes",
+     .argument = "FILE.npy",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .either = 2,
+     .help = "Codes in place of the picture: int32 [n, h*w], [h*w] or [n, h, w]."},
+    {.name = "logits-out",
+     .argument = "FILE.npy",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Write the logits that predict each image code: float32 [n, h*w, K]."},
+    JSON,
+    END,
+};
+
+static const option tokenize_options[] = {MODEL, JSON, END};
+
+static const option convert_options[] = {
+    {.name = "output",
+     .letter = 'o',
+     .argument = "OUT.gguf",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .required = true,
+     .help = "Model file to write."},
+    {.name = "family",
+     .argument = "NAME",
+     .kind = OPTION_TEXT,
+     .help = "Family of the model. Default: recognised by its tensors."},
+    {.name = "type",
+     .argument = "TYPE",
+     .kind = OPTION_CHOICE,
+     .words = "f32|f16|q8_0|q4_0",
+     .help = "Type of the large weights: f32, f16, q8_0 or q4_0. Default: as in the input."},
+    {.name = "set",
+     .argument = "KEY=VALUE",
+     .kind = OPTION_LIST,
+     .help = "A setting that the files don't tell, such as heads=4. May be repeated."},
+    {.name = "tokenizer",
+     .argument = "PATH",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "The tokenizer's file, or the directory of its files. Default: those beside the input."},
+    END,
+};
+
+static const option inspect_options[] = {JSON, END};
+static const option bench_options[] = {JSON, END};
+
+static const option help_options[] = {
+    {.name = "format",
+     .argument = "FORMAT",
+     .kind = OPTION_CHOICE,
+     .words = "text|man|bash|zsh|fish",
+     .help = "text, man (the manual page), or bash, zsh, fish (the shell's completions)."},
+    END,
+};
+
+const command command_table[] = {
+    {.name = "generate",
+     .run = command_generate,
+     .options = generate_options,
+     .operands = "[PROMPT]",
+     .max_operands = 1,
+     .operands_hint = "put a prompt of several words in quotes",
+     .summary = "make pictures from a prompt",
+     .description =
+         "Draws what PROMPT says. The settings that made a picture are in its PNG text, in the form that front ends "
+         "read.\n"
+         "With --image-prompt a part of a picture stays and the rest is generated to go with it.\n",
+     .example = "limn generate \"a red apple on a blue background\" -o apple.png\n"
+                "limn generate \"a red apple\" -n 9 --grid --seed 1 -o apples.png\n"
+                "limn generate \"a cat\" --image-prompt cat.jpg --keep top:0.5 -o cats.png -n 4\n"},
+    {.name = "devices",
+     .run = command_devices,
+     .options = devices_options,
+     .summary = "list the OpenCL devices",
+     .description = "Lists every device of every OpenCL platform: its index and platform.device for --device, type, "
+                    "memory, limits, and speed where limn bench has measured it. With --device: that one only.\n",
+     .example = "limn devices\nlimn devices --json\n"},
+    {.name = "encode",
+     .run = command_encode,
+     .options = encode_options,
+     .operands = "IMG...",
+     .min_operands = 1,
+     .max_operands = -1,
+     .complete = COMPLETE_FILE,
+     .summary = "turn pictures into codes",
+     .description = "Writes the most likely code of each cell of each picture. Pictures (PNG, JPEG) are cut to the "
+                    "model's shape about their centre and resized.\n",
+     .example = "limn encode a.png b.png -o codes.npy\n"},
+    {.name = "decode",
+     .run = command_decode,
+     .options = decode_options,
+     .operands = "CODES.npy",
+     .min_operands = 1,
+     .max_operands = 1,
+     .complete = COMPLETE_FILE,
+     .summary = "turn codes into pictures",
+     .description = "Reads codes of the shape [n, h*w], [h*w] or [n, h, w].\n",
+     .example = "limn decode codes.npy -o out.png\n"},
+    {.name = "reconstruct",
+     .run = command_reconstruct,
+     .options = reconstruct_options,
+     .operands = "IMG",
+     .min_operands = 1,
+     .max_operands = 1,
+     .complete = COMPLETE_FILE,
+     .summary = "pass a picture through the codec and back",
+     .description = "Encodes a picture and decodes its codes, which shows what the codec can keep. With -v it says the "
+                    "PSNR.\n",
+     .example = "limn reconstruct photo.jpg -o kept.png\n"},
+    {.name = "score",
+     .run = command_score,
+     .options = score_options,
+     .summary = "say how likely a picture is, given a text",
+     .description = "Prints log p(z|y) of the image codes given the text and log p(y) of the text, in nats and in bits "
+                    "per token, a line for each row. Rows of text and of codes go together; where one side has a "
+                    "single row, it goes with all of the other.\n",
+     .example = "limn score --text \"a red apple\" --image apple.png\n"},
+    {.name = "tokenize",
+     .run = command_tokenize,
+     .options = tokenize_options,
+     .operands = "TEXT",
+     .min_operands = 1,
+     .max_operands = 1,
+     .operands_hint = "put a text of several words in quotes",
+     .summary = "show the tokens of a text",
+     .description = "Prints a line for each token: its id, a tab, and the token as the vocabulary has it. Needs no "
+                    "device.\n",
+     .example = "limn tokenize \"a red apple\"\n"},
+    {.name = "convert",
+     .run = command_convert,
+     .options = convert_options,
+     .operands = "IN...",
+     .min_operands = 1,
+     .max_operands = -1,
+     .complete = COMPLETE_FILE,
+     .summary = "make a model file from published weights",
+     .description = "Reads the files of a model, recognises its family by its tensors, and writes one GGUF file with "
+                    "codec, transformer and tokenizer.\n",
+     .example = "limn convert model.safetensors -o model.gguf --type f16\n"},
+    {.name = "inspect",
+     .run = command_inspect,
+     .options = inspect_options,
+     .operands = "FILE",
+     .min_operands = 1,
+     .max_operands = 1,
+     .complete = COMPLETE_FILE,
+     .summary = "show what a file holds",
+     .description = "Shows keys, tensors and totals of a model (GGUF, safetensors), shape and range of an array (npy), "
+                    "size and settings of a picture (PNG, JPEG). The kind of a file is told by its content.\n",
+     .example = "limn inspect model.gguf\nlimn inspect apple.png\n"},
+    {.name = "bench",
+     .run = command_bench,
+     .options = bench_options,
+     .summary = "measure the device",
+     .description = "Measures peak and bandwidth of the device, and how near to them limn's kernels come.\n",
+     .example = "limn bench --device cpu\n"},
+    {.name = "selftest",
+     .run = command_selftest,
+     .summary = "check that the device computes rightly",
+     .description = "Runs limn's kernels on the device and compares with what they must give.\n",
+     .example = "limn selftest --device 0\n"},
+    {.name = "help",
+     .run = command_help,
+     .options = help_options,
+     .operands = "[COMMAND]",
+     .max_operands = 1,
+     .complete = COMPLETE_COMMAND,
+     .summary = "show help, the man page or shell completions",
+     .description = "Shows the commands, or how to use one. --format man prints the manual page; bash, zsh and fish "
+                    "print completions for that shell.\n",
+     .example = "limn help generate\nlimn help --format bash > /etc/bash_completion.d/limn\n"},
+    {.name = "version", .run = command_version, .summary = "print the version", .description = "Prints the version.\n"},
+    END,
+};

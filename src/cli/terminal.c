@@ -1,0 +1,186 @@
+/* Messages and progress on stderr, interrupts, and helpers for results on stdout. */
+#include "cli/terminal.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static log_level shown = LOG_WARNING;
+static int line_width;     /* of the progress line that is on the screen */
+static bool progress_open; /* work within work (the decoding of a preview) draws none of its own */
+static volatile sig_atomic_t signalled;
+
+/* ---- messages ------------------------------------------------------------------------------------------------ */
+
+static void clear_line(void)
+{
+    if (line_width > 0)
+        fprintf(stderr, "\r%*s\r", line_width, "");
+    line_width = 0;
+}
+
+static void sink(void *context, int level, const char *line)
+{
+    (void)context;
+    if (level > (int)shown)
+        return;
+    clear_line();
+    fprintf(stderr, "limn: %s\n", line);
+}
+
+void terminal_start(log_level most)
+{
+    shown = most;
+    limn_set_log(sink, NULL);
+}
+
+void say(log_level level, const char *fmt, ...)
+{
+    if (level > shown)
+        return;
+    va_list ap;
+    clear_line();
+    fputs("limn: ", stderr);
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    fputc('\n', stderr);
+}
+
+int report(const err *e)
+{
+    say(LOG_ERROR, "%s", e->text[0] ? e->text : "failed for a reason that was not given (please report this)");
+    return e->code ? e->code : ERR_FAILED;
+}
+
+/* ---- interrupts ---------------------------------------------------------------------------------------------- */
+
+static void on_signal(int number)
+{
+    signalled = number;
+}
+
+void interrupt_catch(void)
+{
+    /* SA_RESETHAND: where a driver hangs, the second Ctrl-C still ends the program. */
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction old;
+    sigemptyset(&action.sa_mask);
+    const int numbers[] = {SIGINT, SIGTERM};
+    for (int i = 0; i < 2; i++) {
+        /* a shell that starts limn in the background ignores SIGINT for it */
+        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
+    }
+}
+
+bool interrupted(void)
+{
+    return signalled != 0;
+}
+
+bool interrupt_check(err *e)
+{
+    return signalled ? err_set(e, ERR_FAILED, "interrupted: no result was written") : true;
+}
+
+/* ---- progress ------------------------------------------------------------------------------------------------ */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void progress_begin(progress *p, const char *what, const char *unit)
+{
+    *p = (progress){.what = what, .unit = unit, .started = now(), .owner = !progress_open};
+    p->drawn = p->started; /* work that is done in no time draws nothing */
+    p->visible = p->owner && shown >= LOG_WARNING && isatty(STDERR_FILENO);
+    progress_open = true;
+}
+
+void progress_update(progress *p, int64_t done, int64_t total)
+{
+    double t = now(), rate = t > p->started ? (double)done / (t - p->started) : 0;
+    if (!p->visible || total <= 0 || t - p->drawn < 0.1)
+        return;
+    char line[160], left[32] = "";
+    if (rate > 0) {
+        long s = lround((double)(total - done) / rate);
+        if (s >= 3600)
+            snprintf(left, sizeof left, "  %ld:%02ld:%02ld left", s / 3600, s / 60 % 60, s % 60);
+        else
+            snprintf(left, sizeof left, "  %ld:%02ld left", s / 60, s % 60);
+    }
+    snprintf(line, sizeof line, "%s %3d%%  %.*f %s/s%s", p->what, (int)(100 * done / total), rate < 10 ? 1 : 0, rate,
+             p->unit, left);
+    int width = (int)strlen(line);
+    fprintf(stderr, "\r%s%*s", line, line_width > width ? line_width - width : 0, "");
+    fflush(stderr);
+    line_width = line_width > width ? line_width : width;
+    p->drawn = t;
+}
+
+void progress_end(progress *p)
+{
+    if (!p->owner)
+        return;
+    progress_open = false;
+    clear_line();
+    *p = (progress){0};
+}
+
+/* ---- results ------------------------------------------------------------------------------------------------- */
+
+const char *size_text(uint64_t bytes, char out[32])
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double v = (double)bytes;
+    int u = 0;
+    while (v >= 1024 && u < 4) {
+        v /= 1024;
+        u++;
+    }
+    snprintf(out, 32, v == floor(v) || v >= 100 ? "%.0f %s" : "%.1f %s", v, units[u]);
+    return out;
+}
+
+void print_clean(const char *text)
+{
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++)
+        putchar((*c < 0x20 && *c != '\n') || *c == 0x7f ? '?' : *c);
+}
+
+void print_json(json_t *value)
+{
+    json_dumpf(value, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(value);
+}
+
+json_t *json_text(const char *text)
+{
+    json_t *value = json_string(text);
+    char *ascii = value ? NULL : strdup(text);
+    if (!ascii)
+        return value ? value : json_null();
+    for (char *c = ascii; *c; c++) {
+        if (*c & 0x80)
+            *c = '?';
+    }
+    value = json_string(ascii);
+    free(ascii);
+    return value;
+}
+
+json_t *json_finite(double value)
+{
+    return isfinite(value) ? json_real(value) : json_null();
+}

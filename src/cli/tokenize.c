@@ -1,0 +1,53 @@
+/* limn tokenize: the token ids of a text.  Reads the tokenizer alone, so it needs no device. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "text/bpe.h"
+
+extern const uint8_t limn_builtin_model[], limn_builtin_model_end[];
+
+static void print_tokens(const bpe *b, const int32_t *ids, size_t n, bool json)
+{
+    json_t *all = json_array();
+    for (size_t i = 0; i < n; i++) {
+        const char *token = bpe_token(b, ids[i]);
+        if (!json) {
+            printf("%d\t%s\n", (int)ids[i], token ? token : "?");
+            continue;
+        }
+        json_t *t = json_object();
+        json_object_set_new(t, "id", json_integer(ids[i]));
+        json_object_set_new(t, "token", token ? json_text(token) : json_null());
+        json_array_append_new(all, t);
+    }
+    if (json)
+        print_json(json_incref(all));
+    json_decref(all);
+}
+
+int command_tokenize(const options *o)
+{
+    err e = {0};
+    const char *path = options_text(o, "model", NULL);
+    file_map map = {0};
+    gguf *g = NULL;
+    bpe *b = NULL;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    if (!path)
+        g = gguf_open(limn_builtin_model, (size_t)(limn_builtin_model_end - limn_builtin_model), "the built-in model",
+                      &e);
+    else if (input_check(path, &e) && file_map_open(&map, path, &e))
+        g = gguf_open(map.data, map.size, path, &e);
+    b = g ? bpe_from_gguf(g, &e) : NULL;
+    bool ok = b && bpe_encode(b, o->operands[0], &ids, &n, &e);
+    if (ok)
+        print_tokens(b, ids, n, options_given(o, "json"));
+    free(ids);
+    bpe_free(b);
+    gguf_free(g);
+    file_map_release(&map);
+    return ok ? 0 : report(&e);
+}
