@@ -8,5 +8,5 @@ foreach(path ${IN})
   string(APPEND arrays "static const char source_${name}[] = {${bytes}0};\n")
   string(APPEND rows "    {\"${name}\", source_${name}, sizeof source_${name} - 1},\n")
 endforeach()
-file(WRITE ${OUT} "/* Generated from cl/*.cl: do not edit. */\n#include \"device/kernels.h\"\n\n${arrays}\n"
+file(WRITE ${OUT} "/* Generated from the kernel files: do not edit. */\n#include \"device/kernels.h\"\n\n${arrays}\n"
   "const kernel_source kernel_sources[] = {\n${rows}    {0, 0, 0},\n};\n")

@@ -1,0 +1,50 @@
+/* What a device can do at most: fused multiply-adds without memory, and reading memory without arithmetic. */
+
+#if CPU
+typedef float16 wide;
+#define LANES 16
+#else
+typedef float4 wide;
+#define LANES 4
+#endif
+#define CHAINS 12 /* independent, to hide the latency */
+
+/* 2 * CHAINS * LANES * rounds operations a work-item */
+__kernel void peak(OUT(float, y), const int rounds, const float a, const float b)
+{
+    wide v[CHAINS];
+    for (int i = 0; i < CHAINS; i++)
+        v[i] = (wide)(get_global_id(0) + i);
+    for (int r = 0; r < rounds; r++)
+        for (int i = 0; i < CHAINS; i++)
+            v[i] = MAD(v[i], (wide)a, (wide)b);
+    for (int i = 1; i < CHAINS; i++)
+        v[0] += v[i];
+    AT(y)[get_global_id(0)] = v[0].x + v[0].y + v[0].z + v[0].w;
+}
+
+/* Each work-item reads `per` elements: CPU its own run of them, else neighbours read neighbours. */
+__kernel void read(IN(float, x), OUT(float, y), const int per)
+{
+    wide s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
+#if CPU
+    __global const float *p = AT(x) + (size_t)get_global_id(0) * per;
+    for (int i = 0; i < per; i += 64) {
+        s0 += vload16(0, p + i);
+        s1 += vload16(0, p + i + 16);
+        s2 += vload16(0, p + i + 32);
+        s3 += vload16(0, p + i + 48);
+    }
+#else
+    size_t n = get_global_size(0), step = n * 4;
+    __global const float *p = AT(x) + get_global_id(0) * 4;
+    for (int i = 0; i < per; i += 16, p += 4 * step) {
+        s0 += vload4(0, p);
+        s1 += vload4(0, p + step);
+        s2 += vload4(0, p + 2 * step);
+        s3 += vload4(0, p + 3 * step);
+    }
+#endif
+    s0 += s1 + s2 + s3;
+    AT(y)[get_global_id(0)] = s0.x + s0.y + s0.z + s0.w;
+}
