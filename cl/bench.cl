@@ -7,20 +7,22 @@ typedef float16 wide;
 typedef float4 wide;
 #define LANES 4
 #endif
-#define CHAINS 12 /* independent, to hide the latency */
+/* 12 independent chains hide the latency; scalars by name, since not every compiler keeps arrays in registers. */
+#define ALL(do) do(0) do(1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) do(10) do(11)
+#define START(i) wide v##i = (wide)(get_global_id(0) + i);
+#define STEP(i)  v##i = MAD(v##i, (wide)a, (wide)b);
+#define SUM(i)   s += v##i;
 
-/* 2 * CHAINS * LANES * rounds operations a work-item */
+/* 2 * 12 * LANES * rounds operations a work-item */
 __kernel void peak(OUT(float, y), const int rounds, const float a, const float b)
 {
-    wide v[CHAINS];
-    for (int i = 0; i < CHAINS; i++)
-        v[i] = (wide)(get_global_id(0) + i);
-    for (int r = 0; r < rounds; r++)
-        for (int i = 0; i < CHAINS; i++)
-            v[i] = MAD(v[i], (wide)a, (wide)b);
-    for (int i = 1; i < CHAINS; i++)
-        v[0] += v[i];
-    AT(y)[get_global_id(0)] = v[0].x + v[0].y + v[0].z + v[0].w;
+    ALL(START)
+    for (int r = 0; r < rounds; r++) {
+        ALL(STEP)
+    }
+    wide s = 0.0f;
+    ALL(SUM)
+    AT(y)[get_global_id(0)] = s.x + s.y + s.z + s.w;
 }
 
 /* Each work-item reads `per` elements: CPU its own run of them, else neighbours read neighbours. */

@@ -1,0 +1,136 @@
+/* limn selftest: does this device compute what it should?  Products against the host, then the built-in model against
+ * the codes and likelihoods that other devices gave. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "device/run.h"
+#include "ops/ops.h"
+
+/* "a panda", greedy, by PyTorch in F32 with the same weights; its log-likelihoods by the same. */
+#include "cli/selftest_expected.h"
+
+static bool check(const char *name, double error, double bound, bool *all)
+{
+    bool ok = error <= bound;
+    printf("%-32s %s  error %.2g, bound %.2g\n", name, ok ? "ok    " : "FAILED", error, bound);
+    *all &= ok;
+    return ok;
+}
+
+/* Largest error of y = x w^T in parts of its largest value, for a weight of one type. */
+static bool check_product(run *r, dtype type, int64_t m, int64_t n, int64_t k, bool *all, err *e)
+{
+    float *w = array_new((size_t)(n * k), sizeof *w, "selftest", e),
+          *x = array_new((size_t)(m * k), sizeof *x, "selftest", e);
+    float *y = array_new((size_t)(m * n), sizeof *y, "selftest", e);
+    void *stored = array_new((size_t)(n * k), 4, "selftest", e);
+    linear l = {0};
+    double most = 0, worst = 0;
+    bool ok = w && x && y && stored;
+    for (int64_t i = 0; ok && i < n * k; i++)
+        w[i] = rng_normal(1, 0, 0, (uint32_t)i);
+    for (int64_t i = 0; ok && i < m * k; i++)
+        x[i] = rng_normal(2, 0, 0, (uint32_t)i);
+    if (ok) {
+        dtype_from_float(type, stored, w, n * k);
+        dtype_to_float(w, type, stored, n * k);
+        ok = tensor_new(&l.w, run_device(r), type, 2, (int64_t[]){n, k}, stored, false, "selftest", e);
+    }
+    if (ok) {
+        tensor xt = run_upload(r, DTYPE_F32, 2, (int64_t[]){m, k}, x);
+        run_read(r, op_linear(r, xt, &l, ACT_NONE), y);
+        ok = run_finish(r, e);
+    }
+    for (int64_t i = 0; ok && i < m * n; i++) {
+        double sum = 0;
+        for (int64_t c = 0; c < k; c++)
+            sum += (double)x[i / n * k + c] * w[i % n * k + c];
+        most = fmax(most, fabs(sum));
+        worst = fmax(worst, fabs(sum - y[i]));
+    }
+    char name[64];
+    snprintf(name, sizeof name, "product, %lld rows, %s", (long long)m, dtype_table[type].name);
+    if (ok)
+        check(name, worst / most, 1e-5, all);
+    run_reset(r);
+    buffer_free(l.w.buf);
+    free(w);
+    free(x);
+    free(y);
+    free(stored);
+    return ok;
+}
+
+static bool check_products(limn_device *d, bool *all, err *e)
+{
+    static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_Q8_0, DTYPE_Q4_0};
+    static const int rows[] = {1, 5, 70};
+    run *r = run_new(d, e);
+    bool ok = r;
+    for (int t = 0; ok && t < 4; t++)
+        for (int i = 0; ok && i < 3; i++)
+            ok = check_product(r, types[t], rows[i], 100, 192, all, e);
+    run_free(r);
+    return ok;
+}
+
+static bool check_model(limn_device *d, bool *all, err *e)
+{
+    limn_model *m = limn_model_open(d, NULL, e);
+    if (!m)
+        return false;
+    const limn_model_info *i = limn_model_get_info(m);
+    int cells = i->grid_width * i->grid_height, different = 0, changed = 0;
+    int32_t *codes = array_new((size_t)cells, sizeof *codes, "codes", e),
+            *again = array_new((size_t)cells, sizeof *again, "codes", e);
+    float *pixels = array_new((size_t)(3 * i->width * i->height), sizeof *pixels, "pixels", e);
+    uint8_t *rgb = array_new((size_t)(3 * i->width * i->height), 1, "pixels", e);
+    int32_t *ids = NULL;
+    size_t n = 0;
+    limn_generate_options o = {.prompt = expected_prompt, .count = 1};
+    limn_score score = {0};
+    bool ok = codes && again && pixels && rgb && limn_generate(m, &o, codes, e) &&
+              limn_tokenize(m, expected_prompt, &ids, &n, e) && limn_score_codes(m, ids, n, codes, NULL, &score, e) &&
+              limn_decode(m, codes, 1, pixels, e);
+    if (ok) {
+        int area = i->width * i->height;
+        for (int p = 0; p < 3 * area; p++)
+            rgb[p % area * 3 + p / area] = (uint8_t)lrintf(pixels[p] * 255);
+        ok = limn_encode(m, rgb, 1, again, NULL, e);
+    }
+    for (int c = 0; ok && c < cells; c++) {
+        different += codes[c] != expected_codes[c];
+        changed += again[c] != expected_again[c];
+    }
+    if (ok) {
+        check("built-in model: greedy codes", different, 0, all);
+        check("built-in model: log-likelihood", fabs(score.image_log_likelihood - expected_log_likelihood), 1e-3, all);
+        check("built-in model: codec round trip", changed, 0, all);
+    }
+    free(codes);
+    free(again);
+    free(pixels);
+    free(rgb);
+    free(ids);
+    limn_model_free(&m);
+    return ok;
+}
+
+int command_selftest(const options *o)
+{
+    err e = {0};
+    bool all = true;
+    limn_device *d = command_device(o, &e);
+    bool ok = d && check_products(d, &all, &e) && check_model(d, &all, &e);
+    if (ok && !all)
+        ok = err_set(&e, ERR_FAILED,
+                     "selftest: %s computes wrong results (report it with the output of limn devices --json)",
+                     limn_device_get_info(d)->name);
+    limn_device_free(&d);
+    return ok ? 0 : report(&e);
+}
