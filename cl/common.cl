@@ -157,8 +157,9 @@ inline uint4 philox(uint4 c, uint2 k)
     return c;
 }
 
-/* Uniform in (0, 1): 24 bits, centred, so that neither end is reached and logarithms are finite. */
-#define UNIFORM(word) ((float)((word) >> 8) * 0x1p-24f + 0x1p-25f)
+/* Uniform in (0, 1): 24 bits, centred, so that neither end is reached and logarithms are finite.  The largest would
+ * round to 1, and the noise of one code in 16 million draws to infinity. */
+#define UNIFORM(word) fmin((float)((word) >> 8) * 0x1p-24f + 0x1p-25f, 0x1.fffffep-1f)
 
 /* ---- register tiles of products: 8 rows of a times a panel of 32 columns (CPU) ---- */
 

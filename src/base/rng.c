@@ -17,7 +17,7 @@ float rng_uniform(uint64_t seed, uint32_t stream, uint32_t position, uint32_t i)
 {
     uint32_t w[4];
     rng_philox(w, seed, stream, position, i / 4);
-    return (float)(w[i % 4] >> 8) * 0x1p-24f + 0x1p-25f;
+    return fminf((float)(w[i % 4] >> 8) * 0x1p-24f + 0x1p-25f, 0x1.fffffep-1f); /* the largest would round to 1 */
 }
 
 float rng_normal(uint64_t seed, uint32_t stream, uint32_t position, uint32_t i)
