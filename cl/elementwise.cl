@@ -22,8 +22,8 @@ __kernel void slice(IN(float, x), OUT(float, y), const int count, const int d, c
         AT(y)[i] = AT(x)[((size_t)(i / d / n) * t + first + i / d % n) * d + i % d];
 }
 
-/* y[b, h*f, w*f, c] = x[b, y/f, x/f, c] */
-__kernel void upsample(IN(float, x), OUT(float, y), const int count, const int h, const int w, const int c, const int f)
+/* y[b, h*f, w*f, c] = x[b, y/f, x/f, c]; plain `upsample` is a function of OpenCL C */
+__kernel void upsample_nearest(IN(float, x), OUT(float, y), const int count, const int h, const int w, const int c, const int f)
 {
     int i = get_global_id(0);
     if (i >= count)
