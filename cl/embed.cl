@@ -14,15 +14,17 @@ EMBED(f16, half)
 EMBED(q8_0, uchar)
 EMBED(q4_0, uchar)
 
-/* The id at each position of the sequence: ids[b,text], then vocabulary + codes[b,cells]; out[b,t] from *position on. */
+/* The id at each position of the sequence: ids[b,text], then vocabulary + codes[b,cells]; out[b,t] from *position on.
+ * Those outside of their own table become its row 0. */
 __kernel void sequence_ids(IN(int, ids), IN(int, codes), IN(int, position), OUT(int, out), const int count, const int t,
-                           const int text, const int cells, const int vocabulary)
+                           const int text, const int cells, const int vocabulary, const int n_codes)
 {
     int i = get_global_id(0);
     if (i >= count)
         return;
-    int row = i / t, p = AT(position)[0] + i % t;
-    AT(out)[i] = p < text ? AT(ids)[row * text + p] : p - text < cells ? vocabulary + AT(codes)[row * cells + p - text] : 0;
+    int row = i / t, p = AT(position)[0] + i % t, cell = min(p - text, cells - 1);
+    int id = p < text ? AT(ids)[row * text + p] : AT(codes)[row * cells + cell], limit = p < text ? vocabulary : n_codes;
+    AT(out)[i] = (p < text ? 0 : vocabulary) + (id < 0 || id >= limit ? 0 : id);
 }
 
 /* y[b,t,d] += the learned position: text_position[p], or row_position[cell / width] + column_position[cell % width] */

@@ -34,7 +34,7 @@ tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor
     int64_t text = e->text.shape[0], all = text + e->image.shape[0];
     tensor at = TENSOR(r, DTYPE_I32, b, t), y = TENSOR(r, DTYPE_F32, b, t, d);
     LAUNCH(r, "embed:sequence_ids", work_each(b * t, 0, 8), ARG_T(ids), ARG_T(codes), ARG_T(position), ARG_T(at),
-           ARG_I(b * t), ARG_I(t), ARG_I(e->text_length), ARG_I(cells), ARG_I(text));
+           ARG_I(b * t), ARG_I(t), ARG_I(e->text_length), ARG_I(cells), ARG_I(text), ARG_I(e->image.shape[0]));
     if (ids.buf)
         embed_into(r, at, e->text, y, 0, all);
     embed_into(r, at, e->image, y, text, all);
