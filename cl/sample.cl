@@ -106,7 +106,7 @@ __kernel void sample(IN(float, logits), OUT(int, codes), IN(int, forced), IN(int
             index = i;
         }
     }
-    index = group_argmax(best, index, scratch, indices);
+    index = min(group_argmax(best, index, scratch, indices), k - 1); /* k where every logit is NaN */
     if (l == 0)
         for (int to = row; to < code_rows; to += rows)
             AT(codes)[to * cells + cell] = AT(forced)[cell] >= 0 ? AT(forced)[cell] : index;
