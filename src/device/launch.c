@@ -116,8 +116,12 @@ static void record(run *r, const kernel *k, const work *w, const arg *args, int 
     while (*name++ != ':')
         ;
     cl_kernel own = clCreateKernel(k->program, name, &status);
-    if (!cl_ok(status, "clCreateKernel", &r->error))
+    if (status != CL_SUCCESS) {
+        char reason[96];
+        snprintf(reason, sizeof reason, "clCreateKernel: %s (%d)", cl_status_name(status), status);
+        fail(r, k->name, w, reason);
         return;
+    }
     r->recorded[r->n_recorded++] = (recorded){.handle = own, .k = k, .w = *w};
     set_args(r, own, k->name, w, args, n);
 }
@@ -150,7 +154,16 @@ void run_launch(run *r, const char *name, work w, const arg *args, int n)
 
 void run_record(run *r)
 {
+    run_forget(r);
     r->recording = true;
+}
+
+void run_forget(run *r)
+{
+    for (int i = 0; i < r->n_recorded; i++)
+        clReleaseKernel(r->recorded[i].handle);
+    r->n_recorded = 0;
+    r->recording = false;
 }
 
 bool run_recording(const run *r)

@@ -202,10 +202,11 @@ static bool kernel_make(device *d, struct slot *s, const char *name, const char 
     cl_int status = 0;
     s->k = (kernel){.program = p->handle, .name = s->key, .options = s->key + n};
     s->k.handle = clCreateKernel(p->handle, colon + 1, &status);
-    if (cl_ok(status, "clCreateKernel", e) &&
-        cl_ok(clGetKernelWorkGroupInfo(s->k.handle, d->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof s->k.max_group,
-                                       &s->k.max_group, NULL),
-              "clGetKernelWorkGroupInfo", e))
+    char call[128];
+    snprintf(call, sizeof call, "kernel %.64s: clCreateKernel", name);
+    if (cl_ok(status, call, e) && cl_ok(clGetKernelWorkGroupInfo(s->k.handle, d->id, CL_KERNEL_WORK_GROUP_SIZE,
+                                                                 sizeof s->k.max_group, &s->k.max_group, NULL),
+                                        "clGetKernelWorkGroupInfo", e))
         return true;
     if (status == CL_SUCCESS)
         clReleaseKernel(s->k.handle);

@@ -24,8 +24,7 @@ void run_free(run *r)
 {
     if (!r)
         return;
-    for (int i = 0; i < r->n_recorded; i++)
-        clReleaseKernel(r->recorded[i].handle);
+    run_forget(r);
     free(r->recorded);
     buffer_free(r->zeros.buf);
     for (int i = 0; i < 2; i++)
@@ -87,12 +86,14 @@ tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape)
     int64_t n = 1;
     for (int i = 0; i < nd; i++)
         n *= shape[i];
-    size_t bytes = (dtype_row_bytes(type, n) + ALIGN - 1) / ALIGN * ALIGN;
+    /* offsets are counted in elements, so a tensor of blocks starts at a whole number of them */
+    size_t block = (size_t)dtype_table[type].bytes, slack = ALIGN % block ? block : 0;
+    size_t bytes = (dtype_row_bytes(type, n) + slack + ALIGN - 1) / ALIGN * ALIGN;
     chunk *c = find_room(r, &r->stage[r->current], bytes);
     if (!c)
         return (tensor){0};
     t.buf = c->buf;
-    t.at = (int64_t)(c->used / (size_t)dtype_table[type].bytes * (size_t)dtype_table[type].block);
+    t.at = (int64_t)((c->used + block - 1) / block * (size_t)dtype_table[type].block);
     c->used += bytes;
     return t;
 }
@@ -168,5 +169,6 @@ bool run_finish(run *r, err *e)
         return true;
     err_set(e, r->error.code, "%s", r->error.text);
     r->error = (err){0};
+    run_forget(r);
     return false;
 }

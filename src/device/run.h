@@ -60,7 +60,8 @@ void run_launch(run *r, const char *kernel, work w, const arg *args, int n);
     run_launch((r), (kernel), (w), (const arg[]){__VA_ARGS__}, (int)(sizeof((const arg[]){__VA_ARGS__}) / sizeof(arg)))
 
 /* Between run_record and the first run_replay, launches are kept, with their arguments set, and not executed; each
- * run_replay enqueues them all.  The run's memory must not be reset or reused for other work between. */
+ * run_replay enqueues them all.  The run's memory must not be reset or reused for other work between.  The next
+ * run_record drops what this one kept, and so does a run_finish that reports a failure. */
 void run_record(run *r);
 bool run_recording(const run *r);
 void run_replay(run *r);

@@ -33,4 +33,7 @@ struct run {
     recorded *recorded;
     int n_recorded, capacity;
 };
+
+/* Drops what was recorded: launch.c. */
+void run_forget(run *r);
 #endif

@@ -99,6 +99,8 @@ bool tensor_new(tensor *t, device *d, dtype type, int nd, const int64_t *shape, 
     }
     size_t row_bytes = dtype_row_bytes(type, row);
     int64_t most = row_bytes ? (int64_t)(d->info.max_allocation / row_bytes) : rows;
+    if (most > 32 && most < rows)
+        most -= most % 32; /* whole panels: src/ops/gemm.c */
     buffer **end = &t->buf;
     const char *from = host;
     for (int64_t done = 0; done < rows;) {
