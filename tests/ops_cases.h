@@ -1,0 +1,82 @@
+/* What the op tests share: the environment of a case, its shapes, and helpers that make inputs and measure errors.
+ * The table is in ops_test.c; the functions that its rows name are in ops_cases_*.c. */
+#ifndef TESTS_OPS_CASES_H
+#define TESTS_OPS_CASES_H
+#include <setjmp.h> /* cmocka.h wants these four before it */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "ops/ops.h"
+#include "ref_ops.h"
+
+/* One device, opened with one choice of kernels. */
+typedef struct ops_env {
+    const char *style; /* "default", "cpu", "gpu 64", "gpu 16", "clblast" */
+    device *d;
+    run *r;
+    uint32_t streams;         /* of random inputs: each array of a case has its own */
+    struct ops_owned *arrays; /* freed by ops_release */
+    struct ops_held *buffers;
+} ops_env;
+
+/* The sizes of a case, named as in ops.h; what an op doesn't have stays 0. */
+typedef struct shape {
+    int b, t, h, w, c, d;
+    int m, n, k;
+    int out, kernel, stride, pad, groups;
+    int heads, head_dim, text, grid_width, grid_height, step;
+    int factor, first;
+    mask_kind mask;
+    dtype type;
+    activation act;
+    bool transposed, bias, residual;
+    int split; /* rows of a weight in one buffer; 0: all */
+    bool view; /* inputs are rows of larger tensors */
+    bool tiny; /* runs under LIMN_TEST_TINY too */
+} shape;
+
+/* Runs an op on a shape; the error against the reference. */
+typedef double ops_check(ops_env *v, const shape *s);
+
+ops_check check_linear, check_conv, check_layer_norm, check_group_norm, check_softmax, check_attention, check_activate,
+    check_add, check_slice, check_upsample, check_repeat, check_guide, check_embed, check_embed_sequence, check_argmax;
+
+/* Tests of behaviour that a number doesn't express; each runs for every style of kernels. */
+typedef struct ops_behaviour {
+    const char *name;
+    void (*test)(ops_env *v);
+} ops_behaviour;
+extern const ops_behaviour ops_sampling[], ops_runs[]; /* ended by a row without a name */
+
+/* Tests that open devices of their own. */
+extern const struct CMUnitTest ops_device_tests[];
+extern const size_t ops_n_device_tests;
+
+/* Memory that ops_release frees. */
+void *ops_memory(ops_env *v, size_t count, size_t size);
+/* n standard normal numbers; the same ones for the same call of a case. */
+float *ops_numbers(ops_env *v, int n);
+/* A lasting tensor.  values are rounded to what the type can hold, so that references see what kernels see. */
+tensor ops_tensor(ops_env *v, dtype type, int nd, const int64_t *shape, float *values);
+tensor ops_integers(ops_env *v, int nd, const int64_t *shape, const int32_t *values);
+#define SHAPE(...)                                                                                                     \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[])                                             \
+    {                                                                                                                  \
+        __VA_ARGS__                                                                                                    \
+    }
+/* The same, as a view into a larger tensor where the shape asks for views. */
+tensor ops_input(ops_env *v, const shape *s, int nd, const int64_t *dims, float *values);
+void ops_release(ops_env *v);
+/* sum (y - reference)^2 / sum reference^2; infinite where y is not of n finite numbers or the run failed. */
+double ops_error(ops_env *v, tensor y, const double *reference, int n);
+double ops_error_of(const float *y, const double *reference, int n);
+
+/* A directory of its own for a test; removed with all its files by ops_remove_directory. */
+void ops_make_directory(char path[64]);
+void ops_remove_directory(const char *path);
+/* Another device like v's, with its tunables. */
+device *ops_open(const tuning *tune, const limn_device_options *o);
+#endif

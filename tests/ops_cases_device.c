@@ -1,0 +1,260 @@
+/* Tests that open a device of their own: kernel files, the cache of compiled kernels, profiles, Philox. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/rng.h"
+#include "device/kernels.h"
+#include "device/program.h"
+#include "ops_cases.h"
+
+static const limn_device_options no_cache = {.no_cache = true};
+
+static void write_file(const char *directory, const char *name, const char *text, size_t bytes)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, bytes, f), bytes);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* A directory of kernel files: common.cl as it is, and elementwise.cl with another text. */
+static void kernel_directory(char path[64], const char *elementwise)
+{
+    ops_make_directory(path);
+    for (const kernel_source *s = kernel_sources; s->name; s++)
+        if (!strcmp(s->name, "common"))
+            write_file(path, "common.cl", s->text, s->bytes);
+    write_file(path, "elementwise.cl", elementwise, strlen(elementwise));
+    setenv("LIMN_CL_DIR", path, 1);
+}
+
+static void remove_kernel_directory(const char *path)
+{
+    unsetenv("LIMN_CL_DIR");
+    ops_remove_directory(path);
+}
+
+/* Two ones are two, by a kernel of elementwise.cl. */
+static bool add_ones(run *r, err *e)
+{
+    float one[3] = {1, 1, 1}, two[3] = {0};
+    tensor x = run_upload(r, DTYPE_F32, SHAPE(3), one);
+    run_read(r, op_add(r, x, x), two);
+    return run_finish(r, e) && two[0] == 2 && two[2] == 2;
+}
+
+static void test_broken_kernel_file(void **state)
+{
+    (void)state;
+    char path[64];
+    err e = {0};
+    kernel_directory(path, "__kernel void add(this is not OpenCL C\n");
+    device *d = ops_open(NULL, &no_cache);
+    run *r = run_new(d, &e);
+    assert_false(add_ones(r, &e));
+    assert_non_null(strstr(e.text, "elementwise.cl"));
+    assert_non_null(strstr(e.text, d->info.name));
+    remove_kernel_directory(path);
+    e = (err){0};
+    assert_true(add_ones(r, &e)); /* the run is usable, and the file is tried again */
+    run_free(r);
+    device_free(d);
+}
+
+static void test_missing_kernel_file(void **state)
+{
+    (void)state;
+    err e = {0};
+    setenv("LIMN_CL_DIR", "/nowhere/kernels", 1);
+    device *d = ops_open(NULL, &no_cache);
+    run *r = run_new(d, &e);
+    bool ok = add_ones(r, &e);
+    unsetenv("LIMN_CL_DIR");
+    assert_false(ok);
+    assert_non_null(strstr(e.text, "/nowhere/kernels"));
+    run_free(r);
+    device_free(d);
+}
+
+/* The kernel's words and uniform numbers for a few counters, by way of a kernel file of the test's own. */
+static void test_philox(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t seed;
+        uint32_t stream, position, index;
+    } counters[] = {{0, 0, 0, 0},
+                    {1, 2, 3, 4},
+                    {UINT64_C(0xa4093822299f31d0), 0x13198a2e, 0x85a308d3, 0x243f6a88},
+                    {UINT64_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX}};
+    char path[64];
+    err e = {0};
+    kernel_directory(path, "__kernel void words(OUT(uint, y), const int low, const int high, const int stream,\n"
+                           "                    const int position, const int index)\n"
+                           "{ vstore4(philox((uint4)(index, position, stream, 0), (uint2)(low, high)), 0, AT(y)); }\n"
+                           "__kernel void uniforms(IN(uint, x), OUT(float, y))\n"
+                           "{ int i = get_global_id(0); AT(y)[i] = UNIFORM(AT(x)[i]); }\n");
+    device *d = ops_open(NULL, &no_cache);
+    run *r = run_new(d, &e);
+    tensor y = TENSOR(r, DTYPE_I32, 4);
+    for (size_t i = 0; i < sizeof counters / sizeof *counters; i++) {
+        uint32_t expected[4], got[4];
+        uint64_t seed = counters[i].seed;
+        rng_philox(expected, seed, counters[i].stream, counters[i].position, counters[i].index);
+        LAUNCH(r, "elementwise:words", ((work){.global = {1}}), ARG_T(y), ARG_I((uint32_t)seed),
+               ARG_I((uint32_t)(seed >> 32)), ARG_I(counters[i].stream), ARG_I(counters[i].position),
+               ARG_I(counters[i].index));
+        run_read(r, y, got);
+        if (!run_finish(r, &e))
+            fail_msg("%s", e.text);
+        assert_memory_equal(expected, got, sizeof got);
+    }
+    uint32_t words[] = {0, 255, 256, 0x80000000u, 0x7fffffffu, 0xfffffe00u, 0xffffff00u, UINT32_MAX};
+    float uniform[8] = {0};
+    tensor result = TENSOR(r, DTYPE_F32, 8);
+    LAUNCH(r, "elementwise:uniforms", ((work){.global = {8}}), ARG_T(run_upload(r, DTYPE_I32, SHAPE(8), words)),
+           ARG_T(result));
+    run_read(r, result, uniform);
+    if (!run_finish(r, &e))
+        fail_msg("%s", e.text);
+    for (int i = 0; i < 8; i++)
+        assert_true(uniform[i] > 0 && uniform[i] < 1);
+    run_free(r);
+    device_free(d);
+    remove_kernel_directory(path);
+}
+
+static void test_profile(void **state)
+{
+    (void)state;
+    err e = {0};
+    device *d = ops_open(NULL, &(limn_device_options){.no_cache = true, .profile = true});
+    run *r = run_new(d, &e);
+    limn_kernel_profile *rows = NULL;
+    size_t n = 1;
+    assert_true(limn_device_profile(d, &rows, &n, &e));
+    assert_int_equal(n, 0);
+    for (int i = 0; i < 3; i++)
+        assert_true(add_ones(r, &e));
+    float zeros[64] = {0};
+    op_softmax(r, run_upload(r, DTYPE_F32, SHAPE(4, 16), zeros));
+    assert_true(run_finish(r, &e));
+    assert_true(limn_device_profile(d, &rows, &n, &e));
+    assert_int_equal(n, 2);
+    bool found = false;
+    for (size_t i = 0; i < n; i++) {
+        assert_true(rows[i].seconds >= 0 && rows[i].bytes > 0 && (i == 0 || rows[i].seconds <= rows[i - 1].seconds));
+        found |= !strcmp(rows[i].name, "elementwise:add") && rows[i].calls == 3;
+    }
+    assert_true(found);
+    free(rows);
+    char path[64], file[128];
+    struct stat s;
+    ops_make_directory(path);
+    snprintf(file, sizeof file, "%s/trace.json", path);
+    assert_true(limn_device_write_trace(d, file, &e));
+    assert_true(stat(file, &s) == 0 && s.st_size > 100);
+    ops_remove_directory(path);
+    run_free(r);
+    device_free(d);
+}
+
+static void test_no_profile(void **state)
+{
+    (void)state;
+    err e = {0};
+    device *d = ops_open(NULL, &no_cache);
+    run *r = run_new(d, &e);
+    limn_kernel_profile *rows = NULL;
+    size_t n = 1;
+    assert_true(add_ones(r, &e) && limn_device_profile(d, &rows, &n, &e));
+    assert_int_equal(n, 0);
+    free(rows);
+    run_free(r);
+    device_free(d);
+}
+
+/* The one cached program of elementwise.cl: its path and which file that is (files are replaced, not rewritten). */
+static ino_t cached_file(const char *cache, char path[512])
+{
+    char directory[128];
+    struct stat s = {0};
+    snprintf(directory, sizeof directory, "%s/kernels", cache);
+    DIR *d = opendir(directory);
+    int n = 0;
+    for (struct dirent *f; d && (f = readdir(d));)
+        if (!strncmp(f->d_name, "elementwise-", 12)) {
+            snprintf(path, 512, "%s/%s", directory, f->d_name);
+            n++;
+        }
+    if (d)
+        closedir(d);
+    assert_int_equal(n, 1);
+    assert_int_equal(stat(path, &s), 0);
+    return s.st_ino;
+}
+
+static void open_and_add(void)
+{
+    err e = {0};
+    device *d = ops_open(NULL, NULL);
+    run *r = run_new(d, &e);
+    if (!add_ones(r, &e))
+        fail_msg("%s", e.text);
+    run_free(r);
+    device_free(d);
+}
+
+static void test_cache(void **state)
+{
+    (void)state;
+    char cache[64], path[512], link_path[520];
+    const char *before = getenv("LIMN_CACHE_DIR");
+    char *kept = before ? strdup(before) : NULL;
+    ops_make_directory(cache);
+    setenv("LIMN_CACHE_DIR", cache, 1);
+    open_and_add();
+    ino_t first = cached_file(cache, path);
+    snprintf(link_path, sizeof link_path, "%s/held", cache); /* so that its number is not given to another file */
+    assert_int_equal(link(path, link_path), 0);
+    open_and_add();
+    assert_true(cached_file(cache, path) == first); /* read, hence not written again */
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    long middle = ftell(f) / 2;
+    fseek(f, middle, SEEK_SET);
+    int byte = fgetc(f);
+    fseek(f, middle, SEEK_SET);
+    fputc(byte ^ 255, f);
+    fclose(f);
+    open_and_add();
+    assert_true(cached_file(cache, path) != first);
+    f = fopen(path, "wb"); /* cut to nothing, as by a full disk */
+    assert_non_null(f);
+    fclose(f);
+    open_and_add();
+    open_and_add();
+    if (kept)
+        setenv("LIMN_CACHE_DIR", kept, 1);
+    else
+        unsetenv("LIMN_CACHE_DIR");
+    free(kept);
+    ops_remove_directory(cache);
+}
+
+const struct CMUnitTest ops_device_tests[] = {
+    cmocka_unit_test(test_broken_kernel_file),
+    cmocka_unit_test(test_missing_kernel_file),
+    cmocka_unit_test(test_philox),
+    cmocka_unit_test(test_profile),
+    cmocka_unit_test(test_no_profile),
+    cmocka_unit_test(test_cache),
+};
+const size_t ops_n_device_tests = sizeof ops_device_tests / sizeof *ops_device_tests;

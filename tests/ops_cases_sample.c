@@ -1,0 +1,165 @@
+/* Sampling: the same codes as the reference, and as often as their probabilities say. */
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "ops_cases.h"
+
+enum { CELLS = 6, TEXT = 4 };
+
+/* Codes of one op_sample at each cell from `first` on; the tensor codes has code_rows rows, and starts with -7. */
+static int32_t *sample_cells(ops_env *v, const float *logits, int rows, int k, int code_rows, const int32_t *forced,
+                             const sampling *s, int first)
+{
+    static const int32_t not_forced[CELLS] = {-1, -1, -1, -1, -1, -1};
+    int32_t *codes = ops_memory(v, (size_t)(code_rows * CELLS), sizeof *codes);
+    for (int i = 0; i < code_rows * CELLS; i++)
+        codes[i] = -7;
+    tensor x = ops_tensor(v, DTYPE_F32, SHAPE(rows, k), (float *)(uintptr_t)logits);
+    tensor y = ops_integers(v, SHAPE(code_rows, CELLS), codes);
+    tensor f = ops_integers(v, SHAPE(CELLS), forced ? forced : not_forced);
+    tensor position = ops_integers(v, SHAPE(1), (int32_t[]){TEXT - 1 + first});
+    for (int c = first; c < CELLS; c++) {
+        op_sample(v->r, x, y, f, position, TEXT, s);
+        op_advance(v->r, position, 1);
+    }
+    run_read(v->r, y, codes);
+    err e = {0};
+    if (!run_finish(v->r, &e))
+        fail_msg("%s", e.text);
+    return codes;
+}
+
+static void same_as_reference(ops_env *v, const float *logits, int rows, int k, const sampling *s)
+{
+    const int32_t *codes = sample_cells(v, logits, rows, k, rows, NULL, s, 0);
+    for (int i = 0; i < rows * CELLS; i++) {
+        int row = i / CELLS, expected = ref_sample(logits + row * k, k, s, row, i % CELLS);
+        if (codes[i] != expected)
+            fail_msg("temperature %g, top-k %d, top-p %g, %d codes: row %d cell %d is %d, expected %d", s->temperature,
+                     s->top_k, s->top_p, k, row, i % CELLS, codes[i], expected);
+    }
+}
+
+static void test_settings(ops_env *v)
+{
+    static const sampling settings[] = {
+        {.temperature = 1, .seed = 1},
+        {.temperature = 0.7f, .seed = UINT64_C(0x123456789abcdef0), .stream = 5},
+        {.temperature = 0},
+        {.temperature = 0, .top_k = 3, .top_p = 0.5f},
+        {.temperature = 1, .top_k = 1, .seed = 2},
+        {.temperature = 2, .top_k = 7, .seed = 3},
+        {.temperature = 1, .top_k = 1000000, .seed = 4},
+        {.temperature = 1, .top_p = 0.3f, .seed = 5},
+        {.temperature = 1, .top_p = 0.95f, .seed = 6},
+        {.temperature = 1.5f, .top_p = 1e-6f, .seed = 7},
+        {.temperature = 1, .top_p = 1, .seed = 8},
+        {.temperature = 1.3f, .top_k = 20, .top_p = 0.6f, .seed = 9},
+        {.temperature = 0.01f, .top_k = 50, .top_p = 0.9f, .seed = 10, .stream = UINT32_MAX - 1},
+    };
+    static const int sizes[] = {1, 5, 37, 500, 8192};
+    for (size_t j = 0; j < sizeof sizes / sizeof *sizes; j++) {
+        float *logits = ops_numbers(v, 3 * sizes[j]);
+        for (int i = 0; i < 3 * sizes[j]; i++)
+            logits[i] *= 3;
+        for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+            same_as_reference(v, logits, 3, sizes[j], &settings[i]);
+    }
+}
+
+/* Five values only, so that the k-th and the nucleus's last have equals; they stay, and greedy takes the first. */
+static void test_ties(ops_env *v)
+{
+    enum { K = 101 };
+    float *logits = ops_numbers(v, 4 * K);
+    for (int i = 0; i < 4 * K; i++)
+        logits[i] = floorf(fminf(fmaxf(logits[i], -2), 2)); /* -2 … 2 */
+    for (int k = 0; k < 60; k += 7)
+        same_as_reference(v, logits, 4, K, &(sampling){.temperature = 1, .top_k = k, .seed = 11 + (uint64_t)k});
+    for (int p = 1; p < 10; p++)
+        same_as_reference(
+            v, logits, 4, K,
+            &(sampling){.temperature = 1, .top_k = p * 9, .top_p = 0.1037f * (float)p, .seed = 50 + (uint64_t)p});
+    same_as_reference(v, logits, 4, K, &(sampling){0});
+}
+
+static void test_forced(ops_env *v)
+{
+    enum { ROWS = 2, K = 50 };
+    static const int32_t forced[CELLS] = {-1, 3, 0, -1, 49, -1};
+    const sampling s = {.temperature = 1, .seed = 3};
+    float *logits = ops_numbers(v, ROWS * K);
+    const int32_t *codes = sample_cells(v, logits, ROWS, K, 2 * ROWS, forced, &s, 1);
+    for (int i = 0; i < 2 * ROWS * CELLS; i++) {
+        int row = i / CELLS % ROWS, cell = i % CELLS;
+        int expected = cell < 1            ? -7
+                       : forced[cell] >= 0 ? forced[cell]
+                                           : ref_sample(logits + row * K, K, &s, row, cell);
+        assert_int_equal(codes[i], expected);
+    }
+}
+
+/* Row 2 of a batch with stream s draws what row 0 draws with stream s + 2. */
+static void test_streams(ops_env *v)
+{
+    enum { ROWS = 4, K = 300 };
+    float *logits = ops_numbers(v, K), *repeated = ops_memory(v, ROWS * K, sizeof *repeated);
+    for (int i = 0; i < ROWS; i++)
+        memcpy(repeated + i * K, logits, K * sizeof *logits);
+    sampling s = {.temperature = 1, .seed = 77, .stream = 9};
+    const int32_t *all = sample_cells(v, repeated, ROWS, K, ROWS, NULL, &s, 0);
+    for (int i = 0; i < ROWS; i++, s.stream++)
+        assert_memory_equal(all + i * CELLS, sample_cells(v, logits, 1, K, 1, NULL, &s, 0), CELLS * sizeof *all);
+    assert_memory_not_equal(all, all + CELLS, CELLS * sizeof *all);
+}
+
+/* Chi-square of 12000 draws against softmax(logits / temperature): 19 degrees of freedom, so mean 19, deviation 6.2. */
+static void test_frequencies(ops_env *v)
+{
+    enum { ROWS = 2000, K = 20 };
+    float *logits = ops_numbers(v, K), *repeated = ops_memory(v, ROWS * K, sizeof *repeated);
+    double p[K], sum = 0, chi = 0;
+    int counts[K] = {0};
+    for (int i = 0; i < ROWS; i++)
+        memcpy(repeated + i * K, logits, K * sizeof *logits);
+    const sampling s = {.temperature = 1.25f, .seed = 12345};
+    const int32_t *codes = sample_cells(v, repeated, ROWS, K, ROWS, NULL, &s, 0);
+    for (int i = 0; i < ROWS * CELLS; i++) {
+        assert_in_range(codes[i], 0, K - 1);
+        counts[codes[i]]++;
+    }
+    for (int i = 0; i < K; i++)
+        sum += p[i] = exp(logits[i] / 1.25);
+    for (int i = 0; i < K; i++) {
+        double expected = p[i] / sum * ROWS * CELLS;
+        chi += (counts[i] - expected) * (counts[i] - expected) / expected;
+    }
+    if (!(chi < 19 + 5 * 6.2))
+        fail_msg("chi-square %.1f with 19 degrees of freedom", chi);
+}
+
+/* A network that has gone wrong must not write codes that are no codes. */
+static void test_nan(ops_env *v)
+{
+    enum { K = 40 };
+    float *logits = ops_memory(v, 2 * K, sizeof *logits);
+    for (int i = 0; i < 2 * K; i++)
+        logits[i] = i < K ? NAN : -NAN;
+    for (int t = 0; t < 2; t++) {
+        const sampling s = {.temperature = (float)t, .top_k = 5, .top_p = 0.5f};
+        const int32_t *codes = sample_cells(v, logits, 2, K, 2, NULL, &s, 0);
+        for (int i = 0; i < 2 * CELLS; i++)
+            assert_in_range(codes[i], 0, K - 1);
+    }
+}
+
+const ops_behaviour ops_sampling[] = {
+    {"sampling equals the reference for every setting", test_settings},
+    {"sampling keeps codes that tie with the last one kept", test_ties},
+    {"sampling writes forced codes, repeats rows and leaves other cells", test_forced},
+    {"sampling depends on seed and stream, not on the batch", test_streams},
+    {"sampling is as frequent as softmax says", test_frequencies},
+    {"sampling of NaN stays among the codes", test_nan},
+    {0},
+};

@@ -1,0 +1,277 @@
+/* The ops as functions from inputs to outputs: each runs on the device and is compared with its reference. */
+#include <math.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "ops_cases.h"
+
+static double *reference_of(ops_env *v, int n)
+{
+    return ops_memory(v, (size_t)n, sizeof(double));
+}
+
+/* A weight [rows, columns], in pieces of s->split rows where the shape asks for that. */
+static tensor weight(ops_env *v, const shape *s, int rows, int columns, float *values)
+{
+    uint64_t limit = v->d->info.max_allocation;
+    if (s->split)
+        v->d->info.max_allocation = (uint64_t)s->split * dtype_row_bytes(s->type, columns);
+    tensor w = ops_tensor(v, s->type, SHAPE(rows, columns), values);
+    v->d->info.max_allocation = limit;
+    if (s->split)
+        assert_non_null(w.buf->next);
+    return w;
+}
+
+double check_linear(ops_env *v, const shape *s)
+{
+    float *x = ops_numbers(v, s->m * s->k), *w = ops_numbers(v, s->n * s->k);
+    float *b = s->bias ? ops_numbers(v, s->n) : NULL, *residual = s->residual ? ops_numbers(v, s->m * s->n) : NULL;
+    tensor tx = ops_input(v, s, SHAPE(s->m, s->k), x);
+    linear l = {.w = weight(v, s, s->n, s->k, w)};
+    if (b)
+        l.b = ops_tensor(v, DTYPE_F32, SHAPE(s->n), b);
+    tensor y = s->residual ? op_linear_add(v->r, tx, &l, ops_input(v, s, SHAPE(s->m, s->n), residual))
+                           : op_linear(v->r, tx, &l, s->act);
+    double *reference = reference_of(v, s->m * s->n);
+    ref_linear(reference, x, w, b, residual, s->m, s->n, s->k, s->act);
+    return ops_error(v, y, reference, s->m * s->n);
+}
+
+double check_conv(ops_env *v, const shape *s)
+{
+    const ref_conv c = {s->b, s->h, s->w, s->c, s->out, s->kernel, s->stride, s->pad, s->act};
+    int oh = ref_conv_side(&c, s->h, s->transposed), ow = ref_conv_side(&c, s->w, s->transposed);
+    int inner = s->kernel * s->kernel * s->c, count = s->b * oh * ow * s->out;
+    float *x = ops_numbers(v, s->b * s->h * s->w * s->c), *w = ops_numbers(v, s->out * inner);
+    float *b = s->bias ? ops_numbers(v, s->out) : NULL, *residual = s->residual ? ops_numbers(v, count) : NULL;
+    conv layer = {.in = s->c, .out = s->out, .kernel = s->kernel, .stride = s->stride, .pad = s->pad};
+    tensor tw = ops_tensor(v, s->type, SHAPE(s->out, s->kernel, s->kernel, s->c), w);
+    err e = {0};
+    if (!conv_pack(v->r, &layer.panels, tw, "test", &e))
+        fail_msg("%s", e.text);
+    if (b)
+        layer.b = ops_tensor(v, DTYPE_F32, SHAPE(s->out), b);
+    tensor tx = ops_input(v, s, SHAPE(s->b, s->h, s->w, s->c), x), tr = {0};
+    if (residual)
+        tr = ops_input(v, s, SHAPE(s->b, oh, ow, s->out), residual);
+    tensor y = s->transposed ? op_conv_transpose2d(v->r, tx, &layer, s->act) : op_conv2d(v->r, tx, &layer, s->act, tr);
+    double *reference = reference_of(v, count);
+    if (s->transposed)
+        ref_conv_transpose2d(reference, x, w, b, &c);
+    else
+        ref_conv2d(reference, x, w, b, residual, &c);
+    double error = ops_error(v, y, reference, count);
+    buffer_free(layer.panels.buf);
+    return error;
+}
+
+/* Weights around 1 and an input away from 0, where a variance by the difference of squares would cancel. */
+static norm make_norm(ops_env *v, int d, float *x, int count, float **w, float **b)
+{
+    *w = ops_numbers(v, d);
+    *b = ops_numbers(v, d);
+    for (int i = 0; i < count; i++)
+        x[i] += 10;
+    return (norm){ops_tensor(v, DTYPE_F32, SHAPE(d), *w), ops_tensor(v, DTYPE_F32, SHAPE(d), *b), 1e-5f};
+}
+
+double check_layer_norm(ops_env *v, const shape *s)
+{
+    int count = s->m * s->d;
+    float *x = ops_numbers(v, count), *w, *b;
+    norm n = make_norm(v, s->d, x, count, &w, &b);
+    tensor y = op_layer_norm(v->r, ops_input(v, s, SHAPE(s->m, s->d), x), &n);
+    double *reference = reference_of(v, count);
+    ref_layer_norm(reference, x, w, b, n.eps, s->m, s->d);
+    return ops_error(v, y, reference, count);
+}
+
+double check_group_norm(ops_env *v, const shape *s)
+{
+    int count = s->b * s->h * s->w * s->c;
+    float *x = ops_numbers(v, count), *w, *b;
+    norm n = make_norm(v, s->c, x, count, &w, &b);
+    tensor y = op_group_norm(v->r, ops_input(v, s, SHAPE(s->b, s->h, s->w, s->c), x), &n, s->groups, s->act);
+    double *reference = reference_of(v, count);
+    ref_group_norm(reference, x, w, b, n.eps, s->b, s->h * s->w, s->c, s->groups, s->act);
+    return ops_error(v, y, reference, count);
+}
+
+double check_softmax(ops_env *v, const shape *s)
+{
+    int count = s->m * s->d;
+    float *x = ops_numbers(v, count);
+    for (int i = 0; i < count; i++)
+        x[i] = 5 * x[i] + 100; /* exp overflows without the subtraction of the maximum */
+    tensor y = op_softmax(v->r, ops_input(v, s, SHAPE(s->m, s->d), x));
+    double *reference = reference_of(v, count);
+    ref_softmax(reference, x, s->m, s->d);
+    return ops_error(v, y, reference, count);
+}
+
+/* In steps of s->step positions (0: all at once), so that decoding is compared with the same reference as prefilling.
+ * The cache is larger than what is used of it, in both dimensions. */
+double check_attention(ops_env *v, const shape *s)
+{
+    int d = s->heads * s->head_dim, length = s->t + 3, step = s->step ? s->step : s->t, row = 3 * d;
+    float *qkv = ops_numbers(v, s->b * s->t * row), *y = ops_memory(v, (size_t)(s->b * s->t * d), sizeof *y);
+    kv_cache cache = {ops_tensor(v, DTYPE_F32, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL),
+                      ops_tensor(v, DTYPE_F32, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL)};
+    const attention_mask mask = {s->mask, s->text, s->grid_width, s->kernel};
+    tensor position = ops_integers(v, SHAPE(1), (int32_t[]){0});
+    for (int p = 0; p < s->t; p += step) {
+        int n = s->t - p < step ? s->t - p : step;
+        float *part = ops_memory(v, (size_t)(s->b * n * row), sizeof *part), *out = part;
+        for (int b = 0; b < s->b; b++)
+            memcpy(part + b * n * row, qkv + (b * s->t + p) * row, (size_t)(n * row) * sizeof *part);
+        tensor input = s->view ? ops_input(v, s, SHAPE(s->b, n, row), part)
+                               : run_upload(v->r, DTYPE_F32, SHAPE(s->b, n, row), part);
+        tensor result = op_attention(v->r, input, s->heads, &cache, position, &mask);
+        run_read(v->r, result, out);
+        for (int b = 0; b < s->b && result.buf; b++)
+            memcpy(y + (b * s->t + p) * d, out + b * n * d, (size_t)(n * d) * sizeof *y);
+        op_advance(v->r, position, n);
+        run_next(v->r);
+    }
+    err e = {0};
+    if (!run_finish(v->r, &e))
+        fail_msg("%s", e.text);
+    double *reference = reference_of(v, s->b * s->t * d);
+    ref_attention(reference, qkv, s->b, s->t, s->heads, s->head_dim, &mask);
+    return ops_error_of(y, reference, s->b * s->t * d);
+}
+
+double check_activate(ops_env *v, const shape *s)
+{
+    float *x = ops_numbers(v, s->n);
+    for (int i = 0; i < s->n; i++)
+        x[i] *= i % 7 ? 2.0f : 50.0f; /* large ones too, where exponentials overflow */
+    tensor y = op_activate(v->r, ops_input(v, s, SHAPE(s->n), x), s->act);
+    double *reference = reference_of(v, s->n);
+    for (int i = 0; i < s->n; i++)
+        reference[i] = ref_activation(x[i], s->act);
+    return ops_error(v, y, reference, s->n);
+}
+
+double check_add(ops_env *v, const shape *s)
+{
+    float *a = ops_numbers(v, s->m * s->n), *b = ops_numbers(v, s->m * s->n);
+    tensor y = op_add(v->r, ops_input(v, s, SHAPE(s->m, s->n), a), ops_input(v, s, SHAPE(s->m, s->n), b));
+    double *reference = reference_of(v, s->m * s->n);
+    for (int i = 0; i < s->m * s->n; i++)
+        reference[i] = (double)a[i] + b[i];
+    return ops_error(v, y, reference, s->m * s->n);
+}
+
+double check_slice(ops_env *v, const shape *s)
+{
+    float *x = ops_numbers(v, s->b * s->t * s->d);
+    tensor y = op_slice(v->r, ops_input(v, s, SHAPE(s->b, s->t, s->d), x), s->first, s->n);
+    double *reference = reference_of(v, s->b * s->n * s->d);
+    ref_slice(reference, x, s->b, s->t, s->d, s->first, s->n);
+    return ops_error(v, y, reference, s->b * s->n * s->d);
+}
+
+double check_upsample(ops_env *v, const shape *s)
+{
+    int count = s->b * s->h * s->w * s->c, larger = count * s->factor * s->factor;
+    float *x = ops_numbers(v, count);
+    tensor y = op_upsample(v->r, ops_input(v, s, SHAPE(s->b, s->h, s->w, s->c), x), s->factor);
+    double *reference = reference_of(v, larger);
+    ref_upsample(reference, x, s->b, s->h, s->w, s->c, s->factor);
+    return ops_error(v, y, reference, larger);
+}
+
+double check_repeat(ops_env *v, const shape *s)
+{
+    float *x = ops_numbers(v, s->n);
+    tensor y = TENSOR(v->r, DTYPE_F32, s->m, s->n);
+    op_repeat(v->r, y, ops_input(v, s, SHAPE(s->n), x));
+    double *reference = reference_of(v, s->m * s->n);
+    for (int i = 0; i < s->m * s->n; i++)
+        reference[i] = x[i % s->n];
+    return ops_error(v, y, reference, s->m * s->n);
+}
+
+double check_guide(ops_env *v, const shape *s)
+{
+    float *x = ops_numbers(v, 2 * s->b * s->k);
+    tensor y = op_guide(v->r, ops_input(v, s, SHAPE(2 * s->b, s->k), x), 3.5f);
+    double *reference = reference_of(v, s->b * s->k);
+    ref_guide(reference, x, s->b, s->k, 3.5);
+    return ops_error(v, y, reference, s->b * s->k);
+}
+
+/* Ids of all over the table and some outside of it. */
+static int32_t *make_ids(ops_env *v, int n, int rows, bool some_outside)
+{
+    int32_t *ids = ops_memory(v, (size_t)n, sizeof *ids);
+    v->streams++;
+    for (int i = 0; i < n; i++)
+        ids[i] = (int32_t)(rng_uniform(7, v->streams, 0, (uint32_t)i) * (float)rows) % rows;
+    if (some_outside && n > 2) {
+        ids[1] = rows;
+        ids[2] = -1;
+    }
+    return ids;
+}
+
+double check_embed(ops_env *v, const shape *s)
+{
+    float *table = ops_numbers(v, s->m * s->d);
+    int32_t *ids = make_ids(v, s->n, s->m, true);
+    tensor y = op_embed(v->r, ops_integers(v, SHAPE(1, s->n), ids), weight(v, s, s->m, s->d, table));
+    double *reference = reference_of(v, s->n * s->d);
+    ref_embed(reference, ids, s->n, table, s->m, s->d);
+    return y.nd == 3 ? ops_error(v, y, reference, s->n * s->d) : INFINITY;
+}
+
+/* s->t positions from s->first on, of text s->text and a grid; text vocabulary s->m, codes s->n. */
+double check_embed_sequence(ops_env *v, const shape *s)
+{
+    int cells = s->grid_width * s->grid_height;
+    float *text = ops_numbers(v, s->m * s->d), *text_position = ops_numbers(v, s->text * s->d);
+    float *image = ops_numbers(v, s->n * s->d), *row = ops_numbers(v, s->grid_height * s->d);
+    float *column = ops_numbers(v, s->grid_width * s->d);
+    int32_t *ids = make_ids(v, s->b * s->text, s->m, true), *codes = make_ids(v, s->b * cells, s->n, true);
+    sequence_embedding e = {weight(v, s, s->m, s->d, text),
+                            ops_tensor(v, DTYPE_F32, SHAPE(s->text, s->d), text_position),
+                            weight(v, s, s->n, s->d, image),
+                            ops_tensor(v, DTYPE_F32, SHAPE(s->grid_height, s->d), row),
+                            ops_tensor(v, DTYPE_F32, SHAPE(s->grid_width, s->d), column),
+                            s->text,
+                            s->grid_width,
+                            s->grid_height};
+    tensor no_ids = {0}, position = ops_integers(v, SHAPE(1), &s->first);
+    tensor y = op_embed_sequence(v->r, &e, s->first < s->text ? ops_integers(v, SHAPE(s->b, s->text), ids) : no_ids,
+                                 ops_integers(v, SHAPE(s->b, cells), codes), position, s->t);
+    double *reference = reference_of(v, s->b * s->t * s->d);
+    const ref_sequence sequence = {text,    text_position, image,          row, column, s->m, s->n,
+                                   s->text, s->grid_width, s->grid_height, s->d};
+    for (int b = 0; b < s->b; b++)
+        for (int i = 0; i < s->t; i++)
+            ref_embed_position(reference + (b * s->t + i) * s->d, &sequence, ids + b * s->text, codes + b * cells,
+                               s->first + i);
+    return ops_error(v, y, reference, s->b * s->t * s->d);
+}
+
+/* The share of wrong rows; a third of them have the largest value twice. */
+double check_argmax(ops_env *v, const shape *s)
+{
+    float *x = ops_numbers(v, s->m * s->k);
+    for (int i = 0; i < s->m && s->k > 4; i += 3) {
+        x[i * s->k + s->k - 1] = 9;
+        x[i * s->k + s->k / 2] = 9;
+    }
+    tensor y = op_argmax(v->r, ops_input(v, s, SHAPE(s->m, s->k), x));
+    int32_t *got = ops_memory(v, (size_t)s->m, sizeof *got);
+    run_read(v->r, y, got);
+    err e = {0};
+    if (!run_finish(v->r, &e))
+        fail_msg("%s", e.text);
+    int wrong = 0;
+    for (int i = 0; i < s->m; i++)
+        wrong += got[i] != ref_argmax(x + i * s->k, s->k);
+    return (double)wrong / s->m;
+}

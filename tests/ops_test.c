@@ -1,0 +1,401 @@
+/* Every op against its reference: one table, run by one body on the device that LIMN_DEVICE names, with the kernels
+ * for CPUs and those for GPUs.  Then sampling, runs and the device layer.
+ * LIMN_TEST_TINY=1: only the small shapes of the table, for devices that interpret (Oclgrind). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ops_cases.h"
+
+typedef struct ops_row {
+    const char *op;
+    ops_check *check;
+    double bound;    /* of ops_error */
+    const char *why; /* the bound is that */
+    const shape *shapes;
+    size_t n;
+} ops_row;
+
+static const shape linear_shapes[] = {
+    {.m = 1, .n = 7, .k = 5, .bias = true, .tiny = true},
+    {.m = 3, .n = 33, .k = 35, .tiny = true},
+    {.m = 5, .n = 6, .k = 64, .type = DTYPE_Q4_0, .bias = true, .tiny = true},
+    {.m = 2, .n = 9, .k = 32, .type = DTYPE_Q8_0, .residual = true, .tiny = true},
+    {.m = 4, .n = 5, .k = 18, .type = DTYPE_F16, .act = ACT_RELU, .tiny = true},
+    {.m = 34, .n = 37, .k = 19, .bias = true, .residual = true, .view = true, .tiny = true},
+    {.m = 33, .n = 34, .k = 32, .type = DTYPE_Q8_0, .tiny = true},
+    {.m = 1, .n = 1, .k = 1},
+    {.m = 1, .n = 256, .k = 1024, .bias = true},
+    {.m = 1, .n = 130, .k = 333},
+    {.m = 2, .n = 65, .k = 96, .bias = true, .act = ACT_GELU_ERF, .view = true},
+    {.m = 3, .n = 64, .k = 130, .bias = true, .act = ACT_GELU_TANH},
+    {.m = 4, .n = 67, .k = 100, .bias = true, .act = ACT_SILU},
+    {.m = 5, .n = 31, .k = 77, .bias = true, .act = ACT_QUICK_GELU},
+    {.m = 18, .n = 100, .k = 64, .bias = true, .act = ACT_SIGMOID},
+    {.m = 32, .n = 129, .k = 48, .bias = true, .act = ACT_TANH, .view = true},
+    {.m = 33, .n = 100, .k = 70, .bias = true, .act = ACT_GELU_ERF},
+    {.m = 33, .n = 31, .k = 17, .bias = true, .act = ACT_RELU},
+    {.m = 64, .n = 128, .k = 512, .bias = true, .act = ACT_GELU_TANH},
+    {.m = 100, .n = 67, .k = 100, .bias = true, .act = ACT_QUICK_GELU, .view = true},
+    {.m = 100, .n = 160, .k = 129, .residual = true},
+    {.m = 257, .n = 33, .k = 1000, .bias = true, .residual = true},
+    {.m = 18, .n = 100, .k = 66, .bias = true, .residual = true, .view = true},
+    {.m = 1, .n = 100, .k = 258, .type = DTYPE_F16, .bias = true},
+    {.m = 18, .n = 33, .k = 99, .type = DTYPE_F16, .bias = true, .residual = true},
+    {.m = 100, .n = 70, .k = 45, .type = DTYPE_F16, .bias = true, .act = ACT_SILU},
+    {.m = 1, .n = 70, .k = 1024, .type = DTYPE_Q8_0, .bias = true},
+    {.m = 5, .n = 33, .k = 96, .type = DTYPE_Q8_0, .act = ACT_GELU_ERF},
+    {.m = 100, .n = 70, .k = 96, .type = DTYPE_Q8_0, .bias = true, .residual = true},
+    {.m = 1, .n = 70, .k = 1024, .type = DTYPE_Q4_0, .bias = true},
+    {.m = 18, .n = 33, .k = 96, .type = DTYPE_Q4_0, .act = ACT_GELU_TANH},
+    {.m = 100, .n = 70, .k = 96, .type = DTYPE_Q4_0, .bias = true},
+    {.m = 3, .n = 100, .k = 64, .bias = true, .residual = true, .split = 32},
+    {.m = 5, .n = 50, .k = 33, .bias = true, .act = ACT_RELU, .split = 7},
+    {.m = 40, .n = 100, .k = 64, .bias = true, .act = ACT_SILU, .split = 32},
+    {.m = 40, .n = 100, .k = 64, .bias = true, .residual = true, .split = 45},
+    {.m = 40, .n = 50, .k = 33, .bias = true, .split = 7},
+    {.m = 40, .n = 130, .k = 96, .type = DTYPE_Q8_0, .bias = true, .split = 64},
+    {.m = 2, .n = 70, .k = 96, .type = DTYPE_Q4_0, .bias = true, .split = 33},
+};
+
+static const shape conv_shapes[] = {
+    {.b = 1, .h = 5, .w = 6, .c = 3, .out = 5, .kernel = 3, .stride = 1, .pad = 1, .bias = true, .tiny = true},
+    {.b = 2, .h = 6, .w = 5, .c = 4, .out = 33, .kernel = 4, .stride = 2, .pad = 1, .act = ACT_RELU, .tiny = true},
+    {.b = 1, .h = 4, .w = 4, .c = 2, .out = 3, .kernel = 1, .stride = 1, .residual = true, .tiny = true},
+    {.b = 1, .h = 17, .w = 13, .c = 3, .out = 64, .kernel = 5, .stride = 1, .pad = 2, .bias = true},
+    {.b = 1, .h = 16, .w = 16, .c = 20, .out = 3, .kernel = 3, .stride = 1, .pad = 1, .bias = true, .act = ACT_TANH},
+    {.b = 2, .h = 15, .w = 17, .c = 32, .out = 48, .kernel = 3, .stride = 2, .pad = 1, .bias = true},
+    {.b = 3, .h = 9, .w = 7, .c = 33, .out = 31, .kernel = 4, .stride = 2, .pad = 1, .act = ACT_SILU, .view = true},
+    {.b = 1, .h = 32, .w = 31, .c = 64, .out = 70, .kernel = 1, .stride = 1, .bias = true, .residual = true},
+    {.b = 2, .h = 11, .w = 12, .c = 17, .out = 40, .kernel = 3, .stride = 1, .residual = true, .view = true},
+    {.b = 1, .h = 8, .w = 8, .c = 16, .out = 65, .kernel = 1, .stride = 2, .act = ACT_GELU_ERF},
+    {.b = 1, .h = 7, .w = 7, .c = 32, .out = 32, .kernel = 3, .stride = 1, .pad = 2, .type = DTYPE_F16, .bias = true},
+    {.b = 1, .h = 8, .w = 9, .c = 32, .out = 40, .kernel = 3, .stride = 1, .pad = 1, .type = DTYPE_Q8_0},
+};
+
+#define UP .transposed = true
+static const shape transpose_shapes[] = {
+    {UP, .b = 1, .h = 4, .w = 3, .c = 3, .out = 5, .kernel = 4, .stride = 2, .pad = 1, .bias = true, .tiny = true},
+    {UP, .b = 2, .h = 3, .w = 3, .c = 2, .out = 33, .kernel = 3, .stride = 2, .pad = 1, .tiny = true},
+    {UP, .b = 2, .h = 9, .w = 7, .c = 33, .out = 31, .kernel = 4, .stride = 2, .pad = 1, .bias = true, .view = true},
+    {UP, .b = 1, .h = 16, .w = 16, .c = 64, .out = 3, .kernel = 4, .stride = 2, .pad = 1, .act = ACT_SIGMOID},
+    {UP, .b = 1, .h = 8, .w = 9, .c = 17, .out = 40, .kernel = 3, .stride = 2, .pad = 1, .bias = true, .act = ACT_RELU},
+    {UP, .b = 3, .h = 5, .w = 8, .c = 16, .out = 64, .kernel = 2, .stride = 2, .bias = true},
+    {UP, .b = 1, .h = 6, .w = 7, .c = 12, .out = 35, .kernel = 5, .stride = 3, .pad = 1, .bias = true},
+    {UP, .b = 1, .h = 10, .w = 9, .c = 20, .out = 21, .kernel = 3, .stride = 1, .pad = 1, .bias = true},
+    {UP, .b = 1, .h = 5, .w = 5, .c = 8, .out = 8, .kernel = 1, .stride = 2, .bias = true},
+};
+
+static const shape layer_norm_shapes[] = {
+    {.m = 3, .d = 21, .tiny = true}, {.m = 1, .d = 64},   {.m = 18, .d = 100, .view = true}, {.m = 5, .d = 1},
+    {.m = 100, .d = 1024},           {.m = 7, .d = 4097},
+};
+
+static const shape group_norm_shapes[] = {
+    {.b = 2, .h = 3, .w = 5, .c = 6, .groups = 3, .tiny = true},
+    {.b = 1, .h = 16, .w = 15, .c = 64, .groups = 32, .act = ACT_SILU},
+    {.b = 3, .h = 9, .w = 7, .c = 96, .groups = 32, .act = ACT_SILU, .view = true},
+    {.b = 1, .h = 8, .w = 8, .c = 128, .groups = 4},
+    {.b = 2, .h = 5, .w = 5, .c = 30, .groups = 1},
+    {.b = 1, .h = 64, .w = 64, .c = 32, .groups = 2},
+    {.b = 1, .h = 4, .w = 4, .c = 20, .groups = 20, .act = ACT_RELU},
+};
+
+static const shape softmax_shapes[] = {
+    {.m = 3, .d = 21, .tiny = true},
+    {.m = 18, .d = 100, .view = true},
+    {.m = 5, .d = 1},
+    {.m = 9, .d = 8192},
+};
+
+#define TEXT_8_GRID_4 .text = 8, .grid_width = 4, .grid_height = 4
+static const shape attention_shapes[] = {
+    {.b = 2, .t = 9, .heads = 2, .head_dim = 5, .tiny = true},
+    {.b = 1,
+     .t = 12,
+     .heads = 1,
+     .head_dim = 20,
+     .mask = MASK_CONV,
+     .text = 3,
+     .grid_width = 3,
+     .kernel = 3,
+     .tiny = true},
+    {.b = 1,
+     .t = 12,
+     .heads = 1,
+     .head_dim = 16,
+     .mask = MASK_COLUMN,
+     .text = 3,
+     .grid_width = 3,
+     .step = 5,
+     .tiny = true},
+    {.b = 1, .t = 1, .heads = 4, .head_dim = 64},
+    {.b = 2, .t = 100, .heads = 3, .head_dim = 64, .view = true},
+    {.b = 1, .t = 33, .heads = 2, .head_dim = 32, .step = 1},
+    {.b = 1, .t = 130, .heads = 2, .head_dim = 20},
+    {.b = 2, .t = 33, .heads = 5, .head_dim = 8, .step = 1},
+    {.b = 1, .t = 70, .heads = 3, .head_dim = 5, .step = 32},
+    {.b = 1, .t = 40, .heads = 2, .head_dim = 128},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 64, .mask = MASK_ROW, TEXT_8_GRID_4},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 64, .mask = MASK_ROW, TEXT_8_GRID_4, .step = 1},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 32, .mask = MASK_COLUMN, TEXT_8_GRID_4},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 32, .mask = MASK_COLUMN, TEXT_8_GRID_4, .step = 1},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 20, .mask = MASK_CONV, .kernel = 3, TEXT_8_GRID_4},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 20, .mask = MASK_CONV, .kernel = 3, TEXT_8_GRID_4, .step = 1},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 8, .mask = MASK_WINDOW, TEXT_8_GRID_4},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 8, .mask = MASK_WINDOW, TEXT_8_GRID_4, .step = 1},
+    {.b = 1, .t = 24, .heads = 2, .head_dim = 8, .mask = MASK_FULL, TEXT_8_GRID_4, .step = 8, .view = true},
+    {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_CONV, .text = 0, .grid_width = 6, .kernel = 5},
+    {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_ROW, .text = 0, .grid_width = 6},
+    {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_COLUMN, .text = 0, .grid_width = 6},
+    {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_WINDOW, .text = 0, .grid_width = 6},
+    {.b = 1, .t = 200, .heads = 1, .head_dim = 64, .mask = MASK_CONV, .text = 79, .grid_width = 11, .kernel = 11},
+    {.b = 1, .t = 200, .heads = 1, .head_dim = 64, .mask = MASK_WINDOW, .text = 79, .grid_width = 40},
+    {.b = 1, .t = 150, .heads = 1, .head_dim = 64, .mask = MASK_ROW, .text = 100, .grid_width = 20, .step = 50},
+};
+
+static const shape activate_shapes[] = {
+    {.n = 21, .act = ACT_SILU, .tiny = true},
+    {.n = 5, .act = ACT_NONE},
+    {.n = 1000, .act = ACT_RELU},
+    {.n = 1000, .act = ACT_GELU_ERF},
+    {.n = 1000, .act = ACT_GELU_TANH, .view = true},
+    {.n = 1000, .act = ACT_SILU},
+    {.n = 1000, .act = ACT_QUICK_GELU},
+    {.n = 1000, .act = ACT_SIGMOID},
+    {.n = 1000, .act = ACT_TANH},
+};
+
+static const shape add_shapes[] = {
+    {.m = 3, .n = 7, .tiny = true}, {.m = 5, .n = 100, .view = true}, {.m = 64, .n = 64}};
+
+static const shape slice_shapes[] = {
+    {.b = 2, .t = 5, .d = 3, .first = 2, .n = 2, .tiny = true},
+    {.b = 3, .t = 10, .d = 40, .first = 0, .n = 10},
+    {.b = 3, .t = 10, .d = 41, .first = 9, .n = 1, .view = true},
+};
+
+static const shape upsample_shapes[] = {
+    {.b = 2, .h = 2, .w = 3, .c = 3, .factor = 2, .tiny = true},
+    {.b = 2, .h = 5, .w = 7, .c = 20, .factor = 2, .view = true},
+    {.b = 1, .h = 3, .w = 4, .c = 5, .factor = 3},
+    {.b = 1, .h = 3, .w = 4, .c = 64, .factor = 1},
+};
+
+static const shape repeat_shapes[] = {
+    {.m = 2, .n = 5, .tiny = true}, {.m = 1, .n = 100}, {.m = 5, .n = 33, .view = true}};
+
+static const shape guide_shapes[] = {
+    {.b = 2, .k = 5, .tiny = true}, {.b = 1, .k = 1000}, {.b = 9, .k = 33, .view = true}};
+
+static const shape embed_shapes[] = {
+    {.m = 6, .n = 5, .d = 3, .tiny = true},
+    {.m = 6, .n = 5, .d = 32, .type = DTYPE_Q4_0, .tiny = true},
+    {.m = 50, .n = 33, .d = 100},
+    {.m = 50, .n = 33, .d = 101, .type = DTYPE_F16},
+    {.m = 50, .n = 33, .d = 96, .type = DTYPE_Q8_0},
+    {.m = 50, .n = 33, .d = 96, .type = DTYPE_Q4_0},
+    {.m = 50, .n = 33, .d = 10, .split = 7},
+    {.m = 50, .n = 33, .d = 64, .type = DTYPE_Q8_0, .split = 32},
+};
+
+#define GRID_4_3 .grid_width = 4, .grid_height = 3
+static const shape sequence_shapes[] = {
+    {.b = 2, .t = 7, .d = 5, .m = 9, .n = 8, .text = 4, .grid_width = 2, .grid_height = 2, .tiny = true},
+    {.b = 2, .t = 18, .d = 64, .m = 50, .n = 30, .text = 6, GRID_4_3},
+    {.b = 2, .t = 18, .d = 64, .m = 50, .n = 30, .text = 6, GRID_4_3, .type = DTYPE_Q8_0},
+    {.b = 3, .t = 1, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 5},
+    {.b = 3, .t = 1, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 6, .type = DTYPE_F16},
+    {.b = 3, .t = 5, .d = 100, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 11},
+    {.b = 2, .t = 9, .d = 20, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 3, .split = 8},
+    {.b = 3, .t = 12, .d = 100, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 6, .split = 11},
+};
+
+static const shape argmax_shapes[] = {
+    {.m = 4, .k = 37, .tiny = true}, {.m = 1, .k = 1}, {.m = 33, .k = 1000, .view = true}, {.m = 3, .k = 16384}};
+
+#define SHAPES(x) (x), sizeof(x) / sizeof *(x)
+static const ops_row table[] = {
+    {"linear", check_linear, 1e-12, "F32 sums", SHAPES(linear_shapes)},
+    {"conv2d", check_conv, 1e-12, "F32 sums", SHAPES(conv_shapes)},
+    {"conv_transpose2d", check_conv, 1e-12, "F32 sums", SHAPES(transpose_shapes)},
+    {"layer_norm", check_layer_norm, 1e-11, "F32 sums of numbers around 10", SHAPES(layer_norm_shapes)},
+    {"group_norm", check_group_norm, 1e-11, "F32 sums of numbers around 10", SHAPES(group_norm_shapes)},
+    {"softmax", check_softmax, 1e-11, "F32 sums of 8192 exponentials", SHAPES(softmax_shapes)},
+    {"attention", check_attention, 1e-12, "F32 sums, exp of 3 ulp", SHAPES(attention_shapes)},
+    {"activate", check_activate, 1e-12, "exp, erf, tanh of up to 16 ulp", SHAPES(activate_shapes)},
+    {"add", check_add, 1e-14, "one rounding", SHAPES(add_shapes)},
+    {"slice", check_slice, 0, "a copy", SHAPES(slice_shapes)},
+    {"upsample", check_upsample, 0, "a copy", SHAPES(upsample_shapes)},
+    {"repeat", check_repeat, 0, "a copy", SHAPES(repeat_shapes)},
+    {"guide", check_guide, 1e-13, "three roundings", SHAPES(guide_shapes)},
+    {"embed", check_embed, 0, "a copy; the product with a block's scale has one rounding at most",
+     SHAPES(embed_shapes)},
+    {"embed_sequence", check_embed_sequence, 1e-14, "two roundings", SHAPES(sequence_shapes)},
+    {"argmax", check_argmax, 0, "an index is right or wrong", SHAPES(argmax_shapes)},
+};
+enum { N_ROWS = sizeof table / sizeof *table, MAX_STYLES = 5, MAX_TESTS = 4096 };
+
+/* What one test runs: a shape of a row, or a behaviour, with one style. */
+typedef struct task {
+    ops_env *env;
+    const ops_row *row;
+    const shape *shape;
+    const ops_behaviour *behaviour;
+    char name[200];
+} task;
+
+static void test_body(void **state)
+{
+    const task *t = *state;
+    if (t->behaviour) {
+        t->behaviour->test(t->env);
+        return;
+    }
+    double error = t->row->check(t->env, t->shape);
+    if (getenv("LIMN_TEST_VERBOSE"))
+        print_message("error %.2e of %.0e: %s\n", error, t->row->bound, t->name);
+    if (!(error <= t->row->bound))
+        fail_msg("%s: error %.3g, bound %.3g (%s)", t->name, error, t->row->bound, t->row->why);
+}
+
+static int after_each(void **state)
+{
+    const task *t = *state;
+    run_finish(t->env->r, NULL);
+    ops_release(t->env);
+    return 0;
+}
+
+/* "linear f16 m=5 k=32 bias gelu_erf [gpu 64]" */
+static void name_test(task *t)
+{
+    const shape *s = t->shape;
+    const struct {
+        const char *name;
+        int value;
+    } sizes[] = {{"b", s->b},           {"t", s->t},
+                 {"h", s->h},           {"w", s->w},
+                 {"c", s->c},           {"d", s->d},
+                 {"m", s->m},           {"n", s->n},
+                 {"k", s->k},           {"out", s->out},
+                 {"kernel", s->kernel}, {"stride", s->stride},
+                 {"pad", s->pad},       {"text", s->text},
+                 {"groups", s->groups}, {"heads", s->heads},
+                 {"dim", s->head_dim},  {"step", s->step},
+                 {"factor", s->factor}, {"first", s->first},
+                 {"split", s->split},   {"grid", s->grid_width}};
+    size_t used = (size_t)snprintf(t->name, sizeof t->name, "%s %s", t->row->op, dtype_table[s->type].name);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes && used < sizeof t->name; i++)
+        if (sizes[i].value)
+            used += (size_t)snprintf(t->name + used, sizeof t->name - used, " %s=%d", sizes[i].name, sizes[i].value);
+    if (used < sizeof t->name)
+        snprintf(t->name + used, sizeof t->name - used, "%s%s%s%s%s%s%s [%s]", s->act ? " " : "",
+                 s->act ? activation_names[s->act] : "", s->mask ? " mask " : "", s->mask ? mask_names[s->mask] : "",
+                 s->bias ? " bias" : "", s->residual ? " residual" : "", s->view ? " view" : "", t->env->style);
+}
+
+static task tasks[MAX_TESTS];
+static struct CMUnitTest tests[MAX_TESTS];
+static size_t n_tests;
+
+static task *add_test(ops_env *v)
+{
+    task *t = &tasks[n_tests];
+    t->env = v;
+    tests[n_tests++] =
+        (struct CMUnitTest){.name = t->name, .test_func = test_body, .teardown_func = after_each, .initial_state = t};
+    return t;
+}
+
+static void add_style(ops_env *v, bool tiny)
+{
+    bool clblast = !strcmp(v->style, "clblast");
+    for (size_t i = 0; i < N_ROWS; i++)
+        for (size_t j = 0; j < table[i].n; j++) {
+            const shape *s = &table[i].shapes[j];
+            /* the library compiles for seconds: what is our own around it is covered by a few shapes */
+            if ((tiny && !s->tiny) || (clblast && (i > 0 || s->m <= 32 || s->m > 64)))
+                continue;
+            task *t = add_test(v);
+            t->row = &table[i];
+            t->shape = s;
+            name_test(t);
+        }
+    const ops_behaviour *lists[] = {ops_sampling, ops_runs};
+    for (size_t i = 0; i < 2 && !tiny && !clblast; i++)
+        for (const ops_behaviour *b = lists[i]; b->name; b++) {
+            task *t = add_test(v);
+            t->behaviour = b;
+            snprintf(t->name, sizeof t->name, "%s [%s]", b->name, v->style);
+        }
+}
+
+/* The choices of kernels to test on a device: the default one, and the others that it can run. */
+static size_t list_styles(const device *d, bool tiny, const char **names, tuning *tunes)
+{
+    size_t n = 0;
+    const limn_device_info *i = &d->info;
+    const tuning cpu = {.wg = 1, .gemm_side = 1, .panels = true}, wide = {.wg = 16, .gemm_side = 4};
+    const tuning gpu = {.wg = 64, .gemm_side = i->max_work_group >= 256 ? 16 : 8};
+    if (!tiny) {
+        names[n] = "default";
+        tunes[n] = d->tune;
+        tunes[n++].clblast = false;
+    }
+    if (i->type == LIMN_CPU && (tiny || !d->tune.panels)) {
+        names[n] = "cpu";
+        tunes[n++] = cpu;
+    }
+    if (!tiny && i->max_work_group >= 64 && (d->tune.panels || d->tune.wg != gpu.wg)) {
+        names[n] = "gpu 64";
+        tunes[n++] = gpu;
+    }
+    names[n] = "gpu 16";
+    tunes[n++] = wide;
+    if (!tiny && i->max_work_group >= 256) {
+        names[n] = "clblast";
+        tunes[n] = d->tune;
+        tunes[n++].clblast = true;
+    }
+    return n;
+}
+
+int main(void)
+{
+    err e = {0};
+    const char *tiny_text = getenv("LIMN_TEST_TINY");
+    bool tiny = tiny_text && !strcmp(tiny_text, "1");
+    limn_device_options options = {.no_cache = true};
+    device *d = device_open(getenv("LIMN_DEVICE"), &options, &e);
+    if (!d) {
+        fprintf(stderr, "ops_test: %s\n", e.text);
+        return e.code == ERR_DEVICE ? 77 : 1;
+    }
+    printf("device: %s (%s)\n", d->info.name, d->info.platform_name);
+    const char *names[MAX_STYLES];
+    tuning tunes[MAX_STYLES];
+    static ops_env envs[MAX_STYLES];
+    size_t n = list_styles(d, tiny, names, tunes);
+    device_free(d);
+    for (size_t i = 0; i < n; i++) {
+        envs[i] = (ops_env){.style = names[i], .d = device_open(getenv("LIMN_DEVICE"), &options, &e)};
+        if (envs[i].d) {
+            envs[i].d->tune = tunes[i];
+            envs[i].r = run_new(envs[i].d, &e);
+        }
+        if (!envs[i].r) {
+            fprintf(stderr, "ops_test: %s\n", e.text);
+            return 1;
+        }
+        add_style(&envs[i], tiny);
+    }
+    int failed = _cmocka_run_group_tests("ops", tests, n_tests, NULL, NULL);
+    if (!tiny)
+        failed += _cmocka_run_group_tests("devices", ops_device_tests, ops_n_device_tests, NULL, NULL);
+    for (size_t i = 0; i < n; i++) {
+        run_free(envs[i].r);
+        device_free(envs[i].d);
+    }
+    return failed ? 1 : 0;
+}
