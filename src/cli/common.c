@@ -259,21 +259,21 @@ bool codes_read(npy *a, int *n, const char *path, const session *s, err *e)
 {
     if (!input_check(path, e) || !npy_read(a, path, DTYPE_I32, e))
         return false;
-    int64_t rows = -1, h = s->info->grid_height, w = s->info->grid_width;
+    int64_t rows = -1, h = s->info->grid_height, w = s->info->grid_width, cells = s->cells;
     char shape[96];
     shape_text(a, shape);
-    if (a->nd >= 1 && a->nd <= 2 && a->shape[a->nd - 1] == h * w)
+    if (a->nd >= 1 && a->nd <= 2 && a->shape[a->nd - 1] == cells)
         rows = a->nd == 2 ? a->shape[0] : 1;
     else if (a->nd >= 2 && a->nd <= 3 && a->shape[a->nd - 2] == h && a->shape[a->nd - 1] == w)
         rows = a->nd == 3 ? a->shape[0] : 1;
     if (rows < 1 || rows > INT32_MAX)
-        return err_set(e, ERR_FAILED, "%s: the shape is %s, but this model's codes are [n, %lld] or [n, %lld, %lld]",
-                       path, shape, (long long)(h * w), (long long)h, (long long)w);
+        return err_set(e, ERR_FAILED, "%s: the shape is %s, but this model's codes are [n, %d] or [n, %d, %d]", path,
+                       shape, s->cells, s->info->grid_height, s->info->grid_width);
     const int32_t *codes = a->data;
     for (int64_t i = 0; i < a->count; i++) {
         if (codes[i] < 0 || codes[i] >= s->info->codes)
-            return err_set(e, ERR_FAILED, "%s: row %lld, cell %lld: code %d is not one of this model (0 to %d)", path,
-                           (long long)(i / (h * w)), (long long)(i % (h * w)), (int)codes[i], s->info->codes - 1);
+            return err_set(e, ERR_FAILED, "%s: row %d, cell %d: code %d is not one of this model (0 to %d)", path,
+                           (int)(i / cells), (int)(i % cells), (int)codes[i], s->info->codes - 1);
     }
     *n = (int)rows;
     return true;

@@ -27,7 +27,7 @@ static bool decode(session *s, const options *o, err *e)
     npy codes = {0};
     int n = 0;
     bool ok =
-        input_check(in, e) && output_check("output", out, ".png|.npy", e) && command_open(s, o, true, false, e) &&
+        output_check("output", out, ".png|.npy", e) && input_check(in, e) && command_open(s, o, true, false, e) &&
         codes_read(&codes, &n, in, s, e) &&
         (has_ending(out, ".npy") ? decode_array(s, codes.data, n, out, e) : decode_pictures(s, codes.data, n, out, e));
     npy_release(&codes);

@@ -18,12 +18,14 @@ static bool encode(session *s, const options *o, err *e)
 {
     int n = o->n_operands;
     const char *logits_out = options_text(o, "logits-out", NULL);
+    if (!output_check("output", options_text(o, "output", NULL), ".npy", e) ||
+        !output_check("logits-out", logits_out, ".npy", e))
+        return false;
     for (int i = 0; i < n; i++) {
         if (!input_check(o->operands[i], e))
             return false;
     }
-    if (!output_check("output", options_text(o, "output", NULL), ".npy", e) ||
-        !output_check("logits-out", logits_out, ".npy", e) || !command_open(s, o, true, false, e))
+    if (!command_open(s, o, true, false, e))
         return false;
     size_t codes = (size_t)n * (size_t)s->cells;
     image *ims = array_new((size_t)n, sizeof *ims, "pictures", e);

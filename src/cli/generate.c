@@ -117,12 +117,15 @@ static bool preview_write(job *j, const int32_t *codes, err *e)
     image *ims = array_new((size_t)n, sizeof *ims, "preview", e);
     int32_t *shown = array_new(all, sizeof *shown, "preview", e);
     bool ok = ims && shown;
-    for (size_t i = 0; ok && i < all; i++)
-        shown[i] = codes[i] < 0 ? 0 : codes[i];
+    for (size_t i = 0; ok && i < all; i++) {
+        size_t cell = i % (size_t)cells;
+        shown[i] = codes[i] >= 0 ? codes[i] : j->kept && j->kept[cell] ? j->kept_codes[cell] : 0;
+    }
     ok = ok && pictures_decode(&j->s, shown, n, ims, NULL, e);
     for (size_t i = 0; ok && i < all; i++) {
-        if (codes[i] < 0)
-            paint_grey(&ims[i / (size_t)cells], &j->s, (int)(i % (size_t)cells));
+        size_t cell = i % (size_t)cells;
+        if (codes[i] < 0 && !(j->kept && j->kept[cell]))
+            paint_grey(&ims[i / (size_t)cells], &j->s, (int)cell);
     }
     ok = ok && pictures_write(ims, n, true, j->preview, NULL, e);
     pictures_free(ims, n);
@@ -187,6 +190,8 @@ static bool read_image_prompt(job *j, err *e)
 
 static bool sample(job *j, err *e)
 {
+    for (size_t i = 0; i < (size_t)j->g.count * (size_t)j->s.cells; i++)
+        j->codes[i] = -1; /* what the preview takes as not there yet */
     progress_begin(&j->bar, "generate", "codes");
     bool ok = limn_generate(j->s.model, &j->g, j->codes, e);
     progress_end(&j->bar);

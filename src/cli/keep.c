@@ -11,9 +11,10 @@ static const char forms[] = "give top:0.5, bottom:F, left:F, right:F, box:X,Y,W,
 static bool parse_values(keep *k, const char *text, int n, err *e)
 {
     char copy[128], *rest = copy;
-    if (strlen(text) >= sizeof copy)
+    size_t length = strlen(text);
+    if (length >= sizeof copy)
         return err_set(e, ERR_USAGE, "--keep: \"%.60s...\" is too long (%s)", k->text, forms);
-    strcpy(copy, text);
+    memcpy(copy, text, length + 1);
     for (int i = 0; i < n; i++) {
         char *part = rest, *comma = strchr(part, ',');
         if ((comma == NULL) != (i == n - 1))

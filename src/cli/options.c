@@ -356,10 +356,16 @@ int options_find_command(int argc, char **argv)
         if (a[0] != '-')
             return i;
         const option *o = NULL;
-        if (a[1] == '-')
+        if (a[1] == '-') {
             o = find_in(common_options, a + 2, strlen(a + 2));
-        else if (a[1] != '\0' && a[2] == '\0')
-            o = find_short(NULL, a[1]);
+        } else {
+            /* -d SPEC and -qd SPEC have their value in the next argument, -dSPEC has not */
+            int k = 1;
+            while (a[k] && (o = find_short(NULL, a[k])) && o->kind == OPTION_FLAG)
+                k++;
+            if (a[k] == '\0' || a[k + 1] != '\0')
+                o = NULL;
+        }
         if (o && o->kind != OPTION_FLAG)
             i++;
     }

@@ -20,7 +20,7 @@ static double psnr(const image *a, const image *b)
 static bool reconstruct(session *s, const options *o, err *e)
 {
     const char *out = options_text(o, "output", NULL), *in = o->operands[0];
-    if (!input_check(in, e) || !output_check("output", out, ".png", e) || !command_open(s, o, true, false, e))
+    if (!output_check("output", out, ".png", e) || !input_check(in, e) || !command_open(s, o, true, false, e))
         return false;
     image before = {0}, after = {0};
     int32_t *codes = array_new((size_t)s->cells, sizeof *codes, "codes", e);

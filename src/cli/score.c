@@ -113,7 +113,7 @@ static bool score(scoring *j, const options *o, err *e)
 {
     const char *ids = options_text(o, "text-ids", NULL), *out = options_text(o, "logits-out", NULL);
     const char *input = options_text(o, options_given(o, "image") ? "image" : "codes", NULL);
-    if (!input_check(input, e) || !output_check("logits-out", out, ".npy", e) ||
+    if (!output_check("logits-out", out, ".npy", e) || !input_check(input, e) ||
         (ids && !text_ids_read(&j->text_file, &j->n_text, ids, e)) ||
         !command_open(&j->s, o, options_given(o, "image"), true, e) || !read_text(j, o, e) || !read_codes(j, o, e))
         return false;
