@@ -81,6 +81,9 @@ static bool report(const generation *g, session *s, int first, int images, int d
         run_read(s->r, tensor_rows(s->codes, 0, images), g->all + (size_t)first * (size_t)g->cells);
     if (!run_finish(s->r, e))
         return false;
+    for (int i = 0; o->preview && i < images; i++)
+        for (int c = done; c < g->cells; c++)
+            g->all[(size_t)(first + i) * (size_t)g->cells + (size_t)c] = o->keep && o->keep[c] ? o->kept_codes[c] : -1;
     if (o->progress(o->context, first * g->cells + done * images, o->count * g->cells, o->preview ? g->all : NULL))
         return true;
     return err_set(e, ERR_FAILED, "generate: interrupted");
@@ -111,7 +114,8 @@ static bool batch(const generation *g, run *step, session *s, int first, int ima
         op_advance(step, s->position, 1);
     }
     free(row);
-    for (int i = 1; ok && i < g->cells; i++) {
+    /* a step after a failure would read what was never written */
+    for (int i = 1; ok && i < g->cells && !run_failed(r) && !run_failed(step); i++) {
         if (i % d->grid_width == 0)
             ok = run_finish(r, e) && report(g, s, first, images, i, e);
         run_replay(step);

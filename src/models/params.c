@@ -116,7 +116,8 @@ static bool load(param *p, run *r, const file_tensor *f, bool lasting, err *e)
     bool ok =
         tensor_new(&t, run_device(r), type, p->nd, p->shape, keep ? f->data : converted, keep && lasting, p->name, e);
     if (ok && p->use == PARAM_CONV) {
-        ok = conv_pack(r, p->to, t, p->name, e) && run_finish(r, e); /* packed before its source goes */
+        ok = conv_pack(r, p->to, t, p->name, e);
+        ok = run_finish(r, e) && ok; /* packed before its source goes */
         buffer_free(t.buf);
     } else if (ok) {
         *p->to = t;
