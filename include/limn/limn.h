@@ -139,8 +139,8 @@ typedef struct limn_generate_options {
     /* Image prompt: where keep[i] != 0, cell i has kept_codes[i] in every picture.  Both NULL, or one entry a cell. */
     const uint8_t *keep;
     const int32_t *kept_codes;
-    /* Called now and then with the number of codes done of all; where preview is set, codes holds
-     * `count` rows with the cells so far, and -1 in those to come, else it is NULL.  Returning false stops with LIMN_FAILED "interrupted". */
+    /* Called now and then with the number of codes done of all.  codes is NULL, or, where preview is set, `count` rows
+     * with the codes so far and -1 in the cells to come.  Returning false stops with LIMN_FAILED "interrupted". */
     bool (*progress)(void *context, int done, int total, const int32_t *codes);
     void *context;
     bool preview;

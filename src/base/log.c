@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 static log_sink *current_sink;
 static void *current_context;
@@ -35,4 +36,11 @@ void log_write(log_level level, const char *fmt, ...)
     }
     current_sink(current_context, level, large ? large : small);
     free(large);
+}
+
+double clock_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }

@@ -11,4 +11,7 @@ void log_set_sink(log_sink *sink, void *context);
 
 /* One message, without a final newline; it may have several lines (a kernel build log). */
 void log_write(log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Seconds of a clock that only goes forward. */
+double clock_seconds(void);
 #endif

@@ -2,7 +2,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -20,13 +19,6 @@ typedef struct bench {
     double bandwidth; /* bytes/s */
 } bench;
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -41,14 +33,14 @@ static bool measure(bench *b, bench_body *body, void *context, double *seconds, 
     double times[ROUNDS];
     int repeat = 1;
     for (int i = -WARM_UP; i < ROUNDS; i++) {
-        double start = now();
+        double start = clock_seconds();
         for (int k = 0; k < repeat; k++) {
             run_reset(b->r);
             body(b->r, context);
         }
         if (!run_finish(b->r, e) || !interrupt_check(e))
             return false;
-        double took = now() - start;
+        double took = clock_seconds() - start;
         if (i == -1 && took < SECONDS)
             repeat = (int)ceil(SECONDS / (took > 1e-6 ? took : 1e-6));
         if (i >= 0)

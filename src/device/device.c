@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "device/profile.h"
 #include "device/program.h"
 
@@ -23,10 +24,12 @@ device *device_open(const char *spec, const limn_device_options *o, err *e)
     device_entry *list = NULL;
     size_t n = 0, chosen = 0;
     cl_int status = 0;
+    double opened = clock_seconds();
     device *d = calloc(1, sizeof *d);
     bool ok = d ? device_find(&list, &n, e) : err_no_memory(e, "device", sizeof *d);
     ok = ok && device_select(list, n, spec, &chosen, d->reason, e);
     if (ok) {
+        d->opened = opened;
         d->info = list[chosen].info;
         d->platform = list[chosen].platform;
         d->id = list[chosen].id;

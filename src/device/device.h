@@ -30,6 +30,7 @@ struct limn_device {
     tuning tune;
     programs *programs;
     profile *profile; /* NULL: kernels are not timed */
+    double opened;    /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
 };
 
 /* One candidate of an enumeration. */

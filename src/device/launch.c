@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "device/profile.h"
 #include "device/run_internal.h"
 
@@ -60,6 +61,10 @@ static bool enqueue_piece(run *r, cl_kernel handle, const kernel *k, const work 
         cl_ok(status, "clEnqueueNDRangeKernel", &reason);
         fail(r, k->name, w, reason.text);
         return false;
+    }
+    if (d->opened > 0) {
+        log_write(LOG_DEBUG, "first kernel after %.3f s", clock_seconds() - d->opened);
+        d->opened = 0;
     }
     if (event)
         profile_add(d->profile, k->name, event, w->flops * share, w->bytes * share);

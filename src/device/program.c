@@ -151,6 +151,7 @@ static program *program_build(device *d, const char *file, const char *options, 
         p->file = name;
         cache_key key = cache_key_of(d, name, source, all);
         p->handle = d->no_cache ? NULL : from_cache(d, &key, all);
+        log_write(LOG_DEBUG, "program %s: %s", name, p->handle ? "from the cache" : "from source");
         if (!p->handle) {
             p->handle = from_source(d, name, source, all, e);
             if (p->handle && !d->no_cache)
