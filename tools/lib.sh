@@ -1,0 +1,69 @@
+# shellcheck shell=bash
+# What the commands in tools/ share: folders, messages, installing packages, building.  Sourced, never run.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${XDG_CACHE_HOME:-${HOME:+$HOME/.cache}}
+cache=${cache:-$root/.cache}/limn
+
+# Debian's names; beside each library, the name by which pkg-config knows it.
+build_packages=(cmake ninja-build gcc libc6-dev pkg-config)
+library_packages=(ocl-icd-opencl-dev:OpenCL opencl-headers libclblast-dev:clblast libpng-dev:libpng
+    libutf8proc-dev:libutf8proc libjansson-dev:jansson libjpeg-dev:libjpeg librandom123-dev)
+build_packages+=("${library_packages[@]%%:*}")
+
+say() {
+    printf '==> %s\n' "$*" >&2
+}
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+as_root() {
+    if ((EUID == 0)); then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "this needs root, and sudo is not there (run it as root, or have an administrator run: $*)"
+    fi
+}
+
+missing_packages() {
+    local package
+    for package; do
+        [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || printf '%s\n' "$package"
+    done
+}
+
+# Installs those Debian packages that are missing.  Without apt it says what is needed, and goes on: CMake, or whoever
+# needs it next, finds out whether it is there all the same.
+install_packages() {
+    local missing
+    if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+        say "no apt-get here: going on in the hope that these are there (Debian's names): $*"
+        say "libraries by their names in pkg-config: ${library_packages[*]##*:}"
+        return
+    fi
+    mapfile -t missing < <(missing_packages "$@")
+    if ((${#missing[@]} == 0)); then
+        return
+    fi
+    say "installing ${missing[*]}"
+    as_root apt-get -o DPkg::Lock::Timeout=300 -qq update
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq -y --no-install-recommends \
+        install "${missing[@]}"
+}
+
+# build FOLDER [cmake options]: configures and builds the tree into FOLDER.
+build() {
+    local folder=$1 generator=()
+    shift
+    if [[ ! -e $folder/CMakeCache.txt ]] && command -v ninja >/dev/null; then
+        generator=(-G Ninja)
+    fi
+    say "building in $folder"
+    cmake -S "$root" -B "$folder" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release "$@" || return
+    cmake --build "$folder" --parallel "$(nproc)"
+}
