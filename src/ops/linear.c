@@ -27,8 +27,8 @@ static tensor linear_any(run *r, tensor x, const linear *l, activation act, tens
 {
     if (run_failed(r))
         return (tensor){0};
-    int64_t m = rows_of(&x), n = l->w.shape[0], k = l->w.shape[1];
-    assert(last_of(&x) == k);
+    int64_t m = rows_of(&x), n = l->w.shape[0];
+    assert(last_of(&x) == l->w.shape[1]);
     tensor y = tensor_like(r, &x, n);
     if (m > FEW_ROWS && gemm(r, x, l, act, residual, y))
         return y;

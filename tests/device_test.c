@@ -1,0 +1,230 @@
+/* Choosing devices, and what the program says where a device can't be used. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "device/device.h"
+
+/* ---- device_select, on a machine with one of each ---- */
+
+static device_entry machine[5];
+
+static int make_machine(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *platform;
+        limn_device_type type;
+        int p, d;
+    } rows[] = {
+        {"cpu-haswell-Ryzen", "Portable Computing Language", LIMN_CPU, 0, 0},
+        {"AMD Ryzen 7", "Intel(R) OpenCL", LIMN_CPU, 1, 0},
+        {"Intel(R) Iris(R) Xe Graphics", "Intel(R) OpenCL HD Graphics", LIMN_INTEGRATED_GPU, 2, 0},
+        {"GeForce GTX 1060", "NVIDIA CUDA", LIMN_DISCRETE_GPU, 3, 0},
+        {"GeForce GTX 1070", "NVIDIA CUDA", LIMN_DISCRETE_GPU, 3, 1},
+    };
+    memset(machine, 0, sizeof machine);
+    for (int i = 0; i < 5; i++) {
+        limn_device_info *d = &machine[i].info;
+        d->index = i;
+        d->platform = rows[i].p;
+        d->device = rows[i].d;
+        d->type = rows[i].type;
+        snprintf(d->name, sizeof d->name, "%s", rows[i].name);
+        snprintf(d->platform_name, sizeof d->platform_name, "%s", rows[i].platform);
+    }
+    return 0;
+}
+
+/* The index that spec chooses, or minus the error's code. */
+static int chosen(const char *spec, size_t n, char text[2048])
+{
+    size_t i = 99;
+    char reason[160];
+    err e = {0};
+    bool ok = device_select(machine, n, spec, &i, reason, &e);
+    snprintf(text, 2048, "%s", ok ? reason : e.text);
+    return ok ? (int)i : -(int)e.code;
+}
+
+static void a_spec_that_matches_one_device_takes_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *spec;
+        int index;
+    } cases[] = {{"0", 0},           {"4", 4},
+                 {"3.1", 4},         {"1.0", 1},
+                 {"igpu", 2},        {"IRIS", 2},
+                 {"x 1070", 4},      {"portable", 0},
+                 {"gpu&1060", 3},    {"cpu & intel", 1},
+                 {"dgpu&3.0", 3},    {"xe graphics", 2},
+                 {"CPU&haswell", 0}, {"geforce&gtx 1070", 4}};
+    char text[2048];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(chosen(cases[i].spec, 5, text), cases[i].index);
+}
+
+static void auto_prefers_discrete_then_integrated_then_cpu(void **state)
+{
+    (void)state;
+    char text[2048];
+    assert_int_equal(chosen("auto", 5, text), 3);
+    assert_non_null(strstr(text, "first of 2 discrete GPUs"));
+    machine[4].info.gflops = 5000;
+    assert_int_equal(chosen(NULL, 5, text), 4);
+    assert_non_null(strstr(text, "fastest measured"));
+    assert_int_equal(chosen("", 3, text), 2);
+    assert_non_null(strstr(text, "the only integrated GPU of 3 devices"));
+    assert_int_equal(chosen("auto", 2, text), 0);
+    assert_int_equal(chosen("auto", 1, text), 0);
+    assert_string_equal(text, "the only device");
+}
+
+static void two_matches_are_an_error_that_lists_them_alone(void **state)
+{
+    (void)state;
+    char text[2048];
+    assert_int_equal(chosen("dgpu", 5, text), -ERR_USAGE);
+    assert_non_null(strstr(text, "2 devices match"));
+    assert_non_null(strstr(text, "3.0  dgpu   GeForce GTX 1060"));
+    assert_non_null(strstr(text, "3.1  dgpu   GeForce GTX 1070"));
+    assert_null(strstr(text, "Iris"));
+}
+
+static void no_match_is_an_error_that_lists_all(void **state)
+{
+    (void)state;
+    static const char *const specs[] = {"accel", "5", "9.9", "radeon", "cpu&iris", "gpu&5"};
+    char text[2048];
+    for (size_t i = 0; i < sizeof specs / sizeof *specs; i++) {
+        assert_int_equal(chosen(specs[i], 5, text), -ERR_DEVICE);
+        assert_non_null(strstr(text, specs[i]));
+        assert_non_null(strstr(text, "Ryzen"));
+        assert_non_null(strstr(text, "1070"));
+    }
+    char longest[400];
+    memset(longest, 'x', sizeof longest - 1);
+    longest[sizeof longest - 1] = 0;
+    assert_int_equal(chosen(longest, 5, text), -ERR_USAGE);
+}
+
+static void defaults_follow_limits_not_names(void **state)
+{
+    (void)state;
+    limn_device_info d = {.type = LIMN_DISCRETE_GPU, .max_work_group = 1024};
+    tuning t = device_default_tuning(&d);
+    assert_false(t.panels);
+    assert_int_equal(t.wg, 64);
+    assert_int_equal(t.gemm_side, 16);
+    d.max_work_group = 64;
+    t = device_default_tuning(&d);
+    assert_int_equal(t.gemm_side * t.gemm_side, 64);
+    assert_false(t.clblast);
+    d.max_work_group = 16;
+    t = device_default_tuning(&d);
+    assert_true(t.wg <= 16 && t.gemm_side * t.gemm_side <= 16);
+    d.type = LIMN_CPU;
+    assert_true(device_default_tuning(&d).panels);
+}
+
+/* ---- the program ---- */
+
+/* Runs a shell line; text gets what it printed. */
+static int run(const char *line, char text[8192])
+{
+    char all[1024];
+    snprintf(all, sizeof all, "%s 2>&1", line);
+    FILE *p = popen(all, "r");
+    assert_non_null(p);
+    size_t n = fread(text, 1, 8191, p);
+    text[n] = 0;
+    int status = pclose(p);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void without_a_platform_the_packages_are_named(void **state)
+{
+    (void)state;
+    char text[8192];
+    assert_int_equal(run("OCL_ICD_VENDORS=/nonexistent " LIMN_PROGRAM " generate pizza -o never.png", text), 3);
+    assert_non_null(strstr(text, "limn: OpenCL: no platform found"));
+    assert_non_null(strstr(text, "pocl-opencl-icd"));
+    assert_int_equal(run("OCL_ICD_VENDORS=/nonexistent " LIMN_PROGRAM " devices", text), 3);
+    assert_int_not_equal(access("never.png", F_OK), 0);
+}
+
+static bool any_device(void)
+{
+    char text[8192];
+    return run(LIMN_PROGRAM " devices", text) == 0;
+}
+
+static void an_unknown_device_ends_with_3_and_the_candidates(void **state)
+{
+    (void)state;
+    char text[8192];
+    if (!any_device())
+        skip();
+    assert_int_equal(run(LIMN_PROGRAM " generate pizza -d no-such-device -o never.png", text), 3);
+    assert_non_null(strstr(text, "limn: --device no-such-device: no such device"));
+    assert_non_null(strstr(text, "0.0"));
+    assert_int_equal(run("LIMN_DEVICE=77 " LIMN_PROGRAM " generate pizza -o never.png", text), 3);
+    assert_int_not_equal(access("never.png", F_OK), 0);
+}
+
+static void a_device_too_small_for_the_model_names_what_wanted_how_much(void **state)
+{
+    (void)state;
+    char text[8192];
+    if (!any_device())
+        skip();
+    assert_int_equal(run(LIMN_PROGRAM " generate pizza --mem-limit 8M -o never.png", text), 1);
+    assert_non_null(strstr(text, "MiB"));
+    assert_non_null(strstr(text, "--mem-limit"));
+    assert_int_not_equal(access("never.png", F_OK), 0);
+}
+
+static void a_kernel_that_fails_to_build_shows_its_log(void **state)
+{
+    (void)state;
+    char text[8192], folder[] = "/tmp/limn-cl-XXXXXX", line[512];
+    if (!any_device())
+        skip();
+    assert_non_null(mkdtemp(folder));
+    snprintf(line, sizeof line, "cd %s && for f in common gemm conv; do echo 'this is no kernel' > $f.cl; done",
+             folder);
+    assert_int_equal(system(line), 0);
+    snprintf(line, sizeof line, "LIMN_CL_DIR=%s " LIMN_PROGRAM " generate pizza --no-cache -o never.png", folder);
+    assert_int_equal(run(line, text), 1);
+    assert_non_null(strstr(text, "build log of gemm.cl"));
+    assert_non_null(strstr(text, "limn: kernel file gemm.cl: clBuildProgram"));
+    assert_int_not_equal(access("never.png", F_OK), 0);
+    snprintf(line, sizeof line, "rm -r %s", folder);
+    assert_int_equal(system(line), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_spec_that_matches_one_device_takes_it, make_machine),
+        cmocka_unit_test_setup(auto_prefers_discrete_then_integrated_then_cpu, make_machine),
+        cmocka_unit_test_setup(two_matches_are_an_error_that_lists_them_alone, make_machine),
+        cmocka_unit_test_setup(no_match_is_an_error_that_lists_all, make_machine),
+        cmocka_unit_test(defaults_follow_limits_not_names),
+        cmocka_unit_test(without_a_platform_the_packages_are_named),
+        cmocka_unit_test(an_unknown_device_ends_with_3_and_the_candidates),
+        cmocka_unit_test(a_device_too_small_for_the_model_names_what_wanted_how_much),
+        cmocka_unit_test(a_kernel_that_fails_to_build_shows_its_log),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
