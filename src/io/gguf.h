@@ -43,14 +43,14 @@ char *gguf_key_text(const gguf *g, size_t i);
  * Errors stay in the writer; gguf_writer_commit reports the first. */
 typedef struct gguf_writer gguf_writer;
 gguf_writer *gguf_writer_new(const char *path);
-void gguf_put_int(gguf_writer *w, const char *key, int64_t value);      /* u32 where it fits, else i64 */
-void gguf_put_float(gguf_writer *w, const char *key, double value);     /* f32 */
+void gguf_put_int(gguf_writer *w, const char *key, int64_t value);  /* u32 where it fits, else i64 */
+void gguf_put_float(gguf_writer *w, const char *key, double value); /* f32 */
 void gguf_put_bool(gguf_writer *w, const char *key, bool value);
 void gguf_put_string(gguf_writer *w, const char *key, const char *value);
 void gguf_put_strings(gguf_writer *w, const char *key, const char *const *values, size_t n);
-void gguf_put_ints(gguf_writer *w, const char *key, const int64_t *values, size_t n); /* arr[i32] where all fit */
+void gguf_put_ints(gguf_writer *w, const char *key, const int64_t *values, size_t n);  /* arr[i32] where all fit */
 void gguf_put_floats(gguf_writer *w, const char *key, const double *values, size_t n); /* arr[f32] */
-/* Copies a key with its exact type from another file. */
+/* Copies a key with its exact type from another file; general.alignment is skipped, the writer has its own. */
 void gguf_put_copy(gguf_writer *w, const gguf *from, size_t key_index);
 /* Type F32, F16, Q8_0, Q4_0, I32 or U8 (stored as i8); other types are an error. */
 void gguf_add_tensor(gguf_writer *w, const char *name, dtype type, int nd, const int64_t *shape);

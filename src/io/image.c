@@ -1,0 +1,109 @@
+/* Pictures in memory: making them, reading by kind, cells and grids. */
+#include "io/image.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/image_codec.h"
+
+bool image_new(image *im, int width, int height, err *e)
+{
+    *im = (image){0};
+    if (width < 1 || height < 1 || width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE)
+        return err_set(e, ERR_FAILED, "picture: %d x %d: sides must be 1 to %d", width, height, IMAGE_MAX_SIDE);
+    size_t bytes = (size_t)width * (size_t)height * 3;
+    uint8_t *pixels = calloc(bytes, 1);
+    if (!pixels)
+        return err_no_memory(e, "picture", bytes);
+    *im = (image){width, height, pixels};
+    return true;
+}
+
+void image_release(image *im)
+{
+    free(im->pixels);
+    *im = (image){0};
+}
+
+bool image_read(image *im, const char *path, err *e)
+{
+    static const uint8_t png[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'}, jpeg[3] = {0xff, 0xd8, 0xff};
+    file_map m;
+    bool ok;
+    *im = (image){0};
+    if (!file_map_open(&m, path, e))
+        return false;
+    if (m.size >= sizeof png && !memcmp(m.data, png, sizeof png))
+        ok = image_from_png(im, &m, path, e);
+    else if (m.size >= sizeof jpeg && !memcmp(m.data, jpeg, sizeof jpeg))
+        ok = image_from_jpeg(im, &m, path, e);
+    else
+        ok = err_set(e, ERR_FAILED, "%s: cannot read the picture: neither PNG nor JPEG (convert it to one of them)",
+                     path);
+    if (!ok)
+        image_release(im);
+    file_map_release(&m);
+    return ok;
+}
+
+/* Cell i of n along a side: never empty, so that a grid finer than the picture repeats pixels. */
+static void cell_range(int side, int i, int n, int *begin, int *end)
+{
+    *begin = (int)((int64_t)side * i / n);
+    *end = (int)((int64_t)side * (i + 1) / n);
+    if (*end == *begin)
+        ++*end;
+}
+
+bool image_cells(uint8_t *cells, const image *im, int rows, int columns, err *e)
+{
+    if (!im->pixels || rows < 1 || columns < 1)
+        return err_set(e, ERR_FAILED, "mask: %d x %d cells cannot be made of a picture of %d x %d", rows, columns,
+                       im->width, im->height);
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < columns; c++) {
+            int y0, y1, x0, x1;
+            uint64_t sum = 0;
+            cell_range(im->height, r, rows, &y0, &y1);
+            cell_range(im->width, c, columns, &x0, &x1);
+            for (int y = y0; y < y1; y++)
+                for (int x = x0; x < x1; x++) {
+                    const uint8_t *p = im->pixels + ((size_t)y * (size_t)im->width + (size_t)x) * 3;
+                    sum += 299U * p[0] + 587U * p[1] + 114U * p[2]; /* Rec. 601 luma, in thousandths */
+                }
+            uint64_t pixels = (uint64_t)(y1 - y0) * (uint64_t)(x1 - x0);
+            cells[(size_t)r * (size_t)columns + (size_t)c] = sum >= pixels * 128000;
+        }
+    return true;
+}
+
+bool image_grid(image *out, const image *ims, int n, int gap, err *e)
+{
+    assert(n > 0 && gap >= 0);
+    int columns = 1, w = ims->width, h = ims->height;
+    *out = (image){0};
+    while ((int64_t)columns * columns < n)
+        columns++;
+    int rows = (n + columns - 1) / columns;
+    for (int i = 1; i < n; i++)
+        if (ims[i].width != w || ims[i].height != h)
+            return err_set(e, ERR_FAILED, "grid: picture %d is %d x %d, the first is %d x %d", i + 1, ims[i].width,
+                           ims[i].height, w, h);
+    int64_t width = (int64_t)columns * w + (int64_t)(columns - 1) * gap;
+    int64_t height = (int64_t)rows * h + (int64_t)(rows - 1) * gap;
+    if (width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE)
+        return err_set(e, ERR_FAILED, "grid: %d pictures of %d x %d are more than %d pixels on a side", n, w, h,
+                       IMAGE_MAX_SIDE);
+    if (!image_new(out, (int)width, (int)height, e))
+        return false;
+    memset(out->pixels, 255, (size_t)width * (size_t)height * 3);
+    for (int i = 0; i < n; i++)
+        for (int y = 0; y < h; y++) {
+            size_t row = (size_t)(i / columns) * (size_t)(h + gap) + (size_t)y;
+            size_t column = (size_t)(i % columns) * (size_t)(w + gap);
+            memcpy(out->pixels + (row * (size_t)width + column) * 3, ims[i].pixels + (size_t)y * (size_t)w * 3,
+                   (size_t)w * 3);
+        }
+    return true;
+}
