@@ -26,11 +26,12 @@ static bool numbers(const char *s, int *a, int *b)
     return isdigit((unsigned char)*s) && sscanf(s, "%9d.%9d%n", a, b, &used) == 2 && s[used] == 0;
 }
 
-/* One condition: a number, a type, or part of the device's or its platform's name. */
-static bool matches(const limn_device_info *d, const char *word)
+/* One condition of n devices: a number, a type, or part of the device's or its platform's name.  A number that is no
+ * device's is part of a name too: "1060". */
+static bool matches(const limn_device_info *d, size_t n, const char *word)
 {
     int a, b;
-    if (numbers(word, &a, &b))
+    if (numbers(word, &a, &b) && (b >= 0 || (size_t)a < n))
         return b < 0 ? d->index == a : d->platform == a && d->device == b;
     bool gpu = d->type == LIMN_INTEGRATED_GPU || d->type == LIMN_DISCRETE_GPU;
     if (!strcasecmp(word, "gpu"))
@@ -41,7 +42,7 @@ static bool matches(const limn_device_info *d, const char *word)
     return contains(d->name, word) || contains(d->platform_name, word) || contains(d->vendor, word);
 }
 
-static bool matches_all(const limn_device_info *d, const char *spec)
+static bool matches_all(const limn_device_info *d, size_t count, const char *spec)
 {
     char words[256];
     snprintf(words, sizeof words, "%s", spec);
@@ -49,7 +50,7 @@ static bool matches_all(const limn_device_info *d, const char *spec)
         w += strspn(w, " ");
         for (size_t n = strlen(w); n && w[n - 1] == ' ';)
             w[--n] = 0;
-        if (*w && !matches(d, w))
+        if (*w && !matches(d, count, w))
             return false;
     }
     return true;
@@ -91,7 +92,7 @@ static void list_candidates(const device_entry *list, size_t n, const char *spec
     *out = 0;
     for (size_t i = 0; i < n && used + 1 < size; i++) {
         const limn_device_info *d = &list[i].info;
-        if (spec && !matches_all(d, spec))
+        if (spec && !matches_all(d, n, spec))
             continue;
         used += (size_t)snprintf(out + used, size - used, "\n  %d  %d.%d  %-5s  %s (%s)", d->index, d->platform,
                                  d->device, device_type_name(d->type), d->name, d->platform_name);
@@ -108,7 +109,7 @@ bool device_select(const device_entry *list, size_t n, const char *spec, size_t 
         return err_set(e, ERR_USAGE, "--device: a name of more than 200 characters (use a number: limn devices)");
     size_t found = 0;
     for (size_t i = 0; i < n; i++)
-        if (matches_all(&list[i].info, spec)) {
+        if (matches_all(&list[i].info, n, spec)) {
             *chosen = i;
             found++;
         }
