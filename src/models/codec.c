@@ -4,29 +4,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/config.h"
+
 static const codec_kind *const kinds[] = {&codec_dvae};
 
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e)
 {
     const char *name;
-    int64_t width, height;
     *c = (codec){0};
-    if (!gguf_has(g, "limn.codec.kind"))
+    if (!config_has_section(g, "limn.codec."))
         return true;
-    if (!gguf_get_string(g, "limn.codec.kind", &name, e) || !gguf_get_int(g, "limn.image.width", 1, 16384, &width, e) ||
-        !gguf_get_int(g, "limn.image.height", 1, 16384, &height, e))
+    if (!gguf_get_string(g, "limn.codec.kind", &name, e))
         return false;
-    c->width = (int)width;
-    c->height = (int)height;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (!strcmp(kinds[i]->name, name)) {
-            if (!kinds[i]->open(c, g, p, e))
-                return false;
-            c->kind = kinds[i];
-            return true;
-        }
-    return err_set(e, ERR_FAILED, "%s: limn.codec.kind: \"%s\" is not a kind that this version knows", gguf_name(g),
-                   name);
+        if (!strcmp(kinds[i]->name, name))
+            return kinds[i]->open(c, g, p, e);
+    return err_set(e, ERR_FAILED, "%s: key 'limn.codec.kind': \"%.64s\" is not a kind that this version knows",
+                   gguf_name(g), name);
 }
 
 void codec_release(codec *c)

@@ -7,7 +7,8 @@ typedef struct codec codec;
 
 typedef struct codec_kind {
     const char *name; /* limn.codec.kind */
-    /* Reads the hyper-parameters, fills c's public part, declares the parameters, allocates c->state. */
+    /* Reads the hyper-parameters, fills c, allocates c->state and declares the parameters: that last, since the table
+     * then points into the state. */
     bool (*open)(codec *c, const gguf *g, param_table *p, err *e);
     /* x[b,height,width,3] as `input` maps it -> logits[b,grid_height,grid_width,codes] of q(z|x) */
     tensor (*encode)(run *r, const codec *c, tensor x);
@@ -23,6 +24,7 @@ typedef struct pixel_map {
 struct codec {
     const codec_kind *kind;
     int width, height, grid_width, grid_height, codes;
+    int channels;     /* of what decode returns: at least 3 */
     pixel_map input;  /* from 0..1 */
     pixel_map output; /* to 0..1, before clamping */
     void *state;

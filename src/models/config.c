@@ -1,7 +1,37 @@
 /* Hyper-parameters out of a model file. */
 #include "models/config.h"
 
+#include <stdio.h>
 #include <string.h>
+
+bool config_fields(const gguf *g, const config_field *f, size_t n, void *to, err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!config_int(g, f[i].key, f[i].min, f[i].max, (int *)((char *)to + f[i].at), e))
+            return false;
+    return true;
+}
+
+static int value_of(const config_field *f, const void *from)
+{
+    return *(const int *)((const char *)from + f->at);
+}
+
+bool config_check(const char *file, const config_field *f, size_t n, const void *from, err *e)
+{
+    for (size_t i = 0; i < n; i++) {
+        int v = value_of(&f[i], from);
+        if (v < f[i].min || v > f[i].max)
+            return err_set(e, ERR_FAILED, "%s: %s: %d is outside %d to %d", file, f[i].key, v, f[i].min, f[i].max);
+    }
+    return true;
+}
+
+void config_put(gguf_writer *w, const config_field *f, size_t n, const void *from)
+{
+    for (size_t i = 0; i < n; i++)
+        gguf_put_int(w, f[i].key, value_of(&f[i], from));
+}
 
 bool config_int(const gguf *g, const char *key, int min, int max, int *value, err *e)
 {
@@ -12,11 +42,13 @@ bool config_int(const gguf *g, const char *key, int min, int max, int *value, er
     return true;
 }
 
-bool config_float(const gguf *g, const char *key, float *value, err *e)
+bool config_float(const gguf *g, const char *key, double min, double max, float *value, err *e)
 {
     double v;
     if (!gguf_get_float(g, key, &v, e))
         return false;
+    if (!(v >= min && v <= max)) /* NaN too */
+        return err_set(e, ERR_FAILED, "%s: key '%s': %g is outside %g to %g", gguf_name(g), key, v, min, max);
     *value = (float)v;
     return true;
 }
@@ -24,12 +56,24 @@ bool config_float(const gguf *g, const char *key, float *value, err *e)
 bool config_choice(const gguf *g, const char *key, const char *const *names, int n, int *value, err *e)
 {
     const char *text;
+    char known[256] = "";
     if (!gguf_get_string(g, key, &text, e))
         return false;
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         if (!strcmp(names[i], text)) {
             *value = i;
             return true;
         }
-    return err_set(e, ERR_FAILED, "%s: %s: \"%s\" is none that this version knows", gguf_name(g), key, text);
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", names[i]);
+    }
+    return err_set(e, ERR_FAILED, "%s: key '%s': \"%.64s\" is none that this version knows (known: %s)", gguf_name(g),
+                   key, text, known);
+}
+
+bool config_has_section(const gguf *g, const char *prefix)
+{
+    for (size_t i = 0; i < gguf_key_count(g); i++)
+        if (!strncmp(gguf_key(g, i), prefix, strlen(prefix)))
+            return true;
+    return false;
 }

@@ -3,8 +3,23 @@
 #define MODELS_CONFIG_H
 #include "io/gguf.h"
 
+/* An int in a struct of hyper-parameters: its key, where it is, and its range. */
+typedef struct config_field {
+    const char *key;
+    size_t at; /* offsetof */
+    int min, max;
+} config_field;
+
+bool config_fields(const gguf *g, const config_field *f, size_t n, void *to, err *e);
+/* Whether all are in range; `file` is for the message. */
+bool config_check(const char *file, const config_field *f, size_t n, const void *from, err *e);
+void config_put(gguf_writer *w, const config_field *f, size_t n, const void *from);
+
 bool config_int(const gguf *g, const char *key, int min, int max, int *value, err *e);
-bool config_float(const gguf *g, const char *key, float *value, err *e);
+/* Finite, and min to max. */
+bool config_float(const gguf *g, const char *key, double min, double max, float *value, err *e);
 /* The index of the key's string among names. */
 bool config_choice(const gguf *g, const char *key, const char *const *names, int n, int *value, err *e);
+/* Whether any key begins with prefix. */
+bool config_has_section(const gguf *g, const char *prefix);
 #endif

@@ -1,11 +1,14 @@
 /* The DALL-E transformer: hyper-parameters, parameters, forward pass. */
 #include "models/dalle.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "models/config.h"
+
+#define HEAD_MOST 1024 /* the kernels keep a head's query in private or local memory */
 
 /* Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).  x[b,t,dim] */
 static tensor block_forward(run *r, const dalle *d, const block *k, tensor x, const kv_cache *cache, tensor position)
@@ -28,7 +31,53 @@ tensor dalle_forward(run *r, const dalle *d, tensor ids, tensor codes, const kv_
     return op_layer_norm(r, x, &d->final);
 }
 
-static void declare(dalle *d, param_table *p, float eps)
+static const config_field fields[] = {
+    {"limn.transformer.layers", offsetof(dalle, layers), 1, 1024},
+    {"limn.transformer.dim", offsetof(dalle, dim), 1, 1 << 16},
+    {"limn.transformer.heads", offsetof(dalle, heads), 1, 1 << 16},
+    {"limn.transformer.mlp", offsetof(dalle, mlp), 1, 1 << 20},
+    {"limn.transformer.text_length", offsetof(dalle, text_length), 1, 1 << 16},
+    {"limn.transformer.text_vocabulary", offsetof(dalle, vocabulary), 2, 1 << 24},
+    {"limn.transformer.grid_width", offsetof(dalle, grid_width), 1, 1024},
+    {"limn.transformer.grid_height", offsetof(dalle, grid_height), 1, 1024},
+    {"limn.transformer.codes", offsetof(dalle, codes), 2, 1 << 20},
+    {"limn.transformer.pad_id", offsetof(dalle, pad_id), 0, (1 << 24) - 1},
+    {"limn.transformer.image_id", offsetof(dalle, image_id), 0, (1 << 24) - 1},
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+void dalle_put(const dalle *d, gguf_writer *w)
+{
+    config_put(w, fields, FIELDS, d);
+    gguf_put_string(w, "limn.transformer.activation", activation_names[d->act]);
+    gguf_put_float(w, "limn.transformer.norm_eps", d->eps);
+    if (d->pad_per_position)
+        gguf_put_bool(w, "limn.transformer.pad_per_position", true);
+}
+
+bool dalle_prepare(dalle *d, const char *file, err *e)
+{
+    if (!config_check(file, fields, FIELDS, d, e))
+        return false;
+    if (d->dim % d->heads || d->dim / d->heads > HEAD_MOST)
+        return err_set(e, ERR_FAILED,
+                       "%s: limn.transformer.heads: %d do not divide the dim %d into heads of at most %d", file,
+                       d->heads, d->dim, HEAD_MOST);
+    if (d->pad_id >= d->vocabulary || d->image_id >= d->vocabulary)
+        return err_set(e, ERR_FAILED, "%s: limn.transformer.%s: %d is outside of the vocabulary of %d", file,
+                       d->pad_id >= d->vocabulary ? "pad_id" : "image_id",
+                       d->pad_id >= d->vocabulary ? d->pad_id : d->image_id, d->vocabulary);
+    free(d->blocks);
+    d->blocks = calloc((size_t)d->layers, sizeof *d->blocks);
+    if (!d->blocks)
+        return err_no_memory(e, "transformer", (size_t)d->layers * sizeof *d->blocks);
+    for (int i = 0; i < d->layers; i++)
+        d->blocks[i].mask =
+            (attention_mask){.kind = MASK_FULL, .text = d->text_length, .grid_width = d->grid_width, .kernel = 3};
+    return true;
+}
+
+void dalle_declare(dalle *d, param_table *p)
 {
     sequence_embedding *s = &d->embedding;
     int64_t ids = d->vocabulary + (d->pad_per_position ? d->text_length : 0);
@@ -44,15 +93,15 @@ static void declare(dalle *d, param_table *p, float eps)
         char name[64];
         int at = snprintf(name, sizeof name, "transformer.block.%d.", i);
 #define NAMED(part) (strcpy(name + at, part), name)
-        param_norm(p, &b->norm1, d->dim, eps, NAMED("norm1"));
+        param_norm(p, &b->norm1, d->dim, d->eps, NAMED("norm1"));
         param_linear(p, &b->qkv, d->dim, 3 * d->dim, NAMED("qkv"));
         param_linear(p, &b->out, d->dim, d->dim, NAMED("out"));
-        param_norm(p, &b->norm2, d->dim, eps, NAMED("norm2"));
+        param_norm(p, &b->norm2, d->dim, d->eps, NAMED("norm2"));
         param_linear(p, &b->up, d->dim, d->mlp, NAMED("up"));
         param_linear(p, &b->down, d->mlp, d->dim, NAMED("down"));
 #undef NAMED
     }
-    param_norm(p, &d->final, d->dim, eps, "transformer.norm");
+    param_norm(p, &d->final, d->dim, d->eps, "transformer.norm");
     param_linear(p, &d->text_head, d->dim, ids, "transformer.text_head");
     param_linear(p, &d->image_head, d->dim, d->codes, "transformer.image_head");
 }
@@ -60,75 +109,66 @@ static void declare(dalle *d, param_table *p, float eps)
 /* limn.transformer.attention: one pattern a layer, repeated where there are fewer; all full where it is missing. */
 static bool read_masks(dalle *d, const gguf *g, err *e)
 {
-    const char *key = "limn.transformer.attention", *const full = "full", *const *names = &full;
+    const char *key = "limn.transformer.attention", *side_key = "limn.transformer.conv_kernel";
+    const char *const full = "full", *const *names = &full;
     size_t n = 1;
     int side = 3;
     if (gguf_has(g, key) && !gguf_get_strings(g, key, &names, &n, e))
         return false;
-    if (gguf_has(g, "limn.transformer.conv_kernel") && !config_int(g, "limn.transformer.conv_kernel", 1, 255, &side, e))
+    if (n == 0)
+        return err_set(e, ERR_FAILED, "%s: key '%s': the list is empty", gguf_name(g), key);
+    if (gguf_has(g, side_key) && !config_int(g, side_key, 1, 255, &side, e))
         return false;
-    if (n == 0 || side % 2 == 0)
-        return err_set(e, ERR_FAILED, "%s: %s: no pattern, or an even conv_kernel", gguf_name(g), key);
+    if (side % 2 == 0)
+        return err_set(e, ERR_FAILED, "%s: key '%s': %d is even", gguf_name(g), side_key, side);
     for (int i = 0; i < d->layers; i++) {
         attention_mask *m = &d->blocks[i].mask;
-        *m = (attention_mask){.kind = MASK_COUNT, .text = d->text_length, .grid_width = d->grid_width, .kernel = side};
+        m->kernel = side;
+        m->kind = MASK_COUNT;
         for (int kind = 0; kind < MASK_COUNT; kind++)
             if (!strcmp(names[(size_t)i % n], mask_names[kind]))
                 m->kind = (mask_kind)kind;
         if (m->kind == MASK_COUNT)
-            return err_set(e, ERR_FAILED, "%s: %s: \"%s\" is no pattern", gguf_name(g), key, names[(size_t)i % n]);
+            return err_set(e, ERR_FAILED, "%s: key '%s': \"%.64s\" is no pattern", gguf_name(g), key,
+                           names[(size_t)i % n]);
     }
     return true;
 }
 
-static bool read_defaults(dalle *d, const gguf *g, err *e)
+static bool read_optional(dalle *d, const gguf *g, err *e)
 {
+    static const char *const temperature = "limn.sampling.temperature", *const top_k = "limn.sampling.top_k",
+                             *const top_p = "limn.sampling.top_p", *const guidance = "limn.sampling.guidance",
+                             *const pad = "limn.transformer.pad_per_position";
     d->temperature = 1;
     d->guidance = 1;
     d->top_p = 1;
-    return (!gguf_has(g, "limn.sampling.temperature") ||
-            config_float(g, "limn.sampling.temperature", &d->temperature, e)) &&
-           (!gguf_has(g, "limn.sampling.top_k") || config_int(g, "limn.sampling.top_k", 0, 1 << 24, &d->top_k, e)) &&
-           (!gguf_has(g, "limn.sampling.top_p") || config_float(g, "limn.sampling.top_p", &d->top_p, e)) &&
-           (!gguf_has(g, "limn.sampling.guidance") || config_float(g, "limn.sampling.guidance", &d->guidance, e)) &&
-           (!gguf_has(g, "limn.transformer.pad_per_position") ||
-            gguf_get_bool(g, "limn.transformer.pad_per_position", &d->pad_per_position, e));
+    return (!gguf_has(g, temperature) || config_float(g, temperature, 0, 1e6, &d->temperature, e)) &&
+           (!gguf_has(g, top_k) || config_int(g, top_k, 0, 1 << 24, &d->top_k, e)) &&
+           (!gguf_has(g, top_p) || config_float(g, top_p, 0, 1, &d->top_p, e)) &&
+           (!gguf_has(g, guidance) || config_float(g, guidance, 0, 1e6, &d->guidance, e)) &&
+           (!gguf_has(g, pad) || gguf_get_bool(g, pad, &d->pad_per_position, e));
 }
 
 bool dalle_open(dalle **out, const gguf *g, param_table *p, err *e)
 {
     *out = NULL;
-    if (!gguf_has(g, "limn.transformer.layers"))
+    if (!config_has_section(g, "limn.transformer."))
         return true;
     dalle *d = calloc(1, sizeof *d);
     if (!d)
         return err_no_memory(e, "transformer", sizeof *d);
-    float eps = 0;
     int act = 0;
-    bool ok = config_int(g, "limn.transformer.layers", 1, 1024, &d->layers, e) &&
-              config_int(g, "limn.transformer.dim", 1, 1 << 16, &d->dim, e) &&
-              config_int(g, "limn.transformer.heads", 1, d->dim, &d->heads, e) &&
-              config_int(g, "limn.transformer.mlp", 1, 1 << 20, &d->mlp, e) &&
-              config_int(g, "limn.transformer.text_length", 1, 1 << 16, &d->text_length, e) &&
-              config_int(g, "limn.transformer.text_vocabulary", 2, 1 << 24, &d->vocabulary, e) &&
-              config_int(g, "limn.transformer.grid_width", 1, 1024, &d->grid_width, e) &&
-              config_int(g, "limn.transformer.grid_height", 1, 1024, &d->grid_height, e) &&
-              config_int(g, "limn.transformer.codes", 2, 1 << 20, &d->codes, e) &&
-              config_int(g, "limn.transformer.pad_id", 0, d->vocabulary - 1, &d->pad_id, e) &&
-              config_int(g, "limn.transformer.image_id", 0, d->vocabulary - 1, &d->image_id, e) &&
+    bool ok = config_fields(g, fields, FIELDS, d, e) &&
               config_choice(g, "limn.transformer.activation", activation_names, ACT_COUNT, &act, e) &&
-              config_float(g, "limn.transformer.norm_eps", &eps, e) && read_defaults(d, g, e);
-    if (ok && d->dim % d->heads)
-        ok = err_set(e, ERR_FAILED, "%s: limn.transformer.heads: %d do not divide the dim %d", gguf_name(g), d->heads,
-                     d->dim);
-    if (ok && !(d->blocks = calloc((size_t)d->layers, sizeof *d->blocks)))
-        ok = err_no_memory(e, "transformer", (size_t)d->layers * sizeof *d->blocks);
-    if (!ok || !read_masks(d, g, e)) {
+              config_float(g, "limn.transformer.norm_eps", 0, 1, &d->eps, e) && read_optional(d, g, e) &&
+              dalle_prepare(d, gguf_name(g), e) && read_masks(d, g, e);
+    if (!ok) {
         dalle_free(d);
         return false;
     }
     d->act = (activation)act;
-    declare(d, p, eps);
+    dalle_declare(d, p);
     *out = d;
     return true;
 }

@@ -17,6 +17,7 @@ typedef struct dalle {
     int pad_id, image_id;
     bool pad_per_position; /* each text position has a padding embedding of its own: ids vocabulary + position */
     activation act;
+    float eps;                          /* of the norms */
     float guidance, temperature, top_p; /* defaults for sampling */
     int top_k;
     sequence_embedding embedding;
@@ -28,6 +29,12 @@ typedef struct dalle {
 /* Reads the hyper-parameters and declares the parameters.  *d is NULL where the file holds no transformer. */
 bool dalle_open(dalle **d, const gguf *g, param_table *p, err *e);
 void dalle_free(dalle *d);
+
+/* For those who make model files: checks the hyper-parameters (`file` is for messages) and allocates the blocks, with
+ * full attention; declares the parameters; writes the keys that dalle_open reads. */
+bool dalle_prepare(dalle *d, const char *file, err *e);
+void dalle_declare(dalle *d, param_table *p);
+void dalle_put(const dalle *d, gguf_writer *w);
 
 /* The padded row that the model reads, row[text_length]: ids (without their trailing padding and [IMG]), padding,
  * [IMG]. n = 0 gives the row without condition.  *used: how many ids remained.  ERR_USAGE where they are too many or

@@ -1,13 +1,14 @@
 /* The discrete VAE: strided convolutions down to a grid of logits over the codebook; transposed convolutions up.
  * Ramesh et al. 2021 (section 2.1), with residual blocks x + conv1x1(gelu(conv3x3(gelu(x)))). */
+#include "models/dvae.h"
+
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "models/codec.h"
 #include "models/config.h"
 
-#define STAGES 8
-#define BLOCKS 16
+#define CHANNELS 3 /* of pictures */
 
 typedef struct residual {
     conv conv3, conv1;
@@ -16,8 +17,8 @@ typedef struct residual {
 typedef struct dvae {
     activation act;
     int stages, encoder_blocks, decoder_blocks;
-    conv down[STAGES], logits, in, up[STAGES], out;
-    residual encoder[BLOCKS], decoder[BLOCKS];
+    conv down[DVAE_STAGES], logits, in, up[DVAE_STAGES], out;
+    residual encoder[DVAE_BLOCKS], decoder[DVAE_BLOCKS];
     tensor codebook; /* [codes, code_dim] */
 } dvae;
 
@@ -63,15 +64,27 @@ static tensor dvae_decode(run *r, const codec *c, tensor codes)
     return op_conv2d(r, x, &v->out, ACT_NONE, (tensor){0});
 }
 
-/* limn.codec.KEY: channels of each stage. */
-static bool get_channels(const gguf *g, const char *key, int *stages, int channels[STAGES], err *e)
+static const config_field fields[] = {
+    {"limn.image.width", offsetof(dvae_config, width), 1, 16384},
+    {"limn.image.height", offsetof(dvae_config, height), 1, 16384},
+    {"limn.codec.codes", offsetof(dvae_config, codes), 2, 1 << 20},
+    {"limn.codec.code_dim", offsetof(dvae_config, code_dim), 1, 65536},
+    {"limn.codec.block_width", offsetof(dvae_config, block_width), 1, 65536},
+    {"limn.codec.encoder_blocks", offsetof(dvae_config, encoder_blocks), 0, DVAE_BLOCKS},
+    {"limn.codec.decoder_blocks", offsetof(dvae_config, decoder_blocks), 0, DVAE_BLOCKS},
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+/* Channels of each stage. */
+static bool get_channels(const gguf *g, const char *key, int *stages, int channels[DVAE_STAGES], err *e)
 {
     const int64_t *values;
     size_t n;
     if (!gguf_get_ints(g, key, &values, &n, e))
         return false;
-    if (n < 1 || n > STAGES)
-        return err_set(e, ERR_FAILED, "%s: %s: %zu stages, and 1 to %d are possible", gguf_name(g), key, n, STAGES);
+    if (n < 1 || n > DVAE_STAGES)
+        return err_set(e, ERR_FAILED, "%s: %s: %zu stages, and 1 to %d are possible", gguf_name(g), key, n,
+                       DVAE_STAGES);
     for (size_t i = 0; i < n; i++) {
         if (values[i] < 1 || values[i] > 65536)
             return err_set(e, ERR_FAILED, "%s: %s: %lld channels", gguf_name(g), key, (long long)values[i]);
@@ -79,6 +92,23 @@ static bool get_channels(const gguf *g, const char *key, int *stages, int channe
     }
     *stages = (int)n;
     return true;
+}
+
+static void put_channels(gguf_writer *w, const char *key, int n, const int *channels)
+{
+    int64_t values[DVAE_STAGES];
+    for (int i = 0; i < n; i++)
+        values[i] = channels[i];
+    gguf_put_ints(w, key, values, (size_t)n);
+}
+
+void dvae_put(const dvae_config *k, gguf_writer *w)
+{
+    gguf_put_string(w, "limn.codec.kind", codec_dvae.name);
+    config_put(w, fields, FIELDS, k);
+    put_channels(w, "limn.codec.encoder_channels", k->stages, k->encoder_channels);
+    put_channels(w, "limn.codec.decoder_channels", k->stages, k->decoder_channels);
+    gguf_put_string(w, "limn.codec.activation", activation_names[k->act]);
 }
 
 static void declare_blocks(param_table *p, residual *blocks, int n, int channels, int inner, const char *prefix)
@@ -92,59 +122,70 @@ static void declare_blocks(param_table *p, residual *blocks, int n, int channels
     }
 }
 
-static void declare(dvae *v, param_table *p, const int down[STAGES], const int up[STAGES], int codes, int code_dim,
-                    int inner)
+static void declare(dvae *v, param_table *p, const dvae_config *k)
 {
     char name[64];
-    int n = v->stages, channels = 3;
-    for (int i = 0; i < n; i++) {
+    int channels = CHANNELS;
+    for (int i = 0; i < k->stages; i++) {
         snprintf(name, sizeof name, "codec.encoder.down.%d", i);
-        param_conv(p, &v->down[i], channels, down[i], 4, 2, 1, name);
-        channels = down[i];
+        param_conv(p, &v->down[i], channels, k->encoder_channels[i], 4, 2, 1, name);
+        channels = k->encoder_channels[i];
     }
-    declare_blocks(p, v->encoder, v->encoder_blocks, channels, inner, "codec.encoder");
-    param_conv(p, &v->logits, channels, codes, 1, 1, 0, "codec.encoder.logits");
-    param_matrix(p, &v->codebook, codes, code_dim, PARAM_MATRIX, "codec.codebook.weight");
-    param_conv(p, &v->in, code_dim, up[0], 1, 1, 0, "codec.decoder.in");
-    declare_blocks(p, v->decoder, v->decoder_blocks, up[0], inner, "codec.decoder");
-    channels = up[0];
-    for (int i = 0; i < n; i++) {
+    declare_blocks(p, v->encoder, k->encoder_blocks, channels, k->block_width, "codec.encoder");
+    param_conv(p, &v->logits, channels, k->codes, 1, 1, 0, "codec.encoder.logits");
+    param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_MATRIX, "codec.codebook.weight");
+    channels = k->decoder_channels[0];
+    param_conv(p, &v->in, k->code_dim, channels, 1, 1, 0, "codec.decoder.in");
+    declare_blocks(p, v->decoder, k->decoder_blocks, channels, k->block_width, "codec.decoder");
+    for (int i = 0; i < k->stages; i++) {
         snprintf(name, sizeof name, "codec.decoder.up.%d", i);
-        param_conv(p, &v->up[i], channels, up[i], 4, 2, 1, name);
-        channels = up[i];
+        param_conv(p, &v->up[i], channels, k->decoder_channels[i], 4, 2, 1, name);
+        channels = k->decoder_channels[i];
     }
-    param_conv(p, &v->out, channels, 3, 1, 1, 0, "codec.decoder.out");
+    param_conv(p, &v->out, channels, CHANNELS, 1, 1, 0, "codec.decoder.out");
+}
+
+bool dvae_declare(codec *c, const dvae_config *k, const char *file, param_table *p, err *e)
+{
+    if (!config_check(file, fields, FIELDS, k, e))
+        return false;
+    int step = 1 << k->stages;
+    if (k->width % step || k->height % step)
+        return err_set(e, ERR_FAILED, "%s: limn.image.width, height: %d x %d is not a multiple of %d, the codec's step",
+                       file, k->width, k->height, step);
+    dvae *v = calloc(1, sizeof *v);
+    if (!v)
+        return err_no_memory(e, "codec", sizeof *v);
+    *v = (dvae){
+        .act = k->act, .stages = k->stages, .encoder_blocks = k->encoder_blocks, .decoder_blocks = k->decoder_blocks};
+    *c = (codec){.kind = &codec_dvae,
+                 .width = k->width,
+                 .height = k->height,
+                 .grid_width = k->width / step,
+                 .grid_height = k->height / step,
+                 .codes = k->codes,
+                 .channels = CHANNELS,
+                 .input = {2, -1},
+                 .output = {0.5f, 0.5f},
+                 .state = v};
+    declare(v, p, k);
+    return true;
 }
 
 static bool dvae_open(codec *c, const gguf *g, param_table *p, err *e)
 {
-    int code_dim, inner, down[STAGES], up[STAGES], stages_down, stages_up, act = 0;
-    dvae *v = c->state = calloc(1, sizeof *v);
-    if (!v)
-        return err_no_memory(e, "codec", sizeof *v);
-    if (!config_int(g, "limn.codec.codes", 2, 1 << 20, &c->codes, e) ||
-        !config_int(g, "limn.codec.code_dim", 1, 65536, &code_dim, e) ||
-        !config_int(g, "limn.codec.block_width", 1, 65536, &inner, e) ||
-        !config_int(g, "limn.codec.encoder_blocks", 0, BLOCKS, &v->encoder_blocks, e) ||
-        !config_int(g, "limn.codec.decoder_blocks", 0, BLOCKS, &v->decoder_blocks, e) ||
-        !get_channels(g, "limn.codec.encoder_channels", &stages_down, down, e) ||
-        !get_channels(g, "limn.codec.decoder_channels", &stages_up, up, e) ||
+    dvae_config k = {0};
+    int stages_up, act = 0;
+    if (!config_fields(g, fields, FIELDS, &k, e) ||
+        !get_channels(g, "limn.codec.encoder_channels", &k.stages, k.encoder_channels, e) ||
+        !get_channels(g, "limn.codec.decoder_channels", &stages_up, k.decoder_channels, e) ||
         !config_choice(g, "limn.codec.activation", activation_names, ACT_COUNT, &act, e))
         return false;
-    v->act = (activation)act;
-    if (stages_down != stages_up)
+    if (k.stages != stages_up)
         return err_set(e, ERR_FAILED, "%s: limn.codec.decoder_channels: %d stages, and the encoder has %d",
-                       gguf_name(g), stages_up, stages_down);
-    if (c->width % (1 << stages_up) || c->height % (1 << stages_up))
-        return err_set(e, ERR_FAILED, "%s: limn.image.width, height: %d x %d is not a multiple of %d, the codec's step",
-                       gguf_name(g), c->width, c->height, 1 << stages_up);
-    v->stages = stages_up;
-    c->grid_width = c->width >> stages_up;
-    c->grid_height = c->height >> stages_up;
-    c->input = (pixel_map){2, -1};
-    c->output = (pixel_map){0.5f, 0.5f};
-    declare(v, p, down, up, c->codes, code_dim, inner);
-    return true;
+                       gguf_name(g), stages_up, k.stages);
+    k.act = (activation)act;
+    return dvae_declare(c, &k, gguf_name(g), p, e);
 }
 
 const codec_kind codec_dvae = {"dvae", dvae_open, dvae_encode, dvae_decode};

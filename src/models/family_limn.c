@@ -1,10 +1,12 @@
 /* The family "limn": models of our own architecture as PyTorch writes them: safetensors with PyTorch's layouts, and
- * config.json, vocab.json and merges.txt in the same folder (or the last two where --tokenizer says). */
+ * config.json, vocab.json and merges.txt in the same folder (or the last two in that of --tokenizer). */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/dalle.h"
+#include "models/dvae.h"
 #include "models/import.h"
 #include "text/bpe.h"
 
@@ -22,135 +24,193 @@ typedef struct reader {
     bool ok;
 } reader;
 
-static json_int_t integer(reader *r, const char *key)
+/* "PATH: "KEY": REASON", once. */
+static void wrong(reader *r, const char *key, const char *reason)
+{
+    r->ok = r->ok && err_set(r->e, ERR_FAILED, "%s: \"%s\": %s", r->path, key, reason);
+}
+
+/* Ranges are checked where the model is declared; here only that an int can hold the value. */
+static int integer_of(reader *r, const char *key, const json_t *v)
+{
+    json_int_t i = json_integer_value(v);
+    if (!json_is_integer(v) || i < INT32_MIN || i > INT32_MAX)
+        wrong(r, key, v ? "no integer" : "it is missing");
+    return (int)i;
+}
+
+static int integer(reader *r, const char *key)
+{
+    return integer_of(r, key, json_object_get(r->root, key));
+}
+
+static double number(reader *r, const char *key)
 {
     const json_t *v = json_object_get(r->root, key);
-    if (!json_is_integer(v) && r->ok)
-        r->ok = err_set(r->e, ERR_FAILED, "%s: \"%s\": no integer", r->path, key);
-    return json_integer_value(v);
+    if (!json_is_number(v))
+        wrong(r, key, v ? "no number" : "it is missing");
+    return json_number_value(v);
 }
 
-static const char *string(reader *r, const char *key)
+static activation activation_of(reader *r, const char *key)
 {
     const json_t *v = json_object_get(r->root, key);
-    if (!json_is_string(v) && r->ok)
-        r->ok = err_set(r->e, ERR_FAILED, "%s: \"%s\": no text", r->path, key);
-    return json_is_string(v) ? json_string_value(v) : "";
+    for (int i = 0; json_is_string(v) && i < ACT_COUNT; i++)
+        if (!strcmp(json_string_value(v), activation_names[i]))
+            return (activation)i;
+    wrong(r, key, v ? "no activation that limn knows (relu, gelu_erf, gelu_tanh, silu, …)" : "it is missing");
+    return ACT_NONE;
 }
 
-static void put_int(import *im, reader *r, const char *to, const char *from)
+/* A list of 1 to `most` integers; how many. */
+static int integers(reader *r, const char *key, int *values, size_t most)
 {
-    gguf_put_int(im->to, to, integer(r, from));
-}
-
-static void put_ints(import *im, reader *r, const char *to, const char *from)
-{
-    const json_t *v = json_object_get(r->root, from);
-    int64_t values[64];
+    const json_t *v = json_object_get(r->root, key);
     size_t n = json_array_size(v);
-    if ((n == 0 || n > 64) && r->ok)
-        r->ok = err_set(r->e, ERR_FAILED, "%s: \"%s\": no list of 1 to 64 integers", r->path, from);
-    for (size_t i = 0; i < n && i < 64; i++)
-        values[i] = json_integer_value(json_array_get(v, i));
-    if (n <= 64)
-        gguf_put_ints(im->to, to, values, n);
+    if (n == 0 || n > most) {
+        wrong(r, key, v ? "no list, or one of another length than the model has" : "it is missing");
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        values[i] = integer_of(r, key, json_array_get(v, i));
+    return (int)n;
 }
 
-static void put_codec(import *im, reader *r)
+static dvae_config read_codec(const source *s, reader *r)
 {
-    gguf_put_string(im->to, "limn.codec.kind", "dvae");
-    put_int(im, r, "limn.image.width", "image_size");
-    put_int(im, r, "limn.image.height", "image_size");
-    put_int(im, r, "limn.codec.codes", "codes");
-    put_int(im, r, "limn.codec.code_dim", "code_dim");
-    const file_tensor *t = import_find(im, "encoder.res.0.conv3.weight");
-    gguf_put_int(im->to, "limn.codec.block_width", t ? t->shape[0] : 0);
-    put_ints(im, r, "limn.codec.encoder_channels", "encoder_down");
-    put_ints(im, r, "limn.codec.decoder_channels", "decoder_up");
-    put_int(im, r, "limn.codec.encoder_blocks", "encoder_res");
-    put_int(im, r, "limn.codec.decoder_blocks", "decoder_res");
-    gguf_put_string(im->to, "limn.codec.activation", string(r, "codec_activation"));
+    dvae_config k = {.width = integer(r, "image_size"),
+                     .height = integer(r, "image_size"),
+                     .codes = integer(r, "codes"),
+                     .code_dim = integer(r, "code_dim"),
+                     .encoder_blocks = integer(r, "encoder_res"),
+                     .decoder_blocks = integer(r, "decoder_res"),
+                     .block_width = 1,
+                     .act = activation_of(r, "codec_activation")};
+    k.stages = integers(r, "encoder_down", k.encoder_channels, DVAE_STAGES);
+    if (integers(r, "decoder_up", k.decoder_channels, DVAE_STAGES) != k.stages)
+        wrong(r, "decoder_up", "another length than encoder_down");
+    for (size_t i = 0; i < s->n; i++) /* config.json doesn't tell; the first dimension is the output's */
+        if (!strcmp(s->tensors[i].t->name, "encoder.res.0.conv3.weight") ||
+            !strcmp(s->tensors[i].t->name, "decoder.res.0.conv3.weight"))
+            k.block_width = s->tensors[i].t->shape[0] <= 65536 ? (int)s->tensors[i].t->shape[0] : 0;
+    return k;
 }
 
-static void put_transformer(import *im, reader *r)
+static void read_transformer(dalle *d, reader *r)
 {
-    static const char *const pairs[][2] = {
-        {"limn.transformer.layers", "layers"},
-        {"limn.transformer.dim", "dim"},
-        {"limn.transformer.heads", "heads"},
-        {"limn.transformer.mlp", "mlp"},
-        {"limn.transformer.text_length", "text_length"},
-        {"limn.transformer.text_vocabulary", "text_vocab"},
-        {"limn.transformer.codes", "codes"},
-        {"limn.transformer.pad_id", "pad_id"},
-        {"limn.transformer.image_id", "img_id"},
-    };
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        put_int(im, r, pairs[i][0], pairs[i][1]);
-    const json_t *grid = json_object_get(r->root, "grid");
-    gguf_put_int(im->to, "limn.transformer.grid_height", json_integer_value(json_array_get(grid, 0)));
-    gguf_put_int(im->to, "limn.transformer.grid_width", json_integer_value(json_array_get(grid, 1)));
-    gguf_put_string(im->to, "limn.transformer.activation", string(r, "activation"));
-    const json_t *eps = json_object_get(r->root, "norm_eps");
-    gguf_put_float(im->to, "limn.transformer.norm_eps", json_is_number(eps) ? json_number_value(eps) : 1e-5);
-    const char *temperature = import_setting(im, "temperature"), *top_k = import_setting(im, "top_k");
-    gguf_put_float(im->to, "limn.sampling.temperature", temperature ? strtod(temperature, NULL) : 0.7);
-    gguf_put_int(im->to, "limn.sampling.top_k", top_k ? strtol(top_k, NULL, 10) : 32);
+    int grid[2] = {0};
+    if (integers(r, "grid", grid, 2) != 2)
+        wrong(r, "grid", "not [height, width]");
+    *d = (dalle){.layers = integer(r, "layers"),
+                 .dim = integer(r, "dim"),
+                 .heads = integer(r, "heads"),
+                 .mlp = integer(r, "mlp"),
+                 .text_length = integer(r, "text_length"),
+                 .vocabulary = integer(r, "text_vocab"),
+                 .codes = integer(r, "codes"),
+                 .pad_id = integer(r, "pad_id"),
+                 .image_id = integer(r, "img_id"),
+                 .grid_height = grid[0],
+                 .grid_width = grid[1],
+                 .act = activation_of(r, "activation"),
+                 .eps = (float)number(r, "norm_eps")};
 }
 
-/* ---- tensors ---- */
+/* ---- tensors and tokenizer ---- */
 
 /* PyTorch's convolution is [out,in,h,w], its transposed one [in,out,h,w]; ours are [out,h,w,in]. */
-static void put_tensor(import *im, const file_tensor *t)
+static void put_params(import *im, const param_table *t)
 {
-    static const int conv[] = {0, 2, 3, 1}, transposed[] = {1, 2, 3, 0};
-    const char *name = t->name;
-    char out[128];
-    bool own = !strncmp(name, "transformer.", 12);
-    snprintf(out, sizeof out, "%s%s", own ? "" : "codec.", name);
-    const int *order = t->nd != 4 ? NULL : !strncmp(name, "decoder.up.", 11) ? transposed : conv;
-    import_tensor(im, out, name, strstr(name, "_position") ? KEEP_F32 : WEIGHT, order);
+    static const int plain[] = {0, 2, 3, 1}, transposed[] = {1, 2, 3, 0};
+    for (size_t i = 0; i < t->n; i++) {
+        const param *p = &t->list[i];
+        const char *from = strncmp(p->name, "codec.", 6) ? p->name : p->name + 6;
+        const int *order = p->nd != 4 ? NULL : !strncmp(from, "decoder.up.", 11) ? transposed : plain;
+        import_param(im, p, from, order);
+    }
 }
 
-static bool put_tokenizer(import *im, err *e)
+static bool put_tokenizer(import *im, const dalle *d, err *e)
 {
     char vocab[4200], merges[4200];
     const char *folder = im->tokenizer ? im->tokenizer : im->from->directory;
     snprintf(vocab, sizeof vocab, "%s/vocab.json", folder);
     snprintf(merges, sizeof merges, "%s/merges.txt", folder);
     bpe *b = bpe_from_files(vocab, merges, true, e);
-    if (b)
+    bool ok = b;
+    if (ok && bpe_size(b) > (size_t)d->vocabulary)
+        ok = err_set(e, ERR_FAILED, "%s: %zu tokens, and the transformer's vocabulary has %d", vocab, bpe_size(b),
+                     d->vocabulary);
+    if (ok)
         bpe_put(b, im->to);
     bpe_free(b);
-    return b != NULL;
+    return ok;
 }
 
-static bool run(import *im, err *e)
+static bool put_codec(import *im, reader *r)
+{
+    codec c = {0};
+    param_table params = {0};
+    dvae_config k = read_codec(im->from, r);
+    bool ok = r->ok && dvae_declare(&c, &k, r->path, &params, r->e);
+    if (ok) {
+        dvae_put(&k, im->to);
+        put_params(im, &params);
+        ok = !params.error.code || err_set(r->e, params.error.code, "%s", params.error.text);
+    }
+    params_release(&params);
+    codec_release(&c);
+    return ok;
+}
+
+static bool put_transformer(import *im, reader *r)
+{
+    static const char *const defaults[] = {"temperature=0.7", "top_k=32"};
+    param_table params = {0};
+    dalle *d = calloc(1, sizeof *d);
+    if (!d)
+        return err_no_memory(r->e, "transformer", sizeof *d);
+    read_transformer(d, r);
+    bool ok = r->ok && dalle_prepare(d, r->path, r->e);
+    if (ok) {
+        dalle_declare(d, &params);
+        dalle_put(d, im->to);
+        put_params(im, &params);
+        import_put_settings(im, defaults, 2);
+        ok = !params.error.code || err_set(r->e, params.error.code, "%s", params.error.text);
+    }
+    ok = ok && put_tokenizer(im, d, r->e);
+    params_release(&params);
+    dalle_free(d);
+    return ok;
+}
+
+static bool convert(import *im, err *e)
 {
     char path[4200];
     snprintf(path, sizeof path, "%s/config.json", im->from->directory);
     json_error_t why;
     json_t *root = json_load_file(path, 0, &why);
     if (!json_is_object(root)) {
+        if (root)
+            err_set(e, ERR_FAILED, "%s: not a JSON object", path);
         json_decref(root);
         return err_set(e, ERR_FAILED, "%s: line %d: %s (the family limn needs it beside its tensors)", path, why.line,
                        why.text);
     }
     reader r = {.root = root, .path = path, .e = e, .ok = true};
     gguf_put_string(im->to, "general.architecture", "limn");
-    const char *name = import_setting(im, "name");
-    if (name)
-        gguf_put_string(im->to, "general.name", name);
-    if (source_has(im->from, "encoder.down.0.weight"))
-        put_codec(im, &r);
-    bool transformer = source_has(im->from, "transformer.block.0.qkv.weight");
-    if (transformer)
-        put_transformer(im, &r);
-    for (size_t i = 0; i < im->from->n; i++)
-        put_tensor(im, im->from->tensors[i].t);
-    bool ok = r.ok && (!transformer || put_tokenizer(im, e));
+    bool has_codec = source_has(im->from, "encoder.down.0.weight");
+    bool has_transformer = source_has(im->from, "transformer.block.0.qkv.weight");
+    bool ok = has_codec || has_transformer ||
+              err_set(e, ERR_FAILED,
+                      "convert: tensor transformer.block.0.qkv.weight and encoder.down.0.weight are "
+                      "missing: neither transformer nor codec (are all files of the model given?)");
+    ok = ok && (!has_codec || put_codec(im, &r)) && (!has_transformer || put_transformer(im, &r));
+    if (ok && !has_transformer)
+        import_put_settings(im, NULL, 0);
     json_decref(root);
     return ok;
 }
 
-const family family_limn = {"limn", recognise, run};
+const family family_limn = {"limn", recognise, convert};

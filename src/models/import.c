@@ -1,53 +1,154 @@
 /* Conversion: opening inputs, choosing the family, streaming tensors. */
 #include "models/import.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/safetensors.h"
+#include "models/codec.h"
+#include "models/dalle.h"
+#include "text/bpe.h"
+
 static const family *const families[] = {&family_limn};
 
+/* A tensor of the output. */
 struct planned {
-    char name[96];
     const file_tensor *from;
     dtype type;
+    bool permuted;
     int order[TENSOR_DIMS];
 };
 
+/* ---- settings ---- */
+
+/* What --set may say, and the key that it becomes. */
+static const struct setting {
+    const char *name, *key;
+    enum { SETTING_TEXT, SETTING_INT, SETTING_FLOAT } kind;
+    double max;
+} known_settings[] = {
+    {"name", "general.name", SETTING_TEXT, 0},
+    {"temperature", "limn.sampling.temperature", SETTING_FLOAT, 1e6},
+    {"top_k", "limn.sampling.top_k", SETTING_INT, 1 << 24},
+    {"top_p", "limn.sampling.top_p", SETTING_FLOAT, 1},
+    {"guidance", "limn.sampling.guidance", SETTING_FLOAT, 1e6},
+};
+enum { SETTINGS = sizeof known_settings / sizeof *known_settings };
+
+/* Whether text is "NAME=…" of that setting. */
+static bool is_setting(const char *text, const struct setting *s)
+{
+    size_t n = strlen(s->name);
+    return !strncmp(text, s->name, n) && text[n] == '=';
+}
+
+/* The value that --set gives, the last one where there are several; or NULL. */
+static const char *given_value(const import *im, const struct setting *s)
+{
+    for (size_t i = im->n_settings; i-- > 0;)
+        if (is_setting(im->settings[i], s))
+            return im->settings[i] + strlen(s->name) + 1;
+    return NULL;
+}
+
+static bool check_setting(const char *text, err *e)
+{
+    char known[256] = "";
+    for (size_t i = 0; i < SETTINGS; i++) {
+        const struct setting *s = &known_settings[i];
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", s->name);
+        if (!is_setting(text, s))
+            continue;
+        const char *value = text + strlen(s->name) + 1;
+        char *end;
+        double v = strtod(value, &end);
+        if (s->kind == SETTING_TEXT ||
+            (*value && !*end && v >= 0 && v <= s->max && (s->kind == SETTING_FLOAT || v == floor(v))))
+            return true;
+        return err_set(e, ERR_USAGE, "convert: --set %.128s: the value is no %snumber from 0 to %g", text,
+                       s->kind == SETTING_INT ? "whole " : "", s->max);
+    }
+    return err_set(e, ERR_USAGE, "convert: --set %.128s: no such setting (known: %s; each as NAME=VALUE)", text, known);
+}
+
+void import_put_settings(import *im, const char *const *defaults, size_t n)
+{
+    for (size_t i = 0; i < SETTINGS; i++) {
+        const struct setting *s = &known_settings[i];
+        const char *value = given_value(im, s);
+        for (size_t k = 0; !value && k < n; k++)
+            if (is_setting(defaults[k], s))
+                value = defaults[k] + strlen(s->name) + 1;
+        if (value && s->kind == SETTING_TEXT)
+            gguf_put_string(im->to, s->key, value);
+        else if (value && s->kind == SETTING_INT)
+            gguf_put_int(im->to, s->key, (int64_t)strtod(value, NULL));
+        else if (value)
+            gguf_put_float(im->to, s->key, strtod(value, NULL));
+    }
+}
+
 /* ---- declaring ---- */
 
-bool source_has(const source *s, const char *name)
+static source_tensor *source_find(const source *s, const char *name)
 {
     for (size_t i = 0; i < s->n; i++)
         if (!strcmp(s->tensors[i].t->name, name))
-            return true;
-    return false;
+            return &s->tensors[i];
+    return NULL;
+}
+
+bool source_has(const source *s, const char *name)
+{
+    return source_find(s, name) != NULL;
 }
 
 const file_tensor *import_find(import *im, const char *name)
 {
-    for (size_t i = 0; i < im->from->n; i++)
-        if (!strcmp(im->from->tensors[i].t->name, name)) {
-            im->from->tensors[i].used = true;
-            return im->from->tensors[i].t;
-        }
-    err_set(&im->error, ERR_FAILED, "convert: tensor %s is missing (are all files of the model given?)", name);
-    return NULL;
+    source_tensor *found = source_find(im->from, name);
+    if (!found) {
+        err_set(&im->error, ERR_FAILED, "convert: tensor %s is missing (are all files of the model given?)", name);
+        return NULL;
+    }
+    found->used = true;
+    return found->t;
 }
 
-const char *import_setting(const import *im, const char *key)
+static bool check_shape(import *im, const param *p, const file_tensor *t, const int *order)
 {
-    size_t n = strlen(key);
-    for (size_t i = 0; i < im->n_settings; i++)
-        if (!strncmp(im->settings[i], key, n) && im->settings[i][n] == '=')
-            return im->settings[i] + n + 1;
-    return NULL;
+    file_tensor wanted = {.nd = p->nd};
+    bool same = t->nd == p->nd;
+    for (int i = 0; i < p->nd; i++) {
+        int at = order ? order[i] : i;
+        wanted.shape[at] = p->shape[i];
+        same = same && t->shape[at] == p->shape[i];
+    }
+    char have[128], want[128];
+    if (same)
+        return true;
+    file_tensor_shape_text(t, have);
+    file_tensor_shape_text(&wanted, want);
+    return err_set(&im->error, ERR_FAILED, "convert: tensor %s: shape %s, and the model's sizes ask for %s", t->name,
+                   have, want);
 }
 
-void import_tensor(import *im, const char *out, const char *from, weight_use use, const int *order)
+/* What a tensor is stored as: vectors as F32, convolutions and rows that blocks don't divide no smaller than F16. */
+static dtype stored_type(const import *im, const param *p, dtype own)
+{
+    if (p->use == PARAM_VECTOR)
+        return DTYPE_F32;
+    bool has_own = own == DTYPE_F32 || own == DTYPE_F16 || own == DTYPE_Q8_0 || own == DTYPE_Q4_0;
+    dtype type = im->typed ? im->type : has_own ? own : own == DTYPE_BF16 ? DTYPE_F16 : DTYPE_F32;
+    bool blocks = p->use == PARAM_MATRIX && p->shape[p->nd - 1] % 32 == 0;
+    return dtype_table[type].block > 1 && !blocks ? DTYPE_F16 : type;
+}
+
+void import_param(import *im, const param *p, const char *from, const int *order)
 {
     const file_tensor *t = import_find(im, from);
-    if (!t || im->error.code)
+    if (!t || im->error.code || !check_shape(im, p, t, order))
         return;
     if (im->n_plan == im->capacity) {
         size_t capacity = im->capacity ? 2 * im->capacity : 256;
@@ -59,151 +160,235 @@ void import_tensor(import *im, const char *out, const char *from, weight_use use
         im->plan = grown;
         im->capacity = capacity;
     }
-    struct planned *p = &im->plan[im->n_plan++];
-    snprintf(p->name, sizeof p->name, "%s", out);
-    p->from = t;
-    int64_t shape[TENSOR_DIMS] = {0}, row = 1;
-    for (int i = 0; i < t->nd; i++) {
-        p->order[i] = order ? order[i] : i;
-        shape[i] = t->shape[p->order[i]];
-        if (i)
-            row *= shape[i];
+    struct planned *to = &im->plan[im->n_plan++];
+    *to = (struct planned){.from = t, .type = stored_type(im, p, t->type)};
+    for (int i = 0; i < p->nd; i++) {
+        to->order[i] = order ? order[i] : i;
+        to->permuted |= to->order[i] != i;
     }
-    dtype wanted = use == WEIGHT && t->nd > 1 ? im->type : DTYPE_F32;
-    if (dtype_table[wanted].block > 1 && (shape[t->nd - 1] % 32 || t->nd > 2))
-        wanted = DTYPE_F16; /* rows that blocks don't divide, and convolutions */
-    p->type = wanted;
-    gguf_add_tensor(im->to, p->name, wanted, t->nd, shape);
+    gguf_add_tensor(im->to, p->name, to->type, p->nd, p->shape);
 }
 
 /* ---- streaming ---- */
 
-/* Rows of the output, permuted and converted, a megabyte or so at a time. */
-static void write_tensor(gguf_writer *w, const struct planned *p, err *e)
+/* to[...] = from[...] with the dimensions in p's order. */
+static void permute(const struct planned *p, float *to, const float *from)
 {
     const file_tensor *t = p->from;
-    int64_t count = file_tensor_count(t), shape[TENSOR_DIMS], stride[TENSOR_DIMS] = {0}, step = 1;
-    float *all = malloc((size_t)count * sizeof *all + 4), *out = all;
-    if (!all) {
-        err_no_memory(e, t->name, (size_t)count * sizeof *all);
-        return;
-    }
-    dtype_to_float(all, t->type, t->data, count);
-    bool permuted = false;
+    int64_t count = file_tensor_count(t), stride[TENSOR_DIMS] = {0}, step = 1;
     for (int i = t->nd - 1; i >= 0; i--) {
         stride[i] = step;
         step *= t->shape[i];
-        permuted |= p->order[i] != i;
     }
-    if (permuted && !(out = malloc((size_t)count * sizeof *out))) {
-        err_no_memory(e, t->name, (size_t)count * sizeof *out);
-        free(all);
-        return;
-    }
-    for (int i = 0; i < t->nd; i++)
-        shape[i] = t->shape[p->order[i]];
-    for (int64_t i = 0; permuted && i < count; i++) {
-        int64_t from = 0, rest = i;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t at = 0, rest = i;
         for (int k = t->nd - 1; k >= 0; k--) {
-            from += rest % shape[k] * stride[p->order[k]];
-            rest /= shape[k];
+            at += rest % t->shape[p->order[k]] * stride[p->order[k]];
+            rest /= t->shape[p->order[k]];
         }
-        out[i] = all[from];
+        to[i] = from[at];
     }
-    if (p->type == DTYPE_F32) {
-        gguf_write_data(w, out, (size_t)count * sizeof *out);
-    } else {
-        dtype_from_float(p->type, all == out ? (void *)all : (void *)all, out,
-                         count); /* shrinks, so it fits in place */
-        gguf_write_data(w, all, dtype_row_bytes(p->type, count));
+}
+
+/* One tensor, permuted and converted; bytes that stay as they are go through untouched. */
+static bool write_tensor(gguf_writer *w, const struct planned *p, err *e)
+{
+    const file_tensor *t = p->from;
+    if (p->type == t->type && !p->permuted) {
+        gguf_write_data(w, t->data, t->bytes);
+        return true;
     }
-    if (out != all)
-        free(out);
-    free(all);
+    int64_t count = file_tensor_count(t);
+    size_t floats = (size_t)count * sizeof(float), bytes = dtype_row_bytes(p->type, count);
+    float *values = malloc(floats), *permuted = p->permuted ? malloc(floats) : NULL;
+    void *stored = malloc(bytes);
+    bool ok = values && stored && (permuted || !p->permuted) ? true : err_no_memory(e, t->name, 2 * floats + bytes);
+    if (ok) {
+        dtype_to_float(values, t->type, t->data, count);
+        if (permuted)
+            permute(p, permuted, values);
+        dtype_from_float(p->type, stored, permuted ? permuted : values, count);
+        gguf_write_data(w, stored, bytes);
+    }
+    free(stored);
+    free(permuted);
+    free(values);
+    return ok;
 }
 
 /* ---- inputs ---- */
 
 typedef struct input {
+    const char *path;
     file_map map;
     safetensors *safetensors;
     gguf *gguf;
 } input;
 
-static bool add_tensor(source *s, const file_tensor *t, const char *file, err *e)
+static size_t input_count(const input *in)
 {
-    if (source_has(s, t->name))
-        return err_set(e, ERR_FAILED, "%s: tensor %s is in two of the files", file, t->name);
-    source_tensor *grown = realloc(s->tensors, (s->n + 1) * sizeof *grown);
-    if (!grown)
-        return err_no_memory(e, file, (s->n + 1) * sizeof *grown);
-    s->tensors = grown;
-    s->tensors[s->n++] = (source_tensor){.t = t, .file = file};
-    return true;
+    return in->gguf ? gguf_tensor_count(in->gguf) : safetensors_count(in->safetensors);
 }
 
-static bool open_input(input *in, source *s, const char *path, err *e)
+static const file_tensor *input_tensor(const input *in, size_t i)
 {
+    return in->gguf ? gguf_tensor(in->gguf, i) : safetensors_tensor(in->safetensors, i);
+}
+
+static const file_tensor *input_find(const input *in, const char *name)
+{
+    return in->gguf ? gguf_find(in->gguf, name) : safetensors_find(in->safetensors, name);
+}
+
+static bool open_input(input *in, const char *path, err *e)
+{
+    in->path = path;
     if (!file_map_open(&in->map, path, e))
         return false;
-    bool is_gguf = in->map.size >= 4 && !memcmp(in->map.data, "GGUF", 4);
-    if (is_gguf)
+    if (in->map.size >= 4 && !memcmp(in->map.data, "GGUF", 4))
         in->gguf = gguf_open(in->map.data, in->map.size, path, e);
     else
         in->safetensors = safetensors_open(in->map.data, in->map.size, path, e);
-    if (!in->gguf && !in->safetensors)
-        return false;
-    size_t n = is_gguf ? gguf_tensor_count(in->gguf) : safetensors_count(in->safetensors);
+    return in->gguf || in->safetensors;
+}
+
+static void close_input(input *in)
+{
+    safetensors_free(in->safetensors);
+    gguf_free(in->gguf);
+    file_map_release(&in->map);
+}
+
+/* The tensors of all inputs as one list. */
+static bool join(source *s, const input *inputs, size_t n, err *e)
+{
+    size_t all = 0;
     for (size_t i = 0; i < n; i++)
-        if (!add_tensor(s, is_gguf ? gguf_tensor(in->gguf, i) : safetensors_tensor(in->safetensors, i), path, e))
+        all += input_count(&inputs[i]);
+    s->tensors = calloc(all ? all : 1, sizeof *s->tensors);
+    if (!s->tensors)
+        return err_no_memory(e, "convert", all * sizeof *s->tensors);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < input_count(&inputs[i]); k++) {
+            const file_tensor *t = input_tensor(&inputs[i], k);
+            for (size_t j = 0; j < i; j++)
+                if (input_find(&inputs[j], t->name))
+                    return err_set(e, ERR_FAILED, "%s: tensor %s is in %s too", inputs[i].path, t->name,
+                                   inputs[j].path);
+            s->tensors[s->n++] = (source_tensor){.t = t, .file = inputs[i].path};
+        }
+    return true;
+}
+
+/* ---- converting ---- */
+
+/* Whether a setting replaces the key. */
+static bool is_replaced(const import *im, const char *key)
+{
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (!strcmp(known_settings[i].key, key) && given_value(im, &known_settings[i]))
+            return true;
+    return false;
+}
+
+/* limn's own file with other weight types: the keys, but for the container's own and those that --set replaces, and
+ * every parameter. */
+static bool copy_own(import *im, const gguf *g, err *e)
+{
+    codec c = {0};
+    dalle *d = NULL;
+    param_table params = {0};
+    const char *architecture;
+    bool ok = gguf_get_string(g, "general.architecture", &architecture, e);
+    if (ok && strcmp(architecture, "limn"))
+        ok = err_set(e, ERR_FAILED, "%s: key 'general.architecture': \"%.64s\" is of no family that limn converts",
+                     gguf_name(g), architecture);
+    if (ok && im->tokenizer)
+        ok = err_set(e, ERR_USAGE, "convert: --tokenizer: %s has its own", gguf_name(g));
+    ok = ok && codec_open(&c, g, &params, e) && dalle_open(&d, g, &params, e);
+    for (size_t i = 0; ok && i < gguf_key_count(g); i++)
+        if (strcmp(gguf_key(g, i), "general.alignment") != 0 && !is_replaced(im, gguf_key(g, i)))
+            gguf_put_copy(im->to, g, i);
+    if (ok)
+        import_put_settings(im, NULL, 0);
+    for (size_t i = 0; ok && i < params.n; i++)
+        import_param(im, &params.list[i], params.list[i].name, NULL);
+    ok = ok && (!params.error.code || err_set(e, params.error.code, "%s", params.error.text));
+    params_release(&params);
+    codec_release(&c);
+    dalle_free(d);
+    return ok;
+}
+
+/* The family that was asked for, or whose tensors these are. */
+static const family *choose(const import *im, const import_request *q, err *e)
+{
+    char known[256] = "";
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+        const family *f = families[i];
+        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", f->name);
+        if (q->family ? !strcmp(q->family, f->name) : f->recognise(im->from))
+            return f;
+    }
+    if (q->family)
+        err_set(e, ERR_USAGE, "convert: --family %s: no such family (known: %s)", q->family, known);
+    else
+        err_set(e, ERR_FAILED, "convert: %s: its tensors are of no family that limn knows (known: %s)", q->inputs[0],
+                known);
+    return NULL;
+}
+
+static bool check_request(const import_request *q, err *e)
+{
+    if (!q->n_inputs)
+        return err_set(e, ERR_USAGE, "convert: no input file");
+    if (q->typed && q->type > DTYPE_Q4_0)
+        return err_set(e, ERR_USAGE, "convert: --type %s: weights are f32, f16, q8_0 or q4_0",
+                       dtype_table[q->type].name);
+    for (size_t i = 0; i < q->n_settings; i++)
+        if (!check_setting(q->settings[i], e))
             return false;
     return true;
 }
 
-/* limn's own file with other weight types: every key but those of the container, every tensor by its name. */
-static bool copy_own(import *im, const gguf *g, err *e)
+/* Keys and tensors are declared: the data, and the file takes its place. */
+static bool write_all(import *im, err *e)
 {
-    for (size_t i = 0; i < gguf_key_count(g); i++)
-        if (strcmp(gguf_key(g, i), "general.alignment"))
-            gguf_put_copy(im->to, g, i);
-    for (size_t i = 0; i < gguf_tensor_count(g); i++) {
-        const file_tensor *t = gguf_tensor(g, i);
-        bool vector = t->nd < 2 || strstr(t->name, "_position");
-        import_tensor(im, t->name, t->name, vector ? KEEP_F32 : WEIGHT, NULL);
-    }
-    return im->error.code ? err_set(e, im->error.code, "%s", im->error.text) : true;
+    for (size_t i = 0; i < im->from->n; i++)
+        if (!im->from->tensors[i].used)
+            return err_set(e, ERR_FAILED, "%s: tensor %s belongs to nothing in this family", im->from->tensors[i].file,
+                           im->from->tensors[i].t->name);
+    gguf_begin_data(im->to);
+    for (size_t i = 0; i < im->n_plan; i++)
+        if (!write_tensor(im->to, &im->plan[i], e))
+            return false;
+    return gguf_writer_commit(im->to, e);
 }
 
-static bool choose_and_run(import *im, const import_request *q, err *e)
+static bool convert(const import_request *q, const input *inputs, source *s, err *e)
 {
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
-        const family *f = families[i];
-        if (q->family ? strcmp(q->family, f->name) : !f->recognise(im->from))
-            continue;
-        return f->run(im, e) && (!im->error.code || err_set(e, im->error.code, "%s", im->error.text));
-    }
-    char known[256] = "";
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", families[i]->name);
-    if (q->family)
-        return err_set(e, ERR_USAGE, "convert: --family %s: no such family (known: %s)", q->family, known);
-    return err_set(e, ERR_FAILED, "convert: %s: its tensors are of no family that limn knows (known: %s)", q->inputs[0],
-                   known);
-}
-
-/* The type of the first matrix: what "keep the source's type" means for a whole file. */
-static dtype source_type(const source *s)
-{
-    for (size_t i = 0; i < s->n; i++)
-        if (s->tensors[i].t->nd == 2) {
-            dtype t = s->tensors[i].t->type;
-            return t == DTYPE_F32 || t == DTYPE_Q8_0 || t == DTYPE_Q4_0 ? t : DTYPE_F16;
-        }
-    return DTYPE_F32;
+    struct import im = {.from = s,
+                        .to = gguf_writer_new(q->output),
+                        .typed = q->typed,
+                        .type = q->type,
+                        .tokenizer = q->tokenizer,
+                        .settings = q->settings,
+                        .n_settings = q->n_settings};
+    const family *f = NULL;
+    bool ok = im.to ? true : err_no_memory(e, "convert", 1);
+    ok = ok && ((inputs[0].gguf && !q->family) || (f = choose(&im, q, e)));
+    ok = ok && (inputs[0].gguf ? copy_own(&im, inputs[0].gguf, e) : f->run(&im, e));
+    ok = ok && (!im.error.code || err_set(e, im.error.code, "%s", im.error.text));
+    ok = ok && write_all(&im, e);
+    gguf_writer_free(im.to);
+    free(im.plan);
+    return ok;
 }
 
 bool import_convert(const import_request *q, err *e)
 {
+    if (!check_request(q, e))
+        return false;
     source s = {0};
     char directory[4096];
     snprintf(directory, sizeof directory, "%s", q->inputs[0]);
@@ -214,29 +399,10 @@ bool import_convert(const import_request *q, err *e)
     input *inputs = calloc(q->n_inputs, sizeof *inputs);
     bool ok = inputs ? true : err_no_memory(e, "convert", q->n_inputs * sizeof *inputs);
     for (size_t i = 0; ok && i < q->n_inputs; i++)
-        ok = open_input(&inputs[i], &s, q->inputs[i], e);
-import im = {.from = & s, .type = q->typed ? q->type:source_type(& s), .tokenizer = q->tokenizer, .settings = q->settings, .n_settings = q->n_settings };
-    ok = ok && (im.to = gguf_writer_new(q->output)) ? true : ok && err_no_memory(e, "convert", 1);
-    if (ok)
-        ok = inputs[0].gguf ? copy_own(&im, inputs[0].gguf, e) : choose_and_run(&im, q, e);
-    for (size_t i = 0; ok && i < s.n; i++)
-        if (!s.tensors[i].used)
-            ok = err_set(e, ERR_FAILED, "%s: tensor %s belongs to nothing in this family", s.tensors[i].file,
-                         s.tensors[i].t->name);
-    if (ok)
-        gguf_begin_data(im.to);
-    for (size_t i = 0; ok && i < im.n_plan; i++) {
-        write_tensor(im.to, &im.plan[i], &im.error);
-        ok = !im.error.code || err_set(e, im.error.code, "%s", im.error.text);
-    }
-    ok = ok && gguf_writer_commit(im.to, e);
-    gguf_writer_free(im.to);
-    free(im.plan);
-    for (size_t i = 0; inputs && i < q->n_inputs; i++) {
-        safetensors_free(inputs[i].safetensors);
-        gguf_free(inputs[i].gguf);
-        file_map_release(&inputs[i].map);
-    }
+        ok = open_input(&inputs[i], q->inputs[i], e);
+    ok = ok && join(&s, inputs, q->n_inputs, e) && convert(q, inputs, &s, e);
+    for (size_t i = 0; inputs && i < q->n_inputs; i++)
+        close_input(&inputs[i]);
     free(inputs);
     free(s.tensors);
     return ok;

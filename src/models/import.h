@@ -1,12 +1,13 @@
 /* Turning other files into limn's: what the importers of model families share.
  *
- * A family recognises its files by their tensors and then declares, in order, the keys and tensors of the GGUF file
- * that it makes of them.  Tensors stream from the mapped source to the output one at a time. */
+ * A family recognises its files by their tensors and then declares the keys of the GGUF file that it makes of them and,
+ * for each parameter of the new model, the tensor that it comes from.  Tensors stream from the mapped source to the
+ * output one at a time. */
 #ifndef MODELS_IMPORT_H
 #define MODELS_IMPORT_H
 #include "base/file.h"
 #include "io/gguf.h"
-#include "io/safetensors.h"
+#include "models/params.h"
 
 /* The tensors of all input files together. */
 typedef struct source_tensor {
@@ -21,18 +22,17 @@ typedef struct source {
     const char *directory; /* of the first input: where a family finds config.json and tokenizer files */
 } source;
 
-typedef enum weight_use { KEEP_F32, WEIGHT } weight_use; /* WEIGHT: stored in the type that the user asked for */
-
 typedef struct import {
     source *from;
     gguf_writer *to;
-    dtype type;                  /* of WEIGHT tensors */
-    const char *tokenizer;       /* --tokenizer: a file or folder, or NULL */
+    bool typed; /* weights are stored in `type`; else in the type they have */
+    dtype type;
+    const char *tokenizer;       /* --tokenizer: a folder, or NULL */
     const char *const *settings; /* --set: "key=value" */
     size_t n_settings;
     struct planned *plan; /* import.c */
     size_t n_plan, capacity;
-    err error; /* the first failure of the calls below */
+    err error; /* the first failure of import_find and import_param */
 } import;
 
 typedef struct family {
@@ -44,11 +44,11 @@ typedef struct family {
 /* The source tensor of that name, marked as used; NULL (and an error in im) where it is missing. */
 const file_tensor *import_find(import *im, const char *name);
 bool source_has(const source *s, const char *name);
-/* The value of --set key=…, or NULL. */
-const char *import_setting(const import *im, const char *key);
-/* out: the name in the new file; from: in the source.  order: the source dimension that becomes dimension i of the
+/* Writes the keys of --set, and of the family's defaults ("temperature=0.7") those that --set doesn't give. */
+void import_put_settings(import *im, const char *const *defaults, size_t n);
+/* p's tensor in the new file is the source's `from`.  order: the source dimension that becomes dimension i of the
  * output, e.g. {0, 2, 3, 1} makes OIHW to OHWI; NULL keeps the order. */
-void import_tensor(import *im, const char *out, const char *from, weight_use use, const int *order);
+void import_param(import *im, const param *p, const char *from, const int *order);
 
 /* What the user asked for. */
 typedef struct import_request {

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/config.h"
+
 static bool open_file(model *m, const char *path, err *e)
 {
     const void *data = limn_builtin_model;
@@ -24,9 +26,10 @@ static bool check_architecture(const gguf *g, err *e)
     if (!gguf_get_string(g, "general.architecture", &architecture, e))
         return false;
     if (strcmp(architecture, "limn"))
-        return err_set(e, ERR_FAILED,
-                       "%s: general.architecture: \"%s\", and limn reads \"limn\" (limn convert makes such files)",
-                       gguf_name(g), architecture);
+        return err_set(
+            e, ERR_FAILED,
+            "%s: key 'general.architecture': \"%.64s\", and limn reads \"limn\" (limn convert makes such files)",
+            gguf_name(g), architecture);
     return true;
 }
 
@@ -46,13 +49,17 @@ static bool check_together(const model *m, err *e)
     return true;
 }
 
+static bool read_name(model *m, err *e)
+{
+    m->info.name = gguf_name(m->gguf);
+    return !gguf_has(m->gguf, "general.name") || gguf_get_string(m->gguf, "general.name", &m->info.name, e);
+}
+
 static void fill_info(model *m)
 {
     limn_model_info *i = &m->info;
     const codec *c = &m->codec;
     const dalle *d = m->transformer;
-    if (!gguf_has(m->gguf, "general.name") || !gguf_get_string(m->gguf, "general.name", &i->name, NULL))
-        i->name = gguf_name(m->gguf);
     i->has_codec = c->kind;
     i->has_transformer = d;
     i->has_tokenizer = m->tokenizer;
@@ -79,9 +86,9 @@ model *model_open(device *d, const char *path, err *e)
         return NULL;
     }
     m->dev = d;
-    bool ok = open_file(m, path, e) && check_architecture(m->gguf, e) &&
+    bool ok = open_file(m, path, e) && check_architecture(m->gguf, e) && read_name(m, e) &&
               codec_open(&m->codec, m->gguf, &m->params, e) && dalle_open(&m->transformer, m->gguf, &m->params, e);
-    if (ok && gguf_has(m->gguf, "tokenizer.ggml.tokens"))
+    if (ok && config_has_section(m->gguf, "tokenizer."))
         ok = (m->tokenizer = bpe_from_gguf(m->gguf, e)) != NULL;
     ok = ok && check_together(m, e) && (m->run = run_new(d, e)) && params_load(&m->params, m->run, m->gguf, true, e);
     if (!ok) {

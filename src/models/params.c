@@ -104,10 +104,23 @@ static float *as_floats(const file_tensor *f, err *e)
     return out;
 }
 
+/* Only matrices are read in pieces: bytes must fit into one allocation. */
+static bool one_piece(const param *p, const device *d, uint64_t bytes, err *e)
+{
+    return p->use == PARAM_MATRIX || bytes <= d->info.max_allocation ||
+           err_set(e, ERR_FAILED, "%s: %.1f MiB in one piece, and %s allows %.1f MiB", p->name, (double)bytes / 0x1p20,
+                   d->info.name, (double)d->info.max_allocation / 0x1p20);
+}
+
 static bool load(param *p, run *r, const file_tensor *f, bool lasting, err *e)
 {
     bool keep = f->type == DTYPE_F32 ||
                 (p->use != PARAM_VECTOR && (f->type == DTYPE_F16 || f->type == DTYPE_Q8_0 || f->type == DTYPE_Q4_0));
+    uint64_t floats = 4 * (uint64_t)file_tensor_count(f);
+    if (p->use == PARAM_CONV) /* panels are filled up to 32 channels */
+        floats = floats / (uint64_t)p->shape[0] * (((uint64_t)p->shape[0] + 31) / 32 * 32);
+    if (!one_piece(p, run_device(r), floats, e))
+        return false;
     float *converted = keep ? NULL : as_floats(f, e);
     if (!keep && !converted)
         return false;
