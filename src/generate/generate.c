@@ -1,11 +1,13 @@
 /* Text to codes: the prompt once, then one recorded step replayed for every code of a batch. */
+#include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "generate/session.h"
 
-#define MAX_ROWS                                                                                                       \
-    32 /* sequences at once: where op_linear's sums stop being independent of their number (ops/linear.c) */
+/* Sequences at once.  With more, op_linear's sums would depend on their number (ops/linear.c). */
+#define MAX_ROWS 32
 
 typedef struct generation {
     model *m;
@@ -128,8 +130,15 @@ static bool batch(const generation *g, run *step, session *s, int first, int ima
 static bool check(const generation *g, err *e)
 {
     const limn_generate_options *o = g->o;
-    if (!(o->temperature >= 0) || !(o->top_p >= 0) || o->top_k < 0 || !(o->guidance >= 0))
-        return err_set(e, ERR_USAGE, "generate: temperature, top-k, top-p and guidance must not be negative");
+    if (!(o->temperature >= 0 && isfinite(o->temperature)) || !(o->guidance >= 0 && isfinite(o->guidance)) ||
+        o->top_k < 0)
+        return err_set(e, ERR_USAGE, "generate: temperature, top-k and guidance must be finite and not negative");
+    if (!(o->top_p >= 0 && o->top_p <= 1))
+        return err_set(e, ERR_USAGE, "generate: top-p: %g is outside 0 to 1", o->top_p);
+    if (o->count < 0 || o->count > INT_MAX / g->cells)
+        return err_set(e, ERR_USAGE, "generate: count: %d is outside 0 to %d", o->count, INT_MAX / g->cells);
+    if (!o->prompt && !o->text_ids && o->n_text_ids)
+        return err_set(e, ERR_USAGE, "generate: neither a prompt nor text ids");
     if (!o->keep != !o->kept_codes)
         return err_set(e, ERR_USAGE, "generate: keep and kept_codes go together");
     for (int i = 0; o->keep && i < g->cells; i++)
@@ -158,20 +167,22 @@ bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t 
     if (!model_needs_transformer(m, e))
         return false;
     limn_generate_options o = *options;
-    if (o.count <= 0)
-        o.count = 1;
     generation g = {.m = m, .d = m->transformer, .o = &o, .all = codes};
     g.cells = g.d->grid_width * g.d->grid_height;
     g.guided = o.guidance != 0 && o.guidance != 1;
     g.text = calloc(2 * (size_t)g.d->text_length, sizeof *g.text);
     bool ok = g.text ? check(&g, e) && read_text(&g, e) : err_no_memory(e, "prompt", 8 * (size_t)g.d->text_length);
-    int most = MAX_ROWS / (1 + g.guided);
+    if (o.count == 0)
+        o.count = 1;
+    if (ok) /* a preview has pictures that are not begun */
+        memset(codes, 0, (size_t)o.count * (size_t)g.cells * sizeof *codes);
+    int kinds = 1 + g.guided, most = session_rows_that_fit(g.d, m->dev, kinds, MAX_ROWS) / kinds;
     for (int first = 0; ok && first < o.count; first += most) {
         int images = o.count - first < most ? o.count - first : most;
         session s = {0};
         run *step = run_new(m->dev, e);
         run_reset(m->run);
-        ok = step && session_open(&s, g.d, m->run, images * (1 + g.guided), e) && batch(&g, step, &s, first, images, e);
+        ok = step && session_open(&s, g.d, m->run, images * kinds, e) && batch(&g, step, &s, first, images, e);
         run_free(step);
         session_release(&s);
     }

@@ -35,6 +35,8 @@ bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids,
                       limn_score *result, limn_error *e)
 {
     *result = (limn_score){0};
+    if (!text_ids && n_text_ids)
+        return err_set(e, ERR_USAGE, "score: no text ids");
     if (!model_needs_transformer(m, e))
         return false;
     const dalle *d = m->transformer;

@@ -3,12 +3,32 @@
 
 #include <stdlib.h>
 
+static int64_t cache_length(const dalle *d)
+{
+    return d->text_length + (int64_t)d->grid_width * d->grid_height - 1;
+}
+
+int session_rows_that_fit(const dalle *d, const device *dev, int least, int most)
+{
+    uint64_t row = (uint64_t)cache_length(d) * (uint64_t)d->dim * sizeof(float);
+    /* half of what is left: activations want some too */
+    uint64_t left = dev->memory_limit > dev->memory_used ? dev->memory_limit - dev->memory_used : 0;
+    uint64_t by_piece = dev->info.max_allocation / row, by_memory = left / 2 / (2 * (uint64_t)d->layers * row);
+    uint64_t fit = by_piece < by_memory ? by_piece : by_memory;
+    return fit < (uint64_t)least ? least : fit < (uint64_t)most ? (int)fit : most;
+}
+
+/* Kernels read a cache as one buffer, so it must not be split. */
 static bool cache_new(const session *s, tensor *t, const char *what, err *e)
 {
     const dalle *d = s->d;
-    int64_t length = d->text_length + d->grid_width * d->grid_height - 1;
-    return tensor_new(t, run_device(s->r), DTYPE_F32, 4, (int64_t[]){s->rows, d->heads, length, d->dim / d->heads},
-                      NULL, false, what, e);
+    const device *dev = run_device(s->r);
+    int64_t shape[] = {s->rows, d->heads, cache_length(d), d->dim / d->heads};
+    double bytes = 4.0 * s->rows * (double)cache_length(d) * d->dim;
+    if (bytes > (double)dev->info.max_allocation)
+        return err_set(e, ERR_FAILED, "%s: %.1f MiB in one piece, and %s allows %.1f MiB", what, bytes / 0x1p20,
+                       dev->info.name, (double)dev->info.max_allocation / 0x1p20);
+    return tensor_new(t, run_device(s->r), DTYPE_F32, 4, shape, NULL, false, what, e);
 }
 
 bool session_open(session *s, const dalle *d, run *r, int rows, err *e)

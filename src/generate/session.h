@@ -15,6 +15,8 @@ typedef struct session {
     kv_cache *caches; /* [layers]: F32 [rows, heads, text_length + cells - 1, head_dim] */
 } session;
 
+/* The number of sequences, least to most, whose caches the device has room for; `least` even where it has not. */
+int session_rows_that_fit(const dalle *d, const device *dev, int least, int most);
 bool session_open(session *s, const dalle *d, run *r, int rows, err *e);
 void session_release(session *s);
 /* The caches of one row. */
