@@ -8,7 +8,9 @@
 #include "base/log.h"
 #include "models/model.h"
 
-#define IMAGES_AT_ONCE 8 /* in encode and decode: bounds the memory for activations */
+/* In encode and decode, a bound for the memory of activations. */
+#define IMAGES_AT_ONCE 8
+#define PIXELS_AT_ONCE (512 * 512)
 
 const char *limn_version(void)
 {
@@ -130,11 +132,20 @@ static bool encode_some(model *m, const uint8_t *rgb, int n, int32_t *codes, flo
     return true;
 }
 
+/* How many pictures go through the codec together. */
+static int images_at_once(const codec *c)
+{
+    int64_t fit = PIXELS_AT_ONCE / ((int64_t)c->width * c->height);
+    return fit < 1 ? 1 : fit < IMAGES_AT_ONCE ? (int)fit : IMAGES_AT_ONCE;
+}
+
+/* Room for the pixels of images_at_once pictures, or for their logits. */
 static float *scratch_for(const codec *c, err *e)
 {
-    size_t pixels = (size_t)c->width * (size_t)c->height * 3;
+    int channels = c->channels > 3 ? c->channels : 3;
+    size_t pixels = (size_t)c->width * (size_t)c->height * (size_t)channels;
     size_t logits = (size_t)c->grid_width * (size_t)c->grid_height * (size_t)c->codes;
-    size_t bytes = IMAGES_AT_ONCE * (pixels > logits ? pixels : logits) * sizeof(float);
+    size_t bytes = (size_t)images_at_once(c) * (pixels > logits ? pixels : logits) * sizeof(float);
     float *host = malloc(bytes);
     if (!host)
         err_no_memory(e, "pictures", bytes);
@@ -147,8 +158,9 @@ bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float
     float *host = model_needs_codec(m, e) ? scratch_for(c, e) : NULL;
     bool ok = host;
     int64_t cells = (int64_t)c->grid_width * c->grid_height, pixels = (int64_t)c->width * c->height * 3;
-    for (int done = 0; ok && done < n; done += IMAGES_AT_ONCE) {
-        int some = n - done < IMAGES_AT_ONCE ? n - done : IMAGES_AT_ONCE;
+    int most = images_at_once(c);
+    for (int done = 0; ok && done < n; done += most) {
+        int some = n - done < most ? n - done : most;
         ok = encode_some(m, rgb + done * pixels, some, codes + done * cells,
                          logits ? logits + done * cells * c->codes : NULL, host, e);
     }
@@ -165,7 +177,7 @@ static bool decode_some(model *m, const int32_t *codes, int n, float *pixels, fl
     run_read(m->run, x, host);
     if (!run_finish(m->run, e))
         return false;
-    int64_t area = (int64_t)c->width * c->height, channels = x.shape[3];
+    int64_t area = (int64_t)c->width * c->height, channels = c->channels;
     for (int64_t i = 0; i < n; i++) /* channels-last to channels-first */
         for (int64_t p = 0; p < area; p++)
             for (int64_t k = 0; k < 3; k++) {
@@ -187,8 +199,9 @@ bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn
                            (int)(i / cells), c->codes);
     float *host = scratch_for(c, e);
     bool ok = host;
-    for (int done = 0; ok && done < n; done += IMAGES_AT_ONCE) {
-        int some = n - done < IMAGES_AT_ONCE ? n - done : IMAGES_AT_ONCE;
+    int most = images_at_once(c);
+    for (int done = 0; ok && done < n; done += most) {
+        int some = n - done < most ? n - done : most;
         ok = decode_some(m, codes + done * cells, some, pixels + done * 3 * area, host, e);
     }
     free(host);
