@@ -106,6 +106,8 @@ static void clear(stage *s)
 
 void run_next(run *r)
 {
+    if (r->tape)
+        return; /* the way back needs everything */
     r->current = !r->current;
     clear(&r->stage[r->current]);
 }

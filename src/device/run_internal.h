@@ -27,7 +27,8 @@ struct run {
     stage stage[2];
     int current;
     tensor zeros;
-    double unflushed; /* flops enqueued since the last flush */
+    struct tape *tape; /* ops/tape.h; NULL: nothing is recorded */
+    double unflushed;  /* flops enqueued since the last flush */
     int launches;
     bool recording;
     recorded *recorded;

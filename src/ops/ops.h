@@ -35,6 +35,7 @@ tensor op_linear_add(run *r, tensor x, const linear *l, tensor residual);
 
 /* A convolution or transposed convolution with square kernel; weights packed for the product kernels (conv_pack). */
 typedef struct conv {
+    tensor w;      /* F32 [out, kernel, kernel, in] where it trains (the panels are packed from it), else empty */
     tensor panels; /* F32 [ceil(out/32), kernel*kernel*in, 32]: panel p, row (ky, kx, c), channels 32p to 32p+31 */
     tensor b;      /* [out] F32, or empty */
     int in, out, kernel, stride, pad;
