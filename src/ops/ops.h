@@ -141,4 +141,54 @@ typedef struct sampling {
 void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length, const sampling *s);
 /* position += n */
 void op_advance(run *r, tensor position, int n);
+
+/* ---- losses: loss.c.  Each is a mean, F32 [1]; gradients go to the first argument alone ---- */
+
+/* -mean log softmax(logits[...,k])[target] over the rows with target >= 0 (targets I32, one a row); 0 where none is.
+ * smoothing: the share of the target's weight that is spread over all k (Szegedy et al. 2016). */
+tensor op_cross_entropy(run *r, tensor logits, tensor targets, float smoothing);
+tensor op_l1(run *r, tensor x, tensor target); /* mean |x - target| */
+tensor op_l2(run *r, tensor x, tensor target); /* mean (x - target)^2 */
+/* -log of the logit-Laplace density (Ramesh et al. 2021, appendix A.3), the mean over target[...,c], which lies inside
+ * (0, 1).  x[...,2c]: mu, then ln b. */
+tensor op_logit_laplace(run *r, tensor x, tensor target);
+/* KL(softmax(logits[...,k]) || uniform), the mean over the rows */
+tensor op_kl_uniform(run *r, tensor logits);
+/* The entropy, in nats, of the mean over the rows of softmax(logits[...,k]): how evenly a codebook is used */
+tensor op_usage_entropy(run *r, tensor logits);
+/* wa a + wb b, of one shape; b may be empty.  Gradients to both. */
+tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb);
+
+/* ---- relaxed choices: relax.c ---- */
+
+typedef struct gumbel {
+    float tau; /* > 0 */
+    bool hard; /* one-hot of the largest forwards, backwards as if soft: straight-through */
+    uint64_t seed;
+    uint32_t stream, step; /* picture i (of the first dimension) draws its noise from stream + i */
+} gumbel;
+/* softmax((logits[b,...,k] + g) / tau) over the last dimension, g Gumbel noise: Jang et al. 2017 */
+tensor op_gumbel_softmax(run *r, tensor logits, const gumbel *g);
+/* The same noise: element e of picture i is -log(-log(rng_uniform(seed, stream + i, step, e))). */
+tensor op_gumbel_noise(run *r, int nd, const int64_t *shape, const gumbel *g);
+/* y[...,d] = x[...,k] table[k,d]: op_embed for ids that are distributions */
+tensor op_matmul_table(run *r, tensor x, tensor table);
+
+/* ---- learning: optimiser.c.  These write their first tensor; nothing is recorded on the tape ---- */
+
+void op_fill(run *r, tensor x, float value);
+/* total[1] += sum x^2 */
+void op_sum_squares(run *r, tensor total, tensor x);
+/* average = decay average + (1 - decay) x */
+void op_ema(run *r, tensor average, tensor x, float decay);
+
+typedef struct adamw {
+    float lr, beta1, beta2, eps;
+    float decay;  /* decoupled: x -= lr decay x */
+    float clip;   /* the gradient is scaled by min(1, clip / sqrt(squares)); 0: not */
+    int64_t step; /* from 1 on */
+} adamw;
+/* One step (Loshchilov & Hutter 2019).  m, v: its moments, of x's shape, 0 at first.  squares: F32 [1], the sum of
+ * squares of all gradients; where it isn't finite nothing is changed.  May be empty: no clipping, no such check. */
+void op_adamw(run *r, tensor x, tensor gradient, tensor m, tensor v, tensor squares, const adamw *o);
 #endif
