@@ -94,6 +94,7 @@ static bool take_u64(cursor *c, uint64_t *v)
 static bool take_count(cursor *c, size_t least, size_t *n)
 {
     uint64_t v;
+    *n = 0;
     if (!take_u64(c, &v))
         return false;
     if (v > remaining(c) / least)
