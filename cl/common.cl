@@ -25,8 +25,9 @@
 
 #ifdef FP_FAST_FMAF
 #define MAD(a, b, c) fma(a, b, c)
-#else
-#define MAD(a, b, c) mad(a, b, c)
+#else /* not mad(): PoCL computes that in two steps where it contracts this to one */
+#pragma OPENCL FP_CONTRACT ON
+#define MAD(a, b, c) ((a) * (b) + (c))
 #endif
 
 inline float sum16(float16 v)

@@ -6,9 +6,7 @@
  *
  * CPU: a work-item computes WROWS rows of w for all m, with 16-wide partial sums.
  * else: a work-group does, its WG work-items striding over k by 4; the partial sums meet in local memory. */
-#ifndef WROWS
 #define WROWS 4 /* rows of w at once */
-#endif
 
 #define ROWS_ARGUMENTS(T)                                                                                              \
     IN(float, x), IN(T, w), IN(float, b), IN(float, residual), OUT(float, y), const int m, const int n, const int k,   \
@@ -30,47 +28,98 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
 
 #if CPU
 
-/* MB rows of x from row `row`; rows of w beyond n repeat the last and are not stored. */
-#define ROWS_BLOCK(NAME, T, TYPE, MB)                                                                                  \
+/* Sums are named variables, not arrays: some compilers keep arrays in memory.  EACHn(F, T): F(i, T) for n rows of x. */
+#define EACH1(F, T) F(0, T)
+#define EACH4(F, T) F(0, T) F(1, T) F(2, T) F(3, T)
+#define SUMS(i, T)  float16 s##i##0 = 0.0f, s##i##1 = 0.0f, s##i##2 = 0.0f, s##i##3 = 0.0f;
+#define ROW(i, T)   __global const float *x##i = AT(x) + (size_t)(row + i) * k;
+
+/* From `whole` on a sum goes on by single elements. */
+#define FINISH(i, T)                                                                                                   \
+    PUT(s##i##0, T, x##i, start0, row + i, 0)                                                                          \
+    PUT(s##i##1, T, x##i, start1, row + i, 1)                                                                          \
+    PUT(s##i##2, T, x##i, start2, row + i, 2)                                                                          \
+    PUT(s##i##3, T, x##i, start3, row + i, 3)
+#define PUT(sum, T, xp, start, y_row, j)                                                                               \
+    if (first + j < n) {                                                                                               \
+        float s = sum16(sum);                                                                                          \
+        for (int c = whole; c < k; c++)                                                                                \
+            s = MAD(load1_##T(AT(w), start + c), xp[c], s);                                                            \
+        STORE(s, y_row, first + j);                                                                                    \
+    }
+
+/* 16 elements at a time. */
+#define WHOLE_PLAIN     (k & ~15)
+#define X_PLAIN(i, T)   float16 v##i = vload16(0, x##i + c);
+#define MAD_PLAIN(i, j) s##i##j = MAD(wv, v##i, s##i##j);
+#define LOOP_PLAIN(T, EACH)                                                                                            \
+    for (int c = 0; c < whole; c += 16) {                                                                              \
+        float16 wv;                                                                                                    \
+        EACH(X_PLAIN, T)                                                                                               \
+        wv = load16_##T(AT(w), start0 + c);                                                                            \
+        EACH(MAD_PLAIN, 0)                                                                                             \
+        wv = load16_##T(AT(w), start1 + c);                                                                            \
+        EACH(MAD_PLAIN, 1)                                                                                             \
+        wv = load16_##T(AT(w), start2 + c);                                                                            \
+        EACH(MAD_PLAIN, 2)                                                                                             \
+        wv = load16_##T(AT(w), start3 + c);                                                                            \
+        EACH(MAD_PLAIN, 3)                                                                                             \
+    }
+
+/* A block of 32 at a time: its scale is read and multiplied once. */
+#define WHOLE_BLOCKS   k
+#define X_BLOCK(i, T)  float16 v##i = vload16(0, x##i + c), u##i = vload16(0, x##i + c + 16);
+#define MAD_BLOCK(i, j) s##i##j = MAD((float16)(d), MAD(q1, u##i, q0 * v##i), s##i##j);
+#define LOOP_BLOCKS(T, EACH)                                                                                           \
+    for (int c = 0; c < k; c += 32) {                                                                                  \
+        float16 q0, q1;                                                                                                \
+        float d;                                                                                                       \
+        EACH(X_BLOCK, T)                                                                                               \
+        BLOCK_##T(start0 + c)                                                                                          \
+        EACH(MAD_BLOCK, 0)                                                                                             \
+        BLOCK_##T(start1 + c)                                                                                          \
+        EACH(MAD_BLOCK, 1)                                                                                             \
+        BLOCK_##T(start2 + c)                                                                                          \
+        EACH(MAD_BLOCK, 2)                                                                                             \
+        BLOCK_##T(start3 + c)                                                                                          \
+        EACH(MAD_BLOCK, 3)                                                                                             \
+    }
+#define BLOCK_q8_0(i)                                                                                                  \
+    {                                                                                                                  \
+        __global const uchar *b = AT(w) + (i) / 32 * 34;                                                               \
+        d = vload_half(0, (__global const half *)b);                                                                   \
+        q0 = convert_float16(as_char16(vload16(0, b + 2)));                                                            \
+        q1 = convert_float16(as_char16(vload16(0, b + 18)));                                                           \
+    }
+#define BLOCK_q4_0(i)                                                                                                  \
+    {                                                                                                                  \
+        __global const uchar *b = AT(w) + (i) / 32 * 18;                                                               \
+        uchar16 q = vload16(0, b + 2);                                                                                 \
+        d = vload_half(0, (__global const half *)b);                                                                   \
+        q0 = convert_float16(as_char16(q & (uchar16)15) - (char16)8);                                                  \
+        q1 = convert_float16(as_char16(q >> (uchar16)4) - (char16)8);                                                  \
+    }
+
+/* Rows of x from row `row`; rows of w beyond n repeat the last and are not stored. */
+#define ROWS_BLOCK(NAME, T, TYPE, KIND, EACH)                                                                          \
     inline void NAME(ROWS_ARGUMENTS(TYPE), const int row)                                                              \
     {                                                                                                                  \
-        int first = get_global_id(0) * WROWS;                                                                          \
-        __global const float *xp = AT(x) + (size_t)row * k;                                                            \
-        size_t start[WROWS];                                                                                           \
-        float16 sum[MB][WROWS];                                                                                        \
-        for (int j = 0; j < WROWS; j++) {                                                                              \
-            start[j] = (size_t)min(first + j, n - 1) * k;                                                              \
-            for (int i = 0; i < MB; i++)                                                                               \
-                sum[i][j] = 0.0f;                                                                                      \
-        }                                                                                                              \
-        int whole = k & ~15;                                                                                           \
-        for (int c = 0; c < whole; c += 16) {                                                                          \
-            float16 xv[MB];                                                                                            \
-            for (int i = 0; i < MB; i++)                                                                               \
-                xv[i] = vload16(0, xp + (size_t)i * k + c);                                                            \
-            for (int j = 0; j < WROWS; j++) {                                                                          \
-                float16 wv = load16_##T(AT(w), start[j] + c);                                                          \
-                for (int i = 0; i < MB; i++)                                                                           \
-                    sum[i][j] = MAD(wv, xv[i], sum[i][j]);                                                             \
-            }                                                                                                          \
-        }                                                                                                              \
-        for (int i = 0; i < MB; i++)                                                                                   \
-            for (int j = 0; j < WROWS; j++) {                                                                          \
-                float s = sum16(sum[i][j]);                                                                            \
-                for (int c = whole; c < k; c++)                                                                        \
-                    s = MAD(load1_##T(AT(w), start[j] + c), xp[(size_t)i * k + c], s);                                 \
-                if (first + j < n)                                                                                     \
-                    STORE(s, row + i, first + j);                                                                      \
-            }                                                                                                          \
+        const int first = get_global_id(0) * WROWS, whole = WHOLE_##KIND;                                              \
+        const size_t start0 = (size_t)first * k, start1 = (size_t)min(first + 1, n - 1) * k;                           \
+        const size_t start2 = (size_t)min(first + 2, n - 1) * k, start3 = (size_t)min(first + 3, n - 1) * k;           \
+        EACH(ROW, T)                                                                                                   \
+        EACH(SUMS, T)                                                                                                  \
+        LOOP_##KIND(T, EACH)                                                                                           \
+        EACH(FINISH, T)                                                                                                \
     }
 
 #define PASS                                                                                                           \
     x_buffer, x_at, w_buffer, w_at, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, m, n, k, act, ldy,   \
         column
 
-#define ROWS(T, TYPE)                                                                                                  \
-    ROWS_BLOCK(block1_##T, T, TYPE, 1)                                                                                 \
-    ROWS_BLOCK(block4_##T, T, TYPE, 4)                                                                                 \
+#define ROWS(T, TYPE, KIND)                                                                                            \
+    ROWS_BLOCK(block1_##T, T, TYPE, KIND, EACH1)                                                                       \
+    ROWS_BLOCK(block4_##T, T, TYPE, KIND, EACH4)                                                                       \
     __kernel void rows1_##T(ROWS_ARGUMENTS(TYPE))                                                                      \
     {                                                                                                                  \
         for (int row = 0; row < m; row++)                                                                              \
@@ -127,13 +176,13 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
         }                                                                                                              \
     }
 
-#define ROWS(T, TYPE)                                                                                                  \
+#define ROWS(T, TYPE, KIND)                                                                                                \
     ROWS_GROUP(rows1_##T, T, TYPE, 1)                                                                                  \
     ROWS_GROUP(rows4_##T, T, TYPE, 4)
 
 #endif
 
-ROWS(f32, float)
-ROWS(f16, half)
-ROWS(q8_0, uchar)
-ROWS(q4_0, uchar)
+ROWS(f32, float, PLAIN)
+ROWS(f16, half, PLAIN)
+ROWS(q8_0, uchar, BLOCKS)
+ROWS(q4_0, uchar, BLOCKS)
