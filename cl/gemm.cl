@@ -5,7 +5,35 @@
  * compute 4 SIDE x 4 SIDE through local memory.
  * gemm_epilogue: bias, activation and residual after a product by a library. */
 
-/* One work-item: 16 elements of k (or the rest) of one panel.  w is a piece of n rows. */
+/* One work-item: 16 elements of k (or the rest) of one panel.  w is a piece of n rows.
+ * CPU: through a block of private memory, so that each row is read once, as rows of a power of two share cache sets. */
+#if CPU
+#define PACK(T, TYPE)                                                                                                  \
+    __kernel void pack_##T(IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first_panel)           \
+    {                                                                                                                  \
+        int k0 = get_global_id(0) * 16, panel = get_global_id(1), count = min(16, k - k0);                             \
+        __global float *to = AT(panels) + ((size_t)(first_panel + panel) * k + k0) * 32;                               \
+        float block[32][16];                                                                                           \
+        for (int j = 0; j < 32; j++) {                                                                                 \
+            int row = panel * 32 + j;                                                                                  \
+            size_t from = (size_t)row * k + k0;                                                                        \
+            float16 v = 0.0f;                                                                                          \
+            if (row < n && count == 16)                                                                                \
+                v = load16_##T(AT(w), from);                                                                           \
+            vstore16(v, 0, block[j]);                                                                                  \
+            if (row < n && count < 16)                                                                                 \
+                for (int i = 0; i < count; i++)                                                                        \
+                    block[j][i] = load1_##T(AT(w), from + i);                                                          \
+        }                                                                                                              \
+        for (int i = 0; i < count; i++)                                                                                \
+            for (int j = 0; j < 32; j += 16)                                                                           \
+                vstore16((float16)(block[j][i], block[j + 1][i], block[j + 2][i], block[j + 3][i], block[j + 4][i],    \
+                                   block[j + 5][i], block[j + 6][i], block[j + 7][i], block[j + 8][i],                 \
+                                   block[j + 9][i], block[j + 10][i], block[j + 11][i], block[j + 12][i],              \
+                                   block[j + 13][i], block[j + 14][i], block[j + 15][i]),                              \
+                         0, to + i * 32 + j);                                                                          \
+    }
+#else
 #define PACK(T, TYPE)                                                                                                  \
     __kernel void pack_##T(IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first_panel)           \
     {                                                                                                                  \
@@ -18,6 +46,7 @@
                 to[i * 32 + j] = row < n ? load1_##T(AT(w), from + i) : 0.0f;                                          \
         }                                                                                                              \
     }
+#endif
 PACK(f32, float)
 PACK(f16, half)
 PACK(q8_0, uchar)

@@ -10,6 +10,7 @@
 static void pack(run *r, tensor panels, tensor w)
 {
     int64_t k = w.shape[1], first = 0;
+    size_t one = run_device(r)->tune.panels; /* the kernel's private block times a large work-group exceeds stacks */
     for (buffer *b = w.buf; b; b = b->next) {
         tensor piece = w;
         piece.buf = b;
@@ -18,6 +19,7 @@ static void pack(run *r, tensor panels, tensor w)
         LAUNCH(
             r, TYPED("gemm:pack_", w.type),
             ((work){.global = {blocks, n_panels},
+                    .local = {one, one, one},
                     .bytes = (double)dtype_row_bytes(w.type, piece.shape[0] * k) + 4.0 * (double)(piece.shape[0] * k)}),
             ARG_T(piece), ARG_T(panels), ARG_I(piece.shape[0]), ARG_I(k), ARG_I(first / 32));
         first += piece.shape[0];
