@@ -48,11 +48,22 @@ inline uint order_key(float v)
     return u & 0x80000000u ? ~u : u | 0x80000000u;
 }
 
-/* The weight of those with a key of at least `least`: their number (temperature 0), or their mass. */
+/* The weight of those with a key of at least `least`: their number (inverse 0), or their mass. */
 inline float weight_from(__global const float *p, int k, uint least, float most, float inverse, __local float *scratch)
 {
     float sum = 0.0f;
-    for (int i = get_local_id(0); i < k; i += WG)
+    int start = 0;
+#if CPU
+    float16 sums = 0.0f;
+    for (; start + 16 <= k; start += 16) {
+        float16 v = vload16(0, p + start);
+        uint16 u = as_uint16(v), key = u ^ (as_uint16(as_int16(u) >> 31) | 0x80000000u); /* order_key */
+        float16 weight = inverse > 0.0f ? exp((v - most) * inverse) : (float16)1.0f;
+        sums += select((float16)0.0f, weight, key >= least);
+    }
+    sum = sum16(sums);
+#endif
+    for (int i = start + get_local_id(0); i < k; i += WG)
         if (order_key(p[i]) >= least)
             sum += inverse > 0.0f ? exp((p[i] - most) * inverse) : 1.0f;
     return group_sum(sum, scratch);
