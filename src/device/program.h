@@ -8,7 +8,7 @@ typedef struct kernel {
     cl_program program; /* owned by the table: for further handles of the same kernel */
     const char *name;   /* "norm:layer_norm": the kernel layer_norm of cl/norm.cl */
     const char *options;
-    size_t max_group; /* the largest work-group the device allows for it */
+    size_t max_group; /* the largest work-group for it, as the driver says; some say too little */
 } kernel;
 
 /* The kernel of that name, its file compiled with the device's defines and with options ("-DHEAD_DIM=64", or "").
