@@ -75,6 +75,67 @@ inline float group_max(float v, __local float *t)
 #endif
 }
 
+/* ---- rows: a work-group of WG shares one (CPU: one work-item, 16 elements at a time) ----
+ * F is a macro of a loader, as #define F(LOAD) LOAD(a) * LOAD(b) for the sum of a[i] * b[i]: it is expanded for vectors
+ * and for single elements.  A kernel that sums begins with SCRATCH. */
+#define ROW_ONE(p) ((p)[i])
+#if CPU
+#define SCRATCH
+#define ROW_VECTOR(p) vload16(0, (p) + i)
+#define ROW_SUM(result, n, F)                                                                                          \
+    {                                                                                                                  \
+        float16 total = 0.0f;                                                                                          \
+        int i = 0;                                                                                                     \
+        for (; i + 16 <= (n); i += 16)                                                                                 \
+            total += F(ROW_VECTOR);                                                                                    \
+        result = sum16(total);                                                                                         \
+        for (; i < (n); i++)                                                                                           \
+            result += F(ROW_ONE);                                                                                      \
+    }
+#define ROW_MAX(result, n, F)                                                                                          \
+    {                                                                                                                  \
+        float16 most = -INFINITY;                                                                                      \
+        int i = 0;                                                                                                     \
+        for (; i + 16 <= (n); i += 16)                                                                                 \
+            most = fmax(most, F(ROW_VECTOR));                                                                          \
+        float8 m8 = fmax(most.lo, most.hi);                                                                            \
+        float4 m4 = fmax(m8.lo, m8.hi);                                                                                \
+        result = fmax(fmax(m4.x, m4.y), fmax(m4.z, m4.w));                                                             \
+        for (; i < (n); i++)                                                                                           \
+            result = fmax(result, F(ROW_ONE));                                                                         \
+    }
+#define ROW_SET(to, n, F)                                                                                              \
+    {                                                                                                                  \
+        int i = 0;                                                                                                     \
+        for (; i + 16 <= (n); i += 16)                                                                                 \
+            vstore16(F(ROW_VECTOR), 0, (to) + i);                                                                      \
+        for (; i < (n); i++)                                                                                           \
+            (to)[i] = F(ROW_ONE);                                                                                      \
+    }
+#else
+#define SCRATCH __local float scratch[WG];
+#define ROW_SUM(result, n, F)                                                                                          \
+    {                                                                                                                  \
+        float total = 0.0f;                                                                                            \
+        for (int i = get_local_id(0); i < (n); i += WG)                                                                \
+            total += F(ROW_ONE);                                                                                       \
+        result = group_sum(total, scratch);                                                                            \
+    }
+#define ROW_MAX(result, n, F)                                                                                          \
+    {                                                                                                                  \
+        float most = -INFINITY;                                                                                        \
+        for (int i = get_local_id(0); i < (n); i += WG)                                                                \
+            most = fmax(most, F(ROW_ONE));                                                                             \
+        result = group_max(most, scratch);                                                                             \
+    }
+#define ROW_SET(to, n, F)                                                                                              \
+    for (int i = get_local_id(0); i < (n); i += WG)                                                                    \
+        (to)[i] = F(ROW_ONE);
+#endif
+
+/* A gradient arrives at p: over what is there, or (the kernel's argument `add`) added to it. */
+#define ADD_TO(p, v) (*(p) = add ? *(p) + (v) : (v))
+
 /* ---- weights: element i of a tensor whose rows are whole blocks; loads of 1, 4 and 16 neighbours ---- */
 
 #define load1_f32(p, i)  ((p)[i])
@@ -207,14 +268,28 @@ inline void tile_store(float16 v, __global const float *bias, __global const flo
 
 #define TILE (4 * SIDE)
 #define TILE_K 16
-/* acc = product of rows row0.. and columns col0.. with load_a(row, k) and panels [n/32][count][32].
- * Uses ta, tb: __local float [TILE_K][TILE + 1] and [TILE_K][TILE]. */
-#define TILED_LOOP(LOAD_A, row0, col0, count, LOAD_B)                                                                  \
+/* The sums of a work-item, and who it is. */
+#define TILED_DECLARE                                                                                                  \
     float acc[4][4];                                                                                                   \
     int lx = get_local_id(0), ly = get_local_id(1), lid = ly * SIDE + lx;                                              \
     for (int i = 0; i < 4; i++)                                                                                        \
         for (int j = 0; j < 4; j++)                                                                                    \
-            acc[i][j] = 0.0f;                                                                                          \
+            acc[i][j] = 0.0f;
+/* acc += what lies in ta and tb: __local float [TILE_K][TILE + 1] and [TILE_K][TILE] */
+#define TILED_MULTIPLY                                                                                                 \
+    for (int kk = 0; kk < TILE_K; kk++) {                                                                              \
+        float av[4], bv[4];                                                                                            \
+        for (int i = 0; i < 4; i++) {                                                                                  \
+            av[i] = ta[kk][ly + SIDE * i];                                                                             \
+            bv[i] = tb[kk][lx + SIDE * i];                                                                             \
+        }                                                                                                              \
+        for (int i = 0; i < 4; i++)                                                                                    \
+            for (int j = 0; j < 4; j++)                                                                                \
+                acc[i][j] = MAD(av[i], bv[j], acc[i][j]);                                                              \
+    }
+/* acc = product of rows row0.. and columns col0.. with load_a(row, k) and panels [n/32][count][32]. */
+#define TILED_LOOP(LOAD_A, row0, col0, count, LOAD_B)                                                                  \
+    TILED_DECLARE                                                                                                      \
     for (int k0 = 0; k0 < (count); k0 += TILE_K) {                                                                     \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
         for (int t = lid; t < TILE * TILE_K; t += SIDE * SIDE)                                                         \
@@ -222,15 +297,6 @@ inline void tile_store(float16 v, __global const float *bias, __global const flo
         for (int t = lid; t < TILE * TILE_K; t += SIDE * SIDE)                                                         \
             tb[t / TILE][t % TILE] = LOAD_B((col0) + t % TILE, k0 + t / TILE);                                         \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-        for (int kk = 0; kk < TILE_K; kk++) {                                                                          \
-            float av[4], bv[4];                                                                                        \
-            for (int i = 0; i < 4; i++) {                                                                              \
-                av[i] = ta[kk][ly + SIDE * i];                                                                         \
-                bv[i] = tb[kk][lx + SIDE * i];                                                                         \
-            }                                                                                                          \
-            for (int i = 0; i < 4; i++)                                                                                \
-                for (int j = 0; j < 4; j++)                                                                            \
-                    acc[i][j] = MAD(av[i], bv[j], acc[i][j]);                                                          \
-        }                                                                                                              \
+        TILED_MULTIPLY                                                                                                 \
     }
 #endif

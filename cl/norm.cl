@@ -1,34 +1,7 @@
 /* Layer norm, group norm, softmax.  A work-group of WG shares a row (CPU: one work-item, 16 elements at a time). */
 
-#if CPU
-/* sum over the row of f(x) with f as an expression in v */
-#define ROW_SUM(result, p, n, expression)                                                                              \
-    {                                                                                                                  \
-        float16 total = 0.0f;                                                                                          \
-        int i = 0;                                                                                                     \
-        for (; i + 16 <= (n); i += 16) {                                                                               \
-            float16 v = vload16(0, (p) + i);                                                                           \
-            total += expression;                                                                                       \
-        }                                                                                                              \
-        result = sum16(total);                                                                                         \
-        for (; i < (n); i++) {                                                                                         \
-            float v = (p)[i];                                                                                          \
-            result += expression;                                                                                      \
-        }                                                                                                              \
-    }
-#define SCRATCH
-#else
-#define ROW_SUM(result, p, n, expression)                                                                              \
-    {                                                                                                                  \
-        float total = 0.0f;                                                                                            \
-        for (int i = get_local_id(0); i < (n); i += WG) {                                                              \
-            float v = (p)[i];                                                                                          \
-            total += expression;                                                                                       \
-        }                                                                                                              \
-        result = group_sum(total, scratch);                                                                            \
-    }
-#define SCRATCH __local float scratch[WG];
-#endif
+#define X(LOAD)      LOAD(xr)
+#define SQUARE(LOAD) (LOAD(xr) - mean) * (LOAD(xr) - mean)
 
 /* y[row,d] = (x - mean) / sqrt(var + eps) * w + b; var by a second pass, as the difference of squares cancels */
 __kernel void layer_norm(IN(float, x), IN(float, w), IN(float, b), OUT(float, y), const int d, const float eps)
@@ -38,12 +11,13 @@ __kernel void layer_norm(IN(float, x), IN(float, w), IN(float, b), OUT(float, y)
     __global const float *xr = AT(x) + row * d;
     __global float *yr = AT(y) + row * d;
     float mean, variance;
-    ROW_SUM(mean, xr, d, v)
+    ROW_SUM(mean, d, X)
     mean /= d;
-    ROW_SUM(variance, xr, d, (v - mean) * (v - mean))
+    ROW_SUM(variance, d, SQUARE)
     float scale = rsqrt(variance / d + eps);
-    for (int i = get_local_id(0); i < d; i += WG)
-        yr[i] = (xr[i] - mean) * scale * AT(w)[i] + AT(b)[i];
+#define Y(LOAD) (LOAD(xr) - mean) * scale * LOAD(AT(w)) + LOAD(AT(b))
+    ROW_SET(yr, d, Y)
+#undef Y
 }
 
 /* Sum over the group's part of each pixel of an expression in v. */
@@ -121,13 +95,11 @@ __kernel void softmax(IN(float, x), OUT(float, y), const int d)
     size_t row = GROUP(0);
     __global const float *xr = AT(x) + row * d;
     __global float *yr = AT(y) + row * d;
-    float m = -INFINITY, sum;
-    for (int i = get_local_id(0); i < d; i += WG)
-        m = fmax(m, xr[i]);
-#if !CPU
-    m = group_max(m, scratch);
-#endif
-    ROW_SUM(sum, xr, d, exp(v - m))
-    for (int i = get_local_id(0); i < d; i += WG)
-        yr[i] = exp(xr[i] - m) / sum;
+    float most_x, sum;
+#define POWER(LOAD) exp(LOAD(xr) - most_x)
+#define Y(LOAD)     exp(LOAD(xr) - most_x) / sum
+    ROW_MAX(most_x, d, X)
+    ROW_SUM(sum, d, POWER)
+    ROW_SET(yr, d, Y)
+#undef Y
 }
