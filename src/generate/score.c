@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "generate/session.h"
+#include "models/session.h"
 
 /* log softmax(logits)[target], in double: sums over thousands of codes */
 static double log_probability(const float *logits, int n, int target)

@@ -44,11 +44,9 @@ static tensor dvae_encode(run *r, const codec *c, tensor x)
     return op_conv2d(r, op_activate(r, x, v->act), &v->logits, ACT_NONE, (tensor){0});
 }
 
-static tensor dvae_decode(run *r, const codec *c, tensor codes)
+/* grid[b,h,w,code_dim] */
+static tensor decode_grid(run *r, const dvae *v, tensor grid)
 {
-    const dvae *v = c->state;
-    tensor z = op_embed(r, codes, v->codebook);
-    tensor grid = tensor_shaped(z, 4, (int64_t[]){codes.shape[0], c->grid_height, c->grid_width, v->codebook.shape[1]});
     tensor x = op_conv2d(r, grid, &v->in, ACT_NONE, (tensor){0});
     for (int i = 0; i < v->decoder_blocks; i++) {
         run_next(r);
@@ -62,6 +60,20 @@ static tensor dvae_decode(run *r, const codec *c, tensor codes)
     }
     run_next(r);
     return op_conv2d(r, x, &v->out, ACT_NONE, (tensor){0});
+}
+
+static tensor dvae_decode(run *r, const codec *c, tensor codes)
+{
+    const dvae *v = c->state;
+    tensor z = op_embed(r, codes, v->codebook);
+    int64_t shape[] = {codes.shape[0], c->grid_height, c->grid_width, v->codebook.shape[1]};
+    return decode_grid(r, v, tensor_shaped(z, 4, shape));
+}
+
+static tensor dvae_decode_soft(run *r, const codec *c, tensor q)
+{
+    const dvae *v = c->state;
+    return decode_grid(r, v, op_matmul_table(r, q, v->codebook));
 }
 
 static const config_field fields[] = {
@@ -134,6 +146,8 @@ static void declare(dvae *v, param_table *p, const dvae_config *k)
     declare_blocks(p, v->encoder, k->encoder_blocks, channels, k->block_width, "codec.encoder");
     param_conv(p, &v->logits, channels, k->codes, 1, 1, 0, "codec.encoder.logits");
     param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_MATRIX, "codec.codebook.weight");
+    if (p->n)
+        p->list[p->n - 1].deviation = 1; /* the only input of the decoder */
     channels = k->decoder_channels[0];
     param_conv(p, &v->in, k->code_dim, channels, 1, 1, 0, "codec.decoder.in");
     declare_blocks(p, v->decoder, k->decoder_blocks, channels, k->block_width, "codec.decoder");
@@ -188,4 +202,4 @@ static bool dvae_open(codec *c, const gguf *g, param_table *p, err *e)
     return dvae_declare(c, &k, gguf_name(g), p, e);
 }
 
-const codec_kind codec_dvae = {"dvae", dvae_open, dvae_encode, dvae_decode};
+const codec_kind codec_dvae = {"dvae", dvae_open, dvae_encode, dvae_decode, dvae_decode_soft};

@@ -1,10 +1,13 @@
 /* The parameter table: declaring and loading. */
 #include "models/params.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/rng.h"
 
 static void declare(param_table *t, param p, const char *format, va_list ap)
 {
@@ -34,7 +37,7 @@ void param_matrix(param_table *t, tensor *to, int64_t rows, int64_t columns, par
 {
     va_list ap;
     va_start(ap, format);
-    declare(t, (param){.use = use, .nd = 2, .shape = {rows, columns}, .to = to}, format, ap);
+    declare(t, (param){.use = use, .nd = 2, .shape = {rows, columns}, .to = to, .deviation = 0.02f}, format, ap);
     va_end(ap);
 }
 
@@ -46,8 +49,11 @@ void param_linear(param_table *t, linear *l, int64_t in, int64_t out, const char
 
 void param_norm(param_table *t, norm *n, int64_t d, float eps, const char *name)
 {
+    size_t at = t->n;
     n->eps = eps;
     param_vector(t, &n->w, d, "%s.weight", name);
+    if (t->n > at)
+        t->list[at].mean = 1;
     param_vector(t, &n->b, d, "%s.bias", name);
 }
 
@@ -55,7 +61,15 @@ static void declare_conv(param_table *t, conv *c, const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
-    declare(t, (param){.use = PARAM_CONV, .nd = 4, .shape = {c->out, c->kernel, c->kernel, c->in}, .to = &c->panels},
+    /* the deviation of PyTorch's default, uniform within 1 / sqrt(fan in) */
+    float deviation = 1 / sqrtf(3.0f * (float)(c->in * c->kernel * c->kernel));
+    declare(t,
+            (param){.use = PARAM_CONV,
+                    .nd = 4,
+                    .shape = {c->out, c->kernel, c->kernel, c->in},
+                    .to = &c->panels,
+                    .conv = c,
+                    .deviation = deviation},
             format, ap);
     va_end(ap);
 }
@@ -159,9 +173,54 @@ bool params_load(param_table *t, run *r, const gguf *g, bool lasting, err *e)
         return err_set(e, t->error.code, "%s", t->error.text);
     if (t->n != gguf_tensor_count(g) && !check_left_over(t, g, e))
         return false;
+    for (size_t i = 0; i < t->n; i++) /* all is there and fits together, before any of it is loaded */
+        if (!find(&t->list[i], g, e))
+            return false;
+    for (size_t i = 0; i < t->n; i++)
+        if (!load(&t->list[i], r, gguf_find(g, t->list[i].name), lasting, e))
+            return false;
+    return true;
+}
+
+tensor *param_value(const param *p)
+{
+    return p->conv ? &p->conv->w : p->to;
+}
+
+/* A new parameter's values. */
+static void draw(const param *p, float *values, int64_t n, uint64_t seed, uint32_t stream)
+{
+    for (int64_t i = 0; i < n; i++)
+        values[i] = p->mean + (p->deviation > 0 ? p->deviation * rng_normal(seed, stream, 0, (uint32_t)i) : 0);
+}
+
+static bool load_trainable(param *p, run *r, const file_tensor *f, uint64_t seed, uint32_t stream, err *e)
+{
+    int64_t n = 1;
+    for (int i = 0; i < p->nd; i++)
+        n *= p->shape[i];
+    float *values = f ? as_floats(f, e) : malloc((size_t)n * sizeof *values);
+    if (!values)
+        return f ? false : err_no_memory(e, p->name, (unsigned long long)n * sizeof *values);
+    if (!f)
+        draw(p, values, n, seed, stream);
+    bool ok = one_piece(p, run_device(r), 4 * (uint64_t)n, e) &&
+              tensor_new(param_value(p), run_device(r), DTYPE_F32, p->nd, p->shape, values, false, p->name, e);
+    if (ok && p->conv) {
+        ok = conv_pack(r, p->to, *param_value(p), p->name, e);
+        ok = run_finish(r, e) && ok;
+    }
+    free(values);
+    return ok;
+}
+
+bool params_load_trainable(param_table *t, run *r, const gguf *g, uint64_t seed, err *e)
+{
+    if (t->error.code)
+        return err_set(e, t->error.code, "%s", t->error.text);
     for (size_t i = 0; i < t->n; i++) {
-        const file_tensor *f = find(&t->list[i], g, e);
-        if (!f || !load(&t->list[i], r, f, lasting, e))
+        const file_tensor *f = g ? find(&t->list[i], g, e) : NULL;
+        if ((g && !f) || !load_trainable(&t->list[i], r, f, seed, (uint32_t)i, e))
             return false;
     }
     return true;
@@ -170,8 +229,11 @@ bool params_load(param_table *t, run *r, const gguf *g, bool lasting, err *e)
 void params_release(param_table *t)
 {
     for (size_t i = 0; i < t->n; i++) {
-        buffer_free(t->list[i].to->buf);
-        *t->list[i].to = (tensor){0};
+        tensor *both[] = {t->list[i].to, param_value(&t->list[i])};
+        for (int k = 0; k < 2; k++) {
+            buffer_free(both[k]->buf);
+            *both[k] = (tensor){0};
+        }
     }
     free(t->list);
     *t = (param_table){0};

@@ -15,8 +15,10 @@ typedef struct param {
     char name[96];
     param_use use;
     int nd;
-    int64_t shape[4]; /* as in the file */
-    tensor *to;       /* where the model wants it; owned by the table once loaded */
+    int64_t shape[4];      /* as in the file */
+    tensor *to;            /* where the model wants it; owned by the table once loaded */
+    conv *conv;            /* PARAM_CONV: whose panels `to` is */
+    float mean, deviation; /* a new model's values are normal: 0 and 0 for biases, 1 and 0 for a norm's weights */
 } param;
 
 /* Errors (no memory) stay until params_load reports them. */
@@ -38,5 +40,10 @@ void param_conv(param_table *t, conv *c, int in, int out, int kernel, int stride
 /* Loads every declared parameter.  A tensor that is missing, left over, or of another shape is an error that names it.
  * `lasting`: g's data outlives the table, so that devices may use it in place. */
 bool params_load(param_table *t, run *r, const gguf *g, bool lasting, err *e);
+/* For training: every parameter as F32 in memory of its own, that is written to; convolutions keep their weight
+ * (conv.w) beside the panels.  g NULL: a new model, its values drawn by (seed, index of the parameter, element). */
+bool params_load_trainable(param_table *t, run *r, const gguf *g, uint64_t seed, err *e);
+/* Where the values of a trainable parameter are: conv.w, or *to. */
+tensor *param_value(const param *p);
 void params_release(param_table *t);
 #endif

@@ -1,5 +1,5 @@
 /* A decoding session: its memory. */
-#include "generate/session.h"
+#include "models/session.h"
 
 #include <stdlib.h>
 

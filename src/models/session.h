@@ -1,6 +1,6 @@
 /* A decoding session: what a batch of sequences keeps on the device between steps. */
-#ifndef GENERATE_SESSION_H
-#define GENERATE_SESSION_H
+#ifndef MODELS_SESSION_H
+#define MODELS_SESSION_H
 #include "models/model.h"
 
 typedef struct session {
