@@ -1,0 +1,279 @@
+/* The data set as its caller sees it: opening, problems, captions. */
+#include "train/dataset.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/image_codec.h"
+#include "train/dataset_internal.h"
+
+enum { MAX_PROBLEMS = 100 };
+
+/* ---- strings ------------------------------------------------------------------------------------------------- */
+
+bool pool_add(pool *p, const char *text, size_t bytes, size_t *at, err *e)
+{
+    if (bytes >= p->capacity - p->used) {
+        size_t capacity = p->capacity + p->capacity / 2 + bytes + 64;
+        char *data = realloc(p->data, capacity);
+        if (!data)
+            return err_no_memory(e, "data set", capacity);
+        p->data = data;
+        p->capacity = capacity;
+    }
+    if (at)
+        *at = p->used;
+    memcpy(p->data + p->used, text, bytes);
+    p->data[p->used + bytes] = 0;
+    p->used += bytes + 1;
+    return true;
+}
+
+void pool_release(pool *p)
+{
+    free(p->data);
+    *p = (pool){0};
+}
+
+char *join(const char *a, const char *b, const char *c)
+{
+    size_t n = strlen(a) + strlen(b) + strlen(c) + 1;
+    char *s = malloc(n);
+    if (s)
+        snprintf(s, n, "%s%s%s", a, b, c);
+    return s;
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------- */
+
+static bool check_options(const dataset_options *o, err *e)
+{
+    if (o->n_sources < 1)
+        return err_set(e, ERR_USAGE, "data: no source (give a folder, a .jsonl or a .tar file)");
+    if (o->batch < 1)
+        return err_set(e, ERR_USAGE, "data: a batch of %d items (give at least 1)", o->batch);
+    bool pictures = o->want != DATASET_CAPTIONS;
+    if (pictures && (o->width < 1 || o->height < 1 || o->width > IMAGE_MAX_SIDE || o->height > IMAGE_MAX_SIDE))
+        return err_set(e, ERR_USAGE, "data: pictures of %d x %d: sides must be 1 to %d", o->width, o->height,
+                       IMAGE_MAX_SIDE);
+    if (!(o->crop >= 0 && o->crop <= 1))
+        return err_set(e, ERR_USAGE, "data: crop %g is not in 0 to 1", o->crop);
+    if (o->ranks < 0 || o->rank < 0 || o->rank >= (o->ranks ? o->ranks : 1))
+        return err_set(e, ERR_USAGE, "data: rank %d of %d (ranks count from 0)", o->rank, o->ranks);
+    if (o->threads < 0 || o->threads > 1024 || o->prefetch < 0 || o->prefetch > 1024)
+        return err_set(e, ERR_USAGE, "data: %d threads and %d batches ahead: each must be 0 to 1024", o->threads,
+                       o->prefetch);
+    return true;
+}
+
+/* No item in any source: says which sources, and the first problem where there was one. */
+static bool fail_empty(const dataset *d, const dataset_options *o, err *e)
+{
+    char names[1024] = "";
+    size_t at = 0;
+    for (size_t i = 0; i < o->n_sources && at < sizeof names - 1; i++) {
+        int n = snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "", o->sources[i]);
+        at += n > 0 ? (size_t)n : 0;
+    }
+    const char *what = o->want == DATASET_PICTURES ? "picture" : "picture with a caption";
+    if (!d->n_problems)
+        return err_set(e, ERR_FAILED, "data: no %s in %s (PNG or JPEG files, a .jsonl or .tar file of them)", what,
+                       names);
+    return err_set(e, ERR_FAILED, "data: no %s in %s: %" PRIu64 " problem%s, the first: %s: %s", what, names,
+                   d->total_problems, d->total_problems == 1 ? "" : "s", d->problems[0].name, d->problems[0].reason);
+}
+
+static bool find_items(dataset *d, const dataset_options *o, err *e)
+{
+    for (size_t i = 0; i < o->n_sources; i++)
+        if (!dataset_add_source(d, o->sources[i], e))
+            return false;
+    if (!d->n_items)
+        return fail_empty(d, o, e);
+    d->flags = calloc(d->n_items, sizeof *d->flags);
+    return d->flags || err_no_memory(e, "data set", d->n_items);
+}
+
+dataset *dataset_open(const dataset_options *o, err *e)
+{
+    if (!check_options(o, e))
+        return NULL;
+    dataset *d = calloc(1, sizeof *d);
+    if (!d) {
+        err_no_memory(e, "data set", sizeof *d);
+        return NULL;
+    }
+    pthread_mutex_init(&d->problem_lock, NULL);
+    d->o = *o;
+    d->o.sources = NULL; /* the caller's, and not needed again */
+    d->o.ranks = o->ranks ? o->ranks : 1;
+    d->fingerprint = 0xCBF29CE484222325u; /* FNV-1a */
+    if (!find_items(d, o, e)) {
+        dataset_free(d);
+        return NULL;
+    }
+    return d;
+}
+
+void dataset_free(dataset *d)
+{
+    if (!d)
+        return;
+    loader_free(d->loader);
+    for (size_t i = 0; i < d->n_sources; i++) {
+        free(d->sources[i].path);
+        file_map_release(&d->sources[i].map);
+    }
+    for (size_t i = 0; i < d->n_problems; i++) {
+        free(d->problems[i].name);
+        free(d->problems[i].reason);
+    }
+    pthread_mutex_destroy(&d->problem_lock);
+    pool_release(&d->paths);
+    free(d->sources);
+    free(d->items);
+    free(d->flags);
+    free(d->problems);
+    free(d->listed);
+    free(d);
+}
+
+bool dataset_new_source(dataset *d, source_kind kind, const char *path, uint32_t *index, err *e)
+{
+    source s = {.kind = kind};
+    source *sources = realloc(d->sources, (d->n_sources + 1) * sizeof *sources);
+    if (!sources)
+        return err_no_memory(e, path, (d->n_sources + 1) * sizeof *sources);
+    d->sources = sources;
+    if (kind != SOURCE_FOLDER && !file_map_open(&s.map, path, e))
+        return false;
+    s.path = strdup(path);
+    if (!s.path) {
+        file_map_release(&s.map);
+        return err_no_memory(e, path, strlen(path) + 1);
+    }
+    *index = (uint32_t)d->n_sources;
+    d->sources[d->n_sources++] = s;
+    return true;
+}
+
+static uint64_t hash(uint64_t h, const void *data, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i++)
+        h = (h ^ ((const uint8_t *)data)[i]) * 0x100000001B3u;
+    return h;
+}
+
+bool dataset_add_item(dataset *d, const item *it, const char *name, size_t bytes, err *e)
+{
+    if (d->n_items == d->capacity) {
+        size_t capacity = d->capacity + d->capacity / 2 + 64;
+        item *items = capacity <= INT32_MAX ? realloc(d->items, capacity * sizeof *items) : NULL;
+        if (!items)
+            return err_no_memory(e, "data set", (unsigned long long)capacity * sizeof *items);
+        d->items = items;
+        d->capacity = capacity;
+    }
+    d->items[d->n_items++] = *it;
+    d->fingerprint = hash(hash(d->fingerprint, name, bytes), "", 1);
+    return true;
+}
+
+int64_t dataset_size(const dataset *d)
+{
+    return (int64_t)d->n_items;
+}
+
+uint64_t dataset_fingerprint(const dataset *d)
+{
+    return d->fingerprint;
+}
+
+void dataset_exclude(dataset *d, int64_t number)
+{
+    assert(!d->loader && number >= 0 && number < dataset_size(d));
+    atomic_fetch_or(&d->flags[number], ITEM_BAD);
+}
+
+/* ---- problems ------------------------------------------------------------------------------------------------ */
+
+/* A copy without the control characters that a terminal would obey. */
+static char *printable(const char *text)
+{
+    char *s = strdup(text);
+    for (char *p = s; p && *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
+    return s;
+}
+
+static bool note(dataset *d, int64_t number, const char *name, const char *reason)
+{
+    problem p = {number, printable(name), printable(reason)};
+    problem *list = p.name && p.reason ? realloc(d->problems, (d->n_problems + 1) * sizeof *list) : NULL;
+    if (!list) { /* still counted */
+        free(p.name);
+        free(p.reason);
+        return false;
+    }
+    d->problems = list;
+    d->problems[d->n_problems++] = p;
+    return true;
+}
+
+void dataset_note(dataset *d, int64_t number, const char *name, const char *reason)
+{
+    size_t n = strlen(name);
+    if (!strncmp(reason, name, n) && !strncmp(reason + n, ": ", 2))
+        reason += n + 2;
+    pthread_mutex_lock(&d->problem_lock);
+    d->total_problems++;
+    if (d->n_problems < MAX_PROBLEMS)
+        (void)note(d, number, name, reason);
+    pthread_mutex_unlock(&d->problem_lock);
+}
+
+static int by_item(const void *a, const void *b)
+{
+    const problem *p = a, *q = b;
+    if (p->item != q->item)
+        return p->item < q->item ? -1 : 1;
+    int order = strcmp(p->name, q->name);
+    return order ? order : strcmp(p->reason, q->reason);
+}
+
+uint64_t dataset_problems(dataset *d, const dataset_problem **list, size_t *n)
+{
+    pthread_mutex_lock(&d->problem_lock);
+    free(d->listed);
+    d->listed = calloc(d->n_problems + 1, sizeof *d->listed);
+    if (d->n_problems)
+        qsort(d->problems, d->n_problems, sizeof *d->problems, by_item);
+    for (size_t i = 0; d->listed && i < d->n_problems; i++)
+        d->listed[i] = (dataset_problem){d->problems[i].name, d->problems[i].reason};
+    *list = d->listed;
+    *n = d->listed ? d->n_problems : 0;
+    uint64_t total = d->total_problems;
+    pthread_mutex_unlock(&d->problem_lock);
+    return total;
+}
+
+/* ---- captions ------------------------------------------------------------------------------------------------ */
+
+bool dataset_captions(dataset *d, dataset_caption_callback *callback, void *context)
+{
+    captions c = {0};
+    bool go_on = true;
+    for (int64_t i = 0; go_on && i < dataset_size(d); i++) {
+        if (d->items[i].caption_kind == CAPTION_NONE || !captions_of(&c, d, i))
+            continue;
+        const char *text = c.text.data;
+        for (size_t k = 0; go_on && k < c.n; k++, text += strlen(text) + 1)
+            go_on = callback(context, i, text);
+    }
+    pool_release(&c.text);
+    return go_on;
+}

@@ -1,0 +1,191 @@
+/* Captions: from lines of text, from JSON, and of an item. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/bpe_split.h"
+#include "train/dataset_internal.h"
+
+static bool blank(char c)
+{
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+static void trim(const char **text, size_t *bytes)
+{
+    for (; *bytes && blank(**text); --*bytes)
+        ++*text;
+    while (*bytes && blank((*text)[*bytes - 1]))
+        --*bytes;
+}
+
+static void add_bad(captions *c, size_t number, const char *reason)
+{
+    if (c->n_bad++ == 0)
+        snprintf(c->bad, sizeof c->bad, "caption %zu %s", number, reason);
+}
+
+/* One caption, number from 1; it is left out and counted where it is not text. */
+static bool add(captions *c, const char *text, size_t bytes, size_t number, err *e)
+{
+    size_t at;
+    if (memchr(text, 0, bytes)) {
+        add_bad(c, number, "has a zero byte");
+        return true;
+    }
+    if (!pool_add(&c->text, text, bytes, &at, e))
+        return false;
+    if (bpe_is_utf8(c->text.data + at)) {
+        c->n++;
+    } else {
+        add_bad(c, number, "is not UTF-8");
+        c->text.used = at;
+    }
+    return true;
+}
+
+bool captions_from_text(captions *c, const char *text, size_t bytes, err *e)
+{
+    if (bytes >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) { /* the byte order mark of Windows editors */
+        text += 3;
+        bytes -= 3;
+    }
+    for (size_t number = 1; bytes; number++) {
+        const char *end = memchr(text, '\n', bytes);
+        size_t length = end ? (size_t)(end - text) : bytes, step = end ? length + 1 : length;
+        const char *line = text;
+        trim(&line, &length);
+        if (length && !add(c, line, length, number, e))
+            return false;
+        text += step;
+        bytes -= step;
+    }
+    return true;
+}
+
+void *json_object_parse(const char *text, size_t bytes, err *e)
+{
+    json_error_t error;
+    /* large integers, hashes for example, need not fit: only strings are read */
+    json_t *object = json_loadb(text, bytes, JSON_DECODE_INT_AS_REAL, &error);
+    if (!object) {
+        err_set(e, ERR_FAILED, "not JSON: %s", error.text);
+    } else if (!json_is_object(object)) {
+        err_set(e, ERR_FAILED, "not a JSON object (write {\"image\": ..., \"caption\": ...})");
+        json_decref(object);
+        object = NULL;
+    }
+    return object;
+}
+
+static bool add_string(captions *c, const json_t *s, size_t number, err *e)
+{
+    const char *text = json_string_value(s);
+    size_t bytes = json_string_length(s);
+    if (!text) {
+        add_bad(c, number, "is not a string");
+        return true;
+    }
+    trim(&text, &bytes);
+    return !bytes || add(c, text, bytes, number, e);
+}
+
+bool captions_from_json(captions *c, const void *object, err *e)
+{
+    static const char *const keys[] = {"caption", "captions", "text"};
+    const json_t *value = NULL;
+    for (size_t i = 0; (!value || json_is_null(value)) && i < 3; i++)
+        value = json_object_get(object, keys[i]);
+    if (!value || json_is_null(value))
+        return err_set(e, ERR_FAILED, "no \"caption\", \"captions\" or \"text\"");
+    if (!json_is_array(value))
+        return add_string(c, value, 1, e);
+    size_t n = json_array_size(value);
+    for (size_t i = 0; i < n; i++)
+        if (!add_string(c, json_array_get(value, i), i + 1, e))
+            return false;
+    return true;
+}
+
+static bool parse(captions *c, caption_kind kind, const char *text, size_t bytes, err *e)
+{
+    if (kind == CAPTION_TEXT)
+        return captions_from_text(c, text, bytes, e);
+    json_t *object = json_object_parse(text, bytes, e);
+    bool ok = object && captions_from_json(c, object, e);
+    json_decref(object);
+    return ok;
+}
+
+/* The .txt beside a folder's picture. */
+static bool read_beside(captions *c, const dataset *d, const item *it, err *e)
+{
+    char *path = item_name(d, it);
+    char *text_path = NULL;
+    if (path) {
+        *strrchr(path, '.') = 0; /* only names with an extension become items */
+        text_path = join(path, ".txt", "");
+    }
+    file_map m = {0};
+    bool ok = text_path ? file_map_open(&m, text_path, e) : err_no_memory(e, "caption", 256);
+    ok = ok && captions_from_text(c, (const char *)m.data, m.size, e);
+    file_map_release(&m);
+    free(text_path);
+    free(path);
+    return ok;
+}
+
+static bool read_line(captions *c, const source *s, const item *it, err *e)
+{
+    const char *text;
+    size_t bytes;
+    line_at(s, it->picture, &text, &bytes);
+    return parse(c, CAPTION_JSON, text, bytes, e);
+}
+
+static bool read_member(captions *c, const source *s, const item *it, err *e)
+{
+    uint8_t *data = NULL;
+    size_t bytes = 0;
+    bool ok = tar_read(&s->map, it->caption, &data, &bytes, e) &&
+              parse(c, (caption_kind)it->caption_kind, (const char *)data, bytes, e);
+    free(data);
+    return ok;
+}
+
+static bool captions_read(captions *c, const dataset *d, const item *it, err *e)
+{
+    const source *s = &d->sources[it->source];
+    bool ok = true;
+    c->text.used = c->n = c->n_bad = 0;
+    if (it->caption_kind == CAPTION_NONE)
+        return err_set(e, ERR_FAILED, "no captions");
+    switch (s->kind) {
+    case SOURCE_FOLDER:
+        ok = read_beside(c, d, it, e);
+        break;
+    case SOURCE_LINES:
+        ok = read_line(c, s, it, e);
+        break;
+    case SOURCE_TAR:
+        ok = read_member(c, s, it, e);
+        break;
+    }
+    if (ok && !c->n)
+        return err_set(e, ERR_FAILED, "%s", c->n_bad ? c->bad : "its caption is empty");
+    return ok;
+}
+
+bool captions_of(captions *c, dataset *d, int64_t number)
+{
+    err why = {0};
+    bool ok = captions_read(c, d, &d->items[number], &why);
+    if ((!ok || c->n_bad) && !(atomic_fetch_or(&d->flags[number], ITEM_NOTED) & ITEM_NOTED)) {
+        char *name = item_name(d, &d->items[number]);
+        dataset_note(d, number, name ? name : "data set", ok ? c->bad : why.text);
+        free(name);
+    }
+    return ok;
+}
