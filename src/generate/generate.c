@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "models/session.h"
+#include "generate/session.h"
 
 /* Sequences at once.  With more, op_linear's sums would depend on their number (ops/linear.c). */
 #define MAX_ROWS 32
@@ -73,6 +73,15 @@ static tensor prefill(const generation *g, session *s, int images, kv_cache *row
     return all;
 }
 
+/* Cells from `done` on: the kept codes, and -1. */
+static void mark_to_come(const generation *g, int first, int images, int done)
+{
+    const limn_generate_options *o = g->o;
+    for (int i = first; i < first + images; i++)
+        for (int c = done; c < g->cells; c++)
+            g->all[(size_t)i * (size_t)g->cells + (size_t)c] = o->keep && o->keep[c] ? o->kept_codes[c] : -1;
+}
+
 /* Hands the codes so far to the caller; false where they want no more. */
 static bool report(const generation *g, session *s, int first, int images, int done, err *e)
 {
@@ -83,9 +92,8 @@ static bool report(const generation *g, session *s, int first, int images, int d
         run_read(s->r, tensor_rows(s->codes, 0, images), g->all + (size_t)first * (size_t)g->cells);
     if (!run_finish(s->r, e))
         return false;
-    for (int i = 0; o->preview && i < images; i++)
-        for (int c = done; c < g->cells; c++)
-            g->all[(size_t)(first + i) * (size_t)g->cells + (size_t)c] = o->keep && o->keep[c] ? o->kept_codes[c] : -1;
+    if (o->preview)
+        mark_to_come(g, first, images, done);
     if (o->progress(o->context, first * g->cells + done * images, o->count * g->cells, o->preview ? g->all : NULL))
         return true;
     return err_set(e, ERR_FAILED, "generate: interrupted");
@@ -174,8 +182,8 @@ bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t 
     bool ok = g.text ? check(&g, e) && read_text(&g, e) : err_no_memory(e, "prompt", 8 * (size_t)g.d->text_length);
     if (o.count == 0)
         o.count = 1;
-    if (ok) /* a preview has pictures that are not begun */
-        memset(codes, 0, (size_t)o.count * (size_t)g.cells * sizeof *codes);
+    if (ok) /* a preview has the pictures that are not begun */
+        mark_to_come(&g, 0, o.count, 0);
     int kinds = 1 + g.guided, most = session_rows_that_fit(g.d, m->dev, kinds, MAX_ROWS) / kinds;
     for (int first = 0; ok && first < o.count; first += most) {
         int images = o.count - first < most ? o.count - first : most;
