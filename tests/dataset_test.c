@@ -43,31 +43,40 @@ static void every_epoch_has_each_item_once(void **state)
     }
 }
 
+/* Each item at each place, each pair at each two places, and each caption, equally often. */
 static void shuffles_are_fair(void **state)
 {
     (void)state;
-    enum { ITEMS = 5, EPOCHS = 3000 };
+    enum { ITEMS = 6, EPOCHS = 6000 };
     const char *set = make_set(ITEMS);
     dataset_options o = options_of(&set);
     o.want = DATASET_CAPTIONS;
     o.batch = ITEMS;
     dataset *d = open_set(&o);
     dataset_batch b = {0};
-    int count[ITEMS][ITEMS] = {{0}}, drawn[3] = {0};
+    static int count[ITEMS][ITEMS][ITEMS][ITEMS]; /* place, item, place, item */
+    int drawn[3] = {0};
+    memset(count, 0, sizeof count);
     for (int epoch = 0; epoch < EPOCHS; epoch++) {
         next(d, &b);
         assert_null(b.pixels);
         for (int i = 0; i < ITEMS; i++) {
-            count[i][b.items[i]]++;
+            for (int k = 0; k < ITEMS; k++)
+                count[i][b.items[i]][k][b.items[k]]++;
             drawn[b.captions[i][2] - 'a']++;
         }
     }
     /* six standard deviations */
     for (int i = 0; i < ITEMS; i++)
-        for (int k = 0; k < ITEMS; k++)
-            assert_in_range(count[i][k], EPOCHS / ITEMS - 132, EPOCHS / ITEMS + 132);
+        for (int k = 0; k < ITEMS; k++) {
+            assert_in_range(count[i][k][i][k], EPOCHS / 6 - 173, EPOCHS / 6 + 173);
+            for (int j = 0; j < ITEMS; j++)
+                for (int m = 0; m < ITEMS; m++)
+                    if (j != i && m != k)
+                        assert_in_range(count[i][k][j][m], EPOCHS / 30 - 84, EPOCHS / 30 + 84);
+        }
     for (int i = 0; i < 3; i++)
-        assert_in_range(drawn[i], EPOCHS * ITEMS / 3 - 347, EPOCHS * ITEMS / 3 + 347);
+        assert_in_range(drawn[i], EPOCHS * ITEMS / 3 - 537, EPOCHS * ITEMS / 3 + 537);
     dataset_batch_release(&b);
     dataset_free(d);
 }
