@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "generate/session.h"
+#include "models/session.h"
 
 /* Sequences at once.  With more, op_linear's sums would depend on their number (ops/linear.c). */
 #define MAX_ROWS 32

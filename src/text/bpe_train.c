@@ -498,7 +498,7 @@ static bool join_tokens(training *s, int32_t left, int32_t right, int32_t *join,
 
 static bool merge_candidate(training *s, const candidate *c, err *e)
 {
-    int32_t left = s->pairs[c->pair].left, right = s->pairs[c->pair].right, join;
+    int32_t left = s->pairs[c->pair].left, right = s->pairs[c->pair].right, join = -1;
     uint32_t *merges = grown(s->merges, &s->merge_capacity, s->n_merges + 1, sizeof *merges, e);
     if (!merges)
         return false;
