@@ -1,0 +1,323 @@
+/* Devices, files and tiny models for tests. */
+#include "support.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/rng.h"
+#include "io/gguf.h"
+#include "text/bpe_split.h"
+
+/* ---- devices ---- */
+
+size_t support_styles(const device *d, support_style styles[SUPPORT_STYLES])
+{
+    styles[0] = (support_style){"default", d->tune};
+    if (!d->tune.panels || d->info.max_work_group < 64)
+        return 1;
+    styles[1] = (support_style){"gpu", {.wg = 64, .gemm_side = d->info.max_work_group >= 256 ? 16 : 8}};
+    return 2;
+}
+
+device *support_device(void)
+{
+    err e = {0};
+    device *d = device_open(getenv("LIMN_DEVICE"), NULL, &e);
+    if (!d) {
+        fprintf(stderr, "%s\n", e.text);
+        exit(e.code == ERR_DEVICE ? 77 : 1);
+    }
+    return d;
+}
+
+/* ---- files ---- */
+
+static char directory[] = "/tmp/limn-test-XXXXXX";
+
+static void remove_directory(void)
+{
+    DIR *d = opendir(directory);
+    for (struct dirent *f; d && (f = readdir(d));)
+        if (strcmp(f->d_name, ".") != 0 && strcmp(f->d_name, "..") != 0)
+            unlink(support_path(f->d_name));
+    if (d)
+        closedir(d);
+    rmdir(directory);
+}
+
+const char *support_path(const char *name)
+{
+    static char paths[8][512];
+    static int turn;
+    static bool made;
+    if (!made) {
+        made = mkdtemp(directory) != NULL;
+        if (!made) {
+            perror(directory);
+            exit(1);
+        }
+        atexit(remove_directory);
+    }
+    char *path = paths[turn++ % 8];
+    snprintf(path, sizeof paths[0], "%s/%s", directory, name);
+    return path;
+}
+
+/* ---- tiny models ---- */
+
+/* Tensors are declared first and filled later: between, they wait here. */
+typedef struct pending {
+    int64_t count;
+    float scale, shift;
+} pending;
+
+typedef struct maker {
+    gguf_writer *w;
+    tiny_edit edit;
+    uint64_t seed;
+    bool edited;
+    pending list[128];
+    int n;
+} maker;
+
+/* Writes what the edit says in place of the key; false where the edit isn't about it. */
+static bool edited(maker *m, const char *key)
+{
+    const tiny_edit *t = &m->edit;
+    int64_t integer = (int64_t)t->number;
+    if (m->edited || t->what == TINY_NOTHING || t->what >= TINY_RESHAPE || strcmp(key, t->name) != 0)
+        return false;
+    m->edited = true;
+    switch (t->what) {
+    case TINY_INT:
+        gguf_put_int(m->w, key, integer);
+        break;
+    case TINY_FLOAT:
+        gguf_put_float(m->w, key, t->number);
+        break;
+    case TINY_STRING:
+        gguf_put_string(m->w, key, t->text);
+        break;
+    case TINY_BOOL:
+        gguf_put_bool(m->w, key, t->number != 0);
+        break;
+    case TINY_INTS:
+        gguf_put_ints(m->w, key, &integer, 1);
+        break;
+    case TINY_STRINGS:
+        gguf_put_strings(m->w, key, &t->text, t->text != NULL);
+        break;
+    default: /* removed */
+        break;
+    }
+    return true;
+}
+
+static void put_int(maker *m, const char *key, int64_t value)
+{
+    if (!edited(m, key))
+        gguf_put_int(m->w, key, value);
+}
+
+static void put_string(maker *m, const char *key, const char *value)
+{
+    if (!edited(m, key))
+        gguf_put_string(m->w, key, value);
+}
+
+static void put_ints(maker *m, const char *key, const int64_t *values, size_t n)
+{
+    if (!edited(m, key))
+        gguf_put_ints(m->w, key, values, n);
+}
+
+/* Values: shift + scale * normal. */
+static void put_tensor(maker *m, const char *name, int nd, const int64_t *shape, float scale, float shift)
+{
+    int64_t sizes[5] = {1, 1, 1, 1, 1}, count = 1;
+    bool mine = m->edit.name && !strcmp(name, m->edit.name);
+    if (mine && m->edit.what == TINY_REMOVE)
+        return;
+    memcpy(sizes, shape, (size_t)nd * sizeof *sizes);
+    if (mine && m->edit.what == TINY_RESHAPE)
+        sizes[0]++;
+    if (mine && m->edit.what == TINY_RANK)
+        nd++;
+    for (int i = 0; i < nd; i++)
+        count *= sizes[i];
+    gguf_add_tensor(m->w, name, DTYPE_F32, nd, sizes);
+    m->list[m->n++] = (pending){count, scale, shift};
+}
+
+static void fill(maker *m)
+{
+    for (int i = 0; i < m->n; i++) {
+        const pending *p = &m->list[i];
+        for (int64_t k = 0; k < p->count; k++) {
+            float v = p->shift + p->scale * rng_normal(m->seed, (uint32_t)i, 0, (uint32_t)k);
+            gguf_write_data(m->w, &v, sizeof v);
+        }
+    }
+}
+
+/* NAME.weight[shape], NAME.bias[shape[0]] for sums of `in` numbers */
+static void put_layer(maker *m, const char *name, int nd, const int64_t *shape, int64_t in)
+{
+    char full[128];
+    snprintf(full, sizeof full, "%s.weight", name);
+    put_tensor(m, full, nd, shape, 1.5f / sqrtf((float)in), 0);
+    snprintf(full, sizeof full, "%s.bias", name);
+    put_tensor(m, full, 1, shape, 0.2f, 0);
+}
+
+static void put_conv(maker *m, const char *name, int64_t out, int64_t kernel, int64_t in)
+{
+    put_layer(m, name, 4, (int64_t[]){out, kernel, kernel, in}, kernel * kernel * in);
+}
+
+static void put_residual(maker *m, const char *side, int64_t channels, int64_t inner)
+{
+    char name[64];
+    snprintf(name, sizeof name, "codec.%s.res.0.conv3", side);
+    put_conv(m, name, inner, 3, channels);
+    snprintf(name, sizeof name, "codec.%s.res.0.conv1", side);
+    put_conv(m, name, channels, 1, inner);
+}
+
+enum { WIDTH = 6, INNER = 4, CODE_DIM = 5, DIM = 16, HEADS = 2, MLP = 24 };
+
+static void put_codec(maker *m, int stages)
+{
+    int64_t channels[8];
+    char name[64];
+    for (int i = 0; i < stages; i++)
+        channels[i] = WIDTH;
+    put_string(m, "limn.codec.kind", "dvae");
+    put_int(m, "limn.image.width", 8);
+    put_int(m, "limn.image.height", 8);
+    put_int(m, "limn.codec.codes", TINY_CODES);
+    put_int(m, "limn.codec.code_dim", CODE_DIM);
+    put_int(m, "limn.codec.block_width", INNER);
+    put_int(m, "limn.codec.encoder_blocks", 1);
+    put_int(m, "limn.codec.decoder_blocks", 1);
+    put_ints(m, "limn.codec.encoder_channels", channels, (size_t)stages);
+    put_ints(m, "limn.codec.decoder_channels", channels, (size_t)stages);
+    put_string(m, "limn.codec.activation", "gelu_erf");
+    for (int i = 0; i < stages; i++) {
+        snprintf(name, sizeof name, "codec.encoder.down.%d", i);
+        put_conv(m, name, WIDTH, 4, i ? WIDTH : 3);
+    }
+    put_residual(m, "encoder", WIDTH, INNER);
+    put_conv(m, "codec.encoder.logits", TINY_CODES, 1, WIDTH);
+    put_tensor(m, "codec.codebook.weight", 2, (int64_t[]){TINY_CODES, CODE_DIM}, 1, 0);
+    put_conv(m, "codec.decoder.in", WIDTH, 1, CODE_DIM);
+    put_residual(m, "decoder", WIDTH, INNER);
+    for (int i = 0; i < stages; i++) {
+        snprintf(name, sizeof name, "codec.decoder.up.%d", i);
+        put_conv(m, name, WIDTH, 4, WIDTH);
+    }
+    put_conv(m, "codec.decoder.out", 3, 1, WIDTH);
+}
+
+static void put_norm(maker *m, const char *name)
+{
+    char full[128];
+    snprintf(full, sizeof full, "%s.weight", name);
+    put_tensor(m, full, 1, (int64_t[]){DIM}, 0.1f, 1);
+    snprintf(full, sizeof full, "%s.bias", name);
+    put_tensor(m, full, 1, (int64_t[]){DIM}, 0.1f, 0);
+}
+
+static void put_block(maker *m, int layer)
+{
+    static const struct {
+        const char *name;
+        int64_t shape[2];
+    } layers[] = {{"qkv", {3 * DIM, DIM}}, {"out", {DIM, DIM}}, {"up", {MLP, DIM}}, {"down", {DIM, MLP}}};
+    char name[96];
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "transformer.block.%d.norm%d", layer, i + 1);
+        put_norm(m, name);
+    }
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "transformer.block.%d.%s", layer, layers[i].name);
+        put_layer(m, name, 2, layers[i].shape, layers[i].shape[1]);
+    }
+}
+
+static void put_transformer(maker *m, const tiny_config *c, int layers, int side)
+{
+    int64_t ids = TINY_TOKENS + (c->pad_per_position ? TINY_TEXT : 0);
+    put_int(m, "limn.transformer.layers", layers);
+    put_int(m, "limn.transformer.dim", DIM);
+    put_int(m, "limn.transformer.heads", HEADS);
+    put_int(m, "limn.transformer.mlp", MLP);
+    put_int(m, "limn.transformer.text_length", TINY_TEXT);
+    put_int(m, "limn.transformer.text_vocabulary", TINY_TOKENS);
+    put_int(m, "limn.transformer.grid_width", side);
+    put_int(m, "limn.transformer.grid_height", side);
+    put_int(m, "limn.transformer.codes", TINY_CODES);
+    put_int(m, "limn.transformer.pad_id", TINY_PAD);
+    put_int(m, "limn.transformer.image_id", TINY_IMAGE);
+    put_string(m, "limn.transformer.activation", "gelu_tanh");
+    if (!edited(m, "limn.transformer.norm_eps"))
+        gguf_put_float(m->w, "limn.transformer.norm_eps", 1e-5);
+    if (c->pad_per_position)
+        gguf_put_bool(m->w, "limn.transformer.pad_per_position", true);
+    if (c->attention)
+        gguf_put_strings(m->w, "limn.transformer.attention", &c->attention, 1);
+    put_tensor(m, "transformer.text_embedding.weight", 2, (int64_t[]){ids, DIM}, 1, 0);
+    put_tensor(m, "transformer.image_embedding.weight", 2, (int64_t[]){TINY_CODES, DIM}, 1, 0);
+    put_tensor(m, "transformer.text_position.weight", 2, (int64_t[]){TINY_TEXT, DIM}, 0.5f, 0);
+    put_tensor(m, "transformer.row_position.weight", 2, (int64_t[]){side, DIM}, 0.5f, 0);
+    put_tensor(m, "transformer.column_position.weight", 2, (int64_t[]){side, DIM}, 0.5f, 0);
+    for (int i = 0; i < layers; i++)
+        put_block(m, i);
+    put_norm(m, "transformer.norm");
+    put_layer(m, "transformer.text_head", 2, (int64_t[]){ids, DIM}, DIM);
+    put_layer(m, "transformer.image_head", 2, (int64_t[]){TINY_CODES, DIM}, DIM);
+}
+
+static void put_tokenizer(maker *m)
+{
+    const char *tokens[TINY_TOKENS] = {"<pad>", "<img>"};
+    char bytes[256][8] = {{0}};
+    for (int i = 0; i < 256; i++) {
+        uint32_t c = (uint32_t)bpe_byte_to_char((uint8_t)i); /* below 0x800 */
+        snprintf(bytes[i], sizeof bytes[i], c < 0x80 ? "%c" : "%c%c", (int)(c < 0x80 ? c : 0xC0 | c >> 6),
+                 (int)(0x80 | (c & 63)));
+        tokens[2 + i] = bytes[i];
+    }
+    put_string(m, "tokenizer.ggml.model", "gpt2");
+    if (!edited(m, "tokenizer.ggml.tokens"))
+        gguf_put_strings(m->w, "tokenizer.ggml.tokens", tokens, TINY_TOKENS);
+    if (!edited(m, "tokenizer.ggml.merges"))
+        gguf_put_strings(m->w, "tokenizer.ggml.merges", NULL, 0);
+}
+
+bool tiny_model_write(const char *path, const tiny_config *c, err *e)
+{
+    int layers = c->layers ? c->layers : 2, stages = c->stages ? c->stages : 1;
+    maker m = {.w = gguf_writer_new(path), .edit = c->edit, .seed = c->seed};
+    put_string(&m, "general.architecture", "limn");
+    put_string(&m, "general.name", "tiny");
+    if (!c->no_codec)
+        put_codec(&m, stages);
+    if (!c->no_transformer)
+        put_transformer(&m, c, layers, 8 >> stages);
+    if (!c->no_tokenizer)
+        put_tokenizer(&m);
+    if (c->edit.name && c->edit.what != TINY_REMOVE)
+        edited(&m, c->edit.name); /* a key that is not there by itself */
+    if (c->edit.what == TINY_ADD)
+        put_tensor(&m, c->edit.name, 1, (int64_t[]){3}, 1, 0);
+    gguf_begin_data(m.w);
+    fill(&m);
+    bool ok = gguf_writer_commit(m.w, e);
+    gguf_writer_free(m.w);
+    return ok;
+}

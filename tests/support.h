@@ -1,0 +1,62 @@
+/* What several test programs share: the device to test on, and tiny models with random weights. */
+#ifndef TESTS_SUPPORT_H
+#define TESTS_SUPPORT_H
+#include "device/device.h"
+
+/* ---- devices ---- */
+
+/* The kernels that a device would take by itself, and those of the other kind where it can run them. */
+typedef struct support_style {
+    const char *name; /* "default", "gpu" */
+    tuning tune;
+} support_style;
+enum { SUPPORT_STYLES = 2 };
+size_t support_styles(const device *d, support_style styles[SUPPORT_STYLES]);
+
+/* The device that LIMN_DEVICE names.  Without one the program says so and ends with 77, which ctest counts as skipped;
+ * any other failure ends it with 1. */
+device *support_device(void);
+
+/* ---- files ---- */
+
+/* PATH in a directory of this process, which goes with its files when the program ends.  A static buffer of a few
+ * takes turns. */
+const char *support_path(const char *name);
+
+/* ---- tiny models ---- */
+
+enum { TINY_PAD = 0, TINY_IMAGE = 1, TINY_TOKENS = 258, TINY_TEXT = 8, TINY_CODES = 8 };
+
+/* One thing that is otherwise in the file than it should be. */
+typedef struct tiny_edit {
+    const char *name; /* of a key or a tensor */
+    enum {
+        TINY_NOTHING,
+        TINY_REMOVE,
+        TINY_INT, /* a key with this value, whatever it was */
+        TINY_FLOAT,
+        TINY_STRING,
+        TINY_BOOL,
+        TINY_INTS,    /* a list with `number` once */
+        TINY_STRINGS, /* a list with `text` once, or empty */
+        TINY_RESHAPE, /* a tensor with one more row */
+        TINY_RANK,    /* a tensor with one more dimension */
+        TINY_ADD      /* a further tensor */
+    } what;
+    double number;
+    const char *text;
+} tiny_edit;
+
+/* Pictures of 8 x 8 pixels in 3 channels; a byte-level tokenizer: <pad>, <img>, then the 256 bytes. */
+typedef struct tiny_config {
+    int layers;            /* 0: 2 */
+    int stages;            /* of the codec; 0: 1, a grid of 4 x 4 */
+    const char *attention; /* the pattern of all layers; NULL: full */
+    bool pad_per_position;
+    bool no_codec, no_transformer, no_tokenizer;
+    uint64_t seed; /* of the weights */
+    tiny_edit edit;
+} tiny_config;
+
+bool tiny_model_write(const char *path, const tiny_config *c, err *e);
+#endif
