@@ -216,7 +216,12 @@ static void test_usage_errors(void **state)
 {
     (void)state;
     bad("genrate|x", 2, "genrate: no such command (did you mean generate?");
-    bad("train", 2, "train: no such command");
+    bad("train", 2, "limn train: its second word is missing");
+    bad("train|tokeniser", 2, "train tokeniser: no such command (did you mean train tokenizer?");
+    bad("train|tokenizer|-o|out.gguf", 2, "--data");
+    bad("train|tokenizer|--data|.", 2, "--output");
+    bad("help|train|generate", 2, "train generate");
+    bad("help|generate|train", 2, "\"train\"");
     bad("-v", 2, "command is missing");
     bad("generate", 2, "prompt is missing");
     bad("generate|a|red apple", 2, "\"red apple\" is one argument too many");
@@ -328,6 +333,27 @@ static void test_tokenize(void **state)
     bad("tokenize", 2, "TEXT is missing");
     bad("tokenize|\xff", 1, "");
     bad("tokenize|-m|none.gguf|x", 1, "none.gguf: No such file");
+}
+
+static void test_train_tokenizer(void **state)
+{
+    (void)state;
+    static const char captions[] = "{\"image\": \"1.png\", \"caption\": \"A red bear\"}\n"
+                                   "{\"image\": \"2.png\", \"captions\": [\"a red cat\", \" \"]}\n"
+                                   "{\"image\": \"3.png\"}\n";
+    write_bytes("captions.jsonl", captions, sizeof captions - 1);
+    has(good("help|train").out, "\n  train tokenizer ");
+    assert_string_equal(good("help|train|tokenizer").out, good("train|tokenizer|--help").out);
+    result r = good("train|tokenizer|--data|captions.jsonl|--lowercase|-o|trained.gguf");
+    has(r.err, "captions.jsonl:3: ");
+    has(r.err, "trained.gguf: 26");
+    assert_string_equal(good("tokenize|-m|trained.gguf|A RED").out, "66\ta\n260\tĠred\n");
+    assert_string_equal(good("-q|train|tokenizer|-o|trained.gguf|--vocabulary=258|--data|captions.jsonl").err, "");
+    assert_string_equal(good("tokenize|-m|trained.gguf|red").out, "83\tr\n70\te\n69\td\n");
+    write_bytes("captions.jsonl", "{}\n", 3);
+    bad("-q|train|tokenizer|-o|none.gguf|--data|captions.jsonl", 1, "");
+    bad("train|tokenizer|-o|none.gguf|--data|missing.jsonl", 1, "missing.jsonl");
+    assert_false(exists("none.gguf"));
 }
 
 static void write_gguf(const char *path)
@@ -693,6 +719,7 @@ int main(void)
         cmocka_unit_test(test_option_forms),
         cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_train_tokenizer),
         cmocka_unit_test(test_inspect_models),
         cmocka_unit_test(test_inspect_others),
         cmocka_unit_test(test_devices),

@@ -16,5 +16,6 @@ int command_reconstruct(const options *o);
 int command_score(const options *o);
 int command_selftest(const options *o);
 int command_tokenize(const options *o);
+int command_train_tokenizer(const options *o);
 int command_version(const options *o);
 #endif

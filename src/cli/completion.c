@@ -13,6 +13,18 @@ static void put_words(FILE *f, const char *words, const char *before, const char
     }
 }
 
+/* The first words of the commands, or the second words of a group's. */
+static void put_names(FILE *f, const command *group, const char *separator)
+{
+    const char *before = "";
+    for (const command *c = command_table; c->name; c++) {
+        if (group ? !command_is_in(c, group) : strchr(c->name, ' ') != NULL)
+            continue;
+        fprintf(f, "%s%s", before, group ? c->name + strlen(group->name) + 1 : c->name);
+        before = separator;
+    }
+}
+
 /* The first sentence of a help text without its full stop; ' is not in it, so that it can stand in quotes. */
 static void put_sentence(FILE *f, const char *text, const char *escape)
 {
@@ -38,14 +50,14 @@ static void bash_option_names(FILE *f, const option *o)
 }
 
 /* A case for each option with a value: sets `words` or `files` by the option before the cursor. */
-static void bash_values(FILE *f, const char *command_name, const option *o)
+static void bash_values(FILE *f, const char *pattern, const option *o)
 {
     for (; o && o->name; o++) {
         if (o->kind == OPTION_FLAG)
             continue;
-        fprintf(f, "    %s:--%s", command_name, o->name);
+        fprintf(f, "    %s:--%s", pattern, o->name);
         if (o->letter)
-            fprintf(f, "|%s:-%c", command_name, o->letter);
+            fprintf(f, "|%s:-%c", pattern, o->letter);
         fputs(") value=1", f);
         if (o->words) {
             fputs("; words='", f);
@@ -62,7 +74,7 @@ void completion_bash(FILE *f)
           "_limn()\n"
           "{\n"
           "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-          "    local command='' words='' files='' value='' i IFS=$' \\t\\n'\n"
+          "    local command='' words='' files='' value='' names='' i IFS=$' \\t\\n'\n"
           "    if [[ $cur == '=' ]]; then\n"
           "        cur=''\n"
           "    elif [[ $prev == '=' && $COMP_CWORD -gt 1 ]]; then\n"
@@ -72,37 +84,46 @@ void completion_bash(FILE *f)
           "        case ${COMP_WORDS[i]} in\n"
           "        ",
           f);
-    for (const command *c = command_table; c->name; c++)
-        fprintf(f, "%s%s", c == command_table ? "" : "|", c->name);
+    put_names(f, NULL, "|");
     fputs(") command=${COMP_WORDS[i]}; break ;;\n"
           "        esac\n"
           "    done\n"
+          "    if ((i + 1 < COMP_CWORD)); then\n"
+          "        case \"$command ${COMP_WORDS[i+1]}\" in\n",
+          f);
+    for (const command *c = command_table; c->name; c++) {
+        if (strchr(c->name, ' '))
+            fprintf(f, "        '%s') command='%s' ;;\n", c->name, c->name);
+    }
+    fputs("        esac\n"
+          "    fi\n"
           "    case $command:$prev in\n",
           f);
-    for (const command *c = command_table; c->name; c++)
-        bash_values(f, c->name, c->options);
+    for (const command *c = command_table; c->name; c++) {
+        char pattern[64];
+        snprintf(pattern, sizeof pattern, "'%s'", c->name);
+        bash_values(f, pattern, c->options);
+    }
     bash_values(f, "*", common_options);
     fputs("    esac\n"
           "    if [[ -z $value ]]; then\n"
           "        case $command in\n"
           "        '') words='",
           f);
-    for (const command *c = command_table; c->name; c++)
-        fprintf(f, "%s ", c->name);
+    put_names(f, NULL, " ");
     bash_option_names(f, common_options);
     fputs("' ;;\n", f);
     for (const command *c = command_table; c->name; c++) {
-        fprintf(f, "        %s) words='", c->name);
+        bool names = c->complete == COMPLETE_COMMAND || !c->run;
+        fprintf(f, "        '%s') %swords='", c->name, names ? "names=1 " : "");
+        if (names)
+            put_names(f, c->run ? NULL : c, " ");
         bash_option_names(f, c->options);
         bash_option_names(f, common_options);
-        if (c->complete == COMPLETE_COMMAND) {
-            for (const command *d = command_table; d->name; d++)
-                fprintf(f, " %s", d->name);
-        }
         fprintf(f, "'%s ;;\n", c->complete == COMPLETE_FILE ? "; [[ $cur != -* ]] && files=1" : "");
     }
     fputs("        esac\n"
-          "        [[ $cur != -* && -n $command && $command != help ]] && words=''\n"
+          "        [[ $cur != -* && -n $command && -z $names ]] && words=''\n"
           "    fi\n"
           "    IFS=$'\\n'\n"
           "    COMPREPLY=($(IFS=$' \\t\\n'; compgen -W \"$words\" -- \"$cur\"))\n"
@@ -162,6 +183,8 @@ void completion_zsh(FILE *f)
           "    local -a commands=(\n",
           f);
     for (const command *c = command_table; c->name; c++) {
+        if (strchr(c->name, ' '))
+            continue;
         fprintf(f, "        '%s:", c->name);
         put_sentence(f, c->summary, ":\\");
         fputs("'\n", f);
@@ -179,19 +202,33 @@ void completion_zsh(FILE *f)
     fputs("        '1: :_limn_commands' '*:: :->arguments' && return\n"
           "    [[ $state == arguments ]] || return 1\n"
           "    local command=$words[1]\n"
+          "    if (( CURRENT > 2 )); then\n"
+          "        case \"$command $words[2]\" in\n",
+          f);
+    for (const command *c = command_table; c->name; c++) {
+        if (strchr(c->name, ' '))
+            fprintf(f, "        '%s') command='%s'; shift words; (( CURRENT-- )) ;;\n", c->name, c->name);
+    }
+    fputs("        esac\n"
+          "    fi\n"
           "    case $command in\n",
           f);
     for (const command *c = command_table; c->name; c++) {
-        fprintf(f, "    %s)\n        _arguments -s \\\n", c->name);
+        fprintf(f, "    '%s')\n        _arguments -s \\\n", c->name);
         zsh_options(f, c->options, "            ");
         zsh_options(f, common_options, "            ");
         const char *action = c->complete == COMPLETE_FILE      ? "_files"
                              : c->complete == COMPLETE_COMMAND ? "_limn_commands"
                                                                : "";
-        if (c->operands)
+        if (!c->run) {
+            fputs("            '1: :(", f);
+            put_names(f, c, " ");
+            fputs(")'\n", f);
+        } else if (c->operands) {
             fprintf(f, "            '%s: :%s'\n", c->max_operands < 0 ? "*" : "1", action);
-        else
+        } else {
             fputs("            && return\n", f);
+        }
         fputs("        ;;\n", f);
     }
     fputs("    esac\n"
@@ -233,16 +270,22 @@ void completion_fish(FILE *f)
           f);
     fish_options(f, common_options, "");
     for (const command *c = command_table; c->name; c++) {
-        char condition[96];
-        fprintf(f, "complete -c limn -n __fish_use_subcommand -a %s -d '%s'\n", c->name, c->summary);
-        snprintf(condition, sizeof condition, " -n '__fish_seen_subcommand_from %s'", c->name);
+        char condition[128];
+        const char *second = strchr(c->name, ' ');
+        int first = second ? (int)(second - c->name) : (int)strlen(c->name);
+        snprintf(condition, sizeof condition, " -n '__fish_seen_subcommand_from %.*s%s%s'", first, c->name,
+                 second ? "; and __fish_seen_subcommand_from" : "", second ? second : "");
+        if (second)
+            fprintf(f, "complete -c limn -n '__fish_seen_subcommand_from %.*s' -a%s -d '%s'\n", first, c->name, second,
+                    c->summary);
+        else
+            fprintf(f, "complete -c limn -n __fish_use_subcommand -a %s -d '%s'\n", c->name, c->summary);
         fish_options(f, c->options, condition);
         if (c->complete == COMPLETE_FILE)
             fprintf(f, "complete -c limn%s -F\n", condition);
         if (c->complete == COMPLETE_COMMAND) {
             fprintf(f, "complete -c limn%s -a '", condition);
-            for (const command *d = command_table; d->name; d++)
-                fprintf(f, "%s ", d->name);
+            put_names(f, NULL, " ");
             fputs("'\n", f);
         }
     }

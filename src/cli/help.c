@@ -123,11 +123,23 @@ static void put_definitions(FILE *f, const definition *d, int column)
     }
 }
 
+/* The commands, or those of a group. */
+static void put_commands(FILE *f, const command *group)
+{
+    fputs("\ncommands:\n", f);
+    for (const command *c = command_table; c->name; c++) {
+        if (c->run && (!group || command_is_in(c, group)))
+            fprintf(f, "  %-17s%s\n", c->name, c->summary);
+    }
+}
+
 void help_command(FILE *f, const command *c)
 {
     put_usage(f, c);
     fputc('\n', f);
     put_wrapped(f, c->description, 0, 0);
+    if (!c->run)
+        put_commands(f, c);
     if (c->options && c->options->name)
         fputs("\noptions:\n", f);
     put_options(f, c->options);
@@ -143,9 +155,7 @@ void help_overview(FILE *f)
 {
     fputs("usage: limn COMMAND [ARGUMENT]... [OPTION]...\n\n", f);
     put_wrapped(f, about, 0, 0);
-    fputs("\ncommands:\n", f);
-    for (const command *c = command_table; c->name; c++)
-        fprintf(f, "  %-14s%s\n", c->name, c->summary);
+    put_commands(f, NULL);
     fputs("\ncommon options:\n", f);
     put_options(f, common_options);
     fputs("\nexit codes:\n", f);
@@ -280,8 +290,10 @@ void help_man(FILE *f)
     put_paragraphs(f, "Options may stand before or after the arguments, as --name value or --name=value. Where an "
                       "option is repeated, the last counts. After -- everything is an argument.\n");
     fputs(".SH COMMANDS\n", f);
-    for (const command *c = command_table; c->name; c++)
-        man_command(f, c);
+    for (const command *c = command_table; c->name; c++) {
+        if (c->run)
+            man_command(f, c);
+    }
     fputs(".SH COMMON OPTIONS\nThese are valid for every command.\n", f);
     man_options(f, common_options);
     man_definitions(f, "EXIT STATUS", exit_codes);
@@ -295,7 +307,11 @@ int command_help(const options *o)
 {
     err e = {0};
     const char *format = options_text(o, "format", "text");
-    const command *c = o->n_operands ? command_find(o->operands[0], &e) : NULL;
+    int used = 0;
+    const command *c = o->n_operands ? command_find(o->operands, o->n_operands, &used, &e) : NULL;
+    if (c && used < o->n_operands)
+        err_set(&e, ERR_USAGE, "limn help: \"%.80s\" is one argument too many (limn help shows how to use it)",
+                o->operands[used]);
     if (e.code)
         return report(&e);
     if (c && strcmp(format, "text") != 0) {

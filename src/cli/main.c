@@ -17,14 +17,14 @@ static int run(int argc, char **argv)
 {
     err e = {0};
     options o = {0};
-    int code, word = options_find_command(argc, argv);
+    int code, words, word = options_find_command(argc, argv);
     if (argc < 2) {
         help_overview(stderr);
         return ERR_USAGE;
     }
     /* without a command, --help and --version are all that makes sense */
     static const command none = {.name = "COMMAND"};
-    const command *c = word ? command_find(argv[word], &e) : &none;
+    const command *c = word ? command_find((const char *const *)argv + word, argc - word, &words, &e) : &none;
     if (!c || !options_parse(&o, c, argc, argv, word ? word : -1, &e)) {
         code = report(&e);
     } else if (options_given(&o, "version")) {
@@ -37,6 +37,9 @@ static int run(int argc, char **argv)
         code = 0;
     } else if (!word) {
         say(LOG_ERROR, "the command is missing (limn help lists the commands)");
+        code = ERR_USAGE;
+    } else if (!c->run) {
+        say(LOG_ERROR, "limn %s: its second word is missing (limn %s --help lists what can follow)", c->name, c->name);
         code = ERR_USAGE;
     } else {
         terminal_start(verbosity(&o));

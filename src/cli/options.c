@@ -71,20 +71,45 @@ static const option *find_short(const command *c, char letter)
     return NULL;
 }
 
-const command *command_find(const char *name, err *e)
+bool command_is_in(const command *c, const command *group)
+{
+    size_t n = strlen(group->name);
+    return !group->run && strncmp(c->name, group->name, n) == 0 && c->name[n] == ' ';
+}
+
+static const command *find_command(const char *name)
+{
+    const command *c = command_table;
+    while (c->name && strcmp(c->name, name) != 0)
+        c++;
+    return c->name ? c : NULL;
+}
+
+const command *command_find(const char *const *words, int n, int *used, err *e)
 {
     const char *nearest = NULL;
+    char name[96];
     int best = 1000;
+    const command *found = find_command(words[0]), *group = found;
+    *used = 1;
+    if (found && (found->run || n < 2 || words[1][0] == '-'))
+        return found;
+    snprintf(name, sizeof name, "%.45s%s%.45s", words[0], group ? " " : "", group ? words[1] : "");
+    found = group ? find_command(name) : NULL;
+    if (found) {
+        *used = 2;
+        return found;
+    }
     for (const command *c = command_table; c->name; c++) {
-        if (strcmp(c->name, name) == 0)
-            return c;
+        if (group && !command_is_in(c, group))
+            continue;
         int u = unlikeness(name, c->name);
         if (u < best) {
             best = u;
             nearest = c->name;
         }
     }
-    err_set(e, ERR_USAGE, "%.80s: no such command (did you mean %s? limn help lists them)", name, nearest);
+    err_set(e, ERR_USAGE, "%s: no such command (did you mean %s? limn help lists them)", name, nearest);
     return NULL;
 }
 
@@ -224,7 +249,7 @@ static bool check_value(const option *o, const char *text, err *e)
 typedef struct parser {
     options *o;
     char **argv;
-    int argc, next, skip;
+    int argc, next, skip, skip_end;
 } parser;
 
 static bool give(parser *p, const option *which, const char *value, err *e)
@@ -239,7 +264,7 @@ static bool give(parser *p, const option *which, const char *value, err *e)
 static bool take_value(parser *p, const option *o, const char **value, err *e)
 {
     if (p->next == p->skip)
-        p->next++;
+        p->next = p->skip_end;
     const char *v = p->next < p->argc ? p->argv[p->next] : NULL;
     if (!v)
         return err_set(e, ERR_USAGE, "--%s: the value is missing (write --%s %s)", o->name, o->name, o->argument);
@@ -327,11 +352,14 @@ bool options_parse(options *o, const command *c, int argc, char **argv, int skip
     if (!o->operands || !o->given)
         return err_no_memory(e, "command line", most * sizeof *o->given);
     parser p = {.o = o, .argv = argv, .argc = argc, .next = 1, .skip = skip};
+    p.skip_end = skip + (strchr(c->name, ' ') ? 2 : 1);
     bool more = true;
     while (p.next < argc) {
-        const char *a = argv[p.next++];
-        if (p.next - 1 == skip)
+        if (p.next == skip) {
+            p.next = p.skip_end;
             continue;
+        }
+        const char *a = argv[p.next++];
         bool ok = true;
         if (more && strcmp(a, "--") == 0)
             more = false;

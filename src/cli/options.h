@@ -37,14 +37,14 @@ typedef struct option {
 typedef struct options options;
 
 typedef struct command {
-    const char *name; /* NULL ends the table */
+    const char *name; /* of one word, or two, "train tokenizer"; NULL ends the table */
     const char *summary;
     const char *operands;      /* "PROMPT", "IMG..."; NULL where the command takes none */
     const char *operands_hint; /* for usage errors: "quote a prompt of several words" */
     const char *description;   /* paragraphs, each one line that ends in a newline */
     const char *example;       /* lines of a shell */
     const option *options;
-    int (*run)(const options *o); /* returns the exit code */
+    int (*run)(const options *o); /* returns the exit code; NULL: a group, the first word of the commands after it */
     int min_operands, max_operands;
     completion complete; /* of the operands */
 } command;
@@ -68,11 +68,14 @@ struct options {
 
 /* Index in argv of the command's word, 0 where there is none; common options may stand before it. */
 int options_find_command(int argc, char **argv);
-/* NULL with the nearest name in the message. */
-const command *command_find(const char *name, err *e);
+/* The command that words[0..n) begin with, n > 0, and how many of them its name takes; a group where a second word is
+ * missing.  NULL with the nearest name in the message. */
+const command *command_find(const char *const *words, int n, int *used, err *e);
+/* Whether c is a command of the group. */
+bool command_is_in(const command *c, const command *group);
 
-/* Parses all of argv but argv[0] and argv[skip] (the command's word).  Stops without an error at --help or --version.
- * Errors have code ERR_USAGE. */
+/* Parses all of argv but argv[0] and, from argv[skip] on, the command's words.  Stops without an error at --help or
+ * --version. Errors have code ERR_USAGE. */
 bool options_parse(options *o, const command *c, int argc, char **argv, int skip, err *e);
 void options_release(options *o);
 

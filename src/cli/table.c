@@ -218,6 +218,38 @@ static const option convert_options[] = {
     END,
 };
 
+static const option train_tokenizer_options[] = {
+    {.name = "data",
+     .argument = "DATA",
+     .kind = OPTION_LIST,
+     .complete = COMPLETE_FILE,
+     .required = true,
+     .help =
+         "Captioned pictures: a folder with NAME.txt beside NAME.png, a .jsonl file, or a WebDataset .tar file. May "
+         "be repeated."},
+    {.name = "output",
+     .letter = 'o',
+     .argument = "OUT.gguf",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .required = true,
+     .help = "File to write."},
+    {.name = "vocabulary",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 258,
+     .max = 1e6,
+     .help = "Tokens to make, <pad>, <img> and the 256 bytes among them. Default: 16384."},
+    {.name = "min-frequency",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1e9,
+     .help = "Join only pairs that occur so many times. Default: 2."},
+    {.name = "lowercase", .help = "Make no difference between capital and small letters."},
+    END,
+};
+
 static const option inspect_options[] = {JSON, END};
 static const option bench_options[] = {JSON, END};
 
@@ -303,6 +335,24 @@ const command command_table[] = {
      .description = "Prints a line for each token: its id, a tab, and the token as the vocabulary has it. Needs no "
                     "device.\n",
      .example = "limn tokenize \"a red apple\"\n"},
+    {.name = "train",
+     .operands = "COMMAND [ARGUMENT]...",
+     .max_operands = -1,
+     .summary = "train the parts of a model",
+     .description = "Each part of a model is trained by a command of its own.\n",
+     .example = "limn train tokenizer --help\n"},
+    {.name = "train tokenizer",
+     .run = command_train_tokenizer,
+     .options = train_tokenizer_options,
+     .operands = "[DATA]...",
+     .max_operands = -1,
+     .complete = COMPLETE_FILE,
+     .summary = "make a tokenizer from captions",
+     .description =
+         "Learns byte-pair tokens from the captions of a data set and writes a file that holds the tokenizer "
+         "alone. Further DATA may follow that of --data. Needs no device.\n",
+     .example = "limn train tokenizer --data pictures/ --lowercase -o tokenizer.gguf\n"
+                "limn tokenize -m tokenizer.gguf \"a red apple\"\n"},
     {.name = "convert",
      .run = command_convert,
      .options = convert_options,
@@ -340,7 +390,7 @@ const command command_table[] = {
      .run = command_help,
      .options = help_options,
      .operands = "[COMMAND]",
-     .max_operands = 1,
+     .max_operands = 2,
      .complete = COMPLETE_COMMAND,
      .summary = "show help, the man page or shell completions",
      .description = "Shows the commands, or how to use one. --format man prints the manual page; bash, zsh and fish "

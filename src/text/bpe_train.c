@@ -5,6 +5,7 @@
  * later of its two tokens), and each pair is queued once, with all of its words. */
 #include "text/bpe_train.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -117,6 +118,7 @@ typedef struct pool {
 
 static size_t pool_bytes(const pool *p, uint32_t i)
 {
+    assert(i < p->table.n && p->starts);
     return p->starts[i + 1] - p->starts[i] - 1;
 }
 

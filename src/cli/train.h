@@ -1,0 +1,11 @@
+/* What the commands of limn train share: the data set that their options name. */
+#ifndef CLI_TRAIN_H
+#define CLI_TRAIN_H
+#include "cli/options.h"
+#include "train/dataset.h"
+
+/* The data of --data and of the operands.  want: all but the sources.  NULL with e filled. */
+dataset *train_open_data(const options *o, dataset_options want, err *e);
+/* Names what of the data could not be used. */
+void train_report_problems(dataset *d);
+#endif

@@ -1,0 +1,81 @@
+/* limn train tokenizer: a byte-pair tokenizer from the captions of a data set.  Needs no device. */
+#include <stdio.h>
+
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/train.h"
+#include "text/bpe_train.h"
+
+/* Captions on their way to the trainer. */
+typedef struct reader {
+    bpe_trainer *trainer;
+    progress bar;
+    int64_t items;
+    long long captions;
+    err *e;
+} reader;
+
+static bool read_caption(void *context, int64_t item, const char *caption)
+{
+    reader *r = context;
+    progress_update(&r->bar, item, r->items);
+    r->captions++;
+    return bpe_trainer_add(r->trainer, caption, r->e);
+}
+
+/* The tokenizer of all captions; NULL with e filled. */
+static bpe *train(const options *o, dataset *d, long long *captions, err *e)
+{
+    static const char *const specials[] = {"<pad>", "<img>"}; /* the transformer takes their ids to be 0 and 1 */
+    reader r = {.trainer = bpe_trainer_new(options_given(o, "lowercase"), e), .items = dataset_size(d), .e = e};
+    bpe *b = NULL;
+    if (!r.trainer)
+        return NULL;
+    progress_begin(&r.bar, "captions", "items");
+    bool ok = dataset_captions(d, read_caption, &r);
+    progress_end(&r.bar);
+    *captions = r.captions;
+    if (ok && r.captions == 0)
+        err_set(e, ERR_FAILED, "data: no caption can be used (a tokenizer is made of captions)");
+    else if (ok)
+        b = bpe_trainer_finish(r.trainer, (size_t)options_integer(o, "vocabulary", 16384),
+                               (uint64_t)options_integer(o, "min-frequency", 2), specials, 2, e);
+    bpe_trainer_free(r.trainer);
+    return b;
+}
+
+static bool write(const bpe *b, const char *path, err *e)
+{
+    gguf_writer *w = gguf_writer_new(path);
+    if (!w)
+        return err_no_memory(e, path, 1);
+    gguf_put_string(w, "general.architecture", "limn");
+    bpe_put(b, w);
+    gguf_begin_data(w);
+    bool ok = gguf_writer_commit(w, e);
+    gguf_writer_free(w);
+    return ok;
+}
+
+int command_train_tokenizer(const options *o)
+{
+    err e = {0};
+    const char *path = options_text(o, "output", NULL);
+    long long captions = 0;
+    dataset *d = NULL;
+    bpe *b = NULL;
+    bool ok = output_check("output", path, NULL, &e);
+    if (ok)
+        d = train_open_data(o, (dataset_options){.want = DATASET_CAPTIONS, .batch = 1}, &e);
+    if (d)
+        b = train(o, d, &captions, &e);
+    ok = b && write(b, path, &e);
+    if (d)
+        train_report_problems(d);
+    if (ok)
+        say(LOG_WARNING, "wrote %s: %zu tokens, from %lld caption%s", path, bpe_size(b), captions,
+            captions == 1 ? "" : "s");
+    bpe_free(b);
+    dataset_free(d);
+    return ok ? 0 : report(&e);
+}
