@@ -71,29 +71,31 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
 #define X_BLOCK(i, T)  float16 v##i = vload16(0, x##i + c), u##i = vload16(0, x##i + c + 16);
 #define MAD_BLOCK(i, j) s##i##j = MAD((float16)(d), MAD(q1, u##i, q0 * v##i), s##i##j);
 #define LOOP_BLOCKS(T, EACH)                                                                                           \
-    for (int c = 0; c < k; c += 32) {                                                                                  \
+    __global const uchar *b0 = AT(w) + start0 / 32 * BYTES_##T, *b1 = AT(w) + start1 / 32 * BYTES_##T;                 \
+    __global const uchar *b2 = AT(w) + start2 / 32 * BYTES_##T, *b3 = AT(w) + start3 / 32 * BYTES_##T;                 \
+    for (int c = 0; c < k; c += 32, b0 += BYTES_##T, b1 += BYTES_##T, b2 += BYTES_##T, b3 += BYTES_##T) {              \
         float16 q0, q1;                                                                                                \
         float d;                                                                                                       \
         EACH(X_BLOCK, T)                                                                                               \
-        BLOCK_##T(start0 + c)                                                                                          \
+        BLOCK_##T(b0)                                                                                                  \
         EACH(MAD_BLOCK, 0)                                                                                             \
-        BLOCK_##T(start1 + c)                                                                                          \
+        BLOCK_##T(b1)                                                                                                  \
         EACH(MAD_BLOCK, 1)                                                                                             \
-        BLOCK_##T(start2 + c)                                                                                          \
+        BLOCK_##T(b2)                                                                                                  \
         EACH(MAD_BLOCK, 2)                                                                                             \
-        BLOCK_##T(start3 + c)                                                                                          \
+        BLOCK_##T(b3)                                                                                                  \
         EACH(MAD_BLOCK, 3)                                                                                             \
     }
-#define BLOCK_q8_0(i)                                                                                                  \
+#define BYTES_q8_0 34
+#define BYTES_q4_0 18
+#define BLOCK_q8_0(b)                                                                                                  \
     {                                                                                                                  \
-        __global const uchar *b = AT(w) + (i) / 32 * 34;                                                               \
         d = vload_half(0, (__global const half *)b);                                                                   \
         q0 = convert_float16(as_char16(vload16(0, b + 2)));                                                            \
         q1 = convert_float16(as_char16(vload16(0, b + 18)));                                                           \
     }
-#define BLOCK_q4_0(i)                                                                                                  \
+#define BLOCK_q4_0(b)                                                                                                  \
     {                                                                                                                  \
-        __global const uchar *b = AT(w) + (i) / 32 * 18;                                                               \
         uchar16 q = vload16(0, b + 2);                                                                                 \
         d = vload_half(0, (__global const half *)b);                                                                   \
         q0 = convert_float16(as_char16(q & (uchar16)15) - (char16)8);                                                  \
@@ -140,7 +142,7 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
 #define ROWS_GROUP(NAME, T, TYPE, MB)                                                                                  \
     __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void NAME(ROWS_ARGUMENTS(TYPE))                           \
     {                                                                                                                  \
-        __local float partial[MB * WROWS][WG + 1];                                                                      \
+        __local float partial[MB * WROWS][WG + 1];                                                                     \
         int l = get_local_id(0), first = GROUP(0) * WROWS, whole = k & ~3;                                             \
         for (int row = 0; row < m; row += MB) {                                                                        \
             float sum[MB][WROWS];                                                                                      \
@@ -176,7 +178,7 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
         }                                                                                                              \
     }
 
-#define ROWS(T, TYPE, KIND)                                                                                                \
+#define ROWS(T, TYPE, KIND)                                                                                            \
     ROWS_GROUP(rows1_##T, T, TYPE, 1)                                                                                  \
     ROWS_GROUP(rows4_##T, T, TYPE, 4)
 
