@@ -36,14 +36,19 @@ device *support_device(void)
 
 /* ---- files ---- */
 
+enum { PATHS = 32 };
+
 static char directory[] = "/tmp/limn-test-XXXXXX";
 
 static void remove_directory(void)
 {
+    char path[512];
     DIR *d = opendir(directory);
-    for (struct dirent *f; d && (f = readdir(d));)
+    for (struct dirent *f; d && (f = readdir(d));) {
+        snprintf(path, sizeof path, "%s/%s", directory, f->d_name);
         if (strcmp(f->d_name, ".") != 0 && strcmp(f->d_name, "..") != 0)
-            unlink(support_path(f->d_name));
+            unlink(path);
+    }
     if (d)
         closedir(d);
     rmdir(directory);
@@ -51,20 +56,24 @@ static void remove_directory(void)
 
 const char *support_path(const char *name)
 {
-    static char paths[8][512];
-    static int turn;
-    static bool made;
-    if (!made) {
-        made = mkdtemp(directory) != NULL;
-        if (!made) {
+    static char paths[PATHS][256];
+    static int n;
+    if (n == 0) {
+        if (!mkdtemp(directory)) {
             perror(directory);
             exit(1);
         }
         atexit(remove_directory);
     }
-    char *path = paths[turn++ % 8];
-    snprintf(path, sizeof paths[0], "%s/%s", directory, name);
-    return path;
+    for (int i = 0; i < n; i++)
+        if (!strcmp(strrchr(paths[i], '/') + 1, name))
+            return paths[i];
+    if (n == PATHS) {
+        fprintf(stderr, "support_path: more than %d names\n", PATHS);
+        exit(1);
+    }
+    snprintf(paths[n], sizeof paths[n], "%s/%s", directory, name);
+    return paths[n++];
 }
 
 /* ---- tiny models ---- */

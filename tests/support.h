@@ -19,8 +19,8 @@ device *support_device(void);
 
 /* ---- files ---- */
 
-/* PATH in a directory of this process, which goes with its files when the program ends.  A static buffer of a few
- * takes turns. */
+/* The file of that name in a directory of this process, which goes with its files when the program ends.  Each name has
+ * one path, which stays. */
 const char *support_path(const char *name);
 
 /* ---- tiny models ---- */

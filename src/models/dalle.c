@@ -8,6 +8,7 @@
 
 #include "models/config.h"
 
+#define EPS_MOST  1
 #define HEAD_MOST 1024 /* the kernels keep a head's query in private or local memory */
 
 /* Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).  x[b,t,dim] */
@@ -59,6 +60,8 @@ bool dalle_prepare(dalle *d, const char *file, err *e)
 {
     if (!config_check(file, fields, FIELDS, d, e))
         return false;
+    if (!(d->eps >= 0 && d->eps <= EPS_MOST))
+        return err_set(e, ERR_FAILED, "%s: limn.transformer.norm_eps: %g is outside 0 to %d", file, d->eps, EPS_MOST);
     if (d->dim % d->heads || d->dim / d->heads > HEAD_MOST)
         return err_set(e, ERR_FAILED,
                        "%s: limn.transformer.heads: %d do not divide the dim %d into heads of at most %d", file,
@@ -161,7 +164,7 @@ bool dalle_open(dalle **out, const gguf *g, param_table *p, err *e)
     int act = 0;
     bool ok = config_fields(g, fields, FIELDS, d, e) &&
               config_choice(g, "limn.transformer.activation", activation_names, ACT_COUNT, &act, e) &&
-              config_float(g, "limn.transformer.norm_eps", 0, 1, &d->eps, e) && read_optional(d, g, e) &&
+              config_float(g, "limn.transformer.norm_eps", 0, EPS_MOST, &d->eps, e) && read_optional(d, g, e) &&
               dalle_prepare(d, gguf_name(g), e) && read_masks(d, g, e);
     if (!ok) {
         dalle_free(d);

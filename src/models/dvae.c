@@ -8,7 +8,8 @@
 
 #include "models/config.h"
 
-#define CHANNELS 3 /* of pictures */
+#define CHANNELS      3 /* of pictures */
+#define CHANNELS_MOST 65536
 
 typedef struct residual {
     conv conv3, conv1;
@@ -92,11 +93,20 @@ static bool get_channels(const gguf *g, const char *key, int *stages, int channe
         return err_set(e, ERR_FAILED, "%s: %s: %zu stages, and 1 to %d are possible", gguf_name(g), key, n,
                        DVAE_STAGES);
     for (size_t i = 0; i < n; i++) {
-        if (values[i] < 1 || values[i] > 65536)
+        if (values[i] != (int)values[i])
             return err_set(e, ERR_FAILED, "%s: %s: %lld channels", gguf_name(g), key, (long long)values[i]);
         channels[i] = (int)values[i];
     }
     *stages = (int)n;
+    return true;
+}
+
+static bool check_channels(const char *file, const char *key, int n, const int *channels, err *e)
+{
+    for (int i = 0; i < n; i++)
+        if (channels[i] < 1 || channels[i] > CHANNELS_MOST)
+            return err_set(e, ERR_FAILED, "%s: %s: a stage has %d channels, and 1 to %d are possible", file, key,
+                           channels[i], CHANNELS_MOST);
     return true;
 }
 
@@ -155,7 +165,9 @@ static void declare(dvae *v, param_table *p, const dvae_config *k)
 
 bool dvae_declare(codec *c, const dvae_config *k, const char *file, param_table *p, err *e)
 {
-    if (!config_check(file, fields, FIELDS, k, e))
+    if (!config_check(file, fields, FIELDS, k, e) ||
+        !check_channels(file, "limn.codec.encoder_channels", k->stages, k->encoder_channels, e) ||
+        !check_channels(file, "limn.codec.decoder_channels", k->stages, k->decoder_channels, e))
         return false;
     int step = 1 << k->stages;
     if (k->width % step || k->height % step)
