@@ -1,6 +1,8 @@
 /* Masked multi-head attention over a cache of keys and values, by online softmax (Milakov & Gimelshein 2018): the
  * score matrix is never stored, and only the keys that the mask allows are read.
  * qkv[b,t,3d]; k, v caches [b,heads,length,HEAD_DIM]; y[b,t,d]; query t has the position *position + t.
+ * lse[b,t,heads], or NULL: the log of the sum of the exponentials of the scores, of which the way back makes the
+ * probabilities again (Dao et al. 2022).
  *
  * HEAD_DIM is a build option.  CPU: a work-item for each query and head; else a work-group of WG. */
 #ifndef HEAD_DIM
@@ -55,8 +57,8 @@ inline keys run_of(int run, int q, int kind, int text, int width, int side)
 }
 
 #define ATTENTION_ARGUMENTS                                                                                            \
-    IN(float, qkv), IN(float, k), IN(float, v), OUT(float, y), IN(int, position), const int t, const int heads,        \
-        const int length, const int kind, const int text, const int width, const int side
+    IN(float, qkv), IN(float, k), IN(float, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,        \
+        const int heads, const int length, const int kind, const int text, const int width, const int side
 
 #if CPU
 
@@ -129,6 +131,8 @@ __kernel void attention(ATTENTION_ARGUMENTS)
     }
     for (int i = 0; i < NV; i++)
         STORE(sum[i] / total, AT(y) + ((size_t)row * heads + head) * HEAD_DIM + i * VN);
+    if (lse_buffer)
+        AT(lse)[row * heads + head] = most + log(total);
 }
 
 #else
@@ -178,6 +182,255 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
     for (int i = 0; i < PER_ITEM; i++)
         if (l + i * WG < HEAD_DIM)
             AT(y)[((size_t)row * heads + head) * HEAD_DIM + l + i * WG] = sum[i] / total;
+    if (lse_buffer && l == 0)
+        AT(lse)[row * heads + head] = most + log(total);
 }
 
+#endif
+
+#ifdef BACKWARD
+
+/* The queries that see a key are a few runs too: those of run_of, turned around; t queries in all. */
+inline int seen_runs_of(int key, int kind, int text, int side)
+{
+    return key >= text && kind == CONV ? 1 + side / 2 : 1;
+}
+
+inline keys seen_run_of(int run, int key, int kind, int text, int width, int side, int t)
+{
+    if (key < text || kind == FULL)
+        return (keys){key, 1, t - key};
+    int cell = key - text, col = cell % width, left = run ? max(0, col - side / 2) : col;
+    if (kind == ROW)
+        return (keys){key, 1, min(width - col, t - key)};
+    if (kind == COLUMN)
+        return (keys){key, width, (t - key + width - 1) / width};
+    if (kind == WINDOW)
+        return (keys){key, 1, min(width + 1, t - key)};
+    int right = min(width - 1, col + side / 2), start = text + (cell / width + run) * width + left;
+    return (keys){start, 1, min(right - left + 1, t - start)}; /* none where start >= t */
+}
+
+/* With s = scale q k, p = exp(s - lse), dp = dy v, delta = dy y and ds = p (dp - delta):
+ *   dq = scale sum over keys ds k,  dk = scale sum over queries ds q,  dv = sum over queries p dy.
+ * k, v hold the positions 0 to t-1 of qkv[b,t,3d].  attention_back_q leaves delta[b,t,heads] to attention_back_kv. */
+#define BACK_ARGUMENTS                                                                                                 \
+    IN(float, qkv), IN(float, k), IN(float, v), IN(float, y), IN(float, lse), IN(float, dy), OUT(float, dqkv),         \
+        OUT(float, delta), const int t, const int heads, const int length, const int kind, const int text,             \
+        const int width, const int side, const int add
+
+#if CPU
+
+/* The products of a with n <= 16 rows, the last one again where there are fewer. */
+inline float16 dots(const vec *a, __global const float *rows, size_t stride, int n)
+{
+#if VN == 16
+    float16 d[16];
+#else
+    float d[16];
+#endif
+    for (int j = 0; j < 16; j++) {
+        __global const float *row = rows + (size_t)min(j, n - 1) * stride;
+        vec sum = a[0] * LOAD(row);
+        for (int i = 1; i < NV; i++)
+            sum = MAD(a[i], LOAD(row + i * VN), sum);
+#if VN == 16
+        d[j] = sum;
+    }
+    /* neighbours are added four times, and 16 vectors become one: fewer shuffles than 16 sums */
+    for (int m = 8; m > 0; m /= 2)
+        for (int j = 0; j < m; j++)
+            d[j] = (float16)(d[2 * j].even + d[2 * j].odd, d[2 * j + 1].even + d[2 * j + 1].odd);
+    return d[0];
+#else
+        d[j] = SUM(sum);
+    }
+    return vload16(0, d);
+#endif
+}
+
+/* sum += w[j] row j */
+inline void add_rows(vec *sum, const float *w, __global const float *rows, size_t stride, int n)
+{
+    for (int j = 0; j < n; j++, rows += stride)
+        for (int i = 0; i < NV; i++)
+            sum[i] = MAD((vec)(w[j]), LOAD(rows + i * VN), sum[i]);
+}
+
+inline void load_head(vec *a, __global const float *p, float scale)
+{
+    for (int i = 0; i < NV; i++)
+        a[i] = LOAD(p + i * VN) * scale;
+}
+
+inline void store_head(__global float *p, const vec *a, float scale, int add)
+{
+    for (int i = 0; i < NV; i++)
+        STORE(add ? LOAD(p + i * VN) + a[i] * scale : a[i] * scale, p + i * VN);
+}
+
+__kernel void attention_back_q(BACK_ARGUMENTS)
+{
+    int row = get_global_id(0), head = get_global_id(1), q = row % t;
+    size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM, at = ((size_t)row * heads + head) * HEAD_DIM;
+    size_t at_q = ((size_t)row * 3 * heads + head) * HEAD_DIM;
+    const float scale = rsqrt((float)HEAD_DIM), log_sum = AT(lse)[row * heads + head];
+    vec query[NV], out[NV], sum[NV], product = 0.0f;
+    load_head(query, AT(qkv) + at_q, scale);
+    load_head(out, AT(dy) + at, 1.0f);
+    for (int i = 0; i < NV; i++) {
+        product += out[i] * LOAD(AT(y) + at + i * VN);
+        sum[i] = 0.0f;
+    }
+    float own = SUM(product), w[16];
+    AT(delta)[row * heads + head] = own;
+    int runs = runs_of(q, kind, text, width, side);
+    for (int run = 0; run < runs; run++) {
+        keys r = run_of(run, q, kind, text, width, side);
+        size_t stride = r.step * HEAD_DIM;
+        for (int first = 0; first < r.count; first += 16) {
+            int n = min(16, r.count - first);
+            size_t from = cache + (size_t)(r.start + first * r.step) * HEAD_DIM;
+            float16 p = exp(dots(query, AT(k) + from, stride, n) - log_sum);
+            vstore16(p * (dots(out, AT(v) + from, stride, n) - own), 0, w);
+            add_rows(sum, w, AT(k) + from, stride, n);
+        }
+    }
+    store_head(AT(dqkv) + at_q, sum, scale, add);
+}
+
+__kernel void attention_back_kv(BACK_ARGUMENTS)
+{
+    int row = get_global_id(0), head = get_global_id(1), key_at = row % t, image = row / t;
+    const float scale = rsqrt((float)HEAD_DIM);
+    size_t at = (((size_t)image * heads + head) * length + key_at) * HEAD_DIM;
+    size_t d = heads * HEAD_DIM, column = head * HEAD_DIM;
+    vec key[NV], value[NV], dk[NV], dv[NV];
+    load_head(key, AT(k) + at, scale);
+    load_head(value, AT(v) + at, 1.0f);
+    for (int i = 0; i < NV; i++)
+        dk[i] = dv[i] = 0.0f;
+    float w[16], sums[16], own[16];
+    int runs = seen_runs_of(key_at, kind, text, side);
+    for (int run = 0; run < runs; run++) {
+        keys r = seen_run_of(run, key_at, kind, text, width, side, t);
+        for (int first = 0; first < r.count; first += 16) {
+            int n = min(16, r.count - first);
+            size_t query = (size_t)image * t + r.start + first * r.step;
+            for (int j = 0; j < 16; j++) {
+                size_t i = (query + min(j, n - 1) * r.step) * heads + head;
+                sums[j] = AT(lse)[i];
+                own[j] = AT(delta)[i];
+            }
+            __global const float *qs = AT(qkv) + query * 3 * d + column, *outs = AT(dy) + query * d + column;
+            float16 p = exp(dots(key, qs, r.step * 3 * d, n) - vload16(0, sums));
+            float16 ds = p * (dots(value, outs, r.step * d, n) - vload16(0, own));
+            vstore16(p, 0, w);
+            add_rows(dv, w, outs, r.step * d, n);
+            vstore16(ds, 0, w);
+            add_rows(dk, w, qs, r.step * 3 * d, n);
+        }
+    }
+    __global float *to = AT(dqkv) + (size_t)row * 3 * d + d + column;
+    store_head(to, dk, scale, add);
+    store_head(to + d, dv, 1.0f, add);
+}
+
+#else
+
+inline float dot_head(__local const float *a, __global const float *b)
+{
+    float s = 0.0f;
+    for (int i = 0; i < HEAD_DIM; i++)
+        s = MAD(a[i], b[i], s);
+    return s;
+}
+
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_q(BACK_ARGUMENTS)
+{
+    __local float query[HEAD_DIM], out[HEAD_DIM], weight[WG], scratch[WG];
+    int row = GROUP(0), head = get_global_id(1), q = row % t, l = get_local_id(0);
+    size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM, at = ((size_t)row * heads + head) * HEAD_DIM;
+    size_t at_q = ((size_t)row * 3 * heads + head) * HEAD_DIM;
+    const float scale = rsqrt((float)HEAD_DIM), log_sum = AT(lse)[row * heads + head];
+    float own = 0.0f, sum[PER_ITEM];
+    for (int i = 0; i < PER_ITEM; i++)
+        sum[i] = 0.0f;
+    for (int i = l; i < HEAD_DIM; i += WG) {
+        query[i] = AT(qkv)[at_q + i] * scale;
+        out[i] = AT(dy)[at + i];
+        own += out[i] * AT(y)[at + i];
+    }
+    own = group_sum(own, scratch);
+    if (l == 0)
+        AT(delta)[row * heads + head] = own;
+    int runs = runs_of(q, kind, text, width, side);
+    for (int run = 0; run < runs; run++) {
+        keys r = run_of(run, q, kind, text, width, side);
+        for (int first = 0; first < r.count; first += WG) {
+            int n = min(WG, r.count - first);
+            __global const float *ks = AT(k) + cache + (size_t)(r.start + first * r.step) * HEAD_DIM;
+            __global const float *vs = AT(v) + cache + (size_t)(r.start + first * r.step) * HEAD_DIM;
+            barrier(CLK_LOCAL_MEM_FENCE); /* the query is there; the last weights are used up */
+            if (l < n) {
+                size_t key = (size_t)l * r.step * HEAD_DIM;
+                weight[l] = exp(dot_head(query, ks + key) - log_sum) * (dot_head(out, vs + key) - own);
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int i = 0; i < PER_ITEM; i++)
+                if (l + i * WG < HEAD_DIM)
+                    for (int j = 0; j < n; j++)
+                        sum[i] = MAD(weight[j], ks[(size_t)j * r.step * HEAD_DIM + l + i * WG], sum[i]);
+        }
+    }
+    for (int i = 0; i < PER_ITEM; i++)
+        if (l + i * WG < HEAD_DIM)
+            ADD_TO(AT(dqkv) + at_q + l + i * WG, sum[i] * scale);
+}
+
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_kv(BACK_ARGUMENTS)
+{
+    __local float key[HEAD_DIM], value[HEAD_DIM], weight[WG], probability[WG];
+    int row = GROUP(0), head = get_global_id(1), key_at = row % t, image = row / t, l = get_local_id(0);
+    const float scale = rsqrt((float)HEAD_DIM);
+    size_t at = (((size_t)image * heads + head) * length + key_at) * HEAD_DIM;
+    size_t d = heads * HEAD_DIM, column = head * HEAD_DIM;
+    float dk[PER_ITEM], dv[PER_ITEM];
+    for (int i = 0; i < PER_ITEM; i++)
+        dk[i] = dv[i] = 0.0f;
+    for (int i = l; i < HEAD_DIM; i += WG) {
+        key[i] = AT(k)[at + i] * scale;
+        value[i] = AT(v)[at + i];
+    }
+    int runs = seen_runs_of(key_at, kind, text, side);
+    for (int run = 0; run < runs; run++) {
+        keys r = seen_run_of(run, key_at, kind, text, width, side, t);
+        for (int first = 0; first < r.count; first += WG) {
+            int n = min(WG, r.count - first);
+            size_t query = (size_t)image * t + r.start + first * r.step;
+            __global const float *qs = AT(qkv) + query * 3 * d + column, *outs = AT(dy) + query * d + column;
+            barrier(CLK_LOCAL_MEM_FENCE); /* the key is there; the last weights are used up */
+            if (l < n) {
+                size_t i = query + (size_t)l * r.step;
+                float p = exp(dot_head(key, qs + l * r.step * 3 * d) - AT(lse)[i * heads + head]);
+                probability[l] = p;
+                weight[l] = p * (dot_head(value, outs + l * r.step * d) - AT(delta)[i * heads + head]);
+            }
+            barrier(CLK_LOCAL_MEM_FENCE);
+            for (int i = 0; i < PER_ITEM; i++)
+                if (l + i * WG < HEAD_DIM)
+                    for (int j = 0; j < n; j++) {
+                        dk[i] = MAD(weight[j], qs[j * r.step * 3 * d + l + i * WG], dk[i]);
+                        dv[i] = MAD(probability[j], outs[j * r.step * d + l + i * WG], dv[i]);
+                    }
+        }
+    }
+    __global float *to = AT(dqkv) + (size_t)row * 3 * d + d + column;
+    for (int i = 0; i < PER_ITEM; i++)
+        if (l + i * WG < HEAD_DIM) {
+            ADD_TO(to + l + i * WG, dk[i] * scale);
+            ADD_TO(to + d + l + i * WG, dv[i]);
+        }
+}
+#endif
 #endif

@@ -133,6 +133,32 @@ inline float group_max(float v, __local float *t)
         (to)[i] = F(ROW_ONE);
 #endif
 
+/* ---- columns: a work-item owns one of d (CPU: 16) ----
+ * BODY(T, LOAD, STORE) is a macro of statements, expanded for float and, on CPUs, for float16: LOAD(p) is p[i], and
+ * STORE(v, p) sets it. */
+#define STORE_ONE(v, p) ((p)[i] = (v))
+#if CPU
+#define STORE_VECTOR(v, p) vstore16(v, 0, (p) + i)
+#define COLUMNS(item, d, BODY)                                                                                         \
+    {                                                                                                                  \
+        int i = (item)*16;                                                                                             \
+        if (i + 16 <= (d)) {                                                                                           \
+            BODY(float16, ROW_VECTOR, STORE_VECTOR)                                                                    \
+        } else                                                                                                         \
+            for (; i < (d); i++) {                                                                                     \
+                BODY(float, ROW_ONE, STORE_ONE)                                                                        \
+            }                                                                                                          \
+    }
+#else
+#define COLUMNS(item, d, BODY)                                                                                         \
+    {                                                                                                                  \
+        int i = (item);                                                                                                \
+        if (i < (d)) {                                                                                                 \
+            BODY(float, ROW_ONE, STORE_ONE)                                                                            \
+        }                                                                                                              \
+    }
+#endif
+
 /* A gradient arrives at p: over what is there, or (the kernel's argument `add`) added to it. */
 #define ADD_TO(p, v) (*(p) = add ? *(p) + (v) : (v))
 

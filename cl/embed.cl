@@ -39,3 +39,56 @@ __kernel void add_position(IN(float, text_position), IN(float, row_position), IN
                                          : AT(row_position)[(size_t)(cell / width) * d + i] +
                                                AT(column_position)[(size_t)(cell % width) * d + i];
 }
+
+#ifdef BACKWARD
+
+#if CPU
+#define EACH 64 /* columns of a work-item */
+#else
+#define EACH 1
+#endif
+
+/* dtable[id - first, d] += dy[n, d] for the ids that lie in first to first + rows - 1.  A work-item has some columns of
+ * one segment of the rows (id % segments, a power of two) to itself and takes the ids in their order: sums without
+ * atomics, the same every time. */
+__kernel void embed_back(IN(int, ids), IN(float, dy), OUT(float, dtable), const int n, const int d, const int first,
+                         const int rows, const int vocabulary, const int segments)
+{
+    int column = get_global_id(0) * EACH, segment = get_global_id(1), end = min(d, column + EACH);
+    if (column >= d)
+        return;
+    for (int j = 0; j < n; j++) {
+        int id = AT(ids)[j];
+        id = (id < 0 || id >= vocabulary ? 0 : id) - first;
+        if (id < 0 || id >= rows || (id & (segments - 1)) != segment)
+            continue;
+        __global float *to = AT(dtable) + (size_t)id * d;
+        __global const float *from = AT(dy) + (size_t)j * d;
+        int i = column;
+#if CPU
+        for (; i + 16 <= end; i += 16)
+            vstore16(vload16(0, to + i) + vload16(0, from + i), 0, to + i);
+#endif
+        for (; i < end; i++)
+            to[i] += from[i];
+    }
+}
+
+/* Row e of a table of positions: the sum of dy[b,t,d] over the batch and the positions start + e stride + k step for
+ * k < count, as far as they are among *position to *position + t - 1. */
+__kernel void position_back(IN(float, dy), IN(int, position), OUT(float, dtable), const int b, const int t, const int d,
+                            const int start, const int stride, const int step, const int count, const int add)
+{
+    int entry = get_global_id(1), p = start + entry * stride - AT(position)[0];
+#define BODY(T, LOAD, STORE)                                                                                           \
+    T sum = 0.0f;                                                                                                      \
+    for (int k = 0; k < count; k++)                                                                                    \
+        if (p + k * step >= 0 && p + k * step < t)                                                                     \
+            for (int image = 0; image < b; image++)                                                                    \
+                sum += LOAD(AT(dy) + ((size_t)image * t + p + k * step) * d);                                          \
+    __global float *to = AT(dtable) + (size_t)entry * d;                                                               \
+    STORE(add ? LOAD(to) + sum : sum, to);
+    COLUMNS(get_global_id(0), d, BODY)
+#undef BODY
+}
+#endif

@@ -103,3 +103,151 @@ __kernel void softmax(IN(float, x), OUT(float, y), const int d)
     ROW_SET(yr, d, Y)
 #undef Y
 }
+
+#ifdef BACKWARD
+
+/* Where dy arrives: with g = dy w and xhat = (x - mean) scale, dx = scale (g - mean(g) - xhat mean(g xhat)), and
+ * dw = sum dy xhat, db = sum dy over the rows.  A group takes `each` rows and leaves its part of the two sums in
+ * parts[part, 2, d]: db, then dw.  dx, parts: or NULL. */
+__kernel void layer_norm_back(IN(float, x), IN(float, w), IN(float, dy), OUT(float, dx), OUT(float, parts),
+                              const int rows, const int each, const int d, const float eps, const int add)
+{
+    SCRATCH
+    int part = GROUP(0), first = part * each;
+    __global float *db = AT(parts) + (size_t)part * 2 * d, *dw = db + d;
+    for (int row = first; row < min(rows, first + each); row++) {
+        __global const float *xr = AT(x) + (size_t)row * d, *gr = AT(dy) + (size_t)row * d;
+        __global float *out = AT(dx) + (size_t)row * d;
+        float mean, variance, sum, product;
+        ROW_SUM(mean, d, X)
+        mean /= d;
+        ROW_SUM(variance, d, SQUARE)
+        float scale = rsqrt(variance / d + eps);
+#define HAT(LOAD)     (LOAD(xr) - mean) * scale
+#define G(LOAD)       LOAD(gr) * LOAD(AT(w))
+#define PRODUCT(LOAD) G(LOAD) * HAT(LOAD)
+        ROW_SUM(sum, d, G)
+        ROW_SUM(product, d, PRODUCT)
+        sum /= d;
+        product /= d;
+#define DX(LOAD)      scale * (G(LOAD) - sum - HAT(LOAD) * product)
+#define DX_ADD(LOAD)  LOAD(out) + DX(LOAD)
+#define DB(LOAD)      LOAD(gr)
+#define DW(LOAD)      LOAD(gr) * HAT(LOAD)
+#define DB_ADD(LOAD)  LOAD(db) + DB(LOAD)
+#define DW_ADD(LOAD)  LOAD(dw) + DW(LOAD)
+        if (dx_buffer && add) {
+            ROW_SET(out, d, DX_ADD)
+        } else if (dx_buffer) {
+            ROW_SET(out, d, DX)
+        }
+        if (parts_buffer && row > first) {
+            ROW_SET(db, d, DB_ADD)
+            ROW_SET(dw, d, DW_ADD)
+        } else if (parts_buffer) {
+            ROW_SET(db, d, DB)
+            ROW_SET(dw, d, DW)
+        }
+    }
+}
+
+/* p[channel of i / width], stats and means of groups lying two apart */
+#define OF_GROUP_float(p) ((p)[i / width * 2])
+#if CPU
+inline float16 of_group(__global const float *p, int i, int width)
+{
+    float t[16];
+    for (int j = 0; j < 16; j++)
+        t[j] = p[(i + j) / width * 2];
+    return vload16(0, t);
+}
+#define OF_GROUP_float16(p) of_group(p, i, width)
+#endif
+
+/* parts[image, chunk, 2, c] = sums over `each` pixels of dy, and of dy xhat */
+__kernel void group_norm_sums(IN(float, x), IN(float, stats), IN(float, dy), OUT(float, parts), const int pixels,
+                              const int c, const int groups, const int each, const int chunks)
+{
+    int part = get_global_id(1), image = part / chunks, first = part % chunks * each, width = c / groups;
+    int n = min(each, pixels - first);
+    size_t at = ((size_t)image * pixels + first) * c;
+    __global const float *s = AT(stats) + image * groups * 2;
+    __global float *db = AT(parts) + (size_t)part * 2 * c, *dw = db + c;
+#define BODY(T, LOAD, STORE)                                                                                           \
+    __global const float *xp = AT(x) + at, *gp = AT(dy) + at;                                                          \
+    T mean = OF_GROUP_##T(s), a = 0.0f, b = 0.0f;                                                                      \
+    for (int k = 0; k < n; k++, xp += c, gp += c) {                                                                    \
+        T g = LOAD(gp);                                                                                                \
+        a += g;                                                                                                        \
+        b += g * (LOAD(xp) - mean);                                                                                    \
+    }                                                                                                                  \
+    STORE(a, db);                                                                                                      \
+    STORE(b *OF_GROUP_##T(s + 1), dw);
+    COLUMNS(get_global_id(0), c, BODY)
+#undef BODY
+}
+
+/* means[b, groups, 2] of dy w, and of dy w xhat */
+__kernel void group_norm_means(IN(float, parts), IN(float, w), OUT(float, means), const int pixels, const int c,
+                               const int groups, const int chunks)
+{
+    SCRATCH
+    int index = GROUP(0), group = index % groups, image = index / groups, width = c / groups;
+    __global const float *p = AT(parts) + (size_t)image * chunks * 2 * c;
+    float sum = 0.0f, product = 0.0f;
+    for (int i = get_local_id(0); i < chunks * width; i += WG) {
+        int channel = group * width + i % width, at = i / width * 2 * c + channel;
+        sum += AT(w)[channel] * p[at];
+        product += AT(w)[channel] * p[at + c];
+    }
+#if !CPU
+    sum = group_sum(sum, scratch);
+    product = group_sum(product, scratch);
+#endif
+    if (get_local_id(0) == 0) {
+        AT(means)[index * 2] = sum / ((float)pixels * width);
+        AT(means)[index * 2 + 1] = product / ((float)pixels * width);
+    }
+}
+
+/* dx = scale (dy w - mean(dy w) - xhat mean(dy w xhat)) */
+__kernel void group_norm_back(IN(float, x), IN(float, stats), IN(float, w), IN(float, dy), IN(float, means),
+                              OUT(float, dx), const int pixels, const int c, const int groups, const int each,
+                              const int chunks, const int add)
+{
+    int part = get_global_id(1), image = part / chunks, first = part % chunks * each, width = c / groups;
+    int n = min(each, pixels - first);
+    size_t at = ((size_t)image * pixels + first) * c;
+    __global const float *s = AT(stats) + image * groups * 2, *m = AT(means) + image * groups * 2;
+#define BODY(T, LOAD, STORE)                                                                                           \
+    __global const float *xp = AT(x) + at, *gp = AT(dy) + at;                                                          \
+    __global float *out = AT(dx) + at;                                                                                 \
+    T mean = OF_GROUP_##T(s), scale = OF_GROUP_##T(s + 1), p = scale * LOAD(AT(w));                                    \
+    T q = scale * OF_GROUP_##T(m), u = scale * scale * OF_GROUP_##T(m + 1);                                            \
+    for (int k = 0; k < n; k++, xp += c, gp += c, out += c) {                                                          \
+        T v = p * LOAD(gp) - q - u * (LOAD(xp) - mean);                                                                \
+        STORE(add ? LOAD(out) + v : v, out);                                                                           \
+    }
+    COLUMNS(get_global_id(0), c, BODY)
+#undef BODY
+}
+
+/* dx = scale y (dy - sum(dy y)) for y = softmax(scale x) */
+__kernel void softmax_back(IN(float, y), IN(float, dy), OUT(float, dx), const int d, const float scale, const int add)
+{
+    SCRATCH
+    size_t row = GROUP(0);
+    __global const float *yr = AT(y) + row * d, *gr = AT(dy) + row * d;
+    __global float *out = AT(dx) + row * d;
+    float sum;
+#define PRODUCT_Y(LOAD) LOAD(yr) * LOAD(gr)
+#define DX_Y(LOAD)      scale *LOAD(yr) * (LOAD(gr) - sum)
+#define DX_Y_ADD(LOAD)  LOAD(out) + DX_Y(LOAD)
+    ROW_SUM(sum, d, PRODUCT_Y)
+    if (add) {
+        ROW_SET(out, d, DX_Y_ADD)
+    } else {
+        ROW_SET(out, d, DX_Y)
+    }
+}
+#endif

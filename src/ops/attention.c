@@ -5,10 +5,12 @@
 
 const char *const mask_names[MASK_COUNT] = {"full", "row", "column", "conv", "window"};
 
+static tape_function attention_back;
+
 /* The build option that fixes the size of a head. */
-static const char *head_option(int head_dim, char out[32])
+static const char *head_option(int head_dim, const char *more, char out[48])
 {
-    snprintf(out, 32, "-DHEAD_DIM=%d", head_dim);
+    snprintf(out, 48, "-DHEAD_DIM=%d%s", head_dim, more);
     return out;
 }
 
@@ -18,13 +20,15 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
         return (tensor){0};
     int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3, length = cache->k.shape[2];
     assert(qkv.nd == 3 && d % heads == 0 && cache->k.shape[0] >= b && cache->k.shape[1] == heads);
-    char option[32];
-    head_option((int)(d / heads), option);
+    char option[48];
+    head_option((int)(d / heads), "", option);
     work store = {
         .global = {round_up((size_t)d, 64), (size_t)(b * t)}, .bytes = 16.0 * (double)(b * t * d), .options = option};
     LAUNCH(r, "attention:store_kv", store, ARG_T(qkv), ARG_T(cache->k), ARG_T(cache->v), ARG_T(position), ARG_I(t),
            ARG_I(heads), ARG_I(length));
-    tensor y = TENSOR(r, DTYPE_F32, b, t, d);
+    tensor y = TENSOR(r, DTYPE_F32, b, t, d), lse = {0};
+    if (run_tape(r))
+        lse = TENSOR(r, DTYPE_F32, b, t, heads);
     size_t wg = (size_t)run_device(r)->tune.wg;
     /* the position is the device's secret: half the cache is what a query sees on average */
     double seen = 0.5 * (double)(b * t * d) * (double)length;
@@ -33,8 +37,37 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
                  .flops = 4 * seen,
                  .bytes = 4 * seen,
                  .options = option};
-    LAUNCH(r, "attention:attention", size, ARG_T(qkv), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(position),
-           ARG_I(t), ARG_I(heads), ARG_I(length), ARG_I(mask->kind), ARG_I(mask->text), ARG_I(mask->grid_width),
-           ARG_I(mask->kernel));
+    LAUNCH(r, "attention:attention", size, ARG_T(qkv), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(lse),
+           ARG_T(position), ARG_I(t), ARG_I(heads), ARG_I(length), ARG_I(mask->kind), ARG_I(mask->text),
+           ARG_I(mask->grid_width), ARG_I(mask->kernel));
+    tape_push(r,
+              &(tape_step){.back = attention_back,
+                           .in = {qkv, cache->k, cache->v}, /* the cache as what the kernels read: it has no gradient */
+                           .out = y,
+                           .saved = {lse},
+                           .i = {heads, (int32_t)mask->kind, mask->text, mask->grid_width, mask->kernel}});
     return y;
+}
+
+/* The sequence is whole: its first position is 0, and the cache holds its keys and values alone. */
+static void attention_back(run *r, tape *tp, const tape_step *s)
+{
+    tensor qkv = s->in[0], k = s->in[1], v = s->in[2];
+    int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3, heads = s->i[0], length = k.shape[2];
+    assert(t <= length);
+    int add;
+    tensor dqkv = tape_gradient_of(tp, qkv, &add), delta = TENSOR(r, DTYPE_F32, b, t, heads);
+    char option[48];
+    size_t wg = (size_t)run_device(r)->tune.wg;
+    double seen = 0.5 * (double)(b * t * d) * (double)t;
+    work size = {.global = {(size_t)(b * t) * wg, (size_t)heads},
+                 .local = {wg, 1, 1},
+                 .options = head_option((int)(d / heads), " -DBACKWARD", option)};
+    static const char *const kernels[] = {"attention:attention_back_q", "attention:attention_back_kv"};
+    for (int i = 0; i < 2; i++) {
+        size.flops = size.bytes = (6 + 2 * i) * seen;
+        LAUNCH(r, kernels[i], size, ARG_T(qkv), ARG_T(k), ARG_T(v), ARG_T(s->out), ARG_T(s->saved[0]),
+               ARG_T(tape_gradient(tp, s->out)), ARG_T(dqkv), ARG_T(delta), ARG_I(t), ARG_I(heads), ARG_I(length),
+               ARG_I(s->i[1]), ARG_I(s->i[2]), ARG_I(s->i[3]), ARG_I(s->i[4]), ARG_I(add));
+    }
 }

@@ -1,6 +1,8 @@
 /* Embeddings. */
 #include "ops/ops_internal.h"
 
+static tape_function embed_back, sequence_back;
+
 /* y[n,d] = table[ids[n] - first, d] for the ids that lie in the table; ids outside of `vocabulary` count as 0. */
 static void embed_into(run *r, tensor ids, tensor table, tensor y, int64_t first, int64_t vocabulary)
 {
@@ -25,7 +27,33 @@ tensor op_embed(run *r, tensor ids, tensor table)
     shape[ids.nd] = table.shape[1];
     tensor y = run_tensor(r, DTYPE_F32, ids.nd + 1, shape);
     embed_into(r, ids, table, y, 0, table.shape[0]);
+    tape_push(r, &(tape_step){.back = embed_back, .in = {table}, .out = y, .saved = {ids}});
     return y;
+}
+
+/* The rows first to first + rows - 1 of all that the ids choose from are the table, where its gradient is wanted. */
+static void table_back(run *r, tape *t, tensor table, tensor ids, tensor dy, int64_t first, int64_t vocabulary)
+{
+    if (!tape_wants(t, table))
+        return;
+    int add;
+    int64_t rows = table.shape[0], d = table.shape[1], n = tensor_count(&ids);
+    tensor dtable = tape_gradient_of(t, table, &add);
+    assert(run_failed(r) || (table.type == DTYPE_F32 && !table.buf->next));
+    if (!add)
+        op_fill(r, dtable, 0);
+    bool cpu = run_device(r)->tune.panels;
+    int64_t segments = cpu ? 16 : 64;
+    LAUNCH(r, "embed:embed_back",
+           backward((work){.global = {cpu ? (size_t)(d + 63) / 64 : round_up((size_t)d, 64), (size_t)segments},
+                           .bytes = 12.0 * (double)(n * d)}),
+           ARG_T(ids), ARG_T(dy), ARG_T(dtable), ARG_I(n), ARG_I(d), ARG_I(first), ARG_I(rows), ARG_I(vocabulary),
+           ARG_I(segments));
+}
+
+static void embed_back(run *r, tape *t, const tape_step *s)
+{
+    table_back(r, t, s->in[0], s->saved[0], tape_gradient(t, s->out), 0, s->in[0].shape[0]);
 }
 
 tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor codes, tensor position, int64_t t)
@@ -42,5 +70,35 @@ tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor
            ((work){.global = {round_up((size_t)d, 64), (size_t)(b * t)}, .bytes = 12.0 * (double)(b * t * d)}),
            ARG_T(e->text_position), ARG_T(e->row_position), ARG_T(e->column_position), ARG_T(position), ARG_T(y),
            ARG_I(d), ARG_I(t), ARG_I(e->text_length), ARG_I(e->grid_width), ARG_I(e->grid_height));
+    tape_push(r, &(tape_step){.back = sequence_back,
+                              .in = {e->text, e->text_position, e->image, e->row_position, e->column_position},
+                              .out = y,
+                              .saved = {at, position},
+                              .i = {e->text_length, e->grid_width, e->grid_height}});
     return y;
+}
+
+static void sequence_back(run *r, tape *tp, const tape_step *s)
+{
+    tensor dy = tape_gradient(tp, s->out);
+    int64_t text = s->in[0].shape[0], all = text + s->in[2].shape[0], b = dy.shape[0], t = dy.shape[1], d = dy.shape[2];
+    table_back(r, tp, s->in[0], s->saved[0], dy, 0, all);
+    table_back(r, tp, s->in[2], s->saved[0], dy, text, all);
+    int32_t start = s->i[0], width = s->i[1], height = s->i[2];
+    const struct {
+        tensor table;
+        int32_t rows, start, stride, step, count;
+    } positions[] = {{s->in[1], start, 0, 1, 0, 1},
+                     {s->in[3], height, start, width, 1, width},
+                     {s->in[4], width, start, 1, width, height}};
+    for (int i = 0; i < 3; i++) {
+        int add;
+        tensor gradient = wanted(tp, positions[i].table, &add);
+        if (gradient.buf)
+            LAUNCH(r, "embed:position_back",
+                   backward(work_columns(r, d, positions[i].rows, (double)(b * t * d), 4.0 * (double)(b * t * d))),
+                   ARG_T(dy), ARG_T(s->saved[1]), ARG_T(gradient), ARG_I(b), ARG_I(t), ARG_I(d),
+                   ARG_I(positions[i].start), ARG_I(positions[i].stride), ARG_I(positions[i].step),
+                   ARG_I(positions[i].count), ARG_I(add));
+    }
 }

@@ -1,17 +1,40 @@
 /* Layer norm, group norm, softmax. */
 #include "ops/ops_internal.h"
 
+#define PARTS                                                                                                          \
+    256 /* at most about so many partial sums of the gradients of w and b: their order is one of the shape's */
+
+static tape_function layer_norm_back, group_norm_back, softmax_back;
+
 tensor op_layer_norm(run *r, tensor x, const norm *n)
 {
     tensor y = tensor_like(r, &x, last_of(&x));
     double count = (double)tensor_count(&x);
     LAUNCH(r, "norm:layer_norm", work_rows(r, rows_of(&x), 8 * count, 8 * count), ARG_T(x), ARG_T(n->w), ARG_T(n->b),
            ARG_T(y), ARG_I(last_of(&x)), ARG_F(n->eps));
+    tape_push(r, &(tape_step){.back = layer_norm_back, .in = {x, n->w, n->b}, .out = y, .f = {n->eps}});
     return y;
+}
+
+static void layer_norm_back(run *r, tape *t, const tape_step *s)
+{
+    tensor x = s->in[0], w = s->in[1], dy = tape_gradient(t, s->out), parts = {0};
+    int add_x, add_w, add_b;
+    tensor dx = wanted(t, x, &add_x), dw = wanted(t, w, &add_w), db = wanted(t, s->in[2], &add_b);
+    int64_t rows = rows_of(&x), d = last_of(&x), each = (rows + PARTS - 1) / PARTS, n = (rows + each - 1) / each;
+    double count = (double)tensor_count(&x);
+    if (dw.buf || db.buf)
+        parts = TENSOR(r, DTYPE_F32, n, 2, d);
+    LAUNCH(r, "norm:layer_norm_back", backward(work_rows(r, n, 20 * count, 12 * count)), ARG_T(x), ARG_T(w), ARG_T(dy),
+           ARG_T(dx), ARG_T(parts), ARG_I(rows), ARG_I(each), ARG_I(d), ARG_F(s->f[0]), ARG_I(add_x));
+    sum_rows(r, db, parts, n, 2 * d, 0, add_b);
+    sum_rows(r, dw, parts, n, 2 * d, d, add_w);
 }
 
 tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act)
 {
+    if (run_tape(r) && act != ACT_NONE) /* the way back wants what the activation sees */
+        return op_activate(r, op_group_norm(r, x, n, groups, ACT_NONE), act);
     int64_t b = x.shape[0], pixels = x.shape[1] * x.shape[2], c = x.shape[3];
     assert(run_failed(r) || c % groups == 0);
     double count = (double)tensor_count(&x);
@@ -21,7 +44,34 @@ tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act
            ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_F(n->eps));
     LAUNCH(r, "norm:group_norm_apply", work_each(tensor_count(&x), 4, 8), ARG_T(x), ARG_T(stats), ARG_T(n->w),
            ARG_T(n->b), ARG_T(y), ARG_I(b * pixels), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(act));
+    tape_push(r,
+              &(tape_step){.back = group_norm_back, .in = {x, n->w, n->b}, .out = y, .saved = {stats}, .i = {groups}});
     return y;
+}
+
+static void group_norm_back(run *r, tape *t, const tape_step *s)
+{
+    tensor x = s->in[0], w = s->in[1], stats = s->saved[0], dy = tape_gradient(t, s->out);
+    int add_x, add_w, add_b;
+    tensor dx = wanted(t, x, &add_x), dw = wanted(t, w, &add_w), db = wanted(t, s->in[2], &add_b);
+    int64_t b = x.shape[0], pixels = x.shape[1] * x.shape[2], c = x.shape[3], groups = s->i[0];
+    int64_t most = b < PARTS ? PARTS / b : 1, each = (pixels + most - 1) / most;
+    if (each < 32) /* of a small picture one item would do too little */
+        each = 32;
+    int64_t chunks = (pixels + each - 1) / each;
+    double count = (double)tensor_count(&x);
+    tensor parts = TENSOR(r, DTYPE_F32, b * chunks, 2, c), means = TENSOR(r, DTYPE_F32, b, groups, 2);
+    LAUNCH(r, "norm:group_norm_sums", backward(work_columns(r, c, b * chunks, 4 * count, 8 * count)), ARG_T(x),
+           ARG_T(stats), ARG_T(dy), ARG_T(parts), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(each), ARG_I(chunks));
+    sum_rows(r, db, parts, b * chunks, 2 * c, 0, add_b);
+    sum_rows(r, dw, parts, b * chunks, 2 * c, c, add_w);
+    if (!dx.buf)
+        return;
+    LAUNCH(r, "norm:group_norm_means", backward(work_rows(r, b * groups, 4.0 * (double)(b * chunks * c), 0)),
+           ARG_T(parts), ARG_T(w), ARG_T(means), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(chunks));
+    LAUNCH(r, "norm:group_norm_back", backward(work_columns(r, c, b * chunks, 5 * count, 12 * count)), ARG_T(x),
+           ARG_T(stats), ARG_T(w), ARG_T(dy), ARG_T(means), ARG_T(dx), ARG_I(pixels), ARG_I(c), ARG_I(groups),
+           ARG_I(each), ARG_I(chunks), ARG_I(add_x));
 }
 
 tensor op_softmax(run *r, tensor x)
@@ -29,5 +79,20 @@ tensor op_softmax(run *r, tensor x)
     tensor y = tensor_like(r, &x, last_of(&x));
     double count = (double)tensor_count(&x);
     LAUNCH(r, "norm:softmax", work_rows(r, rows_of(&x), 8 * count, 8 * count), ARG_T(x), ARG_T(y), ARG_I(last_of(&x)));
+    tape_push(r, &(tape_step){.back = softmax_back, .in = {x}, .out = y});
     return y;
+}
+
+static void softmax_back(run *r, tape *t, const tape_step *s)
+{
+    softmax_gradient(r, t, s->in[0], s->out, s->out, 1);
+}
+
+void softmax_gradient(run *r, tape *t, tensor x, tensor y, tensor out, float scale)
+{
+    int add;
+    tensor dx = tape_gradient_of(t, x, &add);
+    double count = (double)tensor_count(&x);
+    LAUNCH(r, "norm:softmax_back", backward(work_rows(r, rows_of(&x), 4 * count, 12 * count)), ARG_T(y),
+           ARG_T(tape_gradient(t, out)), ARG_T(dx), ARG_I(last_of(&x)), ARG_F(scale), ARG_I(add));
 }

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "ops/ops.h"
+#include "ops/tape.h"
 
 static inline size_t round_up(size_t n, size_t multiple)
 {
@@ -22,6 +23,31 @@ static inline work work_rows(run *r, int64_t n, double flops, double bytes)
 {
     size_t wg = (size_t)run_device(r)->tune.wg;
     return (work){.global = {(size_t)n * wg}, .local = {wg}, .flops = flops, .bytes = bytes};
+}
+
+/* Columns of n rows of d, each by one work-item or, on CPUs, 16 by one (COLUMNS in cl/common.cl). */
+static inline work work_columns(run *r, int64_t d, int64_t n, double flops, double bytes)
+{
+    bool cpu = run_device(r)->tune.panels;
+    work w = {
+        .global = {cpu ? (size_t)(d + 15) / 16 : round_up((size_t)d, 64), (size_t)n}, .flops = flops, .bytes = bytes};
+    for (int i = 0; i < 3 && cpu; i++)
+        w.local[i] = 1;
+    return w;
+}
+
+/* Of kernels between #ifdef BACKWARD, which inference doesn't compile. */
+static inline work backward(work w)
+{
+    w.options = "-DBACKWARD";
+    return w;
+}
+
+/* Where the gradient of x goes; empty where none is wanted. */
+static inline tensor wanted(tape *t, tensor x, int *add)
+{
+    *add = 0;
+    return tape_wants(t, x) ? tape_gradient_of(t, x, add) : (tensor){0};
 }
 
 /* Rows of the last dimension. */
@@ -51,6 +77,35 @@ static inline tensor tensor_like(run *r, const tensor *x, int64_t last)
      : (type) == DTYPE_Q4_0 ? prefix "q4_0"                                                                            \
                             : prefix "f32")
 
+/* to[d] = sum over the rows of from[n, stride], columns `first` to first + d - 1, + what was there if add; nothing
+ * where `to` is empty: elementwise.c. */
+void sum_rows(run *r, tensor to, tensor from, int64_t n, int64_t stride, int64_t first, int add);
+/* The gradient of x, where one is wanted, gets scale dy: elementwise.c. */
+void scale_gradient(run *r, tape *t, tensor x, tensor dy, float scale);
+/* To the gradient of x from that of out, where out is as if it were y = softmax(scale x): norm.c. */
+void softmax_gradient(run *r, tape *t, tensor x, tensor y, tensor out, float scale);
 /* y = act(x w^T + b) + residual for many rows; y is all of the output: gemm.c. */
 bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, tensor y);
+
+/* ---- gradients of products: gemm.c.  add: 0 overwrites y, 1 adds to it ---- */
+
+/* y[m,k] (+)= x[m,n] w[n,k] */
+void gemm_columns(run *r, tensor x, tensor w, tensor y, int add);
+/* y[n,k] (+)= dy[m,n]^T x[m,k] */
+void gemm_weight_gradient(run *r, tensor dy, tensor x, tensor y, int add);
+/* The panels of c's weight with in and out exchanged. */
+tensor conv_transpose_panels(run *r, const conv *c);
+/* The grids that a convolution joins: its taps are kernel * kernel pixels of the large one around
+ * (y * stride - pad, x * stride - pad) for each of the small one. */
+typedef struct grids {
+    int images, h, w, large_h, large_w, kernel, stride, pad;
+} grids;
+/* y[o,tap,c] (+)= sum over pixels and images of dy[..,o] x[..,c]; dy_large: dy is on the large grid, x on the small */
+void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g, tensor y, int add);
+/* y[n] (+)= sums of the columns of x[m,n] */
+void column_sums(run *r, tensor x, tensor y, int add);
+/* x's gradient, where one is wanted, (+)= dy */
+void gradient_add(run *r, tape *t, tensor x, tensor dy);
+/* Whether a tape records and keeps this step (s->in is read). */
+bool tape_records(run *r, const tape_step *s);
 #endif

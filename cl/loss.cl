@@ -1,0 +1,255 @@
+/* Losses: each a mean, by parts that are then summed in a fixed order, and the gradients of them.  A work-group of WG
+ * shares a row (CPU: one work-item, 16 elements at a time).  dloss[1]: the gradient that arrives. */
+
+/* y[0] = scale * (sum of x[n], divided by the number of targets[n] >= 0 where there are targets), by one group.
+ * count[0]: that number, where there are targets. */
+__kernel void total(IN(float, x), OUT(float, y), IN(int, targets), OUT(float, count), const int n, const float scale)
+{
+    SCRATCH
+    float sum, valid = 0.0f;
+#define X(LOAD) LOAD(AT(x))
+    ROW_SUM(sum, n, X)
+    if (targets_buffer) {
+        for (int i = get_local_id(0); i < n; i += WG)
+            valid += AT(targets)[i] >= 0 ? 1.0f : 0.0f;
+#if !CPU
+        valid = group_sum(valid, scratch);
+#endif
+    }
+    if (get_local_id(0) == 0) {
+        AT(y)[0] = scale * (targets_buffer ? sum / fmax(valid, 1.0f) : sum);
+        if (targets_buffer)
+            AT(count)[0] = valid;
+    }
+}
+
+#define LOGIT(LOAD) LOAD(xr)
+#define POWER(LOAD) exp(LOAD(xr) - most_x)
+/* lse = log sum exp of the row x[k] */
+#define LOG_SUM_EXP                                                                                                    \
+    __global const float *xr = AT(x) + (size_t)GROUP(0) * k;                                                           \
+    float most_x, sum;                                                                                                 \
+    ROW_MAX(most_x, k, LOGIT)                                                                                          \
+    ROW_SUM(sum, k, POWER)                                                                                             \
+    float lse = most_x + log(sum);
+
+/* Row losses and log sums for later: -(1 - s) log p[target] - s mean(log p), 0 where target < 0 or too large. */
+__kernel void cross_entropy(IN(float, x), IN(int, targets), OUT(float, rows), OUT(float, lses), const int k,
+                            const float smoothing)
+{
+    SCRATCH
+    int row = GROUP(0), target = AT(targets)[row];
+    LOG_SUM_EXP
+    float mean = 0.0f;
+    if (smoothing > 0.0f) {
+        ROW_SUM(mean, k, LOGIT)
+        mean /= k;
+    }
+    if (get_local_id(0) == 0) {
+        bool valid = target >= 0 && target < k;
+        AT(rows)[row] = valid ? lse - (1.0f - smoothing) * xr[target] - smoothing * mean : 0.0f;
+        AT(lses)[row] = lse;
+    }
+}
+
+/* dx = (softmax(x) - (1 - s) [target] - s / k) dloss / count */
+__kernel void cross_entropy_back(IN(float, x), IN(int, targets), IN(float, lses), IN(float, count), IN(float, dloss),
+                                 OUT(float, dx), const int k, const float smoothing, const int add)
+{
+    int row = GROUP(0), target = AT(targets)[row];
+    bool valid = target >= 0 && target < k;
+    if (!valid && add)
+        return;
+    __global const float *xr = AT(x) + (size_t)row * k;
+    __global float *out = AT(dx) + (size_t)row * k;
+    float lse = AT(lses)[row], scale = valid ? AT(dloss)[0] / AT(count)[0] : 0.0f, spread = smoothing / k;
+#define DX(LOAD)     scale *(exp(LOAD(xr) - lse) - spread)
+#define DX_ADD(LOAD) LOAD(out) + DX(LOAD)
+    if (add) {
+        ROW_SET(out, k, DX_ADD)
+    } else {
+        ROW_SET(out, k, DX)
+    }
+    if (valid && get_local_id(0) == target % WG) /* the item that wrote it */
+        out[target] -= scale * (1.0f - smoothing);
+#undef DX
+#undef DX_ADD
+}
+
+/* ---- mean differences: part p is the sum over `each` elements (logit-Laplace: rows) ---- */
+
+enum { L1, L2 };
+
+__kernel void difference(IN(float, x), IN(float, target), OUT(float, parts), const int count, const int each,
+                         const int kind)
+{
+    SCRATCH
+    int first = GROUP(0) * each, n = min(each, count - first);
+    __global const float *xr = AT(x) + first, *tr = AT(target) + first;
+    float sum;
+#define DIFFERENCE(LOAD) (LOAD(xr) - LOAD(tr))
+#define ABSOLUTE(LOAD)   fabs(DIFFERENCE(LOAD))
+#define SQUARE(LOAD)     DIFFERENCE(LOAD) * DIFFERENCE(LOAD)
+    if (kind == L1) {
+        ROW_SUM(sum, n, ABSOLUTE)
+    } else {
+        ROW_SUM(sum, n, SQUARE)
+    }
+    if (get_local_id(0) == 0)
+        AT(parts)[GROUP(0)] = sum;
+}
+
+__kernel void difference_back(IN(float, x), IN(float, target), IN(float, dloss), OUT(float, dx), const int count,
+                              const int each, const int kind, const int add)
+{
+    int first = GROUP(0) * each, n = min(each, count - first);
+    __global const float *xr = AT(x) + first, *tr = AT(target) + first;
+    __global float *out = AT(dx) + first;
+    float scale = AT(dloss)[0] / count;
+#define D1(LOAD)     scale *sign(DIFFERENCE(LOAD))
+#define D2(LOAD)     2.0f * scale *DIFFERENCE(LOAD)
+#define D1_ADD(LOAD) LOAD(out) + D1(LOAD)
+#define D2_ADD(LOAD) LOAD(out) + D2(LOAD)
+    if (kind == L1 && add) {
+        ROW_SET(out, n, D1_ADD)
+    } else if (kind == L1) {
+        ROW_SET(out, n, D1)
+    } else if (add) {
+        ROW_SET(out, n, D2_ADD)
+    } else {
+        ROW_SET(out, n, D2)
+    }
+}
+
+/* -log f(t) = ln 2 + ln b + ln(t (1 - t)) + |logit(t) - mu| / b; x[rows,2c]: mu, ln b; target[rows,c] */
+__kernel void logit_laplace(IN(float, x), IN(float, target), OUT(float, parts), const int rows, const int each,
+                            const int c)
+{
+    SCRATCH
+    int first = GROUP(0) * each, n = min(each, rows - first) * c;
+    float sum = 0.0f;
+    for (int i = get_local_id(0); i < n; i += WG) {
+        size_t row = first + i / c, channel = i % c;
+        float t = AT(target)[row * c + channel], mu = AT(x)[row * 2 * c + channel], b = AT(x)[row * 2 * c + c + channel];
+        sum += 0.69314718056f + b + log(t * (1.0f - t)) + fabs(log(t / (1.0f - t)) - mu) * exp(-b);
+    }
+#if !CPU
+    sum = group_sum(sum, scratch);
+#endif
+    if (get_local_id(0) == 0)
+        AT(parts)[GROUP(0)] = sum;
+}
+
+__kernel void logit_laplace_back(IN(float, x), IN(float, target), IN(float, dloss), OUT(float, dx), const int count,
+                                 const int c, const int add)
+{
+    int i = get_global_id(0);
+    if (i >= count)
+        return;
+    size_t row = i / c, at = row * 2 * c + i % c;
+    float t = AT(target)[i], scale = AT(dloss)[0] / count;
+    float far = (log(t / (1.0f - t)) - AT(x)[at]) * exp(-AT(x)[at + c]);
+    ADD_TO(AT(dx) + at, -scale * sign(far) * exp(-AT(x)[at + c]));
+    ADD_TO(AT(dx) + at + c, scale * (1.0f - fabs(far)));
+}
+
+/* ---- how far from uniform ---- */
+
+/* rows = sum p log p + log k, p = softmax(x); saved[row]: log sum exp, and the mean of x under p */
+__kernel void kl_uniform(IN(float, x), OUT(float, rows), OUT(float, saved), const int k)
+{
+    SCRATCH
+    LOG_SUM_EXP
+    float mean;
+#define WEIGHTED(LOAD) exp(LOAD(xr) - lse) * LOAD(xr)
+    ROW_SUM(mean, k, WEIGHTED)
+    if (get_local_id(0) == 0) {
+        int row = GROUP(0);
+        AT(rows)[row] = mean - lse + log((float)k);
+        AT(saved)[2 * row] = lse;
+        AT(saved)[2 * row + 1] = mean;
+    }
+}
+
+/* dx = p (x - mean) dloss / n */
+__kernel void kl_uniform_back(IN(float, x), IN(float, saved), IN(float, dloss), OUT(float, dx), const int n,
+                              const int k, const int add)
+{
+    int row = GROUP(0);
+    __global const float *xr = AT(x) + (size_t)row * k;
+    __global float *out = AT(dx) + (size_t)row * k;
+    float lse = AT(saved)[2 * row], mean = AT(saved)[2 * row + 1], scale = AT(dloss)[0] / n;
+#define DX(LOAD)     scale *exp(LOAD(xr) - lse) * (LOAD(xr) - mean)
+#define DX_ADD(LOAD) LOAD(out) + DX(LOAD)
+    if (add) {
+        ROW_SET(out, k, DX_ADD)
+    } else {
+        ROW_SET(out, k, DX)
+    }
+#undef DX
+#undef DX_ADD
+}
+
+/* lses[row] */
+__kernel void log_sums(IN(float, x), OUT(float, lses), const int k)
+{
+    SCRATCH
+    LOG_SUM_EXP
+    if (get_local_id(0) == 0)
+        AT(lses)[GROUP(0)] = lse;
+}
+
+/* parts[part, k] = sum over `each` rows of softmax(x) */
+__kernel void usage(IN(float, x), IN(float, lses), OUT(float, parts), const int n, const int k, const int each)
+{
+    int part = get_global_id(1), first = part * each, end = min(n, first + each);
+#define BODY(T, LOAD, STORE)                                                                                           \
+    T sum = 0.0f;                                                                                                      \
+    for (int row = first; row < end; row++)                                                                            \
+        sum += exp(LOAD(AT(x) + (size_t)row * k) - AT(lses)[row]);                                                     \
+    STORE(sum, AT(parts) + (size_t)part * k);
+    COLUMNS(get_global_id(0), k, BODY)
+#undef BODY
+}
+
+/* y[0] = -sum m log m for m = sums / n, and logs[k] = -log m, by one group */
+__kernel void usage_entropy(IN(float, sums), OUT(float, logs), OUT(float, y), const int n, const int k)
+{
+    SCRATCH
+    float entropy, inverse = 1.0f / n;
+#define MEAN(LOAD)    (LOAD(AT(sums)) * inverse)
+#define LOG(LOAD)     -log(fmax(MEAN(LOAD), 1e-37f)) /* 0 log 0 = 0 */
+#define ENTROPY(LOAD) MEAN(LOAD) * LOG(LOAD)
+    ROW_SET(AT(logs), k, LOG)
+    ROW_SUM(entropy, k, ENTROPY)
+    if (get_local_id(0) == 0)
+        AT(y)[0] = entropy;
+}
+
+/* dx = p (logs - sum p logs) dloss / n */
+__kernel void usage_entropy_back(IN(float, x), IN(float, lses), IN(float, logs), IN(float, dloss), OUT(float, dx),
+                                 const int n, const int k, const int add)
+{
+    SCRATCH
+    int row = GROUP(0);
+    __global const float *xr = AT(x) + (size_t)row * k;
+    __global float *out = AT(dx) + (size_t)row * k;
+    float lse = AT(lses)[row], scale = AT(dloss)[0] / n, mean;
+#define LOG_MEAN(LOAD) exp(LOAD(xr) - lse) * LOAD(AT(logs))
+#define DX(LOAD)       scale *exp(LOAD(xr) - lse) * (LOAD(AT(logs)) - mean)
+#define DX_ADD(LOAD)   LOAD(out) + DX(LOAD)
+    ROW_SUM(mean, k, LOG_MEAN)
+    if (add) {
+        ROW_SET(out, k, DX_ADD)
+    } else {
+        ROW_SET(out, k, DX)
+    }
+}
+
+/* y = wa a + wb b; b: or NULL */
+__kernel void scale_add(IN(float, a), IN(float, b), OUT(float, y), const int count, const float wa, const float wb)
+{
+    int i = get_global_id(0);
+    if (i < count)
+        AT(y)[i] = wa * AT(a)[i] + (b_buffer ? wb * AT(b)[i] : 0.0f);
+}

@@ -1,0 +1,167 @@
+/* Losses.  Each ends in one number: sums of rows or of parts, then the sum of those. */
+#include "ops/ops_internal.h"
+
+#define PARTS 256 /* at most about so many partial sums */
+
+static tape_function cross_entropy_back, difference_back, logit_laplace_back, kl_uniform_back, usage_entropy_back,
+    scale_add_back;
+
+/* scale times the sum of rows[n] */
+static tensor total(run *r, tensor rows, tensor targets, tensor count, double scale)
+{
+    tensor y = TENSOR(r, DTYPE_F32, 1);
+    LAUNCH(r, "loss:total", work_rows(r, 1, 0, 0), ARG_T(rows), ARG_T(y), ARG_T(targets), ARG_T(count),
+           ARG_I(tensor_count(&rows)), ARG_F(scale));
+    return y;
+}
+
+tensor op_cross_entropy(run *r, tensor logits, tensor targets, float smoothing)
+{
+    int64_t n = rows_of(&logits), k = last_of(&logits);
+    assert(run_failed(r) || tensor_count(&targets) == n);
+    tensor rows = TENSOR(r, DTYPE_F32, n), lses = TENSOR(r, DTYPE_F32, n), count = TENSOR(r, DTYPE_F32, 1);
+    LAUNCH(r, "loss:cross_entropy", work_rows(r, n, 8.0 * (double)(n * k), 4.0 * (double)(n * k)), ARG_T(logits),
+           ARG_T(targets), ARG_T(rows), ARG_T(lses), ARG_I(k), ARG_F(smoothing));
+    tensor y = total(r, rows, targets, count, 1);
+    tape_push(
+        r,
+        &(tape_step){
+            .back = cross_entropy_back, .in = {logits, targets}, .out = y, .saved = {lses, count}, .f = {smoothing}});
+    return y;
+}
+
+static void cross_entropy_back(run *r, tape *t, const tape_step *s)
+{
+    int add;
+    tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
+    double count = (double)tensor_count(&x);
+    LAUNCH(r, "loss:cross_entropy_back", work_rows(r, rows_of(&x), 6 * count, 8 * count), ARG_T(x), ARG_T(s->in[1]),
+           ARG_T(s->saved[0]), ARG_T(s->saved[1]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(last_of(&x)),
+           ARG_F(s->f[0]), ARG_I(add));
+}
+
+enum { L1, L2 }; /* as in cl/loss.cl */
+
+/* Elements of a part, and the number of parts. */
+static int64_t parts_of(int64_t count, int64_t least, int64_t *each)
+{
+    *each = (count + PARTS - 1) / PARTS;
+    if (*each < least)
+        *each = least;
+    return (count + *each - 1) / *each;
+}
+
+static tensor difference(run *r, tensor x, tensor target, int kind)
+{
+    int64_t count = tensor_count(&x), each, n = parts_of(count, 1024, &each);
+    assert(run_failed(r) || tensor_count(&target) == count);
+    tensor parts = TENSOR(r, DTYPE_F32, n);
+    LAUNCH(r, "loss:difference", work_rows(r, n, 3.0 * (double)count, 8.0 * (double)count), ARG_T(x), ARG_T(target),
+           ARG_T(parts), ARG_I(count), ARG_I(each), ARG_I(kind));
+    tensor y = total(r, parts, (tensor){0}, (tensor){0}, 1.0 / (double)count);
+    tape_push(r, &(tape_step){.back = difference_back, .in = {x}, .out = y, .saved = {target}, .i = {kind}});
+    return y;
+}
+
+static void difference_back(run *r, tape *t, const tape_step *s)
+{
+    int add;
+    tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
+    int64_t count = tensor_count(&x), each, n = parts_of(count, 1024, &each);
+    LAUNCH(r, "loss:difference_back", work_rows(r, n, 3.0 * (double)count, 12.0 * (double)count), ARG_T(x),
+           ARG_T(s->saved[0]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(count), ARG_I(each), ARG_I(s->i[0]),
+           ARG_I(add));
+}
+
+tensor op_l1(run *r, tensor x, tensor target)
+{
+    return difference(r, x, target, L1);
+}
+
+tensor op_l2(run *r, tensor x, tensor target)
+{
+    return difference(r, x, target, L2);
+}
+
+tensor op_logit_laplace(run *r, tensor x, tensor target)
+{
+    int64_t c = last_of(&target), count = tensor_count(&target), each, n = parts_of(rows_of(&target), 64, &each);
+    assert(run_failed(r) || (last_of(&x) == 2 * c && tensor_count(&x) == 2 * count));
+    tensor parts = TENSOR(r, DTYPE_F32, n);
+    LAUNCH(r, "loss:logit_laplace", work_rows(r, n, 16.0 * (double)count, 12.0 * (double)count), ARG_T(x),
+           ARG_T(target), ARG_T(parts), ARG_I(rows_of(&target)), ARG_I(each), ARG_I(c));
+    tensor y = total(r, parts, (tensor){0}, (tensor){0}, 1.0 / (double)count);
+    tape_push(r, &(tape_step){.back = logit_laplace_back, .in = {x}, .out = y, .saved = {target}});
+    return y;
+}
+
+static void logit_laplace_back(run *r, tape *t, const tape_step *s)
+{
+    int add;
+    tensor dx = tape_gradient_of(t, s->in[0], &add);
+    int64_t count = tensor_count(&s->saved[0]);
+    LAUNCH(r, "loss:logit_laplace_back", work_each(count, 16, 20), ARG_T(s->in[0]), ARG_T(s->saved[0]),
+           ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(count), ARG_I(last_of(&s->saved[0])), ARG_I(add));
+}
+
+tensor op_kl_uniform(run *r, tensor logits)
+{
+    int64_t n = rows_of(&logits), k = last_of(&logits);
+    tensor rows = TENSOR(r, DTYPE_F32, n), saved = TENSOR(r, DTYPE_F32, n, 2);
+    LAUNCH(r, "loss:kl_uniform", work_rows(r, n, 12.0 * (double)(n * k), 4.0 * (double)(n * k)), ARG_T(logits),
+           ARG_T(rows), ARG_T(saved), ARG_I(k));
+    tensor y = total(r, rows, (tensor){0}, (tensor){0}, 1.0 / (double)n);
+    tape_push(r, &(tape_step){.back = kl_uniform_back, .in = {logits}, .out = y, .saved = {saved}});
+    return y;
+}
+
+static void kl_uniform_back(run *r, tape *t, const tape_step *s)
+{
+    int add;
+    tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
+    double count = (double)tensor_count(&x);
+    LAUNCH(r, "loss:kl_uniform_back", work_rows(r, rows_of(&x), 6 * count, 8 * count), ARG_T(x), ARG_T(s->saved[0]),
+           ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(rows_of(&x)), ARG_I(last_of(&x)), ARG_I(add));
+}
+
+tensor op_usage_entropy(run *r, tensor logits)
+{
+    int64_t n = rows_of(&logits), k = last_of(&logits), each, n_parts = parts_of(n, 1, &each);
+    double count = (double)(n * k);
+    tensor lses = TENSOR(r, DTYPE_F32, n), parts = TENSOR(r, DTYPE_F32, n_parts, k), sums = TENSOR(r, DTYPE_F32, k);
+    tensor logs = TENSOR(r, DTYPE_F32, k), y = TENSOR(r, DTYPE_F32, 1);
+    LAUNCH(r, "loss:log_sums", work_rows(r, n, 6 * count, 4 * count), ARG_T(logits), ARG_T(lses), ARG_I(k));
+    LAUNCH(r, "loss:usage", work_columns(r, k, n_parts, 6 * count, 4 * count), ARG_T(logits), ARG_T(lses), ARG_T(parts),
+           ARG_I(n), ARG_I(k), ARG_I(each));
+    sum_rows(r, sums, parts, n_parts, k, 0, 0);
+    LAUNCH(r, "loss:usage_entropy", work_rows(r, 1, 0, 0), ARG_T(sums), ARG_T(logs), ARG_T(y), ARG_I(n), ARG_I(k));
+    tape_push(r, &(tape_step){.back = usage_entropy_back, .in = {logits}, .out = y, .saved = {lses, logs}});
+    return y;
+}
+
+static void usage_entropy_back(run *r, tape *t, const tape_step *s)
+{
+    int add;
+    tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
+    double count = (double)tensor_count(&x);
+    LAUNCH(r, "loss:usage_entropy_back", work_rows(r, rows_of(&x), 10 * count, 8 * count), ARG_T(x), ARG_T(s->saved[0]),
+           ARG_T(s->saved[1]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(rows_of(&x)), ARG_I(last_of(&x)),
+           ARG_I(add));
+}
+
+tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb)
+{
+    int64_t count = tensor_count(&a);
+    assert(run_failed(r) || !b.buf || tensor_count(&b) == count);
+    tensor y = tensor_like(r, &a, last_of(&a));
+    LAUNCH(r, "loss:scale_add", work_each(count, 3, 12), ARG_T(a), ARG_T(b), ARG_T(y), ARG_I(count), ARG_F(wa),
+           ARG_F(wb));
+    tape_push(r, &(tape_step){.back = scale_add_back, .in = {a, b}, .out = y, .f = {wa, wb}});
+    return y;
+}
+
+static void scale_add_back(run *r, tape *t, const tape_step *s)
+{
+    for (int i = 0; i < 2; i++)
+        scale_gradient(r, t, s->in[i], tape_gradient(t, s->out), s->f[i]);
+}

@@ -1,0 +1,44 @@
+/* Relaxed choices: the Gumbel-Softmax distribution (Jang et al. 2017; Maddison et al. 2017). */
+#include "ops/ops_internal.h"
+
+static tape_function gumbel_back;
+
+/* (x + noise) * scale, or the noise where x is empty, of y's shape. */
+static void add_noise(run *r, tensor x, tensor y, float scale, const gumbel *g)
+{
+    int64_t per = y.buf ? tensor_count(&y) / y.shape[0] : 0;
+    work w = {.global = {round_up((size_t)(per + 3) / 4, 64), (size_t)y.shape[0]},
+              .flops = 40.0 * (double)tensor_count(&y),
+              .bytes = 8.0 * (double)tensor_count(&y)};
+    LAUNCH(r, "relax:gumbel_noise", w, ARG_T(x), ARG_T(y), ARG_I(per), ARG_F(scale), ARG_I((uint32_t)g->seed),
+           ARG_I((uint32_t)(g->seed >> 32)), ARG_I(g->stream), ARG_I(g->step));
+}
+
+tensor op_gumbel_noise(run *r, int nd, const int64_t *shape, const gumbel *g)
+{
+    tensor y = run_tensor(r, DTYPE_F32, nd, shape);
+    add_noise(r, (tensor){0}, y, 1, g);
+    return y;
+}
+
+tensor op_gumbel_softmax(run *r, tensor logits, const gumbel *g)
+{
+    int64_t n = rows_of(&logits), k = last_of(&logits);
+    double count = (double)tensor_count(&logits);
+    tensor soft = tensor_like(r, &logits, k), y = soft;
+    add_noise(r, logits, soft, 1 / g->tau, g);
+    if (g->hard) {
+        tensor index = op_argmax(r, soft);
+        y = tensor_like(r, &logits, k);
+        LAUNCH(r, "relax:one_hot", work_each(n * k, 0, 4), ARG_T(index), ARG_T(y), ARG_I(n * k), ARG_I(k));
+    }
+    LAUNCH(r, "norm:softmax", work_rows(r, n, 8 * count, 8 * count), ARG_T(soft), ARG_T(soft), ARG_I(k)); /* in place */
+    tape_push(r, &(tape_step){.back = gumbel_back, .in = {logits}, .out = y, .saved = {soft}, .f = {g->tau}});
+    return y;
+}
+
+/* Of a hard choice as of a soft one. */
+static void gumbel_back(run *r, tape *t, const tape_step *s)
+{
+    softmax_gradient(r, t, s->in[0], s->saved[0], s->out, 1 / s->f[0]);
+}
