@@ -3,7 +3,13 @@
  * pack_T: any weight type to F32 panels [ceil(n/32)][k][32]: panel p holds rows 32p to 32p+31 of w, zeros beyond n.
  * gemm: from panels.  CPU: a work-item computes 8 rows x 32 columns in registers.  else: work-groups of SIDE x SIDE
  * compute 4 SIDE x 4 SIDE through local memory.
- * gemm_epilogue: bias, activation and residual after a product by a library. */
+ * gemm_epilogue: bias, activation and residual after a product by a library.
+ *
+ * With -DBACKWARD, the kernels of gradients instead (inference never compiles them):
+ * pack_columns_T, transpose_panels: panels of w's columns, for products with w where the forward pass has w transposed.
+ * weight_gradient: sums over pixels of products of two tensors' channels, for linear layers and convolutions.
+ * column_sums: gradients of biases.  sum_parts: what these two have summed in parts. */
+#ifndef BACKWARD
 
 /* One work-item: 16 elements of k (or the rest) of one panel.  w is a piece of n rows.
  * CPU: through a block of private memory, so that each row is read once, as rows of a power of two share cache sets. */
@@ -119,3 +125,253 @@ __kernel void gemm_epilogue(IN(float, b), IN(float, residual), OUT(float, y), co
 UNPACK(f16, half)
 UNPACK(q8_0, uchar)
 UNPACK(q4_0, uchar)
+
+#else /* BACKWARD */
+
+/* w[n,k] to panels [ceil(k/32)][n][32]: panel p holds columns 32p to 32p+31, zeros beyond k.  w is a piece of n rows of
+ * `rows`, from row `first` on.  16 rows of one panel: one work-item; else: 32 of them, each its column. */
+#if CPU
+#define PACK_COLUMNS(T, TYPE)                                                                                          \
+    __kernel void pack_columns_##T(IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first,         \
+                                   const int rows)                                                                     \
+    {                                                                                                                  \
+        int row0 = get_global_id(0) * 16, panel = get_global_id(1), col = panel * 32;                                  \
+        __global float *to = AT(panels) + ((size_t)panel * rows + first + row0) * 32;                                  \
+        for (int row = row0; row < min(row0 + 16, n); row++, to += 32) {                                               \
+            size_t from = (size_t)row * k + col;                                                                       \
+            if (col + 32 <= k) {                                                                                       \
+                vstore16(load16_##T(AT(w), from), 0, to);                                                              \
+                vstore16(load16_##T(AT(w), from + 16), 1, to);                                                         \
+                continue;                                                                                              \
+            }                                                                                                          \
+            for (int j = 0; j < 32; j++)                                                                               \
+                to[j] = col + j < k ? load1_##T(AT(w), from + j) : 0.0f;                                               \
+        }                                                                                                              \
+    }
+#else
+#define PACK_COLUMNS(T, TYPE)                                                                                          \
+    __kernel void pack_columns_##T(IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first,         \
+                                   const int rows)                                                                     \
+    {                                                                                                                  \
+        int row0 = get_global_id(0) / 32 * 16, j = get_global_id(0) % 32, panel = get_global_id(1);                    \
+        for (int row = row0; row < min(row0 + 16, n); row++)                                                           \
+            AT(panels)[((size_t)panel * rows + first + row) * 32 + j] =                                                \
+                panel * 32 + j < k ? load1_##T(AT(w), (size_t)row * k + panel * 32 + j) : 0.0f;                        \
+    }
+#endif
+PACK_COLUMNS(f32, float)
+PACK_COLUMNS(f16, half)
+PACK_COLUMNS(q8_0, uchar)
+PACK_COLUMNS(q4_0, uchar)
+
+/* A convolution's panels [ceil(out/32)][taps][in][32] to those of its transpose, [ceil(in/32)][taps][out][32], zeros
+ * beyond `in`.  One work-item: a row of those. */
+__kernel void transpose_panels(IN(float, panels), OUT(float, y), const int taps, const int in, const int out)
+{
+    int o = get_global_id(0), tap = get_global_id(1), c0 = get_global_id(2) * 32;
+    __global const float *from = AT(panels) + (((size_t)(o / 32) * taps + tap) * in + c0) * 32 + o % 32;
+    __global float *to = AT(y) + (((size_t)(c0 / 32) * taps + tap) * out + o) * 32;
+    for (int j = 0; j < 32; j++)
+        to[j] = c0 + j < in ? from[j * 32] : 0.0f;
+}
+
+/* y[row,tap,col] (+)= sum over the pixels of a small grid of a[.., row] b[.., col]: one of a and b lies on the small
+ * grid (images, h, w), the other on the large one (images, large_h, large_w), where the pixel that tap (ky, kx) sees is
+ * y * stride - pad + ky, x * stride - pad + kx; those outside add nothing.  y's strides are given, so that rows may be
+ * either factor's channels.  Part i of the pixels, chunk of them, goes to y + i * part. */
+#define GRADIENT_ARGUMENTS                                                                                             \
+    IN(float, a), IN(float, b), OUT(float, y), const int na, const int nb, const int a_large, const int images,        \
+        const int h, const int w, const int large_h, const int large_w, const int kernel_side, const int stride,       \
+        const int pad, const int row_stride, const int tap_stride, const int column_stride, const int chunk,           \
+        const int part, const int add
+
+#if CPU
+
+/* A work-item makes TALL x WIDE of y, by blocks of pixels whose rows of a are gathered first, so that neither
+ * coordinates nor distant cache lines (rows of a power of two share cache sets) are in the inner loop. */
+#define TALL  32
+#define WIDE  128
+#define BLOCK 64
+
+/* 32 of a row's elements, `count` of them inside of the matrix */
+inline void gather32(__global const float *from, float *to, int count)
+{
+    if (count >= 32) {
+        vstore16(vload16(0, from), 0, to);
+        vstore16(vload16(1, from), 1, to);
+        return;
+    }
+    for (int i = 0; i < 32; i++)
+        to[i] = i < count ? from[i] : 0.0f;
+}
+
+__kernel void weight_gradient(GRADIENT_ARGUMENTS)
+{
+    const int row = get_global_id(0) * TALL, col = get_global_id(1) * WIDE, taps = kernel_side * kernel_side;
+    const int tap = get_global_id(2) % taps, ky = tap / kernel_side, kx = tap % kernel_side;
+    const int first = get_global_id(2) / taps * chunk, last = min(first + chunk, images * h * w);
+    const int rows = min(TALL, na - row), columns = min(WIDE, nb - col);
+    float ablock[BLOCK * TALL], bblock[BLOCK * 32];
+    size_t at[BLOCK];
+    float16 sums[(TALL / 8) * (WIDE / 32) * 16];
+    for (int i = 0; i < (TALL / 8) * (WIDE / 32) * 16; i++)
+        sums[i] = 0.0f;
+    int px = first % w, py = first / w % h, image = first / w / h;
+    for (int p = first; p < last;) {
+        int n = 0;
+        for (; p < last && n < BLOCK; p++) {
+            int u = px * stride - pad + kx, v = py * stride - pad + ky;
+            if (u >= 0 && u < large_w && v >= 0 && v < large_h) {
+                size_t large = ((size_t)image * large_h + v) * large_w + u;
+                gather32(AT(a) + (a_large ? large : (size_t)p) * na + row, ablock + n * TALL, rows);
+                at[n++] = (a_large ? (size_t)p : large) * nb + col;
+            }
+            if (++px == w) {
+                px = 0;
+                if (++py == h) {
+                    py = 0;
+                    image++;
+                }
+            }
+        }
+        float16 *s = sums;
+        for (int c = 0; c < columns; c += 32) {
+            for (int i = 0; i < n; i++)
+                gather32(AT(b) + at[i] + c, bblock + i * 32, columns - c);
+            for (int r = 0; r < rows; r += 8, s += 16) {
+                float16 c00 = s[0], c01 = s[1], c10 = s[2], c11 = s[3], c20 = s[4], c21 = s[5], c30 = s[6], c31 = s[7];
+                float16 c40 = s[8], c41 = s[9], c50 = s[10], c51 = s[11], c60 = s[12], c61 = s[13], c70 = s[14],
+                        c71 = s[15];
+                const float *ap = ablock + r, *bp = bblock;
+                for (int i = 0; i < n; i++, ap += TALL, bp += 32) {
+                    float16 b0 = vload16(0, bp), b1 = vload16(1, bp);
+                    TILE_ROW(0, ap, 0) TILE_ROW(1, ap, 1) TILE_ROW(2, ap, 2) TILE_ROW(3, ap, 3)
+                    TILE_ROW(4, ap, 4) TILE_ROW(5, ap, 5) TILE_ROW(6, ap, 6) TILE_ROW(7, ap, 7)
+                }
+                s[0] = c00, s[1] = c01, s[2] = c10, s[3] = c11, s[4] = c20, s[5] = c21, s[6] = c30, s[7] = c31;
+                s[8] = c40, s[9] = c41, s[10] = c50, s[11] = c51, s[12] = c60, s[13] = c61, s[14] = c70, s[15] = c71;
+            }
+        }
+    }
+    __global float *to = AT(y) + (size_t)(get_global_id(2) / taps) * part + (size_t)tap * tap_stride;
+    const float16 *s = sums;
+    for (int c = 0; c < columns; c += 32)
+        for (int r = 0; r < rows; r += 8, s += 16)
+            for (int i = 0; i < 16; i++) {
+                int rr = row + r + i / 2, cc = col + c + i % 2 * 16, count = min(16, nb - cc);
+                if (rr >= na || count <= 0)
+                    continue;
+                __global float *yp = to + (size_t)rr * row_stride + (size_t)cc * column_stride;
+                if (column_stride == 1 && count == 16) {
+                    vstore16(add ? s[i] + vload16(0, yp) : s[i], 0, yp);
+                    continue;
+                }
+                float t[16];
+                vstore16(s[i], 0, t);
+                for (int j = 0; j < count; j++)
+                    ADD_TO(yp + (size_t)j * column_stride, t[j]);
+            }
+}
+
+/* y[n] (+)= sums of x[rows,n]'s columns; part i has `chunk` rows and goes to y + i * part.  32 columns a work-item. */
+__kernel void column_sums(IN(float, x), OUT(float, y), const int rows, const int n, const int chunk, const int part,
+                          const int add)
+{
+    const int col = get_global_id(0) * 32, first = get_global_id(1) * chunk, last = min(first + chunk, rows);
+    __global float *to = AT(y) + (size_t)get_global_id(1) * part + col;
+    __global const float *from = AT(x) + (size_t)first * n + col;
+    const int columns = min(32, n - col);
+    if (columns == 32) {
+        float16 s0 = 0.0f, s1 = 0.0f;
+        for (int i = first; i < last; i++, from += n) {
+            s0 += vload16(0, from);
+            s1 += vload16(1, from);
+        }
+        vstore16(add ? s0 + vload16(0, to) : s0, 0, to);
+        vstore16(add ? s1 + vload16(1, to) : s1, 1, to);
+        return;
+    }
+    float t[32];
+    for (int j = 0; j < columns; j++)
+        t[j] = 0.0f;
+    for (int i = first; i < last; i++, from += n)
+        for (int j = 0; j < columns; j++)
+            t[j] += from[j];
+    for (int j = 0; j < columns; j++)
+        ADD_TO(to + j, t[j]);
+}
+
+#else
+
+/* Work-groups of SIDE x SIDE make 4 SIDE rows x 4 SIDE columns. */
+__kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void weight_gradient(GRADIENT_ARGUMENTS)
+{
+    __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE];
+    __local int pixel_a[TILE_K], pixel_b[TILE_K]; /* -1: outside */
+    const int col0 = GROUP(0) * TILE, row0 = GROUP(1) * TILE, taps = kernel_side * kernel_side;
+    const int tap = get_global_id(2) % taps, ky = tap / kernel_side, kx = tap % kernel_side;
+    const int first = get_global_id(2) / taps * chunk, last = min(first + chunk, images * h * w);
+    TILED_DECLARE
+    for (int k0 = first; k0 < last; k0 += TILE_K) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int t = lid; t < TILE_K; t += SIDE * SIDE) {
+            int p = k0 + t, u = p % w * stride - pad + kx, v = p / w % h * stride - pad + ky;
+            int inside = p < last && u >= 0 && u < large_w && v >= 0 && v < large_h;
+            int large = (p / w / h * large_h + v) * large_w + u;
+            pixel_a[t] = !inside ? -1 : a_large ? large : p;
+            pixel_b[t] = !inside ? -1 : a_large ? p : large;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int t = lid; t < TILE * TILE_K; t += SIDE * SIDE) {
+            int i = t % TILE, kk = t / TILE;
+            ta[kk][i] = pixel_a[kk] >= 0 && row0 + i < na ? AT(a)[(size_t)pixel_a[kk] * na + row0 + i] : 0.0f;
+            tb[kk][i] = pixel_b[kk] >= 0 && col0 + i < nb ? AT(b)[(size_t)pixel_b[kk] * nb + col0 + i] : 0.0f;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        TILED_MULTIPLY
+    }
+    __global float *to = AT(y) + (size_t)(get_global_id(2) / taps) * part + (size_t)tap * tap_stride;
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++) {
+            int r = row0 + ly + SIDE * i, c = col0 + lx + SIDE * j;
+            if (r >= na || c >= nb)
+                continue;
+            ADD_TO(to + (size_t)r * row_stride + (size_t)c * column_stride, acc[i][j]);
+        }
+}
+
+/* One column of one part a work-item. */
+__kernel void column_sums(IN(float, x), OUT(float, y), const int rows, const int n, const int chunk, const int part,
+                          const int add)
+{
+    const int col = get_global_id(0), first = get_global_id(1) * chunk, last = min(first + chunk, rows);
+    if (col >= n)
+        return;
+    float s = 0.0f;
+    for (int i = first; i < last; i++)
+        s += AT(x)[(size_t)i * n + col];
+    ADD_TO(AT(y) + (size_t)get_global_id(1) * part + col, s);
+}
+
+#endif
+
+/* y[count] (+)= sum of parts[n][count]; one work-item: 16 elements */
+__kernel void sum_parts(IN(float, parts), OUT(float, y), const int count, const int n, const int add)
+{
+    int at = get_global_id(0) * 16;
+    if (at + 16 <= count) {
+        float16 s = vload16(0, AT(parts) + at);
+        for (int i = 1; i < n; i++)
+            s += vload16(0, AT(parts) + (size_t)i * count + at);
+        vstore16(add ? s + vload16(0, AT(y) + at) : s, 0, AT(y) + at);
+        return;
+    }
+    for (; at < count; at++) {
+        float s = AT(parts)[at];
+        for (int i = 1; i < n; i++)
+            s += AT(parts)[(size_t)i * count + at];
+        ADD_TO(AT(y) + at, s);
+    }
+}
+
+#endif

@@ -44,6 +44,8 @@ typedef double ops_check(ops_env *v, const shape *s);
 ops_check check_linear, check_conv, check_layer_norm, check_group_norm, check_softmax, check_attention, check_activate,
     check_add, check_slice, check_upsample, check_repeat, check_guide, check_embed, check_embed_sequence, check_argmax;
 
+ops_check check_linear_gradient, check_conv_gradient; /* ops_cases_product_gradient.c */
+
 /* Tests of behaviour that a number doesn't express; each runs for every style of kernels. */
 typedef struct ops_behaviour {
     const char *name;
@@ -69,6 +71,8 @@ tensor ops_integers(ops_env *v, int nd, const int64_t *shape, const int32_t *val
     }
 /* The same, as a view into a larger tensor where the shape asks for views. */
 tensor ops_input(ops_env *v, const shape *s, int nd, const int64_t *dims, float *values);
+/* A weight [rows, columns] of the shape's type, in pieces of s->split rows where it asks for that. */
+tensor ops_weight(ops_env *v, const shape *s, int rows, int columns, float *values);
 void ops_release(ops_env *v);
 /* sum (y - reference)^2 / sum reference^2; infinite where y is not of n finite numbers or the run failed. */
 double ops_error(ops_env *v, tensor y, const double *reference, int n);

@@ -86,6 +86,18 @@ tensor ops_input(ops_env *v, const shape *s, int nd, const int64_t *dims, float 
     return tensor_rows(ops_tensor(v, DTYPE_F32, nd, larger, all), BEFORE, dims[0]);
 }
 
+tensor ops_weight(ops_env *v, const shape *s, int rows, int columns, float *values)
+{
+    uint64_t limit = v->d->info.max_allocation;
+    if (s->split)
+        v->d->info.max_allocation = (uint64_t)s->split * dtype_row_bytes(s->type, columns);
+    tensor w = ops_tensor(v, s->type, SHAPE(rows, columns), values);
+    v->d->info.max_allocation = limit;
+    if (s->split)
+        assert_non_null(w.buf->next);
+    return w;
+}
+
 void ops_release(ops_env *v)
 {
     run_reset(v->r);

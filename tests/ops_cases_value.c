@@ -10,25 +10,12 @@ static double *reference_of(ops_env *v, int n)
     return ops_memory(v, (size_t)n, sizeof(double));
 }
 
-/* A weight [rows, columns], in pieces of s->split rows where the shape asks for that. */
-static tensor weight(ops_env *v, const shape *s, int rows, int columns, float *values)
-{
-    uint64_t limit = v->d->info.max_allocation;
-    if (s->split)
-        v->d->info.max_allocation = (uint64_t)s->split * dtype_row_bytes(s->type, columns);
-    tensor w = ops_tensor(v, s->type, SHAPE(rows, columns), values);
-    v->d->info.max_allocation = limit;
-    if (s->split)
-        assert_non_null(w.buf->next);
-    return w;
-}
-
 double check_linear(ops_env *v, const shape *s)
 {
     float *x = ops_numbers(v, s->m * s->k), *w = ops_numbers(v, s->n * s->k);
     float *b = s->bias ? ops_numbers(v, s->n) : NULL, *residual = s->residual ? ops_numbers(v, s->m * s->n) : NULL;
     tensor tx = ops_input(v, s, SHAPE(s->m, s->k), x);
-    linear l = {.w = weight(v, s, s->n, s->k, w)};
+    linear l = {.w = ops_weight(v, s, s->n, s->k, w)};
     if (b)
         l.b = ops_tensor(v, DTYPE_F32, SHAPE(s->n), b);
     tensor y = s->residual ? op_linear_add(v->r, tx, &l, ops_input(v, s, SHAPE(s->m, s->n), residual))
@@ -221,7 +208,7 @@ double check_embed(ops_env *v, const shape *s)
 {
     float *table = ops_numbers(v, s->m * s->d);
     int32_t *ids = make_ids(v, s->n, s->m, true);
-    tensor y = op_embed(v->r, ops_integers(v, SHAPE(1, s->n), ids), weight(v, s, s->m, s->d, table));
+    tensor y = op_embed(v->r, ops_integers(v, SHAPE(1, s->n), ids), ops_weight(v, s, s->m, s->d, table));
     double *reference = reference_of(v, s->n * s->d);
     ref_embed(reference, ids, s->n, table, s->m, s->d);
     return y.nd == 3 ? ops_error(v, y, reference, s->n * s->d) : INFINITY;
@@ -235,9 +222,9 @@ double check_embed_sequence(ops_env *v, const shape *s)
     float *image = ops_numbers(v, s->n * s->d), *row = ops_numbers(v, s->grid_height * s->d);
     float *column = ops_numbers(v, s->grid_width * s->d);
     int32_t *ids = make_ids(v, s->b * s->text, s->m, true), *codes = make_ids(v, s->b * cells, s->n, true);
-    sequence_embedding e = {weight(v, s, s->m, s->d, text),
+    sequence_embedding e = {ops_weight(v, s, s->m, s->d, text),
                             ops_tensor(v, DTYPE_F32, SHAPE(s->text, s->d), text_position),
-                            weight(v, s, s->n, s->d, image),
+                            ops_weight(v, s, s->n, s->d, image),
                             ops_tensor(v, DTYPE_F32, SHAPE(s->grid_height, s->d), row),
                             ops_tensor(v, DTYPE_F32, SHAPE(s->grid_width, s->d), column),
                             s->text,

@@ -1,12 +1,13 @@
 /* Convolutions as implicit products. */
 #include "ops/ops_internal.h"
 
-/* x[b,h,w,c] -> y[b,oh,ow,out]; phases: parts of the output that share their taps. */
-static tensor conv_any(run *r, const char *name, tensor x, const conv *c, int64_t oh, int64_t ow, int phases,
-                       activation act, tensor residual)
+/* y[b,oh,ow,out] from x[b,h,w,c] by c's panels; phases: parts of the output that share their taps. */
+static void conv_product(run *r, const char *name, tensor x, const conv *c, int phases, activation act, tensor residual,
+                         tensor y)
 {
-    int64_t b = x.shape[0], h = x.shape[1], w = x.shape[2], pixels = b * oh * ow;
-    assert(run_failed(r) || (x.nd == 4 && x.shape[3] == c->in));
+    if (run_failed(r))
+        return;
+    int64_t b = x.shape[0], h = x.shape[1], w = x.shape[2], oh = y.shape[1], ow = y.shape[2], pixels = b * oh * ow;
     const device *d = run_device(r);
     int step = c->stride; /* pixels of the largest phase */
     size_t in_phase = phases == 1 ? (size_t)pixels : (size_t)(b * ((oh + step - 1) / step) * ((ow + step - 1) / step));
@@ -19,23 +20,75 @@ static tensor conv_any(run *r, const char *name, tensor x, const conv *c, int64_
     size.flops = 2.0 * (double)pixels * c->out * c->in * taps;
     size.bytes = 4.0 * (double)(tensor_count(&x) + pixels * c->out + tensor_count(&c->panels));
     tensor zeros = run_zeros(r, c->in);
-    tensor y = TENSOR(r, DTYPE_F32, b, oh, ow, c->out);
     LAUNCH(r, name, size, ARG_T(x), ARG_T(c->panels), ARG_T(c->b), ARG_T(residual), ARG_T(zeros), ARG_T(y),
            ARG_I(pixels), ARG_I(h), ARG_I(w), ARG_I(c->in), ARG_I(oh), ARG_I(ow), ARG_I(c->out), ARG_I(c->kernel),
            ARG_I(c->stride), ARG_I(c->pad), ARG_I(act));
-    return y;
+}
+
+static void conv_forward(run *r, bool transposed, tensor x, const conv *c, activation act, tensor residual, tensor y)
+{
+    if (transposed)
+        conv_product(r, "conv:conv_transpose2d", x, c, c->stride * c->stride, act, residual, y);
+    else
+        conv_product(r, "conv:conv2d", x, c, 1, act, residual, y);
+}
+
+/* Each is the other's gradient with respect to its input, with in and out exchanged. */
+static void conv_back(run *r, tape *t, const tape_step *s)
+{
+    tensor x = s->in[0], w = s->in[1], b = s->in[2], residual = s->in[3], dy = tape_gradient(t, s->out);
+    const conv *c = s->op;
+    bool transposed = s->i[0];
+    int add;
+    if (tape_wants(t, x)) {
+        tensor dx = tensor_shaped(tape_gradient_of(t, x, &add), 4, x.shape);
+        conv back = *c;
+        back.panels = conv_transpose_panels(r, c);
+        back.b = (tensor){0};
+        back.in = c->out;
+        back.out = c->in;
+        conv_forward(r, !transposed, dy, &back, ACT_NONE, add ? dx : (tensor){0}, dx);
+    }
+    if (tape_wants(t, w)) {
+        tensor dw = tape_gradient_of(t, w, &add), small = transposed ? x : dy, large = transposed ? dy : x;
+        const grids g = {(int)x.shape[0],     (int)small.shape[1], (int)small.shape[2], (int)large.shape[1],
+                         (int)large.shape[2], c->kernel,           c->stride,           c->pad};
+        weight_gradient(r, dy, x, transposed, &g, dw, add);
+    }
+    if (tape_wants(t, b)) {
+        tensor db = tape_gradient_of(t, b, &add);
+        column_sums(r, dy, db, add);
+    }
+    gradient_add(r, t, residual, dy);
+}
+
+static tensor conv_step(run *r, bool transposed, tensor x, const conv *c, int64_t oh, int64_t ow, activation act,
+                        tensor residual)
+{
+    assert(run_failed(r) || (x.nd == 4 && x.shape[3] == c->in));
+    tensor y = TENSOR(r, DTYPE_F32, x.shape[0], oh, ow, c->out);
+    tape_step s = {.back = conv_back, .in = {x, c->w, c->b, residual}, .out = y, .op = c, .i = {transposed}};
+    bool recorded = tape_records(r, &s), apart = recorded && act != ACT_NONE;
+    if (apart)
+        s.in[3] = (tensor){0};
+    conv_forward(r, transposed, x, c, recorded ? ACT_NONE : act, s.in[3], y);
+    if (recorded)
+        tape_push(r, &s);
+    if (apart)
+        y = op_activate(r, y, act);
+    return apart && residual.buf ? op_add(r, y, residual) : y;
 }
 
 tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residual)
 {
     int64_t oh = (x.shape[1] + 2 * c->pad - c->kernel) / c->stride + 1;
     int64_t ow = (x.shape[2] + 2 * c->pad - c->kernel) / c->stride + 1;
-    return conv_any(r, "conv:conv2d", x, c, oh, ow, 1, act, residual);
+    return conv_step(r, false, x, c, oh, ow, act, residual);
 }
 
 tensor op_conv_transpose2d(run *r, tensor x, const conv *c, activation act)
 {
     int64_t oh = (x.shape[1] - 1) * c->stride - 2 * c->pad + c->kernel;
     int64_t ow = (x.shape[2] - 1) * c->stride - 2 * c->pad + c->kernel;
-    return conv_any(r, "conv:conv_transpose2d", x, c, oh, ow, c->stride * c->stride, act, (tensor){0});
+    return conv_step(r, true, x, c, oh, ow, act, (tensor){0});
 }

@@ -38,9 +38,15 @@ bool conv_pack(run *r, tensor *panels, tensor w, const char *what, err *e)
     return !run_failed(r);
 }
 
-static void panel_product(run *r, tensor x, tensor panels, const linear *l, activation act, tensor residual, tensor y)
+void conv_repack(run *r, const conv *c)
 {
-    int64_t m = rows_of(&x), n = l->w.shape[0], k = l->w.shape[1];
+    pack(r, c->panels, tensor_shaped(c->w, 2, (int64_t[]){c->out, tensor_count(&c->w) / c->out}));
+}
+
+/* y[m,n] = act(x[m,k] panels + b) + residual */
+static void panel_product(run *r, tensor x, tensor panels, tensor b, activation act, tensor residual, tensor y)
+{
+    int64_t m = rows_of(&x), n = last_of(&y), k = last_of(&x);
     const device *d = run_device(r);
     size_t side = (size_t)d->tune.gemm_side, tile = 4 * side;
     work size = {.global = {(size_t)(m + 7) / 8, (size_t)(n + 31) / 32}, .local = {1, 1, 1}};
@@ -49,27 +55,30 @@ static void panel_product(run *r, tensor x, tensor panels, const linear *l, acti
             (work){.global = {round_up((size_t)n, tile) / 4, round_up((size_t)m, tile) / 4}, .local = {side, side, 1}};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = 4.0 * (double)(m * n + m * k + n * k);
-    LAUNCH(r, "gemm:gemm", size, ARG_T(x), ARG_T(panels), ARG_T(l->b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n),
+    LAUNCH(r, "gemm:gemm", size, ARG_T(x), ARG_T(panels), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n),
            ARG_I(k), ARG_I(act));
 }
 
-/* y = x w^T; false where CLBlast can't: the caller has another way. */
-static bool clblast_product(run *r, tensor x, const linear *l, tensor y)
+/* c[m,n] = a b + beta c, a transposed where it lies as [k,m], b where as [n,k]; false where CLBlast can't: the caller
+ * has another way. */
+static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool b_transposed, size_t k, float beta,
+                            tensor c)
 {
-    size_t m = (size_t)rows_of(&x), n = (size_t)l->w.shape[0], k = (size_t)l->w.shape[1];
-    tensor w = l->w;
-    if (w.type != DTYPE_F32) {
-        w = run_tensor(r, DTYPE_F32, 2, w.shape);
-        LAUNCH(r, TYPED("gemm:unpack_", l->w.type), ((work){.global = {n * k}, .bytes = 4.0 * (double)(n * k)}),
-               ARG_T(l->w), ARG_T(w));
+    size_t m = (size_t)rows_of(&c), n = (size_t)last_of(&c);
+    if (b.type != DTYPE_F32) {
+        tensor f32 = run_tensor(r, DTYPE_F32, 2, b.shape);
+        LAUNCH(r, TYPED("gemm:unpack_", b.type), ((work){.global = {n * k}, .bytes = 4.0 * (double)(n * k)}), ARG_T(b),
+               ARG_T(f32));
+        b = f32;
     }
     if (run_failed(r))
         return true;
     cl_event event = NULL;
     CLBlastStatusCode status =
-        CLBlastSgemm(CLBlastLayoutRowMajor, CLBlastTransposeNo, CLBlastTransposeYes, m, n, k, 1.0f, x.buf->mem,
-                     (size_t)x.at, k, w.buf->mem, (size_t)w.at, k, 0.0f, y.buf->mem, (size_t)y.at, n, &r->dev->queue,
-                     r->dev->profile ? &event : NULL);
+        CLBlastSgemm(CLBlastLayoutRowMajor, a_transposed ? CLBlastTransposeYes : CLBlastTransposeNo,
+                     b_transposed ? CLBlastTransposeYes : CLBlastTransposeNo, m, n, k, 1.0f, a.buf->mem, (size_t)a.at,
+                     a_transposed ? m : k, b.buf->mem, (size_t)b.at, b_transposed ? k : n, beta, c.buf->mem,
+                     (size_t)c.at, n, &r->dev->queue, r->dev->profile ? &event : NULL);
     if (event)
         profile_add(r->dev->profile, "clblast:sgemm", event, 2.0 * (double)(m * n * k),
                     4.0 * (double)(m * n + m * k + n * k));
@@ -84,12 +93,17 @@ static bool clblast_product(run *r, tensor x, const linear *l, tensor y)
     return false;
 }
 
+static bool clblast_applies(run *r)
+{
+    return run_device(r)->tune.clblast && !run_recording(r);
+}
+
 bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, tensor y)
 {
     int64_t n = l->w.shape[0], k = l->w.shape[1];
     bool split = l->w.buf->rows != 0;
     uint64_t panel_bytes = (uint64_t)(n + 31) / 32 * 32 * (uint64_t)k * 4;
-    if (run_device(r)->tune.clblast && !split && !run_recording(r) && clblast_product(r, x, l, y)) {
+    if (clblast_applies(r) && !split && clblast_product(r, x, false, l->w, true, (size_t)k, 0.0f, y)) {
         if (l->b.buf || act != ACT_NONE || residual.buf)
             LAUNCH(r, "gemm:gemm_epilogue", ((work){.global = {(size_t)n, (size_t)rows_of(&x)}}), ARG_T(l->b),
                    ARG_T(residual), ARG_T(y), ARG_I(n), ARG_I(act));
@@ -102,6 +116,139 @@ bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, te
         return false;
     tensor panels = TENSOR(r, DTYPE_F32, (n + 31) / 32, k, 32);
     pack(r, panels, l->w);
-    panel_product(r, x, panels, l, act, residual, y);
+    panel_product(r, x, panels, l->b, act, residual, y);
     return true;
+}
+
+/* ---- gradients ---- */
+
+void gemm_columns(run *r, tensor x, tensor w, tensor y, int add)
+{
+    int64_t n = w.shape[0], k = w.shape[1], first = 0;
+    if (clblast_applies(r) && !w.buf->rows && clblast_product(r, x, false, w, false, (size_t)n, add ? 1.0f : 0.0f, y))
+        return;
+    tensor panels = TENSOR(r, DTYPE_F32, (k + 31) / 32, n, 32);
+    size_t columns = run_device(r)->tune.panels ? 1 : 32;
+    for (buffer *b = w.buf; b; b = b->next) {
+        tensor piece = w;
+        piece.buf = b;
+        piece.shape[0] = b->rows ? b->rows : n;
+        LAUNCH(
+            r, TYPED("gemm:pack_columns_", w.type),
+            ((work){.global = {(size_t)(piece.shape[0] + 15) / 16 * columns, (size_t)(k + 31) / 32},
+                    .bytes = (double)dtype_row_bytes(w.type, piece.shape[0] * k) + 4.0 * (double)(piece.shape[0] * k),
+                    .options = "-DBACKWARD"}),
+            ARG_T(piece), ARG_T(panels), ARG_I(piece.shape[0]), ARG_I(k), ARG_I(first), ARG_I(n));
+        first += piece.shape[0];
+        if (!b->rows)
+            break;
+    }
+    /* each element of y is read and written by the same work-item */
+    panel_product(r, x, panels, (tensor){0}, ACT_NONE, add ? y : (tensor){0}, y);
+}
+
+tensor conv_transpose_panels(run *r, const conv *c)
+{
+    int64_t taps = c->kernel * c->kernel, panels = (c->in + 31) / 32;
+    tensor y = TENSOR(r, DTYPE_F32, panels, taps * c->out, 32);
+    LAUNCH(r, "gemm:transpose_panels",
+           ((work){.global = {(size_t)c->out, (size_t)taps, (size_t)panels},
+                   .bytes = 8.0 * (double)tensor_count(&y),
+                   .options = "-DBACKWARD"}),
+           ARG_T(c->panels), ARG_T(y), ARG_I(taps), ARG_I(c->in), ARG_I(c->out));
+    return y;
+}
+
+/* Parts of at least `least` of n, so that there are some work-items for each compute unit although the result has
+ * only so many tiles; *part: how many each has. */
+static int64_t split(run *r, int64_t n, int64_t least, int64_t tiles, int64_t *part)
+{
+    int64_t wanted = (4 * (int64_t)run_device(r)->info.compute_units + tiles - 1) / tiles;
+    int64_t parts = wanted < n / least ? wanted : n / least;
+    *part = parts > 1 ? (n + parts - 1) / parts : n;
+    return (n + *part - 1) / *part;
+}
+
+/* y (+)= the sum of the parts. */
+static void sum_parts(run *r, tensor parts, int64_t n, tensor y, int add)
+{
+    int64_t count = tensor_count(&y);
+    LAUNCH(r, "gemm:sum_parts",
+           ((work){.global = {(size_t)(count + 15) / 16}, .bytes = 4.0 * (double)(count * n), .options = "-DBACKWARD"}),
+           ARG_T(parts), ARG_T(y), ARG_I(count), ARG_I(n), ARG_I(add));
+}
+
+void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g, tensor y, int add)
+{
+    int64_t o = last_of(&dy), c = last_of(&x), taps = g->kernel * g->kernel, share;
+    int64_t pixels = (int64_t)g->images * g->h * g->w;
+    bool cpu = run_device(r)->tune.panels;
+    /* the factor whose channels are rows of tiles: of 8 and 32 on CPUs, so that few are wasted */
+    bool x_rows =
+        cpu && round_up((size_t)c, 8) * round_up((size_t)o, 32) < round_up((size_t)o, 8) * round_up((size_t)c, 32);
+    tensor a = x_rows ? x : dy, b = x_rows ? dy : x;
+    int64_t na = last_of(&a), nb = last_of(&b), tile = 4 * run_device(r)->tune.gemm_side;
+    int64_t tall = cpu ? (na + 31) / 32 : (nb + tile - 1) / tile,
+            wide = cpu ? (nb + 127) / 128 : (na + tile - 1) / tile;
+    int64_t parts = split(r, pixels, 256, tall * wide * taps, &share);
+    size_t side = (size_t)run_device(r)->tune.gemm_side;
+    work size = {.global = {(size_t)tall, (size_t)wide, (size_t)(taps * parts)}, .local = {1, 1, 1}};
+    if (!cpu)
+        size = (work){.global = {(size_t)tall * side, (size_t)wide * side, (size_t)(taps * parts)},
+                      .local = {side, side, 1}};
+    size.flops = 2.0 * (double)pixels * (double)(o * c * taps);
+    size.bytes = 4.0 * (double)(tensor_count(&x) + tensor_count(&dy) + o * c * taps);
+    size.options = "-DBACKWARD";
+    tensor to = parts > 1 ? TENSOR(r, DTYPE_F32, parts, o * taps * c) : y;
+    int64_t row = x_rows ? 1 : taps * c, column = x_rows ? taps * c : 1;
+    LAUNCH(r, "gemm:weight_gradient", size, ARG_T(a), ARG_T(b), ARG_T(to), ARG_I(na), ARG_I(nb),
+           ARG_I(x_rows != dy_large), ARG_I(g->images), ARG_I(g->h), ARG_I(g->w), ARG_I(g->large_h), ARG_I(g->large_w),
+           ARG_I(g->kernel), ARG_I(g->stride), ARG_I(g->pad), ARG_I(row), ARG_I(c), ARG_I(column), ARG_I(share),
+           ARG_I(o * taps * c), ARG_I(parts > 1 ? 0 : add));
+    if (parts > 1)
+        sum_parts(r, to, parts, y, add);
+}
+
+void gemm_weight_gradient(run *r, tensor dy, tensor x, tensor y, int add)
+{
+    int rows = (int)rows_of(&x);
+    if (clblast_applies(r) && clblast_product(r, dy, true, x, false, (size_t)rows, add ? 1.0f : 0.0f, y))
+        return;
+    weight_gradient(r, dy, x, false, &(grids){1, 1, rows, 1, rows, .kernel = 1, .stride = 1}, y, add);
+}
+
+void column_sums(run *r, tensor x, tensor y, int add)
+{
+    int64_t rows = rows_of(&x), n = last_of(&x), share;
+    bool cpu = run_device(r)->tune.panels;
+    size_t items = cpu ? (size_t)(n + 31) / 32 : round_up((size_t)n, 64);
+    int64_t parts = split(r, rows, 64, (int64_t)(cpu ? items : items / 64), &share);
+    tensor to = parts > 1 ? TENSOR(r, DTYPE_F32, parts, n) : y;
+    LAUNCH(r, "gemm:column_sums",
+           ((work){.global = {items, (size_t)parts}, .bytes = 4.0 * (double)(rows * n), .options = "-DBACKWARD"}),
+           ARG_T(x), ARG_T(to), ARG_I(rows), ARG_I(n), ARG_I(share), ARG_I(n), ARG_I(parts > 1 ? 0 : add));
+    if (parts > 1)
+        sum_parts(r, to, parts, y, add);
+}
+
+void gradient_add(run *r, tape *t, tensor x, tensor dy)
+{
+    int add;
+    tensor dx = wanted(t, x, &add);
+    if (!dx.buf)
+        return;
+    if (add)
+        LAUNCH(r, "elementwise:add", work_each(tensor_count(&x), 1, 12), ARG_T(dx), ARG_T(dy), ARG_T(dx),
+               ARG_I(tensor_count(&x)));
+    else
+        op_repeat(r, dx, dy);
+}
+
+bool tape_records(run *r, const tape_step *s)
+{
+    tape *t = run_tape(r);
+    for (int i = 0; t && i < TAPE_INPUTS; i++)
+        if (tape_wants(t, s->in[i]))
+            return true;
+    return false;
 }

@@ -25,10 +25,7 @@ static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tenso
 
 static tensor linear_any(run *r, tensor x, const linear *l, activation act, tensor residual)
 {
-    if (run_failed(r))
-        return (tensor){0};
     int64_t m = rows_of(&x), n = l->w.shape[0];
-    assert(last_of(&x) == l->w.shape[1]);
     tensor y = tensor_like(r, &x, n);
     if (m > FEW_ROWS && gemm(r, x, l, act, residual, y))
         return y;
@@ -45,12 +42,46 @@ static tensor linear_any(run *r, tensor x, const linear *l, activation act, tens
     return y;
 }
 
+/* dX = dY W; dW = dY^T X; db = sums of dY's columns; the residual's is dY. */
+static void linear_back(run *r, tape *t, const tape_step *s)
+{
+    tensor x = s->in[0], w = s->in[1], b = s->in[2], residual = s->in[3], dy = tape_gradient(t, s->out);
+    int add;
+    if (tape_wants(t, x)) {
+        tensor dx = tape_gradient_of(t, x, &add);
+        gemm_columns(r, dy, w, dx, add);
+    }
+    if (tape_wants(t, w)) {
+        assert(w.type == DTYPE_F32 && !w.buf->rows);
+        tensor dw = tape_gradient_of(t, w, &add);
+        gemm_weight_gradient(r, dy, x, dw, add);
+    }
+    if (tape_wants(t, b)) {
+        tensor db = tape_gradient_of(t, b, &add);
+        column_sums(r, dy, db, add);
+    }
+    gradient_add(r, t, residual, dy);
+}
+
+static tensor linear_step(run *r, tensor x, const linear *l, activation act, tensor residual)
+{
+    if (run_failed(r))
+        return (tensor){0};
+    assert(last_of(&x) == l->w.shape[1]);
+    tape_step s = {.back = linear_back, .in = {x, l->w, l->b, residual}};
+    if (!tape_records(r, &s))
+        return linear_any(r, x, l, act, residual);
+    s.out = linear_any(r, x, l, ACT_NONE, residual);
+    tape_push(r, &s);
+    return act == ACT_NONE ? s.out : op_activate(r, s.out, act);
+}
+
 tensor op_linear(run *r, tensor x, const linear *l, activation act)
 {
-    return linear_any(r, x, l, act, (tensor){0});
+    return linear_step(r, x, l, act, (tensor){0});
 }
 
 tensor op_linear_add(run *r, tensor x, const linear *l, tensor residual)
 {
-    return linear_any(r, x, l, ACT_NONE, residual);
+    return linear_step(r, x, l, ACT_NONE, residual);
 }

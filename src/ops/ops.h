@@ -43,6 +43,8 @@ typedef struct conv {
 
 /* Panels of w[out, k] (k = kernel*kernel*in in the order ky, kx, c) in new memory: buffer_free(panels.buf). */
 bool conv_pack(run *r, tensor *panels, tensor w, const char *what, err *e);
+/* The panels from c->w again, in place: after its values changed. */
+void conv_repack(run *r, const conv *c);
 /* y[b,oy,ox,o] = act(sum x[b, oy*stride - pad + ky, ox*stride - pad + kx, c] w[o,ky,kx,c] + bias[o]) + residual.
  * residual: empty, or of y's shape. */
 tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residual);
