@@ -4,6 +4,8 @@
 #include "cli/options.h"
 #include "train/dataset.h"
 
+/* What --data and the operands name, *n of them, a new array. */
+const char **train_sources(const options *o, size_t *n, err *e);
 /* The data of --data and of the operands.  want: all but the sources.  NULL with e filled. */
 dataset *train_open_data(const options *o, dataset_options want, err *e);
 /* Names what of the data could not be used. */

@@ -14,6 +14,8 @@ typedef struct codec_kind {
     tensor (*encode)(run *r, const codec *c, tensor x);
     /* codes I32 [b, cells] -> [b,height,width,channels], of which `output` maps the first three */
     tensor (*decode)(run *r, const codec *c, tensor codes);
+    /* The same from distributions q[b,grid_height,grid_width,codes] over the codebook: training. */
+    tensor (*decode_soft)(run *r, const codec *c, tensor q);
 } codec_kind;
 
 /* value = scale * x + shift */

@@ -71,6 +71,12 @@ static tensor dvae_decode(run *r, const codec *c, tensor codes)
     return decode_grid(r, v, tensor_shaped(z, 4, shape));
 }
 
+static tensor dvae_decode_soft(run *r, const codec *c, tensor q)
+{
+    const dvae *v = c->state;
+    return decode_grid(r, v, op_matmul_table(r, q, v->codebook));
+}
+
 static const config_field fields[] = {
     {"limn.image.width", offsetof(dvae_config, width), 1, 16384},
     {"limn.image.height", offsetof(dvae_config, height), 1, 16384},
@@ -208,4 +214,4 @@ static bool dvae_open(codec *c, const gguf *g, param_table *p, err *e)
     return dvae_declare(c, &k, gguf_name(g), p, e);
 }
 
-const codec_kind codec_dvae = {"dvae", dvae_open, dvae_encode, dvae_decode};
+const codec_kind codec_dvae = {"dvae", dvae_open, dvae_encode, dvae_decode, dvae_decode_soft};

@@ -1,0 +1,134 @@
+/* limn train codec, limn train dalle: the two stages, from options to runs. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/train.h"
+#include "train/train.h"
+
+typedef struct context {
+    progress bar;
+    double loss; /* smoothed */
+    char what[64];
+} context;
+
+static bool on_step(void *self, const train_progress *p)
+{
+    context *c = self;
+    c->loss = c->loss > 0 ? 0.98 * c->loss + 0.02 * p->loss : p->loss;
+    snprintf(c->what, sizeof c->what, "step %lld of %lld, loss %.4f", (long long)p->step, (long long)p->steps, c->loss);
+    c->bar.what = c->what;
+    progress_update(&c->bar, p->step, p->steps);
+    return !interrupted();
+}
+
+/* The options that both stages share; *sources is for free(). */
+static bool read_run(const options *o, train_run *q, const char ***sources, err *e)
+{
+    train_settings *s = &q->settings;
+    q->output = options_text(o, "output", NULL);
+    q->resume = options_given(o, "resume");
+    q->save_every = options_integer(o, "save-every", q->save_every);
+    q->batch = (int)options_integer(o, "batch", q->batch);
+    s->steps = options_integer(o, "steps", s->steps);
+    s->warm_up = options_integer(o, "warm-up", s->warm_up);
+    s->lr = (float)options_number(o, "lr", s->lr);
+    s->decay = (float)options_number(o, "decay", s->decay);
+    s->clip = (float)options_number(o, "clip", s->clip);
+    s->average = (float)options_number(o, "average", s->average);
+    s->seed = options_unsigned(o, "seed", 1);
+    *sources = train_sources(o, &q->n_sources, e);
+    q->sources = *sources;
+    return *sources && output_check("output", q->output, NULL, e);
+}
+
+/* A list of channels, "32,64,128". */
+static bool read_channels(const char *text, const char *name, int *stages, int channels[DVAE_STAGES], err *e)
+{
+    *stages = 0;
+    for (const char *p = text; *p && *stages < DVAE_STAGES; p += *p == ',') {
+        char *end;
+        long v = strtol(p, &end, 10);
+        if (end == p || v < 1 || v > 65536 || (*end && *end != ','))
+            return err_set(e, ERR_USAGE, "--%s: \"%s\" is no list of channels (such as 32,64,128)", name, text);
+        channels[(*stages)++] = (int)v;
+        p = end;
+    }
+    return true;
+}
+
+int command_train_codec(const options *o)
+{
+    err e = {0};
+    context c = {0};
+    const char **sources = NULL;
+    train_codec_options t = train_codec_defaults();
+    dvae_config *m = &t.model;
+    int up = m->stages;
+    t.run.progress = on_step;
+    t.run.context = &c;
+    m->width = m->height = (int)options_integer(o, "size", m->width);
+    m->codes = (int)options_integer(o, "codes", m->codes);
+    m->code_dim = (int)options_integer(o, "code-dim", m->code_dim);
+    m->block_width = (int)options_integer(o, "block-width", m->block_width);
+    m->encoder_blocks = m->decoder_blocks = (int)options_integer(o, "blocks", m->encoder_blocks);
+    t.tau_end = (float)options_number(o, "tau-end", t.tau_end);
+    t.tau_share = (float)options_number(o, "tau-share", t.tau_share);
+    t.kl = (float)options_number(o, "kl", t.kl);
+    t.usage = (float)options_number(o, "usage", t.usage);
+    t.straight_through = options_given(o, "straight-through");
+    t.crop = options_number(o, "crop", 0);
+    t.flip = options_given(o, "flip");
+    bool ok = read_run(o, &t.run, &sources, &e);
+    const char *down = options_text(o, "encoder", NULL), *decoder = options_text(o, "decoder", NULL);
+    ok = ok && (!down || read_channels(down, "encoder", &m->stages, m->encoder_channels, &e)) &&
+         (!decoder || read_channels(decoder, "decoder", &up, m->decoder_channels, &e));
+    if (ok && up != m->stages)
+        ok = err_set(&e, ERR_USAGE, "--decoder: %d stages, and --encoder has %d", up, m->stages);
+    limn_device *d = ok ? command_device(o, &e) : NULL;
+    if (d) {
+        interrupt_catch();
+        progress_begin(&c.bar, "train codec", "steps");
+        ok = train_codec(d, &t, &e);
+        progress_end(&c.bar);
+    }
+    ok = ok && d;
+    limn_device_free(&d);
+    free(sources);
+    return ok ? 0 : report(&e);
+}
+
+int command_train_dalle(const options *o)
+{
+    err e = {0};
+    context c = {0};
+    const char **sources = NULL;
+    train_dalle_options t = train_dalle_defaults();
+    dalle *m = &t.model;
+    t.run.progress = on_step;
+    t.run.context = &c;
+    m->dim = (int)options_integer(o, "dim", m->dim);
+    m->heads = (int)options_integer(o, "heads", m->heads);
+    m->layers = (int)options_integer(o, "layers", m->layers);
+    m->mlp = (int)options_integer(o, "mlp", 4 * m->dim);
+    m->text_length = (int)options_integer(o, "text-length", m->text_length);
+    t.codec = options_text(o, "codec", NULL);
+    t.tokenizer = options_text(o, "tokenizer", NULL);
+    t.text_weight = (float)options_number(o, "text-weight", t.text_weight);
+    t.image_weight = 1 - t.text_weight;
+    t.condition_dropout = (float)options_number(o, "condition-dropout", t.condition_dropout);
+    bool ok = read_run(o, &t.run, &sources, &e);
+    limn_device *d = ok ? command_device(o, &e) : NULL;
+    if (d) {
+        interrupt_catch();
+        progress_begin(&c.bar, "train dalle", "steps");
+        ok = train_dalle(d, &t, &e);
+        progress_end(&c.bar);
+    }
+    ok = ok && d;
+    limn_device_free(&d);
+    free(sources);
+    return ok ? 0 : report(&e);
+}

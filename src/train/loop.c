@@ -1,0 +1,158 @@
+/* The loop of a training run: batches, steps, log, checkpoints, samples. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "train/train.h"
+
+void train_scalar(train_scalars *s, const char *name, tensor value)
+{
+    if (s->n < TRAIN_SCALARS) {
+        s->names[s->n] = name;
+        s->values[s->n++] = value;
+    }
+}
+
+void train_number(train_scalars *s, const char *name, float value)
+{
+    if (s->n < TRAIN_SCALARS) {
+        s->names[s->n] = name;
+        s->known[s->n++] = value;
+    }
+}
+
+/* "OUT.gguf" and "png" -> "OUT.gguf.png", a new string. */
+static char *beside(const char *output, const char *ending, err *e)
+{
+    size_t n = strlen(output) + strlen(ending) + 2;
+    char *path = malloc(n);
+    if (path)
+        snprintf(path, n, "%s.%s", output, ending);
+    else
+        err_no_memory(e, output, n);
+    return path;
+}
+
+/* ---- the log: a line a step, "step,lr,loss,…" ---- */
+
+/* Opens it for appending after the line of step `done`; what is there of later steps goes. */
+static FILE *log_open(const char *path, int64_t done, err *e)
+{
+    file_out kept = {0};
+    char line[1024];
+    FILE *old = done > 0 ? fopen(path, "r") : NULL;
+    bool ok = file_out_open(&kept, path, e);
+    while (ok && old && fgets(line, sizeof line, old))
+        if (strncmp(line, "step", 4) == 0 || strtoll(line, NULL, 10) <= done)
+            ok = file_out_write(&kept, line, strlen(line), e);
+    if (old)
+        fclose(old);
+    ok = ok && file_out_commit(&kept, e);
+    file_out_release(&kept);
+    FILE *f = ok ? fopen(path, "a") : NULL;
+    if (ok && !f)
+        err_set(e, ERR_FAILED, "%s: it can't be written", path);
+    return f;
+}
+
+static void log_step(FILE *f, const trainer *t, const train_scalars *s)
+{
+    if (ftell(f) == 0) {
+        fprintf(f, "step,lr");
+        for (int i = 0; i < s->n; i++)
+            fprintf(f, ",%s", s->names[i]);
+        fputc('\n', f);
+    }
+    fprintf(f, "%lld,%.9g", (long long)t->step, train_learning_rate(&t->settings, t->step - 1));
+    for (int i = 0; i < s->n; i++)
+        fprintf(f, ",%.9g", s->known[i]);
+    fputc('\n', f);
+    fflush(f);
+}
+
+/* ---- steps ---- */
+
+/* One step; *loss and s's known numbers are what it gave.  A loss that is no number ends the run. */
+static bool one_step(train_stage *s, dataset_batch *b, train_scalars *scalars, double *loss, err *e)
+{
+    trainer *t = s->t;
+    if (!dataset_next(s->data, b, e))
+        return false;
+    *scalars = (train_scalars){0};
+    trainer_begin(t);
+    tensor l = s->forward(s->self, b, t->step, scalars);
+    train_scalar(scalars, "loss", l);
+    trainer_finish(t, l);
+    for (int i = 0; i < scalars->n; i++)
+        if (scalars->values[i].buf)
+            run_read(t->r, scalars->values[i], &scalars->known[i]);
+    if (!run_finish(t->r, e))
+        return false;
+    t->position = dataset_tell(s->data);
+    *loss = scalars->known[scalars->n - 1];
+    if (!isfinite(*loss))
+        return err_set(e, ERR_FAILED,
+                       "train: step %lld: the loss is %g (resume from the last checkpoint with a lower "
+                       "learning rate)",
+                       (long long)t->step, *loss);
+    return true;
+}
+
+static bool save(const train_run *q, train_stage *s, const char *checkpoint, const char *picture, err *e)
+{
+    return trainer_write_checkpoint(s->t, checkpoint, s->fingerprint, e) &&
+           trainer_write_model(s->t, q->output, s->keys, s->self, s->further, e) &&
+           (!s->sample || s->sample(s->self, picture, e)) && (!q->saved || q->saved(q->context, picture, e));
+}
+
+static void name_problems(dataset *d)
+{
+    const dataset_problem *list;
+    size_t n;
+    uint64_t all = dataset_problems(d, &list, &n);
+    for (size_t i = 0; i < n; i++)
+        log_write(LOG_WARNING, "%s: %s: skipped", list[i].name, list[i].reason);
+    if (all > n)
+        log_write(LOG_WARNING, "%llu more were skipped", (unsigned long long)(all - n));
+}
+
+bool train_loop(const train_run *q, train_stage *s, err *e)
+{
+    trainer *t = s->t;
+    char *checkpoint = beside(q->output, "checkpoint", e), *csv = beside(q->output, "csv", e);
+    char *picture = beside(q->output, "png", e);
+    dataset_batch b = {0};
+    bool ok = checkpoint && csv && picture, going = true;
+    if (ok && q->resume)
+        ok = trainer_read_checkpoint(t, checkpoint, s->fingerprint, e) && dataset_seek(s->data, t->position, e);
+    FILE *log = ok ? log_open(csv, t->step, e) : NULL;
+    ok = ok && log;
+    int64_t saved = t->step;
+    while (ok && going && t->step < t->settings.steps) {
+        train_scalars scalars;
+        train_progress p = {.steps = t->settings.steps};
+        ok = one_step(s, &b, &scalars, &p.loss, e);
+        if (!ok)
+            break;
+        p.step = t->step;
+        log_step(log, t, &scalars);
+        going = !q->progress || q->progress(q->context, &p);
+        if (!going || t->step == t->settings.steps || (q->save_every && t->step % q->save_every == 0)) {
+            ok = save(q, s, checkpoint, picture, e);
+            saved = t->step;
+        }
+    }
+    if (ok && !going)
+        log_write(LOG_WARNING, "paused after step %lld of %lld: --resume goes on", (long long)saved,
+                  (long long)t->settings.steps);
+    name_problems(s->data);
+    if (log)
+        fclose(log);
+    dataset_batch_release(&b);
+    free(checkpoint);
+    free(csv);
+    free(picture);
+    return ok;
+}

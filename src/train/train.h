@@ -1,0 +1,86 @@
+/* Training runs: the loop, and the two stages. */
+#ifndef TRAIN_TRAIN_H
+#define TRAIN_TRAIN_H
+#include "models/dalle.h"
+#include "models/dvae.h"
+#include "text/bpe.h"
+#include "train/trainer.h"
+
+#define TRAIN_SCALARS 8
+
+/* What a step reports: numbers that lie on the device until the loop reads them. */
+typedef struct train_scalars {
+    int n;
+    const char *names[TRAIN_SCALARS];
+    tensor values[TRAIN_SCALARS]; /* F32 [1]; an empty one is a number that the host knows: */
+    float known[TRAIN_SCALARS];
+} train_scalars;
+void train_scalar(train_scalars *s, const char *name, tensor value);
+void train_number(train_scalars *s, const char *name, float value);
+
+typedef struct train_progress {
+    int64_t step, steps;
+    double loss;
+} train_progress;
+
+/* What every run has. */
+typedef struct train_run {
+    const char *output; /* OUT.gguf; OUT.gguf.checkpoint, OUT.gguf.csv and OUT.gguf.png lie beside it */
+    bool resume;
+    int64_t save_every; /* steps between checkpoints (and sample pictures); 0: at the end alone */
+    const char *const *sources;
+    size_t n_sources;
+    int batch;
+    train_settings settings;
+    /* After every step; false ends the run after a checkpoint: a pause, no error. */
+    bool (*progress)(void *context, const train_progress *p);
+    /* After each checkpoint, or NULL: the caller's own samples of the model at `output`, to the PNG `picture`. */
+    bool (*saved)(void *context, const char *picture, err *e);
+    void *context;
+} train_run;
+
+/* A stage, for the loop. */
+typedef struct train_stage {
+    void *self;
+    trainer *t;
+    dataset *data;
+    uint64_t fingerprint; /* of data and whatever else a resumed run must share */
+    /* The forward pass of one batch: the loss, F32 [1]. */
+    tensor (*forward)(void *self, const dataset_batch *b, int64_t step, train_scalars *s);
+    /* A picture of what the model does now, to path. */
+    bool (*sample)(void *self, const char *path, err *e);
+    trainer_keys *keys;
+    const gguf *further;
+} train_stage;
+
+/* Runs the stage to its end, or until a pause; writes checkpoint, model, log and samples. */
+bool train_loop(const train_run *q, train_stage *s, err *e);
+
+/* Stage 1 (Ramesh et al. 2021, section 2.1): the dVAE on pictures alone. */
+typedef struct train_codec_options {
+    train_run run;
+    dvae_config model;
+    float l1, l2;           /* weights of the reconstruction terms, on -1..1 */
+    float usage, usage_end; /* weight of the entropy of the codes' use, by a cosine */
+    float kl;               /* weight of the KL to the uniform prior at the end; it grows from 0 */
+    float tau, tau_end,
+        tau_share; /* the temperature goes from tau to tau_end by a cosine over this share of the steps */
+    bool straight_through;
+    double crop;
+    bool flip;
+} train_codec_options;
+train_codec_options train_codec_defaults(void);
+bool train_codec(device *d, const train_codec_options *o, err *e);
+
+/* Stage 2 (ibid., section 2.2): the transformer on text and the frozen codec's codes. */
+typedef struct train_dalle_options {
+    train_run run;
+    dalle model;           /* sizes; those of grid, codes and vocabulary are taken from the files below */
+    const char *codec;     /* a model file with a codec */
+    const char *tokenizer; /* a model file with a tokenizer */
+    float text_weight, image_weight;
+    float condition_dropout; /* share of captions that are left empty, for guidance */
+} train_dalle_options;
+train_dalle_options train_dalle_defaults(void);
+bool train_dalle(device *d, const train_dalle_options *o, err *e);
+#endif

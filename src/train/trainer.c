@@ -1,0 +1,245 @@
+/* The optimiser's step, and checkpoints. */
+#include "train/trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+float train_cosine(float from, float to, double progress)
+{
+    if (progress >= 1)
+        return to;
+    return (float)(to + (from - to) * 0.5 * (1 + cos(3.14159265358979323846 * progress)));
+}
+
+float train_learning_rate(const train_settings *s, int64_t step)
+{
+    if (step < s->warm_up)
+        return s->lr * (float)(step + 1) / (float)s->warm_up;
+    double rest = (double)(s->steps - s->warm_up);
+    return train_cosine(s->lr, s->lr_end, rest > 0 ? (double)(step - s->warm_up) / rest : 1);
+}
+
+static bool zeros(tensor *t, run *r, const param *p, const char *what, err *e)
+{
+    if (!tensor_new(t, run_device(r), DTYPE_F32, p->nd, p->shape, NULL, false, what, e))
+        return false;
+    op_fill(r, *t, 0);
+    return true;
+}
+
+bool trainer_open(trainer *t, run *r, param_table *params, const train_settings *s, err *e)
+{
+    *t = (trainer){.r = r, .params = params, .settings = *s};
+    t->slots = calloc(params->n, sizeof *t->slots);
+    t->tape = t->slots ? tape_new(r, e) : NULL;
+    bool ok = t->slots ? t->tape != NULL : err_no_memory(e, "trainer", params->n * sizeof *t->slots);
+    ok = ok && tensor_new(&t->squares, run_device(r), DTYPE_F32, 1, (int64_t[]){1}, NULL, false, "norm", e);
+    for (size_t i = 0; ok && i < params->n; i++) {
+        const param *p = &params->list[i];
+        slot *k = &t->slots[i];
+        ok = zeros(&k->gradient, r, p, "gradients", e) && zeros(&k->m, r, p, "moments", e) &&
+             zeros(&k->v, r, p, "moments", e);
+        if (ok && s->average > 0) {
+            ok = zeros(&k->average, r, p, "averages", e);
+            if (ok)
+                op_repeat(r, k->average, *param_value(p));
+        }
+        if (ok)
+            tape_watch(t->tape, *param_value(p), k->gradient);
+    }
+    ok = run_finish(r, e) && ok;
+    if (!ok)
+        trainer_release(t);
+    return ok;
+}
+
+void trainer_release(trainer *t)
+{
+    tape_free(t->tape);
+    for (size_t i = 0; t->slots && i < t->params->n; i++) {
+        tensor *all[] = {&t->slots[i].gradient, &t->slots[i].m, &t->slots[i].v, &t->slots[i].average};
+        for (int k = 0; k < 4; k++)
+            buffer_free(all[k]->buf);
+    }
+    free(t->slots);
+    buffer_free(t->squares.buf);
+    *t = (trainer){0};
+}
+
+void trainer_begin(trainer *t)
+{
+    run_reset(t->r);
+    for (size_t i = 0; i < t->params->n; i++)
+        op_fill(t->r, t->slots[i].gradient, 0);
+    op_fill(t->r, t->squares, 0);
+    tape_begin(t->tape);
+}
+
+void trainer_finish(trainer *t, tensor loss)
+{
+    const train_settings *s = &t->settings;
+    tape_end(t->tape);
+    tape_backward(t->tape, loss);
+    for (size_t i = 0; i < t->params->n; i++)
+        op_sum_squares(t->r, t->squares, t->slots[i].gradient);
+    adamw o = {.lr = train_learning_rate(s, t->step),
+               .beta1 = s->beta1,
+               .beta2 = s->beta2,
+               .eps = s->eps,
+               .clip = s->clip,
+               .step = ++t->step};
+    for (size_t i = 0; i < t->params->n; i++) {
+        const param *p = &t->params->list[i];
+        slot *k = &t->slots[i];
+        tensor value = *param_value(p);
+        o.decay = p->nd > 1 ? s->decay : 0;
+        op_adamw(t->r, value, k->gradient, k->m, k->v, t->squares, &o);
+        if (k->average.buf)
+            op_ema(t->r, k->average, value, s->average);
+        if (p->conv)
+            conv_repack(t->r, p->conv);
+    }
+}
+
+/* ---- files ---- */
+
+/* A device tensor's values to the writer. */
+static bool write_values(gguf_writer *w, run *r, tensor t, const char *name, err *e)
+{
+    size_t bytes = (size_t)tensor_count(&t) * sizeof(float);
+    float *host = malloc(bytes);
+    if (!host)
+        return err_no_memory(e, name, bytes);
+    run_read(r, t, host);
+    bool ok = run_finish(r, e);
+    if (ok)
+        gguf_write_data(w, host, bytes);
+    free(host);
+    return ok;
+}
+
+static const tensor *model_values(const trainer *t, size_t i)
+{
+    return t->slots[i].average.buf ? &t->slots[i].average : param_value(&t->params->list[i]);
+}
+
+static bool of_codec(const file_tensor *f)
+{
+    return !strncmp(f->name, "codec.", 6);
+}
+
+bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const void *context, const gguf *further,
+                         err *e)
+{
+    gguf_writer *w = gguf_writer_new(path);
+    gguf_put_string(w, "general.architecture", "limn");
+    keys(context, w);
+    for (size_t i = 0; i < t->params->n; i++) {
+        const param *p = &t->params->list[i];
+        gguf_add_tensor(w, p->name, DTYPE_F32, p->nd, p->shape);
+    }
+    size_t more = further ? gguf_tensor_count(further) : 0;
+    for (size_t i = 0; i < more; i++) {
+        const file_tensor *f = gguf_tensor(further, i);
+        if (of_codec(f))
+            gguf_add_tensor(w, f->name, f->type, f->nd, f->shape);
+    }
+    gguf_begin_data(w);
+    bool ok = true;
+    for (size_t i = 0; ok && i < t->params->n; i++)
+        ok = write_values(w, t->r, *model_values(t, i), t->params->list[i].name, e);
+    for (size_t i = 0; ok && i < more; i++)
+        if (of_codec(gguf_tensor(further, i)))
+            gguf_write_data(w, gguf_tensor(further, i)->data, gguf_tensor(further, i)->bytes);
+    ok = ok && gguf_writer_commit(w, e);
+    gguf_writer_free(w);
+    return ok;
+}
+
+/* The tensors of a checkpoint: "NAME", "NAME#m", "NAME#v", "NAME#average". */
+enum { VALUE, MOMENT, SQUARE, AVERAGE, KINDS };
+static const char *const kind_marks[KINDS] = {"", "#m", "#v", "#average"};
+
+static tensor *kind_of(trainer *t, size_t i, int kind)
+{
+    slot *k = &t->slots[i];
+    tensor *of[KINDS] = {param_value(&t->params->list[i]), &k->m, &k->v, &k->average};
+    return of[kind];
+}
+
+bool trainer_write_checkpoint(trainer *t, const char *path, uint64_t fingerprint, err *e)
+{
+    char name[128];
+    gguf_writer *w = gguf_writer_new(path);
+    gguf_put_string(w, "general.architecture", "limn-checkpoint");
+    gguf_put_int(w, "train.step", t->step);
+    gguf_put_int(w, "train.epoch", t->position.epoch);
+    gguf_put_int(w, "train.item", t->position.item);
+    gguf_put_int(w, "train.seed", (int64_t)t->settings.seed);
+    gguf_put_int(w, "train.data", (int64_t)fingerprint);
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < t->params->n; i++)
+            for (int k = 0; k < KINDS; k++) {
+                const param *p = &t->params->list[i];
+                tensor *x = kind_of(t, i, k);
+                if (!x->buf)
+                    continue;
+                snprintf(name, sizeof name, "%s%s", p->name, kind_marks[k]);
+                if (pass == 0) {
+                    gguf_add_tensor(w, name, DTYPE_F32, p->nd, p->shape);
+                } else if (!write_values(w, t->r, *x, name, e)) {
+                    gguf_writer_free(w);
+                    return false;
+                }
+            }
+        if (pass == 0)
+            gguf_begin_data(w);
+    }
+    bool ok = gguf_writer_commit(w, e);
+    gguf_writer_free(w);
+    return ok;
+}
+
+static bool read_values(trainer *t, const gguf *g, err *e)
+{
+    char name[128];
+    for (size_t i = 0; i < t->params->n; i++)
+        for (int k = 0; k < KINDS; k++) {
+            tensor *x = kind_of(t, i, k);
+            snprintf(name, sizeof name, "%s%s", t->params->list[i].name, kind_marks[k]);
+            const file_tensor *f = gguf_find(g, name);
+            if (!x->buf)
+                continue;
+            if (!f || f->type != DTYPE_F32 || file_tensor_count(f) != tensor_count(x))
+                return err_set(e, ERR_FAILED,
+                               "%s: tensor %s is missing or of another shape (was it trained with other sizes?)",
+                               gguf_name(g), name);
+            run_write(t->r, *x, f->data);
+            if (k == VALUE && t->params->list[i].conv)
+                conv_repack(t->r, t->params->list[i].conv);
+        }
+    return run_finish(t->r, e);
+}
+
+bool trainer_read_checkpoint(trainer *t, const char *path, uint64_t fingerprint, err *e)
+{
+    file_map m = {0};
+    gguf *g = file_map_open(&m, path, e) ? gguf_open(m.data, m.size, path, e) : NULL;
+    int64_t seed = 0, data = 0;
+    bool ok = g && gguf_get_int(g, "train.step", 0, INT64_MAX, &t->step, e) &&
+              gguf_get_int(g, "train.epoch", 0, INT64_MAX, &t->position.epoch, e) &&
+              gguf_get_int(g, "train.item", 0, INT64_MAX, &t->position.item, e) &&
+              gguf_get_int(g, "train.seed", INT64_MIN, INT64_MAX, &seed, e) &&
+              gguf_get_int(g, "train.data", INT64_MIN, INT64_MAX, &data, e);
+    if (ok && seed != (int64_t)t->settings.seed)
+        ok = err_set(e, ERR_USAGE, "%s: train.seed: it was begun with --seed %lld", path, (long long)seed);
+    if (ok && data != (int64_t)fingerprint)
+        ok = err_set(e, ERR_USAGE, "%s: train.data: it was begun with other data (give the same --data, or begin anew)",
+                     path);
+    ok = ok && read_values(t, g, e);
+    gguf_free(g);
+    file_map_release(&m);
+    return ok;
+}

@@ -1,0 +1,59 @@
+/* What both stages of training share: parameters with gradients and moments, the optimiser's step, checkpoints, logs.
+ *
+ * A checkpoint holds everything that decides what comes next (values, moments, averages, step, place in the data), so
+ * that a resumed run continues with the same bytes.  It is a GGUF file, written beside the model and renamed. */
+#ifndef TRAIN_TRAINER_H
+#define TRAIN_TRAINER_H
+#include "models/params.h"
+#include "ops/tape.h"
+#include "train/dataset.h"
+
+typedef struct train_settings {
+    int64_t steps;
+    int64_t warm_up; /* steps of linear growth from 0 to lr, then a cosine down to lr_end at `steps` */
+    float lr, lr_end;
+    float beta1, beta2, eps, decay; /* AdamW; vectors (biases, norms) don't decay */
+    float clip;                     /* largest norm of the whole gradient; 0: any */
+    float average;                  /* decay of the averaged weights, which the model file gets; 0: no average */
+    uint64_t seed;
+} train_settings;
+
+/* The learning rate of step `step`, counted from 0. */
+float train_learning_rate(const train_settings *s, int64_t step);
+/* From `from` at 0 to `to` at 1 and later, by a cosine: temperatures, weights. */
+float train_cosine(float from, float to, double progress);
+
+typedef struct slot {
+    tensor gradient, m, v, average; /* of the parameter's shape; average empty where none is kept */
+} slot;
+
+typedef struct trainer {
+    run *r;
+    tape *tape;
+    param_table *params;
+    slot *slots; /* one a parameter */
+    tensor squares;
+    train_settings settings;
+    int64_t step;              /* steps done */
+    dataset_position position; /* where the next batch begins */
+} trainer;
+
+/* params are loaded as trainable (params_load_trainable). */
+bool trainer_open(trainer *t, run *r, param_table *params, const train_settings *s, err *e);
+void trainer_release(trainer *t);
+
+/* One step: begin (gradients are 0 and the tape records), then the forward pass, then finish with its loss: backward,
+ * clipping, AdamW, averages, packed weights.  Errors stay in the run. */
+void trainer_begin(trainer *t);
+void trainer_finish(trainer *t, tensor loss);
+
+/* Writes the model's own keys: dvae_put, dalle_put, bpe_put. */
+typedef void trainer_keys(const void *context, gguf_writer *w);
+/* The model alone, ready to use: averaged values where they are kept.  `further`: a file whose codec the model needs
+ * too, or NULL. */
+bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const void *context, const gguf *further,
+                         err *e);
+bool trainer_write_checkpoint(trainer *t, const char *path, uint64_t fingerprint, err *e);
+/* Values, moments, averages, step and position.  A checkpoint of other data or another seed is an error. */
+bool trainer_read_checkpoint(trainer *t, const char *path, uint64_t fingerprint, err *e);
+#endif
