@@ -57,6 +57,7 @@ static bool enqueue_piece(run *r, cl_kernel handle, const kernel *k, const work 
     cl_event event = NULL;
     cl_int status = clEnqueueNDRangeKernel(d->queue, handle, 3, offset, global, w->local[0] ? w->local : NULL, 0, NULL,
                                            d->profile ? &event : NULL);
+    r->pending = true;
     if (status != CL_SUCCESS) {
         char reason[160];
         snprintf(reason, sizeof reason, "clEnqueueNDRangeKernel: %s (%d); the driver says %zu for its work-groups",

@@ -77,16 +77,19 @@ static char *full_source(const char *name, const char **stable_name, err *e)
     return whole;
 }
 
-static void log_build(const device *d, cl_program p, const char *name, log_level level)
+static bool log_build(const device *d, cl_program p, const char *name, log_level level, err *e)
 {
     size_t n = 0;
-    if (clGetProgramBuildInfo(p, d->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n) != CL_SUCCESS || n < 3)
-        return;
+    if (!cl_ok(clGetProgramBuildInfo(p, d->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &n), "clGetProgramBuildInfo", e))
+        return false;
     char *text = calloc(1, n + 1);
-    if (text && clGetProgramBuildInfo(p, d->id, CL_PROGRAM_BUILD_LOG, n, text, NULL) == CL_SUCCESS &&
-        text[strspn(text, " \r\n\t")])
+    bool ok =
+        text ? cl_ok(clGetProgramBuildInfo(p, d->id, CL_PROGRAM_BUILD_LOG, n, text, NULL), "clGetProgramBuildInfo", e)
+             : err_no_memory(e, "build log", n);
+    if (ok && text[strspn(text, " \r\n\t")])
         log_write(level, "build log of %s.cl on %s:\n%s", name, d->info.name, text);
     free(text);
+    return ok;
 }
 
 static cl_program from_cache(device *d, const cache_key *key, const char *options)
@@ -126,12 +129,16 @@ static cl_program from_source(device *d, const char *name, const char *source, c
     if (!cl_ok(status, "clCreateProgramWithSource", e))
         return NULL;
     status = clBuildProgram(p, 1, &d->id, options, NULL, NULL);
-    log_build(d, p, name, status == CL_SUCCESS ? LOG_DEBUG : LOG_ERROR);
     if (status != CL_SUCCESS) {
+        log_build(d, p, name, LOG_ERROR, NULL);
         err_set(e, ERR_FAILED,
                 "kernel file %s.cl: clBuildProgram: %s (%d) on %s with \"%s\" (the build log is above; "
                 "update the driver, or choose another device with --device)",
                 name, cl_status_name(status), status, d->info.name, options);
+        clReleaseProgram(p);
+        return NULL;
+    }
+    if (!log_build(d, p, name, LOG_DEBUG, e)) { /* warnings */
         clReleaseProgram(p);
         return NULL;
     }

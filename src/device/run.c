@@ -163,9 +163,12 @@ tensor run_upload(run *r, dtype type, int nd, const int64_t *shape, const void *
 
 bool run_finish(run *r, err *e)
 {
-    cl_int status = clFinish(r->dev->queue);
-    if (!run_failed(r))
-        cl_ok(status, "clFinish", &r->error);
+    if (r->pending) {
+        cl_int status = clFinish(r->dev->queue);
+        if (!run_failed(r))
+            cl_ok(status, "clFinish", &r->error);
+    }
+    r->pending = false;
     r->unflushed = 0;
     if (!run_failed(r))
         return true;

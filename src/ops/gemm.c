@@ -79,6 +79,7 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
                      b_transposed ? CLBlastTransposeYes : CLBlastTransposeNo, m, n, k, 1.0f, a.buf->mem, (size_t)a.at,
                      a_transposed ? m : k, b.buf->mem, (size_t)b.at, b_transposed ? k : n, beta, c.buf->mem,
                      (size_t)c.at, n, &r->dev->queue, r->dev->profile ? &event : NULL);
+    r->pending = true;
     if (event)
         profile_add(r->dev->profile, "clblast:sgemm", event, 2.0 * (double)(m * n * k),
                     4.0 * (double)(m * n + m * k + n * k));

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Fails the OpenCL calls of a small generation in turn (tests/layer): every one of them on PoCL, every 7th where drivers
+# start more slowly.  With the kernel cache, whose failures the program gets over; then those of building from source.
+# Usage: fault_test.sh LIMN TINY_MODEL LAYER [STRIDE]
+set -euo pipefail
+limn=$1 tiny=$2 layer=$3
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+devices=$("$limn" devices 2>/dev/null) || { echo 'no OpenCL device: skipped'; exit 77; }
+stride=7
+[[ $devices != *'Portable Computing Language'* ]] || stride=1
+stride=${4:-$stride}
+"$tiny" "$work/tiny.gguf"
+export LIMN_CACHE_DIR=$work/cache OUT=$work/out.png
+sweep() {
+    "$(dirname "$0")/layer/fault_sweep.sh" --layer "$layer" "$@" -- \
+        "$limn" generate a --seed 1 "${cache[@]}" -m "$work/tiny.gguf" -o "$OUT"
+}
+cache=()
+sweep --stride "$stride" --survive 'clCreateProgramWithBinary clBuildProgram'
+cache=(--no-cache)
+for name in clCreateProgramWithSource clBuildProgram clGetProgramBuildInfo; do
+    sweep --stride "$stride" --name $name
+done
