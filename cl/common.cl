@@ -5,6 +5,9 @@
  *   CPU   1: one work-item computes a whole tile with wide vectors; 0: work-groups share local memory
  *   WG    work-items that share a row's reduction, a power of two (1 where CPU)
  *   SIDE  side of the square work-group of tiled products */
+/* Plain `inline` of C99 leaves a call to a function that is defined nowhere, where a compiler doesn't inline. */
+#define inline static inline
+
 #ifndef CPU
 #define CPU 0
 #endif
