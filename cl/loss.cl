@@ -25,35 +25,45 @@ __kernel void total(IN(float, x), OUT(float, y), IN(int, targets), OUT(float, co
 
 #define LOGIT(LOAD) LOAD(xr)
 #define POWER(LOAD) exp(LOAD(xr) - most_x)
-/* lse = log sum exp of the row x[k] */
-#define LOG_SUM_EXP                                                                                                    \
+/* The row x[k] by its maximum and log_sum = log sum exp(x - maximum), since their sum would lose digits where x is
+ * large: log p = x - maximum - log_sum. */
+#define LOG_SUM                                                                                                        \
     __global const float *xr = AT(x) + (size_t)GROUP(0) * k;                                                           \
-    float most_x, sum;                                                                                                 \
+    float most_x, log_sum;                                                                                             \
     ROW_MAX(most_x, k, LOGIT)                                                                                          \
-    ROW_SUM(sum, k, POWER)                                                                                             \
-    float lse = most_x + log(sum);
+    ROW_SUM(log_sum, k, POWER)                                                                                         \
+    log_sum = log(log_sum);
+#define LOG_P(LOAD) (LOAD(xr) - most_x - log_sum)
 
-/* Row losses and log sums for later: -(1 - s) log p[target] - s mean(log p), 0 where target < 0 or too large. */
-__kernel void cross_entropy(IN(float, x), IN(int, targets), OUT(float, rows), OUT(float, lses), const int k,
+/* sums[n, 2]: maximum, log_sum */
+#define STORE_SUMS(p)                                                                                                  \
+    {                                                                                                                  \
+        (p)[0] = most_x;                                                                                               \
+        (p)[1] = log_sum;                                                                                              \
+    }
+#define SAVED_SUMS(p) float most_x = (p)[0], log_sum = (p)[1];
+
+/* Row losses -(1 - s) log p[target] - s mean(log p), 0 where there is no target. */
+__kernel void cross_entropy(IN(float, x), IN(int, targets), OUT(float, rows), OUT(float, sums), const int k,
                             const float smoothing)
 {
     SCRATCH
     int row = GROUP(0), target = AT(targets)[row];
-    LOG_SUM_EXP
+    LOG_SUM
     float mean = 0.0f;
     if (smoothing > 0.0f) {
-        ROW_SUM(mean, k, LOGIT)
+        ROW_SUM(mean, k, LOG_P)
         mean /= k;
     }
     if (get_local_id(0) == 0) {
         bool valid = target >= 0 && target < k;
-        AT(rows)[row] = valid ? lse - (1.0f - smoothing) * xr[target] - smoothing * mean : 0.0f;
-        AT(lses)[row] = lse;
+        AT(rows)[row] = valid ? (smoothing - 1.0f) * (xr[target] - most_x - log_sum) - smoothing * mean : 0.0f;
+        STORE_SUMS(AT(sums) + 2 * row)
     }
 }
 
-/* dx = (softmax(x) - (1 - s) [target] - s / k) dloss / count */
-__kernel void cross_entropy_back(IN(float, x), IN(int, targets), IN(float, lses), IN(float, count), IN(float, dloss),
+/* dx = (p - (1 - s) [target] - s / k) dloss / count */
+__kernel void cross_entropy_back(IN(float, x), IN(int, targets), IN(float, sums), IN(float, count), IN(float, dloss),
                                  OUT(float, dx), const int k, const float smoothing, const int add)
 {
     int row = GROUP(0), target = AT(targets)[row];
@@ -62,8 +72,9 @@ __kernel void cross_entropy_back(IN(float, x), IN(int, targets), IN(float, lses)
         return;
     __global const float *xr = AT(x) + (size_t)row * k;
     __global float *out = AT(dx) + (size_t)row * k;
-    float lse = AT(lses)[row], scale = valid ? AT(dloss)[0] / AT(count)[0] : 0.0f, spread = smoothing / k;
-#define DX(LOAD)     scale *(exp(LOAD(xr) - lse) - spread)
+    SAVED_SUMS(AT(sums) + 2 * row)
+    float scale = valid ? AT(dloss)[0] / AT(count)[0] : 0.0f, spread = smoothing / k;
+#define DX(LOAD)     scale *(exp(LOG_P(LOAD)) - spread)
 #define DX_ADD(LOAD) LOAD(out) + DX(LOAD)
     if (add) {
         ROW_SET(out, k, DX_ADD)
@@ -155,31 +166,31 @@ __kernel void logit_laplace_back(IN(float, x), IN(float, target), IN(float, dlos
 
 /* ---- how far from uniform ---- */
 
-/* rows = sum p log p + log k, p = softmax(x); saved[row]: log sum exp, and the mean of x under p */
-__kernel void kl_uniform(IN(float, x), OUT(float, rows), OUT(float, saved), const int k)
+/* rows = sum p log p + log k, p = softmax(x); means[row] = sum p log p */
+__kernel void kl_uniform(IN(float, x), OUT(float, rows), OUT(float, sums), OUT(float, means), const int k)
 {
     SCRATCH
-    LOG_SUM_EXP
+    LOG_SUM
     float mean;
-#define WEIGHTED(LOAD) exp(LOAD(xr) - lse) * LOAD(xr)
-    ROW_SUM(mean, k, WEIGHTED)
+#define P_LOG_P(LOAD) exp(LOG_P(LOAD)) * LOG_P(LOAD)
+    ROW_SUM(mean, k, P_LOG_P)
     if (get_local_id(0) == 0) {
-        int row = GROUP(0);
-        AT(rows)[row] = mean - lse + log((float)k);
-        AT(saved)[2 * row] = lse;
-        AT(saved)[2 * row + 1] = mean;
+        AT(rows)[GROUP(0)] = mean + log((float)k);
+        AT(means)[GROUP(0)] = mean;
+        STORE_SUMS(AT(sums) + 2 * GROUP(0))
     }
 }
 
-/* dx = p (x - mean) dloss / n */
-__kernel void kl_uniform_back(IN(float, x), IN(float, saved), IN(float, dloss), OUT(float, dx), const int n,
-                              const int k, const int add)
+/* dx = p (log p - mean) dloss / n */
+__kernel void kl_uniform_back(IN(float, x), IN(float, sums), IN(float, means), IN(float, dloss), OUT(float, dx),
+                              const int n, const int k, const int add)
 {
     int row = GROUP(0);
     __global const float *xr = AT(x) + (size_t)row * k;
     __global float *out = AT(dx) + (size_t)row * k;
-    float lse = AT(saved)[2 * row], mean = AT(saved)[2 * row + 1], scale = AT(dloss)[0] / n;
-#define DX(LOAD)     scale *exp(LOAD(xr) - lse) * (LOAD(xr) - mean)
+    SAVED_SUMS(AT(sums) + 2 * row)
+    float mean = AT(means)[row], scale = AT(dloss)[0] / n;
+#define DX(LOAD)     scale *exp(LOG_P(LOAD)) * (LOG_P(LOAD) - mean)
 #define DX_ADD(LOAD) LOAD(out) + DX(LOAD)
     if (add) {
         ROW_SET(out, k, DX_ADD)
@@ -190,34 +201,33 @@ __kernel void kl_uniform_back(IN(float, x), IN(float, saved), IN(float, dloss), 
 #undef DX_ADD
 }
 
-/* lses[row] */
-__kernel void log_sums(IN(float, x), OUT(float, lses), const int k)
+__kernel void log_sums(IN(float, x), OUT(float, sums), const int k)
 {
     SCRATCH
-    LOG_SUM_EXP
+    LOG_SUM
     if (get_local_id(0) == 0)
-        AT(lses)[GROUP(0)] = lse;
+        STORE_SUMS(AT(sums) + 2 * GROUP(0))
 }
 
 /* parts[part, k] = sum over `each` rows of softmax(x) */
-__kernel void usage(IN(float, x), IN(float, lses), OUT(float, parts), const int n, const int k, const int each)
+__kernel void usage(IN(float, x), IN(float, sums), OUT(float, parts), const int n, const int k, const int each)
 {
     int part = get_global_id(1), first = part * each, end = min(n, first + each);
 #define BODY(T, LOAD, STORE)                                                                                           \
     T sum = 0.0f;                                                                                                      \
     for (int row = first; row < end; row++)                                                                            \
-        sum += exp(LOAD(AT(x) + (size_t)row * k) - AT(lses)[row]);                                                     \
+        sum += exp(LOAD(AT(x) + (size_t)row * k) - AT(sums)[2 * row] - AT(sums)[2 * row + 1]);                         \
     STORE(sum, AT(parts) + (size_t)part * k);
     COLUMNS(get_global_id(0), k, BODY)
 #undef BODY
 }
 
-/* y[0] = -sum m log m for m = sums / n, and logs[k] = -log m, by one group */
-__kernel void usage_entropy(IN(float, sums), OUT(float, logs), OUT(float, y), const int n, const int k)
+/* y[0] = -sum m log m for m = use / n, and logs[k] = -log m, by one group */
+__kernel void usage_entropy(IN(float, use), OUT(float, logs), OUT(float, y), const int n, const int k)
 {
     SCRATCH
     float entropy, inverse = 1.0f / n;
-#define MEAN(LOAD)    (LOAD(AT(sums)) * inverse)
+#define MEAN(LOAD)    (LOAD(AT(use)) * inverse)
 #define LOG(LOAD)     -log(fmax(MEAN(LOAD), 1e-37f)) /* 0 log 0 = 0 */
 #define ENTROPY(LOAD) MEAN(LOAD) * LOG(LOAD)
     ROW_SET(AT(logs), k, LOG)
@@ -227,16 +237,17 @@ __kernel void usage_entropy(IN(float, sums), OUT(float, logs), OUT(float, y), co
 }
 
 /* dx = p (logs - sum p logs) dloss / n */
-__kernel void usage_entropy_back(IN(float, x), IN(float, lses), IN(float, logs), IN(float, dloss), OUT(float, dx),
+__kernel void usage_entropy_back(IN(float, x), IN(float, sums), IN(float, logs), IN(float, dloss), OUT(float, dx),
                                  const int n, const int k, const int add)
 {
     SCRATCH
     int row = GROUP(0);
     __global const float *xr = AT(x) + (size_t)row * k;
     __global float *out = AT(dx) + (size_t)row * k;
-    float lse = AT(lses)[row], scale = AT(dloss)[0] / n, mean;
-#define LOG_MEAN(LOAD) exp(LOAD(xr) - lse) * LOAD(AT(logs))
-#define DX(LOAD)       scale *exp(LOAD(xr) - lse) * (LOAD(AT(logs)) - mean)
+    SAVED_SUMS(AT(sums) + 2 * row)
+    float scale = AT(dloss)[0] / n, mean;
+#define LOG_MEAN(LOAD) exp(LOG_P(LOAD)) * LOAD(AT(logs))
+#define DX(LOAD)       scale *exp(LOG_P(LOAD)) * (LOAD(AT(logs)) - mean)
 #define DX_ADD(LOAD)   LOAD(out) + DX(LOAD)
     ROW_SUM(mean, k, LOG_MEAN)
     if (add) {

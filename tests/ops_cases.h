@@ -45,13 +45,20 @@ ops_check check_linear, check_conv, check_layer_norm, check_group_norm, check_so
     check_add, check_slice, check_upsample, check_repeat, check_guide, check_embed, check_embed_sequence, check_argmax;
 
 ops_check check_linear_gradient, check_conv_gradient; /* ops_cases_product_gradient.c */
+/* ops_cases_row_gradient.c */
+ops_check check_layer_norm_gradient, check_group_norm_gradient, check_softmax_gradient, check_attention_gradient,
+    check_activate_gradient, check_add_gradient, check_slice_gradient, check_upsample_gradient, check_embed_gradient,
+    check_embed_sequence_gradient;
+/* ops_cases_loss.c: values and gradients */
+ops_check check_cross_entropy, check_l1, check_l2, check_logit_laplace, check_kl_uniform, check_usage_entropy,
+    check_gumbel_softmax, check_matmul_table, check_adamw;
 
 /* Tests of behaviour that a number doesn't express; each runs for every style of kernels. */
 typedef struct ops_behaviour {
     const char *name;
     void (*test)(ops_env *v);
 } ops_behaviour;
-extern const ops_behaviour ops_sampling[], ops_runs[]; /* ended by a row without a name */
+extern const ops_behaviour ops_sampling[], ops_runs[], ops_learning[]; /* ended by a row without a name */
 
 /* Tests that open devices of their own. */
 extern const struct CMUnitTest ops_device_tests[];

@@ -216,6 +216,81 @@ static const shape sequence_shapes[] = {
 static const shape argmax_shapes[] = {
     {.m = 4, .k = 37, .tiny = true}, {.m = 1, .k = 1}, {.m = 33, .k = 1000, .view = true}, {.m = 3, .k = 16384}};
 
+/* factor 1, 2: op_scale_add of one tensor, of two */
+static const shape add_back_shapes[] = {
+    {.m = 3, .n = 7, .tiny = true},
+    {.m = 5, .n = 100, .factor = 1, .view = true},
+    {.m = 64, .n = 64, .factor = 2, .tiny = true},
+};
+
+static const shape attention_back_shapes[] = {
+    {.b = 2, .t = 5, .heads = 2, .head_dim = 5, .tiny = true},
+    {.b = 1,
+     .t = 7,
+     .heads = 2,
+     .head_dim = 4,
+     .mask = MASK_CONV,
+     .text = 2,
+     .grid_width = 2,
+     .kernel = 3,
+     .tiny = true},
+    {.b = 2, .t = 35, .heads = 2, .head_dim = 64, .view = true},
+    {.b = 1, .t = 130, .heads = 1, .head_dim = 20},
+    {.b = 1, .t = 20, .heads = 2, .head_dim = 128},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 16, .mask = MASK_ROW, TEXT_8_GRID_4},
+    {.b = 2, .t = 23, .heads = 2, .head_dim = 16, .mask = MASK_COLUMN, TEXT_8_GRID_4},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 16, .mask = MASK_CONV, .kernel = 3, TEXT_8_GRID_4},
+    {.b = 2, .t = 22, .heads = 2, .head_dim = 8, .mask = MASK_WINDOW, TEXT_8_GRID_4},
+    {.b = 1, .t = 30, .heads = 1, .head_dim = 5, .mask = MASK_CONV, .text = 0, .grid_width = 6, .kernel = 5},
+    {.b = 1, .t = 29, .heads = 1, .head_dim = 32, .mask = MASK_ROW, .text = 0, .grid_width = 6},
+    {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_COLUMN, .text = 0, .grid_width = 6},
+    {.b = 1, .t = 90, .heads = 1, .head_dim = 32, .mask = MASK_CONV, .text = 20, .grid_width = 20, .kernel = 11},
+    {.b = 1, .t = 90, .heads = 1, .head_dim = 32, .mask = MASK_WINDOW, .text = 20, .grid_width = 40},
+};
+
+static const shape embed_back_shapes[] = {{.m = 6, .n = 5, .d = 3, .tiny = true},
+                                          {.m = 50, .n = 133, .d = 100},
+                                          {.m = 7, .n = 33, .d = 101},
+                                          {.m = 1, .n = 40, .d = 64}};
+
+static const shape sequence_back_shapes[] = {
+    {.b = 2, .t = 7, .d = 5, .m = 9, .n = 8, .text = 4, .grid_width = 2, .grid_height = 2, .tiny = true},
+    {.b = 2, .t = 17, .d = 64, .m = 50, .n = 30, .text = 6, GRID_4_3},
+    {.b = 3, .t = 5, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 5},
+};
+
+/* factor: label smoothing in percent */
+static const shape cross_entropy_shapes[] = {{.m = 3, .k = 21, .tiny = true},
+                                             {.m = 2, .k = 37},
+                                             {.m = 18, .k = 100, .factor = 10, .view = true},
+                                             {.m = 1, .k = 1},
+                                             {.m = 300, .k = 33},
+                                             {.m = 7, .k = 4097}};
+
+static const shape difference_shapes[] = {
+    {.m = 3, .n = 7, .tiny = true}, {.m = 5, .n = 1000, .view = true}, {.m = 70, .n = 64}};
+
+static const shape laplace_shapes[] = {{.b = 1, .h = 2, .w = 3, .c = 3, .tiny = true},
+                                       {.b = 2, .h = 9, .w = 10, .c = 3, .view = true},
+                                       {.b = 1, .h = 5, .w = 5, .c = 1}};
+
+static const shape usage_shapes[] = {
+    {.m = 3, .k = 21, .tiny = true}, {.m = 300, .k = 100, .view = true}, {.m = 1, .k = 33}, {.m = 9, .k = 2048}};
+
+/* factor: hard choices */
+static const shape gumbel_shapes[] = {
+    {.b = 2, .m = 3, .k = 7, .tiny = true},    {.b = 2, .m = 3, .k = 7, .factor = 1, .tiny = true},
+    {.b = 3, .m = 17, .k = 101, .view = true}, {.b = 2, .m = 16, .k = 512},
+    {.b = 3, .m = 16, .k = 130, .factor = 1},
+};
+
+static const shape matmul_table_shapes[] = {
+    {.m = 5, .k = 7, .d = 3, .tiny = true}, {.m = 70, .k = 130, .d = 33, .view = true}, {.m = 64, .k = 256, .d = 96}};
+
+/* factor: with clipping */
+static const shape adamw_shapes[] = {
+    {.n = 37, .tiny = true}, {.n = 37, .factor = 1, .tiny = true}, {.n = 5000, .factor = 1, .view = true}, {.n = 9000}};
+
 #define SHAPES(x) (x), sizeof(x) / sizeof *(x)
 static const ops_row table[] = {
     {"linear", check_linear, 1e-12, "F32 sums", SHAPES(linear_shapes)},
@@ -238,6 +313,25 @@ static const ops_row table[] = {
      SHAPES(embed_shapes)},
     {"embed_sequence", check_embed_sequence, 1e-14, "two roundings", SHAPES(sequence_shapes)},
     {"argmax", check_argmax, 0, "an index is right or wrong", SHAPES(argmax_shapes)},
+    {"layer_norm gradient", check_layer_norm_gradient, 1e-10, "F32 sums", SHAPES(layer_norm_shapes)},
+    {"group_norm gradient", check_group_norm_gradient, 1e-10, "F32 sums", SHAPES(group_norm_shapes)},
+    {"softmax gradient", check_softmax_gradient, 1e-10, "F32 sums", SHAPES(softmax_shapes)},
+    {"attention gradient", check_attention_gradient, 1e-10, "F32 sums", SHAPES(attention_back_shapes)},
+    {"activate gradient", check_activate_gradient, 1e-10, "exp, erf, tanh", SHAPES(activate_shapes)},
+    {"add gradient", check_add_gradient, 1e-10, "two roundings", SHAPES(add_back_shapes)},
+    {"slice gradient", check_slice_gradient, 1e-10, "a copy", SHAPES(slice_shapes)},
+    {"upsample gradient", check_upsample_gradient, 1e-10, "F32 sums", SHAPES(upsample_shapes)},
+    {"embed gradient", check_embed_gradient, 1e-10, "F32 sums", SHAPES(embed_back_shapes)},
+    {"embed_sequence gradient", check_embed_sequence_gradient, 1e-10, "F32 sums", SHAPES(sequence_back_shapes)},
+    {"cross_entropy", check_cross_entropy, 1e-10, "F32 sums", SHAPES(cross_entropy_shapes)},
+    {"l1", check_l1, 1e-10, "F32 sums", SHAPES(difference_shapes)},
+    {"l2", check_l2, 1e-10, "F32 sums", SHAPES(difference_shapes)},
+    {"logit_laplace", check_logit_laplace, 1e-10, "F32 sums", SHAPES(laplace_shapes)},
+    {"kl_uniform", check_kl_uniform, 1e-10, "F32 sums", SHAPES(usage_shapes)},
+    {"usage_entropy", check_usage_entropy, 1e-10, "F32 sums", SHAPES(usage_shapes)},
+    {"gumbel_softmax", check_gumbel_softmax, 1e-10, "F32 logarithms", SHAPES(gumbel_shapes)},
+    {"matmul_table", check_matmul_table, 1e-10, "F32 sums", SHAPES(matmul_table_shapes)},
+    {"adamw", check_adamw, 1e-10, "F32 sums", SHAPES(adamw_shapes)},
 };
 enum { N_ROWS = sizeof table / sizeof *table, MAX_STYLES = 5, MAX_TESTS = 4096 };
 
@@ -327,8 +421,8 @@ static void add_style(ops_env *v, bool tiny)
             t->shape = s;
             name_test(t);
         }
-    const ops_behaviour *lists[] = {ops_sampling, ops_runs};
-    for (size_t i = 0; i < 2 && !tiny && !clblast; i++)
+    const ops_behaviour *lists[] = {ops_sampling, ops_runs, ops_learning};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists && !tiny && !clblast; i++)
         for (const ops_behaviour *b = lists[i]; b->name; b++) {
             task *t = add_test(v);
             t->behaviour = b;

@@ -19,14 +19,14 @@ tensor op_cross_entropy(run *r, tensor logits, tensor targets, float smoothing)
 {
     int64_t n = rows_of(&logits), k = last_of(&logits);
     assert(run_failed(r) || tensor_count(&targets) == n);
-    tensor rows = TENSOR(r, DTYPE_F32, n), lses = TENSOR(r, DTYPE_F32, n), count = TENSOR(r, DTYPE_F32, 1);
+    tensor rows = TENSOR(r, DTYPE_F32, n), sums = TENSOR(r, DTYPE_F32, n, 2), count = TENSOR(r, DTYPE_F32, 1);
     LAUNCH(r, "loss:cross_entropy", work_rows(r, n, 8.0 * (double)(n * k), 4.0 * (double)(n * k)), ARG_T(logits),
-           ARG_T(targets), ARG_T(rows), ARG_T(lses), ARG_I(k), ARG_F(smoothing));
+           ARG_T(targets), ARG_T(rows), ARG_T(sums), ARG_I(k), ARG_F(smoothing));
     tensor y = total(r, rows, targets, count, 1);
     tape_push(
         r,
         &(tape_step){
-            .back = cross_entropy_back, .in = {logits, targets}, .out = y, .saved = {lses, count}, .f = {smoothing}});
+            .back = cross_entropy_back, .in = {logits, targets}, .out = y, .saved = {sums, count}, .f = {smoothing}});
     return y;
 }
 
@@ -107,11 +107,11 @@ static void logit_laplace_back(run *r, tape *t, const tape_step *s)
 tensor op_kl_uniform(run *r, tensor logits)
 {
     int64_t n = rows_of(&logits), k = last_of(&logits);
-    tensor rows = TENSOR(r, DTYPE_F32, n), saved = TENSOR(r, DTYPE_F32, n, 2);
+    tensor rows = TENSOR(r, DTYPE_F32, n), sums = TENSOR(r, DTYPE_F32, n, 2), means = TENSOR(r, DTYPE_F32, n);
     LAUNCH(r, "loss:kl_uniform", work_rows(r, n, 12.0 * (double)(n * k), 4.0 * (double)(n * k)), ARG_T(logits),
-           ARG_T(rows), ARG_T(saved), ARG_I(k));
+           ARG_T(rows), ARG_T(sums), ARG_T(means), ARG_I(k));
     tensor y = total(r, rows, (tensor){0}, (tensor){0}, 1.0 / (double)n);
-    tape_push(r, &(tape_step){.back = kl_uniform_back, .in = {logits}, .out = y, .saved = {saved}});
+    tape_push(r, &(tape_step){.back = kl_uniform_back, .in = {logits}, .out = y, .saved = {sums, means}});
     return y;
 }
 
@@ -121,21 +121,22 @@ static void kl_uniform_back(run *r, tape *t, const tape_step *s)
     tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
     double count = (double)tensor_count(&x);
     LAUNCH(r, "loss:kl_uniform_back", work_rows(r, rows_of(&x), 6 * count, 8 * count), ARG_T(x), ARG_T(s->saved[0]),
-           ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(rows_of(&x)), ARG_I(last_of(&x)), ARG_I(add));
+           ARG_T(s->saved[1]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(rows_of(&x)), ARG_I(last_of(&x)),
+           ARG_I(add));
 }
 
 tensor op_usage_entropy(run *r, tensor logits)
 {
     int64_t n = rows_of(&logits), k = last_of(&logits), each, n_parts = parts_of(n, 1, &each);
     double count = (double)(n * k);
-    tensor lses = TENSOR(r, DTYPE_F32, n), parts = TENSOR(r, DTYPE_F32, n_parts, k), sums = TENSOR(r, DTYPE_F32, k);
+    tensor sums = TENSOR(r, DTYPE_F32, n, 2), parts = TENSOR(r, DTYPE_F32, n_parts, k), use = TENSOR(r, DTYPE_F32, k);
     tensor logs = TENSOR(r, DTYPE_F32, k), y = TENSOR(r, DTYPE_F32, 1);
-    LAUNCH(r, "loss:log_sums", work_rows(r, n, 6 * count, 4 * count), ARG_T(logits), ARG_T(lses), ARG_I(k));
-    LAUNCH(r, "loss:usage", work_columns(r, k, n_parts, 6 * count, 4 * count), ARG_T(logits), ARG_T(lses), ARG_T(parts),
+    LAUNCH(r, "loss:log_sums", work_rows(r, n, 6 * count, 4 * count), ARG_T(logits), ARG_T(sums), ARG_I(k));
+    LAUNCH(r, "loss:usage", work_columns(r, k, n_parts, 6 * count, 4 * count), ARG_T(logits), ARG_T(sums), ARG_T(parts),
            ARG_I(n), ARG_I(k), ARG_I(each));
-    sum_rows(r, sums, parts, n_parts, k, 0, 0);
-    LAUNCH(r, "loss:usage_entropy", work_rows(r, 1, 0, 0), ARG_T(sums), ARG_T(logs), ARG_T(y), ARG_I(n), ARG_I(k));
-    tape_push(r, &(tape_step){.back = usage_entropy_back, .in = {logits}, .out = y, .saved = {lses, logs}});
+    sum_rows(r, use, parts, n_parts, k, 0, 0);
+    LAUNCH(r, "loss:usage_entropy", work_rows(r, 1, 0, 0), ARG_T(use), ARG_T(logs), ARG_T(y), ARG_I(n), ARG_I(k));
+    tape_push(r, &(tape_step){.back = usage_entropy_back, .in = {logits}, .out = y, .saved = {sums, logs}});
     return y;
 }
 

@@ -1,7 +1,7 @@
 /* Relaxed choices: the Gumbel-Softmax distribution (Jang et al. 2017; Maddison et al. 2017). */
 #include "ops/ops_internal.h"
 
-static tape_function gumbel_back;
+static tape_function gumbel_back, table_back;
 
 /* (x + noise) * scale, or the noise where x is empty, of y's shape. */
 static void add_noise(run *r, tensor x, tensor y, float scale, const gumbel *g)
@@ -41,4 +41,29 @@ tensor op_gumbel_softmax(run *r, tensor logits, const gumbel *g)
 static void gumbel_back(run *r, tape *t, const tape_step *s)
 {
     softmax_gradient(r, t, s->in[0], s->saved[0], s->out, 1 / s->f[0]);
+}
+
+tensor op_matmul_table(run *r, tensor x, tensor table)
+{
+    assert(run_failed(r) || last_of(&x) == table.shape[0]);
+    tensor y = tensor_like(r, &x, table.shape[1]);
+    if (!run_failed(r))
+        gemm_columns(r, x, table, y, 0);
+    tape_push(r, &(tape_step){.back = table_back, .in = {x, table}, .out = y});
+    return y;
+}
+
+/* dX = dY table^T; dtable = X^T dY. */
+static void table_back(run *r, tape *t, const tape_step *s)
+{
+    tensor x = s->in[0], dy = tape_gradient(t, s->out);
+    const linear l = {.w = s->in[1]};
+    int add;
+    tensor dx = wanted(t, x, &add);
+    if (dx.buf && (add || !gemm(r, dy, &l, ACT_NONE, (tensor){0}, dx)))
+        LAUNCH(r, "elementwise:scale_back", backward(work_each(tensor_count(&x), 1, 12)),
+               ARG_T(op_linear(r, dy, &l, ACT_NONE)), ARG_T(dx), ARG_I(tensor_count(&x)), ARG_F(1), ARG_I(add));
+    tensor dtable = wanted(t, l.w, &add);
+    if (dtable.buf)
+        gemm_weight_gradient(r, x, dy, dtable, add);
 }
