@@ -6,6 +6,7 @@
  *   WG    work-items that share a row's reduction, a power of two (1 where CPU)
  *   SIDE  side of the square work-group of tiled products */
 /* Plain `inline` of C99 leaves a call to a function that is defined nowhere, where a compiler doesn't inline. */
+#undef inline /* a macro of PoCL's */
 #define inline static inline
 
 #ifndef CPU
