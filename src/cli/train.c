@@ -27,14 +27,3 @@ dataset *train_open_data(const options *o, dataset_options want, err *e)
     free(sources);
     return d;
 }
-
-void train_report_problems(dataset *d)
-{
-    const dataset_problem *list;
-    size_t n;
-    uint64_t all = dataset_problems(d, &list, &n);
-    for (size_t i = 0; i < n; i++)
-        say(LOG_WARNING, "%s: %s", list[i].name, list[i].reason);
-    if (all > n)
-        say(LOG_WARNING, "data: %llu problems; the first %zu are named above", (unsigned long long)all, n);
-}

@@ -8,6 +8,4 @@
 const char **train_sources(const options *o, size_t *n, err *e);
 /* The data of --data and of the operands.  want: all but the sources.  NULL with e filled. */
 dataset *train_open_data(const options *o, dataset_options want, err *e);
-/* Names what of the data could not be used. */
-void train_report_problems(dataset *d);
 #endif

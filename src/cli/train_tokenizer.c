@@ -71,7 +71,7 @@ int command_train_tokenizer(const options *o)
         b = train(o, d, &captions, &e);
     ok = b && write(b, path, &e);
     if (d)
-        train_report_problems(d);
+        dataset_log_problems(d);
     if (ok)
         say(LOG_WARNING, "wrote %s: %zu tokens, from %lld caption%s", path, bpe_size(b), captions,
             captions == 1 ? "" : "s");

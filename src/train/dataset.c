@@ -1,6 +1,8 @@
 /* The data set as its caller sees it: opening, problems, captions. */
 #include "train/dataset.h"
 
+#include "base/log.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -276,4 +278,15 @@ bool dataset_captions(dataset *d, dataset_caption_callback *callback, void *cont
     }
     pool_release(&c.text);
     return go_on;
+}
+
+void dataset_log_problems(dataset *d)
+{
+    const dataset_problem *list;
+    size_t n;
+    uint64_t all = dataset_problems(d, &list, &n);
+    for (size_t i = 0; i < n; i++)
+        log_write(LOG_WARNING, "%s: %s", list[i].name, list[i].reason);
+    if (all > n)
+        log_write(LOG_WARNING, "data: %llu problems; the first %zu are named above", (unsigned long long)all, n);
 }

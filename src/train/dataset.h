@@ -102,4 +102,6 @@ typedef struct dataset_problem {
 /* How many problems were found until now, each counted once (those of a batch that is loaded ahead already count).
  * *list[*n] has the first 100 that were found, by item; it lives until the next call with d. */
 uint64_t dataset_problems(dataset *d, const dataset_problem **list, size_t *n);
+/* Names them as warnings (base/log.h). */
+void dataset_log_problems(dataset *d);
 #endif

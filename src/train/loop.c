@@ -107,17 +107,6 @@ static bool save(const train_run *q, train_stage *s, const char *checkpoint, con
            (!s->sample || s->sample(s->self, picture, e)) && (!q->saved || q->saved(q->context, picture, e));
 }
 
-static void name_problems(dataset *d)
-{
-    const dataset_problem *list;
-    size_t n;
-    uint64_t all = dataset_problems(d, &list, &n);
-    for (size_t i = 0; i < n; i++)
-        log_write(LOG_WARNING, "%s: %s: skipped", list[i].name, list[i].reason);
-    if (all > n)
-        log_write(LOG_WARNING, "%llu more were skipped", (unsigned long long)(all - n));
-}
-
 bool train_loop(const train_run *q, train_stage *s, err *e)
 {
     trainer *t = s->t;
@@ -147,7 +136,7 @@ bool train_loop(const train_run *q, train_stage *s, err *e)
     if (ok && !going)
         log_write(LOG_WARNING, "paused after step %lld of %lld: --resume goes on", (long long)saved,
                   (long long)t->settings.steps);
-    name_problems(s->data);
+    dataset_log_problems(s->data);
     if (log)
         fclose(log);
     dataset_batch_release(&b);
