@@ -187,23 +187,25 @@ __kernel void transpose_panels(IN(float, panels), OUT(float, y), const int taps,
 
 #if CPU
 
-/* A work-item makes TALL x WIDE of y, by blocks of pixels whose rows of a are gathered first, so that neither
- * coordinates nor distant cache lines (rows of a power of two share cache sets) are in the inner loop. */
-#define TALL  32
+/* A work-item makes TALL x WIDE of y by blocks of pixels: the coordinates of a block once, then one register tile after
+ * the other reads its rows, which stay in the cache.  Tiles at y's edges read copies that are filled up with zeros. */
+#define TALL  64
 #define WIDE  128
-#define BLOCK 64
+#define BLOCK 32
 
-/* 32 of a row's elements, `count` of them inside of the matrix */
-inline void gather32(__global const float *from, float *to, int count)
-{
-    if (count >= 32) {
-        vstore16(vload16(0, from), 0, to);
-        vstore16(vload16(1, from), 1, to);
-        return;
+/* s[16] += the products of n pixels' 8 elements at A and 32 at B, which are functions of i */
+#define TILE_SUMS(A, B)                                                                                                \
+    {                                                                                                                  \
+        float16 c00 = s[0], c01 = s[1], c10 = s[2], c11 = s[3], c20 = s[4], c21 = s[5], c30 = s[6], c31 = s[7];        \
+        float16 c40 = s[8], c41 = s[9], c50 = s[10], c51 = s[11], c60 = s[12], c61 = s[13], c70 = s[14], c71 = s[15];  \
+        for (int i = 0; i < n; i++) {                                                                                  \
+            float16 b0 = vload16(0, B), b1 = vload16(1, B);                                                            \
+            TILE_ROW(0, A, 0) TILE_ROW(1, A, 1) TILE_ROW(2, A, 2) TILE_ROW(3, A, 3)                                    \
+            TILE_ROW(4, A, 4) TILE_ROW(5, A, 5) TILE_ROW(6, A, 6) TILE_ROW(7, A, 7)                                    \
+        }                                                                                                              \
+        s[0] = c00, s[1] = c01, s[2] = c10, s[3] = c11, s[4] = c20, s[5] = c21, s[6] = c30, s[7] = c31;                \
+        s[8] = c40, s[9] = c41, s[10] = c50, s[11] = c51, s[12] = c60, s[13] = c61, s[14] = c70, s[15] = c71;          \
     }
-    for (int i = 0; i < 32; i++)
-        to[i] = i < count ? from[i] : 0.0f;
-}
 
 __kernel void weight_gradient(GRADIENT_ARGUMENTS)
 {
@@ -211,9 +213,10 @@ __kernel void weight_gradient(GRADIENT_ARGUMENTS)
     const int tap = get_global_id(2) % taps, ky = tap / kernel_side, kx = tap % kernel_side;
     const int first = get_global_id(2) / taps * chunk, last = min(first + chunk, images * h * w);
     const int rows = min(TALL, na - row), columns = min(WIDE, nb - col);
-    float ablock[BLOCK * TALL], bblock[BLOCK * 32];
-    size_t at[BLOCK];
+    float ablock[BLOCK * 8], bblock[BLOCK * 32];
+    uint at_a[BLOCK], at_b[BLOCK];
     float16 sums[(TALL / 8) * (WIDE / 32) * 16];
+    __global const float *ga = AT(a), *gb = AT(b);
     for (int i = 0; i < (TALL / 8) * (WIDE / 32) * 16; i++)
         sums[i] = 0.0f;
     int px = first % w, py = first / w % h, image = first / w / h;
@@ -222,9 +225,9 @@ __kernel void weight_gradient(GRADIENT_ARGUMENTS)
         for (; p < last && n < BLOCK; p++) {
             int u = px * stride - pad + kx, v = py * stride - pad + ky;
             if (u >= 0 && u < large_w && v >= 0 && v < large_h) {
-                size_t large = ((size_t)image * large_h + v) * large_w + u;
-                gather32(AT(a) + (a_large ? large : (size_t)p) * na + row, ablock + n * TALL, rows);
-                at[n++] = (a_large ? (size_t)p : large) * nb + col;
+                uint large = (image * large_h + v) * large_w + u;
+                at_a[n] = (a_large ? large : (uint)p) * na + row;
+                at_b[n++] = (a_large ? (uint)p : large) * nb + col;
             }
             if (++px == w) {
                 px = 0;
@@ -234,22 +237,26 @@ __kernel void weight_gradient(GRADIENT_ARGUMENTS)
                 }
             }
         }
+        if (rows % 8)
+            for (int i = 0; i < n; i++)
+                for (int j = 0; j < 8; j++)
+                    ablock[i * 8 + j] = j < rows % 8 ? ga[at_a[i] + rows / 8 * 8 + j] : 0.0f;
         float16 *s = sums;
         for (int c = 0; c < columns; c += 32) {
-            for (int i = 0; i < n; i++)
-                gather32(AT(b) + at[i] + c, bblock + i * 32, columns - c);
+            const int narrow = columns - c < 32;
+            if (narrow)
+                for (int i = 0; i < n; i++)
+                    for (int j = 0; j < 32; j++)
+                        bblock[i * 32 + j] = c + j < columns ? gb[at_b[i] + c + j] : 0.0f;
             for (int r = 0; r < rows; r += 8, s += 16) {
-                float16 c00 = s[0], c01 = s[1], c10 = s[2], c11 = s[3], c20 = s[4], c21 = s[5], c30 = s[6], c31 = s[7];
-                float16 c40 = s[8], c41 = s[9], c50 = s[10], c51 = s[11], c60 = s[12], c61 = s[13], c70 = s[14],
-                        c71 = s[15];
-                const float *ap = ablock + r, *bp = bblock;
-                for (int i = 0; i < n; i++, ap += TALL, bp += 32) {
-                    float16 b0 = vload16(0, bp), b1 = vload16(1, bp);
-                    TILE_ROW(0, ap, 0) TILE_ROW(1, ap, 1) TILE_ROW(2, ap, 2) TILE_ROW(3, ap, 3)
-                    TILE_ROW(4, ap, 4) TILE_ROW(5, ap, 5) TILE_ROW(6, ap, 6) TILE_ROW(7, ap, 7)
-                }
-                s[0] = c00, s[1] = c01, s[2] = c10, s[3] = c11, s[4] = c20, s[5] = c21, s[6] = c30, s[7] = c31;
-                s[8] = c40, s[9] = c41, s[10] = c50, s[11] = c51, s[12] = c60, s[13] = c61, s[14] = c70, s[15] = c71;
+                if (rows - r >= 8 && !narrow)
+                    TILE_SUMS(ga + at_a[i] + r, gb + at_b[i] + c)
+                else if (rows - r >= 8)
+                    TILE_SUMS(ga + at_a[i] + r, bblock + i * 32)
+                else if (!narrow)
+                    TILE_SUMS(ablock + i * 8, gb + at_b[i] + c)
+                else
+                    TILE_SUMS(ablock + i * 8, bblock + i * 32)
             }
         }
     }

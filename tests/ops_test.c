@@ -414,7 +414,8 @@ static void add_style(ops_env *v, bool tiny)
         for (size_t j = 0; j < table[i].n; j++) {
             const shape *s = &table[i].shapes[j];
             /* the library compiles for seconds: what is our own around it is covered by a few shapes */
-            if ((tiny && !s->tiny) || (clblast && (i > 0 || s->m <= 32 || s->m > 64)))
+            bool product = table[i].check == check_linear || table[i].check == check_linear_gradient;
+            if ((tiny && !s->tiny) || (clblast && (!product || s->m <= 32 || s->m > 64)))
                 continue;
             task *t = add_test(v);
             t->row = &table[i];

@@ -179,6 +179,9 @@ static void sum_parts(run *r, tensor parts, int64_t n, tensor y, int add)
            ARG_T(parts), ARG_T(y), ARG_I(count), ARG_I(n), ARG_I(add));
 }
 
+#define TALL 64 /* rows and columns of a CPU work-item's tile: cl/gemm.cl */
+#define WIDE 128
+
 void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g, tensor y, int add)
 {
     int64_t o = last_of(&dy), c = last_of(&x), taps = g->kernel * g->kernel, share;
@@ -189,8 +192,8 @@ void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g,
         cpu && round_up((size_t)c, 8) * round_up((size_t)o, 32) < round_up((size_t)o, 8) * round_up((size_t)c, 32);
     tensor a = x_rows ? x : dy, b = x_rows ? dy : x;
     int64_t na = last_of(&a), nb = last_of(&b), tile = 4 * run_device(r)->tune.gemm_side;
-    int64_t tall = cpu ? (na + 31) / 32 : (nb + tile - 1) / tile,
-            wide = cpu ? (nb + 127) / 128 : (na + tile - 1) / tile;
+    int64_t tall = cpu ? (na + TALL - 1) / TALL : (nb + tile - 1) / tile,
+            wide = cpu ? (nb + WIDE - 1) / WIDE : (na + tile - 1) / tile;
     int64_t parts = split(r, pixels, 256, tall * wide * taps, &share);
     size_t side = (size_t)run_device(r)->tune.gemm_side;
     work size = {.global = {(size_t)tall, (size_t)wide, (size_t)(taps * parts)}, .local = {1, 1, 1}};
