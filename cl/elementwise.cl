@@ -1,17 +1,18 @@
-/* Ops that touch each element once.  Work-items beyond the count do nothing: launches are rounded up. */
+/* Ops that touch each element once: a group takes a BLOCK of them, or, where an index is taken apart, a work-item takes
+ * one, and those beyond the count do nothing. */
 
 __kernel void activate(IN(float, x), OUT(float, y), const int count, const int act)
 {
-    int i = get_global_id(0);
-    if (i < count)
-        AT(y)[i] = activate_float(AT(x)[i], act);
+#define BODY(T, LOAD, STORE) STORE(activate_##T(LOAD(AT(x)), act), AT(y));
+    EACH(count, BODY)
+#undef BODY
 }
 
 __kernel void add(IN(float, a), IN(float, b), OUT(float, y), const int count)
 {
-    int i = get_global_id(0);
-    if (i < count)
-        AT(y)[i] = AT(a)[i] + AT(b)[i];
+#define BODY(T, LOAD, STORE) STORE(LOAD(AT(a)) + LOAD(AT(b)), AT(y));
+    EACH(count, BODY)
+#undef BODY
 }
 
 /* y[b,n,d] = x[b, first : first + n, d], x[b,t,d] */
@@ -58,23 +59,35 @@ __kernel void advance(OUT(int, position), const int n)
 
 #ifdef BACKWARD
 
-/* the derivatives of activate_T */
+/* The derivatives of activate_T.  s (1 - s) of a sigmoid s is e / (1 + e)^2 with e = exp(-|v|), on both sides without
+ * the difference of near numbers. */
 #define DERIVATIVE(T)                                                                                                  \
+    inline T sigmoid_derivative_##T(T v, T factor)                                                                     \
+    {                                                                                                                  \
+        T e = exp(-fabs(v)), s = 1.0f / (1.0f + e);                                                                    \
+        return (v < 0.0f ? e * s : s) + factor * e * s * s;                                                            \
+    }                                                                                                                  \
     inline T derivative_##T(T v, int act)                                                                              \
     {                                                                                                                  \
-        T s;                                                                                                           \
+        T u = v * v, e, s;                                                                                             \
         switch (act) {                                                                                                 \
         case 1: return step((T)FLT_MIN, v); /* 0 at 0 */                                                               \
         case 2:                                                                                                        \
-            s = 0.5f + 0.5f * erf(v * 0.70710678118654752f);                                                           \
-            return s + v * 0.39894228040143268f * exp(-0.5f * v * v);                                                  \
+            return 0.5f + 0.5f * erf_##T(v * 0.70710678118654752f) + 0.39894228040143268f * v * exp(-0.5f * u);        \
         case 3:                                                                                                        \
-            s = tanh(0.79788456080286536f * (v + 0.044715f * v * v * v));                                              \
-            return 0.5f * (1.0f + s) + v * (1.0f - s * s) * (0.39894228040143268f + 0.053516322f * v * v);             \
-        case 4: s = 1.0f / (1.0f + exp(-v)); return s + v * s * (1.0f - s);                                            \
-        case 5: s = 1.0f / (1.0f + exp(-1.702f * v)); return s + 1.702f * v * s * (1.0f - s);                          \
-        case 6: s = 1.0f / (1.0f + exp(-v)); return s * (1.0f - s);                                                    \
-        case 7: s = tanh(v); return 1.0f - s * s;                                                                      \
+            u *= 0.044715f;                                                                                            \
+            return sigmoid_derivative_##T(1.5957691216057308f * MAD(u, v, v),                                          \
+                                          1.5957691216057308f * MAD(3.0f * u, v, v));                                  \
+        case 4: return sigmoid_derivative_##T(v, v);                                                                   \
+        case 5: return sigmoid_derivative_##T(1.702f * v, 1.702f * v);                                                 \
+        case 6:                                                                                                        \
+            e = exp(-fabs(v));                                                                                         \
+            s = 1.0f / (1.0f + e);                                                                                     \
+            return e * s * s;                                                                                          \
+        case 7:                                                                                                        \
+            e = exp(-2.0f * fabs(v));                                                                                  \
+            s = 1.0f / (1.0f + e);                                                                                     \
+            return 4.0f * e * s * s;                                                                                   \
         }                                                                                                              \
         return 1.0f;                                                                                                   \
     }
@@ -88,16 +101,18 @@ __kernel void activate_back(IN(float, x), IN(float, dy), OUT(float, dx), const i
 #define BODY(T, LOAD, STORE)                                                                                           \
     T v = LOAD(AT(dy)) * derivative_##T(LOAD(AT(x)), act);                                                             \
     STORE(add ? LOAD(AT(dx)) + v : v, AT(dx));
-    COLUMNS(get_global_id(0), count, BODY)
+    EACH(count, BODY)
 #undef BODY
 }
 
 /* dx = scale dy, also of those whose y is a sum */
 __kernel void scale_back(IN(float, dy), OUT(float, dx), const int count, const float scale, const int add)
 {
-    int i = get_global_id(0);
-    if (i < count)
-        ADD_TO(AT(dx) + i, scale * AT(dy)[i]);
+#define BODY(T, LOAD, STORE)                                                                                           \
+    T v = scale * LOAD(AT(dy));                                                                                        \
+    STORE(add ? LOAD(AT(dx)) + v : v, AT(dx));
+    EACH(count, BODY)
+#undef BODY
 }
 
 /* dx[b,t,d] from dy[b,n,d]; 0 outside of the slice */

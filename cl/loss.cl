@@ -260,7 +260,7 @@ __kernel void usage_entropy_back(IN(float, x), IN(float, sums), IN(float, logs),
 /* y = wa a + wb b; b: or NULL */
 __kernel void scale_add(IN(float, a), IN(float, b), OUT(float, y), const int count, const float wa, const float wb)
 {
-    int i = get_global_id(0);
-    if (i < count)
-        AT(y)[i] = wa * AT(a)[i] + (b_buffer ? wb * AT(b)[i] : 0.0f);
+#define BODY(T, LOAD, STORE) STORE(b_buffer ? wa * LOAD(AT(a)) + wb * LOAD(AT(b)) : wa * LOAD(AT(a)), AT(y));
+    EACH(count, BODY)
+#undef BODY
 }

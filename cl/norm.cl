@@ -76,16 +76,36 @@ __kernel void group_norm_stats(IN(float, x), OUT(float, stats), const int pixels
     }
 }
 
-/* y = act((x - mean) * scale * w + b) */
-__kernel void group_norm_apply(IN(float, x), IN(float, stats), IN(float, w), IN(float, b), OUT(float, y), const int count,
-                               const int pixels, const int c, const int groups, const int act)
+/* p[channel of i / width], stats and means of groups lying two apart */
+#define OF_GROUP_float(p) ((p)[i / width * 2])
+#if CPU
+inline float16 of_group(__global const float *p, int i, int width)
 {
-    size_t i = get_global_id(0);
-    if (i >= (size_t)count * c)
-        return;
-    int channel = i % c, index = i / c / pixels * groups + channel / (c / groups);
-    float v = (AT(x)[i] - AT(stats)[index * 2]) * AT(stats)[index * 2 + 1];
-    AT(y)[i] = activate_float(v * AT(w)[channel] + AT(b)[channel], act);
+    float t[16];
+    for (int j = 0; j < 16; j++)
+        t[j] = p[(i + j) / width * 2];
+    return vload16(0, t);
+}
+#define OF_GROUP_float16(p) of_group(p, i, width)
+#endif
+
+/* y = act((x - mean) * scale * w + b) for `each` pixels of an image */
+__kernel void group_norm_apply(IN(float, x), IN(float, stats), IN(float, w), IN(float, b), OUT(float, y),
+                               const int pixels, const int c, const int groups, const int each, const int chunks,
+                               const int act)
+{
+    int part = get_global_id(1), image = part / chunks, first = part % chunks * each, width = c / groups;
+    int n = min(each, pixels - first);
+    size_t at = ((size_t)image * pixels + first) * c;
+    __global const float *s = AT(stats) + image * groups * 2;
+#define BODY(T, LOAD, STORE)                                                                                           \
+    __global const float *xp = AT(x) + at;                                                                             \
+    __global float *yp = AT(y) + at;                                                                                   \
+    T mean = OF_GROUP_##T(s), scale = OF_GROUP_##T(s + 1) * LOAD(AT(w)), shift = LOAD(AT(b));                          \
+    for (int k = 0; k < n; k++, xp += c, yp += c)                                                                      \
+        STORE(activate_##T((LOAD(xp) - mean) * scale + shift, act), yp);
+    COLUMNS(get_global_id(0), c, BODY)
+#undef BODY
 }
 
 /* y[row,d] = exp(x - max) / sum */
@@ -150,19 +170,6 @@ __kernel void layer_norm_back(IN(float, x), IN(float, w), IN(float, dy), OUT(flo
         }
     }
 }
-
-/* p[channel of i / width], stats and means of groups lying two apart */
-#define OF_GROUP_float(p) ((p)[i / width * 2])
-#if CPU
-inline float16 of_group(__global const float *p, int i, int width)
-{
-    float t[16];
-    for (int j = 0; j < 16; j++)
-        t[j] = p[(i + j) / width * 2];
-    return vload16(0, t);
-}
-#define OF_GROUP_float16(p) of_group(p, i, width)
-#endif
 
 /* parts[image, chunk, 2, c] = sums over `each` pixels of dy, and of dy xhat */
 __kernel void group_norm_sums(IN(float, x), IN(float, stats), IN(float, dy), OUT(float, parts), const int pixels,

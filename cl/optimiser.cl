@@ -1,10 +1,10 @@
-/* Parameters' steps.  Work-items beyond the count do nothing: launches are rounded up. */
+/* Parameters' steps.  A group takes a BLOCK of elements. */
 
 __kernel void fill(OUT(float, x), const int count, const float value)
 {
-    int i = get_global_id(0);
-    if (i < count)
-        AT(x)[i] = value;
+#define BODY(T, LOAD, STORE) STORE((T)value, AT(x));
+    EACH(count, BODY)
+#undef BODY
 }
 
 /* parts[p] = the sum of squares of `each` elements */
@@ -33,9 +33,9 @@ __kernel void add_parts(IN(float, parts), OUT(float, total_of), const int n)
 
 __kernel void ema(OUT(float, average), IN(float, x), const int count, const float decay)
 {
-    int i = get_global_id(0);
-    if (i < count)
-        AT(average)[i] = decay * AT(average)[i] + (1.0f - decay) * AT(x)[i];
+#define BODY(T, LOAD, STORE) STORE(decay * LOAD(AT(average)) + (1.0f - decay) * LOAD(AT(x)), AT(average));
+    EACH(count, BODY)
+#undef BODY
 }
 
 /* x = keep x - rate m / (sqrt(v) correction + eps), with m and v the moments of the clipped gradient.
@@ -44,9 +44,6 @@ __kernel void adamw(OUT(float, x), IN(float, gradient), OUT(float, m), OUT(float
                     const int count, const float rate, const float beta1, const float beta2, const float eps,
                     const float correction, const float keep, const float clip)
 {
-    int i = get_global_id(0);
-    if (i >= count)
-        return;
     float scale = 1.0f;
     if (squares_buffer) {
         float sum = AT(squares)[0];
@@ -55,9 +52,12 @@ __kernel void adamw(OUT(float, x), IN(float, gradient), OUT(float, m), OUT(float
         if (clip > 0.0f && sum > clip * clip)
             scale = clip * rsqrt(sum);
     }
-    float g = AT(gradient)[i] * scale;
-    float first = beta1 * AT(m)[i] + (1.0f - beta1) * g, second = beta2 * AT(v)[i] + (1.0f - beta2) * g * g;
-    AT(m)[i] = first;
-    AT(v)[i] = second;
-    AT(x)[i] = keep * AT(x)[i] - rate * first / (sqrt(second) * correction + eps);
+#define BODY(T, LOAD, STORE)                                                                                           \
+    T g = LOAD(AT(gradient)) * scale;                                                                                  \
+    T first = beta1 * LOAD(AT(m)) + (1.0f - beta1) * g, second = beta2 * LOAD(AT(v)) + (1.0f - beta2) * g * g;         \
+    STORE(first, AT(m));                                                                                               \
+    STORE(second, AT(v));                                                                                              \
+    STORE(keep * LOAD(AT(x)) - rate * first / (sqrt(second) * correction + eps), AT(x));
+    EACH(count, BODY)
+#undef BODY
 }

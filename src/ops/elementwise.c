@@ -6,8 +6,8 @@ static tape_function activate_back, add_back, slice_back, upsample_back;
 tensor op_activate(run *r, tensor x, activation act)
 {
     tensor y = tensor_like(r, &x, last_of(&x));
-    LAUNCH(r, "elementwise:activate", work_each(tensor_count(&x), 8, 8), ARG_T(x), ARG_T(y), ARG_I(tensor_count(&x)),
-           ARG_I(act));
+    LAUNCH(r, "elementwise:activate", work_blocks(r, tensor_count(&x), 8, 8), ARG_T(x), ARG_T(y),
+           ARG_I(tensor_count(&x)), ARG_I(act));
     tape_push(r, &(tape_step){.back = activate_back, .in = {x}, .out = y, .i = {act}});
     return y;
 }
@@ -16,16 +16,15 @@ static void activate_back(run *r, tape *t, const tape_step *s)
 {
     int add;
     tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
-    double count = (double)tensor_count(&x);
-    LAUNCH(r, "elementwise:activate_back", backward(work_columns(r, tensor_count(&x), 1, 16 * count, 12 * count)),
-           ARG_T(x), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(tensor_count(&x)), ARG_I(s->i[0]), ARG_I(add));
+    LAUNCH(r, "elementwise:activate_back", backward(work_blocks(r, tensor_count(&x), 16, 12)), ARG_T(x),
+           ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(tensor_count(&x)), ARG_I(s->i[0]), ARG_I(add));
 }
 
 tensor op_add(run *r, tensor a, tensor b)
 {
     assert(run_failed(r) || tensor_count(&a) == tensor_count(&b));
     tensor y = tensor_like(r, &a, last_of(&a));
-    LAUNCH(r, "elementwise:add", work_each(tensor_count(&a), 1, 12), ARG_T(a), ARG_T(b), ARG_T(y),
+    LAUNCH(r, "elementwise:add", work_blocks(r, tensor_count(&a), 1, 12), ARG_T(a), ARG_T(b), ARG_T(y),
            ARG_I(tensor_count(&a)));
     tape_push(r, &(tape_step){.back = add_back, .in = {a, b}, .out = y});
     return y;
@@ -37,7 +36,7 @@ void scale_gradient(run *r, tape *t, tensor x, tensor dy, float scale)
         return;
     int add;
     tensor dx = tape_gradient_of(t, x, &add);
-    LAUNCH(r, "elementwise:scale_back", backward(work_each(tensor_count(&x), 1, 12)), ARG_T(dy), ARG_T(dx),
+    LAUNCH(r, "elementwise:scale_back", backward(work_blocks(r, tensor_count(&x), 1, 12)), ARG_T(dy), ARG_T(dx),
            ARG_I(tensor_count(&x)), ARG_F(scale), ARG_I(add));
 }
 

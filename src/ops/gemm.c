@@ -237,15 +237,7 @@ void column_sums(run *r, tensor x, tensor y, int add)
 
 void gradient_add(run *r, tape *t, tensor x, tensor dy)
 {
-    int add;
-    tensor dx = wanted(t, x, &add);
-    if (!dx.buf)
-        return;
-    if (add)
-        LAUNCH(r, "elementwise:add", work_each(tensor_count(&x), 1, 12), ARG_T(dx), ARG_T(dy), ARG_T(dx),
-               ARG_I(tensor_count(&x)));
-    else
-        op_repeat(r, dx, dy);
+    scale_gradient(r, t, x, dy, 1);
 }
 
 bool tape_records(run *r, const tape_step *s)

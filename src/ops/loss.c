@@ -155,7 +155,7 @@ tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb)
     int64_t count = tensor_count(&a);
     assert(run_failed(r) || !b.buf || tensor_count(&b) == count);
     tensor y = tensor_like(r, &a, last_of(&a));
-    LAUNCH(r, "loss:scale_add", work_each(count, 3, 12), ARG_T(a), ARG_T(b), ARG_T(y), ARG_I(count), ARG_F(wa),
+    LAUNCH(r, "loss:scale_add", work_blocks(r, count, 3, 12), ARG_T(a), ARG_T(b), ARG_T(y), ARG_I(count), ARG_F(wa),
            ARG_F(wb));
     tape_push(r, &(tape_step){.back = scale_add_back, .in = {a, b}, .out = y, .f = {wa, wb}});
     return y;

@@ -31,6 +31,16 @@ static void layer_norm_back(run *r, tape *t, const tape_step *s)
     sum_rows(r, dw, parts, n, 2 * d, d, add_w);
 }
 
+/* Parts of each of b images; *each: the pixels of one. */
+static int64_t chunks_of(int64_t b, int64_t pixels, int64_t *each)
+{
+    int64_t most = b < PARTS ? PARTS / b : 1;
+    *each = (pixels + most - 1) / most;
+    if (*each < 32) /* of a small picture one work-item would do too little */
+        *each = 32;
+    return (pixels + *each - 1) / *each;
+}
+
 tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act)
 {
     if (run_tape(r) && act != ACT_NONE) /* the way back wants what the activation sees */
@@ -42,8 +52,10 @@ tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act
     tensor y = tensor_like(r, &x, c);
     LAUNCH(r, "norm:group_norm_stats", work_rows(r, b * groups, 4 * count, 4 * count), ARG_T(x), ARG_T(stats),
            ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_F(n->eps));
-    LAUNCH(r, "norm:group_norm_apply", work_each(tensor_count(&x), 4, 8), ARG_T(x), ARG_T(stats), ARG_T(n->w),
-           ARG_T(n->b), ARG_T(y), ARG_I(b * pixels), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(act));
+    int64_t each, chunks = chunks_of(b, pixels, &each);
+    LAUNCH(r, "norm:group_norm_apply", work_columns(r, c, b * chunks, 4 * count, 8 * count), ARG_T(x), ARG_T(stats),
+           ARG_T(n->w), ARG_T(n->b), ARG_T(y), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(each), ARG_I(chunks),
+           ARG_I(act));
     tape_push(r,
               &(tape_step){.back = group_norm_back, .in = {x, n->w, n->b}, .out = y, .saved = {stats}, .i = {groups}});
     return y;
@@ -55,10 +67,7 @@ static void group_norm_back(run *r, tape *t, const tape_step *s)
     int add_x, add_w, add_b;
     tensor dx = wanted(t, x, &add_x), dw = wanted(t, w, &add_w), db = wanted(t, s->in[2], &add_b);
     int64_t b = x.shape[0], pixels = x.shape[1] * x.shape[2], c = x.shape[3], groups = s->i[0];
-    int64_t most = b < PARTS ? PARTS / b : 1, each = (pixels + most - 1) / most;
-    if (each < 32) /* of a small picture one item would do too little */
-        each = 32;
-    int64_t chunks = (pixels + each - 1) / each;
+    int64_t each, chunks = chunks_of(b, pixels, &each);
     double count = (double)tensor_count(&x);
     tensor parts = TENSOR(r, DTYPE_F32, b * chunks, 2, c), means = TENSOR(r, DTYPE_F32, b, groups, 2);
     LAUNCH(r, "norm:group_norm_sums", backward(work_columns(r, c, b * chunks, 4 * count, 8 * count)), ARG_T(x),

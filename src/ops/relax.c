@@ -1,15 +1,22 @@
 /* Relaxed choices: the Gumbel-Softmax distribution (Jang et al. 2017; Maddison et al. 2017). */
 #include "ops/ops_internal.h"
 
+#define NOISE_BLOCKS 16 /* of 64 elements, by one work-item on CPUs: cl/relax.cl */
+
 static tape_function gumbel_back, table_back;
 
 /* (x + noise) * scale, or the noise where x is empty, of y's shape. */
 static void add_noise(run *r, tensor x, tensor y, float scale, const gumbel *g)
 {
-    int64_t per = y.buf ? tensor_count(&y) / y.shape[0] : 0;
-    work w = {.global = {round_up((size_t)(per + 3) / 4, 64), (size_t)y.shape[0]},
-              .flops = 40.0 * (double)tensor_count(&y),
-              .bytes = 8.0 * (double)tensor_count(&y)};
+    if (run_failed(r))
+        return;
+    int64_t per = tensor_count(&y) / y.shape[0], blocks = (per + 63) / 64; /* of 16 draws of four */
+    work w = {.global = {round_up((size_t)(per + 3) / 4, 64), (size_t)y.shape[0]}};
+    if (run_device(r)->tune.panels)
+        w = (work){.global = {(size_t)(blocks + NOISE_BLOCKS - 1) / NOISE_BLOCKS, (size_t)y.shape[0]},
+                   .local = {1, 1, 1}};
+    w.flops = 40.0 * (double)tensor_count(&y);
+    w.bytes = 8.0 * (double)tensor_count(&y);
     LAUNCH(r, "relax:gumbel_noise", w, ARG_T(x), ARG_T(y), ARG_I(per), ARG_F(scale), ARG_I((uint32_t)g->seed),
            ARG_I((uint32_t)(g->seed >> 32)), ARG_I(g->stream), ARG_I(g->step));
 }
@@ -28,9 +35,8 @@ tensor op_gumbel_softmax(run *r, tensor logits, const gumbel *g)
     tensor soft = tensor_like(r, &logits, k), y = soft;
     add_noise(r, logits, soft, 1 / g->tau, g);
     if (g->hard) {
-        tensor index = op_argmax(r, soft);
         y = tensor_like(r, &logits, k);
-        LAUNCH(r, "relax:one_hot", work_each(n * k, 0, 4), ARG_T(index), ARG_T(y), ARG_I(n * k), ARG_I(k));
+        LAUNCH(r, "relax:hard_choice", work_rows(r, n, count, 8 * count), ARG_T(soft), ARG_T(y), ARG_I(k));
     }
     LAUNCH(r, "norm:softmax", work_rows(r, n, 8 * count, 8 * count), ARG_T(soft), ARG_T(soft), ARG_I(k)); /* in place */
     tape_push(r, &(tape_step){.back = gumbel_back, .in = {logits}, .out = y, .saved = {soft}, .f = {g->tau}});
@@ -61,7 +67,7 @@ static void table_back(run *r, tape *t, const tape_step *s)
     int add;
     tensor dx = wanted(t, x, &add);
     if (dx.buf && (add || !gemm(r, dy, &l, ACT_NONE, (tensor){0}, dx)))
-        LAUNCH(r, "elementwise:scale_back", backward(work_each(tensor_count(&x), 1, 12)),
+        LAUNCH(r, "elementwise:scale_back", backward(work_blocks(r, tensor_count(&x), 1, 12)),
                ARG_T(op_linear(r, dy, &l, ACT_NONE)), ARG_T(dx), ARG_I(tensor_count(&x)), ARG_F(1), ARG_I(add));
     tensor dtable = wanted(t, l.w, &add);
     if (dtable.buf)
