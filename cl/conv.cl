@@ -134,7 +134,9 @@ inline float conv_weight(IN(float, panels), const geometry g, int col, int kk, i
         const int in_phase = pixels / (oh * ow) * g.pw * g.ph, columns = (out + 31) / 32 * 32;                         \
         const int col0 = GROUP(0) * TILE, row0 = GROUP(1) * TILE;                                                      \
         TILED_LOOP(LOAD_##NAME, row0, col0, g.ny * g.nx * c, LOAD_WEIGHT)                                              \
+        UNROLL                                                                                                         \
         for (int i = 0; i < 4; i++)                                                                                    \
+            UNROLL                                                                                                     \
             for (int j = 0; j < 4; j++) {                                                                              \
                 int r = row0 + ly + SIDE * i, o = col0 + lx + SIDE * j;                                                \
                 if (r >= in_phase || o >= out)                                                                         \

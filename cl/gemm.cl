@@ -95,7 +95,9 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void gemm(GEMM_ARG
 #define LOAD_P(c, kk)                                                                                                  \
     ((c) < (n + 31) / 32 * 32 && (kk) < k ? AT(panels)[((size_t)((c) / 32) * k + (kk)) * 32 + (c) % 32] : 0.0f)
     TILED_LOOP(LOAD_X, row0, col0, k, LOAD_P)
+    UNROLL
     for (int i = 0; i < 4; i++)
+        UNROLL
         for (int j = 0; j < 4; j++) {
             int r = row0 + ly + SIDE * i, c = col0 + lx + SIDE * j;
             if (r >= m || c >= n)

@@ -146,25 +146,33 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
         int l = get_local_id(0), first = GROUP(0) * WROWS, whole = k & ~3;                                             \
         for (int row = 0; row < m; row += MB) {                                                                        \
             float sum[MB][WROWS];                                                                                      \
+            UNROLL                                                                                                     \
             for (int i = 0; i < MB; i++)                                                                               \
+                UNROLL                                                                                                 \
                 for (int j = 0; j < WROWS; j++)                                                                        \
                     sum[i][j] = 0.0f;                                                                                  \
             for (int c = l * 4; c < whole; c += WG * 4)                                                                \
+                UNROLL                                                                                                 \
                 for (int j = 0; j < WROWS; j++) {                                                                      \
                     float4 wv = load4_##T(AT(w), (size_t)min(first + j, n - 1) * k + c);                               \
+                    UNROLL                                                                                             \
                     for (int i = 0; i < MB; i++) {                                                                     \
                         float4 xv = vload4(0, AT(x) + (size_t)min(row + i, m - 1) * k + c);                            \
                         sum[i][j] = MAD(wv.x, xv.x, MAD(wv.y, xv.y, MAD(wv.z, xv.z, MAD(wv.w, xv.w, sum[i][j]))));     \
                     }                                                                                                  \
                 }                                                                                                      \
             for (int c = whole + l; c < k; c += WG)                                                                    \
+                UNROLL                                                                                                 \
                 for (int j = 0; j < WROWS; j++) {                                                                      \
                     float wv = load1_##T(AT(w), (size_t)min(first + j, n - 1) * k + c);                                \
+                    UNROLL                                                                                             \
                     for (int i = 0; i < MB; i++)                                                                       \
                         sum[i][j] = MAD(wv, AT(x)[(size_t)min(row + i, m - 1) * k + c], sum[i][j]);                    \
                 }                                                                                                      \
             barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
+            UNROLL                                                                                                     \
             for (int i = 0; i < MB; i++)                                                                               \
+                UNROLL                                                                                                 \
                 for (int j = 0; j < WROWS; j++)                                                                        \
                     partial[i * WROWS + j][l] = sum[i][j];                                                             \
             barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
