@@ -1,0 +1,256 @@
+/* Training: both stages learn, a resumed run ends in the same bytes, and a diverging one keeps its checkpoint. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "io/image.h"
+#include "support.h"
+#include "train/train.h"
+
+enum { PICTURES = 12, SIDE = 16 };
+
+static device *dev;
+static char folder[512];
+
+/* PICTURES squares of one colour on another, with their colours as captions. */
+static int make_data(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"red", "green", "blue"};
+    err e = {0};
+    dev = support_device();
+    snprintf(folder, sizeof folder, "%s", support_path("data"));
+    mkdir(folder, 0700);
+    for (int i = 0; i < PICTURES; i++) {
+        char path[600];
+        image im = {0};
+        assert_true(image_new(&im, SIDE, SIDE, &e));
+        for (int p = 0; p < SIDE * SIDE; p++) {
+            bool inside = p % SIDE >= 4 && p % SIDE < 12 && p / SIDE >= 4 && p / SIDE < 12;
+            for (int c = 0; c < 3; c++)
+                im.pixels[p * 3 + c] = c == (inside ? i % 3 : i / 3 % 3) ? 220 : 30;
+        }
+        snprintf(path, sizeof path, "%s/%02d.png", folder, i);
+        assert_true(image_write_png(&im, path, NULL, 0, &e));
+        image_release(&im);
+        snprintf(path, sizeof path, "%s/%02d.txt", folder, i);
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        fprintf(f, "%s on %s\n", names[i % 3], names[i / 3 % 3]);
+        fclose(f);
+    }
+    return 0;
+}
+
+static int drop_data(void **state)
+{
+    (void)state;
+    device_free(dev);
+    return 0;
+}
+
+/* What a run reports, and when it is to pause. */
+typedef struct watch {
+    int64_t pause_after;
+    double first, last;
+} watch;
+
+static bool on_step(void *context, const train_progress *p)
+{
+    watch *w = context;
+    if (p->step == 1)
+        w->first = p->loss;
+    w->last = p->loss;
+    return w->pause_after == 0 || p->step < w->pause_after;
+}
+
+static void fill_run(train_run *q, const char *output, int64_t steps, watch *w)
+{
+    static const char *sources[1];
+    sources[0] = folder;
+    q->output = output;
+    q->sources = sources;
+    q->n_sources = 1;
+    q->batch = 4;
+    q->save_every = 0;
+    q->settings.steps = steps;
+    q->settings.warm_up = 0;
+    q->settings.seed = 7;
+    q->progress = on_step;
+    q->context = w;
+}
+
+static train_codec_options codec_options(const char *output, int64_t steps, watch *w)
+{
+    train_codec_options o = train_codec_defaults();
+    fill_run(&o.run, output, steps, w);
+    o.model = (dvae_config){.width = SIDE,
+                            .height = SIDE,
+                            .codes = 16,
+                            .code_dim = 8,
+                            .stages = 2,
+                            .encoder_channels = {8, 16},
+                            .decoder_channels = {16, 8},
+                            .encoder_blocks = 1,
+                            .decoder_blocks = 1,
+                            .block_width = 8,
+                            .act = ACT_GELU_ERF};
+    o.run.settings.lr = 3e-3f;
+    return o;
+}
+
+static void run_codec(const train_codec_options *o)
+{
+    err e = {0};
+    if (!train_codec(dev, o, &e))
+        fail_msg("%s", e.text);
+}
+
+static void same_files(const char *a, const char *b)
+{
+    file_map x = {0}, y = {0};
+    err e = {0};
+    assert_true(file_map_open(&x, a, &e) && file_map_open(&y, b, &e));
+    assert_int_equal(x.size, y.size);
+    assert_memory_equal(x.data, y.data, x.size);
+    file_map_release(&x);
+    file_map_release(&y);
+}
+
+static void a_codec_learns_its_pictures(void **state)
+{
+    (void)state;
+    watch w = {0};
+    train_codec_options o = codec_options(support_path("learned.gguf"), 200, &w);
+    run_codec(&o);
+    if (!(w.last < 0.5 * w.first))
+        fail_msg("the loss went from %g to %g", w.first, w.last);
+}
+
+static void a_resumed_codec_ends_in_the_same_bytes(void **state)
+{
+    (void)state;
+    char whole[512], parts[512], other[512];
+    snprintf(whole, sizeof whole, "%s", support_path("whole.gguf"));
+    snprintf(parts, sizeof parts, "%s", support_path("parts.gguf"));
+    watch w = {0}, paused = {.pause_after = 3};
+    train_codec_options o = codec_options(whole, 8, &w);
+    o.run.settings.average = 0.9f;
+    o.crop = 0.7;
+    run_codec(&o);
+    o.run.output = parts;
+    o.run.context = &paused;
+    run_codec(&o);
+    o.run.resume = true;
+    o.run.context = &w;
+    run_codec(&o);
+    same_files(whole, parts);
+    for (int i = 0; i < 2; i++) {
+        static const char *const ends[] = {".checkpoint", ".csv"};
+        strcat(strcpy(other, whole), ends[i]);
+        strcat(parts, ends[i]);
+        same_files(other, parts);
+        parts[strlen(parts) - strlen(ends[i])] = 0;
+    }
+}
+
+static train_dalle_options dalle_options(const char *output, int64_t steps, watch *w, const char *tokenizer)
+{
+    train_dalle_options o = train_dalle_defaults();
+    fill_run(&o.run, output, steps, w);
+    o.model.dim = 32;
+    o.model.heads = 2;
+    o.model.layers = 2;
+    o.model.mlp = 64;
+    o.model.text_length = 16;
+    o.codec = support_path("learned.gguf");
+    o.tokenizer = tokenizer;
+    o.run.settings.lr = 3e-3f;
+    o.condition_dropout = 0.1f;
+    return o;
+}
+
+static void a_transformer_learns_and_resumes_in_the_same_bytes(void **state)
+{
+    (void)state;
+    err e = {0};
+    char tiny[512], whole[512], parts[512];
+    snprintf(tiny, sizeof tiny, "%s", support_path("tiny.gguf"));
+    snprintf(whole, sizeof whole, "%s", support_path("dalle.gguf"));
+    snprintf(parts, sizeof parts, "%s", support_path("dalle_parts.gguf"));
+    assert_true(tiny_model_write(tiny, &(tiny_config){.layers = 1}, &e));
+    watch w = {0}, paused = {.pause_after = 11};
+    train_dalle_options o = dalle_options(whole, 60, &w, tiny);
+    if (!train_dalle(dev, &o, &e))
+        fail_msg("%s", e.text);
+    assert_true(w.last < 0.6 * w.first);
+    o.run.output = parts;
+    o.run.context = &paused;
+    assert_true(train_dalle(dev, &o, &e));
+    o.run.resume = true;
+    o.run.context = &w;
+    if (!train_dalle(dev, &o, &e))
+        fail_msg("%s", e.text);
+    same_files(whole, parts);
+    limn_model *m = limn_model_open(dev, whole, &e); /* a whole model: codec, transformer, tokenizer */
+    assert_non_null(m);
+    int32_t codes[16];
+    limn_generate_options g = limn_generate_defaults(m);
+    g.prompt = "red on blue";
+    assert_true(limn_generate(m, &g, codes, &e));
+    limn_model_free(&m);
+}
+
+static void a_diverging_run_names_its_step_and_keeps_the_checkpoint(void **state)
+{
+    (void)state;
+    err e = {0};
+    char output[512], checkpoint[540];
+    snprintf(output, sizeof output, "%s", support_path("wild.gguf"));
+    watch w = {0}, paused = {.pause_after = 2};
+    train_codec_options o = codec_options(output, 50, &paused);
+    run_codec(&o);
+    snprintf(checkpoint, sizeof checkpoint, "%s.checkpoint", output);
+    struct stat before, after;
+    assert_int_equal(stat(checkpoint, &before), 0);
+    o.run.resume = true;
+    o.run.context = &w;
+    o.run.settings.lr = 1e20f;
+    assert_false(train_codec(dev, &o, &e));
+    assert_non_null(strstr(e.text, "train: step "));
+    assert_int_equal(stat(checkpoint, &after), 0);
+    assert_true(before.st_ino == after.st_ino);
+}
+
+static void a_checkpoint_of_other_data_or_seed_is_refused(void **state)
+{
+    (void)state;
+    err e = {0};
+    watch w = {0};
+    train_codec_options o = codec_options(support_path("whole.gguf"), 9, &w);
+    o.run.settings.average = 0.9f;
+    o.run.settings.seed = 8;
+    o.run.resume = true;
+    assert_false(train_codec(dev, &o, &e));
+    assert_non_null(strstr(e.text, "train.seed"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_codec_learns_its_pictures),
+        cmocka_unit_test(a_resumed_codec_ends_in_the_same_bytes),
+        cmocka_unit_test(a_transformer_learns_and_resumes_in_the_same_bytes),
+        cmocka_unit_test(a_diverging_run_names_its_step_and_keeps_the_checkpoint),
+        cmocka_unit_test(a_checkpoint_of_other_data_or_seed_is_refused),
+    };
+    return cmocka_run_group_tests(tests, make_data, drop_data);
+}
