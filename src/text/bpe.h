@@ -22,8 +22,8 @@ void bpe_put(const bpe *b, gguf_writer *w);
 void bpe_free(bpe *b);
 
 size_t bpe_size(const bpe *b);
-const char *bpe_token(const bpe *b, int32_t id);             /* in the byte alphabet; NULL where id is out of range */
-int32_t bpe_find(const bpe *b, const char *token);           /* -1 where there is none */
+const char *bpe_token(const bpe *b, int32_t id);   /* in the byte alphabet; NULL where id is out of range */
+int32_t bpe_find(const bpe *b, const char *token); /* -1 where there is none */
 
 /* Splits by GPT-2's pattern ('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+), then merges
  * by rank within each piece.  Text is UTF-8; invalid bytes are an error that gives the position.
