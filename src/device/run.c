@@ -165,10 +165,10 @@ bool run_finish(run *r, err *e)
 {
     if (r->pending) {
         cl_int status = clFinish(r->dev->queue);
+        r->pending = status != CL_SUCCESS; /* then what is freed must wait for another try */
         if (!run_failed(r))
             cl_ok(status, "clFinish", &r->error);
     }
-    r->pending = false;
     r->unflushed = 0;
     if (!run_failed(r))
         return true;
