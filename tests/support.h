@@ -5,7 +5,8 @@
 
 /* ---- devices ---- */
 
-/* The kernels that a device would take by itself, and those of the other kind where it can run them. */
+/* The kernels that a device would take by itself, and those of the other kind where it can run them and LIMN_TEST_BRIEF
+ * is not set. */
 typedef struct support_style {
     const char *name; /* "default", "gpu" */
     tuning tune;
