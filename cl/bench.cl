@@ -31,11 +31,12 @@ __kernel void read(IN(float, x), OUT(float, y), const int per)
     wide s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
 #if CPU
     __global const float *p = AT(x) + (size_t)get_global_id(0) * per;
-    for (int i = 0; i < per; i += 64) {
+    int run = per / 4; /* four streams at once, as many as prefetchers follow well */
+    for (int i = 0; i < run; i += 16) {
         s0 += vload16(0, p + i);
-        s1 += vload16(0, p + i + 16);
-        s2 += vload16(0, p + i + 32);
-        s3 += vload16(0, p + i + 48);
+        s1 += vload16(0, p + run + i);
+        s2 += vload16(0, p + 2 * run + i);
+        s3 += vload16(0, p + 3 * run + i);
     }
 #else
     size_t n = get_global_size(0), step = n * 4;
