@@ -1,6 +1,6 @@
 /* Every op against its reference: one table, run by one body on the device that LIMN_DEVICE names, with the kernels
  * for CPUs and those for GPUs.  Then sampling, runs and the device layer.
- * usage: ops_test [PATTERN]     only the tests whose names match, as "*attention*gpu 16]"
+ * usage: ops_test [PATTERN [EXCEPT]]     only the tests whose names match, as "*attention*gpu 16]"
  * LIMN_TEST_TINY=1: only the small shapes of the table, for devices that interpret (Oclgrind). */
 #include <stdio.h>
 #include <stdlib.h>
@@ -465,6 +465,8 @@ int main(int argc, char **argv)
 {
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
+    if (argc > 2)
+        cmocka_set_skip_filter(argv[2]);
     err e = {0};
     const char *tiny_text = getenv("LIMN_TEST_TINY");
     bool tiny = tiny_text && !strcmp(tiny_text, "1");
