@@ -62,11 +62,10 @@ static tensor prefill(const generation *g, session *s, int images, kv_cache *row
         tensor x = dalle_forward(r, d, tensor_rows(s->ids, k * images, 1), tensor_rows(s->codes, 0, 1), row,
                                  s->position, d->text_length);
         op_repeat(r, tensor_rows(s->last, k, 1), op_slice(r, x, d->text_length - 1, 1));
-        for (int i = 0; i < d->layers; i++)
-            for (int j = 1; j < images; j++) {
-                op_repeat(r, tensor_rows(s->caches[i].k, k * images + j, 1), row[i].k);
-                op_repeat(r, tensor_rows(s->caches[i].v, k * images + j, 1), row[i].v);
-            }
+        for (int i = 0; i < d->layers && images > 1; i++) {
+            op_repeat(r, tensor_rows(s->caches[i].k, k * images + 1, images - 1), row[i].k);
+            op_repeat(r, tensor_rows(s->caches[i].v, k * images + 1, images - 1), row[i].v);
+        }
     }
     tensor one = logits_of(r, g, tensor_rows(s->last, 0, 1 + g->guided)), all = TENSOR(r, DTYPE_F32, images, d->codes);
     op_repeat(r, all, one);
