@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/safetensors.h"
 #include "models/codec.h"
 #include "models/dalle.h"
 #include "text/bpe.h"
@@ -15,10 +14,8 @@ static const family *const families[] = {&family_limn};
 
 /* A tensor of the output. */
 struct planned {
-    const file_tensor *from;
+    file_tensor from; /* in the order of the output */
     dtype type;
-    bool permuted;
-    int order[TENSOR_DIMS];
 };
 
 /* ---- settings ---- */
@@ -105,15 +102,61 @@ bool source_has(const source *s, const char *name)
     return source_find(s, name) != NULL;
 }
 
+bool source_file_has(const source *s, size_t file, const char *name)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->tensors[i].input == file && !strcmp(s->tensors[i].t->name, name))
+            return true;
+    return false;
+}
+
+bool source_prefix(source *s, size_t file, const char *prefix, err *e)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        source_tensor *t = &s->tensors[i];
+        size_t size = strlen(prefix) + strlen(t->own.name) + 1;
+        char *name = t->input == file ? malloc(size) : NULL;
+        if (t->input != file)
+            continue;
+        if (!name)
+            return err_no_memory(e, t->file, size);
+        snprintf(name, size, "%s%s", prefix, t->own.name);
+        free(t->renamed);
+        t->own.name = t->renamed = name;
+    }
+    return true;
+}
+
+const pickle_value *source_get(const source *s, const char *key)
+{
+    const pickle_value *found = NULL;
+    for (size_t i = 0; !found && i < s->n_files; i++)
+        found = pickle_get(model_file_root(s->files[i]), key);
+    return found;
+}
+
 const file_tensor *import_find(import *im, const char *name)
 {
-    source_tensor *found = source_find(im->from, name);
+    source *s = im->from;
+    source_tensor *found = source_find(s, name);
     if (!found) {
         err_set(&im->error, ERR_FAILED, "convert: tensor %s is missing (are all files of the model given?)", name);
         return NULL;
     }
+    for (source_tensor *t = found + 1; t < s->tensors + s->n; t++)
+        if (!strcmp(t->t->name, name)) {
+            err_set(&im->error, ERR_FAILED, "%s: tensor %s is in %s too", t->file, name, found->file);
+            return NULL;
+        }
     found->used = true;
     return found->t;
+}
+
+void import_skip(import *im, const char *prefix)
+{
+    for (size_t i = 0; i < im->from->n; i++)
+        if (!strncmp(im->from->tensors[i].t->name, prefix, strlen(prefix)))
+            im->from->tensors[i].used = true;
 }
 
 static bool check_shape(import *im, const param *p, const file_tensor *t, const int *order)
@@ -161,123 +204,84 @@ void import_param(import *im, const param *p, const char *from, const int *order
         im->capacity = capacity;
     }
     struct planned *to = &im->plan[im->n_plan++];
-    *to = (struct planned){.from = t, .type = stored_type(im, p, t->type)};
-    for (int i = 0; i < p->nd; i++) {
-        to->order[i] = order ? order[i] : i;
-        to->permuted |= to->order[i] != i;
+    *to = (struct planned){.from = order ? file_tensor_permuted(t, order) : *t, .type = stored_type(im, p, t->type)};
+    if (dtype_table[t->type].block > 1 && !file_tensor_contiguous(&to->from)) {
+        err_set(&im->error, ERR_FAILED, "convert: tensor %s: %s can't be put in another order (give it as f32 or f16)",
+                t->name, dtype_table[t->type].name);
+        return;
     }
     gguf_add_tensor(im->to, p->name, to->type, p->nd, p->shape);
 }
 
 /* ---- streaming ---- */
 
-/* to[...] = from[...] with the dimensions in p's order. */
-static void permute(const struct planned *p, float *to, const float *from)
-{
-    const file_tensor *t = p->from;
-    int64_t count = file_tensor_count(t), stride[TENSOR_DIMS] = {0}, step = 1;
-    for (int i = t->nd - 1; i >= 0; i--) {
-        stride[i] = step;
-        step *= t->shape[i];
-    }
-    for (int64_t i = 0; i < count; i++) {
-        int64_t at = 0, rest = i;
-        for (int k = t->nd - 1; k >= 0; k--) {
-            at += rest % t->shape[p->order[k]] * stride[p->order[k]];
-            rest /= t->shape[p->order[k]];
-        }
-        to[i] = from[at];
-    }
-}
+/* Whole blocks, and few enough that a tensor of any size needs little memory. */
+enum { PIECE = 1 << 16 };
 
-/* One tensor, permuted and converted; bytes that stay as they are go through untouched. */
+/* One tensor, converted piece by piece; bytes that stay as they are go through untouched. */
 static bool write_tensor(gguf_writer *w, const struct planned *p, err *e)
 {
-    const file_tensor *t = p->from;
-    if (p->type == t->type && !p->permuted) {
+    const file_tensor *t = &p->from;
+    if (p->type == t->type && file_tensor_contiguous(t)) {
         gguf_write_data(w, t->data, t->bytes);
         return true;
     }
     int64_t count = file_tensor_count(t);
-    size_t floats = (size_t)count * sizeof(float), bytes = dtype_row_bytes(p->type, count);
-    float *values = malloc(floats), *permuted = p->permuted ? malloc(floats) : NULL;
-    void *stored = malloc(bytes);
-    bool ok = values && stored && (permuted || !p->permuted) ? true : err_no_memory(e, t->name, 2 * floats + bytes);
-    if (ok) {
-        dtype_to_float(values, t->type, t->data, count);
-        if (permuted)
-            permute(p, permuted, values);
-        dtype_from_float(p->type, stored, permuted ? permuted : values, count);
-        gguf_write_data(w, stored, bytes);
+    float *values = malloc(PIECE * sizeof *values);
+    void *stored = malloc(PIECE * sizeof *values);
+    bool ok = (values && stored) || err_no_memory(e, t->name, 2 * PIECE * sizeof *values);
+    for (int64_t at = 0; ok && at < count; at += PIECE) {
+        int64_t n = count - at < PIECE ? count - at : PIECE;
+        file_tensor_read(t, at, n, values);
+        dtype_from_float(p->type, stored, values, n);
+        gguf_write_data(w, stored, dtype_row_bytes(p->type, n));
     }
     free(stored);
-    free(permuted);
     free(values);
     return ok;
 }
 
 /* ---- inputs ---- */
 
-typedef struct input {
-    const char *path;
-    file_map map;
-    safetensors *safetensors;
-    gguf *gguf;
-} input;
-
-static size_t input_count(const input *in)
-{
-    return in->gguf ? gguf_tensor_count(in->gguf) : safetensors_count(in->safetensors);
-}
-
-static const file_tensor *input_tensor(const input *in, size_t i)
-{
-    return in->gguf ? gguf_tensor(in->gguf, i) : safetensors_tensor(in->safetensors, i);
-}
-
-static const file_tensor *input_find(const input *in, const char *name)
-{
-    return in->gguf ? gguf_find(in->gguf, name) : safetensors_find(in->safetensors, name);
-}
-
-static bool open_input(input *in, const char *path, err *e)
-{
-    in->path = path;
-    if (!file_map_open(&in->map, path, e))
-        return false;
-    if (in->map.size >= 4 && !memcmp(in->map.data, "GGUF", 4))
-        in->gguf = gguf_open(in->map.data, in->map.size, path, e);
-    else
-        in->safetensors = safetensors_open(in->map.data, in->map.size, path, e);
-    return in->gguf || in->safetensors;
-}
-
-static void close_input(input *in)
-{
-    safetensors_free(in->safetensors);
-    gguf_free(in->gguf);
-    file_map_release(&in->map);
-}
-
 /* The tensors of all inputs as one list. */
-static bool join(source *s, const input *inputs, size_t n, err *e)
+static bool join(source *s, const char *const *paths, err *e)
 {
     size_t all = 0;
-    for (size_t i = 0; i < n; i++)
-        all += input_count(&inputs[i]);
+    for (size_t i = 0; i < s->n_files; i++)
+        all += model_file_count(s->files[i]);
     s->tensors = calloc(all ? all : 1, sizeof *s->tensors);
     if (!s->tensors)
         return err_no_memory(e, "convert", all * sizeof *s->tensors);
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < input_count(&inputs[i]); k++) {
-            const file_tensor *t = input_tensor(&inputs[i], k);
-            for (size_t j = 0; j < i; j++)
-                if (input_find(&inputs[j], t->name))
-                    return err_set(e, ERR_FAILED, "%s: tensor %s is in %s too", inputs[i].path, t->name,
-                                   inputs[j].path);
-            s->tensors[s->n++] = (source_tensor){.t = t, .file = inputs[i].path};
+    for (size_t i = 0; i < s->n_files; i++)
+        for (size_t k = 0; k < model_file_count(s->files[i]); k++) {
+            source_tensor *t = &s->tensors[s->n++];
+            *t = (source_tensor){.file = paths[i], .input = i, .own = *model_file_tensor(s->files[i], k)};
+            t->t = &t->own;
         }
     return true;
+}
+
+static bool open_all(source *s, const import_request *q, err *e)
+{
+    s->files = calloc(q->n_inputs, sizeof *s->files);
+    if (!s->files)
+        return err_no_memory(e, "convert", q->n_inputs * sizeof *s->files);
+    for (size_t i = 0; i < q->n_inputs; i++) {
+        if (!(s->files[i] = model_file_open(q->inputs[i], e)))
+            return false;
+        s->n_files++;
+    }
+    return join(s, q->inputs, e);
+}
+
+static void close_all(source *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        free(s->tensors[i].renamed);
+    for (size_t i = 0; i < s->n_files; i++)
+        model_file_free(s->files[i]);
+    free(s->tensors);
+    free(s->files);
 }
 
 /* ---- converting ---- */
@@ -365,7 +369,7 @@ static bool write_all(import *im, err *e)
     return gguf_writer_commit(im->to, e);
 }
 
-static bool convert(const import_request *q, const input *inputs, source *s, err *e)
+static bool convert(const import_request *q, source *s, err *e)
 {
     struct import im = {.from = s,
                         .to = gguf_writer_new(q->output),
@@ -376,8 +380,9 @@ static bool convert(const import_request *q, const input *inputs, source *s, err
                         .n_settings = q->n_settings};
     const family *f = NULL;
     bool ok = im.to ? true : err_no_memory(e, "convert", 1);
-    ok = ok && ((inputs[0].gguf && !q->family) || (f = choose(&im, q, e)));
-    ok = ok && (inputs[0].gguf ? copy_own(&im, inputs[0].gguf, e) : f->run(&im, e));
+    const gguf *own = model_file_gguf(s->files[0]);
+    ok = ok && ((own && !q->family) || (f = choose(&im, q, e)));
+    ok = ok && (own ? copy_own(&im, own, e) : f->run(&im, e));
     ok = ok && (!im.error.code || err_set(e, im.error.code, "%s", im.error.text));
     ok = ok && write_all(&im, e);
     gguf_writer_free(im.to);
@@ -396,14 +401,7 @@ bool import_convert(const import_request *q, err *e)
     if (slash)
         slash[slash == directory] = 0;
     s.directory = slash ? directory : ".";
-    input *inputs = calloc(q->n_inputs, sizeof *inputs);
-    bool ok = inputs ? true : err_no_memory(e, "convert", q->n_inputs * sizeof *inputs);
-    for (size_t i = 0; ok && i < q->n_inputs; i++)
-        ok = open_input(&inputs[i], q->inputs[i], e);
-    ok = ok && join(&s, inputs, q->n_inputs, e) && convert(q, inputs, &s, e);
-    for (size_t i = 0; inputs && i < q->n_inputs; i++)
-        close_input(&inputs[i]);
-    free(inputs);
-    free(s.tensors);
+    bool ok = open_all(&s, q, e) && convert(q, &s, e);
+    close_all(&s);
     return ok;
 }

@@ -7,19 +7,26 @@
 #define MODELS_IMPORT_H
 #include "base/file.h"
 #include "io/gguf.h"
+#include "io/model_file.h"
 #include "models/params.h"
 
-/* The tensors of all input files together. */
+/* The tensors of all input files together.  Two files may hold tensors of one name, such as an encoder and a decoder:
+ * source_prefix tells them apart. */
 typedef struct source_tensor {
-    const file_tensor *t;
+    const file_tensor *t; /* strides may be any: file_tensor_read */
     const char *file;
+    size_t input; /* which of the files */
     bool used;
+    file_tensor own; /* what t points to */
+    char *renamed;   /* its name, where it was given another */
 } source_tensor;
 
 typedef struct source {
     source_tensor *tensors;
     size_t n;
     const char *directory; /* of the first input: where a family finds config.json and tokenizer files */
+    model_file **files;    /* the inputs */
+    size_t n_files;
 } source;
 
 typedef struct import {
@@ -41,9 +48,18 @@ typedef struct family {
     bool (*run)(import *im, err *e);
 } family;
 
-/* The source tensor of that name, marked as used; NULL (and an error in im) where it is missing. */
+/* The source tensor of that name, marked as used; NULL (and an error in im) where it is missing, or in two files. */
 const file_tensor *import_find(import *im, const char *name);
+/* Marks the tensors whose names begin so as used: those that a family leaves out on purpose. */
+void import_skip(import *im, const char *prefix);
 bool source_has(const source *s, const char *name);
+/* Whether that one of the input files has it. */
+bool source_file_has(const source *s, size_t file, const char *name);
+/* Puts the prefix before the names of all tensors of that file: "encoder.". */
+bool source_prefix(source *s, size_t file, const char *prefix, err *e);
+/* What the PyTorch files hold beside tensors: the entry of that key in the first of them whose root has one
+ * ("hparams"), or NULL. */
+const pickle_value *source_get(const source *s, const char *key);
 /* Writes the keys of --set, and of the family's defaults ("temperature=0.7") those that --set doesn't give. */
 void import_put_settings(import *im, const char *const *defaults, size_t n);
 /* p's tensor in the new file is the source's `from`.  order: the source dimension that becomes dimension i of the
