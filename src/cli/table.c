@@ -568,7 +568,8 @@ const command command_table[] = {
      .complete = COMPLETE_FILE,
      .summary = "make a model file from published weights",
      .description = "Reads the files of a model, recognises its family by its tensors, and writes one GGUF file with "
-                    "codec, transformer and tokenizer.\n",
+                    "codec, transformer and tokenizer. IN is safetensors (or its model.safetensors.index.json), a "
+                    "PyTorch checkpoint, of which nothing is ever run, or limn's own GGUF.\n",
      .example = "limn convert model.safetensors -o model.gguf --type f16\n"},
     {.name = "inspect",
      .run = command_inspect,
@@ -578,8 +579,9 @@ const command command_table[] = {
      .max_operands = 1,
      .complete = COMPLETE_FILE,
      .summary = "show what a file holds",
-     .description = "Shows keys, tensors and totals of a model (GGUF, safetensors), shape and range of an array (npy), "
-                    "size and settings of a picture (PNG, JPEG). The kind of a file is told by its content.\n",
+     .description =
+         "Shows keys, tensors and totals of a model (GGUF, safetensors, PyTorch), shape and range of an "
+         "array (npy), size and settings of a picture (PNG, JPEG). The kind of a file is told by its content.\n",
      .example = "limn inspect model.gguf\nlimn inspect apple.png\n"},
     {.name = "bench",
      .run = command_bench,

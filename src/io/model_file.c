@@ -65,7 +65,7 @@ static const file_tensor *part_tensor(const part *p, size_t i)
 
 /* ---- shards ---- */
 
-static bool is_index(const char *path)
+bool model_file_is_index(const char *path)
 {
     static const char end[] = ".index.json";
     size_t n = strlen(path), m = sizeof end - 1;
@@ -163,7 +163,7 @@ model_file *model_file_open(const char *path, err *e)
         return NULL;
     }
     m->path = path;
-    bool shards = is_index(path);
+    bool shards = model_file_is_index(path);
     bool ok = (shards ? open_shards(m, e) : add_part(m, NULL, e)) && make_table(m, e);
     if (!ok) {
         model_file_free(m);

@@ -14,6 +14,8 @@ typedef enum model_format {
 
 typedef struct model_file model_file;
 
+/* Whether the name is that of an index of shards: it ends in ".index.json". */
+bool model_file_is_index(const char *path);
 /* path must stay as long as the result.  What is none of the others is taken for safetensors.  NULL with e filled. */
 model_file *model_file_open(const char *path, err *e);
 void model_file_free(model_file *m);

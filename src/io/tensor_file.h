@@ -35,7 +35,8 @@ void file_tensor_read(const file_tensor *t, int64_t first, int64_t n, float *to)
 
 /* Whether a name can be looked up and printed: not empty, no control characters. */
 bool file_tensor_name_valid(const char *name);
-/* Sets t->bytes from type and shape, and contiguous strides.  Negative sizes, overflowing products and broken blocks are errors. */
+/* Sets t->bytes from type and shape, and the strides of contiguous rows.  Negative sizes, overflowing products and
+ * broken blocks are errors. */
 bool file_tensor_measure(file_tensor *t, const char *file, err *e);
 /* A new array of pointers to tensors[0..n), sorted by name.  Two of one name are an error; NULL with e filled. */
 const file_tensor **file_tensor_index(const file_tensor *tensors, size_t n, const char *file, err *e);
