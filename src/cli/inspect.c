@@ -240,8 +240,10 @@ static void collect_values(values *v, const pickle_value *d, size_t at, int dept
     for (uint32_t i = 0; i < d->n && v->left > 0 && depth < VALUES_DEPTH; i++) {
         const pickle_value *item = d->items[i];
         const char *name = pickle_text(d->keys[i]);
-        bool list = item->kind == PICKLE_LIST || item->kind == PICKLE_TUPLE;
-        if (!name || item->kind == PICKLE_OBJECT || item->kind == PICKLE_PERSISTENT || (list && has_records(item)))
+        bool list = item->kind == PICKLE_LIST || item->kind == PICKLE_TUPLE, truth;
+        double number;
+        bool record = item->kind == PICKLE_OBJECT && !pickle_number(item, &number) && !pickle_truth(item, &truth);
+        if (!name || record || item->kind == PICKLE_PERSISTENT || (list && has_records(item)))
             continue;
         int n = snprintf(v->key + at, sizeof v->key - at, "%s%s", at ? "." : "", name);
         if (n < 0 || (size_t)n >= sizeof v->key - at)
