@@ -188,6 +188,12 @@ void model_file_free(model_file *m)
     free(m);
 }
 
+void model_file_forget(const model_file *m)
+{
+    for (size_t i = 0; i < m->n_parts; i++)
+        file_map_forget(&m->parts[i].map);
+}
+
 model_format model_file_format(const model_file *m)
 {
     return m->format;

@@ -19,6 +19,8 @@ bool model_file_is_index(const char *path);
 /* path must stay as long as the result.  What is none of the others is taken for safetensors.  NULL with e filled. */
 model_file *model_file_open(const char *path, err *e);
 void model_file_free(model_file *m);
+/* Frees the memory that pages of the mapped file take, for now: file_map_forget. */
+void model_file_forget(const model_file *m);
 model_format model_file_format(const model_file *m);
 size_t model_file_count(const model_file *m);
 const file_tensor *model_file_tensor(const model_file *m, size_t i);

@@ -215,6 +215,8 @@ void import_param(import *im, const param *p, const char *from, const int *order
 
 /* ---- streaming ---- */
 
+enum { FORGET_AFTER = 1 << 25 };
+
 /* Whole blocks, and few enough that a tensor of any size needs little memory. */
 enum { PIECE = 1 << 16 };
 
@@ -363,9 +365,15 @@ static bool write_all(import *im, err *e)
             return err_set(e, ERR_FAILED, "%s: tensor %s belongs to nothing in this family", im->from->tensors[i].file,
                            im->from->tensors[i].t->name);
     gguf_begin_data(im->to);
-    for (size_t i = 0; i < im->n_plan; i++)
+    size_t read = 0;
+    for (size_t i = 0; i < im->n_plan; i++) {
         if (!write_tensor(im->to, &im->plan[i], e))
             return false;
+        read += im->plan[i].from.bytes;
+        for (size_t k = 0; k < im->from->n_files && read > FORGET_AFTER; k++)
+            model_file_forget(im->from->files[k]); /* else all of the file would be resident in the end */
+        read = read > FORGET_AFTER ? 0 : read;
+    }
     return gguf_writer_commit(im->to, e);
 }
 
