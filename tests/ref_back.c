@@ -206,9 +206,10 @@ double ref_usage_entropy(double *dx, const float *x, int n, int k)
 
 void ref_gumbel_noise(double *y, const gumbel *g, int pictures, int per)
 {
-    for (int i = 0; i < pictures; i++)
+    uint32_t stream = g->stream;
+    for (int i = 0; i < pictures; i++, stream += g->stride ? g->stride : 1)
         for (int j = 0; j < per; j++)
-            *y++ = -log(-log((double)rng_uniform(g->seed, g->stream + (uint32_t)i, g->step, (uint32_t)j)));
+            *y++ = -log(-log((double)rng_uniform(g->seed, stream, g->step, (uint32_t)j)));
 }
 
 void ref_gumbel_softmax(double *y, const float *x, const gumbel *g, int pictures, int rows, int k)

@@ -1,4 +1,5 @@
 /* Losses.  Each ends in one number: sums of rows or of parts, then the sum of those. */
+#include "base/ranks.h"
 #include "ops/ops_internal.h"
 
 #define PARTS 256 /* at most about so many partial sums */
@@ -135,7 +136,9 @@ tensor op_usage_entropy(run *r, tensor logits)
     LAUNCH(r, "loss:usage", work_columns(r, k, n_parts, 6 * count, 4 * count), ARG_T(logits), ARG_T(sums), ARG_T(parts),
            ARG_I(n), ARG_I(k), ARG_I(each));
     sum_rows(r, use, parts, n_parts, k, 0, 0);
-    LAUNCH(r, "loss:usage_entropy", work_rows(r, 1, 0, 0), ARG_T(use), ARG_T(logs), ARG_T(y), ARG_I(n), ARG_I(k));
+    op_sum_ranks(r, use);
+    LAUNCH(r, "loss:usage_entropy", work_rows(r, 1, 0, 0), ARG_T(use), ARG_T(logs), ARG_T(y), ARG_I(n * ranks_size()),
+           ARG_I(k));
     tape_push(r, &(tape_step){.back = usage_entropy_back, .in = {logits}, .out = y, .saved = {sums, logs}});
     return y;
 }

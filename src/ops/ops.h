@@ -156,7 +156,9 @@ tensor op_l2(run *r, tensor x, tensor target); /* mean (x - target)^2 */
 tensor op_logit_laplace(run *r, tensor x, tensor target);
 /* KL(softmax(logits[...,k]) || uniform), the mean over the rows */
 tensor op_kl_uniform(run *r, tensor logits);
-/* The entropy, in nats, of the mean over the rows of softmax(logits[...,k]): how evenly a codebook is used */
+/* The entropy, in nats, of the mean over the rows of softmax(logits[...,k]), those of all ranks together
+ * (op_sum_ranks): how evenly a codebook is used.  Its gradient is for the mean over the ranks of what each makes of it.
+ */
 tensor op_usage_entropy(run *r, tensor logits);
 /* wa a + wb b, of one shape; b may be empty.  Gradients to both. */
 tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb);
@@ -167,11 +169,12 @@ typedef struct gumbel {
     float tau; /* > 0 */
     bool hard; /* one-hot of the largest forwards, backwards as if soft: straight-through */
     uint64_t seed;
-    uint32_t stream, step; /* picture i (of the first dimension) draws its noise from stream + i */
+    uint32_t stream, stride, step; /* picture i (of the first dimension) draws its noise from stream + i * stride */
 } gumbel;
 /* softmax((logits[b,...,k] + g) / tau) over the last dimension, g Gumbel noise: Jang et al. 2017 */
 tensor op_gumbel_softmax(run *r, tensor logits, const gumbel *g);
-/* The same noise: element e of picture i is -log(-log(rng_uniform(seed, stream + i, step, e))). */
+/* The same noise: element e of picture i is -log(-log(rng_uniform(seed, stream + i * stride, step, e))).  stride 0
+ * is 1. */
 tensor op_gumbel_noise(run *r, int nd, const int64_t *shape, const gumbel *g);
 /* y[...,d] = x[...,k] table[k,d]: op_embed for ids that are distributions */
 tensor op_matmul_table(run *r, tensor x, tensor table);
@@ -179,6 +182,9 @@ tensor op_matmul_table(run *r, tensor x, tensor table);
 /* ---- learning: optimiser.c.  These write their first tensor; nothing is recorded on the tape ---- */
 
 void op_fill(run *r, tensor x, float value);
+/* x[i] = the sum of x[i] on all ranks (base/ranks.h), which all must come here.  Waits for the device where there are
+ * others, and does nothing where there are none. */
+void op_sum_ranks(run *r, tensor x);
 /* total[1] += sum x^2 */
 void op_sum_squares(run *r, tensor total, tensor x);
 /* average = decay average + (1 - decay) x */

@@ -12,6 +12,7 @@ typedef struct entry {
     tensor gradient; /* empty until something arrives */
     bool lasting;    /* watched over every tape_begin */
     bool arrived;
+    size_t last; /* the step that is the last one back to have it as an input, counted from 1; 0: none */
 } entry;
 
 struct tape {
@@ -21,6 +22,8 @@ struct tape {
     entry *table; /* open addressing */
     size_t used, slots;
     bool recording;
+    tape_final *final;
+    void *context;
 };
 
 static entry *slot_of(entry *table, size_t slots, const buffer *buf, int64_t at)
@@ -116,6 +119,12 @@ void tape_watch(tape *t, tensor x, tensor gradient)
     e->arrived = true;
 }
 
+void tape_on_final(tape *t, tape_final *f, void *context)
+{
+    t->final = f;
+    t->context = context;
+}
+
 void tape_watch_input(tape *t, tensor x)
 {
     if (x.buf)
@@ -170,6 +179,30 @@ tensor tape_gradient(tape *t, tensor x)
     return e && e->arrived ? tensor_shaped(e->gradient, x.nd, x.shape) : (tensor){0};
 }
 
+/* The way back meets a tensor last where the way there met it first. */
+static void find_last(tape *t)
+{
+    for (size_t i = 0; i < t->slots; i++)
+        t->table[i].last = 0;
+    for (size_t i = 0; i < t->n; i++)
+        for (int k = 0; k < TAPE_INPUTS; k++) {
+            entry *e = find(t, t->steps[i].in[k]);
+            if (e && !e->last)
+                e->last = i + 1;
+        }
+}
+
+static void tell_final(tape *t, size_t step)
+{
+    for (int k = 0; k < TAPE_INPUTS; k++) {
+        entry *e = find(t, t->steps[step].in[k]);
+        if (e && e->lasting && e->last == step + 1) {
+            e->last = 0; /* once, where it is two inputs of the step */
+            t->final(t->context, e->gradient);
+        }
+    }
+}
+
 void tape_backward(tape *t, tensor loss)
 {
     t->recording = false;
@@ -181,9 +214,13 @@ void tape_backward(tape *t, tensor loss)
     const float one = 1;
     e->gradient = run_upload(t->r, DTYPE_F32, loss.nd, loss.shape, &one);
     e->arrived = true;
+    if (t->final)
+        find_last(t);
     for (size_t i = t->n; i-- > 0 && !run_failed(t->r);) {
         entry *out = find(t, t->steps[i].out);
         if (out && out->arrived)
             t->steps[i].back(t->r, t, &t->steps[i]);
+        if (t->final)
+            tell_final(t, i);
     }
 }

@@ -40,6 +40,11 @@ void tape_watch(tape *t, tensor x, tensor gradient);
 /* Only until the next tape_begin, the gradient in the run's memory: inputs that a test asks about. */
 void tape_watch_input(tape *t, tensor x);
 
+/* Called on the way back with the gradient of each lasting x to which nothing will be added any more, in an order that
+ * the steps alone decide.  What no step has as an input is left out.  NULL: nobody. */
+typedef void tape_final(void *context, tensor gradient);
+void tape_on_final(tape *t, tape_final *f, void *context);
+
 /* For ops.  The tape of the run, or NULL where none records. */
 tape *run_tape(run *r);
 /* Keeps the step if one of its inputs is wanted; then its output is wanted too. */
