@@ -131,6 +131,7 @@ typedef struct limn_generate_options {
     const int32_t *text_ids; /* the model's own ids, without padding */
     size_t n_text_ids;
     int count;         /* pictures; 0 means 1 */
+    int first;         /* number of the first of them: pictures first to first + count - 1 of the seed, from 0 */
     uint64_t seed;     /* picture i of seed s is the same whatever the count */
     float temperature; /* 0: greedy (the most likely code each time) */
     int top_k;         /* sample among the k most likely codes (and those tied with the k-th); 0: all */

@@ -10,6 +10,9 @@
     {                                                                                                                  \
         .name = "json", .help = "Print JSON."                                                                          \
     }
+#define RANKS                                                                                                            \
+    "mpirun -n 4 limn train … trains with 4 processes, on the devices that SPEC means in turn: a step has 4 batches, " \
+    "and the result is that of one process with such a batch, to rounding.\n"
 #define END                                                                                                            \
     {                                                                                                                  \
         .name = NULL                                                                                                   \
@@ -284,7 +287,7 @@ static const option train_tokenizer_options[] = {
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 65536,                                                                                                 \
-         .help = "Pictures in a step. Default: 32 (codec), 48 (dalle)."},                                              \
+         .help = "Pictures in a step, of each process under mpirun. Default: 32 (codec), 48 (dalle)."},                \
         {.name = "seed",                                                                                               \
          .argument = "S",                                                                                              \
          .kind = OPTION_SEED,                                                                                          \
@@ -452,6 +455,7 @@ static const option help_options[] = {
 const command command_table[] = {
     {.name = "generate",
      .run = command_generate,
+     .ranks = true,
      .options = generate_options,
      .operands = "[PROMPT]",
      .max_operands = 1,
@@ -460,12 +464,14 @@ const command command_table[] = {
      .description =
          "Draws what PROMPT says. The settings that made a picture are in its PNG text, in the form that front ends "
          "read.\n"
-         "With --image-prompt a part of a picture stays and the rest is generated to go with it.\n",
+         "With --image-prompt a part of a picture stays and the rest is generated to go with it.\n"
+         "Under mpirun the processes share the N pictures out among them, and their devices too.\n",
      .example = "limn generate \"a red apple on a blue background\" -o apple.png\n"
                 "limn generate \"a red apple\" -n 9 --grid --seed 1 -o apples.png\n"
                 "limn generate \"a cat\" --image-prompt cat.jpg --keep top:0.5 -o cats.png -n 4\n"},
     {.name = "devices",
      .run = command_devices,
+     .ranks = true,
      .options = devices_options,
      .summary = "list the OpenCL devices",
      .description = "Lists every device of every OpenCL platform: its index and platform.device for --device, type, "
@@ -530,22 +536,24 @@ const command command_table[] = {
      .example = "limn train tokenizer --help\n"},
     {.name = "train codec",
      .run = command_train_codec,
+     .ranks = true,
      .options = train_codec_options,
      .operands = "[DATA]...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "train an image codec (stage 1)",
-     .description = "Learns a discrete VAE from pictures. Ctrl-C saves and ends; --resume goes on.\n",
+     .description = "Learns a discrete VAE from pictures. Ctrl-C saves and ends; --resume goes on.\n" RANKS,
      .example = "limn train codec --data pictures/ -o codec.gguf\n"},
     {.name = "train dalle",
      .run = command_train_dalle,
+     .ranks = true,
      .options = train_dalle_options,
      .operands = "[DATA]...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "train a text-to-image transformer (stage 2)",
      .description = "Learns text and the codes of a codec together, and writes a whole model. Ctrl-C saves and ends; "
-                    "--resume goes on.\n",
+                    "--resume goes on.\n" RANKS,
      .example = "limn train dalle --data pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"},
     {.name = "train tokenizer",
      .run = command_train_tokenizer,

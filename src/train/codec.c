@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ranks.h"
 #include "train/samples.h"
 #include "train/train.h"
 
@@ -62,6 +63,8 @@ static tensor forward(void *self, const dataset_batch *b, int64_t step, train_sc
     gumbel g = {.tau = train_cosine(o->tau, o->tau_end, progress / o->tau_share),
                 .hard = o->straight_through,
                 .seed = o->run.settings.seed,
+                .stream = (uint32_t)ranks_item(0),
+                .stride = (uint32_t)ranks_size(),
                 .step = (uint32_t)step};
     float usage = train_cosine(o->usage, o->usage_end, progress), kl = train_cosine(0, o->kl, progress);
     tensor x = run_upload(s->r, DTYPE_F32, 4, (int64_t[]){b->n, b->height, b->width, 3}, s->host);
@@ -96,7 +99,9 @@ static bool open_stage(stage *s, device *d, dataset **data, err *e)
                             .height = o->model.height,
                             .seed = o->run.settings.seed,
                             .crop = o->crop,
-                            .flip = o->flip};
+                            .flip = o->flip,
+                            .rank = ranks_rank(),
+                            .ranks = ranks_size()};
     size_t picture = (size_t)o->model.width * (size_t)o->model.height * 3;
     *data = dataset_open(&want, e);
     s->host = malloc((size_t)o->run.batch * picture * sizeof *s->host);

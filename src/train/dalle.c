@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ranks.h"
 #include "base/rng.h"
 #include "models/model.h"
 #include "models/session.h"
@@ -68,7 +69,7 @@ static void keys(const void *self, gguf_writer *w)
     bpe_put(s->tokenizer, w);
 }
 
-/* ---- codes of the data, once ---- */
+/* ---- codes of the data, once: each rank encodes its share ---- */
 
 static bool encode_data(stage *s, const dataset_options *pairs, err *e)
 {
@@ -83,15 +84,19 @@ static bool encode_data(stage *s, const dataset_options *pairs, err *e)
     dataset_batch b = {0};
     int64_t n = d ? dataset_size(d) : 0;
     int32_t some[ENCODE_BATCH * 4096];
-    bool ok = d && s->cells <= 4096;
+    bool ok = d && s->cells <= 4096 && train_same_data(dataset_fingerprint(d), e);
     s->codes = ok ? malloc((size_t)n * (size_t)s->cells * sizeof *s->codes) : NULL;
     if (ok && !s->codes)
         ok = err_no_memory(e, "codes", (size_t)n * (size_t)s->cells * sizeof *s->codes);
-    for (int64_t done = 0; ok && done < n; done += ENCODE_BATCH) {
+    for (size_t i = 0; ok && i < (size_t)n * (size_t)s->cells; i++)
+        s->codes[i] = -1;
+    for (int64_t done = 0; ok && done < n; done += ENCODE_BATCH * ranks_size()) {
         ok = dataset_next(d, &b, e) && sample_encode(s->r, c, b.pixels, b.n, some, e);
         for (int i = 0; ok && i < b.n; i++)
             memcpy(s->codes + b.items[i] * s->cells, some + i * s->cells, (size_t)s->cells * sizeof *some);
     }
+    if (ok)
+        ranks_max(s->codes, (size_t)n * (size_t)s->cells);
     dataset_batch_release(&b);
     dataset_free(d);
     return ok;
@@ -105,13 +110,26 @@ static void fill_text(stage *s, int row, const char *caption, int64_t step)
     const dalle *d = &s->d;
     int32_t *ids = s->ids + row * d->text_length, *targets = s->text_targets + row * (d->text_length - 1), *own = NULL;
     size_t n = 0, used = 0;
-    bool empty = rng_uniform(s->o->run.settings.seed, 0x7e47, (uint32_t)step, (uint32_t)row) < s->o->condition_dropout;
+    bool empty = rng_uniform(s->o->run.settings.seed, 0x7e47, (uint32_t)step, (uint32_t)ranks_item(row)) <
+                 s->o->condition_dropout;
     if (!empty && bpe_encode(s->tokenizer, caption, &own, &n, NULL) && n > (size_t)d->text_length - 1)
         n = (size_t)d->text_length - 1; /* a long caption loses its end */
     dalle_text_row(d, own, n, ids, &used, NULL);
     for (int i = 0; i + 1 < d->text_length; i++)
         targets[i] = (size_t)i + 1 < used ? ids[i + 1] : -1; /* padding and [IMG] are given, not said */
     free(own);
+}
+
+/* The mean over the tokens of all ranks' texts, as a mean over the ranks: captions differ in length, so each rank's own
+ * mean counts by its number of tokens. */
+static tensor share_text_loss(stage *s, tensor loss, int rows)
+{
+    float mine = 0, all;
+    for (int i = 0; i < rows * (s->d.text_length - 1); i++)
+        mine += s->text_targets[i] >= 0;
+    all = mine;
+    ranks_sum(&all, 1);
+    return op_scale_add(s->r, loss, all > 0 ? mine * (float)ranks_size() / all : 0, (tensor){0}, 0);
 }
 
 static tensor forward(void *self, const dataset_batch *b, int64_t step, train_scalars *out)
@@ -133,6 +151,8 @@ static tensor forward(void *self, const dataset_batch *b, int64_t step, train_sc
     tensor text = op_linear(r, op_slice(r, x, 0, d->text_length - 1), &d->text_head, ACT_NONE);
     tensor image = op_linear(r, op_slice(r, x, d->text_length - 1, s->cells), &d->image_head, ACT_NONE);
     tensor text_loss = op_cross_entropy(r, text, targets, 0), image_loss = op_cross_entropy(r, image, s->s.codes, 0);
+    if (ranks_size() > 1)
+        text_loss = share_text_loss(s, text_loss, b->n);
     train_scalar(out, "text", text_loss);
     train_scalar(out, "image", image_loss);
     return op_scale_add(r, text_loss, s->o->text_weight, image_loss, s->o->image_weight);
@@ -187,7 +207,9 @@ static bool open_stage(stage *s, device *dev, dataset **data, err *e)
                             .n_sources = o->run.n_sources,
                             .want = DATASET_CAPTIONS,
                             .batch = o->run.batch,
-                            .seed = o->run.settings.seed};
+                            .seed = o->run.settings.seed,
+                            .rank = ranks_rank(),
+                            .ranks = ranks_size()};
     *data = dataset_open(&want, e);
     return *data && (s->r = run_new(dev, e)) && open_files(s, dev, e) && encode_data(s, &want, e) &&
            open_memory(s, o->run.batch, e) && dalle_prepare(&s->d, "train dalle", e) &&

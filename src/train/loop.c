@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/ranks.h"
 #include "train/train.h"
 
 void train_scalar(train_scalars *s, const char *name, tensor value)
@@ -59,6 +60,8 @@ static FILE *log_open(const char *path, int64_t done, err *e)
 
 static void log_step(FILE *f, const trainer *t, const train_scalars *s)
 {
+    if (!f)
+        return;
     if (ftell(f) == 0) {
         fprintf(f, "step,lr");
         for (int i = 0; i < s->n; i++)
@@ -73,6 +76,17 @@ static void log_step(FILE *f, const trainer *t, const train_scalars *s)
 }
 
 /* ---- steps ---- */
+
+/* What each rank found for its items becomes the mean over all. */
+static void average_scalars(train_scalars *s)
+{
+    float sums[TRAIN_SCALARS];
+    memcpy(sums, s->known, sizeof sums);
+    ranks_sum(sums, (size_t)s->n);
+    for (int i = 0; i < s->n && ranks_size() > 1; i++)
+        if (s->values[i].buf)
+            s->known[i] = sums[i] / (float)ranks_size();
+}
 
 /* One step; *loss and s's known numbers are what it gave.  A loss that is no number ends the run. */
 static bool one_step(train_stage *s, dataset_batch *b, train_scalars *scalars, double *loss, err *e)
@@ -90,6 +104,7 @@ static bool one_step(train_stage *s, dataset_batch *b, train_scalars *scalars, d
             run_read(t->r, scalars->values[i], &scalars->known[i]);
     if (!run_finish(t->r, e))
         return false;
+    average_scalars(scalars);
     t->position = dataset_tell(s->data);
     *loss = scalars->known[scalars->n - 1];
     if (!isfinite(*loss))
@@ -107,17 +122,29 @@ static bool save(const train_run *q, train_stage *s, const char *checkpoint, con
            (!s->sample || s->sample(s->self, picture, e)) && (!q->saved || q->saved(q->context, picture, e));
 }
 
+bool train_same_data(uint64_t fingerprint, err *e)
+{
+    int32_t low = (int32_t)(fingerprint & 0xffffffff), high = (int32_t)(fingerprint >> 32);
+    int32_t most[] = {low, high, ~low, ~high};
+    ranks_max(most, 4);
+    if (most[0] != ~most[2] || most[1] != ~most[3])
+        return err_set(e, ERR_FAILED, "train: the processes found different data (give all of them the same files)");
+    return true;
+}
+
 bool train_loop(const train_run *q, train_stage *s, err *e)
 {
     trainer *t = s->t;
     char *checkpoint = beside(q->output, "checkpoint", e), *csv = beside(q->output, "csv", e);
     char *picture = beside(q->output, "png", e);
     dataset_batch b = {0};
-    bool ok = checkpoint && csv && picture, going = true;
-    if (ok && q->resume)
-        ok = trainer_read_checkpoint(t, checkpoint, s->fingerprint, e) && dataset_seek(s->data, t->position, e);
-    FILE *log = ok ? log_open(csv, t->step, e) : NULL;
-    ok = ok && log;
+    bool ok = checkpoint && csv && picture, going = true, writes = ranks_rank() == 0;
+    if (ok && q->resume && writes)
+        ok = trainer_read_checkpoint(t, checkpoint, s->fingerprint, e);
+    ok = ok && train_same_data(s->fingerprint, e) && trainer_share(t, e) &&
+         (!q->resume || dataset_seek(s->data, t->position, e));
+    FILE *log = ok && writes ? log_open(csv, t->step, e) : NULL;
+    ok = ok && (log || !writes);
     int64_t saved = t->step;
     while (ok && going && t->step < t->settings.steps) {
         train_scalars scalars;
@@ -127,13 +154,13 @@ bool train_loop(const train_run *q, train_stage *s, err *e)
             break;
         p.step = t->step;
         log_step(log, t, &scalars);
-        going = !q->progress || q->progress(q->context, &p);
+        going = ranks_all(!q->progress || q->progress(q->context, &p));
         if (!going || t->step == t->settings.steps || (q->save_every && t->step % q->save_every == 0)) {
-            ok = save(q, s, checkpoint, picture, e);
+            ok = !writes || save(q, s, checkpoint, picture, e);
             saved = t->step;
         }
     }
-    if (ok && !going)
+    if (ok && !going && writes)
         log_write(LOG_WARNING, "paused after step %lld of %lld: --resume goes on", (long long)saved,
                   (long long)t->settings.steps);
     dataset_log_problems(s->data);

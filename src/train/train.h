@@ -30,7 +30,7 @@ typedef struct train_run {
     int64_t save_every; /* steps between checkpoints (and sample pictures); 0: at the end alone */
     const char *const *sources;
     size_t n_sources;
-    int batch;
+    int batch; /* of each rank */
     train_settings settings;
     /* After every step; false ends the run after a checkpoint: a pause, no error. */
     bool (*progress)(void *context, const train_progress *p);
@@ -53,7 +53,11 @@ typedef struct train_stage {
     const gguf *further;
 } train_stage;
 
-/* Runs the stage to its end, or until a pause; writes checkpoint, model, log and samples. */
+/* Whether all ranks have data of this fingerprint. */
+bool train_same_data(uint64_t fingerprint, err *e);
+/* Runs the stage to its end, or until a pause; writes checkpoint, model, log and samples.  With other ranks
+ * (base/ranks.h) a step is of the global batch, in which item i of this one's batch is number ranks_item(i); rank 0
+ * writes, and where one is to pause, all do. */
 bool train_loop(const train_run *q, train_stage *s, err *e);
 
 /* Stage 1 (Ramesh et al. 2021, section 2.1): the dVAE on pictures alone. */

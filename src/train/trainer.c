@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ranks.h"
+
 float train_cosine(float from, float to, double progress)
 {
     if (progress >= 1)
@@ -29,6 +31,15 @@ static bool zeros(tensor *t, run *r, const param *p, const char *what, err *e)
     return true;
 }
 
+static bool open_average(trainer *t, err *e)
+{
+    int64_t floats = 0;
+    for (size_t i = 0; i < t->params->n; i++)
+        floats += tensor_count(&t->slots[i].gradient);
+    tape_on_final(t->tape, average_add, &t->average);
+    return average_open(&t->average, t->r, (size_t)floats, t->params->n, e);
+}
+
 bool trainer_open(trainer *t, run *r, param_table *params, const train_settings *s, err *e)
 {
     *t = (trainer){.r = r, .params = params, .settings = *s};
@@ -49,7 +60,7 @@ bool trainer_open(trainer *t, run *r, param_table *params, const train_settings 
         if (ok)
             tape_watch(t->tape, *param_value(p), k->gradient);
     }
-    ok = run_finish(r, e) && ok;
+    ok = run_finish(r, e) && ok && (ranks_size() == 1 || open_average(t, e));
     if (!ok)
         trainer_release(t);
     return ok;
@@ -58,6 +69,7 @@ bool trainer_open(trainer *t, run *r, param_table *params, const train_settings 
 void trainer_release(trainer *t)
 {
     tape_free(t->tape);
+    average_release(&t->average);
     for (size_t i = 0; t->slots && i < t->params->n; i++) {
         tensor *all[] = {&t->slots[i].gradient, &t->slots[i].m, &t->slots[i].v, &t->slots[i].average};
         for (int k = 0; k < 4; k++)
@@ -81,7 +93,9 @@ void trainer_finish(trainer *t, tensor loss)
 {
     const train_settings *s = &t->settings;
     tape_end(t->tape);
+    average_begin(&t->average);
     tape_backward(t->tape, loss);
+    average_finish(&t->average);
     for (size_t i = 0; i < t->params->n; i++)
         op_sum_squares(t->r, t->squares, t->slots[i].gradient);
     adamw o = {.lr = train_learning_rate(s, t->step),
@@ -200,6 +214,33 @@ bool trainer_write_checkpoint(trainer *t, const char *path, uint64_t fingerprint
     bool ok = gguf_writer_commit(w, e);
     gguf_writer_free(w);
     return ok;
+}
+
+bool trainer_share(trainer *t, err *e)
+{
+    int64_t place[] = {t->step, t->position.epoch, t->position.item};
+    if (ranks_size() == 1)
+        return true;
+    ranks_broadcast(place, sizeof place, 0);
+    t->step = place[0];
+    t->position = (dataset_position){place[1], place[2]};
+    for (size_t i = 0; i < t->params->n; i++)
+        for (int k = 0; k < KINDS; k++) {
+            tensor *x = kind_of(t, i, k);
+            size_t bytes = (size_t)tensor_count(x) * sizeof(float);
+            float *host = x->buf ? malloc(bytes) : NULL;
+            if (!x->buf)
+                continue;
+            if (!host)
+                return err_no_memory(e, t->params->list[i].name, bytes);
+            run_read(t->r, *x, host);
+            ranks_broadcast(host, bytes, 0);
+            run_write(t->r, *x, host);
+            free(host);
+            if (k == VALUE && t->params->list[i].conv)
+                conv_repack(t->r, t->params->list[i].conv);
+        }
+    return run_finish(t->r, e);
 }
 
 static bool read_values(trainer *t, const gguf *g, err *e)

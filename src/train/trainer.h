@@ -6,6 +6,7 @@
 #define TRAIN_TRAINER_H
 #include "models/params.h"
 #include "ops/tape.h"
+#include "train/average.h"
 #include "train/dataset.h"
 
 typedef struct train_settings {
@@ -33,6 +34,7 @@ typedef struct trainer {
     param_table *params;
     slot *slots; /* one a parameter */
     tensor squares;
+    average average; /* of the gradients, where there are other ranks */
     train_settings settings;
     int64_t step;              /* steps done */
     dataset_position position; /* where the next batch begins */
@@ -41,9 +43,11 @@ typedef struct trainer {
 /* params are loaded as trainable (params_load_trainable). */
 bool trainer_open(trainer *t, run *r, param_table *params, const train_settings *s, err *e);
 void trainer_release(trainer *t);
+/* All ranks (base/ranks.h) go on from what rank 0 has: values, moments, averages, step, position. */
+bool trainer_share(trainer *t, err *e);
 
 /* One step: begin (gradients are 0 and the tape records), then the forward pass, then finish with its loss: backward,
- * clipping, AdamW, averages, packed weights.  Errors stay in the run. */
+ * the mean over the ranks, clipping, AdamW, averages, packed weights.  Errors stay in the run. */
 void trainer_begin(trainer *t);
 void trainer_finish(trainer *t, tensor loss);
 
