@@ -112,9 +112,7 @@ __kernel void attention(ATTENTION_ARGUMENTS)
                 s[j] = j < n ? SUM(d) : -INFINITY;
             }
             float16 sv = vload16(0, s);
-            float8 m8 = fmax(sv.lo, sv.hi);
-            float4 m4 = fmax(m8.lo, m8.hi);
-            float now = fmax(most, fmax(fmax(m4.x, m4.y), fmax(m4.z, m4.w)));
+            float now = fmax(most, max16(sv));
             float16 p = exp(sv - now);
             float keep = exp(most - now);
             most = now;
@@ -240,7 +238,7 @@ inline float16 dots(const vec *a, __global const float *rows, size_t stride, int
     /* neighbours are added four times, and 16 vectors become one: fewer shuffles than 16 sums */
     for (int m = 8; m > 0; m /= 2)
         for (int j = 0; j < m; j++)
-            d[j] = (float16)(d[2 * j].even + d[2 * j].odd, d[2 * j + 1].even + d[2 * j + 1].odd);
+            d[j] = (float16)(d[2 * j].even + ODD(d[2 * j]), d[2 * j + 1].even + ODD(d[2 * j + 1]));
     return d[0];
 #else
         d[j] = SUM(sum);

@@ -17,6 +17,7 @@ typedef struct ops_env {
     const char *style; /* "default", "cpu", "gpu 64", "gpu 16", "clblast" */
     device *d;
     run *r;
+    bool fresh;               /* each case gets a run of its own */
     uint32_t streams;         /* of random inputs: each array of a case has its own */
     struct ops_owned *arrays; /* freed by ops_release */
     struct ops_held *buffers;
@@ -80,6 +81,8 @@ tensor ops_integers(ops_env *v, int nd, const int64_t *shape, const int32_t *val
 tensor ops_input(ops_env *v, const shape *s, int nd, const int64_t *dims, float *values);
 /* A weight [rows, columns] of the shape's type, in pieces of s->split rows where it asks for that. */
 tensor ops_weight(ops_env *v, const shape *s, int rows, int columns, float *values);
+/* An attention's, of a larger batch, in memory that nobody has written. */
+kv_cache ops_cache(ops_env *v, const shape *s, int length);
 void ops_release(ops_env *v);
 /* sum (y - reference)^2 / sum reference^2; infinite where y is not of n finite numbers or the run failed. */
 double ops_error(ops_env *v, tensor y, const double *reference, int n);

@@ -103,8 +103,7 @@ double check_attention(ops_env *v, const shape *s)
 {
     int d = s->heads * s->head_dim, length = s->t + 3, step = s->step ? s->step : s->t, row = 3 * d;
     float *qkv = ops_numbers(v, s->b * s->t * row), *y = ops_memory(v, (size_t)(s->b * s->t * d), sizeof *y);
-    kv_cache cache = {ops_tensor(v, DTYPE_F32, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL),
-                      ops_tensor(v, DTYPE_F32, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL)};
+    kv_cache cache = ops_cache(v, s, length);
     const attention_mask mask = {s->mask, s->text, s->grid_width, s->kernel};
     tensor position = ops_integers(v, SHAPE(1), (int32_t[]){0});
     for (int p = 0; p < s->t; p += step) {
@@ -112,9 +111,8 @@ double check_attention(ops_env *v, const shape *s)
         float *part = ops_memory(v, (size_t)(s->b * n * row), sizeof *part), *out = part;
         for (int b = 0; b < s->b; b++)
             memcpy(part + b * n * row, qkv + (b * s->t + p) * row, (size_t)(n * row) * sizeof *part);
-        tensor input = s->view ? ops_input(v, s, SHAPE(s->b, n, row), part)
-                               : run_upload(v->r, DTYPE_F32, SHAPE(s->b, n, row), part);
-        tensor result = op_attention(v->r, input, s->heads, &cache, position, &mask);
+        tensor result =
+            op_attention(v->r, ops_input(v, s, SHAPE(s->b, n, row), part), s->heads, &cache, position, &mask);
         run_read(v->r, result, out);
         for (int b = 0; b < s->b && result.buf; b++)
             memcpy(y + (b * s->t + p) * d, out + b * n * d, (size_t)(n * d) * sizeof *y);

@@ -24,6 +24,7 @@ struct tape {
     bool recording;
     tape_final *final;
     void *context;
+    tensor one; /* d loss / d loss */
 };
 
 static entry *slot_of(entry *table, size_t slots, const buffer *buf, int64_t at)
@@ -88,6 +89,7 @@ void tape_free(tape *t)
     if (!t)
         return;
     tape_end(t);
+    buffer_free(t->one.buf);
     free(t->steps);
     free(t->table);
     free(t);
@@ -211,8 +213,11 @@ void tape_backward(tape *t, tensor loss)
     if (run_failed(t->r) || !e)
         return;
     assert(tensor_count(&loss) == 1);
-    const float one = 1;
-    e->gradient = run_upload(t->r, DTYPE_F32, loss.nd, loss.shape, &one);
+    /* it lasts: an upload would wait for the forward pass to end */
+    if (!t->one.buf &&
+        !tensor_new(&t->one, t->r->dev, DTYPE_F32, 1, (int64_t[]){1}, (float[]){1}, false, "tape", &t->r->error))
+        return;
+    e->gradient = tensor_shaped(t->one, loss.nd, loss.shape);
     e->arrived = true;
     if (t->final)
         find_last(t);
