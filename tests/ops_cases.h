@@ -17,7 +17,7 @@ typedef struct ops_env {
     const char *style; /* "default", "cpu", "gpu 64", "gpu 16", "clblast" */
     device *d;
     run *r;
-    bool fresh;               /* each case gets a run of its own */
+    bool tiny;                /* on a device that interprets: a case gets a run of its own, and does the least */
     uint32_t streams;         /* of random inputs: each array of a case has its own */
     struct ops_owned *arrays; /* freed by ops_release */
     struct ops_held *buffers;

@@ -364,7 +364,7 @@ static int after_each(void **state)
     const task *t = *state;
     run_finish(t->env->r, NULL);
     ops_release(t->env);
-    if (t->env->fresh) { /* so that what the last case wrote isn't there */
+    if (t->env->tiny) { /* so that what the last case wrote isn't there */
         run_free(t->env->r);
         t->env->r = run_new(t->env->d, NULL);
     }
@@ -475,8 +475,9 @@ int main(int argc, char **argv)
     err e = {0};
     const char *tiny_text = getenv("LIMN_TEST_TINY");
     bool tiny = tiny_text && !strcmp(tiny_text, "1");
-    /* with little memory, the chunks that runs take are little too */
-    limn_device_options options = {.no_cache = true, .memory_limit = tiny ? 2 << 20 : 0};
+    /* Interpreters build in no time, and differently by what the cache doesn't know.  With little memory, the chunks
+     * that runs take are little too. */
+    const limn_device_options options = {.no_cache = tiny, .memory_limit = tiny ? 2 << 20 : 0};
     device *d = device_open(getenv("LIMN_DEVICE"), &options, &e);
     if (!d) {
         fprintf(stderr, "ops_test: %s\n", e.text);
@@ -492,7 +493,7 @@ int main(int argc, char **argv)
         envs[i] = (ops_env){.style = names[i], .d = device_open(getenv("LIMN_DEVICE"), &options, &e)};
         if (envs[i].d) {
             envs[i].d->tune = tunes[i];
-            envs[i].fresh = tiny;
+            envs[i].tiny = tiny;
             envs[i].r = run_new(envs[i].d, &e);
         }
         if (!envs[i].r) {
