@@ -27,7 +27,7 @@ typedef struct ops_env {
 typedef struct shape {
     int b, t, h, w, c, d;
     int m, n, k;
-    int out, kernel, stride, pad, groups;
+    int out, kernel, stride, pad, pad_end, groups;
     int heads, head_dim, text, grid_width, grid_height, step;
     int factor, first;
     mask_kind mask;
@@ -50,6 +50,8 @@ ops_check check_linear_gradient, check_conv_gradient; /* ops_cases_product_gradi
 ops_check check_layer_norm_gradient, check_group_norm_gradient, check_softmax_gradient, check_attention_gradient,
     check_activate_gradient, check_add_gradient, check_slice_gradient, check_upsample_gradient, check_embed_gradient,
     check_embed_sequence_gradient;
+/* ops_cases_picture.c: values and gradients */
+ops_check check_self_attention, check_distances, check_max_pool, check_inverse_haar;
 /* ops_cases_loss.c: values and gradients */
 ops_check check_cross_entropy, check_l1, check_l2, check_logit_laplace, check_kl_uniform, check_usage_entropy,
     check_gumbel_softmax, check_matmul_table, check_adamw;

@@ -27,12 +27,13 @@ double check_linear(ops_env *v, const shape *s)
 
 double check_conv(ops_env *v, const shape *s)
 {
-    const ref_conv c = {s->b, s->h, s->w, s->c, s->out, s->kernel, s->stride, s->pad, s->act};
+    const ref_conv c = {s->b, s->h, s->w, s->c, s->out, s->kernel, s->stride, s->pad, s->act, s->pad_end};
     int oh = ref_conv_side(&c, s->h, s->transposed), ow = ref_conv_side(&c, s->w, s->transposed);
     int inner = s->kernel * s->kernel * s->c, count = s->b * oh * ow * s->out;
     float *x = ops_numbers(v, s->b * s->h * s->w * s->c), *w = ops_numbers(v, s->out * inner);
     float *b = s->bias ? ops_numbers(v, s->out) : NULL, *residual = s->residual ? ops_numbers(v, count) : NULL;
-    conv layer = {.in = s->c, .out = s->out, .kernel = s->kernel, .stride = s->stride, .pad = s->pad};
+    conv layer = {
+        .in = s->c, .out = s->out, .kernel = s->kernel, .stride = s->stride, .pad = s->pad, .pad_end = s->pad_end};
     tensor tw = ops_tensor(v, s->type, SHAPE(s->out, s->kernel, s->kernel, s->c), w);
     err e = {0};
     if (!conv_pack(v->r, &layer.panels, tw, "test", &e))

@@ -74,6 +74,8 @@ static const shape conv_shapes[] = {
     {.b = 1, .h = 8, .w = 8, .c = 16, .out = 65, .kernel = 1, .stride = 2, .act = ACT_GELU_ERF},
     {.b = 1, .h = 7, .w = 7, .c = 32, .out = 32, .kernel = 3, .stride = 1, .pad = 2, .type = DTYPE_F16, .bias = true},
     {.b = 1, .h = 8, .w = 9, .c = 32, .out = 40, .kernel = 3, .stride = 1, .pad = 1, .type = DTYPE_Q8_0},
+    {.b = 2, .h = 6, .w = 4, .c = 5, .out = 7, .kernel = 3, .stride = 2, .pad_end = 1, .bias = true, .tiny = true},
+    {.b = 1, .h = 16, .w = 10, .c = 33, .out = 40, .kernel = 3, .stride = 2, .pad_end = 1, .bias = true},
 };
 
 #define UP .transposed = true
@@ -184,6 +186,34 @@ static const shape upsample_shapes[] = {
     {.b = 1, .h = 3, .w = 4, .c = 5, .factor = 3},
     {.b = 1, .h = 3, .w = 4, .c = 64, .factor = 1},
 };
+
+static const shape self_attention_shapes[] = {
+    {.b = 2, .h = 3, .w = 2, .c = 5, .tiny = true},
+    {.b = 3, .h = 7, .w = 9, .c = 64, .view = true},
+    {.b = 1, .h = 16, .w = 16, .c = 130},
+    {.b = 1, .h = 1, .w = 1, .c = 32},
+};
+
+static const shape distances_shapes[] = {
+    {.m = 5, .k = 7, .d = 3, .tiny = true},
+    {.m = 3, .k = 5, .d = 32, .type = DTYPE_Q4_0, .tiny = true},
+    {.m = 1, .k = 65, .d = 8},
+    {.m = 35, .k = 130, .d = 70, .view = true},
+    {.m = 20, .k = 200, .d = 37, .type = DTYPE_F16},
+    {.m = 9, .k = 50, .d = 96, .type = DTYPE_Q8_0},
+    {.m = 9, .k = 50, .d = 96, .type = DTYPE_Q4_0},
+    {.m = 17, .k = 50, .d = 33, .split = 7},
+};
+
+static const shape max_pool_shapes[] = {
+    {.b = 2, .h = 4, .w = 6, .c = 3, .factor = 2, .tiny = true},
+    {.b = 3, .h = 10, .w = 8, .c = 33, .factor = 2, .view = true},
+    {.b = 1, .h = 9, .w = 6, .c = 5, .factor = 3},
+    {.b = 1, .h = 3, .w = 4, .c = 64, .factor = 1},
+};
+static const shape haar_shapes[] = {{.b = 2, .h = 2, .w = 3, .c = 3, .tiny = true},
+                                    {.b = 1, .h = 9, .w = 7, .c = 3, .view = true},
+                                    {.b = 1, .h = 5, .w = 5, .c = 20}};
 
 static const shape repeat_shapes[] = {
     {.m = 2, .n = 5, .tiny = true}, {.m = 1, .n = 100}, {.m = 5, .n = 33, .view = true}};
@@ -332,6 +362,10 @@ static const ops_row table[] = {
     {"usage_entropy", check_usage_entropy, 1e-10, "F32 sums", SHAPES(usage_shapes)},
     {"gumbel_softmax", check_gumbel_softmax, 1e-10, "F32 logarithms", SHAPES(gumbel_shapes)},
     {"matmul_table", check_matmul_table, 1e-10, "F32 sums", SHAPES(matmul_table_shapes)},
+    {"self_attention", check_self_attention, 5e-12, "F32 sums", SHAPES(self_attention_shapes)},
+    {"distances", check_distances, 5e-14, "F32 sums", SHAPES(distances_shapes)},
+    {"max_pool", check_max_pool, 1e-14, "a copy; gradients added", SHAPES(max_pool_shapes)},
+    {"inverse_haar", check_inverse_haar, 1e-14, "three roundings", SHAPES(haar_shapes)},
     {"adamw", check_adamw, 1e-10, "F32 sums", SHAPES(adamw_shapes)},
 };
 enum { N_ROWS = sizeof table / sizeof *table, MAX_STYLES = 5, MAX_TESTS = 4096 };

@@ -43,7 +43,7 @@ void ref_linear(double *y, const float *x, const float *w, const float *b, const
 int ref_conv_side(const ref_conv *c, int side, bool transposed)
 {
     return transposed ? (side - 1) * c->stride - 2 * c->pad + c->kernel
-                      : (side + 2 * c->pad - c->kernel) / c->stride + 1;
+                      : (side + 2 * c->pad + c->pad_end - c->kernel) / c->stride + 1;
 }
 
 void ref_conv2d(double *y, const float *x, const float *w, const float *bias, const float *residual, const ref_conv *c)

@@ -39,6 +39,7 @@ typedef struct conv {
     tensor panels; /* F32 [ceil(out/32), kernel*kernel*in, 32]: panel p, row (ky, kx, c), channels 32p to 32p+31 */
     tensor b;      /* [out] F32, or empty */
     int in, out, kernel, stride, pad;
+    int pad_end; /* rows and columns of zeros more at the bottom and at the right; not of transposed ones */
 } conv;
 
 /* Panels of w[out, k] (k = kernel*kernel*in in the order ky, kx, c) in new memory: buffer_free(panels.buf). */
@@ -95,6 +96,23 @@ typedef struct kv_cache {
  * where p is the int in `position` (I32 [1] on the device).  Writes keys and values to the cache at p, then
  * y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over the keys that the mask allows. */
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask);
+
+/* Of all pixels of a picture to all, one head: y[b,...,d] = softmax(q k^T / sqrt(d)) v within each of b.
+ * self_attention.c */
+tensor op_self_attention(run *r, tensor q, tensor k, tensor v);
+
+/* ---- pictures: picture.c ---- */
+
+/* y[b,h/factor,w/factor,c]: the largest of each window; h and w are multiples of factor */
+tensor op_max_pool(run *r, tensor x, int factor);
+/* y[b,2h,2w,c] from x[b,h,w,4c], the inverse of the Haar wavelet transform (Haar 1910).  Channels: c means, then three
+ * differences of each: of rows (top - bottom), of columns (left - right), of both. */
+tensor op_inverse_haar(run *r, tensor x);
+
+/* ---- codebooks: codebook.c ---- */
+
+/* y[...,k] = -|x[...,d] - table[k,d]|^2: the logits of a codec that takes the nearest entry.  No gradient. */
+tensor op_distances(run *r, tensor x, tensor table);
 
 /* ---- elementwise: elementwise.c ---- */
 
