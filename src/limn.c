@@ -114,11 +114,12 @@ limn_generate_options limn_generate_defaults(const limn_model *m)
 static bool encode_some(model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, float *host, err *e)
 {
     const codec *c = &m->codec;
-    int64_t pixels = (int64_t)n * c->width * c->height * 3, cells = c->grid_width * c->grid_height;
+    int width = codec_input_width(c), height = codec_input_height(c);
+    int64_t pixels = (int64_t)n * width * height * 3, cells = c->grid_width * c->grid_height;
     for (int64_t i = 0; i < pixels; i++)
         host[i] = rgb[i] / 255.0f * c->input.scale + c->input.shift;
     run_reset(m->run);
-    tensor x = run_upload(m->run, DTYPE_F32, 4, (int64_t[]){n, c->height, c->width, 3}, host);
+    tensor x = run_upload(m->run, DTYPE_F32, 4, (int64_t[]){n, height, width, 3}, host);
     tensor q = c->kind->encode(m->run, c, x);
     run_read(m->run, op_argmax(m->run, q), codes);
     if (logits)
@@ -155,9 +156,10 @@ static float *scratch_for(const codec *c, err *e)
 bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e)
 {
     const codec *c = &m->codec;
-    float *host = model_needs_codec(m, e) ? scratch_for(c, e) : NULL;
+    float *host = model_needs_encoder(m, e) ? scratch_for(c, e) : NULL;
     bool ok = host;
-    int64_t cells = (int64_t)c->grid_width * c->grid_height, pixels = (int64_t)c->width * c->height * 3;
+    int64_t cells = (int64_t)c->grid_width * c->grid_height;
+    int64_t pixels = (int64_t)codec_input_width(c) * codec_input_height(c) * 3;
     int most = images_at_once(c);
     for (int done = 0; ok && done < n; done += most) {
         int some = n - done < most ? n - done : most;

@@ -100,10 +100,11 @@ LIMN_API void limn_model_free(limn_model **m);
 typedef struct limn_model_info {
     const char *name;
     bool has_codec, has_transformer, has_tokenizer;
-    int width, height;           /* pixels */
-    int grid_width, grid_height; /* codes; a picture is grid_height * grid_width codes in raster order */
-    int codes;                   /* size of the codebook, K */
-    int text_length;             /* positions for text, `[IMG]` included */
+    int width, height;               /* pixels */
+    int encode_width, encode_height; /* those that limn_encode takes: half, where the decoder doubles them */
+    int grid_width, grid_height;     /* codes; a picture is grid_height * grid_width codes in raster order */
+    int codes;                       /* size of the codebook, K */
+    int text_length;                 /* positions for text, `[IMG]` included */
     int text_vocabulary;
     /* what generate uses where the caller has no wish of their own */
     float default_temperature, default_top_p, default_guidance;
@@ -118,8 +119,8 @@ LIMN_API const char *limn_token(const limn_model *m, int32_t id);
 
 /* ---- pictures and codes -------------------------------------------------------------------------------------- */
 
-/* rgb: u8 [n, height, width, 3].  codes: int32 [n, grid_height * grid_width], the most likely code of each cell.
- * logits: float [n, K, grid_height, grid_width] of q(z|x), or NULL. */
+/* rgb: u8 [n, encode_height, encode_width, 3].  codes: int32 [n, grid_height * grid_width], the most likely code of
+ * each cell. logits: float [n, K, grid_height, grid_width] of q(z|x), or NULL. */
 LIMN_API bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e);
 /* pixels: float [n, 3, height, width] in 0..1. */
 LIMN_API bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn_error *e);

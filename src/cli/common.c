@@ -175,14 +175,14 @@ bool picture_read(image *im, const char *path, const session *s, err *e)
 {
     image whole = {0};
     bool ok = input_check(path, e) && image_read(&whole, path, e) &&
-              image_fit(im, &whole, s->info->width, s->info->height, e);
+              image_fit(im, &whole, s->info->encode_width, s->info->encode_height, e);
     image_release(&whole);
     return ok;
 }
 
 bool pictures_encode(const session *s, const image *ims, int n, int32_t *codes, float *logits, err *e)
 {
-    size_t bytes = (size_t)s->info->width * (size_t)s->info->height * 3;
+    size_t bytes = (size_t)s->info->encode_width * (size_t)s->info->encode_height * 3;
     size_t row = (size_t)s->info->codes * (size_t)s->cells;
     uint8_t *rgb = array_new(BATCH, bytes, "pictures to encode", e);
     bool ok = rgb != NULL;

@@ -6,7 +6,7 @@
 
 #include "models/config.h"
 
-static const codec_kind *const kinds[] = {&codec_dvae};
+static const codec_kind *const kinds[] = {&codec_dvae, &codec_openai_dvae, &codec_resnet_vq, &codec_dalle_pytorch};
 
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e)
 {
@@ -27,4 +27,14 @@ void codec_release(codec *c)
 {
     free(c->state);
     *c = (codec){0};
+}
+
+int codec_input_width(const codec *c)
+{
+    return c->doubles ? c->width / 2 : c->width;
+}
+
+int codec_input_height(const codec *c)
+{
+    return c->doubles ? c->height / 2 : c->height;
 }

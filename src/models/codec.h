@@ -10,7 +10,8 @@ typedef struct codec_kind {
     /* Reads the hyper-parameters, fills c, allocates c->state and declares the parameters: that last, since the table
      * then points into the state. */
     bool (*open)(codec *c, const gguf *g, param_table *p, err *e);
-    /* x[b,height,width,3] as `input` maps it -> logits[b,grid_height,grid_width,codes] of q(z|x) */
+    /* x[b,height,width,3] (codec_input_height, codec_input_width) as `input` maps it ->
+     * logits[b,grid_height,grid_width,codes] of q(z|x) */
     tensor (*encode)(run *r, const codec *c, tensor x);
     /* codes I32 [b, cells] -> [b,height,width,channels], of which `output` maps the first three */
     tensor (*decode)(run *r, const codec *c, tensor codes);
@@ -29,12 +30,18 @@ struct codec {
     int channels;     /* of what decode returns: at least 3 */
     pixel_map input;  /* from 0..1 */
     pixel_map output; /* to 0..1, before clamping */
+    bool doubles;     /* decode gives pictures of twice the sides that encode takes */
+    bool no_encoder;  /* encode is not to be called */
     void *state;
 };
 
 /* NULL kind where the file holds no codec: not an error. */
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e);
 void codec_release(codec *c);
+/* Pixels that encode takes. */
+int codec_input_width(const codec *c);
+int codec_input_height(const codec *c);
 
-extern const codec_kind codec_dvae; /* dvae.c */
+extern const codec_kind codec_dvae;                                              /* dvae.c */
+extern const codec_kind codec_openai_dvae, codec_resnet_vq, codec_dalle_pytorch; /* openai_dvae.c, … */
 #endif

@@ -10,17 +10,20 @@
 #include "models/dalle.h"
 #include "text/bpe.h"
 
-static const family *const families[] = {&family_limn};
+static const family *const families[] = {&family_openai_dvae, &family_dalle_pytorch, &family_llamagen, &family_taming,
+                                         &family_limn};
 
 /* A tensor of the output. */
 struct planned {
     file_tensor from; /* in the order of the output */
     dtype type;
+    const file_tensor *plus; /* added to each row; or NULL */
+    bool unit;               /* rows become as long as 1 */
 };
 
 /* ---- settings ---- */
 
-/* What --set may say, and the key that it becomes. */
+/* What --set may say, and the key that it becomes; no key: for the family to ask for. */
 static const struct setting {
     const char *name, *key;
     enum { SETTING_TEXT, SETTING_INT, SETTING_FLOAT } kind;
@@ -31,6 +34,7 @@ static const struct setting {
     {"top_k", "limn.sampling.top_k", SETTING_INT, 1 << 24},
     {"top_p", "limn.sampling.top_p", SETTING_FLOAT, 1},
     {"guidance", "limn.sampling.guidance", SETTING_FLOAT, 1e6},
+    {"image_size", NULL, SETTING_INT, 16384},
 };
 enum { SETTINGS = sizeof known_settings / sizeof *known_settings };
 
@@ -74,7 +78,7 @@ void import_put_settings(import *im, const char *const *defaults, size_t n)
 {
     for (size_t i = 0; i < SETTINGS; i++) {
         const struct setting *s = &known_settings[i];
-        const char *value = given_value(im, s);
+        const char *value = s->key ? given_value(im, s) : NULL;
         for (size_t k = 0; !value && k < n; k++)
             if (is_setting(defaults[k], s))
                 value = defaults[k] + strlen(s->name) + 1;
@@ -85,6 +89,27 @@ void import_put_settings(import *im, const char *const *defaults, size_t n)
         else if (value)
             gguf_put_float(im->to, s->key, strtod(value, NULL));
     }
+}
+
+int import_setting(import *im, const char *name, int otherwise)
+{
+    for (size_t i = 0; i < SETTINGS; i++) {
+        if (strcmp(known_settings[i].name, name) != 0)
+            continue;
+        im->asked |= 1u << i;
+        const char *value = given_value(im, &known_settings[i]);
+        return value ? (int)strtod(value, NULL) : otherwise;
+    }
+    return otherwise;
+}
+
+/* A setting that changes nothing is a mistake. */
+static bool check_asked(const import *im, err *e)
+{
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (!known_settings[i].key && !(im->asked & 1u << i) && given_value(im, &known_settings[i]))
+            return err_set(e, ERR_USAGE, "convert: --set %s: the files tell it themselves", known_settings[i].name);
+    return true;
 }
 
 /* ---- declaring ---- */
@@ -188,17 +213,17 @@ static dtype stored_type(const import *im, const param *p, dtype own)
     return dtype_table[type].block > 1 && !blocks ? DTYPE_F16 : type;
 }
 
-void import_param(import *im, const param *p, const char *from, const int *order)
+/* p's tensor is t, in another order where that isn't NULL. */
+static struct planned *plan(import *im, const param *p, const file_tensor *t, const int *order)
 {
-    const file_tensor *t = import_find(im, from);
-    if (!t || im->error.code || !check_shape(im, p, t, order))
-        return;
+    if (im->error.code || !check_shape(im, p, t, order))
+        return NULL;
     if (im->n_plan == im->capacity) {
         size_t capacity = im->capacity ? 2 * im->capacity : 256;
         struct planned *grown = realloc(im->plan, capacity * sizeof *grown);
         if (!grown) {
             err_no_memory(&im->error, "convert", capacity * sizeof *grown);
-            return;
+            return NULL;
         }
         im->plan = grown;
         im->capacity = capacity;
@@ -208,9 +233,34 @@ void import_param(import *im, const param *p, const char *from, const int *order
     if (dtype_table[t->type].block > 1 && !file_tensor_contiguous(&to->from)) {
         err_set(&im->error, ERR_FAILED, "convert: tensor %s: %s can't be put in another order (give it as f32 or f16)",
                 t->name, dtype_table[t->type].name);
-        return;
+        return NULL;
     }
     gguf_add_tensor(im->to, p->name, to->type, p->nd, p->shape);
+    return to;
+}
+
+void import_param(import *im, const param *p, const char *from, const int *order)
+{
+    const file_tensor *t = import_find(im, from);
+    if (t)
+        plan(im, p, t, order);
+}
+
+void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit)
+{
+    const file_tensor *t = import_find(im, from), *added = plus ? import_find(im, plus) : NULL;
+    if (!t || (plus && !added))
+        return;
+    file_tensor table = *t;
+    while (table.nd > p->nd && table.shape[table.nd - 1] == 1)
+        table.nd--;
+    struct planned *to = plan(im, p, &table, order);
+    if (to && added && (added->nd != 1 || added->shape[0] != p->shape[p->nd - 1]))
+        check_shape(im, &(param){.nd = 1, .shape = {p->shape[p->nd - 1]}}, added, NULL);
+    else if (to) {
+        to->plus = added;
+        to->unit = unit;
+    }
 }
 
 /* ---- streaming ---- */
@@ -220,25 +270,47 @@ enum { FORGET_AFTER = 1 << 25 };
 /* Whole blocks, and few enough that a tensor of any size needs little memory. */
 enum { PIECE = 1 << 16 };
 
+/* values[n] are rows of d. */
+static void change_rows(const struct planned *p, float *values, int64_t n, int64_t d, const float *plus)
+{
+    for (float *row = values; row < values + n; row += d) {
+        double squares = 0;
+        for (int64_t i = 0; i < d; i++) {
+            row[i] += plus[i];
+            squares += (double)row[i] * row[i];
+        }
+        double scale = p->unit ? 1 / fmax(sqrt(squares), 1e-12) : 1; /* as PyTorch's normalize */
+        for (int64_t i = 0; p->unit && i < d; i++)
+            row[i] = (float)(row[i] * scale);
+    }
+}
+
 /* One tensor, converted piece by piece; bytes that stay as they are go through untouched. */
 static bool write_tensor(gguf_writer *w, const struct planned *p, err *e)
 {
     const file_tensor *t = &p->from;
-    if (p->type == t->type && file_tensor_contiguous(t)) {
+    bool change = p->plus || p->unit;
+    if (p->type == t->type && !change && file_tensor_contiguous(t)) {
         gguf_write_data(w, t->data, t->bytes);
         return true;
     }
-    int64_t count = file_tensor_count(t);
-    float *values = malloc(PIECE * sizeof *values);
-    void *stored = malloc(PIECE * sizeof *values);
-    bool ok = (values && stored) || err_no_memory(e, t->name, 2 * PIECE * sizeof *values);
-    for (int64_t at = 0; ok && at < count; at += PIECE) {
-        int64_t n = count - at < PIECE ? count - at : PIECE;
+    int64_t count = file_tensor_count(t), d = change ? t->shape[t->nd - 1] : 1;
+    int64_t piece = d < PIECE ? PIECE / d * d : d; /* whole rows */
+    float *values = malloc((size_t)piece * sizeof *values), *plus = calloc((size_t)d, sizeof *plus);
+    void *stored = malloc((size_t)piece * sizeof *values);
+    bool ok = (values && stored && plus) || err_no_memory(e, t->name, 2 * (size_t)piece * sizeof *values);
+    if (ok && p->plus)
+        file_tensor_read(p->plus, 0, d, plus);
+    for (int64_t at = 0; ok && at < count; at += piece) {
+        int64_t n = count - at < piece ? count - at : piece;
         file_tensor_read(t, at, n, values);
+        if (change)
+            change_rows(p, values, n, d, plus);
         dtype_from_float(p->type, stored, values, n);
         gguf_write_data(w, stored, dtype_row_bytes(p->type, n));
     }
     free(stored);
+    free(plus);
     free(values);
     return ok;
 }
@@ -292,7 +364,7 @@ static void close_all(source *s)
 static bool is_replaced(const import *im, const char *key)
 {
     for (size_t i = 0; i < SETTINGS; i++)
-        if (!strcmp(known_settings[i].key, key) && given_value(im, &known_settings[i]))
+        if (known_settings[i].key && !strcmp(known_settings[i].key, key) && given_value(im, &known_settings[i]))
             return true;
     return false;
 }
@@ -392,7 +464,7 @@ static bool convert(const import_request *q, source *s, err *e)
     ok = ok && ((own && !q->family) || (f = choose(&im, q, e)));
     ok = ok && (own ? copy_own(&im, own, e) : f->run(&im, e));
     ok = ok && (!im.error.code || err_set(e, im.error.code, "%s", im.error.text));
-    ok = ok && write_all(&im, e);
+    ok = ok && check_asked(&im, e) && write_all(&im, e);
     gguf_writer_free(im.to);
     free(im.plan);
     return ok;

@@ -39,7 +39,8 @@ typedef struct import {
     size_t n_settings;
     struct planned *plan; /* import.c */
     size_t n_plan, capacity;
-    err error; /* the first failure of import_find and import_param */
+    err error;          /* the first failure of import_find and import_param */
+    unsigned int asked; /* the settings without a key that the family has asked for */
 } import;
 
 typedef struct family {
@@ -62,9 +63,14 @@ bool source_prefix(source *s, size_t file, const char *prefix, err *e);
 const pickle_value *source_get(const source *s, const char *key);
 /* Writes the keys of --set, and of the family's defaults ("temperature=0.7") those that --set doesn't give. */
 void import_put_settings(import *im, const char *const *defaults, size_t n);
+/* The whole number that --set gives for what no file tells ("image_size"); `otherwise` where it gives none. */
+int import_setting(import *im, const char *name, int otherwise);
 /* p's tensor in the new file is the source's `from`.  order: the source dimension that becomes dimension i of the
  * output, e.g. {0, 2, 3, 1} makes OIHW to OHWI; NULL keeps the order. */
 void import_param(import *im, const param *p, const char *from, const int *order);
+/* The same for the rows of a table.  plus: a source tensor that is added to each row, or NULL.  unit: each row becomes
+ * as long as 1.  The source may have more dimensions, of size 1, at its end: a 1x1 convolution is a table too. */
+void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit);
 
 /* What the user asked for. */
 typedef struct import_request {
@@ -80,5 +86,8 @@ typedef struct import_request {
 /* Reads, converts and writes; every source tensor must be used, or the error names one that is not. */
 bool import_convert(const import_request *q, err *e);
 
+/* ---- families ---- */
+
+extern const family family_openai_dvae, family_dalle_pytorch, family_llamagen, family_taming;
 extern const family family_limn; /* limn's PyTorch twin: safetensors with config.json beside it */
 #endif

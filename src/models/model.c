@@ -65,6 +65,8 @@ static void fill_info(model *m)
     i->has_tokenizer = m->tokenizer;
     i->width = c->width;
     i->height = c->height;
+    i->encode_width = codec_input_width(c);
+    i->encode_height = codec_input_height(c);
     i->grid_width = d ? d->grid_width : c->grid_width;
     i->grid_height = d ? d->grid_height : c->grid_height;
     i->codes = d ? d->codes : c->codes;
@@ -119,6 +121,13 @@ bool model_needs_codec(const model *m, err *e)
 {
     return m->codec.kind ||
            err_set(e, ERR_USAGE, "%s: no image codec inside (give a model file that has one)", gguf_name(m->gguf));
+}
+
+bool model_needs_encoder(const model *m, err *e)
+{
+    return model_needs_codec(m, e) &&
+           (!m->codec.no_encoder ||
+            err_set(e, ERR_USAGE, "%s: its codec has a decoder alone, and can't encode pictures", gguf_name(m->gguf)));
 }
 
 bool model_needs_transformer(const model *m, err *e)

@@ -28,5 +28,6 @@ void model_free(model *m);
 
 /* ERR_USAGE "MODEL has no codec (…)". */
 bool model_needs_codec(const model *m, err *e);
+bool model_needs_encoder(const model *m, err *e); /* and that codec's */
 bool model_needs_transformer(const model *m, err *e);
 #endif

@@ -77,8 +77,8 @@ static bool encode_data(stage *s, const dataset_options *pairs, err *e)
     const codec *c = &s->codec->codec;
     o.want = DATASET_PICTURES;
     o.batch = ENCODE_BATCH;
-    o.width = c->width;
-    o.height = c->height;
+    o.width = codec_input_width(c);
+    o.height = codec_input_height(c);
     o.in_order = true;
     dataset *d = dataset_open(&o, e);
     dataset_batch b = {0};
@@ -174,7 +174,7 @@ static bool open_files(stage *s, device *dev, err *e)
 {
     const train_dalle_options *o = s->o;
     s->codec = model_open(dev, o->codec, e);
-    if (!s->codec || !model_needs_codec(s->codec, e) || !open_tokenizer(&s->tokenizer, o->tokenizer, e))
+    if (!s->codec || !model_needs_encoder(s->codec, e) || !open_tokenizer(&s->tokenizer, o->tokenizer, e))
         return false;
     const codec *c = &s->codec->codec;
     s->d = o->model;

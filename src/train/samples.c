@@ -15,13 +15,14 @@ void sample_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map)
 
 bool sample_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, err *e)
 {
-    int64_t count = (int64_t)n * c->height * c->width * 3;
+    int height = codec_input_height(c), width = codec_input_width(c);
+    int64_t count = (int64_t)n * height * width * 3;
     float *host = malloc((size_t)count * sizeof *host);
     if (!host)
         return err_no_memory(e, "pictures", (size_t)count * sizeof *host);
     sample_floats(host, rgb, count, c->input);
     run_reset(r);
-    tensor x = run_upload(r, DTYPE_F32, 4, (int64_t[]){n, c->height, c->width, 3}, host);
+    tensor x = run_upload(r, DTYPE_F32, 4, (int64_t[]){n, height, width, 3}, host);
     run_read(r, op_argmax(r, c->kind->encode(r, c, x)), codes);
     free(host);
     return run_finish(r, e);
