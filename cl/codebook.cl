@@ -57,3 +57,40 @@ DISTANCES(f32, float)
 DISTANCES(f16, half)
 DISTANCES(q8_0, uchar)
 DISTANCES(q4_0, uchar)
+
+/* A code's running count and sum, and its row from them, or all anew from a row of x[n,d]: see op_codebook.  A group
+ * has one code.  sums, batch_sums: or NULL. */
+__kernel void codebook_step(OUT(float, rows), OUT(float, counts), OUT(float, sums), IN(float, batch_counts),
+                       IN(float, batch_sums), IN(float, x), const int n, const int d, const float decay,
+                       const float least, const float fresh, const int seed_low, const int seed_high, const int step,
+                       const int stream)
+{
+    int code = GROUP(0);
+    float count = decay * AT(counts)[code] + (1.0f - decay) * AT(batch_counts)[code];
+    bool again = count < least;
+    __global float *row = AT(rows) + (size_t)code * d, *sum = AT(sums) + (size_t)code * d;
+#if !CPU
+    barrier(CLK_GLOBAL_MEM_FENCE); /* all have read the count that the first writes */
+#endif
+    if (get_local_id(0) == 0)
+        AT(counts)[code] = again ? fresh : count;
+    if (again) {
+        uint word = philox((uint4)(code, step, stream, 0), (uint2)(seed_low, seed_high)).x;
+        __global const float *from = AT(x) + (size_t)mul_hi(word, (uint)n) * d;
+#define FROM(LOAD)  LOAD(from)
+#define FRESH(LOAD) fresh *LOAD(from)
+        ROW_SET(row, d, FROM)
+        if (sums_buffer) {
+            ROW_SET(sum, d, FRESH)
+        }
+    } else if (sums_buffer) {
+        __global const float *add = AT(batch_sums) + (size_t)code * d;
+        float inverse = 1.0f / count;
+#define SUM(LOAD)  decay *LOAD(sum) + (1.0f - decay) * LOAD(add)
+#define MEAN(LOAD) LOAD(sum) * inverse
+        ROW_SET(sum, d, SUM) /* each work-item reads back what itself has written */
+        if (count > 1e-20f) { /* else nobody has chosen it for so long that nothing is left to divide */
+            ROW_SET(row, d, MEAN)
+        }
+    }
+}

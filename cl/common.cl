@@ -286,6 +286,7 @@ inline float load1_q4_0(__global const uchar *p, size_t i)
         case 5: return v / (1.0f + exp(-1.702f * v));                                                                  \
         case 6: return 1.0f / (1.0f + exp(-v));                                                                        \
         case 7: return tanh(v);                                                                                        \
+        case 8: return fmax(v, 0.2f * v);                                                                              \
         }                                                                                                              \
         return v;                                                                                                      \
     }

@@ -88,6 +88,7 @@ __kernel void advance(OUT(int, position), const int n)
             e = exp(-2.0f * fabs(v));                                                                                  \
             s = 1.0f / (1.0f + e);                                                                                     \
             return 4.0f * e * s * s;                                                                                   \
+        case 8: return 0.2f + 0.8f * step((T)FLT_MIN, v);                                                              \
         }                                                                                                              \
         return 1.0f;                                                                                                   \
     }

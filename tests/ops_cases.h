@@ -56,6 +56,9 @@ ops_check check_self_attention, check_distances, check_max_pool, check_inverse_h
 ops_check check_cross_entropy, check_l1, check_l2, check_logit_laplace, check_kl_uniform, check_usage_entropy,
     check_gumbel_softmax, check_matmul_table, check_adamw;
 
+/* ops_cases_quantise.c: values and gradients */
+ops_check check_straight_through, check_unit_rows, check_hinge, check_balance, check_codebook;
+
 /* Tests of behaviour that a number doesn't express; each runs for every style of kernels. */
 typedef struct ops_behaviour {
     const char *name;

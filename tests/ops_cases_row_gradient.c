@@ -183,8 +183,13 @@ double check_activate_gradient(ops_env *v, const shape *s)
     double *dx = doubles(v, s->n);
     for (int i = 0; i < s->n; i++)
         dx[i] = ref_activation_back(p.x[i], c[i], s->act);
-    const gradient_case g = {&p, activate_op,        activate_reference,          s->n,
-                             c,  s->act == ACT_RELU, {{"x", p.tx, p.x, s->n, dx}}};
+    const gradient_case g = {&p,
+                             activate_op,
+                             activate_reference,
+                             s->n,
+                             c,
+                             s->act == ACT_RELU || s->act == ACT_LEAKY_RELU,
+                             {{"x", p.tx, p.x, s->n, dx}}};
     return gradient_error(v, &g);
 }
 

@@ -169,6 +169,7 @@ static const shape activate_shapes[] = {
     {.n = 1000, .act = ACT_QUICK_GELU},
     {.n = 1000, .act = ACT_SIGMOID},
     {.n = 1000, .act = ACT_TANH},
+    {.n = 1000, .act = ACT_LEAKY_RELU},
 };
 
 static const shape add_shapes[] = {
@@ -322,6 +323,26 @@ static const shape matmul_table_shapes[] = {
 static const shape adamw_shapes[] = {
     {.n = 37, .tiny = true}, {.n = 37, .factor = 1, .tiny = true}, {.n = 5000, .factor = 1, .view = true}, {.n = 9000}};
 
+static const shape row_shapes[] = {{.m = 3, .d = 7, .tiny = true}, {.m = 70, .d = 100, .view = true}, {.m = 5, .d = 2}};
+
+/* factor: the hinge's sign; 0: the mean */
+static const shape hinge_shapes[] = {{.m = 3, .n = 7, .tiny = true},
+                                     {.m = 3, .n = 7, .factor = 1, .tiny = true},
+                                     {.m = 5, .n = 1000, .factor = -1, .view = true},
+                                     {.m = 70, .n = 64}};
+
+/* factor: the weight's limit is reached */
+static const shape balance_shapes[] = {
+    {.b = 2, .h = 3, .w = 4, .c = 5, .out = 3, .kernel = 1, .stride = 1, .tiny = true},
+    {.b = 2, .h = 7, .w = 6, .c = 20, .out = 3, .kernel = 3, .stride = 1, .pad = 1, .factor = 4, .view = true},
+    {.b = 3, .h = 16, .w = 16, .c = 32, .out = 6, .kernel = 1, .stride = 1},
+};
+
+/* factor: without sums */
+static const shape codebook_shapes[] = {{.m = 9, .k = 7, .d = 3, .tiny = true},
+                                        {.m = 9, .k = 7, .d = 3, .factor = 1},
+                                        {.m = 100, .k = 70, .d = 101, .view = true}};
+
 #define SHAPES(x) (x), sizeof(x) / sizeof *(x)
 static const ops_row table[] = {
     {"linear", check_linear, 1e-12, "F32 sums", SHAPES(linear_shapes)},
@@ -366,6 +387,11 @@ static const ops_row table[] = {
     {"distances", check_distances, 5e-14, "F32 sums", SHAPES(distances_shapes)},
     {"max_pool", check_max_pool, 1e-14, "a copy; gradients added", SHAPES(max_pool_shapes)},
     {"inverse_haar", check_inverse_haar, 1e-14, "three roundings", SHAPES(haar_shapes)},
+    {"straight_through", check_straight_through, 1e-14, "a copy", SHAPES(row_shapes)},
+    {"unit_rows", check_unit_rows, 1e-10, "F32 sums", SHAPES(row_shapes)},
+    {"hinge", check_hinge, 1e-10, "F32 sums", SHAPES(hinge_shapes)},
+    {"balance", check_balance, 1e-10, "F32 sums", SHAPES(balance_shapes)},
+    {"codebook", check_codebook, 1e-10, "F32 sums", SHAPES(codebook_shapes)},
     {"adamw", check_adamw, 1e-10, "F32 sums", SHAPES(adamw_shapes)},
 };
 enum { N_ROWS = sizeof table / sizeof *table, MAX_STYLES = 5, MAX_TESTS = 4096 };

@@ -243,3 +243,54 @@ void ref_adamw(double *x, double *m, double *v, const float *gradient, double sc
         x[i] -= (double)o->lr * o->decay * x[i] + o->lr * first / (sqrt(second) + o->eps);
     }
 }
+
+void ref_unit_rows(double *y, const float *x, double eps, int rows, int d)
+{
+    for (int r = 0; r < rows; r++, x += d, y += d) {
+        double sum = eps;
+        for (int i = 0; i < d; i++)
+            sum += (double)x[i] * x[i];
+        for (int i = 0; i < d; i++)
+            y[i] = x[i] / sqrt(sum);
+    }
+}
+
+/* d(x_i / s) / dx_j = [i = j] / s - x_i x_j / s^3 */
+void ref_unit_rows_back(double *dx, const float *x, const float *dy, double eps, int rows, int d)
+{
+    for (int r = 0; r < rows; r++, x += d, dx += d, dy += d) {
+        double sum = eps;
+        for (int i = 0; i < d; i++)
+            sum += (double)x[i] * x[i];
+        for (int j = 0; j < d; j++) {
+            dx[j] = dy[j] / sqrt(sum);
+            for (int i = 0; i < d; i++)
+                dx[j] -= (double)dy[i] * x[i] * x[j] / pow(sum, 1.5);
+        }
+    }
+}
+
+void ref_codebook_step(const ref_codebook *c, const float *x, const int32_t *ids, int n, const codebook_step *o)
+{
+    for (int k = 0; k < c->k; k++) {
+        double count = o->decay * c->counts[k];
+        for (int i = 0; i < n; i++)
+            count += ids[i] == k ? 1 - (double)o->decay : 0;
+        bool again = count < o->least;
+        uint32_t word[4];
+        rng_philox(word, o->seed, CODEBOOK_STREAM, o->step, (uint32_t)k);
+        const float *from = x + (int)((double)word[0] * n / 0x1p32) * c->d;
+        c->counts[k] = again ? o->fresh : count;
+        for (int j = 0; j < c->d; j++) {
+            double sum = c->sums ? o->decay * c->sums[k * c->d + j] : 0;
+            for (int i = 0; i < n; i++)
+                sum += ids[i] == k ? (1 - (double)o->decay) * x[i * c->d + j] : 0;
+            if (again)
+                sum = o->fresh * (double)from[j];
+            if (c->sums)
+                c->sums[k * c->d + j] = sum;
+            if (again || c->sums)
+                c->rows[k * c->d + j] = sum / c->counts[k];
+        }
+    }
+}

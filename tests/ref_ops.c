@@ -23,6 +23,8 @@ double ref_activation(double v, activation act)
         return 1 / (1 + exp(-v));
     case ACT_TANH:
         return tanh(v);
+    case ACT_LEAKY_RELU:
+        return v > 0 ? v : 0.2 * v;
     default:
         return v;
     }

@@ -92,7 +92,7 @@ static train_codec_options codec_options(const char *output, int64_t steps, watc
 {
     train_codec_options o = train_codec_defaults();
     fill_run(&o.run, output, steps, w);
-    o.model = (dvae_config){.width = SIDE,
+    o.model = (autoencoder_config){.width = SIDE,
                             .height = SIDE,
                             .codes = 16,
                             .code_dim = 8,

@@ -45,10 +45,10 @@ static bool read_run(const options *o, train_run *q, const char ***sources, err 
 }
 
 /* A list of channels, "32,64,128". */
-static bool read_channels(const char *text, const char *name, int *stages, int channels[DVAE_STAGES], err *e)
+static bool read_channels(const char *text, const char *name, int *stages, int channels[AUTOENCODER_STAGES], err *e)
 {
     *stages = 0;
-    for (const char *p = text; *p && *stages < DVAE_STAGES; p += *p == ',') {
+    for (const char *p = text; *p && *stages < AUTOENCODER_STAGES; p += *p == ',') {
         char *end;
         long v = strtol(p, &end, 10);
         if (end == p || v < 1 || v > 65536 || (*end && *end != ','))
@@ -65,7 +65,7 @@ int command_train_codec(const options *o)
     context c = {0};
     const char **sources = NULL;
     train_codec_options t = train_codec_defaults();
-    dvae_config *m = &t.model;
+    autoencoder_config *m = &t.model;
     int up = m->stages;
     t.run.progress = on_step;
     t.run.context = &c;

@@ -6,7 +6,8 @@
 
 #include "models/config.h"
 
-static const codec_kind *const kinds[] = {&codec_dvae, &codec_openai_dvae, &codec_resnet_vq, &codec_dalle_pytorch};
+static const codec_kind *const kinds[] = {&codec_dvae, &codec_vqvae, &codec_openai_dvae, &codec_resnet_vq,
+                                          &codec_dalle_pytorch};
 
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e)
 {

@@ -5,18 +5,25 @@
 
 typedef struct codec codec;
 
+#define CODEC_FEATURES 8
+
 typedef struct codec_kind {
     const char *name; /* limn.codec.kind */
     /* Reads the hyper-parameters, fills c, allocates c->state and declares the parameters: that last, since the table
      * then points into the state. */
     bool (*open)(codec *c, const gguf *g, param_table *p, err *e);
     /* x[b,height,width,3] (codec_input_height, codec_input_width) as `input` maps it ->
-     * logits[b,grid_height,grid_width,codes] of q(z|x) */
+     * logits[b,grid_height,grid_width,codes] of q(z|x); of a vqvae minus the squared distances to the codebook's rows
+     */
     tensor (*encode)(run *r, const codec *c, tensor x);
     /* codes I32 [b, cells] -> [b,height,width,channels], of which `output` maps the first three */
     tensor (*decode)(run *r, const codec *c, tensor codes);
-    /* The same from distributions q[b,grid_height,grid_width,codes] over the codebook: training. */
+    /* From distributions q[b,grid_height,grid_width,codes] over the codebook to what the losses read: training. */
     tensor (*decode_soft)(run *r, const codec *c, tensor q);
+    /* What the encoder's stages give for x[b,h,w,3] of any size that they can halve: features[i] is [b,h_i,w_i,c_i].
+     * For perceptual losses, so while a tape records: nothing is given back on the way.  Returns how many; NULL where a
+     * kind has none. */
+    int (*features)(run *r, const codec *c, tensor x, tensor features[CODEC_FEATURES]);
 } codec_kind;
 
 /* value = scale * x + shift */
@@ -42,6 +49,6 @@ void codec_release(codec *c);
 int codec_input_width(const codec *c);
 int codec_input_height(const codec *c);
 
-extern const codec_kind codec_dvae;                                              /* dvae.c */
+extern const codec_kind codec_dvae, codec_vqvae;                                 /* dvae.c, vqvae.c */
 extern const codec_kind codec_openai_dvae, codec_resnet_vq, codec_dalle_pytorch; /* openai_dvae.c, … */
 #endif

@@ -17,6 +17,7 @@ typedef enum activation {
     ACT_QUICK_GELU, /* x sigmoid(1.702 x) */
     ACT_SIGMOID,
     ACT_TANH,
+    ACT_LEAKY_RELU, /* max(x, x / 5) */
     ACT_COUNT
 } activation;
 extern const char *const activation_names[ACT_COUNT]; /* "none", "relu", "gelu_erf", … */
@@ -65,6 +66,8 @@ tensor op_layer_norm(run *r, tensor x, const norm *n);
 tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act);
 /* Over the last dimension. */
 tensor op_softmax(run *r, tensor x);
+/* y = x / sqrt(sum x^2 + eps) over the last dimension */
+tensor op_unit_rows(run *r, tensor x, float eps);
 
 /* ---- attention: attention.c ---- */
 
@@ -109,10 +112,34 @@ tensor op_max_pool(run *r, tensor x, int factor);
  * differences of each: of rows (top - bottom), of columns (left - right), of both. */
 tensor op_inverse_haar(run *r, tensor x);
 
-/* ---- codebooks: codebook.c ---- */
+/* ---- codebooks (van den Oord et al. 2017): codebook.c ---- */
 
 /* y[...,k] = -|x[...,d] - table[k,d]|^2: the logits of a codec that takes the nearest entry.  No gradient. */
 tensor op_distances(run *r, tensor x, tensor table);
+/* y = value, and backwards as if y = x: straight-through (Bengio et al. 2013).  Of one shape. */
+tensor op_straight_through(run *r, tensor x, tensor value);
+/* For each row of x[n,d]: counts[id] += 1 and sums[id] += row, with ids I32 [n] that lie in counts[k], sums[k,d].
+ * Always in the same order; nothing is recorded. */
+void op_code_sums(run *r, tensor ids, tensor x, tensor counts, tensor sums);
+
+/* A step of a codebook.  All are F32 and lasting. */
+typedef struct codebook {
+    tensor rows;                     /* [k,d] */
+    tensor counts, sums;             /* running: [k], [k,d]; sums empty where the rows are learned by gradients */
+    tensor batch_counts, batch_sums; /* of a step, by op_code_sums */
+} codebook;
+typedef struct codebook_step {
+    float decay;
+    float least; /* a code whose running count is below starts again; 0: none does */
+    float fresh; /* its count then */
+    uint64_t seed;
+    uint32_t step;
+} codebook_step;
+/* Running sums (Razavi et al. 2019, equation 2): counts = decay counts + (1 - decay) batch_counts, sums likewise, and
+ * rows = sums / counts where there are sums.  A code k that starts again gets the row of x[n,d] that the first word of
+ * Philox(seed; k, step, CODEBOOK_STREAM) falls on: word n / 2^32. */
+#define CODEBOOK_STREAM 0xC0DEB00Cu
+void op_codebook(run *r, const codebook *c, tensor x, const codebook_step *o);
 
 /* ---- elementwise: elementwise.c ---- */
 
@@ -178,8 +205,21 @@ tensor op_kl_uniform(run *r, tensor logits);
  * (op_sum_ranks): how evenly a codebook is used.  Its gradient is for the mean over the ranks of what each makes of it.
  */
 tensor op_usage_entropy(run *r, tensor logits);
+tensor op_mean(run *r, tensor x);
+/* mean max(0, 1 - sign x): a discriminator's hinge loss (Lim & Ye 2017), sign 1 on what is real and -1 on what is not
+ */
+tensor op_hinge(run *r, tensor x, float sign);
 /* wa a + wb b, of one shape; b may be empty.  Gradients to both. */
 tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb);
+
+/* Two copies of y = op_conv2d(x, c), each for a loss of its own, whose gradients are balanced on the way back (Esser et
+ * al. 2021, equation 7): y's is a's plus weight times b's. */
+typedef struct balance {
+    tensor a, b;
+    tensor weight; /* F32 [1], known after the way back: share * min(|dA/dw| / (|dB/dw| + 1e-4), most), with w the
+                      weights of c and A and B the losses; 0 where b has none */
+} balance;
+balance op_balance(run *r, tensor y, tensor x, const conv *c, float share, float most);
 
 /* ---- relaxed choices: relax.c ---- */
 

@@ -48,7 +48,7 @@ train_codec_options train_codec_defaults(void)
 static void keys(const void *self, gguf_writer *w)
 {
     const stage *s = self;
-    dvae_put(&s->o->model, w);
+    autoencoder_put(&s->o->model, &codec_dvae, w);
 }
 
 static tensor forward(void *self, const dataset_batch *b, int64_t step, train_scalars *out)

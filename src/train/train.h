@@ -63,7 +63,7 @@ bool train_loop(const train_run *q, train_stage *s, err *e);
 /* Stage 1 (Ramesh et al. 2021, section 2.1): the dVAE on pictures alone. */
 typedef struct train_codec_options {
     train_run run;
-    dvae_config model;
+    autoencoder_config model;
     float l1, l2;           /* weights of the reconstruction terms, on -1..1 */
     float usage, usage_end; /* weight of the entropy of the codes' use, by a cosine */
     float kl;               /* weight of the KL to the uniform prior at the end; it grows from 0 */

@@ -51,7 +51,7 @@ bool trainer_share(trainer *t, err *e);
 void trainer_begin(trainer *t);
 void trainer_finish(trainer *t, tensor loss);
 
-/* Writes the model's own keys: dvae_put, dalle_put, bpe_put. */
+/* Writes the model's own keys: autoencoder_put, dalle_put, bpe_put. */
 typedef void trainer_keys(const void *context, gguf_writer *w);
 /* The model alone, ready to use: averaged values where they are kept.  `further`: a file whose codec the model needs
  * too, or NULL. */
