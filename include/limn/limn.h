@@ -120,7 +120,8 @@ LIMN_API const char *limn_token(const limn_model *m, int32_t id);
 /* ---- pictures and codes -------------------------------------------------------------------------------------- */
 
 /* rgb: u8 [n, encode_height, encode_width, 3].  codes: int32 [n, grid_height * grid_width], the most likely code of
- * each cell. logits: float [n, K, grid_height, grid_width] of q(z|x), or NULL. */
+ * each cell. logits: float [n, K, grid_height, grid_width] of q(z|x) (of a vqvae minus the squared distances to its
+ * codes), or NULL. */
 LIMN_API bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e);
 /* pixels: float [n, 3, height, width] in 0..1. */
 LIMN_API bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn_error *e);

@@ -112,7 +112,9 @@ static bool one_step(train_stage *s, dataset_batch *b, train_scalars *scalars, d
                        "train: step %lld: the loss is %g (resume from the last checkpoint with a lower "
                        "learning rate)",
                        (long long)t->step, *loss);
-    return true;
+    if (s->after)
+        s->after(s->self, t->step - 1, scalars);
+    return run_finish(t->r, e);
 }
 
 static bool save(const train_run *q, train_stage *s, const char *checkpoint, const char *picture, err *e)

@@ -2,11 +2,12 @@
 #ifndef TRAIN_TRAIN_H
 #define TRAIN_TRAIN_H
 #include "models/dalle.h"
+#include "models/discriminator.h"
 #include "models/dvae.h"
 #include "text/bpe.h"
 #include "train/trainer.h"
 
-#define TRAIN_SCALARS 8
+#define TRAIN_SCALARS 16
 
 /* What a step reports: numbers that lie on the device until the loop reads them. */
 typedef struct train_scalars {
@@ -47,6 +48,9 @@ typedef struct train_stage {
     uint64_t fingerprint; /* of data and whatever else a resumed run must share */
     /* The forward pass of one batch: the loss, F32 [1]. */
     tensor (*forward)(void *self, const dataset_batch *b, int64_t step, train_scalars *s);
+    /* After the optimiser's step, or NULL: what else a step does and reports, with the forward pass's results still in
+     * the run's memory. */
+    void (*after)(void *self, int64_t step, train_scalars *s);
     /* A picture of what the model does now, to path. */
     bool (*sample)(void *self, const char *path, err *e);
     trainer_keys *keys;
@@ -60,18 +64,39 @@ bool train_same_data(uint64_t fingerprint, err *e);
  * writes, and where one is to pause, all do. */
 bool train_loop(const train_run *q, train_stage *s, err *e);
 
-/* Stage 1 (Ramesh et al. 2021, section 2.1): the dVAE on pictures alone. */
+/* Stage 1 (Ramesh et al. 2021, section 2.1): a codec on pictures alone. */
+typedef enum train_codec_kind {
+    TRAIN_CODEC_DVAE,
+    TRAIN_CODEC_VQVAE,
+    TRAIN_CODEC_VQGAN, /* a vqvae with further losses: the file's kind is that */
+    TRAIN_CODEC_COUNT
+} train_codec_kind;
+
 typedef struct train_codec_options {
     train_run run;
+    train_codec_kind kind;
     autoencoder_config model;
-    float l1, l2;           /* weights of the reconstruction terms, on -1..1 */
+    float l1,
+        l2; /* weights of the reconstruction terms, on -1..1; a model of LIKELIHOOD_LOGIT_LAPLACE has its density */
+    double crop;
+    bool flip;
+    /* dvae */
     float usage, usage_end; /* weight of the entropy of the codes' use, by a cosine */
     float kl;               /* weight of the KL to the uniform prior at the end; it grows from 0 */
     float tau, tau_end,
         tau_share; /* the temperature goes from tau to tau_end by a cosine over this share of the steps */
     bool straight_through;
-    double crop;
-    bool flip;
+    /* vqvae, vqgan */
+    float commitment;      /* weight of the encoder's distance to the codes */
+    bool learned_codebook; /* by gradients, else by running means: */
+    float codebook_decay;  /* of the running counts and means */
+    float restart;         /* a code whose running count is below this share of the mean starts again; 0: never */
+    /* vqgan */
+    int discriminator_layers, discriminator_channels[DISCRIMINATOR_LAYERS];
+    int64_t discriminator_start; /* the step from which on there is one */
+    float discriminator_weight;  /* of its gradient, when both at the decoder's last layer are of one size */
+    const char *perceptual;      /* a model file whose codec's encoder sees for the perceptual loss; NULL: none */
+    float perceptual_weight;
 } train_codec_options;
 train_codec_options train_codec_defaults(void);
 bool train_codec(device *d, const train_codec_options *o, err *e);

@@ -28,6 +28,13 @@ typedef struct slot {
     tensor gradient, m, v, average; /* of the parameter's shape; average empty where none is kept */
 } slot;
 
+/* A tensor besides parameters and moments that checkpoints hold. */
+typedef struct kept_tensor {
+    char name[128];
+    tensor x;
+    const conv *conv; /* whose weight it is, or NULL */
+} kept_tensor;
+
 typedef struct trainer {
     run *r;
     tape *tape;
@@ -35,6 +42,8 @@ typedef struct trainer {
     slot *slots; /* one a parameter */
     tensor squares;
     average average; /* of the gradients, where there are other ranks */
+    kept_tensor *kept;
+    size_t n_kept;
     train_settings settings;
     int64_t step;              /* steps done */
     dataset_position position; /* where the next batch begins */
@@ -45,6 +54,11 @@ bool trainer_open(trainer *t, run *r, param_table *params, const train_settings 
 void trainer_release(trainer *t);
 /* All ranks (base/ranks.h) go on from what rank 0 has: values, moments, averages, step, position. */
 bool trainer_share(trainer *t, err *e);
+
+/* Makes x, F32 in memory of its own, a part of t's checkpoints.  c: the convolution whose weight it is, or NULL. */
+bool trainer_keep(trainer *t, const char *name, tensor x, const conv *c, err *e);
+/* The same for all that another has: values, moments, averages. */
+bool trainer_keep_all(trainer *t, trainer *other, err *e);
 
 /* One step: begin (gradients are 0 and the tape records), then the forward pass, then finish with its loss: backward,
  * the mean over the ranks, clipping, AdamW, averages, packed weights.  Errors stay in the run. */
