@@ -220,6 +220,9 @@ static void test_usage_errors(void **state)
     bad("train|tokeniser", 2, "train tokeniser: no such command (did you mean train tokenizer?");
     bad("train|tokenizer|-o|out.gguf", 2, "--data");
     bad("train|tokenizer|--data|.", 2, "--output");
+    bad("train|codec|--data|.|-o|c.gguf|--kind|vqvae|--tau-end|1", 2, "--tau-end: a vqvae has no use for it");
+    bad("train|codec|--data|.|-o|c.gguf|--restart|0.5", 2, "--restart: a dvae has no use for it");
+    bad("train|codec|--data|.|-o|c.gguf|--kind|vqgan|--discriminator|8,x", 2, "8,x");
     bad("help|train|generate", 2, "train generate");
     bad("help|generate|train", 2, "\"train\"");
     bad("-v", 2, "command is missing");

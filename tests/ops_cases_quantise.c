@@ -148,11 +148,11 @@ double check_codebook(ops_env *v, const shape *s)
         r_counts[i / d] = counts[i / d];
         r_sums[i] = sums[i];
     }
-    codebook c = {ops_tensor(v, DTYPE_F32, SHAPE(k, d), rows),
-                  ops_tensor(v, DTYPE_F32, SHAPE(k), counts),
-                  {0},
-                  ops_tensor(v, DTYPE_F32, SHAPE(k), NULL),
-                  {0}};
+    codebook_state c = {ops_tensor(v, DTYPE_F32, SHAPE(k, d), rows),
+                        ops_tensor(v, DTYPE_F32, SHAPE(k), counts),
+                        {0},
+                        ops_tensor(v, DTYPE_F32, SHAPE(k), NULL),
+                        {0}};
     if (!s->factor) {
         c.sums = ops_tensor(v, DTYPE_F32, SHAPE(k, d), sums);
         c.batch_sums = ops_tensor(v, DTYPE_F32, SHAPE(k, d), NULL);

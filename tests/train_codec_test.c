@@ -101,7 +101,7 @@ static void each_kind_learns_and_its_file_decodes(void **state)
         choose(&o, v);
         run_codec(&o);
         const char *measure = v == 3 ? "logit_laplace" : "psnr"; /* its median comes before its details */
-        double before = logged(o.run.output, measure);
+        double before = logged(o.run.output, measure), grey = logged(o.run.output, "psnr");
         o.run.resume = true;
         o.run.context = &w;
         run_codec(&o);
@@ -114,13 +114,14 @@ static void each_kind_learns_and_its_file_decodes(void **state)
             assert_true(logged(o.run.output, measure) < before - 0.5);
         else
             assert_true(trained > before + 4);
-        assert_true(fabs(trained - by_file) < 2); /* another batch */
-        assert_true(kinds > 2);
+        assert_true(by_file > grey + 1 && fabs(trained - by_file) < 4); /* of other pictures */
+        assert_true(kinds > 1);
         assert_true(logged(o.run.output, "perplexity") >= 1 && logged(o.run.output, "perplexity") <= CODES);
         if (v != 3)
             assert_true(fabs(logged(o.run.output, "kl") - log(CODES)) < 1e-5);
     }
-    assert_true(logged(name_of(2), "balance") > 0 && logged(name_of(2), "discriminator") > 0);
+    assert_true(logged(name_of(2), "balance") > 0);
+    assert_true(logged(name_of(2), "discriminator") < 0.9); /* of 1, where it knows nothing */
 }
 
 static void each_kind_resumes_in_the_same_bytes(void **state)

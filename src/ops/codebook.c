@@ -51,7 +51,7 @@ void op_code_sums(run *r, tensor ids, tensor x, tensor counts, tensor sums)
         add_rows(r, sums, ids, x, 0, k);
 }
 
-void op_codebook(run *r, const codebook *c, tensor x, const codebook_step *o)
+void op_codebook(run *r, const codebook_state *c, tensor x, const codebook_step *o)
 {
     int64_t k = c->rows.shape[0], d = c->rows.shape[1];
     assert(run_failed(r) || (last_of(&x) == d && tensor_count(&c->counts) == k));

@@ -123,11 +123,11 @@ tensor op_straight_through(run *r, tensor x, tensor value);
 void op_code_sums(run *r, tensor ids, tensor x, tensor counts, tensor sums);
 
 /* A step of a codebook.  All are F32 and lasting. */
-typedef struct codebook {
+typedef struct codebook_state {
     tensor rows;                     /* [k,d] */
     tensor counts, sums;             /* running: [k], [k,d]; sums empty where the rows are learned by gradients */
     tensor batch_counts, batch_sums; /* of a step, by op_code_sums */
-} codebook;
+} codebook_state;
 typedef struct codebook_step {
     float decay;
     float least; /* a code whose running count is below starts again; 0: none does */
@@ -139,7 +139,7 @@ typedef struct codebook_step {
  * rows = sums / counts where there are sums.  A code k that starts again gets the row of x[n,d] that the first word of
  * Philox(seed; k, step, CODEBOOK_STREAM) falls on: word n / 2^32. */
 #define CODEBOOK_STREAM 0xC0DEB00Cu
-void op_codebook(run *r, const codebook *c, tensor x, const codebook_step *o);
+void op_codebook(run *r, const codebook_state *c, tensor x, const codebook_step *o);
 
 /* ---- elementwise: elementwise.c ---- */
 

@@ -21,7 +21,7 @@ extern const codec_training train_dvae, train_vqvae, train_vqgan; /* codec_dvae.
 
 /* A codebook that learns. */
 typedef struct quantiser {
-    codebook book;
+    codebook_state book;
     tensor z;       /* the last batch's vectors [b,h,w,code_dim] */
     int64_t chosen; /* how many codes the counts of this step are of */
 } quantiser;

@@ -66,11 +66,11 @@ void vqvae_train_after(codec_stage *s, int64_t step, train_scalars *out)
 {
     (void)out;
     quantiser *q = &s->quantise;
-    int ranks = ranks_size();
+    int processes = ranks_size();
     op_sum_ranks(s->r, q->book.batch_counts);
     if (q->book.batch_sums.buf)
         op_sum_ranks(s->r, q->book.batch_sums);
-    float mean = (float)(q->chosen * ranks) / (float)s->c.codes; /* a code's share */
+    float mean = (float)(q->chosen * processes) / (float)s->c.codes; /* a code's share */
     const codebook_step o = {.decay = s->o->codebook_decay,
                              .least = step == 0 ? INFINITY : s->o->restart * mean, /* all start from data */
                              .fresh = mean,
@@ -78,7 +78,7 @@ void vqvae_train_after(codec_stage *s, int64_t step, train_scalars *out)
                              .step = (uint32_t)step};
     op_codebook(s->r, &q->book, q->z, &o);
     tensor same[] = {q->book.rows, q->book.sums};
-    for (int i = 0; i < 2 && ranks > 1; i++) { /* codes start again from vectors of rank 0 */
+    for (int i = 0; i < 2 && processes > 1; i++) { /* codes start again from vectors of rank 0 */
         if (same[i].buf && ranks_rank() > 0)
             op_fill(s->r, same[i], 0);
         if (same[i].buf)
