@@ -168,7 +168,8 @@ static void check_model(whole *m)
     golden_good(run_finish(r, &e), &e);
     tape_free(t);
     for (size_t i = 0; i < m->params.n; i++) {
-        check_differences(m, &m->params.list[i], gradients[i]);
+        if (i % 8 == 0 || !getenv("LIMN_TEST_BRIEF"))
+            check_differences(m, &m->params.list[i], gradients[i]);
         free(gradients[i]);
     }
     free(gradients);

@@ -125,6 +125,29 @@ static void same_files(const char *a, const char *b)
     file_map_release(&y);
 }
 
+/* Line by line, without the last column: how long the steps took. */
+static void same_logs(const char *a, const char *b)
+{
+    FILE *f[2] = {fopen(a, "r"), fopen(b, "r")};
+    char line[2][1024];
+    bool more = true;
+    assert_true(f[0] && f[1]);
+    while (more) {
+        more = fgets(line[0], sizeof *line, f[0]) != NULL;
+        assert_int_equal(fgets(line[1], sizeof *line, f[1]) != NULL, more);
+        for (int i = 0; more && i < 2; i++) {
+            char *last = strrchr(line[i], ',');
+            assert_non_null(last);
+            assert_true(!strcmp(last, ",seconds\n") || atof(last + 1) > 0);
+            *last = 0;
+        }
+        if (more)
+            assert_string_equal(line[0], line[1]);
+    }
+    fclose(f[0]);
+    fclose(f[1]);
+}
+
 static void a_codec_learns_its_pictures(void **state)
 {
     (void)state;
@@ -157,7 +180,7 @@ static void a_resumed_codec_ends_in_the_same_bytes(void **state)
         static const char *const ends[] = {".checkpoint", ".csv"};
         strcat(strcpy(other, whole), ends[i]);
         strcat(parts, ends[i]);
-        same_files(other, parts);
+        (i ? same_logs : same_files)(other, parts);
         parts[strlen(parts) - strlen(ends[i])] = 0;
     }
 }

@@ -93,6 +93,7 @@ int command_train_codec(const options *o)
         progress_begin(&c.bar, "train codec", "steps");
         ok = train_codec(d, &t, &e);
         progress_end(&c.bar);
+        ok = ok && command_profile(&(session){.device = d}, o, &e);
     }
     ok = ok && d;
     limn_device_free(&d);
@@ -126,6 +127,7 @@ int command_train_dalle(const options *o)
         progress_begin(&c.bar, "train dalle", "steps");
         ok = train_dalle(d, &t, &e);
         progress_end(&c.bar);
+        ok = ok && command_profile(&(session){.device = d}, o, &e);
     }
     ok = ok && d;
     limn_device_free(&d);
