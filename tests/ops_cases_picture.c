@@ -11,7 +11,7 @@ typedef struct inputs {
 
 /* The larger of the errors of y and of the gradient.  rough: where the largest changes there is no derivative. */
 static double both(ops_env *v, inputs *p, tensor (*op)(run *, void *), void (*reference)(double *, void *), int count,
-                   int n, const double *expected, const float *c, bool rough)
+                   int n, const double *expected, float *c, bool rough)
 {
     double *y = ops_memory(v, (size_t)count, sizeof *y);
     reference(y, p);
