@@ -255,7 +255,7 @@ static const option train_tokenizer_options[] = {
     END,
 };
 
-/* Of both stages. */
+/* Of all that learn from pictures. */
 #define TRAIN_RUN                                                                                                      \
     {.name = "data",                                                                                                   \
      .argument = "DATA",                                                                                               \
@@ -277,7 +277,7 @@ static const option train_tokenizer_options[] = {
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 1e12,                                                                                                  \
-         .help = "Steps in all. Default: 5000."},                                                                      \
+         .help = "Steps in all. Default: 5000; 3000 (clip)."},                                                         \
         {.name = "save-every",                                                                                         \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
@@ -289,7 +289,7 @@ static const option train_tokenizer_options[] = {
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 65536,                                                                                                 \
-         .help = "Pictures in a step, of each process under mpirun. Default: 32 (codec), 48 (dalle)."},                \
+         .help = "Pictures in a step, of each process under mpirun. Default: 32 (codec), 48 (dalle), 128 (clip)."},    \
         {.name = "seed",                                                                                               \
          .argument = "S",                                                                                              \
          .kind = OPTION_SEED,                                                                                          \
@@ -442,6 +442,82 @@ static const option train_dalle_options[] = {
     END,
 };
 
+static const option train_clip_options[] = {
+    TRAIN_RUN,
+    {.name = "tokenizer",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .required = true,
+     .help = "Model file with the tokenizer (limn train tokenizer)."},
+    {.name = "codec",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Model file through whose codec every other picture goes first, since generated pictures look like that."},
+    {.name = "shift",
+     .argument = "PIXELS",
+     .kind = OPTION_INTEGER,
+     .min = 0,
+     .max = 4096,
+     .help = "Move each picture by up to so many pixels. Default: 3."},
+    {.name = "size",
+     .argument = "PIXELS",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 4096,
+     .help = "Width and height of the pictures. Default: 64."},
+    {.name = "patch",
+     .argument = "PIXELS",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 4096,
+     .help = "Width and height of a patch, which divides the size. Default: 8."},
+    {.name = "dim",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 65536,
+     .help = "Width of the joint space. Default: 128."},
+    {.name = "width",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 65536,
+     .help = "Width of the image tower. Default: 128."},
+    {.name = "layers",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1024,
+     .help = "Blocks of the image tower. Default: 4."},
+    {.name = "text-width",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 65536,
+     .help = "Width of the text tower. Default: 128."},
+    {.name = "text-layers",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1024,
+     .help = "Blocks of the text tower. Default: 2."},
+    {.name = "heads",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1024,
+     .help = "Heads of both towers. Default: 4."},
+    {.name = "text-length",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 2,
+     .max = 65536,
+     .help = "Positions for text, its end among them. Default: 24."},
+    END,
+};
+
 static const option inspect_options[] = {JSON, END};
 static const option bench_options[] = {JSON, END};
 
@@ -557,6 +633,17 @@ const command command_table[] = {
      .description = "Learns text and the codes of a codec together, and writes a whole model. Ctrl-C saves and ends; "
                     "--resume goes on.\n" RANKS,
      .example = "limn train dalle --data pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"},
+    {.name = "train clip",
+     .run = command_train_clip,
+     .options = train_clip_options,
+     .operands = "[DATA]...",
+     .max_operands = -1,
+     .complete = COMPLETE_FILE,
+     .summary = "train a CLIP, which ranks pictures",
+     .description = "Learns which pictures and captions belong together, and writes a file that generate --rank takes. "
+                    "Ctrl-C saves and ends; --resume goes on.\n",
+     .example = "limn train clip --data pictures/ --tokenizer tokenizer.gguf --codec codec.gguf -o clip.gguf\n"
+                "limn generate \"a red apple\" -n 16 --rank clip.gguf -o apple.png\n"},
     {.name = "train tokenizer",
      .run = command_train_tokenizer,
      .options = train_tokenizer_options,
