@@ -104,6 +104,13 @@ static const option generate_options[] = {
      .help = "What stays of the image prompt: top:F, bottom:F, left:F, right:F, box:X,Y,W,H or a mask picture, white "
              "where it stays. Numbers are fractions from 0 to 1 of the generated picture, or its whole pixels where "
              "one of them is above 1. A cell stays if its centre lies inside. Default: top:0.5."},
+    {.name = "rank",
+     .argument = "CLIP",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .words = "own",
+     .help = "Order the N pictures by how well they go with PROMPT, best first: a model file with a CLIP, or own, the "
+             "one in the model file itself. -v says the scores."},
     {.name = "preview",
      .argument = "FILE.png",
      .kind = OPTION_TEXT,

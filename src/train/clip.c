@@ -210,10 +210,10 @@ static bool open_codec(stage *s, device *dev, err *e)
     if (!o->codec)
         return true;
     s->codec = model_open(dev, o->codec, e);
-    if (!s->codec || !model_needs_codec(s->codec, e))
+    if (!s->codec || !model_needs_encoder(s->codec, e))
         return false;
     const codec *c = &s->codec->codec;
-    if (c->width != s->c.image_size || c->height != s->c.image_size)
+    if (c->width != s->c.image_size || c->height != s->c.image_size || codec_input_width(c) != c->width)
         return err_set(e, ERR_USAGE, "%s: its pictures have %d x %d pixels, and the CLIP's %d x %d (give --size %d)",
                        o->codec, c->width, c->height, s->c.image_size, s->c.image_size, c->width);
     size_t cells = (size_t)c->grid_width * (size_t)c->grid_height, one = (size_t)c->width * (size_t)c->height * 3;
