@@ -15,6 +15,7 @@
 #include "io/image.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
+#include "models/import.h"
 #include "models/model.h"
 #include "support.h"
 
@@ -316,6 +317,40 @@ static void generate_orders_pictures_and_codes_by_score(void **state)
     model_free(m);
 }
 
+/* A model and its CLIP in one file, with one tokenizer. */
+static void a_model_and_a_clip_become_one_file(void **state)
+{
+    (void)state;
+    err e = {0};
+    const clip c = config_of('b');
+    char said[8192], tiny[256], clip_file[256], both[256], ranked[256], owned[256];
+    snprintf(tiny, sizeof tiny, "%s", support_path("tiny.gguf"));
+    snprintf(both, sizeof both, "%s", support_path("both.gguf"));
+    snprintf(ranked, sizeof ranked, "%s", support_path("ranked.npy"));
+    snprintf(owned, sizeof owned, "%s", support_path("owned.npy"));
+    snprintf(clip_file, sizeof clip_file, "%s", write_clip("golden.gguf", 'b', &c, NULL));
+    assert_true(tiny_model_write(tiny, &(tiny_config){.layers = 1}, &e));
+    const import_request q = {.inputs = (const char *[]){tiny, clip_file}, .n_inputs = 2, .output = both};
+    if (!import_convert(&q, &e))
+        fail_msg("%s", e.text);
+    const char *out = support_path("grid.png");
+    if (program(said, sizeof said, "red -m %s -n 5 --seed 3 --grid --rank own -o %s --codes-out %s", both, out,
+                owned) ||
+        program(said, sizeof said, "red -m %s -n 5 --seed 3 --grid --rank %s -o %s --codes-out %s", tiny, clip_file,
+                out, ranked))
+        fail_msg("%s", said);
+    npy a = {0}, b = {0};
+    assert_true(npy_read(&a, owned, DTYPE_I32, &e) && npy_read(&b, ranked, DTYPE_I32, &e));
+    assert_int_equal(a.count, b.count);
+    assert_memory_equal(a.data, b.data, (size_t)a.count * sizeof(int32_t));
+    npy_release(&a);
+    npy_release(&b);
+    const tiny_edit edit = {.name = "tokenizer.ggml.merges", .what = TINY_STRINGS, .text = "a b"};
+    assert_true(tiny_model_write(tiny, &(tiny_config){.layers = 1, .edit = edit}, &e));
+    assert_false(import_convert(&q, &e));
+    assert_non_null(strstr(e.text, "its tokenizer is another one"));
+}
+
 static void rank_without_a_clip_or_words_is_wrong_usage(void **state)
 {
     (void)state;
@@ -387,6 +422,7 @@ int main(void)
         cmocka_unit_test(a_long_text_keeps_its_end_token),
         cmocka_unit_test(ranking_is_the_cosine_of_the_embeddings),
         cmocka_unit_test(generate_orders_pictures_and_codes_by_score),
+        cmocka_unit_test(a_model_and_a_clip_become_one_file),
         cmocka_unit_test(rank_without_a_clip_or_words_is_wrong_usage),
         cmocka_unit_test(wrong_files_are_named_with_field_and_reason),
     };

@@ -672,7 +672,9 @@ const command command_table[] = {
      .complete = COMPLETE_FILE,
      .summary = "make a model file from published weights",
      .description = "Reads the files of a model, recognises its family by its tensors, and writes one GGUF file with "
-                    "codec, transformer and tokenizer. IN is safetensors (or its model.safetensors.index.json), a "
+                    "codec, transformer and tokenizer. Several of limn's own files become one, such as a model and the "
+                    "CLIP for its --rank own, where their tokenizers are equal. IN is safetensors (or its "
+                    "model.safetensors.index.json), a "
                     "PyTorch checkpoint, of which nothing is ever run, or limn's own GGUF.\n",
      .example = "limn convert model.safetensors -o model.gguf --type f16\n"
                 "limn convert encoder.pkl decoder.pkl -o codec.gguf\n"},
