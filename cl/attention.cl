@@ -27,7 +27,7 @@ typedef struct keys {
     int start, step, count;
 } keys;
 
-enum { FULL, ROW, COLUMN, CONV, WINDOW };
+enum { FULL, ROW, COLUMN, CONV, WINDOW, ALL };
 
 inline int runs_of(int q, int kind, int text, int width, int side)
 {
@@ -39,6 +39,8 @@ inline int runs_of(int q, int kind, int text, int width, int side)
 /* Run 0 is the text (or all there is), then the part of the grid. */
 inline keys run_of(int run, int q, int kind, int text, int width, int side)
 {
+    if (kind == ALL)
+        return (keys){0, 1, text};
     if (q < text || kind == FULL)
         return (keys){0, 1, q + 1};
     if (run == 0)
@@ -196,6 +198,8 @@ inline int seen_runs_of(int key, int kind, int text, int side)
 
 inline keys seen_run_of(int run, int key, int kind, int text, int width, int side, int t)
 {
+    if (kind == ALL)
+        return (keys){0, 1, t};
     if (key < text || kind == FULL)
         return (keys){key, 1, t - key};
     int cell = key - text, col = cell % width, left = run ? max(0, col - side / 2) : col;

@@ -124,20 +124,22 @@ __kernel void softmax(IN(float, x), OUT(float, y), const int d)
 #undef Y
 }
 
-/* y[row,d] = x / sqrt(sum x^2 + eps) */
-__kernel void unit_rows(IN(float, x), OUT(float, y), const int d, const float eps)
+/* y = x scale, scales[row] = 1 / sqrt(sum x^2 + eps) */
+__kernel void l2_normalise(IN(float, x), OUT(float, y), OUT(float, scales), const int d, const float eps)
 {
     SCRATCH
     size_t row = GROUP(0);
     __global const float *xr = AT(x) + row * d;
     __global float *yr = AT(y) + row * d;
     float sum;
-#define OWN_SQUARE(LOAD) LOAD(xr) * LOAD(xr)
-#define Y(LOAD)          LOAD(xr) * scale
-    ROW_SUM(sum, d, OWN_SQUARE)
+#define XX(LOAD) LOAD(xr) * LOAD(xr)
+#define Y(LOAD)  LOAD(xr) * scale
+    ROW_SUM(sum, d, XX)
     float scale = rsqrt(sum + eps);
     ROW_SET(yr, d, Y)
 #undef Y
+    if (get_local_id(0) == 0)
+        AT(scales)[row] = scale;
 }
 
 #ifdef BACKWARD
@@ -274,25 +276,22 @@ __kernel void softmax_back(IN(float, y), IN(float, dy), OUT(float, dx), const in
     }
 }
 
-/* dx = scale (dy - x scale^2 sum(x dy)) for scale = 1 / sqrt(sum x^2 + eps) */
-__kernel void unit_rows_back(IN(float, x), IN(float, dy), OUT(float, dx), const int d, const float eps, const int add)
+/* dx = scale (dy - y sum(dy y)) for y = scale x of length 1 */
+__kernel void l2_normalise_back(IN(float, y), IN(float, scales), IN(float, dy), OUT(float, dx), const int d,
+                                const int add)
 {
     SCRATCH
     size_t row = GROUP(0);
-    __global const float *xr = AT(x) + row * d, *gr = AT(dy) + row * d;
+    __global const float *yr = AT(y) + row * d, *gr = AT(dy) + row * d;
     __global float *out = AT(dx) + row * d;
-    float squares, product;
-#define PRODUCT_X(LOAD) LOAD(xr) * LOAD(gr)
-#define DX_UNIT(LOAD)   scale *(LOAD(gr) - product * LOAD(xr))
-#define DX_UNIT_ADD(LOAD) LOAD(out) + DX_UNIT(LOAD)
-    ROW_SUM(squares, d, OWN_SQUARE)
-    ROW_SUM(product, d, PRODUCT_X)
-    float scale = rsqrt(squares + eps);
-    product *= scale * scale;
+    float sum, scale = AT(scales)[row];
+#define DX_L2(LOAD)     scale *(LOAD(gr) - LOAD(yr) * sum)
+#define DX_L2_ADD(LOAD) LOAD(out) + DX_L2(LOAD)
+    ROW_SUM(sum, d, PRODUCT_Y)
     if (add) {
-        ROW_SET(out, d, DX_UNIT_ADD)
+        ROW_SET(out, d, DX_L2_ADD)
     } else {
-        ROW_SET(out, d, DX_UNIT)
+        ROW_SET(out, d, DX_L2)
     }
 }
 #endif

@@ -683,6 +683,11 @@ static void test_profile(void **state)
     char *trace = slurp("limn-trace.json");
     json_decref(parse(trace));
     free(trace);
+    static const char line[] = "{\"image\": \"profile.png\"}\n";
+    write_bytes("profile.jsonl", line, sizeof line - 1);
+    r = good("train|codec|--data|profile.jsonl|--profile|--steps|1|--batch|1|--size|16|--codes|8|-o|profile.gguf");
+    has(r.err, "conv:");
+    has(r.err, "GFLOP/s");
 }
 
 /* Ctrl-C ends with code 1 and leaves no file. */

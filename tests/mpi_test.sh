@@ -42,14 +42,15 @@ two=(timeout 300 mpirun -n 2)
 mkdir one two
 "$program" train one data 4
 "${two[@]}" "$program" train two data 2 2>&1 | tee log
+# the last column of a log is how long the step took
 for model in codec dalle; do
     "$program" compare one/$model.gguf two/$model.gguf
     paste -d, one/$model.gguf.csv two/$model.gguf.csv | awk -F, -v n=5 '
-        NR > 1 { for (i = 1; i <= NF / 2; i++) { d = $i - $(i + NF / 2); if (d * d > 1e-10 * (1 + $i * $i)) exit bad = 1 } }
+        NR > 1 { for (i = 1; i < NF / 2; i++) { d = $i - $(i + NF / 2); if (d * d > 1e-10 * (1 + $i * $i)) exit bad = 1 } }
         END { exit bad || NR != n + 1 }' || { cat one/$model.gguf.csv two/$model.gguf.csv; die "$model: other losses"; }
 done
 cmp two/dalle.gguf.checkpoint two/parts.gguf.checkpoint # paused by one, resumed by both
-cmp two/dalle.gguf.csv two/parts.gguf.csv
+cmp <(sed 's/,[^,]*$//' two/dalle.gguf.csv) <(sed 's/,[^,]*$//' two/parts.gguf.csv)
 grep 'gradients: .* sums over the processes began before' log | grep -qv 'gradients: 0% of' || die 'no sum overlapped with the way back'
 
 # generation, with one process that has less to do

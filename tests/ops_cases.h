@@ -52,12 +52,14 @@ ops_check check_layer_norm_gradient, check_group_norm_gradient, check_softmax_gr
     check_embed_sequence_gradient;
 /* ops_cases_picture.c: values and gradients */
 ops_check check_self_attention, check_distances, check_max_pool, check_inverse_haar;
+/* ops_cases_clip.c: values and gradients */
+ops_check check_l2_normalise, check_add_position, check_mean_rows, check_scale_exp;
 /* ops_cases_loss.c: values and gradients */
 ops_check check_cross_entropy, check_l1, check_l2, check_logit_laplace, check_kl_uniform, check_usage_entropy,
     check_gumbel_softmax, check_matmul_table, check_adamw;
 
 /* ops_cases_quantise.c: values and gradients */
-ops_check check_straight_through, check_unit_rows, check_hinge, check_balance, check_codebook;
+ops_check check_straight_through, check_hinge, check_balance, check_codebook;
 
 /* Tests of behaviour that a number doesn't express; each runs for every style of kernels. */
 typedef struct ops_behaviour {

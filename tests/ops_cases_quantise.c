@@ -45,32 +45,6 @@ double check_straight_through(ops_env *v, const shape *s)
     return fmax(forward, gradient_error(v, &g));
 }
 
-static tensor unit_rows_op(run *r, void *context)
-{
-    const quantise *p = context;
-    return op_unit_rows(r, p->tx, 0.01f);
-}
-
-static void unit_rows_reference(double *y, void *context)
-{
-    const quantise *p = context;
-    ref_unit_rows(y, p->x, 0.01f, p->s->m, p->s->d);
-}
-
-double check_unit_rows(ops_env *v, const shape *s)
-{
-    int n = s->m * s->d;
-    quantise p = {.s = s, .x = ops_numbers(v, n)};
-    p.tx = ops_input(v, s, SHAPE(s->m, s->d), p.x);
-    float *c = ops_numbers(v, n);
-    double *y = doubles(v, n), *dx = doubles(v, n);
-    unit_rows_reference(y, &p);
-    ref_unit_rows_back(dx, p.x, c, 0.01f, s->m, s->d);
-    double forward = ops_error(v, unit_rows_op(v->r, &p), y, n);
-    const gradient_case g = {&p, unit_rows_op, unit_rows_reference, n, c, false, {{"x", p.tx, p.x, n, dx}}};
-    return fmax(forward, gradient_error(v, &g));
-}
-
 static tensor hinge_op(run *r, void *context)
 {
     const quantise *p = context;

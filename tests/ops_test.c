@@ -157,6 +157,8 @@ static const shape attention_shapes[] = {
     {.b = 1, .t = 200, .heads = 1, .head_dim = 64, .mask = MASK_CONV, .text = 79, .grid_width = 11, .kernel = 11},
     {.b = 1, .t = 200, .heads = 1, .head_dim = 64, .mask = MASK_WINDOW, .text = 79, .grid_width = 40},
     {.b = 1, .t = 150, .heads = 1, .head_dim = 64, .mask = MASK_ROW, .text = 100, .grid_width = 20, .step = 50},
+    {.b = 2, .t = 7, .heads = 2, .head_dim = 5, .mask = MASK_ALL, .text = 7, .tiny = true},
+    {.b = 2, .t = 65, .heads = 3, .head_dim = 32, .mask = MASK_ALL, .text = 65, .view = true},
 };
 
 static const shape activate_shapes[] = {
@@ -180,6 +182,26 @@ static const shape slice_shapes[] = {
     {.b = 3, .t = 10, .d = 40, .first = 0, .n = 10},
     {.b = 3, .t = 10, .d = 41, .first = 9, .n = 1, .view = true},
 };
+
+/* factor: with a row before the others */
+static const shape position_shapes[] = {
+    {.b = 2, .t = 3, .d = 5, .factor = 1, .tiny = true},
+    {.b = 3, .t = 4, .d = 7, .tiny = true},
+    {.b = 5, .t = 17, .d = 100, .factor = 1, .view = true},
+    {.b = 1, .t = 1, .d = 33, .factor = 1},
+    {.b = 40, .t = 9, .d = 64},
+};
+
+static const shape mean_shapes[] = {{.b = 2, .t = 3, .d = 5, .tiny = true},
+                                    {.b = 3, .t = 65, .d = 100, .view = true},
+                                    {.b = 1, .t = 1, .d = 17},
+                                    {.b = 9, .t = 20, .d = 64}};
+
+/* factor: 1 where the scale is over its limit */
+static const shape scale_exp_shapes[] = {{.m = 3, .n = 7, .tiny = true},
+                                         {.m = 3, .n = 7, .factor = 1, .tiny = true},
+                                         {.m = 128, .n = 33, .view = true},
+                                         {.m = 700, .n = 500}};
 
 static const shape upsample_shapes[] = {
     {.b = 2, .h = 2, .w = 3, .c = 3, .factor = 2, .tiny = true},
@@ -278,6 +300,8 @@ static const shape attention_back_shapes[] = {
     {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_COLUMN, .text = 0, .grid_width = 6},
     {.b = 1, .t = 90, .heads = 1, .head_dim = 32, .mask = MASK_CONV, .text = 20, .grid_width = 20, .kernel = 11},
     {.b = 1, .t = 90, .heads = 1, .head_dim = 32, .mask = MASK_WINDOW, .text = 20, .grid_width = 40},
+    {.b = 2, .t = 7, .heads = 2, .head_dim = 5, .mask = MASK_ALL, .text = 7, .tiny = true},
+    {.b = 2, .t = 65, .heads = 2, .head_dim = 32, .mask = MASK_ALL, .text = 65},
 };
 
 static const shape embed_back_shapes[] = {{.m = 6, .n = 5, .d = 3, .tiny = true},
@@ -372,6 +396,10 @@ static const ops_row table[] = {
     {"activate gradient", check_activate_gradient, 1e-10, "exp, erf, tanh", SHAPES(activate_shapes)},
     {"add gradient", check_add_gradient, 1e-10, "two roundings", SHAPES(add_back_shapes)},
     {"slice gradient", check_slice_gradient, 1e-10, "a copy", SHAPES(slice_shapes)},
+    {"l2_normalise", check_l2_normalise, 1e-10, "F32 sums", SHAPES(layer_norm_shapes)},
+    {"add_position", check_add_position, 1e-10, "F32 sums", SHAPES(position_shapes)},
+    {"mean_rows", check_mean_rows, 1e-10, "F32 sums", SHAPES(mean_shapes)},
+    {"scale_exp", check_scale_exp, 1e-10, "F32 sums, exp", SHAPES(scale_exp_shapes)},
     {"upsample gradient", check_upsample_gradient, 1e-10, "F32 sums", SHAPES(upsample_shapes)},
     {"embed gradient", check_embed_gradient, 1e-10, "F32 sums", SHAPES(embed_back_shapes)},
     {"embed_sequence gradient", check_embed_sequence_gradient, 1e-10, "F32 sums", SHAPES(sequence_back_shapes)},
@@ -388,7 +416,6 @@ static const ops_row table[] = {
     {"max_pool", check_max_pool, 1e-14, "a copy; gradients added", SHAPES(max_pool_shapes)},
     {"inverse_haar", check_inverse_haar, 1e-14, "three roundings", SHAPES(haar_shapes)},
     {"straight_through", check_straight_through, 1e-14, "a copy", SHAPES(row_shapes)},
-    {"unit_rows", check_unit_rows, 1e-10, "F32 sums", SHAPES(row_shapes)},
     {"hinge", check_hinge, 1e-10, "F32 sums", SHAPES(hinge_shapes)},
     {"balance", check_balance, 1e-10, "F32 sums", SHAPES(balance_shapes)},
     {"codebook", check_codebook, 1e-10, "F32 sums", SHAPES(codebook_shapes)},

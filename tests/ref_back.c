@@ -244,32 +244,6 @@ void ref_adamw(double *x, double *m, double *v, const float *gradient, double sc
     }
 }
 
-void ref_unit_rows(double *y, const float *x, double eps, int rows, int d)
-{
-    for (int r = 0; r < rows; r++, x += d, y += d) {
-        double sum = eps;
-        for (int i = 0; i < d; i++)
-            sum += (double)x[i] * x[i];
-        for (int i = 0; i < d; i++)
-            y[i] = x[i] / sqrt(sum);
-    }
-}
-
-/* d(x_i / s) / dx_j = [i = j] / s - x_i x_j / s^3 */
-void ref_unit_rows_back(double *dx, const float *x, const float *dy, double eps, int rows, int d)
-{
-    for (int r = 0; r < rows; r++, x += d, dx += d, dy += d) {
-        double sum = eps;
-        for (int i = 0; i < d; i++)
-            sum += (double)x[i] * x[i];
-        for (int j = 0; j < d; j++) {
-            dx[j] = dy[j] / sqrt(sum);
-            for (int i = 0; i < d; i++)
-                dx[j] -= (double)dy[i] * x[i] * x[j] / pow(sum, 1.5);
-        }
-    }
-}
-
 void ref_codebook_step(const ref_codebook *c, const float *x, const int32_t *ids, int n, const codebook_step *o)
 {
     for (int k = 0; k < c->k; k++) {

@@ -25,9 +25,6 @@ double ref_usage_entropy(double *dx, const float *x, int n, int k);
 /* softmax((x + noise) / tau) of x[pictures, rows, k] */
 void ref_gumbel_noise(double *y, const gumbel *g, int pictures, int per);
 void ref_gumbel_softmax(double *y, const float *x, const gumbel *g, int pictures, int rows, int k);
-/* y = x / sqrt(sum x^2 + eps), and its gradient */
-void ref_unit_rows(double *y, const float *x, double eps, int rows, int d);
-void ref_unit_rows_back(double *dx, const float *x, const float *dy, double eps, int rows, int d);
 typedef struct ref_codebook {
     double *rows, *counts, *sums; /* [k,d], [k], [k,d] or NULL */
     int k, d;

@@ -141,6 +141,8 @@ void ref_softmax(double *y, const float *x, int rows, int d)
 
 bool ref_mask_allows(const attention_mask *mask, int q, int key)
 {
+    if (mask->kind == MASK_ALL)
+        return key < mask->text;
     if (key > q)
         return false;
     if (mask->kind == MASK_FULL || key < mask->text) /* all see the text before them */

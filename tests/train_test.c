@@ -68,6 +68,83 @@ static void a_transformer_learns_and_resumes_in_the_same_bytes(void **state)
     limn_model_free(&m);
 }
 
+static train_clip_options clip_options(const char *output, int64_t steps, watch *w)
+{
+    train_clip_options o = train_clip_defaults();
+    fill_run(&o.run, output, steps, w);
+    o.run.batch = 8; /* of 9 captions for 12 pictures: some are equal */
+    o.run.settings.lr = 3e-3f;
+    o.model.image_size = SIDE;
+    o.model.patch = 4;
+    o.model.dim = 16;
+    o.model.text_length = 16;
+    o.model.image.width = o.model.text.width = 32;
+    o.model.image.mlp = o.model.text.mlp = 64;
+    o.model.image.layers = o.model.text.layers = 1;
+    o.tokenizer = support_path("tiny.gguf");
+    o.codec = support_path("learned.gguf");
+    o.shift = 1;
+    return o;
+}
+
+/* Each of the pictures goes best with its own caption, or with the equal one of another. */
+static void check_ranker(const char *file)
+{
+    err e = {0};
+    uint8_t rgb[PICTURES * SIDE * SIDE * 3];
+    float scores[PICTURES];
+    char captions[PICTURES][64], path[600];
+    for (int i = 0; i < PICTURES; i++) {
+        image im = {0};
+        snprintf(path, sizeof path, "%s/%02d.png", folder, i);
+        assert_true(image_read(&im, path, &e));
+        memcpy(rgb + i * SIDE * SIDE * 3, im.pixels, SIDE * SIDE * 3);
+        image_release(&im);
+        snprintf(path, sizeof path, "%s/%02d.txt", folder, i);
+        FILE *f = fopen(path, "r");
+        assert_non_null(f);
+        assert_int_equal(fscanf(f, "%63[^\n]", captions[i]), 1);
+        fclose(f);
+    }
+    limn_model *m = limn_model_open(dev, file, &e);
+    if (!m)
+        fail_msg("%s", e.text);
+    for (int i = 0; i < PICTURES; i++) {
+        int best = 0;
+        assert_true(limn_rank(m, captions[i], rgb, PICTURES, SIDE, SIDE, scores, &e));
+        for (int k = 1; k < PICTURES; k++)
+            best = scores[k] > scores[best] ? k : best;
+        if (strcmp(captions[best], captions[i]) != 0)
+            fail_msg("\"%s\" is shown best by \"%s\"", captions[i], captions[best]);
+    }
+    limn_model_free(&m);
+}
+
+static void a_clip_learns_to_rank_and_resumes_in_the_same_bytes(void **state)
+{
+    (void)state;
+    err e = {0};
+    char whole[512], parts[512];
+    snprintf(whole, sizeof whole, "%s", support_path("clip.gguf"));
+    snprintf(parts, sizeof parts, "%s", support_path("clip_parts.gguf"));
+    watch w = {0}, paused = {.pause_after = 13};
+    train_clip_options o = clip_options(whole, 150, &w);
+    if (!train_clip(dev, &o, &e))
+        fail_msg("%s", e.text);
+    check_ranker(whole);
+    o.run.output = parts;
+    o.run.context = &paused;
+    assert_true(train_clip(dev, &o, &e));
+    o.run.resume = true;
+    o.run.context = &w;
+    if (!train_clip(dev, &o, &e))
+        fail_msg("%s", e.text);
+    same_files(whole, parts);
+    o.model.image_size = 2 * SIDE; /* the codec's pictures are smaller */
+    assert_false(train_clip(dev, &o, &e));
+    assert_non_null(strstr(e.text, "--size"));
+}
+
 static void a_diverging_run_names_its_step_and_keeps_the_checkpoint(void **state)
 {
     (void)state;
@@ -108,6 +185,7 @@ int main(void)
         cmocka_unit_test(a_codec_learns_its_pictures),
         cmocka_unit_test(a_resumed_codec_ends_in_the_same_bytes),
         cmocka_unit_test(a_transformer_learns_and_resumes_in_the_same_bytes),
+        cmocka_unit_test(a_clip_learns_to_rank_and_resumes_in_the_same_bytes),
         cmocka_unit_test(a_diverging_run_names_its_step_and_keeps_the_checkpoint),
         cmocka_unit_test(a_checkpoint_of_other_data_or_seed_is_refused),
     };

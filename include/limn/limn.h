@@ -1,7 +1,8 @@
 /* limn: text-to-image models of the DALL-E family on any OpenCL device.
  *
- * A model file holds an image codec (pictures <-> grids of discrete codes), a transformer (text -> codes) and a
- * tokenizer.  Open a device, open a model on it, then generate, encode, decode or score.
+ * A model file holds an image codec (pictures <-> grids of discrete codes), a transformer (text -> codes), a CLIP (how
+ * well pictures and texts go together) and a tokenizer, or some of them.  Open a device, open a model on it, then
+ * generate, encode, decode or score.
  *
  * Conventions: functions that can fail return false (or NULL) and fill the trailing limn_error, which may be NULL and
  * must be zero-initialised; objects come from limn_X_open and go by limn_X_free, which takes the address of the
@@ -99,7 +100,7 @@ LIMN_API void limn_model_free(limn_model **m);
 
 typedef struct limn_model_info {
     const char *name;
-    bool has_codec, has_transformer, has_tokenizer;
+    bool has_codec, has_transformer, has_clip, has_tokenizer;
     int width, height;               /* pixels */
     int encode_width, encode_height; /* those that limn_encode takes: half, where the decoder doubles them */
     int grid_width, grid_height;     /* codes; a picture is grid_height * grid_width codes in raster order */
@@ -162,6 +163,12 @@ typedef struct limn_score {
 /* text_ids without padding; codes int32 [grid]; logits: float [grid, K] that predict each image code, or NULL. */
 LIMN_API bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes,
                                float *logits, limn_score *result, limn_error *e);
+
+/* How well pictures go with a text, by the model's CLIP (Radford et al. 2021): scores[i], from -1 to 1, is the cosine
+ * of the two embeddings.  Scores of one text rank pictures; those of different texts, or CLIPs, don't compare.
+ * rgb: u8 [n, height, width, 3], of any size: the CLIP sees the centred square.  A long text loses its end. */
+LIMN_API bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int width, int height,
+                        float *scores, limn_error *e);
 
 #ifdef __cplusplus
 }

@@ -10,14 +10,16 @@
 #include "cli/commands.h"
 #include "cli/keep.h"
 #include "cli/pictures.h"
+#include "cli/rank.h"
 
 typedef struct job {
     const options *o;
-    const char *prompt, *out, *codes_out, *preview, *image_prompt;
+    const char *prompt, *out, *codes_out, *preview, *image_prompt, *rank;
     npy ids;
     char *ids_text; /* "token ids 5 7 9": what stands for the prompt where only ids are known */
     keep keep;
     session s;
+    ranking ranking;
     limn_generate_options g; /* of this rank's pictures */
     int count;               /* pictures of all ranks */
     uint8_t *kept;           /* [cells] */
@@ -37,6 +39,7 @@ static void job_release(job *j)
     free(j->kept_codes);
     pictures_free(j->pictures, j->count);
     free(j->codes);
+    ranking_release(&j->ranking);
     command_close(&j->s);
 }
 
@@ -85,9 +88,12 @@ static bool check_usage(job *j, err *e)
     j->codes_out = options_text(o, "codes-out", NULL);
     j->preview = options_text(o, "preview", NULL);
     j->image_prompt = options_text(o, "image-prompt", NULL);
+    j->rank = options_text(o, "rank", NULL);
     if (!j->prompt == !ids)
         return err_set(e, ERR_USAGE, "limn generate: %s (give a prompt in quotes, or --text-ids FILE.npy)",
                        ids ? "both a prompt and --text-ids are there" : "the prompt is missing");
+    if (j->rank && ids)
+        return err_set(e, ERR_USAGE, "--rank: a CLIP reads words, not the ids of --text-ids (give a prompt)");
     if (region && !j->image_prompt)
         return err_set(e, ERR_USAGE, "--keep: there is no picture to keep a part of (add --image-prompt IMG)");
     if (!keep_parse(&j->keep, region ? region : "top:0.5", e) || !output_check("output", j->out, ".png", e) ||
@@ -96,6 +102,8 @@ static bool check_usage(job *j, err *e)
     if (j->keep.kind == KEEP_MASK && !input_check(j->keep.text, e))
         return false;
     if (j->image_prompt && !input_check(j->image_prompt, e))
+        return false;
+    if (j->rank && strcmp(j->rank, "own") != 0 && !input_check(j->rank, e))
         return false;
     return !ids || read_ids(j, ids, e);
 }
@@ -231,6 +239,30 @@ static bool sample(job *j, err *e)
     return ok;
 }
 
+/* Pictures and codes, best first. */
+static bool rank(job *j, err *e)
+{
+    if (!j->rank || ranks_rank() > 0) /* the first of several processes writes */
+        return true;
+    int n = j->count;
+    size_t row = (size_t)j->s.cells * sizeof *j->codes;
+    image *pictures = array_new((size_t)n, sizeof *pictures, "pictures", e);
+    int32_t *codes = array_new((size_t)n, row, "codes", e);
+    bool ok = pictures && codes && ranking_order(&j->ranking, j->prompt, j->pictures, n, e);
+    for (int i = 0; ok && i < n; i++) {
+        pictures[i] = j->pictures[j->ranking.order[i]];
+        memcpy(codes + (size_t)i * (size_t)j->s.cells, j->codes + (size_t)j->ranking.order[i] * (size_t)j->s.cells,
+               row);
+    }
+    if (ok) {
+        memcpy(j->pictures, pictures, (size_t)n * sizeof *pictures);
+        memcpy(j->codes, codes, (size_t)n * row);
+    }
+    free(pictures);
+    free(codes);
+    return ok;
+}
+
 static bool write_all(job *j, err *e)
 {
     const limn_generate_options *g = &j->g;
@@ -249,6 +281,8 @@ static bool write_all(job *j, err *e)
         .top_k = g->top_k,
         .top_p = g->top_p,
         .guidance = g->guidance,
+        .order = j->ranking.order,
+        .scores = j->ranking.scores,
     };
     if (ranks_rank() > 0)
         return true;
@@ -286,7 +320,8 @@ int command_generate(const options *o)
     err e = {0};
     job j = {.o = o};
     bool ok = check_usage(&j, &e) && check_numbered(&j, &e) && command_open(&j.s, o, true, true, &e) &&
-              fill_options(&j, &e) && read_image_prompt(&j, &e) && sample(&j, &e) && write_all(&j, &e) &&
+              (!j.rank || ranking_open(&j.ranking, &j.s, j.rank, &e)) && fill_options(&j, &e) &&
+              read_image_prompt(&j, &e) && sample(&j, &e) && rank(&j, &e) && write_all(&j, &e) &&
               command_profile(&j.s, o, &e);
     job_release(&j);
     return ok ? 0 : report(&e);

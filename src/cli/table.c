@@ -104,6 +104,13 @@ static const option generate_options[] = {
      .help = "What stays of the image prompt: top:F, bottom:F, left:F, right:F, box:X,Y,W,H or a mask picture, white "
              "where it stays. Numbers are fractions from 0 to 1 of the generated picture, or its whole pixels where "
              "one of them is above 1. A cell stays if its centre lies inside. Default: top:0.5."},
+    {.name = "rank",
+     .argument = "CLIP",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .words = "own",
+     .help = "Order the N pictures by how well they go with PROMPT, best first: a model file with a CLIP, or own, the "
+             "one in the model file itself. -v says the scores."},
     {.name = "preview",
      .argument = "FILE.png",
      .kind = OPTION_TEXT,
@@ -256,7 +263,7 @@ static const option train_tokenizer_options[] = {
     END,
 };
 
-/* Of both stages. */
+/* Of all that learn from pictures. */
 #define TRAIN_RUN                                                                                                      \
     {.name = "data",                                                                                                   \
      .argument = "DATA",                                                                                               \
@@ -278,7 +285,7 @@ static const option train_tokenizer_options[] = {
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 1e12,                                                                                                  \
-         .help = "Steps in all. Default: 5000."},                                                                      \
+         .help = "Steps in all. Default: 5000; 3000 (clip)."},                                                         \
         {.name = "save-every",                                                                                         \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
@@ -290,7 +297,7 @@ static const option train_tokenizer_options[] = {
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 65536,                                                                                                 \
-         .help = "Pictures in a step, of each process under mpirun. Default: 32 (codec), 48 (dalle)."},                \
+         .help = "Pictures in a step, of each process under mpirun. Default: 32 (codec), 48 (dalle), 128 (clip)."},    \
         {.name = "seed",                                                                                               \
          .argument = "S",                                                                                              \
          .kind = OPTION_SEED,                                                                                          \
@@ -515,6 +522,82 @@ static const option train_dalle_options[] = {
     END,
 };
 
+static const option train_clip_options[] = {
+    TRAIN_RUN,
+    {.name = "tokenizer",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .required = true,
+     .help = "Model file with the tokenizer (limn train tokenizer)."},
+    {.name = "codec",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Model file through whose codec every other picture goes first, since generated pictures look like that."},
+    {.name = "shift",
+     .argument = "PIXELS",
+     .kind = OPTION_INTEGER,
+     .min = 0,
+     .max = 4096,
+     .help = "Move each picture by up to so many pixels. Default: 3."},
+    {.name = "size",
+     .argument = "PIXELS",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 4096,
+     .help = "Width and height of the pictures. Default: 64."},
+    {.name = "patch",
+     .argument = "PIXELS",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 4096,
+     .help = "Width and height of a patch, which divides the size. Default: 8."},
+    {.name = "dim",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 65536,
+     .help = "Width of the joint space. Default: 128."},
+    {.name = "width",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 65536,
+     .help = "Width of the image tower. Default: 128."},
+    {.name = "layers",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1024,
+     .help = "Blocks of the image tower. Default: 4."},
+    {.name = "text-width",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 65536,
+     .help = "Width of the text tower. Default: 128."},
+    {.name = "text-layers",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1024,
+     .help = "Blocks of the text tower. Default: 2."},
+    {.name = "heads",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1024,
+     .help = "Heads of both towers. Default: 4."},
+    {.name = "text-length",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 2,
+     .max = 65536,
+     .help = "Positions for text, its end among them. Default: 24."},
+    END,
+};
+
 static const option inspect_options[] = {JSON, END};
 static const option bench_options[] = {JSON, END};
 
@@ -635,6 +718,17 @@ const command command_table[] = {
      .description = "Learns text and the codes of a codec together, and writes a whole model. Ctrl-C saves and ends; "
                     "--resume goes on.\n" RANKS,
      .example = "limn train dalle --data pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"},
+    {.name = "train clip",
+     .run = command_train_clip,
+     .options = train_clip_options,
+     .operands = "[DATA]...",
+     .max_operands = -1,
+     .complete = COMPLETE_FILE,
+     .summary = "train a CLIP, which ranks pictures",
+     .description = "Learns which pictures and captions belong together, and writes a file that generate --rank takes. "
+                    "Ctrl-C saves and ends; --resume goes on.\n",
+     .example = "limn train clip --data pictures/ --tokenizer tokenizer.gguf --codec codec.gguf -o clip.gguf\n"
+                "limn generate \"a red apple\" -n 16 --rank clip.gguf -o apple.png\n"},
     {.name = "train tokenizer",
      .run = command_train_tokenizer,
      .options = train_tokenizer_options,
@@ -656,7 +750,9 @@ const command command_table[] = {
      .complete = COMPLETE_FILE,
      .summary = "make a model file from published weights",
      .description = "Reads the files of a model, recognises its family by its tensors, and writes one GGUF file with "
-                    "codec, transformer and tokenizer. IN is safetensors (or its model.safetensors.index.json), a "
+                    "codec, transformer and tokenizer. Several of limn's own files become one, such as a model and the "
+                    "CLIP for its --rank own, where their tokenizers are equal. IN is safetensors (or its "
+                    "model.safetensors.index.json), a "
                     "PyTorch checkpoint, of which nothing is ever run, or limn's own GGUF.\n",
      .example = "limn convert model.safetensors -o model.gguf --type f16\n"
                 "limn convert encoder.pkl decoder.pkl -o codec.gguf\n"},

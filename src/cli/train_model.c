@@ -1,4 +1,4 @@
-/* limn train codec, limn train dalle: the two stages, from options to runs. */
+/* limn train codec, dalle, clip: from options to runs. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -23,7 +23,7 @@ static bool on_step(void *self, const train_progress *p)
     return !interrupted();
 }
 
-/* The options that both stages share; *sources is for free(). */
+/* The options that all share; *sources is for free(). */
 static bool read_run(const options *o, train_run *q, const char ***sources, err *e)
 {
     train_settings *s = &q->settings;
@@ -58,6 +58,7 @@ int command_train_codec(const options *o)
         progress_begin(&c.bar, "train codec", "steps");
         ok = train_codec(d, &t, &e);
         progress_end(&c.bar);
+        ok = ok && command_profile(&(session){.device = d}, o, &e);
     }
     ok = ok && d;
     limn_device_free(&d);
@@ -90,6 +91,47 @@ int command_train_dalle(const options *o)
         interrupt_catch();
         progress_begin(&c.bar, "train dalle", "steps");
         ok = train_dalle(d, &t, &e);
+        progress_end(&c.bar);
+        ok = ok && command_profile(&(session){.device = d}, o, &e);
+    }
+    ok = ok && d;
+    limn_device_free(&d);
+    free(sources);
+    return ok ? 0 : report(&e);
+}
+
+static void read_tower(const options *o, clip_tower *w, const char *width, const char *layers)
+{
+    w->width = (int)options_integer(o, width, w->width);
+    w->layers = (int)options_integer(o, layers, w->layers);
+    w->heads = (int)options_integer(o, "heads", w->heads);
+    w->mlp = 4 * w->width;
+}
+
+int command_train_clip(const options *o)
+{
+    err e = {0};
+    context c = {0};
+    const char **sources = NULL;
+    train_clip_options t = train_clip_defaults();
+    clip *m = &t.model;
+    t.run.progress = on_step;
+    t.run.context = &c;
+    m->image_size = (int)options_integer(o, "size", m->image_size);
+    m->patch = (int)options_integer(o, "patch", m->patch);
+    m->dim = (int)options_integer(o, "dim", m->dim);
+    m->text_length = (int)options_integer(o, "text-length", m->text_length);
+    read_tower(o, &m->image, "width", "layers");
+    read_tower(o, &m->text, "text-width", "text-layers");
+    t.tokenizer = options_text(o, "tokenizer", NULL);
+    t.codec = options_text(o, "codec", NULL);
+    t.shift = (int)options_integer(o, "shift", t.shift);
+    bool ok = read_run(o, &t.run, &sources, &e);
+    limn_device *d = ok ? command_device(o, &e) : NULL;
+    if (d) {
+        interrupt_catch();
+        progress_begin(&c.bar, "train clip", "steps");
+        ok = train_clip(d, &t, &e);
         progress_end(&c.bar);
     }
     ok = ok && d;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/clip.h"
 #include "models/codec.h"
 #include "models/dalle.h"
 #include "text/bpe.h"
@@ -369,32 +370,94 @@ static bool is_replaced(const import *im, const char *key)
     return false;
 }
 
-/* limn's own file with other weight types: the keys, but for the container's own and those that --set replaces, and
- * every parameter. */
-static bool copy_own(import *im, const gguf *g, err *e)
+/* Whether both have the same strings at key, or neither has any. */
+static bool same_strings(const gguf *a, const gguf *b, const char *key)
 {
-    codec c = {0};
-    dalle *d = NULL;
-    param_table params = {0};
-    const char *architecture;
-    bool ok = gguf_get_string(g, "general.architecture", &architecture, e);
-    if (ok && strcmp(architecture, "limn"))
-        ok = err_set(e, ERR_FAILED, "%s: key 'general.architecture': \"%.64s\" is of no family that limn converts",
-                     gguf_name(g), architecture);
-    if (ok && im->tokenizer)
-        ok = err_set(e, ERR_USAGE, "convert: --tokenizer: %s has its own", gguf_name(g));
-    ok = ok && codec_open(&c, g, &params, e) && dalle_open(&d, g, &params, e);
-    for (size_t i = 0; ok && i < gguf_key_count(g); i++)
-        if (strcmp(gguf_key(g, i), "general.alignment") != 0 && !is_replaced(im, gguf_key(g, i)))
+    const char *const *x = NULL, *const *y = NULL;
+    size_t n = 0, m = 0;
+    gguf_get_strings(a, key, &x, &n, NULL);
+    gguf_get_strings(b, key, &y, &m, NULL);
+    for (size_t i = 0; i < n && n == m; i++)
+        if (strcmp(x[i], y[i]) != 0)
+            return false;
+    return n == m;
+}
+
+/* A file has one tokenizer. */
+static bool same_tokenizer(const gguf *a, const gguf *b, err *e)
+{
+    static const char *const tokens = "tokenizer.ggml.tokens", *const merges = "tokenizer.ggml.merges",
+                             *const lowercase = "limn.tokenizer.lowercase";
+    bool x = false, y = false;
+    if (!gguf_has(a, tokens) || !gguf_has(b, tokens))
+        return true;
+    gguf_get_bool(a, lowercase, &x, NULL);
+    gguf_get_bool(b, lowercase, &y, NULL);
+    return (x == y && same_strings(a, b, tokens) && same_strings(a, b, merges)) ||
+           err_set(e, ERR_FAILED, "%s: its tokenizer is another one than that of %s (train both with the same)",
+                   gguf_name(b), gguf_name(a));
+}
+
+/* The keys of file number `file`, but for the container's own, those that --set replaces, and those of the files before
+ * it. */
+static bool copy_keys(import *im, size_t file, err *e)
+{
+    const gguf *g = model_file_gguf(im->from->files[file]);
+    for (size_t k = 0; k < file; k++)
+        if (!same_tokenizer(model_file_gguf(im->from->files[k]), g, e))
+            return false;
+    for (size_t i = 0; i < gguf_key_count(g); i++) {
+        const char *key = gguf_key(g, i);
+        bool known = !strcmp(key, "general.alignment") || is_replaced(im, key);
+        for (size_t k = 0; k < file; k++)
+            known = known || gguf_has(model_file_gguf(im->from->files[k]), key);
+        if (!known)
             gguf_put_copy(im->to, g, i);
+    }
+    return true;
+}
+
+typedef struct own_parts {
+    codec c;
+    dalle *d;
+    clip *k;
+    param_table params;
+} own_parts;
+
+static bool open_own(own_parts *o, const import *im, size_t file, err *e)
+{
+    const gguf *g = model_file_gguf(im->from->files[file]);
+    const char *architecture;
+    if (!g)
+        return err_set(e, ERR_USAGE, "convert: input %zu is no GGUF file (limn's own files go with their like alone)",
+                       file + 1);
+    if (!gguf_get_string(g, "general.architecture", &architecture, e))
+        return false;
+    if (strcmp(architecture, "limn"))
+        return err_set(e, ERR_FAILED, "%s: key 'general.architecture': \"%.64s\" is of no family that limn converts",
+                       gguf_name(g), architecture);
+    if (im->tokenizer)
+        return err_set(e, ERR_USAGE, "convert: --tokenizer: %s has its own", gguf_name(g));
+    return (o->c.kind || codec_open(&o->c, g, &o->params, e)) && (o->d || dalle_open(&o->d, g, &o->params, e)) &&
+           (o->k || clip_open(&o->k, g, &o->params, e));
+}
+
+/* limn's own file with other weight types, or several that together are one model: their keys, and every parameter. */
+static bool copy_own(import *im, err *e)
+{
+    own_parts o = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < im->from->n_files; i++)
+        ok = open_own(&o, im, i, e) && copy_keys(im, i, e);
     if (ok)
         import_put_settings(im, NULL, 0);
-    for (size_t i = 0; ok && i < params.n; i++)
-        import_param(im, &params.list[i], params.list[i].name, NULL);
-    ok = ok && (!params.error.code || err_set(e, params.error.code, "%s", params.error.text));
-    params_release(&params);
-    codec_release(&c);
-    dalle_free(d);
+    for (size_t i = 0; ok && i < o.params.n; i++)
+        import_param(im, &o.params.list[i], o.params.list[i].name, NULL);
+    ok = ok && (!o.params.error.code || err_set(e, o.params.error.code, "%s", o.params.error.text));
+    params_release(&o.params);
+    codec_release(&o.c);
+    dalle_free(o.d);
+    clip_free(o.k);
     return ok;
 }
 
@@ -462,7 +525,7 @@ static bool convert(const import_request *q, source *s, err *e)
     bool ok = im.to ? true : err_no_memory(e, "convert", 1);
     const gguf *own = model_file_gguf(s->files[0]);
     ok = ok && ((own && !q->family) || (f = choose(&im, q, e)));
-    ok = ok && (own ? copy_own(&im, own, e) : f->run(&im, e));
+    ok = ok && (own ? copy_own(&im, e) : f->run(&im, e));
     ok = ok && (!im.error.code || err_set(e, im.error.code, "%s", im.error.text));
     ok = ok && check_asked(&im, e) && write_all(&im, e);
     gguf_writer_free(im.to);

@@ -67,21 +67,22 @@ tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act
 /* Over the last dimension. */
 tensor op_softmax(run *r, tensor x);
 /* y = x / sqrt(sum x^2 + eps) over the last dimension */
-tensor op_unit_rows(run *r, tensor x, float eps);
+tensor op_l2_normalise(run *r, tensor x, float eps);
 
 /* ---- attention: attention.c ---- */
 
 /* Which keys an image position sees, besides all text positions: the patterns of Ramesh et al. 2021, figure 11, and
- * the axial ones of DALLE-pytorch.  All are causal.  Text positions see the text before them and themselves. */
+ * the axial ones of DALLE-pytorch.  These are causal.  Text positions see the text before them and themselves. */
 typedef enum mask_kind {
     MASK_FULL,   /* every earlier position */
     MASK_ROW,    /* its own row of the grid */
     MASK_COLUMN, /* its own column */
     MASK_CONV,   /* a window of kernel x kernel cells around it */
     MASK_WINDOW, /* the last grid_width positions and itself: "row" of the paper */
+    MASK_ALL,    /* not causal: every position sees all `text` positions, which are the whole sequence */
     MASK_COUNT
 } mask_kind;
-extern const char *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window" */
+extern const char *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window", "all" */
 
 typedef struct attention_mask {
     mask_kind kind;
@@ -151,6 +152,12 @@ tensor op_slice(run *r, tensor x, int64_t first, int64_t n);
 tensor op_upsample(run *r, tensor x, int factor);
 /* to[i] = from[i % count of from]; the count of `to` is a multiple of it */
 void op_repeat(run *r, tensor to, tensor from);
+/* y[b,n,d] = position[n,d] + the rows of x[b,t,d], before them first[d] where there is one (then n = t + 1) */
+tensor op_add_position(run *r, tensor x, tensor first, tensor position);
+/* y[b,d] = the mean over t of x[b,t,d] */
+tensor op_mean_rows(run *r, tensor x);
+/* y = exp(min(log_scale[0], most)) x.  Gradients to both. */
+tensor op_scale_exp(run *r, tensor x, tensor log_scale, float most);
 /* y[b,k] = u + scale (c - u), where x[2b,k] holds the rows c with the condition, then the rows u without */
 tensor op_guide(run *r, tensor x, float scale);
 

@@ -172,7 +172,7 @@ tensor tape_gradient_of(tape *t, tensor x, int *add)
         e->gradient = run_tensor(t->r, DTYPE_F32, x.nd, x.shape);
     *add = e->arrived;
     e->arrived = true;
-    return e->gradient;
+    return tensor_shaped(e->gradient, x.nd, x.shape);
 }
 
 tensor tape_gradient(tape *t, tensor x)

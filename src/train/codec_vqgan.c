@@ -93,7 +93,7 @@ static tensor perceptual(codec_stage *s, tensor y, tensor x)
     int n = c->kind->features(r, c, remap(r, y, s->c.input, c->input), of_y);
     c->kind->features(r, c, remap(r, x, s->c.input, c->input), of_x);
     for (int i = 0; i < n && !run_failed(r); i++) {
-        tensor far = op_l2(r, op_unit_rows(r, of_y[i], UNIT_EPS), op_unit_rows(r, of_x[i], UNIT_EPS));
+        tensor far = op_l2(r, op_l2_normalise(r, of_y[i], UNIT_EPS), op_l2_normalise(r, of_x[i], UNIT_EPS));
         float weight = (float)of_y[i].shape[3] / (float)n; /* op_l2 is a mean over channels too */
         sum = sum.buf ? op_scale_add(r, sum, 1, far, weight) : op_scale_add(r, far, weight, (tensor){0}, 0);
     }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/ranks.h"
@@ -36,7 +37,7 @@ static char *beside(const char *output, const char *ending, err *e)
     return path;
 }
 
-/* ---- the log: a line a step, "step,lr,loss,…" ---- */
+/* ---- the log: a line a step, "step,lr,…,loss,seconds" ---- */
 
 /* Opens it for appending after the line of step `done`; what is there of later steps goes. */
 static FILE *log_open(const char *path, int64_t done, err *e)
@@ -58,7 +59,8 @@ static FILE *log_open(const char *path, int64_t done, err *e)
     return f;
 }
 
-static void log_step(FILE *f, const trainer *t, const train_scalars *s)
+/* seconds: how long the step took, data and all. */
+static void log_step(FILE *f, const trainer *t, const train_scalars *s, double seconds)
 {
     if (!f)
         return;
@@ -66,16 +68,23 @@ static void log_step(FILE *f, const trainer *t, const train_scalars *s)
         fprintf(f, "step,lr");
         for (int i = 0; i < s->n; i++)
             fprintf(f, ",%s", s->names[i]);
-        fputc('\n', f);
+        fputs(",seconds\n", f);
     }
     fprintf(f, "%lld,%.9g", (long long)t->step, train_learning_rate(&t->settings, t->step - 1));
     for (int i = 0; i < s->n; i++)
         fprintf(f, ",%.9g", s->known[i]);
-    fputc('\n', f);
+    fprintf(f, ",%.6f\n", seconds);
     fflush(f);
 }
 
 /* ---- steps ---- */
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 /* What each rank found for its items becomes the mean over all. */
 static void average_scalars(train_scalars *s)
@@ -151,11 +160,12 @@ bool train_loop(const train_run *q, train_stage *s, err *e)
     while (ok && going && t->step < t->settings.steps) {
         train_scalars scalars;
         train_progress p = {.steps = t->settings.steps};
+        double begin = now();
         ok = one_step(s, &b, &scalars, &p.loss, e);
         if (!ok)
             break;
         p.step = t->step;
-        log_step(log, t, &scalars);
+        log_step(log, t, &scalars, now() - begin);
         going = ranks_all(!q->progress || q->progress(q->context, &p));
         if (!going || t->step == t->settings.steps || (q->save_every && t->step % q->save_every == 0)) {
             ok = !writes || save(q, s, checkpoint, picture, e);

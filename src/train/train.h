@@ -1,6 +1,7 @@
-/* Training runs: the loop, and the two stages. */
+/* Training runs: the loop, the two stages, and the CLIP that ranks. */
 #ifndef TRAIN_TRAIN_H
 #define TRAIN_TRAIN_H
+#include "models/clip.h"
 #include "models/dalle.h"
 #include "models/discriminator.h"
 #include "models/dvae.h"
@@ -112,4 +113,16 @@ typedef struct train_dalle_options {
 } train_dalle_options;
 train_dalle_options train_dalle_defaults(void);
 bool train_dalle(device *d, const train_dalle_options *o, err *e);
+
+/* CLIP (Radford et al. 2021), which ranks pictures: captions and pictures of a batch find each other.  Two pictures of
+ * a batch with equal captions are not held against each other: such pairs are left out of both softmaxes. */
+typedef struct train_clip_options {
+    train_run run;
+    clip model;            /* sizes; the vocabulary and the ids are the tokenizer's */
+    const char *tokenizer; /* a model file with a tokenizer */
+    const char *codec;     /* a model file whose codec shows every other picture, as generated ones look; or NULL */
+    int shift;             /* pictures move by up to so many pixels in each direction */
+} train_clip_options;
+train_clip_options train_clip_defaults(void);
+bool train_clip(device *d, const train_clip_options *o, err *e);
 #endif
