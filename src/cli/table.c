@@ -434,6 +434,8 @@ static const option train_dalle_options[] = {
      .min = 0,
      .max = 1,
      .help = "Share of captions left empty, so that guidance works. Default: 0."},
+    {.name = "recompute",
+     .help = "Do each block again on the way back instead of keeping what it made: less memory, the same result."},
     END,
 };
 

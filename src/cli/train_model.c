@@ -114,6 +114,7 @@ int command_train_dalle(const options *o)
     m->layers = (int)options_integer(o, "layers", m->layers);
     m->mlp = (int)options_integer(o, "mlp", 4 * m->dim);
     m->text_length = (int)options_integer(o, "text-length", m->text_length);
+    m->recompute = options_given(o, "recompute");
     t.codec = options_text(o, "codec", NULL);
     t.tokenizer = options_text(o, "tokenizer", NULL);
     t.text_weight = (float)options_number(o, "text-weight", t.text_weight);

@@ -3,8 +3,10 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "device/run_internal.h"
+#include "ops/ops.h"
 
 typedef struct entry {
     const buffer *buf; /* NULL: free */
@@ -21,6 +23,8 @@ struct tape {
     entry *table; /* open addressing */
     size_t used, slots;
     bool recording;
+    tape *part;   /* of a part that is done again; made when it is first needed */
+    tape *parent; /* of a part's tape: knows what the part's inputs and the parameters are */
 };
 
 static entry *slot_of(entry *table, size_t slots, const buffer *buf, int64_t at)
@@ -33,10 +37,10 @@ static entry *slot_of(entry *table, size_t slots, const buffer *buf, int64_t at)
 
 static entry *find(const tape *t, tensor x)
 {
-    if (!x.buf || !t->slots)
-        return NULL;
-    entry *e = slot_of(t->table, t->slots, x.buf, x.at);
-    return e->buf ? e : NULL;
+    entry *e = x.buf && t->slots ? slot_of(t->table, t->slots, x.buf, x.at) : NULL;
+    if (e && e->buf)
+        return e;
+    return t->parent ? find(t->parent, x) : NULL;
 }
 
 /* The same table with room for one more, without what the last recording left if `lasting` is asked for. */
@@ -85,6 +89,7 @@ void tape_free(tape *t)
     if (!t)
         return;
     tape_end(t);
+    tape_free(t->part);
     free(t->steps);
     free(t->table);
     free(t);
@@ -132,25 +137,31 @@ bool tape_wants(const tape *t, tensor x)
     return find(t, x) != NULL;
 }
 
-void tape_push(run *r, const tape_step *s)
+static void append(tape *t, const tape_step *s)
 {
-    tape *t = run_tape(r);
-    bool wanted = false;
-    for (int i = 0; t && i < TAPE_INPUTS; i++)
-        wanted = wanted || tape_wants(t, s->in[i]);
-    if (!wanted || !insert(t, s->out))
+    if (!insert(t, s->out))
         return;
     if (t->n == t->capacity) {
         size_t capacity = t->capacity ? 2 * t->capacity : 256;
         tape_step *grown = realloc(t->steps, capacity * sizeof *grown);
         if (!grown) {
-            err_no_memory(&r->error, "tape", capacity * sizeof *grown);
+            err_no_memory(&t->r->error, "tape", capacity * sizeof *grown);
             return;
         }
         t->steps = grown;
         t->capacity = capacity;
     }
     t->steps[t->n++] = *s;
+}
+
+void tape_push(run *r, const tape_step *s)
+{
+    tape *t = run_tape(r);
+    bool wanted = false;
+    for (int i = 0; t && i < TAPE_INPUTS; i++)
+        wanted = wanted || tape_wants(t, s->in[i]);
+    if (wanted)
+        append(t, s);
 }
 
 tensor tape_gradient_of(tape *t, tensor x, int *add)
@@ -170,10 +181,19 @@ tensor tape_gradient(tape *t, tensor x)
     return e && e->arrived ? tensor_shaped(e->gradient, x.nd, x.shape) : (tensor){0};
 }
 
+/* From the gradients that have arrived at results back to the inputs. */
+static void walk(tape *t)
+{
+    for (size_t i = t->n; i-- > 0 && !run_failed(t->r);) {
+        entry *out = find(t, t->steps[i].out);
+        if (out && out->arrived)
+            t->steps[i].back(t->r, t, &t->steps[i]);
+    }
+}
+
 void tape_backward(tape *t, tensor loss)
 {
-    t->recording = false;
-    t->r->tape = NULL; /* the steps back are not recorded */
+    tape_end(t); /* the steps back are not recorded */
     entry *e = find(t, loss);
     if (run_failed(t->r) || !e)
         return;
@@ -181,9 +201,59 @@ void tape_backward(tape *t, tensor loss)
     const float one = 1;
     e->gradient = run_upload(t->r, DTYPE_F32, loss.nd, loss.shape, &one);
     e->arrived = true;
-    for (size_t i = t->n; i-- > 0 && !run_failed(t->r);) {
-        entry *out = find(t, t->steps[i].out);
-        if (out && out->arrived)
-            t->steps[i].back(t->r, t, &t->steps[i]);
+    walk(t);
+}
+
+/* ---- parts that are done again ---- */
+
+/* The part with its steps on a tape of its own. */
+static tensor record_part(run *r, tape *t, tape_part *part, const void *context, int index, const tensor *in)
+{
+    assert(!t->parent); /* parts don't nest, for run_aside doesn't */
+    if (!t->part && !(t->part = tape_new(r, run_error(r))))
+        return (tensor){0};
+    t->part->parent = t;
+    tape_begin(t->part);
+    tensor y = part(r, context, index, in);
+    tape_end(t->part);
+    return y;
+}
+
+static void part_back(run *r, tape *t, const tape_step *s)
+{
+    tensor x = s->in[0], dy = tape_gradient(t, s->out);
+    entry *to = find(t, x);
+    if (to && !to->gradient.buf) /* it outlives the part */
+        to->gradient = run_tensor(r, DTYPE_F32, x.nd, x.shape);
+    run_aside(r);
+    tensor y = record_part(r, t, s->part, s->op, s->i[0], s->in);
+    entry *from = t->part ? find(t->part, y) : NULL;
+    if (from) {
+        from->gradient = dy;
+        from->arrived = true;
+        walk(t->part);
     }
+    run_return(r);
+}
+
+tensor tape_recompute(run *r, tape_part *part, const void *context, int index, const tensor in[TAPE_INPUTS])
+{
+    tape *t = run_tape(r);
+    if (!t)
+        return part(r, context, index, in);
+    tape_step s = {.back = part_back, .out = run_tensor(r, DTYPE_F32, in[0].nd, in[0].shape), .op = context};
+    memcpy(s.in, in, sizeof s.in);
+    s.part = part;
+    s.i[0] = index;
+    run_aside(r);
+    /* Recorded although the steps are dropped: some ops take other kernels where nothing records. */
+    tensor y = record_part(r, t, part, context, index, in);
+    if (!run_failed(r))
+        op_repeat(r, s.out, y);
+    bool wanted = t->part && t->part->n > 0;
+    run_return(r);
+    r->tape = t;
+    if (wanted && !run_failed(r))
+        append(t, &s);
+    return s.out;
 }
