@@ -265,8 +265,11 @@ static const option train_tokenizer_options[] = {
          .kind = OPTION_TEXT,                                                                                          \
          .complete = COMPLETE_FILE,                                                                                    \
          .required = true,                                                                                             \
-         .help = "Model to write. Beside it: OUT.gguf.checkpoint, OUT.gguf.csv (a line a step) and OUT.gguf.png."},    \
-        {.name = "resume", .help = "Go on from OUT.gguf.checkpoint, with the same data, seed and sizes."},             \
+         .help = "Model to write. Beside it: OUT.gguf.checkpoint, OUT.gguf.csv (a line a step), OUT.gguf.events "      \
+                 "(tensorboard --logdir OUT.gguf.events) and OUT.gguf.png (sample pictures)."},                        \
+        {.name = "resume",                                                                                             \
+         .help = "Go on from OUT.gguf.checkpoint, with the same data, seed and sizes. Where a run was killed before "  \
+                 "its first checkpoint, it begins anew."},                                                             \
         {.name = "steps",                                                                                              \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
@@ -279,12 +282,25 @@ static const option train_tokenizer_options[] = {
          .min = 1,                                                                                                     \
          .max = 1e12,                                                                                                  \
          .help = "Steps between checkpoints. Default: 500."},                                                          \
+        {.name = "sample-every",                                                                                       \
+         .argument = "N",                                                                                              \
+         .kind = OPTION_INTEGER,                                                                                       \
+         .min = 0,                                                                                                     \
+         .max = 1e12,                                                                                                  \
+         .help = "Steps between sample pictures; 0: none. Default: as --save-every."},                                 \
         {.name = "batch",                                                                                              \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 65536,                                                                                                 \
-         .help = "Pictures in a step. Default: 32 (codec), 48 (dalle)."},                                              \
+         .help = "Pictures that go through the model at once. Default: 32 (codec), 48 (dalle)."},                      \
+        {.name = "accumulate",                                                                                         \
+         .argument = "N",                                                                                              \
+         .kind = OPTION_INTEGER,                                                                                       \
+         .min = 1,                                                                                                     \
+         .max = 65536,                                                                                                 \
+         .help = "Batches in a step, whose gradients are averaged: as a batch of N times as many pictures, in the "    \
+                 "memory of one. Default: 1."},                                                                        \
         {.name = "seed",                                                                                               \
          .argument = "S",                                                                                              \
          .kind = OPTION_SEED,                                                                                          \
@@ -434,6 +450,19 @@ static const option train_dalle_options[] = {
      .min = 0,
      .max = 1,
      .help = "Share of captions left empty, so that guidance works. Default: 0."},
+    {.name = "bpe-dropout",
+     .argument = "P",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1,
+     .help = "Chance that a merge of the tokenizer is left out, so that words come in other pieces each time; 0.1 is "
+             "usual. Default: 0."},
+    {.name = "codes-cache",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Where the codes of the pictures are kept between starts, for this data and codec. Remove it where a "
+             "picture has changed under its old name. Default: OUT.gguf.codes."},
     {.name = "recompute",
      .help = "Do each block again on the way back instead of keeping what it made: less memory, the same result."},
     END,
@@ -537,7 +566,10 @@ const command command_table[] = {
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "train an image codec (stage 1)",
-     .description = "Learns a discrete VAE from pictures. Ctrl-C saves and ends; --resume goes on.\n",
+     .description =
+         "Learns a discrete VAE from pictures. Ctrl-C saves and ends with exit code 0, and --resume goes on; a "
+         "second Ctrl-C ends at once, and the last checkpoint stays. Where the loss or the gradient is no "
+         "longer a number, the run ends with an error that names the step, and the checkpoint stays.\n",
      .example = "limn train codec --data pictures/ -o codec.gguf\n"},
     {.name = "train dalle",
      .run = command_train_dalle,
@@ -546,8 +578,10 @@ const command command_table[] = {
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "train a text-to-image transformer (stage 2)",
-     .description = "Learns text and the codes of a codec together, and writes a whole model. Ctrl-C saves and ends; "
-                    "--resume goes on.\n",
+     .description =
+         "Learns text and the codes of a codec together, and writes a whole model. Ctrl-C saves and ends with "
+         "exit code 0, and --resume goes on; a second Ctrl-C ends at once, and the last checkpoint stays. "
+         "Sample pictures show what the model makes of some captions of the data.\n",
      .example = "limn train dalle --data pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"},
     {.name = "train tokenizer",
      .run = command_train_tokenizer,

@@ -36,5 +36,13 @@ struct codec {
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e);
 void codec_release(codec *c);
 
+/* out[n] = u8 / 255 by the map */
+void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
+/* rgb[n,height,width,3] -> the most likely codes[n,cells]; logits[n,cells,codes] of q(z|x), or NULL.  Resets the run.
+ */
+bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
+/* codes[n,cells] -> pixels[n,height,width,3] in 0..1.  Resets the run. */
+bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e);
+
 extern const codec_kind codec_dvae; /* dvae.c */
 #endif

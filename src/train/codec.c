@@ -21,6 +21,7 @@ train_codec_options train_codec_defaults(void)
     return (train_codec_options){
         .run = {.batch = 32,
                 .save_every = 500,
+                .sample_every = 500,
                 .settings = {.steps = 5000, .lr = 1e-3f, .lr_end = 2e-5f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f}},
         .model = {.width = 64,
                   .height = 64,
@@ -50,19 +51,20 @@ static void keys(const void *self, gguf_writer *w)
     dvae_put(&s->o->model, w);
 }
 
-static tensor forward(void *self, const dataset_batch *b, int64_t step, train_scalars *out)
+static tensor forward(void *self, const dataset_batch *b, const train_part *part, train_scalars *out)
 {
     stage *s = self;
     const train_codec_options *o = s->o;
-    double progress = (double)step / (double)o->run.settings.steps;
+    double progress = (double)part->step / (double)o->run.settings.steps;
     int64_t n = (int64_t)b->n * b->height * b->width * 3;
-    sample_floats(s->host, b->pixels, n, s->c.input);
+    codec_floats(s->host, b->pixels, n, s->c.input);
     s->n_seen = b->n < SAMPLES ? b->n : SAMPLES;
     memcpy(s->seen, b->pixels, (size_t)(n / b->n * s->n_seen));
     gumbel g = {.tau = train_cosine(o->tau, o->tau_end, progress / o->tau_share),
                 .hard = o->straight_through,
                 .seed = o->run.settings.seed,
-                .step = (uint32_t)step};
+                .stream = (uint32_t)part->first,
+                .step = (uint32_t)part->step};
     float usage = train_cosine(o->usage, o->usage_end, progress), kl = train_cosine(0, o->kl, progress);
     tensor x = run_upload(s->r, DTYPE_F32, 4, (int64_t[]){b->n, b->height, b->width, 3}, s->host);
     tensor logits = s->c.kind->encode(s->r, &s->c, x);
@@ -91,7 +93,7 @@ static bool open_stage(stage *s, device *d, dataset **data, err *e)
     dataset_options want = {.sources = o->run.sources,
                             .n_sources = o->run.n_sources,
                             .want = DATASET_PICTURES,
-                            .batch = o->run.batch,
+                            .batch = train_batch(&o->run),
                             .width = o->model.width,
                             .height = o->model.height,
                             .seed = o->run.settings.seed,

@@ -45,6 +45,9 @@ void trainer_release(trainer *t);
 /* One step: begin (gradients are 0 and the tape records), then the forward pass, then finish with its loss: backward,
  * clipping, AdamW, averages, packed weights.  Errors stay in the run. */
 void trainer_begin(trainer *t);
+/* Between them, where the batch goes through in parts: the gradient of a part is added, and the forward pass of the
+ * next one may begin. */
+void trainer_part(trainer *t, tensor loss);
 void trainer_finish(trainer *t, tensor loss);
 
 /* Writes the model's own keys: dvae_put, dalle_put, bpe_put. */
