@@ -206,14 +206,15 @@ static long writer_of(const char *file, const char *name)
 void file_remove_leftovers(const char *path)
 {
     char *copy = strdup(path), *other = strdup(path), *full = malloc(strlen(path) + 512);
-    DIR *d = copy && other && full ? opendir(dirname(copy)) : NULL;
+    const char *folder = copy ? dirname(copy) : "";
+    DIR *d = copy && other && full ? opendir(folder) : NULL;
     const char *name = other ? basename(other) : "";
     for (struct dirent *entry; d && (entry = readdir(d));) {
         long pid = writer_of(entry->d_name, name);
         /* numbers come again (in a container, after a restart): one that is our own was another's */
         if (pid <= 0 || (pid != (long)getpid() && !(kill((pid_t)pid, 0) && errno == ESRCH)))
             continue;
-        snprintf(full, strlen(path) + 512, "%s/%s", copy, entry->d_name);
+        snprintf(full, strlen(path) + 512, "%s/%s", folder, entry->d_name);
         (void)unlink(full);
     }
     if (d)
