@@ -12,7 +12,7 @@ typedef struct train_settings {
     int64_t steps;
     int64_t warm_up; /* steps of linear growth from 0 to lr, then a cosine down to lr_end at `steps` */
     float lr, lr_end;
-    float beta1, beta2, eps, decay; /* AdamW; vectors (biases, norms) don't decay */
+    float beta1, beta2, eps, decay; /* AdamW; biases and norms don't decay, tables and positions do */
     float clip;                     /* largest norm of the whole gradient; 0: any */
     float average;                  /* decay of the averaged weights, which the model file gets; 0: no average */
     uint64_t seed;
