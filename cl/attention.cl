@@ -27,7 +27,7 @@ typedef struct keys {
     int start, step, count;
 } keys;
 
-enum { FULL, ROW, COLUMN, CONV, WINDOW };
+enum { FULL, ROW, COLUMN, CONV, WINDOW, ALL };
 
 inline int runs_of(int q, int kind, int text, int width, int side)
 {
@@ -39,6 +39,8 @@ inline int runs_of(int q, int kind, int text, int width, int side)
 /* Run 0 is the text (or all there is), then the part of the grid. */
 inline keys run_of(int run, int q, int kind, int text, int width, int side)
 {
+    if (kind == ALL)
+        return (keys){0, 1, text};
     if (q < text || kind == FULL)
         return (keys){0, 1, q + 1};
     if (run == 0)
@@ -112,9 +114,7 @@ __kernel void attention(ATTENTION_ARGUMENTS)
                 s[j] = j < n ? SUM(d) : -INFINITY;
             }
             float16 sv = vload16(0, s);
-            float8 m8 = fmax(sv.lo, sv.hi);
-            float4 m4 = fmax(m8.lo, m8.hi);
-            float now = fmax(most, fmax(fmax(m4.x, m4.y), fmax(m4.z, m4.w)));
+            float now = fmax(most, max16(sv));
             float16 p = exp(sv - now);
             float keep = exp(most - now);
             most = now;
@@ -198,6 +198,8 @@ inline int seen_runs_of(int key, int kind, int text, int side)
 
 inline keys seen_run_of(int run, int key, int kind, int text, int width, int side, int t)
 {
+    if (kind == ALL)
+        return (keys){0, 1, t};
     if (key < text || kind == FULL)
         return (keys){key, 1, t - key};
     int cell = key - text, col = cell % width, left = run ? max(0, col - side / 2) : col;
@@ -240,7 +242,7 @@ inline float16 dots(const vec *a, __global const float *rows, size_t stride, int
     /* neighbours are added four times, and 16 vectors become one: fewer shuffles than 16 sums */
     for (int m = 8; m > 0; m /= 2)
         for (int j = 0; j < m; j++)
-            d[j] = (float16)(d[2 * j].even + d[2 * j].odd, d[2 * j + 1].even + d[2 * j + 1].odd);
+            d[j] = (float16)(d[2 * j].even + ODD(d[2 * j]), d[2 * j + 1].even + ODD(d[2 * j + 1]));
     return d[0];
 #else
         d[j] = SUM(sum);

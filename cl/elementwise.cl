@@ -51,6 +51,41 @@ __kernel void guide(IN(float, x), OUT(float, y), const int count, const float sc
     }
 }
 
+/* y[b,n,d] = position[n,d] + first[d] (or NULL), then x[b,t,d] */
+__kernel void add_position(IN(float, x), IN(float, first), IN(float, position), OUT(float, y), const int t, const int n,
+                           const int d)
+{
+    int row = get_global_id(1), p = row % n, at = p - (n - t);
+    __global const float *from = at < 0 ? AT(first) : AT(x) + ((size_t)(row / n) * t + at) * d;
+#define BODY(T, LOAD, STORE) STORE(LOAD(from) + LOAD(AT(position) + (size_t)p * d), AT(y) + (size_t)row * d);
+    COLUMNS(get_global_id(0), d, BODY)
+#undef BODY
+}
+
+/* y[b,d] = the mean of x[b,t,d] over t */
+__kernel void mean_rows(IN(float, x), OUT(float, y), const int t, const int d)
+{
+    int row = get_global_id(1);
+#define BODY(T, LOAD, STORE)                                                                                           \
+    T sum = 0.0f;                                                                                                      \
+    for (int k = 0; k < t; k++)                                                                                        \
+        sum += LOAD(AT(x) + ((size_t)row * t + k) * d);                                                                \
+    STORE(sum / (float)t, AT(y) + (size_t)row * d);
+    COLUMNS(get_global_id(0), d, BODY)
+#undef BODY
+}
+
+/* y (+)= exp(min(s, most)) x: also the gradient's way back */
+__kernel void scale_exp(IN(float, x), IN(float, s), OUT(float, y), const int count, const float most, const int add)
+{
+    float scale = exp(fmin(AT(s)[0], most));
+#define BODY(T, LOAD, STORE)                                                                                           \
+    T v = scale * LOAD(AT(x));                                                                                         \
+    STORE(add ? LOAD(AT(y)) + v : v, AT(y));
+    EACH(count, BODY)
+#undef BODY
+}
+
 /* position += n, by one work-item */
 __kernel void advance(OUT(int, position), const int n)
 {
@@ -88,6 +123,7 @@ __kernel void advance(OUT(int, position), const int n)
             e = exp(-2.0f * fabs(v));                                                                                  \
             s = 1.0f / (1.0f + e);                                                                                     \
             return 4.0f * e * s * s;                                                                                   \
+        case 8: return 0.2f + 0.8f * step((T)FLT_MIN, v);                                                              \
         }                                                                                                              \
         return 1.0f;                                                                                                   \
     }
@@ -151,5 +187,31 @@ __kernel void sum_rows(IN(float, x), OUT(float, y), const int d, const int n, co
     STORE(add ? LOAD(AT(y)) + sum : sum, AT(y));
     COLUMNS(get_global_id(0), d, BODY)
 #undef BODY
+}
+
+/* dx[b,t,d] = dy[b,d] / t */
+__kernel void mean_rows_back(IN(float, dy), OUT(float, dx), const int t, const int d, const int add)
+{
+    int row = get_global_id(1);
+    __global float *out = AT(dx) + (size_t)row * d;
+#define BODY(T, LOAD, STORE)                                                                                           \
+    T v = LOAD(AT(dy) + (size_t)(row / t) * d) / (float)t;                                                             \
+    STORE(add ? LOAD(out) + v : v, out);
+    COLUMNS(get_global_id(0), d, BODY)
+#undef BODY
+}
+
+/* parts[p] = the sum of y dy over `each` elements; 0 where s > most, beyond which y doesn't depend on it */
+__kernel void scale_parts(IN(float, y), IN(float, dy), IN(float, s), OUT(float, parts), const int count,
+                          const int each, const float most)
+{
+    SCRATCH
+    int first = GROUP(0) * each, n = min(each, count - first);
+    __global const float *yr = AT(y) + first, *gr = AT(dy) + first;
+    float sum;
+#define PRODUCT(LOAD) LOAD(yr) * LOAD(gr)
+    ROW_SUM(sum, n, PRODUCT)
+    if (get_local_id(0) == 0)
+        AT(parts)[GROUP(0)] = AT(s)[0] > most ? 0.0f : sum;
 }
 #endif

@@ -255,12 +255,70 @@ __kernel void usage_entropy_back(IN(float, x), IN(float, sums), IN(float, logs),
     } else {
         ROW_SET(out, k, DX)
     }
+#undef DX
+#undef DX_ADD
 }
 
 /* y = wa a + wb b; b: or NULL */
 __kernel void scale_add(IN(float, a), IN(float, b), OUT(float, y), const int count, const float wa, const float wb)
 {
 #define BODY(T, LOAD, STORE) STORE(b_buffer ? wa * LOAD(AT(a)) + wb * LOAD(AT(b)) : wa * LOAD(AT(a)), AT(y));
+    EACH(count, BODY)
+#undef BODY
+}
+
+/* ---- means: part p is the sum over `each` elements of max(shift + scale x, least) ---- */
+
+#define SHIFTED(LOAD) (shift + scale * LOAD(xr))
+
+__kernel void mean_parts(IN(float, x), OUT(float, parts), const int count, const int each, const float shift,
+                         const float scale, const float least)
+{
+    SCRATCH
+    int first = GROUP(0) * each, n = min(each, count - first);
+    __global const float *xr = AT(x) + first;
+    float sum;
+#define ABOVE(LOAD) fmax(SHIFTED(LOAD), least)
+    ROW_SUM(sum, n, ABOVE)
+    if (get_local_id(0) == 0)
+        AT(parts)[GROUP(0)] = sum;
+}
+
+/* dx = scale dloss / count where it is above */
+__kernel void mean_back(IN(float, x), IN(float, dloss), OUT(float, dx), const int count, const int each,
+                        const float shift, const float scale, const float least, const int add)
+{
+    int first = GROUP(0) * each, n = min(each, count - first);
+    __global const float *xr = AT(x) + first;
+    __global float *out = AT(dx) + first;
+    float slope = scale * AT(dloss)[0] / count;
+#define DX(LOAD)     slope *sign(fmax(SHIFTED(LOAD) - least, 0.0f))
+#define DX_ADD(LOAD) LOAD(out) + DX(LOAD)
+    if (add) {
+        ROW_SET(out, n, DX_ADD)
+    } else {
+        ROW_SET(out, n, DX)
+    }
+#undef DX
+#undef DX_ADD
+}
+
+/* ---- two losses in balance ---- */
+
+/* weight[0] = share * min(sqrt(squares[0]) / (sqrt(squares[1]) + 1e-4), most), by one work-item */
+__kernel void balance_weight(IN(float, squares), OUT(float, weight), const float share, const float most)
+{
+    AT(weight)[0] = share * fmin(sqrt(AT(squares)[0]) / (sqrt(AT(squares)[1]) + 1e-4f), most);
+}
+
+/* dx = da + weight[0] db */
+__kernel void balance_back(IN(float, da), IN(float, db), IN(float, weight), OUT(float, dx), const int count,
+                           const int add)
+{
+    float w = AT(weight)[0];
+#define BODY(T, LOAD, STORE)                                                                                           \
+    T v = LOAD(AT(da)) + w * LOAD(AT(db));                                                                             \
+    STORE(add ? LOAD(AT(dx)) + v : v, AT(dx));
     EACH(count, BODY)
 #undef BODY
 }

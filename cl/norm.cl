@@ -124,6 +124,24 @@ __kernel void softmax(IN(float, x), OUT(float, y), const int d)
 #undef Y
 }
 
+/* y = x scale, scales[row] = 1 / sqrt(sum x^2 + eps) */
+__kernel void l2_normalise(IN(float, x), OUT(float, y), OUT(float, scales), const int d, const float eps)
+{
+    SCRATCH
+    size_t row = GROUP(0);
+    __global const float *xr = AT(x) + row * d;
+    __global float *yr = AT(y) + row * d;
+    float sum;
+#define XX(LOAD) LOAD(xr) * LOAD(xr)
+#define Y(LOAD)  LOAD(xr) * scale
+    ROW_SUM(sum, d, XX)
+    float scale = rsqrt(sum + eps);
+    ROW_SET(yr, d, Y)
+#undef Y
+    if (get_local_id(0) == 0)
+        AT(scales)[row] = scale;
+}
+
 #ifdef BACKWARD
 
 /* Where dy arrives: with g = dy w and xhat = (x - mean) scale, dx = scale (g - mean(g) - xhat mean(g xhat)), and
@@ -255,6 +273,25 @@ __kernel void softmax_back(IN(float, y), IN(float, dy), OUT(float, dx), const in
         ROW_SET(out, d, DX_Y_ADD)
     } else {
         ROW_SET(out, d, DX_Y)
+    }
+}
+
+/* dx = scale (dy - y sum(dy y)) for y = scale x of length 1 */
+__kernel void l2_normalise_back(IN(float, y), IN(float, scales), IN(float, dy), OUT(float, dx), const int d,
+                                const int add)
+{
+    SCRATCH
+    size_t row = GROUP(0);
+    __global const float *yr = AT(y) + row * d, *gr = AT(dy) + row * d;
+    __global float *out = AT(dx) + row * d;
+    float sum, scale = AT(scales)[row];
+#define DX_L2(LOAD)     scale *(LOAD(gr) - LOAD(yr) * sum)
+#define DX_L2_ADD(LOAD) LOAD(out) + DX_L2(LOAD)
+    ROW_SUM(sum, d, PRODUCT_Y)
+    if (add) {
+        ROW_SET(out, d, DX_L2_ADD)
+    } else {
+        ROW_SET(out, d, DX_L2)
     }
 }
 #endif

@@ -1,10 +1,10 @@
 /* Relaxed choices: Gumbel noise, and the softmax over logits with it. */
 
-/* y = (x + g) * scale, or g where x is NULL: y[pictures, per].  Picture i has the noise of stream + i, its elements
+/* y = (x + g) * scale, or g where x is NULL: y[pictures, per].  Picture i has the noise of stream + i * stride, its elements
  * being those of rng_uniform (base/rng.h) at the position `step`: element e is word e % 4 of block e / 4. */
 #define NOISE_ARGUMENTS                                                                                                \
     IN(float, x), OUT(float, y), const int per, const float scale, const int seed_low, const int seed_high,            \
-        const int stream, const int step
+        const int stream, const int stride, const int step
 #if CPU
 
 /* 64 elements at a time: the 16 Philox blocks from `block` on, a vector for each of the four words. */
@@ -23,7 +23,7 @@ __kernel void gumbel_noise(NOISE_ARGUMENTS)
     __global float *to = AT(y) + (size_t)picture * per;
     for (int at = first; at < min(per, first + NOISE_BLOCKS * 64); at += 64) {
         uint16 c0 = (uint)at / 4 + (uint16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), c1 = (uint)step;
-        uint16 c2 = (uint)(stream + picture), c3 = 0;
+        uint16 c2 = (uint)(stream + picture * stride), c3 = 0;
         uint k0 = seed_low, k1 = seed_high;
         for (int i = 0; i < 10; i++) { /* philox() of common.cl, 16 times */
             uint16 h0 = MUL_HIGH(0xD2511F53u, c0), l0 = 0xD2511F53u * c0;
@@ -54,7 +54,7 @@ __kernel void gumbel_noise(NOISE_ARGUMENTS)
     int block = get_global_id(0), picture = get_global_id(1), n = min(4, per - 4 * block);
     if (n <= 0)
         return;
-    uint4 r = philox((uint4)(block, step, stream + picture, 0), (uint2)(seed_low, seed_high));
+    uint4 r = philox((uint4)(block, step, stream + picture * stride, 0), (uint2)(seed_low, seed_high));
     float g[4];
     vstore4(-log(-log((float4)(UNIFORM(r.x), UNIFORM(r.y), UNIFORM(r.z), UNIFORM(r.w)))), 0, g);
     size_t at = (size_t)picture * per + 4 * block;

@@ -145,9 +145,10 @@ static float *scratch_for(const codec *c, err *e)
 bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e)
 {
     const codec *c = &m->codec;
-    float *host = model_needs_codec(m, e) ? scratch_for(c, e) : NULL;
+    float *host = model_needs_encoder(m, e) ? scratch_for(c, e) : NULL;
     bool ok = host;
-    int64_t cells = (int64_t)c->grid_width * c->grid_height, pixels = (int64_t)c->width * c->height * 3;
+    int64_t cells = (int64_t)c->grid_width * c->grid_height;
+    int64_t pixels = (int64_t)codec_input_width(c) * codec_input_height(c) * 3;
     int most = images_at_once(c);
     for (int done = 0; ok && done < n; done += most) {
         int some = n - done < most ? n - done : most;

@@ -220,6 +220,9 @@ static void test_usage_errors(void **state)
     bad("train|tokeniser", 2, "train tokeniser: no such command (did you mean train tokenizer?");
     bad("train|tokenizer|-o|out.gguf", 2, "--data");
     bad("train|tokenizer|--data|.", 2, "--output");
+    bad("train|codec|--data|.|-o|c.gguf|--kind|vqvae|--tau-end|1", 2, "--tau-end: a vqvae has no use for it");
+    bad("train|codec|--data|.|-o|c.gguf|--restart|0.5", 2, "--restart: a dvae has no use for it");
+    bad("train|codec|--data|.|-o|c.gguf|--kind|vqgan|--discriminator|8,x", 2, "8,x");
     bad("help|train|generate", 2, "train generate");
     bad("help|generate|train", 2, "\"train\"");
     bad("-v", 2, "command is missing");
@@ -680,6 +683,11 @@ static void test_profile(void **state)
     char *trace = slurp("limn-trace.json");
     json_decref(parse(trace));
     free(trace);
+    static const char line[] = "{\"image\": \"profile.png\"}\n";
+    write_bytes("profile.jsonl", line, sizeof line - 1);
+    r = good("train|codec|--data|profile.jsonl|--profile|--steps|1|--batch|1|--size|16|--codes|8|-o|profile.gguf");
+    has(r.err, "conv:");
+    has(r.err, "GFLOP/s");
 }
 
 /* Ctrl-C ends with code 1 and leaves no file. */

@@ -44,15 +44,20 @@ static int make_machine(void **state)
     return 0;
 }
 
-/* The index that spec chooses, or minus the error's code. */
-static int chosen(const char *spec, size_t n, char text[2048])
+/* The index that spec chooses for process `turn` of `turns`, or minus the error's code. */
+static int chosen_by(const char *spec, size_t n, int turn, int turns, char text[2048])
 {
     size_t i = 99;
     char reason[160];
     err e = {0};
-    bool ok = device_select(machine, n, spec, &i, reason, &e);
+    bool ok = device_select(machine, n, spec, turn, turns, &i, reason, &e);
     snprintf(text, 2048, "%s", ok ? reason : e.text);
     return ok ? (int)i : -(int)e.code;
+}
+
+static int chosen(const char *spec, size_t n, char text[2048])
+{
+    return chosen_by(spec, n, 0, 1, text);
 }
 
 static void a_spec_that_matches_one_device_takes_it(void **state)
@@ -99,6 +104,25 @@ static void two_matches_are_an_error_that_lists_them_alone(void **state)
     assert_non_null(strstr(text, "3.0  dgpu   GeForce GTX 1060"));
     assert_non_null(strstr(text, "3.1  dgpu   GeForce GTX 1070"));
     assert_null(strstr(text, "Iris"));
+}
+
+static void processes_take_those_that_match_in_turn(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *spec;
+        int indices[3];
+    } cases[] = {{"dgpu", {3, 4, 3}}, {"auto", {3, 4, 3}}, {"cpu", {0, 1, 0}}, {"gpu", {2, 3, 4}}, {"igpu", {2, 2, 2}}};
+    char text[2048];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int turn = 0; turn < 3; turn++)
+            if (chosen_by(cases[i].spec, 5, turn, 3, text) != cases[i].indices[turn])
+                fail_msg("%s for process %d: %s", cases[i].spec, turn, text);
+    chosen_by("gpu", 5, 1, 3, text);
+    assert_string_equal(text, "number 2 of 3, which 3 processes take in turn");
+    chosen_by("igpu", 5, 1, 3, text);
+    assert_string_equal(text, "number 1 of 1, which 3 processes share");
+    assert_int_equal(chosen_by("accel", 5, 0, 3, text), -ERR_DEVICE);
 }
 
 static void no_match_is_an_error_that_lists_all(void **state)
@@ -220,6 +244,7 @@ int main(void)
         cmocka_unit_test_setup(a_spec_that_matches_one_device_takes_it, make_machine),
         cmocka_unit_test_setup(auto_prefers_discrete_then_integrated_then_cpu, make_machine),
         cmocka_unit_test_setup(two_matches_are_an_error_that_lists_them_alone, make_machine),
+        cmocka_unit_test_setup(processes_take_those_that_match_in_turn, make_machine),
         cmocka_unit_test_setup(no_match_is_an_error_that_lists_all, make_machine),
         cmocka_unit_test(defaults_follow_limits_not_names),
         cmocka_unit_test(without_a_platform_the_packages_are_named),

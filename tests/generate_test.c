@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +94,10 @@ static void first_of_nine_pictures_is_the_one_of_one(void **state)
     o.count = 9;
     generate(builtin, &o, nine);
     assert_true(equal(one, nine, CELLS));
+    o.count = 1;
+    o.first = 4; /* the fifth alone */
+    generate(builtin, &o, one);
+    assert_true(equal(one, nine + 4 * CELLS, CELLS));
     for (int i = 1; i < 9; i++)
         assert_false(equal(nine, nine + i * CELLS, CELLS));
 }
@@ -295,6 +300,8 @@ static void wrong_requests_are_refused(void **state)
     WITH(top_p, NAN, "top-p");
     WITH(count, -1, "count");
     WITH(count, 1 << 30, "count");
+    WITH(first, -1, "first");
+    WITH(first, INT_MAX, "first");
     WITH(keep, keep, "keep and kept_codes go together");
     WITH(kept_codes, kept, "keep and kept_codes go together");
     WITH(prompt, "longer than", "11 tokens, and the model takes 7");

@@ -430,7 +430,7 @@ static void cached_steps_equal_the_full_pass_for_every_pattern(void **state)
 {
     (void)state;
     float full[16 * TINY_CODES], logits[16 * TINY_CODES];
-    for (int kind = 0; kind < MASK_COUNT; kind++) {
+    for (int kind = 0; kind < MASK_ALL; kind++) {
         model *m = open_tiny(&(tiny_config){.attention = mask_names[kind]});
         assert_int_equal(m->transformer->blocks[1].mask.kind, kind);
         check_steps(m, kind == MASK_FULL ? full : logits);

@@ -17,6 +17,7 @@ typedef struct ops_env {
     const char *style; /* "default", "cpu", "gpu 64", "gpu 16", "clblast" */
     device *d;
     run *r;
+    bool tiny;                /* on a device that interprets: a case gets a run of its own, and does the least */
     uint32_t streams;         /* of random inputs: each array of a case has its own */
     struct ops_owned *arrays; /* freed by ops_release */
     struct ops_held *buffers;
@@ -26,7 +27,7 @@ typedef struct ops_env {
 typedef struct shape {
     int b, t, h, w, c, d;
     int m, n, k;
-    int out, kernel, stride, pad, groups;
+    int out, kernel, stride, pad, pad_end, groups;
     int heads, head_dim, text, grid_width, grid_height, step;
     int factor, first;
     mask_kind mask;
@@ -49,9 +50,16 @@ ops_check check_linear_gradient, check_conv_gradient; /* ops_cases_product_gradi
 ops_check check_layer_norm_gradient, check_group_norm_gradient, check_softmax_gradient, check_attention_gradient,
     check_activate_gradient, check_add_gradient, check_slice_gradient, check_upsample_gradient, check_embed_gradient,
     check_embed_sequence_gradient;
+/* ops_cases_picture.c: values and gradients */
+ops_check check_self_attention, check_distances, check_max_pool, check_inverse_haar;
+/* ops_cases_clip.c: values and gradients */
+ops_check check_l2_normalise, check_add_position, check_mean_rows, check_scale_exp;
 /* ops_cases_loss.c: values and gradients */
 ops_check check_cross_entropy, check_l1, check_l2, check_logit_laplace, check_kl_uniform, check_usage_entropy,
     check_gumbel_softmax, check_matmul_table, check_adamw;
+
+/* ops_cases_quantise.c: values and gradients */
+ops_check check_straight_through, check_hinge, check_balance, check_codebook;
 
 /* Tests of behaviour that a number doesn't express; each runs for every style of kernels. */
 typedef struct ops_behaviour {
@@ -80,6 +88,8 @@ tensor ops_integers(ops_env *v, int nd, const int64_t *shape, const int32_t *val
 tensor ops_input(ops_env *v, const shape *s, int nd, const int64_t *dims, float *values);
 /* A weight [rows, columns] of the shape's type, in pieces of s->split rows where it asks for that. */
 tensor ops_weight(ops_env *v, const shape *s, int rows, int columns, float *values);
+/* An attention's, of a larger batch, in memory that nobody has written. */
+kv_cache ops_cache(ops_env *v, const shape *s, int length);
 void ops_release(ops_env *v);
 /* sum (y - reference)^2 / sum reference^2; infinite where y is not of n finite numbers or the run failed. */
 double ops_error(ops_env *v, tensor y, const double *reference, int n);

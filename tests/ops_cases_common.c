@@ -98,6 +98,19 @@ tensor ops_weight(ops_env *v, const shape *s, int rows, int columns, float *valu
     return w;
 }
 
+kv_cache ops_cache(ops_env *v, const shape *s, int length)
+{
+    err e = {0};
+    tensor t[2];
+    for (int i = 0; i < 2; i++) {
+        if (!tensor_new(&t[i], v->d, DTYPE_F32, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL, false,
+                        "test cache", &e))
+            fail_msg("%s", e.text);
+        hold(v, t[i].buf);
+    }
+    return (kv_cache){t[0], t[1]};
+}
+
 void ops_release(ops_env *v)
 {
     run_reset(v->r);

@@ -11,13 +11,12 @@
 #define STEP      1e-3 /* of them */
 #define TOLERANCE 1e-2
 
-/* L = sum c y has dL/dy = c; its value is nobody's concern. */
+/* L = sum c y has dL/dy = c, which lies there from the start; its value is nobody's concern. */
 static void loss_back(run *r, tape *t, const tape_step *s)
 {
-    int add;
-    tensor gradient = tape_gradient_of(t, s->in[0], &add);
-    assert_false(add); /* the loss is the last step */
-    run_write(r, gradient, s->op);
+    (void)r;
+    (void)t;
+    (void)s;
 }
 
 enum mode { OVERWRITE, ADD, ALONE };
@@ -42,7 +41,8 @@ static void backward(ops_env *v, const gradient_case *g, enum mode mode, int onl
     tensor y = g->op(v->r, g->context), loss = TENSOR(v->r, DTYPE_F32, 1);
     if (!run_failed(v->r))
         assert_int_equal(tensor_count(&y), g->count);
-    tape_push(v->r, &(tape_step){.back = loss_back, .in = {y}, .out = loss, .op = g->c});
+    tape_watch(t, y, ops_tensor(v, DTYPE_F32, SHAPE(g->count), g->c));
+    tape_push(v->r, &(tape_step){.back = loss_back, .in = {y}, .out = loss});
     tape_end(t);
     tape_backward(t, loss);
     for (int i = 0; i < GRADIENT_INPUTS; i++) {
@@ -114,10 +114,13 @@ static double error_of(ops_env *v, const gradient_input *in, const float *got, c
 double gradient_error(ops_env *v, const gradient_case *g)
 {
     double worst = 0;
+    int inputs = 0;
+    for (int i = 0; i < GRADIENT_INPUTS; i++)
+        inputs += g->in[i].x.buf != NULL;
     for (int pass = 0; pass < 2 + GRADIENT_INPUTS; pass++) {
         float *got[GRADIENT_INPUTS] = {0}, *before[GRADIENT_INPUTS] = {0};
         enum mode mode = pass < 2 ? (enum mode)pass : ALONE;
-        if (mode == ALONE && !g->in[pass - 2].x.buf)
+        if (mode == ALONE && (v->tiny || inputs == 1 || !g->in[pass - 2].x.buf))
             continue;
         backward(v, g, mode, pass - 2, got, before);
         for (int i = 0; i < GRADIENT_INPUTS; i++) {

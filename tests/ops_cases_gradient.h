@@ -20,7 +20,7 @@ typedef struct gradient_case {
     void (*reference)(double *y, void *context); /* its forward reference, of the inputs' `values`; NULL: no finite
                                                     differences */
     int count;                                   /* elements of y */
-    const float *c;                              /* [count]: dL/dy, from ops_numbers */
+    float *c;                                    /* [count]: dL/dy, from ops_numbers */
     bool rough;                                  /* not smooth (relu): no finite differences */
     gradient_input in[GRADIENT_INPUTS];
 } gradient_case;

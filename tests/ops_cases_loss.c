@@ -324,9 +324,14 @@ static void test_gumbel_streams(ops_env *v)
         run_read(v->r, op_gumbel_noise(v->r, SHAPE(1, PER), &g), one);
         assert_memory_equal(one, all + i * PER, sizeof one);
     }
+    g = (gumbel){.tau = 1, .seed = 9, .stream = 4, .stride = 2, .step = 6}; /* 4, 6 */
+    float apart[2 * PER];
+    run_read(v->r, op_gumbel_noise(v->r, SHAPE(2, PER), &g), apart);
+    assert_memory_equal(apart, all, sizeof one);
+    assert_memory_equal(apart + PER, all + 2 * PER, sizeof one);
     g.step++;
     run_read(v->r, op_gumbel_noise(v->r, SHAPE(1, PER), &g), one);
-    assert_memory_not_equal(one, all + 2 * PER, sizeof one);
+    assert_memory_not_equal(one, all, sizeof one);
 }
 
 /* The same gradients to the last bit, twice. */

@@ -107,13 +107,14 @@ static void conv_reference(double *y, void *context)
 
 double check_conv_gradient(ops_env *v, const shape *s)
 {
-    product p = {.s = s, .c = {s->b, s->h, s->w, s->c, s->out, s->kernel, s->stride, s->pad, s->act}};
+    product p = {.s = s, .c = {s->b, s->h, s->w, s->c, s->out, s->kernel, s->stride, s->pad, s->act, s->pad_end}};
     int oh = ref_conv_side(&p.c, s->h, s->transposed), ow = ref_conv_side(&p.c, s->w, s->transposed);
     int weights = s->out * s->kernel * s->kernel * s->c, pixels = s->b * s->h * s->w, count = s->b * oh * ow * s->out;
     p.x = ops_numbers(v, pixels * s->c);
     p.w = weights_of(v, weights, weights / s->out);
     p.tx = ops_input(v, s, SHAPE(s->b, s->h, s->w, s->c), p.x);
-    p.layer = (conv){.in = s->c, .out = s->out, .kernel = s->kernel, .stride = s->stride, .pad = s->pad};
+    p.layer = (conv){
+        .in = s->c, .out = s->out, .kernel = s->kernel, .stride = s->stride, .pad = s->pad, .pad_end = s->pad_end};
     p.layer.w = ops_tensor(v, DTYPE_F32, SHAPE(s->out, s->kernel, s->kernel, s->c), NULL);
     err e = {0};
     if (!conv_pack(v->r, &p.layer.panels, p.layer.w, "test", &e))

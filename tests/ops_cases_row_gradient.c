@@ -149,8 +149,7 @@ double check_attention_gradient(ops_env *v, const shape *s)
 {
     int d = s->heads * s->head_dim, n = s->b * s->t * 3 * d, length = s->t + 3;
     rows p = {.s = s, .count = s->b * s->t * d, .x = ops_numbers(v, n)};
-    p.cache = (kv_cache){ops_tensor(v, DTYPE_F32, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL),
-                         ops_tensor(v, DTYPE_F32, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL)};
+    p.cache = ops_cache(v, s, length);
     p.mask = (attention_mask){s->mask, s->text, s->grid_width, s->kernel};
     p.position = ops_integers(v, SHAPE(1), (int32_t[]){0});
     p.tx = ops_input(v, s, SHAPE(s->b, s->t, 3 * d), p.x);
@@ -184,8 +183,13 @@ double check_activate_gradient(ops_env *v, const shape *s)
     double *dx = doubles(v, s->n);
     for (int i = 0; i < s->n; i++)
         dx[i] = ref_activation_back(p.x[i], c[i], s->act);
-    const gradient_case g = {&p, activate_op,        activate_reference,          s->n,
-                             c,  s->act == ACT_RELU, {{"x", p.tx, p.x, s->n, dx}}};
+    const gradient_case g = {&p,
+                             activate_op,
+                             activate_reference,
+                             s->n,
+                             c,
+                             s->act == ACT_RELU || s->act == ACT_LEAKY_RELU,
+                             {{"x", p.tx, p.x, s->n, dx}}};
     return gradient_error(v, &g);
 }
 

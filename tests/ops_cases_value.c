@@ -27,12 +27,13 @@ double check_linear(ops_env *v, const shape *s)
 
 double check_conv(ops_env *v, const shape *s)
 {
-    const ref_conv c = {s->b, s->h, s->w, s->c, s->out, s->kernel, s->stride, s->pad, s->act};
+    const ref_conv c = {s->b, s->h, s->w, s->c, s->out, s->kernel, s->stride, s->pad, s->act, s->pad_end};
     int oh = ref_conv_side(&c, s->h, s->transposed), ow = ref_conv_side(&c, s->w, s->transposed);
     int inner = s->kernel * s->kernel * s->c, count = s->b * oh * ow * s->out;
     float *x = ops_numbers(v, s->b * s->h * s->w * s->c), *w = ops_numbers(v, s->out * inner);
     float *b = s->bias ? ops_numbers(v, s->out) : NULL, *residual = s->residual ? ops_numbers(v, count) : NULL;
-    conv layer = {.in = s->c, .out = s->out, .kernel = s->kernel, .stride = s->stride, .pad = s->pad};
+    conv layer = {
+        .in = s->c, .out = s->out, .kernel = s->kernel, .stride = s->stride, .pad = s->pad, .pad_end = s->pad_end};
     tensor tw = ops_tensor(v, s->type, SHAPE(s->out, s->kernel, s->kernel, s->c), w);
     err e = {0};
     if (!conv_pack(v->r, &layer.panels, tw, "test", &e))
@@ -103,8 +104,7 @@ double check_attention(ops_env *v, const shape *s)
 {
     int d = s->heads * s->head_dim, length = s->t + 3, step = s->step ? s->step : s->t, row = 3 * d;
     float *qkv = ops_numbers(v, s->b * s->t * row), *y = ops_memory(v, (size_t)(s->b * s->t * d), sizeof *y);
-    kv_cache cache = {ops_tensor(v, DTYPE_F32, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL),
-                      ops_tensor(v, DTYPE_F32, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL)};
+    kv_cache cache = ops_cache(v, s, length);
     const attention_mask mask = {s->mask, s->text, s->grid_width, s->kernel};
     tensor position = ops_integers(v, SHAPE(1), (int32_t[]){0});
     for (int p = 0; p < s->t; p += step) {
@@ -112,9 +112,8 @@ double check_attention(ops_env *v, const shape *s)
         float *part = ops_memory(v, (size_t)(s->b * n * row), sizeof *part), *out = part;
         for (int b = 0; b < s->b; b++)
             memcpy(part + b * n * row, qkv + (b * s->t + p) * row, (size_t)(n * row) * sizeof *part);
-        tensor input = s->view ? ops_input(v, s, SHAPE(s->b, n, row), part)
-                               : run_upload(v->r, DTYPE_F32, SHAPE(s->b, n, row), part);
-        tensor result = op_attention(v->r, input, s->heads, &cache, position, &mask);
+        tensor result =
+            op_attention(v->r, ops_input(v, s, SHAPE(s->b, n, row), part), s->heads, &cache, position, &mask);
         run_read(v->r, result, out);
         for (int b = 0; b < s->b && result.buf; b++)
             memcpy(y + (b * s->t + p) * d, out + b * n * d, (size_t)(n * d) * sizeof *y);

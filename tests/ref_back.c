@@ -206,9 +206,10 @@ double ref_usage_entropy(double *dx, const float *x, int n, int k)
 
 void ref_gumbel_noise(double *y, const gumbel *g, int pictures, int per)
 {
-    for (int i = 0; i < pictures; i++)
+    uint32_t stream = g->stream;
+    for (int i = 0; i < pictures; i++, stream += g->stride ? g->stride : 1)
         for (int j = 0; j < per; j++)
-            *y++ = -log(-log((double)rng_uniform(g->seed, g->stream + (uint32_t)i, g->step, (uint32_t)j)));
+            *y++ = -log(-log((double)rng_uniform(g->seed, stream, g->step, (uint32_t)j)));
 }
 
 void ref_gumbel_softmax(double *y, const float *x, const gumbel *g, int pictures, int rows, int k)
@@ -240,5 +241,30 @@ void ref_adamw(double *x, double *m, double *v, const float *gradient, double sc
         double first = m[i] / (1 - pow(o->beta1, (double)o->step)),
                second = v[i] / (1 - pow(o->beta2, (double)o->step));
         x[i] -= (double)o->lr * o->decay * x[i] + o->lr * first / (sqrt(second) + o->eps);
+    }
+}
+
+void ref_codebook_step(const ref_codebook *c, const float *x, const int32_t *ids, int n, const codebook_step *o)
+{
+    for (int k = 0; k < c->k; k++) {
+        double count = o->decay * c->counts[k];
+        for (int i = 0; i < n; i++)
+            count += ids[i] == k ? 1 - (double)o->decay : 0;
+        bool again = count < o->least;
+        uint32_t word[4];
+        rng_philox(word, o->seed, CODEBOOK_STREAM, o->step, (uint32_t)k);
+        const float *from = x + (int)((double)word[0] * n / 0x1p32) * c->d;
+        c->counts[k] = again ? o->fresh : count;
+        for (int j = 0; j < c->d; j++) {
+            double sum = c->sums ? o->decay * c->sums[k * c->d + j] : 0;
+            for (int i = 0; i < n; i++)
+                sum += ids[i] == k ? (1 - (double)o->decay) * x[i * c->d + j] : 0;
+            if (again)
+                sum = o->fresh * (double)from[j];
+            if (c->sums)
+                c->sums[k * c->d + j] = sum;
+            if (again || c->sums)
+                c->rows[k * c->d + j] = sum / c->counts[k];
+        }
     }
 }

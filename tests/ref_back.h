@@ -25,6 +25,12 @@ double ref_usage_entropy(double *dx, const float *x, int n, int k);
 /* softmax((x + noise) / tau) of x[pictures, rows, k] */
 void ref_gumbel_noise(double *y, const gumbel *g, int pictures, int per);
 void ref_gumbel_softmax(double *y, const float *x, const gumbel *g, int pictures, int rows, int k);
+typedef struct ref_codebook {
+    double *rows, *counts, *sums; /* [k,d], [k], [k,d] or NULL */
+    int k, d;
+} ref_codebook;
+/* op_code_sums of x[n,d] and ids[n], then op_codebook */
+void ref_codebook_step(const ref_codebook *c, const float *x, const int32_t *ids, int n, const codebook_step *o);
 /* One step; scale: the clipping's. */
 void ref_adamw(double *x, double *m, double *v, const float *gradient, double scale, const adamw *o, int n);
 #endif

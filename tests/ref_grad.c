@@ -7,8 +7,8 @@
 double ref_activation_back(double v, double g, activation act)
 {
     const double h = 1e-5;
-    if (act == ACT_RELU)
-        return v > 0 ? g : 0;
+    if (act == ACT_RELU || act == ACT_LEAKY_RELU)
+        return v > 0 ? g : act == ACT_RELU ? 0 : 0.2 * g;
     return g * (ref_activation(v + h, act) - ref_activation(v - h, act)) / (2 * h);
 }
 

@@ -23,6 +23,8 @@ double ref_activation(double v, activation act)
         return 1 / (1 + exp(-v));
     case ACT_TANH:
         return tanh(v);
+    case ACT_LEAKY_RELU:
+        return v > 0 ? v : 0.2 * v;
     default:
         return v;
     }
@@ -43,7 +45,7 @@ void ref_linear(double *y, const float *x, const float *w, const float *b, const
 int ref_conv_side(const ref_conv *c, int side, bool transposed)
 {
     return transposed ? (side - 1) * c->stride - 2 * c->pad + c->kernel
-                      : (side + 2 * c->pad - c->kernel) / c->stride + 1;
+                      : (side + 2 * c->pad + c->pad_end - c->kernel) / c->stride + 1;
 }
 
 void ref_conv2d(double *y, const float *x, const float *w, const float *bias, const float *residual, const ref_conv *c)
@@ -139,6 +141,8 @@ void ref_softmax(double *y, const float *x, int rows, int d)
 
 bool ref_mask_allows(const attention_mask *mask, int q, int key)
 {
+    if (mask->kind == MASK_ALL)
+        return key < mask->text;
     if (key > q)
         return false;
     if (mask->kind == MASK_FULL || key < mask->text) /* all see the text before them */

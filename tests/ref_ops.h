@@ -13,6 +13,7 @@ void ref_linear(double *y, const float *x, const float *w, const float *b, const
 typedef struct ref_conv {
     int b, h, w, in, out, kernel, stride, pad; /* x[b,h,w,in], weights [out,kernel,kernel,in] */
     activation act;
+    int pad_end; /* not of transposed ones */
 } ref_conv;
 int ref_conv_side(const ref_conv *c, int side, bool transposed); /* of the output, for an input side */
 /* y[b,oh,ow,out]; bias [out], residual (of y's shape): or NULL */
@@ -29,6 +30,15 @@ void ref_softmax(double *y, const float *x, int rows, int d);
 bool ref_mask_allows(const attention_mask *mask, int q, int key);
 /* y[b,t,heads*head_dim] of all positions 0 to t-1; qkv[b,t,3*heads*head_dim] */
 void ref_attention(double *y, const float *qkv, int b, int t, int heads, int head_dim, const attention_mask *mask);
+
+/* softmax(q k^T / sqrt(d)) v within each of b pictures of n pixels */
+void ref_self_attention(double *y, const float *q, const float *k, const float *v, int b, int n, int d);
+/* y[m,k] = -|x[m,d] - table[k,d]|^2 */
+void ref_distances(double *y, const float *x, const float *table, int m, int k, int d);
+/* y[b,h/factor,w/factor,c] */
+void ref_max_pool(double *y, const float *x, int b, int h, int w, int c, int factor);
+/* y[b,2h,2w,c]; x[b,h,w,4c] */
+void ref_inverse_haar(double *y, const float *x, int b, int h, int w, int c);
 
 /* y[b,h*factor,w*factor,c] */
 void ref_upsample(double *y, const float *x, int b, int h, int w, int c, int factor);

@@ -127,11 +127,36 @@ static void same_files(const char *a, const char *b, const char *ending)
     file_map_release(&m[1]);
 }
 
+/* The logs without their last column: how long the steps took. */
+static void same_logs(const char *a, const char *b)
+{
+    char path[300], line[2][1024];
+    FILE *f[2];
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s.csv", i ? b : a);
+        f[i] = fopen(path, "r");
+        assert_non_null(f[i]);
+    }
+    for (bool more = true; more;) {
+        more = fgets(line[0], sizeof line[0], f[0]) != NULL;
+        assert_int_equal(fgets(line[1], sizeof line[1], f[1]) != NULL, more);
+        for (int i = 0; more && i < 2; i++) {
+            char *last = strrchr(line[i], ',');
+            assert_non_null(last);
+            *last = 0;
+        }
+        if (more)
+            assert_string_equal(line[0], line[1]);
+    }
+    fclose(f[0]);
+    fclose(f[1]);
+}
+
 static void same_runs(const char *a, const char *b)
 {
     same_files(a, b, "");
     same_files(a, b, ".checkpoint");
-    same_files(a, b, ".csv");
+    same_logs(a, b);
 }
 
 static int leftovers(void)

@@ -1,106 +1,7 @@
 /* Training: both stages learn, a resumed run ends in the same bytes, and a diverging one keeps its checkpoint. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "train_support.h"
+
 #include <sys/stat.h>
-
-#include <cmocka.h>
-
-#include "support.h"
-#include "train/train.h"
-
-enum { SIDE = SUPPORT_SIDE };
-
-static device *dev;
-static char folder[512];
-
-static int make_data(void **state)
-{
-    (void)state;
-    dev = support_device();
-    snprintf(folder, sizeof folder, "%s", support_path("data"));
-    support_pictures(folder);
-    return 0;
-}
-
-static int drop_data(void **state)
-{
-    (void)state;
-    device_free(dev);
-    return 0;
-}
-
-/* What a run reports, and when it is to pause. */
-typedef struct watch {
-    int64_t pause_after;
-    double first, last;
-} watch;
-
-static bool on_step(void *context, const train_progress *p)
-{
-    watch *w = context;
-    if (p->step == 1)
-        w->first = p->loss;
-    w->last = p->loss;
-    return w->pause_after == 0 || p->step < w->pause_after;
-}
-
-static void fill_run(train_run *q, const char *output, int64_t steps, watch *w)
-{
-    static const char *sources[1];
-    sources[0] = folder;
-    q->output = output;
-    q->sources = sources;
-    q->n_sources = 1;
-    q->batch = 4;
-    q->save_every = 0;
-    q->settings.steps = steps;
-    q->settings.warm_up = 0;
-    q->settings.seed = 7;
-    q->progress = on_step;
-    q->context = w;
-}
-
-static train_codec_options codec_options(const char *output, int64_t steps, watch *w)
-{
-    train_codec_options o = train_codec_defaults();
-    fill_run(&o.run, output, steps, w);
-    o.model = (dvae_config){.width = SIDE,
-                            .height = SIDE,
-                            .codes = 16,
-                            .code_dim = 8,
-                            .stages = 2,
-                            .encoder_channels = {8, 16},
-                            .decoder_channels = {16, 8},
-                            .encoder_blocks = 1,
-                            .decoder_blocks = 1,
-                            .block_width = 8,
-                            .act = ACT_GELU_ERF};
-    o.run.settings.lr = 3e-3f;
-    return o;
-}
-
-static void run_codec(const train_codec_options *o)
-{
-    err e = {0};
-    if (!train_codec(dev, o, &e))
-        fail_msg("%s", e.text);
-}
-
-static void same_files(const char *a, const char *b)
-{
-    file_map x = {0}, y = {0};
-    err e = {0};
-    assert_true(file_map_open(&x, a, &e) && file_map_open(&y, b, &e));
-    assert_int_equal(x.size, y.size);
-    assert_memory_equal(x.data, y.data, x.size);
-    file_map_release(&x);
-    file_map_release(&y);
-}
 
 static void a_codec_learns_its_pictures(void **state)
 {
@@ -115,28 +16,11 @@ static void a_codec_learns_its_pictures(void **state)
 static void a_resumed_codec_ends_in_the_same_bytes(void **state)
 {
     (void)state;
-    char whole[512], parts[512], other[512];
-    snprintf(whole, sizeof whole, "%s", support_path("whole.gguf"));
-    snprintf(parts, sizeof parts, "%s", support_path("parts.gguf"));
-    watch w = {0}, paused = {.pause_after = 3};
-    train_codec_options o = codec_options(whole, 8, &w);
+    watch w = {0};
+    train_codec_options o = codec_options(support_path("whole.gguf"), 8, &w);
     o.run.settings.average = 0.9f;
     o.crop = 0.7;
-    run_codec(&o);
-    o.run.output = parts;
-    o.run.context = &paused;
-    run_codec(&o);
-    o.run.resume = true;
-    o.run.context = &w;
-    run_codec(&o);
-    same_files(whole, parts);
-    for (int i = 0; i < 2; i++) {
-        static const char *const ends[] = {".checkpoint", ".csv"};
-        strcat(strcpy(other, whole), ends[i]);
-        strcat(parts, ends[i]);
-        same_files(other, parts);
-        parts[strlen(parts) - strlen(ends[i])] = 0;
-    }
+    resumes_in_the_same_bytes(&o, "parts.gguf", 3);
 }
 
 static train_dalle_options dalle_options(const char *output, int64_t steps, watch *w, const char *tokenizer)
@@ -235,6 +119,83 @@ static void blocks_done_again_give_the_same_bytes_in_less_memory(void **state)
     same_files(kept, again);
 }
 
+static train_clip_options clip_options(const char *output, int64_t steps, watch *w)
+{
+    train_clip_options o = train_clip_defaults();
+    fill_run(&o.run, output, steps, w);
+    o.run.batch = 8; /* of 9 captions for 12 pictures: some are equal */
+    o.run.settings.lr = 3e-3f;
+    o.model.image_size = SIDE;
+    o.model.patch = 4;
+    o.model.dim = 16;
+    o.model.text_length = 16;
+    o.model.image.width = o.model.text.width = 32;
+    o.model.image.mlp = o.model.text.mlp = 64;
+    o.model.image.layers = o.model.text.layers = 1;
+    o.tokenizer = support_path("tiny.gguf");
+    o.codec = support_path("learned.gguf");
+    o.shift = 1;
+    return o;
+}
+
+/* Each of the pictures goes best with its own caption, or with the equal one of another. */
+static void check_ranker(const char *file)
+{
+    err e = {0};
+    uint8_t rgb[PICTURES * SIDE * SIDE * 3];
+    float scores[PICTURES];
+    char captions[PICTURES][64], path[600];
+    for (int i = 0; i < PICTURES; i++) {
+        image im = {0};
+        snprintf(path, sizeof path, "%s/%02d.png", folder, i);
+        assert_true(image_read(&im, path, &e));
+        memcpy(rgb + i * SIDE * SIDE * 3, im.pixels, SIDE * SIDE * 3);
+        image_release(&im);
+        snprintf(path, sizeof path, "%s/%02d.txt", folder, i);
+        FILE *f = fopen(path, "r");
+        assert_non_null(f);
+        assert_int_equal(fscanf(f, "%63[^\n]", captions[i]), 1);
+        fclose(f);
+    }
+    limn_model *m = limn_model_open(dev, file, &e);
+    if (!m)
+        fail_msg("%s", e.text);
+    for (int i = 0; i < PICTURES; i++) {
+        int best = 0;
+        assert_true(limn_rank(m, captions[i], rgb, PICTURES, SIDE, SIDE, scores, &e));
+        for (int k = 1; k < PICTURES; k++)
+            best = scores[k] > scores[best] ? k : best;
+        if (strcmp(captions[best], captions[i]) != 0)
+            fail_msg("\"%s\" is shown best by \"%s\"", captions[i], captions[best]);
+    }
+    limn_model_free(&m);
+}
+
+static void a_clip_learns_to_rank_and_resumes_in_the_same_bytes(void **state)
+{
+    (void)state;
+    err e = {0};
+    char whole[512], parts[512];
+    snprintf(whole, sizeof whole, "%s", support_path("clip.gguf"));
+    snprintf(parts, sizeof parts, "%s", support_path("clip_parts.gguf"));
+    watch w = {0}, paused = {.pause_after = 13};
+    train_clip_options o = clip_options(whole, 150, &w);
+    if (!train_clip(dev, &o, &e))
+        fail_msg("%s", e.text);
+    check_ranker(whole);
+    o.run.output = parts;
+    o.run.context = &paused;
+    assert_true(train_clip(dev, &o, &e));
+    o.run.resume = true;
+    o.run.context = &w;
+    if (!train_clip(dev, &o, &e))
+        fail_msg("%s", e.text);
+    same_files(whole, parts);
+    o.model.image_size = 2 * SIDE; /* the codec's pictures are smaller */
+    assert_false(train_clip(dev, &o, &e));
+    assert_non_null(strstr(e.text, "--size"));
+}
+
 static void a_diverging_run_names_its_step_and_keeps_the_checkpoint(void **state)
 {
     (void)state;
@@ -276,6 +237,7 @@ int main(void)
         cmocka_unit_test(a_resumed_codec_ends_in_the_same_bytes),
         cmocka_unit_test(a_transformer_learns_and_resumes_in_the_same_bytes),
         cmocka_unit_test(blocks_done_again_give_the_same_bytes_in_less_memory),
+        cmocka_unit_test(a_clip_learns_to_rank_and_resumes_in_the_same_bytes),
         cmocka_unit_test(a_diverging_run_names_its_step_and_keeps_the_checkpoint),
         cmocka_unit_test(a_checkpoint_of_other_data_or_seed_is_refused),
     };

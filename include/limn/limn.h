@@ -1,7 +1,8 @@
 /* limn: text-to-image models of the DALL-E family on any OpenCL device.
  *
- * A model file holds an image codec (pictures <-> grids of discrete codes), a transformer (text -> codes) and a
- * tokenizer.  Open a device, open a model on it, then generate, encode, decode or score.
+ * A model file holds an image codec (pictures <-> grids of discrete codes), a transformer (text -> codes), a CLIP (how
+ * well pictures and texts go together) and a tokenizer, or some of them.  Open a device, open a model on it, then
+ * generate, encode, decode or score.
  *
  * Conventions: functions that can fail return false (or NULL) and fill the trailing limn_error, which may be NULL and
  * must be zero-initialised; objects come from limn_X_open and go by limn_X_free, which takes the address of the
@@ -99,11 +100,12 @@ LIMN_API void limn_model_free(limn_model **m);
 
 typedef struct limn_model_info {
     const char *name;
-    bool has_codec, has_transformer, has_tokenizer;
-    int width, height;           /* pixels */
-    int grid_width, grid_height; /* codes; a picture is grid_height * grid_width codes in raster order */
-    int codes;                   /* size of the codebook, K */
-    int text_length;             /* positions for text, `[IMG]` included */
+    bool has_codec, has_transformer, has_clip, has_tokenizer;
+    int width, height;               /* pixels */
+    int encode_width, encode_height; /* those that limn_encode takes: half, where the decoder doubles them */
+    int grid_width, grid_height;     /* codes; a picture is grid_height * grid_width codes in raster order */
+    int codes;                       /* size of the codebook, K */
+    int text_length;                 /* positions for text, `[IMG]` included */
     int text_vocabulary;
     /* what generate uses where the caller has no wish of their own */
     float default_temperature, default_top_p, default_guidance;
@@ -118,8 +120,9 @@ LIMN_API const char *limn_token(const limn_model *m, int32_t id);
 
 /* ---- pictures and codes -------------------------------------------------------------------------------------- */
 
-/* rgb: u8 [n, height, width, 3].  codes: int32 [n, grid_height * grid_width], the most likely code of each cell.
- * logits: float [n, K, grid_height, grid_width] of q(z|x), or NULL. */
+/* rgb: u8 [n, encode_height, encode_width, 3].  codes: int32 [n, grid_height * grid_width], the most likely code of
+ * each cell. logits: float [n, K, grid_height, grid_width] of q(z|x) (of a vqvae minus the squared distances to its
+ * codes), or NULL. */
 LIMN_API bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e);
 /* pixels: float [n, 3, height, width] in 0..1. */
 LIMN_API bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn_error *e);
@@ -131,6 +134,7 @@ typedef struct limn_generate_options {
     const int32_t *text_ids; /* the model's own ids, without padding */
     size_t n_text_ids;
     int count;         /* pictures; 0 means 1 */
+    int first;         /* number of the first of them: pictures first to first + count - 1 of the seed, from 0 */
     uint64_t seed;     /* picture i of seed s is the same whatever the count */
     float temperature; /* 0: greedy (the most likely code each time) */
     int top_k;         /* sample among the k most likely codes (and those tied with the k-th); 0: all */
@@ -159,6 +163,12 @@ typedef struct limn_score {
 /* text_ids without padding; codes int32 [grid]; logits: float [grid, K] that predict each image code, or NULL. */
 LIMN_API bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes,
                                float *logits, limn_score *result, limn_error *e);
+
+/* How well pictures go with a text, by the model's CLIP (Radford et al. 2021): scores[i], from -1 to 1, is the cosine
+ * of the two embeddings.  Scores of one text rank pictures; those of different texts, or CLIPs, don't compare.
+ * rgb: u8 [n, height, width, 3], of any size: the CLIP sees the centred square.  A long text loses its end. */
+LIMN_API bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int width, int height,
+                        float *scores, limn_error *e);
 
 #ifdef __cplusplus
 }

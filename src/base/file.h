@@ -16,6 +16,8 @@ typedef struct file_map {
 
 bool file_map_open(file_map *m, const char *path, err *e); /* an empty file is valid: data may be NULL then */
 void file_map_release(file_map *m);
+/* Frees the memory that the file's pages take; they are read again where they are used again. */
+void file_map_forget(const file_map *m);
 
 /* A file in the making: written to PATH.tmp-PID beside its place, renamed over PATH by file_out_commit.
  * Where PATH is a link its target is replaced; a device or a pipe (/dev/null) is written as it is. */

@@ -16,6 +16,7 @@ int command_reconstruct(const options *o);
 int command_score(const options *o);
 int command_selftest(const options *o);
 int command_tokenize(const options *o);
+int command_train_clip(const options *o);
 int command_train_codec(const options *o);
 int command_train_dalle(const options *o);
 int command_train_tokenizer(const options *o);

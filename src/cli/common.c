@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/ranks.h"
+
 /* ---- device and model ---------------------------------------------------------------------------------------- */
 
 limn_device *command_device(const options *o, err *e)
@@ -24,8 +26,8 @@ limn_device *command_device(const options *o, err *e)
     limn_device *device = limn_device_open(spec, &d, e);
     if (device) {
         const limn_device_info *i = limn_device_get_info(device);
-        say(strcmp(spec, "auto") == 0 ? LOG_WARNING : LOG_INFO, "device %d.%d, %s: %s", i->platform, i->device, i->name,
-            limn_device_reason(device));
+        say(strcmp(spec, "auto") == 0 || ranks_size() > 1 ? LOG_WARNING : LOG_INFO, "device %d.%d, %s: %s", i->platform,
+            i->device, i->name, limn_device_reason(device));
     }
     return device;
 }
@@ -56,7 +58,7 @@ bool command_profile(const session *s, const options *o, err *e)
     limn_kernel_profile *rows = NULL;
     size_t n = 0;
     double total = 0;
-    if (!options_given(o, "profile"))
+    if (!options_given(o, "profile") || ranks_rank() > 0)
         return true;
     if (!limn_device_profile(s->device, &rows, &n, e))
         return false;
@@ -122,7 +124,7 @@ static bool ending_check(const char *name, const char *path, const char *endings
 bool output_check(const char *name, const char *path, const char *endings, err *e)
 {
     struct stat st;
-    if (!path)
+    if (!path || ranks_rank() > 0)
         return true;
     if (endings && !ending_check(name, path, endings, e))
         return false;
@@ -173,14 +175,14 @@ bool picture_read(image *im, const char *path, const session *s, err *e)
 {
     image whole = {0};
     bool ok = input_check(path, e) && image_read(&whole, path, e) &&
-              image_fit(im, &whole, s->info->width, s->info->height, e);
+              image_fit(im, &whole, s->info->encode_width, s->info->encode_height, e);
     image_release(&whole);
     return ok;
 }
 
 bool pictures_encode(const session *s, const image *ims, int n, int32_t *codes, float *logits, err *e)
 {
-    size_t bytes = (size_t)s->info->width * (size_t)s->info->height * 3;
+    size_t bytes = (size_t)s->info->encode_width * (size_t)s->info->encode_height * 3;
     size_t row = (size_t)s->info->codes * (size_t)s->cells;
     uint8_t *rgb = array_new(BATCH, bytes, "pictures to encode", e);
     bool ok = rgb != NULL;

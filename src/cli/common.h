@@ -21,12 +21,13 @@ typedef struct session {
 limn_device *command_device(const options *o, err *e);
 /* The device and the model of --model, which must have what is asked for; catches interrupts from here on. */
 bool command_open(session *s, const options *o, bool codec, bool transformer, err *e);
-/* Prints the table and writes the trace of --profile; does nothing without it. */
+/* Prints the table and writes the trace of --profile; does nothing without it, or where this is not rank 0. */
 bool command_profile(const session *s, const options *o, err *e);
 void command_close(session *s);
 
 /* Whether a file can be made there: the directory is writable, and what is there already is a regular file.
- * NULL is fine.  `endings`: ".png", or ".png|.npy", of which path must have one (in any case); NULL for any. */
+ * NULL is fine, and so is every path of a rank that writes none (all but rank 0).  `endings`: ".png", or ".png|.npy",
+ * of which path must have one (in any case); NULL for any. */
 bool output_check(const char *name, const char *path, const char *endings, err *e);
 bool input_check(const char *path, err *e);
 bool has_ending(const char *path, const char *ending);

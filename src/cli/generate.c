@@ -6,22 +6,26 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/ranks.h"
 #include "cli/commands.h"
 #include "cli/keep.h"
 #include "cli/pictures.h"
+#include "cli/rank.h"
 
 typedef struct job {
     const options *o;
-    const char *prompt, *out, *codes_out, *preview, *image_prompt;
+    const char *prompt, *out, *codes_out, *preview, *image_prompt, *rank;
     npy ids;
     char *ids_text; /* "token ids 5 7 9": what stands for the prompt where only ids are known */
     keep keep;
     session s;
-    limn_generate_options g;
-    uint8_t *kept;       /* [cells] */
-    int32_t *kept_codes; /* [cells] */
-    int32_t *codes;      /* [count, cells] */
-    image *pictures;     /* [count] */
+    ranking ranking;
+    limn_generate_options g; /* of this rank's pictures */
+    int count;               /* pictures of all ranks */
+    uint8_t *kept;           /* [cells] */
+    int32_t *kept_codes;     /* [cells] */
+    int32_t *codes;          /* [count, cells]; of pictures that are not there yet -1 */
+    image *pictures;         /* [count] */
     progress bar;
     int preview_row;   /* of the grid, up to which the preview shows */
     err preview_error; /* why progress said stop, where it wasn't Ctrl-C */
@@ -33,8 +37,9 @@ static void job_release(job *j)
     free(j->ids_text);
     free(j->kept);
     free(j->kept_codes);
-    pictures_free(j->pictures, j->g.count);
+    pictures_free(j->pictures, j->count);
     free(j->codes);
+    ranking_release(&j->ranking);
     command_close(&j->s);
 }
 
@@ -83,9 +88,12 @@ static bool check_usage(job *j, err *e)
     j->codes_out = options_text(o, "codes-out", NULL);
     j->preview = options_text(o, "preview", NULL);
     j->image_prompt = options_text(o, "image-prompt", NULL);
+    j->rank = options_text(o, "rank", NULL);
     if (!j->prompt == !ids)
         return err_set(e, ERR_USAGE, "limn generate: %s (give a prompt in quotes, or --text-ids FILE.npy)",
                        ids ? "both a prompt and --text-ids are there" : "the prompt is missing");
+    if (j->rank && ids)
+        return err_set(e, ERR_USAGE, "--rank: a CLIP reads words, not the ids of --text-ids (give a prompt)");
     if (region && !j->image_prompt)
         return err_set(e, ERR_USAGE, "--keep: there is no picture to keep a part of (add --image-prompt IMG)");
     if (!keep_parse(&j->keep, region ? region : "top:0.5", e) || !output_check("output", j->out, ".png", e) ||
@@ -94,6 +102,8 @@ static bool check_usage(job *j, err *e)
     if (j->keep.kind == KEEP_MASK && !input_check(j->keep.text, e))
         return false;
     if (j->image_prompt && !input_check(j->image_prompt, e))
+        return false;
+    if (j->rank && strcmp(j->rank, "own") != 0 && !input_check(j->rank, e))
         return false;
     return !ids || read_ids(j, ids, e);
 }
@@ -112,7 +122,7 @@ static void paint_grey(image *im, const session *s, int cell)
 /* codes: cells that are not there yet are negative, and become grey. */
 static bool preview_write(job *j, const int32_t *codes, err *e)
 {
-    int n = j->g.count, cells = j->s.cells;
+    int n = j->count, cells = j->s.cells;
     size_t all = (size_t)n * (size_t)cells;
     image *ims = array_new((size_t)n, sizeof *ims, "preview", e);
     int32_t *shown = array_new(all, sizeof *shown, "preview", e);
@@ -139,16 +149,22 @@ static bool on_progress(void *context, int done, int total, const int32_t *codes
     progress_update(&j->bar, done, total);
     if (interrupted())
         return false;
-    if (!codes || !j->preview || done >= total)
+    if (!codes || done >= total)
         return true;
     int rows = j->s.info->grid_height, row = (int)((int64_t)done * rows / total);
     if (row < j->preview_row + (rows >= 16 ? rows / 8 : 1))
         return true;
     j->preview_row = row;
-    return preview_write(j, codes, &j->preview_error);
+    return preview_write(j, j->codes, &j->preview_error);
 }
 
 /* ---- the work -------------------------------------------------------------------------------------------------- */
+
+/* The number of the first picture of a rank. */
+static int first_of(const job *j, int rank)
+{
+    return (int)((int64_t)j->count * rank / ranks_size());
+}
 
 static bool fill_options(job *j, err *e)
 {
@@ -158,17 +174,20 @@ static bool fill_options(job *j, err *e)
     g->prompt = j->prompt;
     g->text_ids = j->ids.data;
     g->n_text_ids = (size_t)j->ids.count;
-    g->count = (int)options_integer(o, "count", 1);
+    j->count = (int)options_integer(o, "count", 1);
+    g->first = first_of(j, ranks_rank());
+    g->count = first_of(j, ranks_rank() + 1) - g->first;
     g->seed = options_given(o, "seed") ? options_unsigned(o, "seed", 0) : random_seed();
+    ranks_broadcast(&g->seed, sizeof g->seed, 0);
     g->temperature = (float)options_number(o, "temperature", g->temperature);
     g->top_k = (int)options_integer(o, "top-k", g->top_k);
     g->top_p = (float)options_number(o, "top-p", g->top_p);
     g->guidance = (float)options_number(o, "guidance", g->guidance);
     g->progress = on_progress;
     g->context = j;
-    g->preview = j->preview != NULL;
-    j->codes = array_new((size_t)g->count, (size_t)j->s.cells * sizeof *j->codes, "codes", e);
-    j->pictures = array_new((size_t)g->count, sizeof *j->pictures, "pictures", e);
+    g->preview = j->preview && ranks_rank() == 0;
+    j->codes = array_new((size_t)j->count, (size_t)j->s.cells * sizeof *j->codes, "codes", e);
+    j->pictures = array_new((size_t)j->count, sizeof *j->pictures, "pictures", e);
     return j->codes && j->pictures;
 }
 
@@ -188,12 +207,22 @@ static bool read_image_prompt(job *j, err *e)
     return ok;
 }
 
+/* Codes and pictures of all ranks on all of them. */
+static void gather(job *j)
+{
+    ranks_max(j->codes, (size_t)j->count * (size_t)j->s.cells);
+    for (int rank = 0; rank < ranks_size() && ranks_size() > 1; rank++)
+        for (int i = first_of(j, rank); i < first_of(j, rank + 1); i++)
+            ranks_broadcast(j->pictures[i].pixels, 3 * (size_t)j->s.info->width * (size_t)j->s.info->height, rank);
+}
+
 static bool sample(job *j, err *e)
 {
-    for (size_t i = 0; i < (size_t)j->g.count * (size_t)j->s.cells; i++)
-        j->codes[i] = -1; /* what the preview takes as not there yet */
+    int32_t *mine = j->codes + (size_t)j->g.first * (size_t)j->s.cells;
+    for (size_t i = 0; i < (size_t)j->count * (size_t)j->s.cells; i++)
+        j->codes[i] = -1;
     progress_begin(&j->bar, "generate", "codes");
-    bool ok = limn_generate(j->s.model, &j->g, j->codes, e);
+    bool ok = j->g.count == 0 || limn_generate(j->s.model, &j->g, mine, e);
     progress_end(&j->bar);
     if (!ok && j->preview_error.code)
         *e = j->preview_error;
@@ -201,14 +230,44 @@ static bool sample(job *j, err *e)
         *e = (err){0};
         interrupt_check(e);
     }
-    return ok && interrupt_check(e) && pictures_decode(&j->s, j->codes, j->g.count, j->pictures, NULL, e);
+    ok = ok && interrupt_check(e) && pictures_decode(&j->s, mine, j->g.count, j->pictures + j->g.first, NULL, e);
+    for (int i = 0; ok && i < j->count; i++)
+        if (!j->pictures[i].pixels)
+            ok = image_new(&j->pictures[i], j->s.info->width, j->s.info->height, e);
+    if (ok)
+        gather(j);
+    return ok;
+}
+
+/* Pictures and codes, best first. */
+static bool rank(job *j, err *e)
+{
+    if (!j->rank || ranks_rank() > 0) /* the first of several processes writes */
+        return true;
+    int n = j->count;
+    size_t row = (size_t)j->s.cells * sizeof *j->codes;
+    image *pictures = array_new((size_t)n, sizeof *pictures, "pictures", e);
+    int32_t *codes = array_new((size_t)n, row, "codes", e);
+    bool ok = pictures && codes && ranking_order(&j->ranking, j->prompt, j->pictures, n, e);
+    for (int i = 0; ok && i < n; i++) {
+        pictures[i] = j->pictures[j->ranking.order[i]];
+        memcpy(codes + (size_t)i * (size_t)j->s.cells, j->codes + (size_t)j->ranking.order[i] * (size_t)j->s.cells,
+               row);
+    }
+    if (ok) {
+        memcpy(j->pictures, pictures, (size_t)n * sizeof *pictures);
+        memcpy(j->codes, codes, (size_t)n * row);
+    }
+    free(pictures);
+    free(codes);
+    return ok;
 }
 
 static bool write_all(job *j, err *e)
 {
     const limn_generate_options *g = &j->g;
     bool grid = options_given(j->o, "grid");
-    int n = g->count;
+    int n = j->count;
     picture_settings settings = {
         .prompt = j->prompt ? j->prompt : j->ids_text,
         .image_prompt = j->image_prompt,
@@ -222,7 +281,11 @@ static bool write_all(job *j, err *e)
         .top_k = g->top_k,
         .top_p = g->top_p,
         .guidance = g->guidance,
+        .order = j->ranking.order,
+        .scores = j->ranking.scores,
     };
+    if (ranks_rank() > 0)
+        return true;
     if (!pictures_write(j->pictures, n, grid, j->out, &settings, e))
         return false;
     if (j->codes_out && !npy_write(j->codes_out, DTYPE_I32, 2, (int64_t[]){n, j->s.cells}, j->codes, e))
@@ -257,7 +320,8 @@ int command_generate(const options *o)
     err e = {0};
     job j = {.o = o};
     bool ok = check_usage(&j, &e) && check_numbered(&j, &e) && command_open(&j.s, o, true, true, &e) &&
-              fill_options(&j, &e) && read_image_prompt(&j, &e) && sample(&j, &e) && write_all(&j, &e) &&
+              (!j.rank || ranking_open(&j.ranking, &j.s, j.rank, &e)) && fill_options(&j, &e) &&
+              read_image_prompt(&j, &e) && sample(&j, &e) && rank(&j, &e) && write_all(&j, &e) &&
               command_profile(&j.s, o, &e);
     job_release(&j);
     return ok ? 0 : report(&e);

@@ -1,4 +1,4 @@
-/* limn inspect: what a file holds, told by its content: models (GGUF, safetensors), arrays (npy), pictures. */
+/* limn inspect: what a file holds, told by its content: models (GGUF, safetensors, PyTorch), arrays (npy), pictures. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,7 +8,9 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "io/gguf.h"
+#include "io/model_file.h"
 #include "io/safetensors.h"
+#include "io/torch.h"
 
 /* ---- tensor tables --------------------------------------------------------------------------------------------- */
 
@@ -22,6 +24,11 @@ static const file_tensor *gguf_at(const void *file, size_t i)
 static const file_tensor *safetensors_at(const void *file, size_t i)
 {
     return safetensors_tensor(file, i);
+}
+
+static const file_tensor *model_at(const void *file, size_t i)
+{
+    return model_file_tensor(file, i);
 }
 
 typedef struct totals {
@@ -190,6 +197,114 @@ static bool inspect_safetensors(const char *path, const file_map *map, json_t *r
     return true;
 }
 
+/* What a checkpoint holds beside tensors, as flat keys: "hparams.dim". */
+typedef struct values {
+    json_t *list; /* {key, value} */
+    int left;
+    char key[256];
+} values;
+
+enum { VALUES_LIMIT = 1000, VALUES_DEPTH = 8 };
+
+static json_t *value_of(const pickle_value *v)
+{
+    int64_t integer;
+    double number;
+    bool truth;
+    if (v->kind == PICKLE_NONE)
+        return json_null();
+    if (pickle_truth(v, &truth))
+        return json_boolean(truth);
+    if (pickle_int(v, &integer))
+        return json_integer(integer);
+    if (pickle_number(v, &number))
+        return json_finite(number);
+    char *text = pickle_text(v) ? NULL : pickle_to_text(v);
+    json_t *j = json_text(pickle_text(v) ? pickle_text(v) : text ? text : "?");
+    free(text);
+    return j;
+}
+
+static bool has_records(const pickle_value *v)
+{
+    for (uint32_t i = 0; i < v->n; i++)
+        if (v->items[i]->kind == PICKLE_OBJECT || v->items[i]->kind == PICKLE_DICT ||
+            v->items[i]->kind == PICKLE_PERSISTENT)
+            return true;
+    return false;
+}
+
+/* v->key[0, at) is the name of d. */
+static void collect_values(values *v, const pickle_value *d, size_t at, int depth)
+{
+    for (uint32_t i = 0; i < d->n && v->left > 0 && depth < VALUES_DEPTH; i++) {
+        const pickle_value *item = d->items[i];
+        const char *name = pickle_text(d->keys[i]);
+        bool list = item->kind == PICKLE_LIST || item->kind == PICKLE_TUPLE, truth;
+        double number;
+        bool record = item->kind == PICKLE_OBJECT && !pickle_number(item, &number) && !pickle_truth(item, &truth);
+        if (!name || record || item->kind == PICKLE_PERSISTENT || (list && has_records(item)))
+            continue;
+        int n = snprintf(v->key + at, sizeof v->key - at, "%s%s", at ? "." : "", name);
+        if (n < 0 || (size_t)n >= sizeof v->key - at)
+            continue;
+        v->left--; /* empty dicts count, so that this ends whatever refers to itself */
+        if (item->kind == PICKLE_DICT) {
+            collect_values(v, item, at + (size_t)n, depth + 1);
+            continue;
+        }
+        json_t *j = json_object();
+        json_object_set_new(j, "key", json_text(v->key));
+        json_object_set_new(j, "value", value_of(item));
+        json_array_append_new(v->list, j);
+    }
+}
+
+static void print_values(const json_t *list)
+{
+    size_t i;
+    json_t *entry;
+    printf("values:\n");
+    json_array_foreach(list, i, entry)
+    {
+        const json_t *value = json_object_get(entry, "value");
+        char *text = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(10));
+        printf("  ");
+        print_clean(json_string_value(json_object_get(entry, "key")));
+        printf(" = ");
+        print_clean(json_is_string(value) ? json_string_value(value) : text ? text : "?");
+        putchar('\n');
+        free(text);
+    }
+}
+
+/* A PyTorch file, or the index of shards. */
+static bool inspect_checkpoint(const char *path, json_t *root, err *e)
+{
+    model_file *m = model_file_open(path, e);
+    if (!m)
+        return false;
+    bool torch = model_file_format(m) == MODEL_TORCH;
+    const pickle_value *all = model_file_root(m);
+    values v = {.list = json_array(), .left = VALUES_LIMIT};
+    if (all && all->kind == PICKLE_DICT)
+        collect_values(&v, all, 0, 0);
+    if (root) {
+        json_object_set_new(root, "format", json_text(torch ? "pytorch" : "safetensors"));
+        if (torch)
+            json_object_set(root, "values", v.list);
+        put_tensors(root, model_at, m, model_file_count(m));
+    } else {
+        printf("format: %s\n", torch ? "PyTorch" : "safetensors, in shards");
+        if (json_array_size(v.list))
+            print_values(v.list);
+        print_tensors(model_at, m, model_file_count(m));
+    }
+    json_decref(v.list);
+    model_file_free(m);
+    return true;
+}
+
 /* The type as the header has it, "<f4"; npy_read has checked the header. */
 static void npy_descr(const file_map *map, char out[16])
 {
@@ -283,11 +398,15 @@ static bool inspect(const char *path, json_t *root, err *e)
         ok = inspect_picture(path, "png", root, e);
     else if (map.size >= 3 && memcmp(d, "\xff\xd8\xff", 3) == 0)
         ok = inspect_picture(path, "jpeg", root, e);
+    else if (torch_recognise(d, map.size) || model_file_is_index(path))
+        ok = inspect_checkpoint(path, root, e);
     else if (map.size >= 9 && d[8] == '{')
         ok = inspect_safetensors(path, &map, root, e);
     else
-        ok = err_set(e, ERR_FAILED,
-                     "%s: the content is none that limn knows (it reads GGUF, safetensors, npy, PNG, JPEG)", path);
+        ok = err_set(
+            e, ERR_FAILED,
+            "%s: the content is none that limn knows (it reads GGUF, safetensors, PyTorch's files, npy, PNG, JPEG)",
+            path);
     file_map_release(&map);
     return ok;
 }

@@ -5,12 +5,24 @@
 
 #include "cli/commands.h"
 #include "cli/help.h"
+#include "cli/launcher.h"
 #include "cli/terminal.h"
 
 static log_level verbosity(const options *o)
 {
     int verbose = options_position(o, "verbose"), quiet = options_position(o, "quiet");
     return quiet > verbose ? LOG_ERROR : verbose > quiet ? LOG_DEBUG : LOG_WARNING;
+}
+
+/* Several processes are one run, where the command can share its work out to them; else they would all do the same, and
+ * write over each other's files. */
+static bool join(const command *c, err *e)
+{
+    int n = launcher_processes();
+    if (n > 1 && !c->ranks)
+        return err_set(e, ERR_USAGE, "limn %s: it works in one process, and %d were started (start it without mpirun)",
+                       c->name, n);
+    return launcher_join(e);
 }
 
 static int run(int argc, char **argv)
@@ -41,6 +53,8 @@ static int run(int argc, char **argv)
     } else if (!c->run) {
         say(LOG_ERROR, "limn %s: its second word is missing (limn %s --help lists what can follow)", c->name, c->name);
         code = ERR_USAGE;
+    } else if (!join(c, &e)) {
+        code = report(&e);
     } else {
         terminal_start(verbosity(&o));
         code = c->run(&o);
@@ -58,5 +72,6 @@ int main(int argc, char **argv)
         say(LOG_ERROR, "standard output: %s", errno ? strerror(errno) : "write failed");
         code = ERR_FAILED;
     }
+    launcher_leave(code);
     return code;
 }

@@ -47,6 +47,7 @@ typedef struct command {
     int (*run)(const options *o); /* returns the exit code; NULL: a group, the first word of the commands after it */
     int min_operands, max_operands;
     completion complete; /* of the operands */
+    bool ranks;          /* works in several processes (base/ranks.h) */
 } command;
 
 extern const command command_table[];

@@ -42,10 +42,12 @@ char *parameters_text(const picture_settings *p, int i, int n)
             p->height);
     put_field(f, "Model", p->model);
     fprintf(f, ", Temperature: %g, Top-k: %d, Top-p: %g", p->temperature, p->top_k, p->top_p > 0 ? p->top_p : 1);
-    if (n > 1 && i > 0)
-        fprintf(f, ", Picture: %d of %d", i, n);
+    if (n > 1 && i > 0) /* the number that, with the seed, makes it again */
+        fprintf(f, ", Picture: %d of %d", p->order ? p->order[i - 1] + 1 : i, n);
     else if (n > 1)
         fprintf(f, ", Pictures: %d", n);
+    if (p->order && i > 0)
+        fprintf(f, ", CLIP score: %.4f", (double)p->scores[i - 1]);
     put_field(f, "Image prompt", p->image_prompt);
     put_field(f, "Keep", p->keep);
     fprintf(f, ", Version: limn %s", limn_version());

@@ -22,14 +22,16 @@ static bool reconstruct(session *s, const options *o, err *e)
     const char *out = options_text(o, "output", NULL), *in = o->operands[0];
     if (!output_check("output", out, ".png", e) || !input_check(in, e) || !command_open(s, o, true, false, e))
         return false;
-    image before = {0}, after = {0};
+    image before = {0}, after = {0}, same = {0};
     int32_t *codes = array_new((size_t)s->cells, sizeof *codes, "codes", e);
     bool ok = codes && picture_read(&before, in, s, e) && pictures_encode(s, &before, 1, codes, NULL, e) &&
               pictures_decode(s, codes, 1, &after, NULL, e) && pictures_write(&after, 1, false, out, NULL, e);
+    ok = ok && image_fit(&same, &before, s->info->width, s->info->height, e); /* the decoder may double it */
     if (ok)
-        say(LOG_INFO, "wrote %s: PSNR %.2f dB", out, psnr(&before, &after));
+        say(LOG_INFO, "wrote %s: PSNR %.2f dB", out, psnr(&same, &after));
     image_release(&before);
     image_release(&after);
+    image_release(&same);
     free(codes);
     return ok;
 }

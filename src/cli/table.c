@@ -10,6 +10,13 @@
     {                                                                                                                  \
         .name = "json", .help = "Print JSON."                                                                          \
     }
+#define RANKS                                                                                                            \
+    "mpirun -n 4 limn train … trains with 4 processes, on the devices that SPEC means in turn: a step has 4 batches, " \
+    "and the result is that of one process with such a batch, to rounding.\n"
+#define PAUSES                                                                                                         \
+    "Ctrl-C saves and ends with exit code 0, and --resume goes on; a second Ctrl-C ends at once, and the last "        \
+    "checkpoint stays. Where the loss or the gradient is no longer a number, the run ends with an error that names "   \
+    "the step, and the checkpoint stays.\n"
 #define END                                                                                                            \
     {                                                                                                                  \
         .name = NULL                                                                                                   \
@@ -101,6 +108,13 @@ static const option generate_options[] = {
      .help = "What stays of the image prompt: top:F, bottom:F, left:F, right:F, box:X,Y,W,H or a mask picture, white "
              "where it stays. Numbers are fractions from 0 to 1 of the generated picture, or its whole pixels where "
              "one of them is above 1. A cell stays if its centre lies inside. Default: top:0.5."},
+    {.name = "rank",
+     .argument = "CLIP",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .words = "own",
+     .help = "Order the N pictures by how well they go with PROMPT, best first: a model file with a CLIP, or own, the "
+             "one in the model file itself. -v says the scores."},
     {.name = "preview",
      .argument = "FILE.png",
      .kind = OPTION_TEXT,
@@ -127,7 +141,8 @@ static const option encode_options[] = {
      .argument = "FILE.npy",
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
-     .help = "Write the logits of q(z|x) too: float32 [n, K, h, w]."},
+     .help = "Write the logits of q(z|x) too, of a vqvae minus the squared distances to its codes: float32 "
+             "[n, K, h, w]."},
     END,
 };
 
@@ -200,7 +215,8 @@ static const option convert_options[] = {
     {.name = "family",
      .argument = "NAME",
      .kind = OPTION_TEXT,
-     .help = "Family of the model. Default: recognised by its tensors."},
+     .help = "Family of the model: openai-dvae, dalle-pytorch, taming, llamagen or limn. Default: recognised by its "
+             "tensors."},
     {.name = "type",
      .argument = "TYPE",
      .kind = OPTION_CHOICE,
@@ -209,7 +225,8 @@ static const option convert_options[] = {
     {.name = "set",
      .argument = "KEY=VALUE",
      .kind = OPTION_LIST,
-     .help = "A setting that the files don't tell, such as heads=4. May be repeated."},
+     .help = "A setting that the files don't tell: image_size=256 (of a codec), temperature, top_k, top_p, guidance, "
+             "name. May be repeated."},
     {.name = "tokenizer",
      .argument = "PATH",
      .kind = OPTION_TEXT,
@@ -250,7 +267,7 @@ static const option train_tokenizer_options[] = {
     END,
 };
 
-/* Of both stages. */
+/* Of all that learn from pictures. */
 #define TRAIN_RUN                                                                                                      \
     {.name = "data",                                                                                                   \
      .argument = "DATA",                                                                                               \
@@ -275,7 +292,7 @@ static const option train_tokenizer_options[] = {
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 1e12,                                                                                                  \
-         .help = "Steps in all. Default: 5000."},                                                                      \
+         .help = "Steps in all. Default: 5000; 3000 (clip)."},                                                         \
         {.name = "save-every",                                                                                         \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
@@ -293,14 +310,15 @@ static const option train_tokenizer_options[] = {
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 65536,                                                                                                 \
-         .help = "Pictures that go through the model at once. Default: 32 (codec), 48 (dalle)."},                      \
+         .help = "Pictures that go through the model at once, of each process under mpirun. Default: 32 (codec), "     \
+                 "48 (dalle), 128 (clip)."},                                                                           \
         {.name = "accumulate",                                                                                         \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 65536,                                                                                                 \
          .help = "Batches in a step, whose gradients are averaged: as a batch of N times as many pictures, in the "    \
-                 "memory of one. Default: 1."},                                                                        \
+                 "memory of one. Not for vqvae, vqgan and clip, which look at whole batches. Default: 1."},            \
         {.name = "seed",                                                                                               \
          .argument = "S",                                                                                              \
          .kind = OPTION_SEED,                                                                                          \
@@ -336,6 +354,23 @@ static const option train_tokenizer_options[] = {
 
 static const option train_codec_options[] = {
     TRAIN_RUN,
+    {.name = "kind",
+     .argument = "KIND",
+     .kind = OPTION_CHOICE,
+     .words = "dvae|vqvae|vqgan",
+     .help =
+         "dvae (the default): relaxed choices. vqvae: the nearest entry of the codebook. vqgan: a vqvae with a patch "
+         "discriminator and a perceptual loss."},
+    {.name = "loss",
+     .argument = "LOSS",
+     .kind = OPTION_CHOICE,
+     .words = "l1+l2|l1|l2|logit-laplace",
+     .help = "Of the reconstruction; logit-laplace: the density of DALL-E's appendix. Default: l1+l2."},
+    {.name = "upsampling",
+     .argument = "HOW",
+     .kind = OPTION_CHOICE,
+     .words = "transposed|nearest",
+     .help = "How the decoder doubles: transposed convolutions (the default), or pixels twice and a convolution."},
     {.name = "size",
      .argument = "PIXELS",
      .kind = OPTION_INTEGER,
@@ -379,26 +414,81 @@ static const option train_codec_options[] = {
      .kind = OPTION_NUMBER,
      .min = 1e-3,
      .max = 10,
-     .help = "Last temperature of the Gumbel-Softmax relaxation, from 1. Default: 0.0625."},
+     .help = "dvae: last temperature of the Gumbel-Softmax relaxation, from 1. Default: 0.0625."},
     {.name = "tau-share",
      .argument = "X",
      .kind = OPTION_NUMBER,
      .min = 1e-3,
      .max = 1,
-     .help = "Share of the steps in which it gets there. Default: 0.5."},
+     .help = "dvae: share of the steps in which it gets there. Default: 0.5."},
     {.name = "kl",
      .argument = "X",
      .kind = OPTION_NUMBER,
      .min = 0,
      .max = 1e6,
-     .help = "Weight of the KL to the uniform prior at the end. Default: 0."},
+     .help = "dvae: weight of the KL to the uniform prior at the end. Default: 0."},
     {.name = "usage",
      .argument = "X",
      .kind = OPTION_NUMBER,
      .min = 0,
      .max = 1e6,
-     .help = "Weight of the entropy with which codes are used, at the start. Default: 0.05."},
-    {.name = "straight-through", .help = "Decode hard codes, with the gradient of soft ones."},
+     .help = "dvae: weight of the entropy with which codes are used, at the start. Default: 0.05."},
+    {.name = "straight-through", .help = "dvae: decode hard codes, with the gradient of soft ones."},
+    {.name = "commitment",
+     .argument = "X",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1e6,
+     .help = "vqvae, vqgan: weight of the encoder's distance to the codes. Default: 0.25."},
+    {.name = "codebook",
+     .argument = "HOW",
+     .kind = OPTION_CHOICE,
+     .words = "ema|gradient",
+     .help =
+         "vqvae, vqgan: the codebook follows running means of the encoder's vectors (ema, the default), or learns by "
+         "gradients."},
+    {.name = "codebook-decay",
+     .argument = "X",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1,
+     .help = "vqvae, vqgan: decay of the running counts and means. Default: 0.99."},
+    {.name = "restart",
+     .argument = "X",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1,
+     .help = "vqvae, vqgan: a code used less than this share of the mean starts again from a vector of the batch; 0: "
+             "none does. Default: 0.1."},
+    {.name = "discriminator",
+     .argument = "CHANNELS",
+     .kind = OPTION_TEXT,
+     .help = "vqgan: channels of the patch discriminator after each halving. Default: 32,64,128."},
+    {.name = "discriminator-start",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 0,
+     .max = 1e12,
+     .help = "vqgan: the step from which on it is there. Default: half of the steps."},
+    {.name = "discriminator-weight",
+     .argument = "X",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1e6,
+     .help = "vqgan: size of its gradient beside that of the reconstruction, at the decoder's last layer. "
+             "Default: 0.8."},
+    {.name = "perceptual",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "vqgan: model file of limn's whose codec sees for a perceptual loss: the distance between its encoder's "
+             "features of picture and reconstruction."},
+    {.name = "perceptual-weight",
+     .argument = "X",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1e6,
+     .help = "vqgan: weight of that loss. Default: 1."},
     {.name = "crop",
      .argument = "X",
      .kind = OPTION_NUMBER,
@@ -468,6 +558,82 @@ static const option train_dalle_options[] = {
     END,
 };
 
+static const option train_clip_options[] = {
+    TRAIN_RUN,
+    {.name = "tokenizer",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .required = true,
+     .help = "Model file with the tokenizer (limn train tokenizer)."},
+    {.name = "codec",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Model file through whose codec every other picture goes first, since generated pictures look like that."},
+    {.name = "shift",
+     .argument = "PIXELS",
+     .kind = OPTION_INTEGER,
+     .min = 0,
+     .max = 4096,
+     .help = "Move each picture by up to so many pixels. Default: 3."},
+    {.name = "size",
+     .argument = "PIXELS",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 4096,
+     .help = "Width and height of the pictures. Default: 64."},
+    {.name = "patch",
+     .argument = "PIXELS",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 4096,
+     .help = "Width and height of a patch, which divides the size. Default: 8."},
+    {.name = "dim",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 65536,
+     .help = "Width of the joint space. Default: 128."},
+    {.name = "width",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 65536,
+     .help = "Width of the image tower. Default: 128."},
+    {.name = "layers",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1024,
+     .help = "Blocks of the image tower. Default: 4."},
+    {.name = "text-width",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 65536,
+     .help = "Width of the text tower. Default: 128."},
+    {.name = "text-layers",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1024,
+     .help = "Blocks of the text tower. Default: 2."},
+    {.name = "heads",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1024,
+     .help = "Heads of both towers. Default: 4."},
+    {.name = "text-length",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 2,
+     .max = 65536,
+     .help = "Positions for text, its end among them. Default: 24."},
+    END,
+};
+
 static const option inspect_options[] = {JSON, END};
 static const option bench_options[] = {JSON, END};
 
@@ -483,6 +649,7 @@ static const option help_options[] = {
 const command command_table[] = {
     {.name = "generate",
      .run = command_generate,
+     .ranks = true,
      .options = generate_options,
      .operands = "[PROMPT]",
      .max_operands = 1,
@@ -491,12 +658,14 @@ const command command_table[] = {
      .description =
          "Draws what PROMPT says. The settings that made a picture are in its PNG text, in the form that front ends "
          "read.\n"
-         "With --image-prompt a part of a picture stays and the rest is generated to go with it.\n",
+         "With --image-prompt a part of a picture stays and the rest is generated to go with it.\n"
+         "Under mpirun the processes share the N pictures out among them, and their devices too.\n",
      .example = "limn generate \"a red apple on a blue background\" -o apple.png\n"
                 "limn generate \"a red apple\" -n 9 --grid --seed 1 -o apples.png\n"
                 "limn generate \"a cat\" --image-prompt cat.jpg --keep top:0.5 -o cats.png -n 4\n"},
     {.name = "devices",
      .run = command_devices,
+     .ranks = true,
      .options = devices_options,
      .summary = "list the OpenCL devices",
      .description = "Lists every device of every OpenCL platform: its index and platform.device for --device, type, "
@@ -561,28 +730,42 @@ const command command_table[] = {
      .example = "limn train tokenizer --help\n"},
     {.name = "train codec",
      .run = command_train_codec,
+     .ranks = true,
      .options = train_codec_options,
      .operands = "[DATA]...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "train an image codec (stage 1)",
      .description =
-         "Learns a discrete VAE from pictures. Ctrl-C saves and ends with exit code 0, and --resume goes on; a "
-         "second Ctrl-C ends at once, and the last checkpoint stays. Where the loss or the gradient is no "
-         "longer a number, the run ends with an error that names the step, and the checkpoint stays.\n",
-     .example = "limn train codec --data pictures/ -o codec.gguf\n"},
+         "Learns a codec from pictures. The log OUT.gguf.csv has, for each step's batch, the losses, the PSNR "
+         "in dB of the pictures as they were trained (a dvae's relaxed codes), the perplexity of the codes "
+         "and their KL to the uniform prior in nats (of a vqvae always ln K), the last three of what went "
+         "through the model last; the end of a run prints them. A vqgan's file is a vqvae's. " PAUSES RANKS,
+     .example = "limn train codec --data pictures/ -o codec.gguf\n"
+                "limn train codec --kind vqgan --perceptual codec.gguf --data pictures/ -o vqgan.gguf\n"},
     {.name = "train dalle",
      .run = command_train_dalle,
+     .ranks = true,
      .options = train_dalle_options,
      .operands = "[DATA]...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "train a text-to-image transformer (stage 2)",
      .description =
-         "Learns text and the codes of a codec together, and writes a whole model. Ctrl-C saves and ends with "
-         "exit code 0, and --resume goes on; a second Ctrl-C ends at once, and the last checkpoint stays. "
-         "Sample pictures show what the model makes of some captions of the data.\n",
+         "Learns text and the codes of a codec together, and writes a whole model. Sample pictures show what the "
+         "model makes of some captions of the data. " PAUSES RANKS,
      .example = "limn train dalle --data pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"},
+    {.name = "train clip",
+     .run = command_train_clip,
+     .options = train_clip_options,
+     .operands = "[DATA]...",
+     .max_operands = -1,
+     .complete = COMPLETE_FILE,
+     .summary = "train a CLIP, which ranks pictures",
+     .description = "Learns which pictures and captions belong together, and writes a file that generate --rank takes. "
+                    "Ctrl-C saves and ends; --resume goes on.\n",
+     .example = "limn train clip --data pictures/ --tokenizer tokenizer.gguf --codec codec.gguf -o clip.gguf\n"
+                "limn generate \"a red apple\" -n 16 --rank clip.gguf -o apple.png\n"},
     {.name = "train tokenizer",
      .run = command_train_tokenizer,
      .options = train_tokenizer_options,
@@ -604,8 +787,12 @@ const command command_table[] = {
      .complete = COMPLETE_FILE,
      .summary = "make a model file from published weights",
      .description = "Reads the files of a model, recognises its family by its tensors, and writes one GGUF file with "
-                    "codec, transformer and tokenizer.\n",
-     .example = "limn convert model.safetensors -o model.gguf --type f16\n"},
+                    "codec, transformer and tokenizer. Several of limn's own files become one, such as a model and the "
+                    "CLIP for its --rank own, where their tokenizers are equal. IN is safetensors (or its "
+                    "model.safetensors.index.json), a "
+                    "PyTorch checkpoint, of which nothing is ever run, or limn's own GGUF.\n",
+     .example = "limn convert model.safetensors -o model.gguf --type f16\n"
+                "limn convert encoder.pkl decoder.pkl -o codec.gguf\n"},
     {.name = "inspect",
      .run = command_inspect,
      .options = inspect_options,
@@ -614,8 +801,9 @@ const command command_table[] = {
      .max_operands = 1,
      .complete = COMPLETE_FILE,
      .summary = "show what a file holds",
-     .description = "Shows keys, tensors and totals of a model (GGUF, safetensors), shape and range of an array (npy), "
-                    "size and settings of a picture (PNG, JPEG). The kind of a file is told by its content.\n",
+     .description =
+         "Shows keys, tensors and totals of a model (GGUF, safetensors, PyTorch), shape and range of an "
+         "array (npy), size and settings of a picture (PNG, JPEG). The kind of a file is told by its content.\n",
      .example = "limn inspect model.gguf\nlimn inspect apple.png\n"},
     {.name = "bench",
      .run = command_bench,

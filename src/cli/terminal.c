@@ -10,7 +10,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/ranks.h"
+
 static log_level shown = LOG_WARNING;
+static char who[32];       /* "rank 1: " where there are several processes */
 static int line_width;     /* of the progress line that is on the screen */
 static bool progress_open; /* work within work (the decoding of a preview) draws none of its own */
 static volatile sig_atomic_t signalled;
@@ -30,12 +33,14 @@ static void sink(void *context, int level, const char *line)
     if (level > (int)shown)
         return;
     clear_line();
-    fprintf(stderr, "limn: %s\n", line);
+    fprintf(stderr, "limn: %s%s\n", who, line);
 }
 
 void terminal_start(log_level most)
 {
     shown = most;
+    if (ranks_size() > 1)
+        snprintf(who, sizeof who, "rank %d: ", ranks_rank());
     limn_set_log(sink, NULL);
 }
 
@@ -44,12 +49,12 @@ void say(log_level level, const char *fmt, ...)
     if (level > shown)
         return;
     va_list ap;
-    clear_line();
-    fputs("limn: ", stderr);
+    char text[4096];
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    fputc('\n', stderr);
+    clear_line();
+    fprintf(stderr, "limn: %s%s\n", who, text); /* in one piece, since other processes may write to it too */
 }
 
 int report(const err *e)
@@ -102,7 +107,7 @@ void progress_begin(progress *p, const char *what, const char *unit)
 {
     *p = (progress){.what = what, .unit = unit, .started = now(), .owner = !progress_open};
     p->drawn = p->started; /* work that is done in no time draws nothing */
-    p->visible = p->owner && shown >= LOG_WARNING && isatty(STDERR_FILENO);
+    p->visible = p->owner && shown >= LOG_WARNING && isatty(STDERR_FILENO) && ranks_rank() == 0;
     progress_open = true;
 }
 

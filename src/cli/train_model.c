@@ -1,7 +1,6 @@
-/* limn train codec, limn train dalle: the two stages, from options to runs. */
+/* limn train codec, dalle, clip: from options to runs. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -110,7 +109,7 @@ static bool on_sample(void *self, const train_sample *s, err *e)
 
 /* ---- options ---- */
 
-/* The options that both stages share; *sources is for free(). */
+/* The options that all share; *sources is for free(). */
 static bool read_run(const options *o, train_run *q, const char ***sources, err *e)
 {
     train_settings *s = &q->settings;
@@ -132,55 +131,22 @@ static bool read_run(const options *o, train_run *q, const char ***sources, err 
     return *sources && output_check("output", q->output, NULL, e);
 }
 
-/* A list of channels, "32,64,128". */
-static bool read_channels(const char *text, const char *name, int *stages, int channels[DVAE_STAGES], err *e)
-{
-    *stages = 0;
-    for (const char *p = text; *p && *stages < DVAE_STAGES; p += *p == ',') {
-        char *end;
-        long v = strtol(p, &end, 10);
-        if (end == p || v < 1 || v > 65536 || (*end && *end != ','))
-            return err_set(e, ERR_USAGE, "--%s: \"%s\" is no list of channels (such as 32,64,128)", name, text);
-        channels[(*stages)++] = (int)v;
-        p = end;
-    }
-    return true;
-}
-
 int command_train_codec(const options *o)
 {
     err e = {0};
     context c = {0};
     const char **sources = NULL;
     train_codec_options t = train_codec_defaults();
-    dvae_config *m = &t.model;
-    int up = m->stages;
     t.run.progress = on_step;
     t.run.context = &c;
-    m->width = m->height = (int)options_integer(o, "size", m->width);
-    m->codes = (int)options_integer(o, "codes", m->codes);
-    m->code_dim = (int)options_integer(o, "code-dim", m->code_dim);
-    m->block_width = (int)options_integer(o, "block-width", m->block_width);
-    m->encoder_blocks = m->decoder_blocks = (int)options_integer(o, "blocks", m->encoder_blocks);
-    t.tau_end = (float)options_number(o, "tau-end", t.tau_end);
-    t.tau_share = (float)options_number(o, "tau-share", t.tau_share);
-    t.kl = (float)options_number(o, "kl", t.kl);
-    t.usage = (float)options_number(o, "usage", t.usage);
-    t.straight_through = options_given(o, "straight-through");
-    t.crop = options_number(o, "crop", 0);
-    t.flip = options_given(o, "flip");
-    bool ok = read_run(o, &t.run, &sources, &e);
-    const char *down = options_text(o, "encoder", NULL), *decoder = options_text(o, "decoder", NULL);
-    ok = ok && (!down || read_channels(down, "encoder", &m->stages, m->encoder_channels, &e)) &&
-         (!decoder || read_channels(decoder, "decoder", &up, m->decoder_channels, &e));
-    if (ok && up != m->stages)
-        ok = err_set(&e, ERR_USAGE, "--decoder: %d stages, and --encoder has %d", up, m->stages);
+    bool ok = read_run(o, &t.run, &sources, &e) && train_codec_read(o, &t, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;
     if (d) {
         interrupt_catch();
         progress_begin(&c.bar, "train codec", "steps");
         ok = train_codec(d, &t, &e);
         progress_end(&c.bar);
+        ok = ok && command_profile(&(session){.device = d}, o, &e);
     }
     ok = ok && d;
     limn_device_free(&d);
@@ -219,6 +185,47 @@ int command_train_dalle(const options *o)
         interrupt_catch();
         progress_begin(&c.bar, "train dalle", "steps");
         ok = train_dalle(d, &t, &e);
+        progress_end(&c.bar);
+        ok = ok && command_profile(&(session){.device = d}, o, &e);
+    }
+    ok = ok && d;
+    limn_device_free(&d);
+    free(sources);
+    return ok ? 0 : report(&e);
+}
+
+static void read_tower(const options *o, clip_tower *w, const char *width, const char *layers)
+{
+    w->width = (int)options_integer(o, width, w->width);
+    w->layers = (int)options_integer(o, layers, w->layers);
+    w->heads = (int)options_integer(o, "heads", w->heads);
+    w->mlp = 4 * w->width;
+}
+
+int command_train_clip(const options *o)
+{
+    err e = {0};
+    context c = {0};
+    const char **sources = NULL;
+    train_clip_options t = train_clip_defaults();
+    clip *m = &t.model;
+    t.run.progress = on_step;
+    t.run.context = &c;
+    m->image_size = (int)options_integer(o, "size", m->image_size);
+    m->patch = (int)options_integer(o, "patch", m->patch);
+    m->dim = (int)options_integer(o, "dim", m->dim);
+    m->text_length = (int)options_integer(o, "text-length", m->text_length);
+    read_tower(o, &m->image, "width", "layers");
+    read_tower(o, &m->text, "text-width", "text-layers");
+    t.tokenizer = options_text(o, "tokenizer", NULL);
+    t.codec = options_text(o, "codec", NULL);
+    t.shift = (int)options_integer(o, "shift", t.shift);
+    bool ok = read_run(o, &t.run, &sources, &e);
+    limn_device *d = ok ? command_device(o, &e) : NULL;
+    if (d) {
+        interrupt_catch();
+        progress_begin(&c.bar, "train clip", "steps");
+        ok = train_clip(d, &t, &e);
         progress_end(&c.bar);
     }
     ok = ok && d;

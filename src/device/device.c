@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/ranks.h"
 #include "device/profile.h"
 #include "device/program.h"
 
@@ -27,7 +28,7 @@ device *device_open(const char *spec, const limn_device_options *o, err *e)
     double opened = clock_seconds();
     device *d = calloc(1, sizeof *d);
     bool ok = d ? device_find(&list, &n, e) : err_no_memory(e, "device", sizeof *d);
-    ok = ok && device_select(list, n, spec, &chosen, d->reason, e);
+    ok = ok && device_select(list, n, spec, ranks_local(), ranks_local_size(), &chosen, d->reason, e);
     if (ok) {
         d->opened = opened;
         d->info = list[chosen].info;

@@ -44,8 +44,11 @@ typedef struct device_entry {
 bool device_find(device_entry **list, size_t *n, err *e);
 const char *device_type_name(limn_device_type t); /* "cpu", "igpu", "dgpu", "accel" */
 
-/* select.c: the index of the entry that spec means (limn.h), and why.  ERR_USAGE or ERR_DEVICE with the candidates. */
-bool device_select(const device_entry *list, size_t n, const char *spec, size_t *chosen, char reason[160], err *e);
+/* select.c: the index of the entry that spec means (limn.h), and why.  ERR_USAGE or ERR_DEVICE with the candidates.
+ * Process `turn` of `turns` on this machine: where there are others spec may mean several, which the processes take in
+ * turn; auto means all of the best type. */
+bool device_select(const device_entry *list, size_t n, const char *spec, int turn, int turns, size_t *chosen,
+                   char reason[160], err *e);
 
 /* device.c */
 tuning device_default_tuning(const limn_device_info *info);

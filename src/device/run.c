@@ -149,6 +149,53 @@ void run_read(run *r, tensor t, void *host)
           "clEnqueueReadBuffer", &r->error);
 }
 
+void run_read_later(run *r, tensor t, void *host)
+{
+    if (run_failed(r))
+        return;
+    size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
+    r->pending = true;
+    cl_ok(clEnqueueReadBuffer(r->dev->queue, t.buf->mem, CL_FALSE, dtype_row_bytes(t.type, t.at), bytes, host, 0, NULL,
+                              NULL),
+          "clEnqueueReadBuffer", &r->error);
+}
+
+void run_write_later(run *r, tensor t, const void *host)
+{
+    if (run_failed(r))
+        return;
+    size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
+    r->pending = true;
+    cl_ok(clEnqueueWriteBuffer(r->dev->queue, t.buf->mem, CL_FALSE, dtype_row_bytes(t.type, t.at), bytes, host, 0, NULL,
+                               NULL),
+          "clEnqueueWriteBuffer", &r->error);
+}
+
+void run_mark_set(run *r, run_mark *m)
+{
+    if (run_failed(r))
+        return;
+    r->pending = true;
+    if (cl_ok(clEnqueueMarkerWithWaitList(r->dev->queue, 0, NULL, &m->event), "clEnqueueMarkerWithWaitList", &r->error))
+        cl_ok(clFlush(r->dev->queue), "clFlush", &r->error);
+}
+
+bool run_mark_passed(run *r, run_mark *m)
+{
+    cl_int status = CL_COMPLETE;
+    if (!m->event)
+        return true;
+    bool known = cl_ok(clGetEventInfo(m->event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL),
+                       "clGetEventInfo", &r->error);
+    if (known && status > CL_COMPLETE)
+        return false;
+    if (known)
+        cl_ok(status, "marker", &r->error); /* CL_COMPLETE is CL_SUCCESS; less is why it failed */
+    clReleaseEvent(m->event);
+    m->event = NULL;
+    return true;
+}
+
 tensor run_zeros(run *r, int64_t n)
 {
     if (run_failed(r) || (r->zeros.buf && r->zeros.shape[0] >= n))

@@ -32,6 +32,17 @@ void run_reset(run *r);
 /* Host to tensor (blocking), tensor to host (waits for all that was launched). */
 void run_write(run *r, tensor t, const void *host);
 void run_read(run *r, tensor t, void *host);
+/* Both without waiting: host is the device's until a mark that is set after them has passed. */
+void run_read_later(run *r, tensor t, void *host);
+void run_write_later(run *r, tensor t, const void *host);
+/* A place in the queue.  Zero-initialised is one that has passed. */
+typedef struct run_mark {
+    cl_event event;
+} run_mark;
+/* m, which has passed, becomes the place after all that was launched until now. */
+void run_mark_set(run *r, run_mark *m);
+/* Whether the device has come there.  Where that failed it has passed, and the run has the error. */
+bool run_mark_passed(run *r, run_mark *m);
 /* At least n zeros, F32, which stay. */
 tensor run_zeros(run *r, int64_t n);
 tensor run_upload(run *r, dtype type, int nd, const int64_t *shape, const void *host);

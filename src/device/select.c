@@ -64,7 +64,8 @@ static int rank(const limn_device_info *d)
     return by_type[d->type];
 }
 
-static void choose_best(const device_entry *list, size_t n, size_t *chosen, char reason[160])
+/* Returns the number of devices of its type. */
+static size_t choose_best(const device_entry *list, size_t n, size_t *chosen, char reason[160])
 {
     size_t best = 0, peers = 0;
     for (size_t i = 1; i < n; i++) {
@@ -83,6 +84,7 @@ static void choose_best(const device_entry *list, size_t n, size_t *chosen, char
     else
         snprintf(reason, 160, "the %s of %zu %ss", d->gflops > 0 ? "fastest measured" : "first", peers, kinds[d->type]);
     *chosen = best;
+    return peers;
 }
 
 /* "  1  0.1  cpu  NAME (PLATFORM)" for each entry that counts. */
@@ -99,10 +101,28 @@ static void list_candidates(const device_entry *list, size_t n, const char *spec
     }
 }
 
-bool device_select(const device_entry *list, size_t n, const char *spec, size_t *chosen, char reason[160], err *e)
+/* The one of the `found` whose turn it is. */
+static void take_turn(const device_entry *list, size_t n, const char *spec, size_t found, int turn, int turns,
+                      size_t *chosen, char reason[160])
+{
+    size_t left = (size_t)turn % found, best = *chosen;
+    for (size_t i = 0; i < n; i++)
+        if (spec ? matches_all(&list[i].info, n, spec) : rank(&list[i].info) == rank(&list[best].info)) {
+            *chosen = i;
+            if (left-- == 0)
+                break;
+        }
+    snprintf(reason, 160, "number %zu of %zu, which %d processes %s", (size_t)turn % found + 1, found, turns,
+             (size_t)turns > found ? "share" : "take in turn");
+}
+
+bool device_select(const device_entry *list, size_t n, const char *spec, int turn, int turns, size_t *chosen,
+                   char reason[160], err *e)
 {
     if (!spec || !*spec || !strcasecmp(spec, "auto")) {
-        choose_best(list, n, chosen, reason);
+        size_t peers = choose_best(list, n, chosen, reason);
+        if (turns > 1)
+            take_turn(list, n, NULL, peers, turn, turns, chosen, reason);
         return true;
     }
     if (strlen(spec) > 200)
@@ -113,6 +133,10 @@ bool device_select(const device_entry *list, size_t n, const char *spec, size_t 
             *chosen = i;
             found++;
         }
+    if (found && turns > 1) {
+        take_turn(list, n, spec, found, turn, turns, chosen, reason);
+        return true;
+    }
     if (found == 1) {
         snprintf(reason, 160, "chosen by \"%.100s\"", spec);
         return true;

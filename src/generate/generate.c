@@ -107,7 +107,7 @@ static bool batch(const generation *g, run *step, session *s, int first, int ima
                        .top_k = g->o->top_k,
                        .top_p = g->o->top_p,
                        .seed = g->o->seed,
-                       .stream = (uint32_t)first};
+                       .stream = (uint32_t)(g->o->first + first)};
     kv_cache *row = calloc((size_t)d->layers, sizeof *row);
     if (!row)
         return err_no_memory(e, "session", (size_t)d->layers * sizeof *row);
@@ -144,6 +144,8 @@ static bool check(const generation *g, err *e)
         return err_set(e, ERR_USAGE, "generate: top-p: %g is outside 0 to 1", o->top_p);
     if (o->count < 0 || o->count > INT_MAX / g->cells)
         return err_set(e, ERR_USAGE, "generate: count: %d is outside 0 to %d", o->count, INT_MAX / g->cells);
+    if (o->first < 0 || o->first > INT_MAX - (o->count ? o->count : 1))
+        return err_set(e, ERR_USAGE, "generate: first: %d is outside 0 to %d", o->first, INT_MAX - o->count);
     if (!o->prompt && !o->text_ids && o->n_text_ids)
         return err_set(e, ERR_USAGE, "generate: neither a prompt nor text ids");
     if (!o->keep != !o->kept_codes)

@@ -22,6 +22,73 @@ void file_tensor_shape_text(const file_tensor *t, char out[128])
     snprintf(out + n, 128 - (size_t)n, "]");
 }
 
+/* The strides of contiguous rows. */
+static void contiguous_strides(const file_tensor *t, int64_t stride[TENSOR_DIMS])
+{
+    int64_t step = 1;
+    for (int i = t->nd - 1; i >= 0; i--) {
+        stride[i] = step;
+        step *= t->shape[i];
+    }
+}
+
+bool file_tensor_contiguous(const file_tensor *t)
+{
+    int64_t wanted[TENSOR_DIMS] = {0};
+    contiguous_strides(t, wanted);
+    for (int i = 0; i < t->nd; i++)
+        if (t->shape[i] != 1 && t->stride[i] != wanted[i] && t->bytes)
+            return false;
+    return true;
+}
+
+file_tensor file_tensor_permuted(const file_tensor *t, const int *order)
+{
+    file_tensor p = *t;
+    for (int i = 0; i < t->nd; i++) {
+        p.shape[i] = t->shape[order[i]];
+        p.stride[i] = t->stride[order[i]];
+    }
+    return p;
+}
+
+enum { PIECE = 256 };
+
+/* to[0, n) = n elements, each `step` after the last: gathered, then converted as a row. */
+static void read_strided(float *to, dtype type, const uint8_t *from, int64_t step, int64_t n)
+{
+    uint8_t row[PIECE * 8];
+    size_t size = (size_t)dtype_table[type].bytes;
+    for (int64_t done = 0; done < n; done += PIECE) {
+        int64_t count = n - done < PIECE ? n - done : PIECE;
+        for (int64_t i = 0; i < count; i++)
+            memcpy(row + (size_t)i * size, from + (done + i) * step * (int64_t)size, size);
+        dtype_to_float(to + done, type, row, count);
+    }
+}
+
+void file_tensor_read(const file_tensor *t, int64_t first, int64_t n, float *to)
+{
+    const uint8_t *data = t->data;
+    if (file_tensor_contiguous(t)) {
+        dtype_to_float(to, t->type, data + dtype_row_bytes(t->type, first), n);
+        return;
+    }
+    int64_t row = t->shape[t->nd - 1], step = t->stride[t->nd - 1];
+    while (n > 0) {
+        int64_t column = first % row, rest = first / row, at = column * step;
+        for (int i = t->nd - 2; i >= 0; i--) {
+            at += rest % t->shape[i] * t->stride[i];
+            rest /= t->shape[i];
+        }
+        int64_t count = row - column < n ? row - column : n;
+        read_strided(to, t->type, data + at * dtype_table[t->type].bytes, step, count);
+        first += count;
+        to += count;
+        n -= count;
+    }
+}
+
 bool file_tensor_name_valid(const char *name)
 {
     for (const char *p = name; *p; p++)
@@ -53,6 +120,7 @@ bool file_tensor_measure(file_tensor *t, const char *file, err *e)
     if (__builtin_mul_overflow(all / d->block + 1, d->bytes, &bytes) || (uint64_t)bytes > SIZE_MAX)
         return err_set(e, ERR_FAILED, "%s: tensor '%.100s': shape: the bytes of %s overflow", file, t->name, shape);
     t->bytes = dtype_row_bytes(t->type, count);
+    contiguous_strides(t, t->stride);
     return true;
 }
 

@@ -6,15 +6,17 @@
 
 #define TENSOR_DIMS 5
 
-/* Row-major, outermost dimension first (PyTorch's order; GGUF's is reversed on disk).  nd may be 0: a scalar.
- * data points into the reader's memory and lives as long as the reader. */
+/* Outermost dimension first (PyTorch's order; GGUF's is reversed on disk).  nd may be 0: a scalar.
+ * data points to the first element in the reader's memory and lives as long as the reader.  stride: elements from one
+ * to the next along each dimension, 0 or more; only PyTorch's files have others than those of contiguous rows, and only
+ * tensors whose type has no blocks. */
 typedef struct file_tensor {
     const char *name;
     dtype type;
     int nd;
-    int64_t shape[TENSOR_DIMS];
+    int64_t shape[TENSOR_DIMS], stride[TENSOR_DIMS];
     const void *data;
-    size_t bytes;
+    size_t bytes; /* of its elements, without what lies between them */
 } file_tensor;
 
 /* Elements; the readers have checked that no product overflows. */
@@ -22,11 +24,19 @@ int64_t file_tensor_count(const file_tensor *t);
 /* "[1024, 96]" in out. */
 void file_tensor_shape_text(const file_tensor *t, char out[128]);
 
+/* Whether the elements lie in row-major order without gaps: data[0, bytes) is the tensor then. */
+bool file_tensor_contiguous(const file_tensor *t);
+/* The same elements with dimension order[i] of t as dimension i.  Not for block types, unless the order stays. */
+file_tensor file_tensor_permuted(const file_tensor *t, const int *order);
+/* to[0, n) = elements first to first + n in row-major order, as floats; whole blocks where the type has them. */
+void file_tensor_read(const file_tensor *t, int64_t first, int64_t n, float *to);
+
 /* For the readers: what they check and look up in the same way.  Messages begin with `file`. */
 
 /* Whether a name can be looked up and printed: not empty, no control characters. */
 bool file_tensor_name_valid(const char *name);
-/* Sets t->bytes from type and shape.  Negative sizes, overflowing products and broken blocks are errors. */
+/* Sets t->bytes from type and shape, and the strides of contiguous rows.  Negative sizes, overflowing products and
+ * broken blocks are errors. */
 bool file_tensor_measure(file_tensor *t, const char *file, err *e);
 /* A new array of pointers to tensors[0..n), sorted by name.  Two of one name are an error; NULL with e filled. */
 const file_tensor **file_tensor_index(const file_tensor *tensors, size_t n, const char *file, err *e);

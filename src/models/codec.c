@@ -7,7 +7,8 @@
 
 #include "models/config.h"
 
-static const codec_kind *const kinds[] = {&codec_dvae};
+static const codec_kind *const kinds[] = {&codec_dvae, &codec_vqvae, &codec_openai_dvae, &codec_resnet_vq,
+                                          &codec_dalle_pytorch};
 
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e)
 {
@@ -30,6 +31,16 @@ void codec_release(codec *c)
     *c = (codec){0};
 }
 
+int codec_input_width(const codec *c)
+{
+    return c->doubles ? c->width / 2 : c->width;
+}
+
+int codec_input_height(const codec *c)
+{
+    return c->doubles ? c->height / 2 : c->height;
+}
+
 /* ---- pictures ---- */
 
 void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map)
@@ -40,13 +51,14 @@ void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map)
 
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e)
 {
-    int64_t count = (int64_t)n * c->height * c->width * 3;
+    int width = codec_input_width(c), height = codec_input_height(c);
+    int64_t count = (int64_t)n * height * width * 3;
     float *host = malloc((size_t)count * sizeof *host);
     if (!host)
         return err_no_memory(e, "pictures", (size_t)count * sizeof *host);
     codec_floats(host, rgb, count, c->input);
     run_reset(r);
-    tensor x = run_upload(r, DTYPE_F32, 4, (int64_t[]){n, c->height, c->width, 3}, host);
+    tensor x = run_upload(r, DTYPE_F32, 4, (int64_t[]){n, height, width, 3}, host);
     tensor q = c->kind->encode(r, c, x);
     run_read(r, op_argmax(r, q), codes);
     if (logits)

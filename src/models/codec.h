@@ -5,17 +5,25 @@
 
 typedef struct codec codec;
 
+#define CODEC_FEATURES 8
+
 typedef struct codec_kind {
     const char *name; /* limn.codec.kind */
     /* Reads the hyper-parameters, fills c, allocates c->state and declares the parameters: that last, since the table
      * then points into the state. */
     bool (*open)(codec *c, const gguf *g, param_table *p, err *e);
-    /* x[b,height,width,3] as `input` maps it -> logits[b,grid_height,grid_width,codes] of q(z|x) */
+    /* x[b,height,width,3] (codec_input_height, codec_input_width) as `input` maps it ->
+     * logits[b,grid_height,grid_width,codes] of q(z|x); of a vqvae minus the squared distances to the codebook's rows
+     */
     tensor (*encode)(run *r, const codec *c, tensor x);
     /* codes I32 [b, cells] -> [b,height,width,channels], of which `output` maps the first three */
     tensor (*decode)(run *r, const codec *c, tensor codes);
-    /* The same from distributions q[b,grid_height,grid_width,codes] over the codebook: training. */
+    /* From distributions q[b,grid_height,grid_width,codes] over the codebook to what the losses read: training. */
     tensor (*decode_soft)(run *r, const codec *c, tensor q);
+    /* What the encoder's stages give for x[b,h,w,3] of any size that they can halve: features[i] is [b,h_i,w_i,c_i].
+     * For perceptual losses, so while a tape records: nothing is given back on the way.  Returns how many; NULL where a
+     * kind has none. */
+    int (*features)(run *r, const codec *c, tensor x, tensor features[CODEC_FEATURES]);
 } codec_kind;
 
 /* value = scale * x + shift */
@@ -29,20 +37,27 @@ struct codec {
     int channels;     /* of what decode returns: at least 3 */
     pixel_map input;  /* from 0..1 */
     pixel_map output; /* to 0..1, before clamping */
+    bool doubles;     /* decode gives pictures of twice the sides that encode takes */
+    bool no_encoder;  /* encode is not to be called */
     void *state;
 };
 
 /* NULL kind where the file holds no codec: not an error. */
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e);
 void codec_release(codec *c);
+/* Pixels that encode takes. */
+int codec_input_width(const codec *c);
+int codec_input_height(const codec *c);
 
 /* out[n] = u8 / 255 by the map */
 void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
-/* rgb[n,height,width,3] -> the most likely codes[n,cells]; logits[n,cells,codes] of q(z|x), or NULL.  Resets the run.
+/* rgb[n,input height,input width,3] -> the most likely codes[n,cells]; logits[n,cells,codes] of q(z|x), or NULL. Resets
+ * the run.
  */
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
 /* codes[n,cells] -> pixels[n,height,width,3] in 0..1.  Resets the run. */
 bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e);
 
-extern const codec_kind codec_dvae; /* dvae.c */
+extern const codec_kind codec_dvae, codec_vqvae;                                 /* dvae.c, vqvae.c */
+extern const codec_kind codec_openai_dvae, codec_resnet_vq, codec_dalle_pytorch; /* openai_dvae.c, … */
 #endif

@@ -70,6 +70,33 @@ bool config_choice(const gguf *g, const char *key, const char *const *names, int
                    key, text, known);
 }
 
+bool config_ints(const gguf *g, const char *key, int min, int max, int most, int *values, int *n, err *e)
+{
+    const int64_t *list;
+    size_t count;
+    if (!gguf_get_ints(g, key, &list, &count, e))
+        return false;
+    if (count < 1 || count > (size_t)most)
+        return err_set(e, ERR_FAILED, "%s: key '%s': %zu numbers, and 1 to %d are possible", gguf_name(g), key, count,
+                       most);
+    for (size_t i = 0; i < count; i++) {
+        if (list[i] < min || list[i] > max)
+            return err_set(e, ERR_FAILED, "%s: key '%s': %lld is outside %d to %d", gguf_name(g), key,
+                           (long long)list[i], min, max);
+        values[i] = (int)list[i];
+    }
+    *n = (int)count;
+    return true;
+}
+
+void config_put_ints(gguf_writer *w, const char *key, const int *values, int n)
+{
+    int64_t list[64];
+    for (int i = 0; i < n && i < 64; i++)
+        list[i] = values[i];
+    gguf_put_ints(w, key, list, n < 64 ? (size_t)n : 64);
+}
+
 bool config_has_section(const gguf *g, const char *prefix)
 {
     for (size_t i = 0; i < gguf_key_count(g); i++)

@@ -20,6 +20,9 @@ bool config_int(const gguf *g, const char *key, int min, int max, int *value, er
 bool config_float(const gguf *g, const char *key, double min, double max, float *value, err *e);
 /* The index of the key's string among names. */
 bool config_choice(const gguf *g, const char *key, const char *const *names, int n, int *value, err *e);
+/* A list of 1 to `most` integers from min to max; *n is how many. */
+bool config_ints(const gguf *g, const char *key, int min, int max, int most, int *values, int *n, err *e);
+void config_put_ints(gguf_writer *w, const char *key, const int *values, int n);
 /* Whether any key begins with prefix. */
 bool config_has_section(const gguf *g, const char *prefix);
 #endif

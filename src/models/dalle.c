@@ -137,7 +137,7 @@ static bool read_masks(dalle *d, const gguf *g, err *e)
         attention_mask *m = &d->blocks[i].mask;
         m->kernel = side;
         m->kind = MASK_COUNT;
-        for (int kind = 0; kind < MASK_COUNT; kind++)
+        for (int kind = 0; kind < MASK_ALL; kind++) /* the causal ones */
             if (!strcmp(names[(size_t)i % n], mask_names[kind]))
                 m->kind = (mask_kind)kind;
         if (m->kind == MASK_COUNT)

@@ -76,18 +76,18 @@ static int integers(reader *r, const char *key, int *values, size_t most)
     return (int)n;
 }
 
-static dvae_config read_codec(const source *s, reader *r)
+static autoencoder_config read_codec(const source *s, reader *r)
 {
-    dvae_config k = {.width = integer(r, "image_size"),
-                     .height = integer(r, "image_size"),
-                     .codes = integer(r, "codes"),
-                     .code_dim = integer(r, "code_dim"),
-                     .encoder_blocks = integer(r, "encoder_res"),
-                     .decoder_blocks = integer(r, "decoder_res"),
-                     .block_width = 1,
-                     .act = activation_of(r, "codec_activation")};
-    k.stages = integers(r, "encoder_down", k.encoder_channels, DVAE_STAGES);
-    if (integers(r, "decoder_up", k.decoder_channels, DVAE_STAGES) != k.stages)
+    autoencoder_config k = {.width = integer(r, "image_size"),
+                            .height = integer(r, "image_size"),
+                            .codes = integer(r, "codes"),
+                            .code_dim = integer(r, "code_dim"),
+                            .encoder_blocks = integer(r, "encoder_res"),
+                            .decoder_blocks = integer(r, "decoder_res"),
+                            .block_width = 1,
+                            .act = activation_of(r, "codec_activation")};
+    k.stages = integers(r, "encoder_down", k.encoder_channels, AUTOENCODER_STAGES);
+    if (integers(r, "decoder_up", k.decoder_channels, AUTOENCODER_STAGES) != k.stages)
         wrong(r, "decoder_up", "another length than encoder_down");
     for (size_t i = 0; i < s->n; i++) /* config.json doesn't tell; the first dimension is the output's */
         if (!strcmp(s->tensors[i].t->name, "encoder.res.0.conv3.weight") ||
@@ -151,10 +151,10 @@ static bool put_codec(import *im, reader *r)
 {
     codec c = {0};
     param_table params = {0};
-    dvae_config k = read_codec(im->from, r);
+    autoencoder_config k = read_codec(im->from, r);
     bool ok = r->ok && dvae_declare(&c, &k, r->path, &params, r->e);
     if (ok) {
-        dvae_put(&k, im->to);
+        autoencoder_put(&k, &codec_dvae, im->to);
         put_params(im, &params);
         ok = !params.error.code || err_set(r->e, params.error.code, "%s", params.error.text);
     }

@@ -6,24 +6,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/safetensors.h"
+#include "models/clip.h"
 #include "models/codec.h"
 #include "models/dalle.h"
 #include "text/bpe.h"
 
-static const family *const families[] = {&family_limn};
+static const family *const families[] = {&family_openai_dvae, &family_dalle_pytorch, &family_llamagen, &family_taming,
+                                         &family_limn};
 
 /* A tensor of the output. */
 struct planned {
-    const file_tensor *from;
+    file_tensor from; /* in the order of the output */
     dtype type;
-    bool permuted;
-    int order[TENSOR_DIMS];
+    const file_tensor *plus; /* added to each row; or NULL */
+    bool unit;               /* rows become as long as 1 */
 };
 
 /* ---- settings ---- */
 
-/* What --set may say, and the key that it becomes. */
+/* What --set may say, and the key that it becomes; no key: for the family to ask for. */
 static const struct setting {
     const char *name, *key;
     enum { SETTING_TEXT, SETTING_INT, SETTING_FLOAT } kind;
@@ -34,6 +35,7 @@ static const struct setting {
     {"top_k", "limn.sampling.top_k", SETTING_INT, 1 << 24},
     {"top_p", "limn.sampling.top_p", SETTING_FLOAT, 1},
     {"guidance", "limn.sampling.guidance", SETTING_FLOAT, 1e6},
+    {"image_size", NULL, SETTING_INT, 16384},
 };
 enum { SETTINGS = sizeof known_settings / sizeof *known_settings };
 
@@ -77,7 +79,7 @@ void import_put_settings(import *im, const char *const *defaults, size_t n)
 {
     for (size_t i = 0; i < SETTINGS; i++) {
         const struct setting *s = &known_settings[i];
-        const char *value = given_value(im, s);
+        const char *value = s->key ? given_value(im, s) : NULL;
         for (size_t k = 0; !value && k < n; k++)
             if (is_setting(defaults[k], s))
                 value = defaults[k] + strlen(s->name) + 1;
@@ -88,6 +90,27 @@ void import_put_settings(import *im, const char *const *defaults, size_t n)
         else if (value)
             gguf_put_float(im->to, s->key, strtod(value, NULL));
     }
+}
+
+int import_setting(import *im, const char *name, int otherwise)
+{
+    for (size_t i = 0; i < SETTINGS; i++) {
+        if (strcmp(known_settings[i].name, name) != 0)
+            continue;
+        im->asked |= 1u << i;
+        const char *value = given_value(im, &known_settings[i]);
+        return value ? (int)strtod(value, NULL) : otherwise;
+    }
+    return otherwise;
+}
+
+/* A setting that changes nothing is a mistake. */
+static bool check_asked(const import *im, err *e)
+{
+    for (size_t i = 0; i < SETTINGS; i++)
+        if (!known_settings[i].key && !(im->asked & 1u << i) && given_value(im, &known_settings[i]))
+            return err_set(e, ERR_USAGE, "convert: --set %s: the files tell it themselves", known_settings[i].name);
+    return true;
 }
 
 /* ---- declaring ---- */
@@ -105,15 +128,61 @@ bool source_has(const source *s, const char *name)
     return source_find(s, name) != NULL;
 }
 
+bool source_file_has(const source *s, size_t file, const char *name)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->tensors[i].input == file && !strcmp(s->tensors[i].t->name, name))
+            return true;
+    return false;
+}
+
+bool source_prefix(source *s, size_t file, const char *prefix, err *e)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        source_tensor *t = &s->tensors[i];
+        size_t size = strlen(prefix) + strlen(t->own.name) + 1;
+        char *name = t->input == file ? malloc(size) : NULL;
+        if (t->input != file)
+            continue;
+        if (!name)
+            return err_no_memory(e, t->file, size);
+        snprintf(name, size, "%s%s", prefix, t->own.name);
+        free(t->renamed);
+        t->own.name = t->renamed = name;
+    }
+    return true;
+}
+
+const pickle_value *source_get(const source *s, const char *key)
+{
+    const pickle_value *found = NULL;
+    for (size_t i = 0; !found && i < s->n_files; i++)
+        found = pickle_get(model_file_root(s->files[i]), key);
+    return found;
+}
+
 const file_tensor *import_find(import *im, const char *name)
 {
-    source_tensor *found = source_find(im->from, name);
+    source *s = im->from;
+    source_tensor *found = source_find(s, name);
     if (!found) {
         err_set(&im->error, ERR_FAILED, "convert: tensor %s is missing (are all files of the model given?)", name);
         return NULL;
     }
+    for (source_tensor *t = found + 1; t < s->tensors + s->n; t++)
+        if (!strcmp(t->t->name, name)) {
+            err_set(&im->error, ERR_FAILED, "%s: tensor %s is in %s too", t->file, name, found->file);
+            return NULL;
+        }
     found->used = true;
     return found->t;
+}
+
+void import_skip(import *im, const char *prefix)
+{
+    for (size_t i = 0; i < im->from->n; i++)
+        if (!strncmp(im->from->tensors[i].t->name, prefix, strlen(prefix)))
+            im->from->tensors[i].used = true;
 }
 
 static bool check_shape(import *im, const param *p, const file_tensor *t, const int *order)
@@ -145,139 +214,149 @@ static dtype stored_type(const import *im, const param *p, dtype own)
     return dtype_table[type].block > 1 && !blocks ? DTYPE_F16 : type;
 }
 
-void import_param(import *im, const param *p, const char *from, const int *order)
+/* p's tensor is t, in another order where that isn't NULL. */
+static struct planned *plan(import *im, const param *p, const file_tensor *t, const int *order)
 {
-    const file_tensor *t = import_find(im, from);
-    if (!t || im->error.code || !check_shape(im, p, t, order))
-        return;
+    if (im->error.code || !check_shape(im, p, t, order))
+        return NULL;
     if (im->n_plan == im->capacity) {
         size_t capacity = im->capacity ? 2 * im->capacity : 256;
         struct planned *grown = realloc(im->plan, capacity * sizeof *grown);
         if (!grown) {
             err_no_memory(&im->error, "convert", capacity * sizeof *grown);
-            return;
+            return NULL;
         }
         im->plan = grown;
         im->capacity = capacity;
     }
     struct planned *to = &im->plan[im->n_plan++];
-    *to = (struct planned){.from = t, .type = stored_type(im, p, t->type)};
-    for (int i = 0; i < p->nd; i++) {
-        to->order[i] = order ? order[i] : i;
-        to->permuted |= to->order[i] != i;
+    *to = (struct planned){.from = order ? file_tensor_permuted(t, order) : *t, .type = stored_type(im, p, t->type)};
+    if (dtype_table[t->type].block > 1 && !file_tensor_contiguous(&to->from)) {
+        err_set(&im->error, ERR_FAILED, "convert: tensor %s: %s can't be put in another order (give it as f32 or f16)",
+                t->name, dtype_table[t->type].name);
+        return NULL;
     }
     gguf_add_tensor(im->to, p->name, to->type, p->nd, p->shape);
+    return to;
+}
+
+void import_param(import *im, const param *p, const char *from, const int *order)
+{
+    const file_tensor *t = import_find(im, from);
+    if (t)
+        plan(im, p, t, order);
+}
+
+void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit)
+{
+    const file_tensor *t = import_find(im, from), *added = plus ? import_find(im, plus) : NULL;
+    if (!t || (plus && !added))
+        return;
+    file_tensor table = *t;
+    while (table.nd > p->nd && table.shape[table.nd - 1] == 1)
+        table.nd--;
+    struct planned *to = plan(im, p, &table, order);
+    if (to && added && (added->nd != 1 || added->shape[0] != p->shape[p->nd - 1]))
+        check_shape(im, &(param){.nd = 1, .shape = {p->shape[p->nd - 1]}}, added, NULL);
+    else if (to) {
+        to->plus = added;
+        to->unit = unit;
+    }
 }
 
 /* ---- streaming ---- */
 
-/* to[...] = from[...] with the dimensions in p's order. */
-static void permute(const struct planned *p, float *to, const float *from)
+enum { FORGET_AFTER = 1 << 25 };
+
+/* Whole blocks, and few enough that a tensor of any size needs little memory. */
+enum { PIECE = 1 << 16 };
+
+/* values[n] are rows of d. */
+static void change_rows(const struct planned *p, float *values, int64_t n, int64_t d, const float *plus)
 {
-    const file_tensor *t = p->from;
-    int64_t count = file_tensor_count(t), stride[TENSOR_DIMS] = {0}, step = 1;
-    for (int i = t->nd - 1; i >= 0; i--) {
-        stride[i] = step;
-        step *= t->shape[i];
-    }
-    for (int64_t i = 0; i < count; i++) {
-        int64_t at = 0, rest = i;
-        for (int k = t->nd - 1; k >= 0; k--) {
-            at += rest % t->shape[p->order[k]] * stride[p->order[k]];
-            rest /= t->shape[p->order[k]];
+    for (float *row = values; row < values + n; row += d) {
+        double squares = 0;
+        for (int64_t i = 0; i < d; i++) {
+            row[i] += plus[i];
+            squares += (double)row[i] * row[i];
         }
-        to[i] = from[at];
+        double scale = p->unit ? 1 / fmax(sqrt(squares), 1e-12) : 1; /* as PyTorch's normalize */
+        for (int64_t i = 0; p->unit && i < d; i++)
+            row[i] = (float)(row[i] * scale);
     }
 }
 
-/* One tensor, permuted and converted; bytes that stay as they are go through untouched. */
+/* One tensor, converted piece by piece; bytes that stay as they are go through untouched. */
 static bool write_tensor(gguf_writer *w, const struct planned *p, err *e)
 {
-    const file_tensor *t = p->from;
-    if (p->type == t->type && !p->permuted) {
+    const file_tensor *t = &p->from;
+    bool change = p->plus || p->unit;
+    if (p->type == t->type && !change && file_tensor_contiguous(t)) {
         gguf_write_data(w, t->data, t->bytes);
         return true;
     }
-    int64_t count = file_tensor_count(t);
-    size_t floats = (size_t)count * sizeof(float), bytes = dtype_row_bytes(p->type, count);
-    float *values = malloc(floats), *permuted = p->permuted ? malloc(floats) : NULL;
-    void *stored = malloc(bytes);
-    bool ok = values && stored && (permuted || !p->permuted) ? true : err_no_memory(e, t->name, 2 * floats + bytes);
-    if (ok) {
-        dtype_to_float(values, t->type, t->data, count);
-        if (permuted)
-            permute(p, permuted, values);
-        dtype_from_float(p->type, stored, permuted ? permuted : values, count);
-        gguf_write_data(w, stored, bytes);
+    int64_t count = file_tensor_count(t), d = change ? t->shape[t->nd - 1] : 1;
+    int64_t piece = d < PIECE ? PIECE / d * d : d; /* whole rows */
+    float *values = malloc((size_t)piece * sizeof *values), *plus = calloc((size_t)d, sizeof *plus);
+    void *stored = malloc((size_t)piece * sizeof *values);
+    bool ok = (values && stored && plus) || err_no_memory(e, t->name, 2 * (size_t)piece * sizeof *values);
+    if (ok && p->plus)
+        file_tensor_read(p->plus, 0, d, plus);
+    for (int64_t at = 0; ok && at < count; at += piece) {
+        int64_t n = count - at < piece ? count - at : piece;
+        file_tensor_read(t, at, n, values);
+        if (change)
+            change_rows(p, values, n, d, plus);
+        dtype_from_float(p->type, stored, values, n);
+        gguf_write_data(w, stored, dtype_row_bytes(p->type, n));
     }
     free(stored);
-    free(permuted);
+    free(plus);
     free(values);
     return ok;
 }
 
 /* ---- inputs ---- */
 
-typedef struct input {
-    const char *path;
-    file_map map;
-    safetensors *safetensors;
-    gguf *gguf;
-} input;
-
-static size_t input_count(const input *in)
-{
-    return in->gguf ? gguf_tensor_count(in->gguf) : safetensors_count(in->safetensors);
-}
-
-static const file_tensor *input_tensor(const input *in, size_t i)
-{
-    return in->gguf ? gguf_tensor(in->gguf, i) : safetensors_tensor(in->safetensors, i);
-}
-
-static const file_tensor *input_find(const input *in, const char *name)
-{
-    return in->gguf ? gguf_find(in->gguf, name) : safetensors_find(in->safetensors, name);
-}
-
-static bool open_input(input *in, const char *path, err *e)
-{
-    in->path = path;
-    if (!file_map_open(&in->map, path, e))
-        return false;
-    if (in->map.size >= 4 && !memcmp(in->map.data, "GGUF", 4))
-        in->gguf = gguf_open(in->map.data, in->map.size, path, e);
-    else
-        in->safetensors = safetensors_open(in->map.data, in->map.size, path, e);
-    return in->gguf || in->safetensors;
-}
-
-static void close_input(input *in)
-{
-    safetensors_free(in->safetensors);
-    gguf_free(in->gguf);
-    file_map_release(&in->map);
-}
-
 /* The tensors of all inputs as one list. */
-static bool join(source *s, const input *inputs, size_t n, err *e)
+static bool join(source *s, const char *const *paths, err *e)
 {
     size_t all = 0;
-    for (size_t i = 0; i < n; i++)
-        all += input_count(&inputs[i]);
+    for (size_t i = 0; i < s->n_files; i++)
+        all += model_file_count(s->files[i]);
     s->tensors = calloc(all ? all : 1, sizeof *s->tensors);
     if (!s->tensors)
         return err_no_memory(e, "convert", all * sizeof *s->tensors);
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < input_count(&inputs[i]); k++) {
-            const file_tensor *t = input_tensor(&inputs[i], k);
-            for (size_t j = 0; j < i; j++)
-                if (input_find(&inputs[j], t->name))
-                    return err_set(e, ERR_FAILED, "%s: tensor %s is in %s too", inputs[i].path, t->name,
-                                   inputs[j].path);
-            s->tensors[s->n++] = (source_tensor){.t = t, .file = inputs[i].path};
+    for (size_t i = 0; i < s->n_files; i++)
+        for (size_t k = 0; k < model_file_count(s->files[i]); k++) {
+            source_tensor *t = &s->tensors[s->n++];
+            *t = (source_tensor){.file = paths[i], .input = i, .own = *model_file_tensor(s->files[i], k)};
+            t->t = &t->own;
         }
     return true;
+}
+
+static bool open_all(source *s, const import_request *q, err *e)
+{
+    s->files = calloc(q->n_inputs, sizeof *s->files);
+    if (!s->files)
+        return err_no_memory(e, "convert", q->n_inputs * sizeof *s->files);
+    for (size_t i = 0; i < q->n_inputs; i++) {
+        if (!(s->files[i] = model_file_open(q->inputs[i], e)))
+            return false;
+        s->n_files++;
+    }
+    return join(s, q->inputs, e);
+}
+
+static void close_all(source *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        free(s->tensors[i].renamed);
+    for (size_t i = 0; i < s->n_files; i++)
+        model_file_free(s->files[i]);
+    free(s->tensors);
+    free(s->files);
 }
 
 /* ---- converting ---- */
@@ -286,37 +365,99 @@ static bool join(source *s, const input *inputs, size_t n, err *e)
 static bool is_replaced(const import *im, const char *key)
 {
     for (size_t i = 0; i < SETTINGS; i++)
-        if (!strcmp(known_settings[i].key, key) && given_value(im, &known_settings[i]))
+        if (known_settings[i].key && !strcmp(known_settings[i].key, key) && given_value(im, &known_settings[i]))
             return true;
     return false;
 }
 
-/* limn's own file with other weight types: the keys, but for the container's own and those that --set replaces, and
- * every parameter. */
-static bool copy_own(import *im, const gguf *g, err *e)
+/* Whether both have the same strings at key, or neither has any. */
+static bool same_strings(const gguf *a, const gguf *b, const char *key)
 {
-    codec c = {0};
-    dalle *d = NULL;
-    param_table params = {0};
-    const char *architecture;
-    bool ok = gguf_get_string(g, "general.architecture", &architecture, e);
-    if (ok && strcmp(architecture, "limn"))
-        ok = err_set(e, ERR_FAILED, "%s: key 'general.architecture': \"%.64s\" is of no family that limn converts",
-                     gguf_name(g), architecture);
-    if (ok && im->tokenizer)
-        ok = err_set(e, ERR_USAGE, "convert: --tokenizer: %s has its own", gguf_name(g));
-    ok = ok && codec_open(&c, g, &params, e) && dalle_open(&d, g, &params, e);
-    for (size_t i = 0; ok && i < gguf_key_count(g); i++)
-        if (strcmp(gguf_key(g, i), "general.alignment") != 0 && !is_replaced(im, gguf_key(g, i)))
+    const char *const *x = NULL, *const *y = NULL;
+    size_t n = 0, m = 0;
+    gguf_get_strings(a, key, &x, &n, NULL);
+    gguf_get_strings(b, key, &y, &m, NULL);
+    for (size_t i = 0; i < n && n == m; i++)
+        if (strcmp(x[i], y[i]) != 0)
+            return false;
+    return n == m;
+}
+
+/* A file has one tokenizer. */
+static bool same_tokenizer(const gguf *a, const gguf *b, err *e)
+{
+    static const char *const tokens = "tokenizer.ggml.tokens", *const merges = "tokenizer.ggml.merges",
+                             *const lowercase = "limn.tokenizer.lowercase";
+    bool x = false, y = false;
+    if (!gguf_has(a, tokens) || !gguf_has(b, tokens))
+        return true;
+    gguf_get_bool(a, lowercase, &x, NULL);
+    gguf_get_bool(b, lowercase, &y, NULL);
+    return (x == y && same_strings(a, b, tokens) && same_strings(a, b, merges)) ||
+           err_set(e, ERR_FAILED, "%s: its tokenizer is another one than that of %s (train both with the same)",
+                   gguf_name(b), gguf_name(a));
+}
+
+/* The keys of file number `file`, but for the container's own, those that --set replaces, and those of the files before
+ * it. */
+static bool copy_keys(import *im, size_t file, err *e)
+{
+    const gguf *g = model_file_gguf(im->from->files[file]);
+    for (size_t k = 0; k < file; k++)
+        if (!same_tokenizer(model_file_gguf(im->from->files[k]), g, e))
+            return false;
+    for (size_t i = 0; i < gguf_key_count(g); i++) {
+        const char *key = gguf_key(g, i);
+        bool known = !strcmp(key, "general.alignment") || is_replaced(im, key);
+        for (size_t k = 0; k < file; k++)
+            known = known || gguf_has(model_file_gguf(im->from->files[k]), key);
+        if (!known)
             gguf_put_copy(im->to, g, i);
+    }
+    return true;
+}
+
+typedef struct own_parts {
+    codec c;
+    dalle *d;
+    clip *k;
+    param_table params;
+} own_parts;
+
+static bool open_own(own_parts *o, const import *im, size_t file, err *e)
+{
+    const gguf *g = model_file_gguf(im->from->files[file]);
+    const char *architecture;
+    if (!g)
+        return err_set(e, ERR_USAGE, "convert: input %zu is no GGUF file (limn's own files go with their like alone)",
+                       file + 1);
+    if (!gguf_get_string(g, "general.architecture", &architecture, e))
+        return false;
+    if (strcmp(architecture, "limn"))
+        return err_set(e, ERR_FAILED, "%s: key 'general.architecture': \"%.64s\" is of no family that limn converts",
+                       gguf_name(g), architecture);
+    if (im->tokenizer)
+        return err_set(e, ERR_USAGE, "convert: --tokenizer: %s has its own", gguf_name(g));
+    return (o->c.kind || codec_open(&o->c, g, &o->params, e)) && (o->d || dalle_open(&o->d, g, &o->params, e)) &&
+           (o->k || clip_open(&o->k, g, &o->params, e));
+}
+
+/* limn's own file with other weight types, or several that together are one model: their keys, and every parameter. */
+static bool copy_own(import *im, err *e)
+{
+    own_parts o = {0};
+    bool ok = true;
+    for (size_t i = 0; ok && i < im->from->n_files; i++)
+        ok = open_own(&o, im, i, e) && copy_keys(im, i, e);
     if (ok)
         import_put_settings(im, NULL, 0);
-    for (size_t i = 0; ok && i < params.n; i++)
-        import_param(im, &params.list[i], params.list[i].name, NULL);
-    ok = ok && (!params.error.code || err_set(e, params.error.code, "%s", params.error.text));
-    params_release(&params);
-    codec_release(&c);
-    dalle_free(d);
+    for (size_t i = 0; ok && i < o.params.n; i++)
+        import_param(im, &o.params.list[i], o.params.list[i].name, NULL);
+    ok = ok && (!o.params.error.code || err_set(e, o.params.error.code, "%s", o.params.error.text));
+    params_release(&o.params);
+    codec_release(&o.c);
+    dalle_free(o.d);
+    clip_free(o.k);
     return ok;
 }
 
@@ -359,13 +500,19 @@ static bool write_all(import *im, err *e)
             return err_set(e, ERR_FAILED, "%s: tensor %s belongs to nothing in this family", im->from->tensors[i].file,
                            im->from->tensors[i].t->name);
     gguf_begin_data(im->to);
-    for (size_t i = 0; i < im->n_plan; i++)
+    size_t read = 0;
+    for (size_t i = 0; i < im->n_plan; i++) {
         if (!write_tensor(im->to, &im->plan[i], e))
             return false;
+        read += im->plan[i].from.bytes;
+        for (size_t k = 0; k < im->from->n_files && read > FORGET_AFTER; k++)
+            model_file_forget(im->from->files[k]); /* else all of the file would be resident in the end */
+        read = read > FORGET_AFTER ? 0 : read;
+    }
     return gguf_writer_commit(im->to, e);
 }
 
-static bool convert(const import_request *q, const input *inputs, source *s, err *e)
+static bool convert(const import_request *q, source *s, err *e)
 {
     struct import im = {.from = s,
                         .to = gguf_writer_new(q->output),
@@ -376,10 +523,11 @@ static bool convert(const import_request *q, const input *inputs, source *s, err
                         .n_settings = q->n_settings};
     const family *f = NULL;
     bool ok = im.to ? true : err_no_memory(e, "convert", 1);
-    ok = ok && ((inputs[0].gguf && !q->family) || (f = choose(&im, q, e)));
-    ok = ok && (inputs[0].gguf ? copy_own(&im, inputs[0].gguf, e) : f->run(&im, e));
+    const gguf *own = model_file_gguf(s->files[0]);
+    ok = ok && ((own && !q->family) || (f = choose(&im, q, e)));
+    ok = ok && (own ? copy_own(&im, e) : f->run(&im, e));
     ok = ok && (!im.error.code || err_set(e, im.error.code, "%s", im.error.text));
-    ok = ok && write_all(&im, e);
+    ok = ok && check_asked(&im, e) && write_all(&im, e);
     gguf_writer_free(im.to);
     free(im.plan);
     return ok;
@@ -396,14 +544,7 @@ bool import_convert(const import_request *q, err *e)
     if (slash)
         slash[slash == directory] = 0;
     s.directory = slash ? directory : ".";
-    input *inputs = calloc(q->n_inputs, sizeof *inputs);
-    bool ok = inputs ? true : err_no_memory(e, "convert", q->n_inputs * sizeof *inputs);
-    for (size_t i = 0; ok && i < q->n_inputs; i++)
-        ok = open_input(&inputs[i], q->inputs[i], e);
-    ok = ok && join(&s, inputs, q->n_inputs, e) && convert(q, inputs, &s, e);
-    for (size_t i = 0; inputs && i < q->n_inputs; i++)
-        close_input(&inputs[i]);
-    free(inputs);
-    free(s.tensors);
+    bool ok = open_all(&s, q, e) && convert(q, &s, e);
+    close_all(&s);
     return ok;
 }

@@ -7,19 +7,26 @@
 #define MODELS_IMPORT_H
 #include "base/file.h"
 #include "io/gguf.h"
+#include "io/model_file.h"
 #include "models/params.h"
 
-/* The tensors of all input files together. */
+/* The tensors of all input files together.  Two files may hold tensors of one name, such as an encoder and a decoder:
+ * source_prefix tells them apart. */
 typedef struct source_tensor {
-    const file_tensor *t;
+    const file_tensor *t; /* strides may be any: file_tensor_read */
     const char *file;
+    size_t input; /* which of the files */
     bool used;
+    file_tensor own; /* what t points to */
+    char *renamed;   /* its name, where it was given another */
 } source_tensor;
 
 typedef struct source {
     source_tensor *tensors;
     size_t n;
     const char *directory; /* of the first input: where a family finds config.json and tokenizer files */
+    model_file **files;    /* the inputs */
+    size_t n_files;
 } source;
 
 typedef struct import {
@@ -32,7 +39,8 @@ typedef struct import {
     size_t n_settings;
     struct planned *plan; /* import.c */
     size_t n_plan, capacity;
-    err error; /* the first failure of import_find and import_param */
+    err error;          /* the first failure of import_find and import_param */
+    unsigned int asked; /* the settings without a key that the family has asked for */
 } import;
 
 typedef struct family {
@@ -41,14 +49,28 @@ typedef struct family {
     bool (*run)(import *im, err *e);
 } family;
 
-/* The source tensor of that name, marked as used; NULL (and an error in im) where it is missing. */
+/* The source tensor of that name, marked as used; NULL (and an error in im) where it is missing, or in two files. */
 const file_tensor *import_find(import *im, const char *name);
+/* Marks the tensors whose names begin so as used: those that a family leaves out on purpose. */
+void import_skip(import *im, const char *prefix);
 bool source_has(const source *s, const char *name);
+/* Whether that one of the input files has it. */
+bool source_file_has(const source *s, size_t file, const char *name);
+/* Puts the prefix before the names of all tensors of that file: "encoder.". */
+bool source_prefix(source *s, size_t file, const char *prefix, err *e);
+/* What the PyTorch files hold beside tensors: the entry of that key in the first of them whose root has one
+ * ("hparams"), or NULL. */
+const pickle_value *source_get(const source *s, const char *key);
 /* Writes the keys of --set, and of the family's defaults ("temperature=0.7") those that --set doesn't give. */
 void import_put_settings(import *im, const char *const *defaults, size_t n);
+/* The whole number that --set gives for what no file tells ("image_size"); `otherwise` where it gives none. */
+int import_setting(import *im, const char *name, int otherwise);
 /* p's tensor in the new file is the source's `from`.  order: the source dimension that becomes dimension i of the
  * output, e.g. {0, 2, 3, 1} makes OIHW to OHWI; NULL keeps the order. */
 void import_param(import *im, const param *p, const char *from, const int *order);
+/* The same for the rows of a table.  plus: a source tensor that is added to each row, or NULL.  unit: each row becomes
+ * as long as 1.  The source may have more dimensions, of size 1, at its end: a 1x1 convolution is a table too. */
+void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit);
 
 /* What the user asked for. */
 typedef struct import_request {
@@ -64,5 +86,8 @@ typedef struct import_request {
 /* Reads, converts and writes; every source tensor must be used, or the error names one that is not. */
 bool import_convert(const import_request *q, err *e);
 
+/* ---- families ---- */
+
+extern const family family_openai_dvae, family_dalle_pytorch, family_llamagen, family_taming;
 extern const family family_limn; /* limn's PyTorch twin: safetensors with config.json beside it */
 #endif

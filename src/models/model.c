@@ -37,8 +37,8 @@ static bool check_together(const model *m, err *e)
 {
     const codec *c = &m->codec;
     const dalle *d = m->transformer;
-    if (!c->kind && !d)
-        return err_set(e, ERR_FAILED, "%s: neither codec nor transformer inside", gguf_name(m->gguf));
+    if (!c->kind && !d && !m->clip)
+        return err_set(e, ERR_FAILED, "%s: neither codec nor transformer nor CLIP inside", gguf_name(m->gguf));
     if (c->kind && d && (c->grid_width != d->grid_width || c->grid_height != d->grid_height || c->codes != d->codes))
         return err_set(e, ERR_FAILED, "%s: the codec has %d x %d cells of %d codes, and the transformer %d x %d of %d",
                        gguf_name(m->gguf), c->grid_width, c->grid_height, c->codes, d->grid_width, d->grid_height,
@@ -46,6 +46,9 @@ static bool check_together(const model *m, err *e)
     if (d && m->tokenizer && bpe_size(m->tokenizer) > (size_t)d->vocabulary)
         return err_set(e, ERR_FAILED, "%s: the tokenizer has %zu tokens, and the transformer's vocabulary %d",
                        gguf_name(m->gguf), bpe_size(m->tokenizer), d->vocabulary);
+    if (m->clip && m->tokenizer && bpe_size(m->tokenizer) > (size_t)m->clip->vocabulary)
+        return err_set(e, ERR_FAILED, "%s: the tokenizer has %zu tokens, and the CLIP's vocabulary %d",
+                       gguf_name(m->gguf), bpe_size(m->tokenizer), m->clip->vocabulary);
     return true;
 }
 
@@ -62,9 +65,12 @@ static void fill_info(model *m)
     const dalle *d = m->transformer;
     i->has_codec = c->kind;
     i->has_transformer = d;
+    i->has_clip = m->clip;
     i->has_tokenizer = m->tokenizer;
     i->width = c->width;
     i->height = c->height;
+    i->encode_width = codec_input_width(c);
+    i->encode_height = codec_input_height(c);
     i->grid_width = d ? d->grid_width : c->grid_width;
     i->grid_height = d ? d->grid_height : c->grid_height;
     i->codes = d ? d->codes : c->codes;
@@ -87,7 +93,8 @@ model *model_open(device *d, const char *path, err *e)
     }
     m->dev = d;
     bool ok = open_file(m, path, e) && check_architecture(m->gguf, e) && read_name(m, e) &&
-              codec_open(&m->codec, m->gguf, &m->params, e) && dalle_open(&m->transformer, m->gguf, &m->params, e);
+              codec_open(&m->codec, m->gguf, &m->params, e) && dalle_open(&m->transformer, m->gguf, &m->params, e) &&
+              clip_open(&m->clip, m->gguf, &m->params, e);
     if (ok && config_has_section(m->gguf, "tokenizer."))
         ok = (m->tokenizer = bpe_from_gguf(m->gguf, e)) != NULL;
     ok = ok && check_together(m, e) && (m->run = run_new(d, e)) && params_load(&m->params, m->run, m->gguf, true, e);
@@ -109,6 +116,7 @@ void model_free(model *m)
     params_release(&m->params);
     codec_release(&m->codec);
     dalle_free(m->transformer);
+    clip_free(m->clip);
     bpe_free(m->tokenizer);
     gguf_free(m->gguf);
     file_map_release(&m->file);
@@ -121,8 +129,20 @@ bool model_needs_codec(const model *m, err *e)
            err_set(e, ERR_USAGE, "%s: no image codec inside (give a model file that has one)", gguf_name(m->gguf));
 }
 
+bool model_needs_encoder(const model *m, err *e)
+{
+    return model_needs_codec(m, e) &&
+           (!m->codec.no_encoder ||
+            err_set(e, ERR_USAGE, "%s: its codec has a decoder alone, and can't encode pictures", gguf_name(m->gguf)));
+}
+
 bool model_needs_transformer(const model *m, err *e)
 {
     return m->transformer ||
            err_set(e, ERR_USAGE, "%s: no transformer inside (give a model file that has one)", gguf_name(m->gguf));
+}
+
+bool model_needs_clip(const model *m, err *e)
+{
+    return m->clip || err_set(e, ERR_USAGE, "%s: no CLIP inside (limn train clip makes one)", gguf_name(m->gguf));
 }

@@ -1,6 +1,7 @@
 /* A model file opened on a device. */
 #ifndef MODELS_MODEL_H
 #define MODELS_MODEL_H
+#include "models/clip.h"
 #include "models/codec.h"
 #include "models/dalle.h"
 #include "text/bpe.h"
@@ -15,6 +16,7 @@ struct limn_model {
     gguf *gguf;
     codec codec;        /* kind NULL: none */
     dalle *transformer; /* or NULL */
+    clip *clip;         /* or NULL */
     bpe *tokenizer;     /* or NULL */
     param_table params;
 };
@@ -28,5 +30,7 @@ void model_free(model *m);
 
 /* ERR_USAGE "MODEL has no codec (…)". */
 bool model_needs_codec(const model *m, err *e);
+bool model_needs_encoder(const model *m, err *e); /* and that codec's */
 bool model_needs_transformer(const model *m, err *e);
+bool model_needs_clip(const model *m, err *e);
 #endif

@@ -41,6 +41,22 @@ void param_matrix(param_table *t, tensor *to, int64_t rows, int64_t columns, par
     va_end(ap);
 }
 
+/* What follows `declare` is variadic; a name here is a name. */
+static void declare_named(param_table *t, param p, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    declare(t, p, format, ap);
+    va_end(ap);
+}
+
+void param_patches(param_table *t, tensor *to, int64_t out, int64_t side, int64_t in, const char *name)
+{
+    declare_named(t,
+                  (param){.use = PARAM_MATRIX, .nd = 4, .shape = {out, side, side, in}, .to = to, .deviation = 0.02f},
+                  "%s", name);
+}
+
 void param_linear(param_table *t, linear *l, int64_t in, int64_t out, const char *name)
 {
     param_matrix(t, &l->w, out, in, PARAM_MATRIX, "%s.weight", name);

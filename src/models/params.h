@@ -31,6 +31,8 @@ typedef struct param_table {
 void param_vector(param_table *t, tensor *to, int64_t n, const char *format, ...) __attribute__((format(printf, 4, 5)));
 void param_matrix(param_table *t, tensor *to, int64_t rows, int64_t columns, param_use use, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
+/* [out, side, side, in], as a convolution's weight, but read as a matrix of `out` rows: patches that don't overlap */
+void param_patches(param_table *t, tensor *to, int64_t out, int64_t side, int64_t in, const char *name);
 /* NAME.weight and NAME.bias */
 void param_linear(param_table *t, linear *l, int64_t in, int64_t out, const char *name);
 void param_norm(param_table *t, norm *n, int64_t d, float eps, const char *name);

@@ -81,8 +81,8 @@ static tensor conv_step(run *r, bool transposed, tensor x, const conv *c, int64_
 
 tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residual)
 {
-    int64_t oh = (x.shape[1] + 2 * c->pad - c->kernel) / c->stride + 1;
-    int64_t ow = (x.shape[2] + 2 * c->pad - c->kernel) / c->stride + 1;
+    int64_t oh = (x.shape[1] + 2 * c->pad + c->pad_end - c->kernel) / c->stride + 1;
+    int64_t ow = (x.shape[2] + 2 * c->pad + c->pad_end - c->kernel) / c->stride + 1;
     return conv_step(r, false, x, c, oh, ow, act, residual);
 }
 

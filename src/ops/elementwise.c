@@ -1,7 +1,9 @@
 /* Ops that touch each element once. */
 #include "ops/ops_internal.h"
 
-static tape_function activate_back, add_back, slice_back, upsample_back;
+#define PARTS 256 /* at most about so many partial sums */
+
+static tape_function activate_back, add_back, slice_back, upsample_back, position_back, mean_back, scale_exp_back;
 
 tensor op_activate(run *r, tensor x, activation act)
 {
@@ -83,6 +85,88 @@ static void upsample_back(run *r, tape *t, const tape_step *s)
     LAUNCH(r, "elementwise:upsample_back", backward(work_each(tensor_count(&x), 4, 20)),
            ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(tensor_count(&x)), ARG_I(x.shape[2]), ARG_I(x.shape[3]),
            ARG_I(s->i[0]), ARG_I(add));
+}
+
+tensor op_add_position(run *r, tensor x, tensor first, tensor position)
+{
+    int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2], n = position.shape[0];
+    assert(run_failed(r) || (x.nd == 3 && last_of(&position) == d && n == t + (first.buf ? 1 : 0)));
+    tensor y = TENSOR(r, DTYPE_F32, b, n, d);
+    double count = (double)(b * n * d);
+    LAUNCH(r, "elementwise:add_position", work_columns(r, d, b * n, count, 12 * count), ARG_T(x), ARG_T(first),
+           ARG_T(position), ARG_T(y), ARG_I(t), ARG_I(n), ARG_I(d));
+    tape_push(r, &(tape_step){.back = position_back, .in = {x, first, position}, .out = y});
+    return y;
+}
+
+static void position_back(run *r, tape *t, const tape_step *s)
+{
+    tensor x = s->in[0], dy = tape_gradient(t, s->out), rows = dy;
+    int64_t b = x.shape[0], n = dy.shape[1], d = x.shape[2];
+    int add;
+    tensor dfirst = wanted(t, s->in[1], &add);
+    sum_rows(r, dfirst, dy, b, n * d, 0, add);
+    tensor dposition = wanted(t, s->in[2], &add);
+    sum_rows(r, dposition, dy, b, n * d, 0, add);
+    if (n > x.shape[1] && tape_wants(t, x)) {
+        rows = TENSOR(r, DTYPE_F32, b, n - 1, d);
+        LAUNCH(r, "elementwise:slice", work_each(b * (n - 1) * d, 0, 8), ARG_T(dy), ARG_T(rows), ARG_I(b * (n - 1) * d),
+               ARG_I(d), ARG_I(n - 1), ARG_I(n), ARG_I(1));
+    }
+    scale_gradient(r, t, x, rows, 1);
+}
+
+tensor op_mean_rows(run *r, tensor x)
+{
+    int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2];
+    assert(run_failed(r) || x.nd == 3);
+    tensor y = TENSOR(r, DTYPE_F32, b, d);
+    double count = (double)tensor_count(&x);
+    LAUNCH(r, "elementwise:mean_rows", work_columns(r, d, b, count, 4 * count), ARG_T(x), ARG_T(y), ARG_I(t), ARG_I(d));
+    tape_push(r, &(tape_step){.back = mean_back, .in = {x}, .out = y});
+    return y;
+}
+
+static void mean_back(run *r, tape *t, const tape_step *s)
+{
+    int add;
+    tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
+    double count = (double)tensor_count(&x);
+    LAUNCH(r, "elementwise:mean_rows_back",
+           backward(work_columns(r, x.shape[2], x.shape[0] * x.shape[1], count, 8 * count)),
+           ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(x.shape[1]), ARG_I(x.shape[2]), ARG_I(add));
+}
+
+tensor op_scale_exp(run *r, tensor x, tensor log_scale, float most)
+{
+    assert(run_failed(r) || tensor_count(&log_scale) == 1);
+    tensor y = tensor_like(r, &x, last_of(&x));
+    LAUNCH(r, "elementwise:scale_exp", work_blocks(r, tensor_count(&x), 1, 8), ARG_T(x), ARG_T(log_scale), ARG_T(y),
+           ARG_I(tensor_count(&x)), ARG_F(most), ARG_I(0));
+    tape_push(r, &(tape_step){.back = scale_exp_back, .in = {x, log_scale}, .out = y, .f = {most}});
+    return y;
+}
+
+/* dx = exp(s) dy; ds = sum dy y, or 0 where s is above its limit. */
+static void scale_exp_back(run *r, tape *t, const tape_step *s)
+{
+    tensor x = s->in[0], log_scale = s->in[1], dy = tape_gradient(t, s->out);
+    int64_t count = tensor_count(&x), each = (count + PARTS - 1) / PARTS;
+    int add;
+    tensor dx = wanted(t, x, &add);
+    if (dx.buf)
+        LAUNCH(r, "elementwise:scale_exp", work_blocks(r, count, 1, 8), ARG_T(dy), ARG_T(log_scale), ARG_T(dx),
+               ARG_I(count), ARG_F(s->f[0]), ARG_I(add));
+    tensor ds = wanted(t, log_scale, &add);
+    if (!ds.buf)
+        return;
+    if (each < 1024)
+        each = 1024;
+    int64_t n = (count + each - 1) / each;
+    tensor parts = TENSOR(r, DTYPE_F32, n);
+    LAUNCH(r, "elementwise:scale_parts", backward(work_rows(r, n, 2.0 * (double)count, 8.0 * (double)count)),
+           ARG_T(s->out), ARG_T(dy), ARG_T(log_scale), ARG_T(parts), ARG_I(count), ARG_I(each), ARG_F(s->f[0]));
+    sum_rows(r, ds, parts, n, 1, 0, add);
 }
 
 void op_repeat(run *r, tensor to, tensor from)

@@ -37,17 +37,22 @@ static void table_back(run *r, tape *t, tensor table, tensor ids, tensor dy, int
     if (!tape_wants(t, table))
         return;
     int add;
-    int64_t rows = table.shape[0], d = table.shape[1], n = tensor_count(&ids);
     tensor dtable = tape_gradient_of(t, table, &add);
     assert(run_failed(r) || (table.type == DTYPE_F32 && !table.buf->next));
     if (!add)
         op_fill(r, dtable, 0);
+    add_rows(r, dtable, ids, dy, first, vocabulary);
+}
+
+void add_rows(run *r, tensor to, tensor ids, tensor x, int64_t first, int64_t vocabulary)
+{
+    int64_t rows = to.shape[0], d = to.nd > 1 ? to.shape[1] : 1, n = tensor_count(&ids);
     bool cpu = run_device(r)->tune.panels;
     int64_t segments = cpu ? 16 : 64;
     LAUNCH(r, "embed:embed_back",
            backward((work){.global = {cpu ? (size_t)(d + 63) / 64 : round_up((size_t)d, 64), (size_t)segments},
                            .bytes = 12.0 * (double)(n * d)}),
-           ARG_T(ids), ARG_T(dy), ARG_T(dtable), ARG_I(n), ARG_I(d), ARG_I(first), ARG_I(rows), ARG_I(vocabulary),
+           ARG_T(ids), ARG_T(x), ARG_T(to), ARG_I(n), ARG_I(d), ARG_I(first), ARG_I(rows), ARG_I(vocabulary),
            ARG_I(segments));
 }
 

@@ -4,8 +4,8 @@
 #define FEW_ROWS 32 /* up to here reading the weights bounds the time, and sums don't depend on the number of rows */
 #define WROWS    4  /* rows of w at once: cl/linear.cl */
 
-const char *const activation_names[ACT_COUNT] = {"none", "relu",       "gelu_erf", "gelu_tanh",
-                                                 "silu", "quick_gelu", "sigmoid",  "tanh"};
+const char *const activation_names[ACT_COUNT] = {"none",       "relu",    "gelu_erf", "gelu_tanh", "silu",
+                                                 "quick_gelu", "sigmoid", "tanh",     "leaky_relu"};
 
 /* One piece of the weight's rows, output columns from `column` on. */
 static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tensor residual, tensor y, int64_t column)

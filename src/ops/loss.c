@@ -1,10 +1,13 @@
 /* Losses.  Each ends in one number: sums of rows or of parts, then the sum of those. */
+#include <float.h>
+
+#include "base/ranks.h"
 #include "ops/ops_internal.h"
 
 #define PARTS 256 /* at most about so many partial sums */
 
 static tape_function cross_entropy_back, difference_back, logit_laplace_back, kl_uniform_back, usage_entropy_back,
-    scale_add_back;
+    scale_add_back, mean_back, balance_back, no_back;
 
 /* scale times the sum of rows[n] */
 static tensor total(run *r, tensor rows, tensor targets, tensor count, double scale)
@@ -135,7 +138,9 @@ tensor op_usage_entropy(run *r, tensor logits)
     LAUNCH(r, "loss:usage", work_columns(r, k, n_parts, 6 * count, 4 * count), ARG_T(logits), ARG_T(sums), ARG_T(parts),
            ARG_I(n), ARG_I(k), ARG_I(each));
     sum_rows(r, use, parts, n_parts, k, 0, 0);
-    LAUNCH(r, "loss:usage_entropy", work_rows(r, 1, 0, 0), ARG_T(use), ARG_T(logs), ARG_T(y), ARG_I(n), ARG_I(k));
+    op_sum_ranks(r, use);
+    LAUNCH(r, "loss:usage_entropy", work_rows(r, 1, 0, 0), ARG_T(use), ARG_T(logs), ARG_T(y), ARG_I(n * ranks_size()),
+           ARG_I(k));
     tape_push(r, &(tape_step){.back = usage_entropy_back, .in = {logits}, .out = y, .saved = {sums, logs}});
     return y;
 }
@@ -165,4 +170,79 @@ static void scale_add_back(run *r, tape *t, const tape_step *s)
 {
     for (int i = 0; i < 2; i++)
         scale_gradient(r, t, s->in[i], tape_gradient(t, s->out), s->f[i]);
+}
+
+/* mean max(shift + scale x, least) */
+static tensor mean_above(run *r, tensor x, float shift, float scale, float least)
+{
+    int64_t count = tensor_count(&x), each, n = parts_of(count, 1024, &each);
+    tensor parts = TENSOR(r, DTYPE_F32, n);
+    LAUNCH(r, "loss:mean_parts", work_rows(r, n, 3.0 * (double)count, 4.0 * (double)count), ARG_T(x), ARG_T(parts),
+           ARG_I(count), ARG_I(each), ARG_F(shift), ARG_F(scale), ARG_F(least));
+    tensor y = total(r, parts, (tensor){0}, (tensor){0}, 1.0 / (double)count);
+    tape_push(r, &(tape_step){.back = mean_back, .in = {x}, .out = y, .f = {shift, scale, least}});
+    return y;
+}
+
+static void mean_back(run *r, tape *t, const tape_step *s)
+{
+    int add;
+    tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
+    int64_t count = tensor_count(&x), each, n = parts_of(count, 1024, &each);
+    LAUNCH(r, "loss:mean_back", work_rows(r, n, 4.0 * (double)count, 8.0 * (double)count), ARG_T(x),
+           ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(count), ARG_I(each), ARG_F(s->f[0]), ARG_F(s->f[1]),
+           ARG_F(s->f[2]), ARG_I(add));
+}
+
+tensor op_mean(run *r, tensor x)
+{
+    return mean_above(r, x, 0, 1, -FLT_MAX);
+}
+
+tensor op_hinge(run *r, tensor x, float sign)
+{
+    return mean_above(r, x, 1, -sign, 0);
+}
+
+balance op_balance(run *r, tensor y, tensor x, const conv *c, float share, float most)
+{
+    balance m = {tensor_like(r, &y, last_of(&y)), tensor_like(r, &y, last_of(&y)), TENSOR(r, DTYPE_F32, 1)};
+    op_repeat(r, m.a, y);
+    op_repeat(r, m.b, y);
+    op_fill(r, m.weight, 0);
+    tape_push(r, &(tape_step){.back = no_back, .in = {y}, .out = m.b}); /* makes b's gradient wanted */
+    tape_push(
+        r, &(tape_step){
+               .back = balance_back, .in = {y, m.b}, .out = m.a, .saved = {x, m.weight}, .op = c, .f = {share, most}});
+    return m;
+}
+
+static void no_back(run *r, tape *t, const tape_step *s)
+{
+    (void)r, (void)t, (void)s; /* balance_back has taken what arrived */
+}
+
+static void balance_back(run *r, tape *t, const tape_step *s)
+{
+    const conv *c = s->op;
+    tensor y = s->in[0], x = s->saved[0], weight = s->saved[1];
+    tensor dy[] = {tape_gradient(t, s->out), tape_gradient(t, s->in[1])};
+    if (!dy[1].buf) {
+        gradient_add(r, t, y, dy[0]);
+        return;
+    }
+    const grids g = {(int)x.shape[0], (int)y.shape[1], (int)y.shape[2], (int)x.shape[1],
+                     (int)x.shape[2], c->kernel,       c->stride,       c->pad};
+    tensor squares = TENSOR(r, DTYPE_F32, 2), dw = TENSOR(r, DTYPE_F32, c->out, c->kernel * c->kernel * c->in);
+    op_fill(r, squares, 0);
+    for (int i = 0; i < 2 && !run_failed(r); i++) {
+        weight_gradient(r, dy[i], x, false, &g, dw, 0);
+        op_sum_squares(r, tensor_rows(squares, i, 1), dw);
+    }
+    LAUNCH(r, "loss:balance_weight", ((work){.global = {1}}), ARG_T(squares), ARG_T(weight), ARG_F(s->f[0]),
+           ARG_F(s->f[1]));
+    int add;
+    tensor dx = tape_gradient_of(t, y, &add);
+    LAUNCH(r, "loss:balance_back", work_blocks(r, tensor_count(&y), 2, 16), ARG_T(dy[0]), ARG_T(dy[1]), ARG_T(weight),
+           ARG_T(dx), ARG_I(tensor_count(&y)), ARG_I(add));
 }

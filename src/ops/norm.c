@@ -4,7 +4,7 @@
 #define PARTS                                                                                                          \
     256 /* at most about so many partial sums of the gradients of w and b: their order is one of the shape's */
 
-static tape_function layer_norm_back, group_norm_back, softmax_back;
+static tape_function layer_norm_back, group_norm_back, softmax_back, l2_normalise_back;
 
 tensor op_layer_norm(run *r, tensor x, const norm *n)
 {
@@ -106,4 +106,23 @@ void softmax_gradient(run *r, tape *t, tensor x, tensor y, tensor out, float sca
     double count = (double)tensor_count(&x);
     LAUNCH(r, "norm:softmax_back", backward(work_rows(r, rows_of(&x), 4 * count, 12 * count)), ARG_T(y),
            ARG_T(tape_gradient(t, out)), ARG_T(dx), ARG_I(last_of(&x)), ARG_F(scale), ARG_I(add));
+}
+
+tensor op_l2_normalise(run *r, tensor x, float eps)
+{
+    tensor y = tensor_like(r, &x, last_of(&x)), scales = TENSOR(r, DTYPE_F32, rows_of(&x));
+    double count = (double)tensor_count(&x);
+    LAUNCH(r, "norm:l2_normalise", work_rows(r, rows_of(&x), 4 * count, 8 * count), ARG_T(x), ARG_T(y), ARG_T(scales),
+           ARG_I(last_of(&x)), ARG_F(eps));
+    tape_push(r, &(tape_step){.back = l2_normalise_back, .in = {x}, .out = y, .saved = {scales}});
+    return y;
+}
+
+static void l2_normalise_back(run *r, tape *t, const tape_step *s)
+{
+    int add;
+    tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
+    double count = (double)tensor_count(&x);
+    LAUNCH(r, "norm:l2_normalise_back", backward(work_rows(r, rows_of(&x), 6 * count, 12 * count)), ARG_T(s->out),
+           ARG_T(s->saved[0]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(last_of(&x)), ARG_I(add));
 }

@@ -17,6 +17,7 @@ typedef enum activation {
     ACT_QUICK_GELU, /* x sigmoid(1.702 x) */
     ACT_SIGMOID,
     ACT_TANH,
+    ACT_LEAKY_RELU, /* max(x, x / 5) */
     ACT_COUNT
 } activation;
 extern const char *const activation_names[ACT_COUNT]; /* "none", "relu", "gelu_erf", … */
@@ -39,6 +40,7 @@ typedef struct conv {
     tensor panels; /* F32 [ceil(out/32), kernel*kernel*in, 32]: panel p, row (ky, kx, c), channels 32p to 32p+31 */
     tensor b;      /* [out] F32, or empty */
     int in, out, kernel, stride, pad;
+    int pad_end; /* rows and columns of zeros more at the bottom and at the right; not of transposed ones */
 } conv;
 
 /* Panels of w[out, k] (k = kernel*kernel*in in the order ky, kx, c) in new memory: buffer_free(panels.buf). */
@@ -64,20 +66,23 @@ tensor op_layer_norm(run *r, tensor x, const norm *n);
 tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act);
 /* Over the last dimension. */
 tensor op_softmax(run *r, tensor x);
+/* y = x / sqrt(sum x^2 + eps) over the last dimension */
+tensor op_l2_normalise(run *r, tensor x, float eps);
 
 /* ---- attention: attention.c ---- */
 
 /* Which keys an image position sees, besides all text positions: the patterns of Ramesh et al. 2021, figure 11, and
- * the axial ones of DALLE-pytorch.  All are causal.  Text positions see the text before them and themselves. */
+ * the axial ones of DALLE-pytorch.  These are causal.  Text positions see the text before them and themselves. */
 typedef enum mask_kind {
     MASK_FULL,   /* every earlier position */
     MASK_ROW,    /* its own row of the grid */
     MASK_COLUMN, /* its own column */
     MASK_CONV,   /* a window of kernel x kernel cells around it */
     MASK_WINDOW, /* the last grid_width positions and itself: "row" of the paper */
+    MASK_ALL,    /* not causal: every position sees all `text` positions, which are the whole sequence */
     MASK_COUNT
 } mask_kind;
-extern const char *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window" */
+extern const char *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window", "all" */
 
 typedef struct attention_mask {
     mask_kind kind;
@@ -96,6 +101,47 @@ typedef struct kv_cache {
  * y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over the keys that the mask allows. */
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask);
 
+/* Of all pixels of a picture to all, one head: y[b,...,d] = softmax(q k^T / sqrt(d)) v within each of b.
+ * self_attention.c */
+tensor op_self_attention(run *r, tensor q, tensor k, tensor v);
+
+/* ---- pictures: picture.c ---- */
+
+/* y[b,h/factor,w/factor,c]: the largest of each window; h and w are multiples of factor */
+tensor op_max_pool(run *r, tensor x, int factor);
+/* y[b,2h,2w,c] from x[b,h,w,4c], the inverse of the Haar wavelet transform (Haar 1910).  Channels: c means, then three
+ * differences of each: of rows (top - bottom), of columns (left - right), of both. */
+tensor op_inverse_haar(run *r, tensor x);
+
+/* ---- codebooks (van den Oord et al. 2017): codebook.c ---- */
+
+/* y[...,k] = -|x[...,d] - table[k,d]|^2: the logits of a codec that takes the nearest entry.  No gradient. */
+tensor op_distances(run *r, tensor x, tensor table);
+/* y = value, and backwards as if y = x: straight-through (Bengio et al. 2013).  Of one shape. */
+tensor op_straight_through(run *r, tensor x, tensor value);
+/* For each row of x[n,d]: counts[id] += 1 and sums[id] += row, with ids I32 [n] that lie in counts[k], sums[k,d].
+ * Always in the same order; nothing is recorded. */
+void op_code_sums(run *r, tensor ids, tensor x, tensor counts, tensor sums);
+
+/* A step of a codebook.  All are F32 and lasting. */
+typedef struct codebook_state {
+    tensor rows;                     /* [k,d] */
+    tensor counts, sums;             /* running: [k], [k,d]; sums empty where the rows are learned by gradients */
+    tensor batch_counts, batch_sums; /* of a step, by op_code_sums */
+} codebook_state;
+typedef struct codebook_step {
+    float decay;
+    float least; /* a code whose running count is below starts again; 0: none does */
+    float fresh; /* its count then */
+    uint64_t seed;
+    uint32_t step;
+} codebook_step;
+/* Running sums (Razavi et al. 2019, equation 2): counts = decay counts + (1 - decay) batch_counts, sums likewise, and
+ * rows = sums / counts where there are sums.  A code k that starts again gets the row of x[n,d] that the first word of
+ * Philox(seed; k, step, CODEBOOK_STREAM) falls on: word n / 2^32. */
+#define CODEBOOK_STREAM 0xC0DEB00Cu
+void op_codebook(run *r, const codebook_state *c, tensor x, const codebook_step *o);
+
 /* ---- elementwise: elementwise.c ---- */
 
 tensor op_activate(run *r, tensor x, activation act);
@@ -106,6 +152,12 @@ tensor op_slice(run *r, tensor x, int64_t first, int64_t n);
 tensor op_upsample(run *r, tensor x, int factor);
 /* to[i] = from[i % count of from]; the count of `to` is a multiple of it */
 void op_repeat(run *r, tensor to, tensor from);
+/* y[b,n,d] = position[n,d] + the rows of x[b,t,d], before them first[d] where there is one (then n = t + 1) */
+tensor op_add_position(run *r, tensor x, tensor first, tensor position);
+/* y[b,d] = the mean over t of x[b,t,d] */
+tensor op_mean_rows(run *r, tensor x);
+/* y = exp(min(log_scale[0], most)) x.  Gradients to both. */
+tensor op_scale_exp(run *r, tensor x, tensor log_scale, float most);
 /* y[b,k] = u + scale (c - u), where x[2b,k] holds the rows c with the condition, then the rows u without */
 tensor op_guide(run *r, tensor x, float scale);
 
@@ -156,10 +208,25 @@ tensor op_l2(run *r, tensor x, tensor target); /* mean (x - target)^2 */
 tensor op_logit_laplace(run *r, tensor x, tensor target);
 /* KL(softmax(logits[...,k]) || uniform), the mean over the rows */
 tensor op_kl_uniform(run *r, tensor logits);
-/* The entropy, in nats, of the mean over the rows of softmax(logits[...,k]): how evenly a codebook is used */
+/* The entropy, in nats, of the mean over the rows of softmax(logits[...,k]), those of all ranks together
+ * (op_sum_ranks): how evenly a codebook is used.  Its gradient is for the mean over the ranks of what each makes of it.
+ */
 tensor op_usage_entropy(run *r, tensor logits);
+tensor op_mean(run *r, tensor x);
+/* mean max(0, 1 - sign x): a discriminator's hinge loss (Lim & Ye 2017), sign 1 on what is real and -1 on what is not
+ */
+tensor op_hinge(run *r, tensor x, float sign);
 /* wa a + wb b, of one shape; b may be empty.  Gradients to both. */
 tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb);
+
+/* Two copies of y = op_conv2d(x, c), each for a loss of its own, whose gradients are balanced on the way back (Esser et
+ * al. 2021, equation 7): y's is a's plus weight times b's. */
+typedef struct balance {
+    tensor a, b;
+    tensor weight; /* F32 [1], known after the way back: share * min(|dA/dw| / (|dB/dw| + 1e-4), most), with w the
+                      weights of c and A and B the losses; 0 where b has none */
+} balance;
+balance op_balance(run *r, tensor y, tensor x, const conv *c, float share, float most);
 
 /* ---- relaxed choices: relax.c ---- */
 
@@ -167,11 +234,12 @@ typedef struct gumbel {
     float tau; /* > 0 */
     bool hard; /* one-hot of the largest forwards, backwards as if soft: straight-through */
     uint64_t seed;
-    uint32_t stream, step; /* picture i (of the first dimension) draws its noise from stream + i */
+    uint32_t stream, stride, step; /* picture i (of the first dimension) draws its noise from stream + i * stride */
 } gumbel;
 /* softmax((logits[b,...,k] + g) / tau) over the last dimension, g Gumbel noise: Jang et al. 2017 */
 tensor op_gumbel_softmax(run *r, tensor logits, const gumbel *g);
-/* The same noise: element e of picture i is -log(-log(rng_uniform(seed, stream + i, step, e))). */
+/* The same noise: element e of picture i is -log(-log(rng_uniform(seed, stream + i * stride, step, e))).  stride 0
+ * is 1. */
 tensor op_gumbel_noise(run *r, int nd, const int64_t *shape, const gumbel *g);
 /* y[...,d] = x[...,k] table[k,d]: op_embed for ids that are distributions */
 tensor op_matmul_table(run *r, tensor x, tensor table);
@@ -179,6 +247,9 @@ tensor op_matmul_table(run *r, tensor x, tensor table);
 /* ---- learning: optimiser.c.  These write their first tensor; nothing is recorded on the tape ---- */
 
 void op_fill(run *r, tensor x, float value);
+/* x[i] = the sum of x[i] on all ranks (base/ranks.h), which all must come here.  Waits for the device where there are
+ * others, and does nothing where there are none. */
+void op_sum_ranks(run *r, tensor x);
 /* total[1] += sum x^2 */
 void op_sum_squares(run *r, tensor total, tensor x);
 /* average = decay average + (1 - decay) x */

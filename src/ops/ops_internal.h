@@ -88,6 +88,8 @@ static inline tensor tensor_like(run *r, const tensor *x, int64_t last)
 /* to[d] = sum over the rows of from[n, stride], columns `first` to first + d - 1, + what was there if add; nothing
  * where `to` is empty: elementwise.c. */
 void sum_rows(run *r, tensor to, tensor from, int64_t n, int64_t stride, int64_t first, int add);
+/* to[id - first, d] += x[n, d] for the ids[n] that lie in it; those outside of `vocabulary` count as 0: embed.c. */
+void add_rows(run *r, tensor to, tensor ids, tensor x, int64_t first, int64_t vocabulary);
 /* The gradient of x, where one is wanted, gets scale dy: elementwise.c. */
 void scale_gradient(run *r, tape *t, tensor x, tensor dy, float scale);
 /* To the gradient of x from that of out, where out is as if it were y = softmax(scale x): norm.c. */

@@ -18,7 +18,7 @@ static void add_noise(run *r, tensor x, tensor y, float scale, const gumbel *g)
     w.flops = 40.0 * (double)tensor_count(&y);
     w.bytes = 8.0 * (double)tensor_count(&y);
     LAUNCH(r, "relax:gumbel_noise", w, ARG_T(x), ARG_T(y), ARG_I(per), ARG_F(scale), ARG_I((uint32_t)g->seed),
-           ARG_I((uint32_t)(g->seed >> 32)), ARG_I(g->stream), ARG_I(g->step));
+           ARG_I((uint32_t)(g->seed >> 32)), ARG_I(g->stream), ARG_I(g->stride ? g->stride : 1), ARG_I(g->step));
 }
 
 tensor op_gumbel_noise(run *r, int nd, const int64_t *shape, const gumbel *g)

@@ -14,6 +14,7 @@ typedef struct entry {
     tensor gradient; /* empty until something arrives */
     bool lasting;    /* watched over every tape_begin */
     bool arrived;
+    size_t last; /* the step that is the last one back to have it as an input, counted from 1; 0: none */
 } entry;
 
 struct tape {
@@ -25,6 +26,9 @@ struct tape {
     bool recording;
     tape *part;   /* of a part that is done again; made when it is first needed */
     tape *parent; /* of a part's tape: knows what the part's inputs and the parameters are */
+    tape_final *final;
+    void *context;
+    tensor one; /* d loss / d loss */
 };
 
 static entry *slot_of(entry *table, size_t slots, const buffer *buf, int64_t at)
@@ -90,6 +94,7 @@ void tape_free(tape *t)
         return;
     tape_end(t);
     tape_free(t->part);
+    buffer_free(t->one.buf);
     free(t->steps);
     free(t->table);
     free(t);
@@ -100,6 +105,8 @@ void tape_begin(tape *t)
     t->n = 0;
     if (t->slots)
         rehash(t, t->slots, true);
+    for (size_t i = 0; i < t->slots; i++)
+        t->table[i].last = 0;
     t->recording = true;
     t->r->tape = t;
 }
@@ -119,6 +126,12 @@ void tape_watch(tape *t, tensor x, tensor gradient)
     e->gradient = gradient;
     e->lasting = true;
     e->arrived = true;
+}
+
+void tape_on_final(tape *t, tape_final *f, void *context)
+{
+    t->final = f;
+    t->context = context;
 }
 
 void tape_watch_input(tape *t, tensor x)
@@ -172,7 +185,7 @@ tensor tape_gradient_of(tape *t, tensor x, int *add)
         e->gradient = run_tensor(t->r, DTYPE_F32, x.nd, x.shape);
     *add = e->arrived;
     e->arrived = true;
-    return e->gradient;
+    return tensor_shaped(e->gradient, x.nd, x.shape);
 }
 
 tensor tape_gradient(tape *t, tensor x)
@@ -181,13 +194,45 @@ tensor tape_gradient(tape *t, tensor x)
     return e && e->arrived ? tensor_shaped(e->gradient, x.nd, x.shape) : (tensor){0};
 }
 
+/* Step `at`, counted from 1, or a part that is done again in it, has these inputs: the way back meets a tensor last
+ * where the way there met it first. */
+static void meet(tape *t, const tape_step *s, size_t at)
+{
+    for (int k = 0; k < TAPE_INPUTS; k++) {
+        entry *e = find(t, s->in[k]);
+        if (e && e->lasting && (!e->last || at < e->last))
+            e->last = at;
+    }
+}
+
+static void tell_final(tape *t, const tape_step *s, size_t at)
+{
+    for (int k = 0; k < TAPE_INPUTS; k++) {
+        entry *e = find(t, s->in[k]);
+        if (e && e->lasting && e->last == at) {
+            e->last = 0; /* once, where it is two inputs of the step */
+            t->final(t->context, e->gradient);
+        }
+    }
+}
+
+static void part_back(run *r, tape *t, const tape_step *s);
+
 /* From the gradients that have arrived at results back to the inputs. */
 static void walk(tape *t)
 {
+    for (size_t i = 0; t->final && i < t->n; i++)
+        meet(t, &t->steps[i], i + 1);
     for (size_t i = t->n; i-- > 0 && !run_failed(t->r);) {
-        entry *out = find(t, t->steps[i].out);
-        if (out && out->arrived)
-            t->steps[i].back(t->r, t, &t->steps[i]);
+        const tape_step *s = &t->steps[i];
+        entry *out = find(t, s->out);
+        bool arrived = out && out->arrived;
+        if (arrived)
+            s->back(t->r, t, s);
+        if (t->final)
+            tell_final(t, s, i + 1);
+        for (size_t k = 0; t->final && arrived && s->back == part_back && t->part && k < t->part->n; k++)
+            tell_final(t, &t->part->steps[k], i + 1);
     }
 }
 
@@ -198,8 +243,11 @@ void tape_backward(tape *t, tensor loss)
     if (run_failed(t->r) || !e)
         return;
     assert(tensor_count(&loss) == 1);
-    const float one = 1;
-    e->gradient = run_upload(t->r, DTYPE_F32, loss.nd, loss.shape, &one);
+    /* it lasts: an upload would wait for the forward pass to end */
+    if (!t->one.buf &&
+        !tensor_new(&t->one, t->r->dev, DTYPE_F32, 1, (int64_t[]){1}, (float[]){1}, false, "tape", &t->r->error))
+        return;
+    e->gradient = tensor_shaped(t->one, loss.nd, loss.shape);
     e->arrived = true;
     walk(t);
 }
@@ -253,7 +301,10 @@ tensor tape_recompute(run *r, tape_part *part, const void *context, int index, c
     bool wanted = t->part && t->part->n > 0;
     run_return(r);
     r->tape = t;
-    if (wanted && !run_failed(r))
+    if (wanted && !run_failed(r)) {
         append(t, &s);
+        for (size_t i = 0; i < t->part->n; i++)
+            meet(t, &t->part->steps[i], t->n);
+    }
     return s.out;
 }

@@ -50,6 +50,10 @@ void tape_watch_input(tape *t, tensor x);
  * gradient; it must not call run_next, and what it writes besides (a cache) it must write again.  context outlives the
  * tape's contents. */
 tensor tape_recompute(run *r, tape_part *part, const void *context, int index, const tensor in[TAPE_INPUTS]);
+/* Called on the way back with the gradient of each lasting x to which nothing will be added any more, in an order that
+ * the steps alone decide.  What no step has as an input is left out.  NULL: nobody. */
+typedef void tape_final(void *context, tensor gradient);
+void tape_on_final(tape *t, tape_final *f, void *context);
 
 /* For ops.  The tape of the run, or NULL where none records. */
 tape *run_tape(run *r);

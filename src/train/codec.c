@@ -1,20 +1,14 @@
-/* Stage 1: the dVAE learns pictures (Ramesh et al. 2021, section 2.1 and appendix A). */
+/* Stage 1: an image codec learns pictures.  What all kinds share; each kind's own file is codec_KIND.c. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/ranks.h"
+#include "train/codec_stage.h"
 #include "train/samples.h"
-#include "train/train.h"
 
-typedef struct stage {
-    const train_codec_options *o;
-    run *r;
-    codec c;
-    param_table params;
-    trainer t;
-    float *host;   /* [batch, height, width, 3], as the encoder reads them */
-    uint8_t *seen; /* the first pictures of the last batch, for samples */
-    int n_seen;
-} stage;
+static const codec_training *const kinds[TRAIN_CODEC_COUNT] = {&train_dvae, &train_vqvae, &train_vqgan};
 
 train_codec_options train_codec_defaults(void)
 {
@@ -42,52 +36,121 @@ train_codec_options train_codec_defaults(void)
         .tau = 1,
         .tau_end = 0.0625f,
         .tau_share = 0.5f,
+        .commitment = 0.25f,
+        .codebook_decay = 0.99f,
+        .restart = 0.1f,
+        .discriminator_layers = 3,
+        .discriminator_channels = {32, 64, 128},
+        .discriminator_start = 2500,
+        .discriminator_weight = 0.8f,
+        .perceptual_weight = 1,
     };
 }
 
 static void keys(const void *self, gguf_writer *w)
 {
-    const stage *s = self;
-    dvae_put(&s->o->model, w);
+    const codec_stage *s = self;
+    autoencoder_put(&s->o->model, s->how->kind, w);
+}
+
+tensor codec_loss(codec_stage *s, tensor y, tensor x, train_scalars *out)
+{
+    const train_codec_options *o = s->o;
+    tensor pixels = autoencoder_pixels(s->r, &s->c, y);
+    tensor l1 = op_l1(s->r, pixels, x), l2 = op_l2(s->r, pixels, x);
+    train_scalar(out, "l1", l1);
+    train_scalar(out, "l2", l2);
+    s->square = l2;
+    if (o->model.output == LIKELIHOOD_PIXELS)
+        return op_scale_add(s->r, l1, o->l1, l2, o->l2);
+    tensor density = op_logit_laplace(s->r, y, x);
+    train_scalar(out, "logit_laplace", density);
+    return density;
 }
 
 static tensor forward(void *self, const dataset_batch *b, const train_part *part, train_scalars *out)
 {
-    stage *s = self;
-    const train_codec_options *o = s->o;
-    double progress = (double)part->step / (double)o->run.settings.steps;
+    codec_stage *s = self;
     int64_t n = (int64_t)b->n * b->height * b->width * 3;
     codec_floats(s->host, b->pixels, n, s->c.input);
+    s->n = b->n;
+    s->first = part->first;
     s->n_seen = b->n < SAMPLES ? b->n : SAMPLES;
     memcpy(s->seen, b->pixels, (size_t)(n / b->n * s->n_seen));
-    gumbel g = {.tau = train_cosine(o->tau, o->tau_end, progress / o->tau_share),
-                .hard = o->straight_through,
-                .seed = o->run.settings.seed,
-                .stream = (uint32_t)part->first,
-                .step = (uint32_t)part->step};
-    float usage = train_cosine(o->usage, o->usage_end, progress), kl = train_cosine(0, o->kl, progress);
+    s->kl = (tensor){0};
     tensor x = run_upload(s->r, DTYPE_F32, 4, (int64_t[]){b->n, b->height, b->width, 3}, s->host);
-    tensor logits = s->c.kind->encode(s->r, &s->c, x);
-    tensor y = s->c.kind->decode_soft(s->r, &s->c, op_gumbel_softmax(s->r, logits, &g));
-    tensor l1 = op_l1(s->r, y, x), l2 = op_l2(s->r, y, x), entropy = op_usage_entropy(s->r, logits);
-    tensor loss = op_scale_add(s->r, op_scale_add(s->r, l1, o->l1, l2, o->l2), 1, entropy, -usage);
-    if (o->kl > 0)
-        loss = op_scale_add(s->r, loss, 1, op_kl_uniform(s->r, logits), kl);
-    train_scalar(out, "l1", l1);
-    train_scalar(out, "l2", l2);
-    train_scalar(out, "usage_entropy", entropy);
-    train_number(out, "tau", g.tau);
-    return loss;
+    return s->how->forward(s, x, part->step, out);
+}
+
+/* exp of the entropy of how often each code is there: from 1 to the codebook's size. */
+static double perplexity(const int32_t *codes, int64_t n, int k)
+{
+    int64_t *counts = calloc((size_t)k, sizeof *counts);
+    double entropy = 0;
+    for (int64_t i = 0; counts && i < n; i++)
+        counts[codes[i]]++;
+    for (int i = 0; counts && i < k; i++)
+        if (counts[i])
+            entropy -= (double)counts[i] / (double)n * log((double)counts[i] / (double)n);
+    free(counts);
+    return exp(entropy);
+}
+
+/* The report of a step, then what the kind has to do.  New columns follow "loss", so that the log of a run that was
+ * begun without them stays in line. */
+static void after(void *self, int64_t step, train_scalars *out)
+{
+    codec_stage *s = self;
+    int64_t cells = (int64_t)s->n * s->c.grid_width * s->c.grid_height;
+    float square = 0, kl = logf((float)s->c.codes);
+    run_read(s->r, s->square, &square);
+    run_read(s->r, s->chosen, s->ids);
+    if (s->kl.buf)
+        run_read(s->r, s->kl, &kl);
+    if (run_failed(s->r))
+        return;
+    s->psnr = 10 * log10((double)s->c.input.scale * s->c.input.scale / square);
+    s->perplexity = perplexity(s->ids, cells, s->c.codes);
+    s->kl_known = kl;
+    train_number(out, "psnr", (float)s->psnr);
+    train_number(out, "perplexity", (float)s->perplexity);
+    train_number(out, "kl", kl);
+    if (s->how->after)
+        s->how->after(s, step, out);
 }
 
 /* Originals above what the codec makes of them. */
 static bool sample(void *self, const char *path, err *e)
 {
-    stage *s = self;
+    codec_stage *s = self;
     return s->n_seen == 0 || sample_reconstructions(s->r, &s->c, s->seen, s->n_seen, path, e);
 }
 
-static bool open_stage(stage *s, device *d, dataset **data, err *e)
+/* What the last batch tells: as it was trained (of a dVAE with relaxed codes), and its first pictures by their codes.
+ */
+static bool report(codec_stage *s, err *e)
+{
+    size_t n = (size_t)s->n_seen * (size_t)(s->c.width * s->c.height * 3);
+    float *again = malloc((n + 1) * sizeof *again);
+    double sum = 0;
+    bool ok = again ? true : err_no_memory(e, "pictures", n * sizeof *again);
+    ok = ok && codec_encode(s->r, &s->c, s->seen, s->n_seen, s->ids, NULL, e) &&
+         codec_decode(s->r, &s->c, s->ids, s->n_seen, again, e);
+    for (size_t i = 0; ok && i < n; i++) {
+        double far = (double)lrintf(again[i] * 255) - s->seen[i];
+        sum += far * far;
+    }
+    if (ok)
+        log_write(LOG_WARNING,
+                  "train codec: the last batch: PSNR %.2f dB as trained, %.2f dB by the codes of %d pictures; "
+                  "perplexity %.1f of %d codes; KL to the uniform prior %.3f nats",
+                  s->psnr, 10 * log10(255.0 * 255.0 * (double)n / sum), s->n_seen, s->perplexity, s->c.codes,
+                  s->kl_known);
+    free(again);
+    return ok;
+}
+
+static bool open_stage(codec_stage *s, device *d, dataset **data, err *e)
 {
     const train_codec_options *o = s->o;
     dataset_options want = {.sources = o->run.sources,
@@ -98,21 +161,31 @@ static bool open_stage(stage *s, device *d, dataset **data, err *e)
                             .height = o->model.height,
                             .seed = o->run.settings.seed,
                             .crop = o->crop,
-                            .flip = o->flip};
+                            .flip = o->flip,
+                            .rank = ranks_rank(),
+                            .ranks = ranks_size()};
     size_t picture = (size_t)o->model.width * (size_t)o->model.height * 3;
+    if (o->kind != TRAIN_CODEC_DVAE && !train_needs_whole_batches(&o->run, "the codebook follows whole batches", e))
+        return false;
     *data = dataset_open(&want, e);
     s->host = malloc((size_t)o->run.batch * picture * sizeof *s->host);
     s->seen = malloc(SAMPLES * picture);
     if (!s->host || !s->seen)
         return err_no_memory(e, "batch", (size_t)o->run.batch * picture * sizeof *s->host);
-    return *data && (s->r = run_new(d, e)) && dvae_declare(&s->c, &o->model, "train codec", &s->params, e) &&
-           params_load_trainable(&s->params, s->r, NULL, o->run.settings.seed, e) &&
-           trainer_open(&s->t, s->r, &s->params, &o->run.settings, e);
+    if (!*data || !(s->r = run_new(d, e)) || !s->how->declare(&s->c, &o->model, "train codec", &s->params, e))
+        return false;
+    size_t ids =
+        (size_t)(o->run.batch > SAMPLES ? o->run.batch : SAMPLES) * (size_t)(s->c.grid_width * s->c.grid_height);
+    s->ids = malloc(ids * sizeof *s->ids);
+    if (!s->ids)
+        return err_no_memory(e, "codes", ids * sizeof *s->ids);
+    return params_load_trainable(&s->params, s->r, NULL, o->run.settings.seed, e) &&
+           trainer_open(&s->t, s->r, &s->params, &o->run.settings, e) && (!s->how->open || s->how->open(s, e));
 }
 
 bool train_codec(device *d, const train_codec_options *o, err *e)
 {
-    stage s = {.o = o};
+    codec_stage s = {.o = o, .how = kinds[o->kind]};
     dataset *data = NULL;
     bool ok = open_stage(&s, d, &data, e);
     if (ok) {
@@ -121,17 +194,21 @@ bool train_codec(device *d, const train_codec_options *o, err *e)
                            .data = data,
                            .fingerprint = dataset_fingerprint(data),
                            .forward = forward,
+                           .after = after,
                            .sample = sample,
                            .keys = keys};
-        ok = train_loop(&o->run, &all, e);
+        ok = train_loop(&o->run, &all, e) && (s.n_seen == 0 || ranks_rank() > 0 || report(&s, e));
     }
     dataset_free(data);
+    if (s.how->release)
+        s.how->release(&s);
     if (s.t.params)
         trainer_release(&s.t);
     run_free(s.r);
     params_release(&s.params);
     codec_release(&s.c);
     free(s.host);
+    free(s.ids);
     free(s.seen);
     return ok;
 }

@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/ranks.h"
+#include "train/train.h"
 
 #define BATCH 16
 #define MARK  "limn-codes"
@@ -95,13 +97,15 @@ static bool encode(train_codes *t, run *r, const codec *c, dataset *d, train_cod
     int32_t *some = malloc(BATCH * row);
     bool ok = some ? true : err_no_memory(e, "codes", BATCH * row);
     memset(t->codes, 0xFF, (size_t)t->n * row);
-    for (int64_t done = 0; ok && done < t->n; done += BATCH) {
+    for (int64_t done = 0; ok && done < t->n; done += BATCH * ranks_size()) { /* each rank has its share */
         ok = (!progress || progress(context, done, t->n) ||
               err_set(e, ERR_FAILED, "interrupted while the pictures' codes were made: nothing was written")) &&
              dataset_next(d, &b, e) && codec_encode(r, c, b.pixels, b.n, some, NULL, e);
         for (int i = 0; ok && i < b.n; i++) /* a bad picture's place has another one, so its own row stays */
             memcpy(t->codes + b.items[i] * t->cells, some + i * t->cells, row);
     }
+    if (ok)
+        ranks_max(t->codes, (size_t)t->n * (size_t)t->cells);
     dataset_batch_release(&b);
     free(some);
     return ok;
@@ -114,8 +118,8 @@ bool train_codes_open(train_codes *t, run *r, const model *m, const dataset_opti
     dataset_options o = *options;
     o.want = DATASET_PAIRS; /* the numbers are those of the items with captions */
     o.batch = BATCH;
-    o.width = c->width;
-    o.height = c->height;
+    o.width = codec_input_width(c);
+    o.height = codec_input_height(c);
     o.in_order = true;
     dataset *d = dataset_open(&o, e);
     if (!d)
@@ -124,13 +128,20 @@ bool train_codes_open(train_codes *t, run *r, const model *m, const dataset_opti
     size_t bytes = (size_t)t->n * (size_t)t->cells * sizeof *t->codes;
     t->codes = malloc(bytes);
     bool ok = t->codes ? true : err_no_memory(e, "codes", bytes);
+    bool first = ranks_rank() == 0, found = false;
     uint64_t of_data = dataset_fingerprint(d), of_codec = codec_hash(m->gguf);
-    if (ok && read_file(t, path, of_data, of_codec, c->codes)) {
+    ok = ok && train_same_data(of_data, e);
+    if (ok) {
+        found = first && read_file(t, path, of_data, of_codec, c->codes);
+        ranks_broadcast(&found, sizeof found, 0);
+    }
+    if (ok && found) {
+        ranks_broadcast(t->codes, bytes, 0);
         log_write(LOG_INFO, "%s: codes of %lld pictures", path, (long long)t->n);
     } else if (ok) {
         ok = encode(t, r, c, d, progress, context, e);
         dataset_log_problems(d);
-        if (ok)
+        if (ok && first)
             write_file(t, path, of_data, of_codec);
     }
     dataset_free(d);

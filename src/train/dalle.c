@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ranks.h"
 #include "models/model.h"
 #include "models/session.h"
 #include "train/codes.h"
@@ -25,6 +26,7 @@ typedef struct stage {
     int32_t *ids;          /* [items of a step, text_length] */
     int32_t *text_targets; /* [items of a step, text_length - 1] */
     int *said;             /* [items of a step]: how many of the targets count */
+    float all_said;        /* their sum, over all ranks */
     int32_t *part_codes;   /* [batch, cells] */
     char *captions[SAMPLES];
     int n_captions;
@@ -75,16 +77,27 @@ static void keys(const void *self, gguf_writer *w)
 
 /* ---- a step ---- */
 
-/* The share of the targets of the step's text that are those of the part, times the number of parts. */
+/* The share of the targets of the step's text, in all ranks, that are those of the part, times the number of all parts:
+ * captions differ in length, so each part's own mean counts by its number of targets. */
 static float text_share(const stage *s, const train_part *p, int n)
 {
-    double of_part = 0, all = 0;
-    for (int i = 0; i < p->whole->n; i++) {
-        all += s->said[i];
-        if (i >= p->first && i < p->first + n)
-            of_part += s->said[i];
+    double of_part = 0;
+    for (int i = p->first; i < p->first + n; i++)
+        of_part += s->said[i];
+    return s->all_said > 0 ? (float)(of_part * p->whole->n / n * ranks_size() / s->all_said) : 0;
+}
+
+/* The texts of a step, before its first part. */
+static void fill_texts(stage *s, const dataset_batch *all, int64_t step)
+{
+    int length = s->d.text_length;
+    s->all_said = 0;
+    for (int i = 0; i < all->n; i++) {
+        s->said[i] = train_text_row(&s->text, all->captions[i], step, (int)ranks_item(i), s->ids + i * length,
+                                    s->text_targets + i * (length - 1));
+        s->all_said += (float)s->said[i];
     }
-    return all > 0 ? (float)(of_part * p->whole->n / n / all) : 0;
+    ranks_sum(&s->all_said, 1);
 }
 
 static tensor forward(void *self, const dataset_batch *b, const train_part *p, train_scalars *out)
@@ -95,9 +108,8 @@ static tensor forward(void *self, const dataset_batch *b, const train_part *p, t
     const int32_t zero = 0;
     int64_t t = d->text_length + s->cells - 1;
     int32_t *ids = s->ids + p->first * d->text_length, *said = s->text_targets + p->first * (d->text_length - 1);
-    for (int i = 0; p->first == 0 && i < p->whole->n; i++)
-        s->said[i] = train_text_row(&s->text, p->whole->captions[i], p->step, i, s->ids + i * d->text_length,
-                                    s->text_targets + i * (d->text_length - 1));
+    if (p->first == 0)
+        fill_texts(s, p->whole, p->step);
     for (int i = 0; i < b->n; i++)
         memcpy(s->part_codes + i * s->cells, s->codes.codes + b->items[i] * s->cells,
                (size_t)s->cells * sizeof(int32_t));
@@ -109,7 +121,7 @@ static tensor forward(void *self, const dataset_batch *b, const train_part *p, t
     tensor text = op_linear(r, op_slice(r, x, 0, d->text_length - 1), &d->text_head, ACT_NONE);
     tensor image = op_linear(r, op_slice(r, x, d->text_length - 1, s->cells), &d->image_head, ACT_NONE);
     tensor text_loss = op_cross_entropy(r, text, targets, 0), image_loss = op_cross_entropy(r, image, s->s.codes, 0);
-    if (b->n < p->whole->n)
+    if (b->n < p->whole->n || ranks_size() > 1)
         text_loss = op_scale_add(r, text_loss, text_share(s, p, b->n), (tensor){0}, 0);
     train_scalar(out, "text", text_loss);
     train_scalar(out, "image", image_loss);
@@ -132,7 +144,7 @@ static bool open_files(stage *s, device *dev, err *e)
 {
     const train_dalle_options *o = s->o;
     s->codec = model_open(dev, o->codec, e);
-    if (!s->codec || !model_needs_codec(s->codec, e) || !open_tokenizer(&s->tokenizer, o->tokenizer, e))
+    if (!s->codec || !model_needs_encoder(s->codec, e) || !open_tokenizer(&s->tokenizer, o->tokenizer, e))
         return false;
     const codec *c = &s->codec->codec;
     s->d = o->model;
@@ -185,14 +197,17 @@ static bool open_data(stage *s, dataset **data, err *e)
                             .n_sources = o->run.n_sources,
                             .want = DATASET_CAPTIONS,
                             .batch = train_batch(&o->run),
-                            .seed = o->run.settings.seed};
+                            .seed = o->run.settings.seed,
+                            .rank = ranks_rank(),
+                            .ranks = ranks_size()};
     size_t n = strlen(o->run.output) + 8;
     char *beside = malloc(n);
     if (!beside)
         return err_no_memory(e, o->run.output, n);
     snprintf(beside, n, "%s.codes", o->run.output);
     const char *path = o->codes ? o->codes : beside;
-    file_remove_leftovers(path);
+    if (ranks_rank() == 0)
+        file_remove_leftovers(path);
     bool ok = (*data = dataset_open(&want, e)) &&
               train_codes_open(&s->codes, s->r, s->codec, &want, path, o->encoding, o->run.context, e);
     if (ok)

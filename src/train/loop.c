@@ -4,9 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/ranks.h"
 #include "train/events.h"
 #include "train/train.h"
 
@@ -38,7 +40,7 @@ static char *beside(const char *output, const char *ending, err *e)
     return path;
 }
 
-/* ---- the log: a line a step, "step,lr,loss,…" ---- */
+/* ---- the log: a line a step, "step,lr,…,loss,seconds" ---- */
 
 /* Opens it for appending after the line of step `done`; what is there of later steps goes. */
 static FILE *log_open(const char *path, int64_t done, err *e)
@@ -60,39 +62,55 @@ static FILE *log_open(const char *path, int64_t done, err *e)
     return f;
 }
 
-static void log_step(FILE *f, const trainer *t, const train_scalars *s)
+/* seconds: how long the step took, data and all. */
+static void log_step(FILE *f, const trainer *t, const train_scalars *s, double seconds)
 {
     if (ftell(f) == 0) {
         fprintf(f, "step,lr");
         for (int i = 0; i < s->n; i++)
             fprintf(f, ",%s", s->names[i]);
-        fputc('\n', f);
+        fputs(",seconds\n", f);
     }
     fprintf(f, "%lld,%.9g", (long long)t->step, train_learning_rate(&t->settings, t->step - 1));
     for (int i = 0; i < s->n; i++)
         fprintf(f, ",%.9g", s->known[i]);
-    fputc('\n', f);
+    fprintf(f, ",%.6f\n", seconds);
     fflush(f);
 }
 
 /* ---- steps ---- */
 
-/* What a run has open. */
+/* What a run has open; log and board are those of rank 0. */
 typedef struct loop {
     const train_run *q;
     train_stage *s;
+    bool writes;                               /* rank 0 */
     char *checkpoint, *csv, *events, *picture; /* paths */
     FILE *log;
     events *board;
     dataset_batch batch;
     train_scalars scalars; /* of the last step: the numbers are known */
+    double loss;           /* its loss */
     float squares;         /* of its gradient */
     int64_t first, saved;
 } loop;
 
-static double loss_of(const loop *l)
+static double now(void)
 {
-    return l->scalars.known[l->scalars.n - 1];
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* What each rank found for its items becomes the mean over all. */
+static void average_scalars(train_scalars *s)
+{
+    float sums[TRAIN_SCALARS];
+    memcpy(sums, s->known, sizeof sums);
+    ranks_sum(sums, (size_t)s->n);
+    for (int i = 0; i < s->n && ranks_size() > 1; i++)
+        if (s->values[i].buf)
+            s->known[i] = sums[i] / (float)ranks_size();
 }
 
 /* Part k of the step's batch through the model and back. */
@@ -108,25 +126,25 @@ static void one_part(loop *l, int k, int parts)
                           .pixels = all->pixels ? all->pixels + (size_t)first * picture : NULL,
                           .captions = all->captions + first,
                           .items = all->items + first};
-    train_scalars now = {0};
-    tensor loss = l->s->forward(l->s->self, &part, &(train_part){t->step, first, all}, &now);
-    train_scalar(&now, "loss", loss);
+    train_scalars found = {0};
+    tensor loss = l->s->forward(l->s->self, &part, &(train_part){t->step, first, all}, &found);
+    train_scalar(&found, "loss", loss);
     if (parts > 1)
         loss = op_scale_add(t->r, loss, 1.0f / (float)parts, (tensor){0}, 0);
-    for (int i = 0; k + 1 < parts && i < now.n; i++) /* what trainer_part gives back must be read before */
-        if (now.values[i].buf)
-            run_read(t->r, now.values[i], &now.known[i]);
+    for (int i = 0; k + 1 < parts && i < found.n; i++) /* what trainer_part gives back must be read before */
+        if (found.values[i].buf)
+            run_read(t->r, found.values[i], &found.known[i]);
     if (k + 1 < parts)
         trainer_part(t, loss);
     else
         trainer_finish(t, loss);
-    for (int i = 0; k + 1 == parts && i < now.n; i++)
-        if (now.values[i].buf)
-            run_read(t->r, now.values[i], &now.known[i]);
-    for (int i = 0; k > 0 && i < now.n; i++) /* the mean so far */
-        if (now.values[i].buf)
-            now.known[i] = l->scalars.known[i] + (now.known[i] - l->scalars.known[i]) / (float)(k + 1);
-    l->scalars = now;
+    for (int i = 0; k + 1 == parts && i < found.n; i++)
+        if (found.values[i].buf)
+            run_read(t->r, found.values[i], &found.known[i]);
+    for (int i = 0; k > 0 && i < found.n; i++) /* the mean so far */
+        if (found.values[i].buf)
+            found.known[i] = l->scalars.known[i] + (found.known[i] - l->scalars.known[i]) / (float)(k + 1);
+    l->scalars = found;
 }
 
 /* One step.  A loss or a gradient that is no number ends the run: the optimiser has done nothing then. */
@@ -143,18 +161,23 @@ static bool one_step(loop *l, err *e)
     if (!run_finish(t->r, e))
         return false;
     t->position = dataset_tell(l->s->data);
-    bool bad_loss = !isfinite(loss_of(l));
-    if (!bad_loss && isfinite(l->squares))
-        return true;
+    average_scalars(&l->scalars);
+    l->loss = l->scalars.known[l->scalars.n - 1];
+    bool bad_loss = !isfinite(l->loss);
+    if (!bad_loss && isfinite(l->squares)) {
+        if (l->s->after)
+            l->s->after(l->s->self, t->step - 1, &l->scalars);
+        return run_finish(t->r, e);
+    }
     char kept[96] = "";
     if (l->saved > 0)
         snprintf(kept, sizeof kept, "; the checkpoint of step %lld is as it was", (long long)l->saved);
     return err_set(e, ERR_FAILED, "train: step %lld: the %s is %g%s (go on with --resume and a lower learning rate)",
-                   (long long)t->step, bad_loss ? "loss" : "gradient's square",
-                   bad_loss ? loss_of(l) : (double)l->squares, kept);
+                   (long long)t->step, bad_loss ? "loss" : "gradient's square", bad_loss ? l->loss : (double)l->squares,
+                   kept);
 }
 
-static void record_step(loop *l)
+static void record_step(loop *l, double seconds)
 {
     const trainer *t = l->s->t;
     const char *tags[TRAIN_SCALARS + 2] = {"lr", "gradient_norm"};
@@ -163,7 +186,7 @@ static void record_step(loop *l)
         tags[i + 2] = l->scalars.names[i];
         values[i + 2] = l->scalars.known[i];
     }
-    log_step(l->log, t, &l->scalars);
+    log_step(l->log, t, &l->scalars, seconds);
     events_scalars(l->board, t->step, tags, values, l->scalars.n + 2);
     events_flush(l->board);
 }
@@ -205,18 +228,20 @@ static bool run_steps(loop *l, err *e)
     int64_t steps = t->settings.steps;
     bool ok = true, going = true;
     while (ok && going && t->step < steps) {
+        double begin = now();
         if (!one_step(l, e))
             return false;
-        record_step(l);
-        train_progress p = {.step = t->step, .steps = steps, .first = l->first, .loss = loss_of(l)};
-        going = !q->progress || q->progress(q->context, &p);
+        if (l->writes)
+            record_step(l, now() - begin);
+        train_progress p = {.step = t->step, .steps = steps, .first = l->first, .loss = l->loss};
+        going = ranks_all(!q->progress || q->progress(q->context, &p));
         bool last = t->step == steps;
         bool picture = q->sample_every && (last || t->step % q->sample_every == 0) && (going || last);
         bool checkpoint = last || !going || (q->save_every && t->step % q->save_every == 0);
-        if (picture || checkpoint)
+        if (l->writes && (picture || checkpoint))
             ok = save(l, picture, checkpoint, e);
     }
-    if (ok && !going && t->step < steps)
+    if (ok && !going && t->step < steps && l->writes)
         log_write(LOG_WARNING, "paused after step %lld of %lld: the same command with --resume goes on",
                   (long long)t->step, (long long)steps);
     return ok;
@@ -235,7 +260,8 @@ static bool open_paths(loop *l, err *e)
     for (int i = 0; i < 4; i++) {
         if (!all[i])
             return false;
-        file_remove_leftovers(all[i]);
+        if (l->writes)
+            file_remove_leftovers(all[i]);
     }
     return l->events != NULL;
 }
@@ -250,16 +276,36 @@ static bool go_on(loop *l, err *e)
     }
     if (f)
         fclose(f);
-    return trainer_read_checkpoint(l->s->t, l->checkpoint, l->s->fingerprint, e) &&
-           dataset_seek(l->s->data, l->s->t->position, e);
+    return trainer_read_checkpoint(l->s->t, l->checkpoint, l->s->fingerprint, e);
+}
+
+bool train_needs_whole_batches(const train_run *q, const char *why, err *e)
+{
+    return q->accumulate <= 1 ||
+           err_set(e, ERR_USAGE, "--accumulate %d: %s, so parts of one can't be added (give a larger --batch)",
+                   q->accumulate, why);
+}
+
+bool train_same_data(uint64_t fingerprint, err *e)
+{
+    int32_t low = (int32_t)(fingerprint & 0xffffffff), high = (int32_t)(fingerprint >> 32);
+    int32_t most[] = {low, high, ~low, ~high};
+    ranks_max(most, 4);
+    if (most[0] != ~most[2] || most[1] != ~most[3])
+        return err_set(e, ERR_FAILED, "train: the processes found different data (give all of them the same files)");
+    return true;
 }
 
 bool train_loop(const train_run *q, train_stage *s, err *e)
 {
-    loop l = {.q = q, .s = s};
-    bool ok = open_paths(&l, e) && (!q->resume || go_on(&l, e));
-    l.first = l.saved = s->t->step;
-    ok = ok && (l.log = log_open(l.csv, l.first, e)) && (l.board = events_open(l.events, l.first + 1, e));
+    loop l = {.q = q, .s = s, .writes = ranks_rank() == 0};
+    trainer *t = s->t;
+    bool ok = open_paths(&l, e) && (!q->resume || !l.writes || go_on(&l, e));
+    ok = ok && train_same_data(s->fingerprint, e) && trainer_share(t, e) &&
+         (!q->resume || dataset_seek(s->data, t->position, e));
+    l.first = l.saved = t->step;
+    if (ok && l.writes)
+        ok = (l.log = log_open(l.csv, l.first, e)) && (l.board = events_open(l.events, l.first + 1, e));
     ok = ok && run_steps(&l, e);
     dataset_log_problems(s->data);
     if (l.log)

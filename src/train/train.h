@@ -1,13 +1,15 @@
-/* Training runs: the loop, and the two stages. */
+/* Training runs: the loop, the two stages, and the CLIP that ranks. */
 #ifndef TRAIN_TRAIN_H
 #define TRAIN_TRAIN_H
+#include "models/clip.h"
 #include "models/dalle.h"
+#include "models/discriminator.h"
 #include "models/dvae.h"
 #include "text/bpe.h"
 #include "train/codes.h"
 #include "train/trainer.h"
 
-#define TRAIN_SCALARS 8
+#define TRAIN_SCALARS 16
 
 /* What a step reports: numbers that lie on the device until the loop reads them. */
 typedef struct train_scalars {
@@ -41,7 +43,7 @@ typedef struct train_run {
     int64_t sample_every; /* steps between sample pictures; 0: none */
     const char *const *sources;
     size_t n_sources;
-    int batch;      /* that goes through the model at once */
+    int batch;      /* of each rank, that goes through the model at once */
     int accumulate; /* batches whose gradients are averaged in a step; 0: 1 */
     train_settings settings;
     /* After every step; false ends the run after a checkpoint: a pause, no error. */
@@ -51,7 +53,7 @@ typedef struct train_run {
     void *context;
 } train_run;
 
-/* Items in a step. */
+/* Items of this rank in a step. */
 static inline int train_batch(const train_run *q)
 {
     return q->batch * (q->accumulate > 1 ? q->accumulate : 1);
@@ -60,9 +62,11 @@ static inline int train_batch(const train_run *q)
 /* What goes through the model at once, of a step's batch: its items from `first` on. */
 typedef struct train_part {
     int64_t step; /* from 0 */
-    int first;
+    int first;    /* number ranks_item(first) of the global batch */
     const dataset_batch *whole;
 } train_part;
+/* A usage error where batches are accumulated by a stage for which the mean of their gradients isn't the whole's. */
+bool train_needs_whole_batches(const train_run *q, const char *why, err *e);
 
 /* A stage, for the loop. */
 typedef struct train_stage {
@@ -71,8 +75,11 @@ typedef struct train_stage {
     dataset *data;
     uint64_t fingerprint; /* of data and whatever else a resumed run must share */
     /* The forward pass of one part, b: the loss, F32 [1].  Losses that are means over other things than items count
-     * them in the whole batch, so that the mean of the parts' losses is that of the whole. */
+     * them in the whole batch, of all ranks, so that the mean of the parts' losses is that of the whole. */
     tensor (*forward)(void *self, const dataset_batch *b, const train_part *p, train_scalars *s);
+    /* After the optimiser's step, or NULL: what else a step does and reports, with the results of the last part's
+     * forward pass still in the run's memory. */
+    void (*after)(void *self, int64_t step, train_scalars *s);
     /* A picture of what the model does now, to path.  NULL: train_run's, of `captions`. */
     bool (*sample)(void *self, const char *path, err *e);
     const char *const *captions;
@@ -81,21 +88,46 @@ typedef struct train_stage {
     const gguf *further;
 } train_stage;
 
-/* Runs the stage to its end, or until a pause; writes checkpoint, model, log and samples. */
+/* Whether all ranks have data of this fingerprint. */
+bool train_same_data(uint64_t fingerprint, err *e);
+/* Runs the stage to its end, or until a pause; writes checkpoint, model, log and samples.  With other ranks
+ * (base/ranks.h) a step is of the global batch, in which item i of this one's batch is number ranks_item(i); rank 0
+ * writes, and where one is to pause, all do. */
 bool train_loop(const train_run *q, train_stage *s, err *e);
 
-/* Stage 1 (Ramesh et al. 2021, section 2.1): the dVAE on pictures alone. */
+/* Stage 1 (Ramesh et al. 2021, section 2.1): a codec on pictures alone. */
+typedef enum train_codec_kind {
+    TRAIN_CODEC_DVAE,
+    TRAIN_CODEC_VQVAE,
+    TRAIN_CODEC_VQGAN, /* a vqvae with further losses: the file's kind is that */
+    TRAIN_CODEC_COUNT
+} train_codec_kind;
+
 typedef struct train_codec_options {
     train_run run;
-    dvae_config model;
-    float l1, l2;           /* weights of the reconstruction terms, on -1..1 */
+    train_codec_kind kind;
+    autoencoder_config model;
+    float l1,
+        l2; /* weights of the reconstruction terms, on -1..1; a model of LIKELIHOOD_LOGIT_LAPLACE has its density */
+    double crop;
+    bool flip;
+    /* dvae */
     float usage, usage_end; /* weight of the entropy of the codes' use, by a cosine */
     float kl;               /* weight of the KL to the uniform prior at the end; it grows from 0 */
     float tau, tau_end,
         tau_share; /* the temperature goes from tau to tau_end by a cosine over this share of the steps */
     bool straight_through;
-    double crop;
-    bool flip;
+    /* vqvae, vqgan */
+    float commitment;      /* weight of the encoder's distance to the codes */
+    bool learned_codebook; /* by gradients, else by running means: */
+    float codebook_decay;  /* of the running counts and means */
+    float restart;         /* a code whose running count is below this share of the mean starts again; 0: never */
+    /* vqgan */
+    int discriminator_layers, discriminator_channels[DISCRIMINATOR_LAYERS];
+    int64_t discriminator_start; /* the step from which on there is one */
+    float discriminator_weight;  /* of its gradient, when both at the decoder's last layer are of one size */
+    const char *perceptual;      /* a model file whose codec's encoder sees for the perceptual loss; NULL: none */
+    float perceptual_weight;
 } train_codec_options;
 train_codec_options train_codec_defaults(void);
 bool train_codec(device *d, const train_codec_options *o, err *e);
@@ -113,4 +145,16 @@ typedef struct train_dalle_options {
 } train_dalle_options;
 train_dalle_options train_dalle_defaults(void);
 bool train_dalle(device *d, const train_dalle_options *o, err *e);
+
+/* CLIP (Radford et al. 2021), which ranks pictures: captions and pictures of a batch find each other.  Two pictures of
+ * a batch with equal captions are not held against each other: such pairs are left out of both softmaxes. */
+typedef struct train_clip_options {
+    train_run run;
+    clip model;            /* sizes; the vocabulary and the ids are the tokenizer's */
+    const char *tokenizer; /* a model file with a tokenizer */
+    const char *codec;     /* a model file whose codec shows every other picture, as generated ones look; or NULL */
+    int shift;             /* pictures move by up to so many pixels in each direction */
+} train_clip_options;
+train_clip_options train_clip_defaults(void);
+bool train_clip(device *d, const train_clip_options *o, err *e);
 #endif

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/ranks.h"
+
 float train_cosine(float from, float to, double progress)
 {
     if (progress >= 1)
@@ -29,6 +31,15 @@ static bool zeros(tensor *t, run *r, const param *p, const char *what, err *e)
     return true;
 }
 
+static bool open_average(trainer *t, err *e)
+{
+    int64_t floats = 0;
+    for (size_t i = 0; i < t->params->n; i++)
+        floats += tensor_count(&t->slots[i].gradient);
+    tape_on_final(t->tape, average_add, &t->average);
+    return average_open(&t->average, t->r, (size_t)floats, t->params->n, e);
+}
+
 bool trainer_open(trainer *t, run *r, param_table *params, const train_settings *s, err *e)
 {
     *t = (trainer){.r = r, .params = params, .settings = *s};
@@ -49,7 +60,7 @@ bool trainer_open(trainer *t, run *r, param_table *params, const train_settings 
         if (ok)
             tape_watch(t->tape, *param_value(p), k->gradient);
     }
-    ok = run_finish(r, e) && ok;
+    ok = run_finish(r, e) && ok && (ranks_size() == 1 || open_average(t, e));
     if (!ok)
         trainer_release(t);
     return ok;
@@ -58,6 +69,7 @@ bool trainer_open(trainer *t, run *r, param_table *params, const train_settings 
 void trainer_release(trainer *t)
 {
     tape_free(t->tape);
+    average_release(&t->average);
     for (size_t i = 0; t->slots && i < t->params->n; i++) {
         tensor *all[] = {&t->slots[i].gradient, &t->slots[i].m, &t->slots[i].v, &t->slots[i].average};
         for (int k = 0; k < 4; k++)
@@ -65,6 +77,7 @@ void trainer_release(trainer *t)
     }
     free(t->slots);
     buffer_free(t->squares.buf);
+    free(t->kept);
     *t = (trainer){0};
 }
 
@@ -89,7 +102,9 @@ void trainer_finish(trainer *t, tensor loss)
 {
     const train_settings *s = &t->settings;
     tape_end(t->tape);
+    average_begin(&t->average);
     tape_backward(t->tape, loss);
+    average_finish(&t->average);
     for (size_t i = 0; i < t->params->n; i++)
         op_sum_squares(t->r, t->squares, t->slots[i].gradient);
     adamw o = {.lr = train_learning_rate(s, t->step),
@@ -177,6 +192,32 @@ static tensor *kind_of(trainer *t, size_t i, int kind)
     return of[kind];
 }
 
+bool trainer_keep(trainer *t, const char *name, tensor x, const conv *c, err *e)
+{
+    kept_tensor *grown = realloc(t->kept, (t->n_kept + 1) * sizeof *grown);
+    if (!grown)
+        return err_no_memory(e, name, (t->n_kept + 1) * sizeof *grown);
+    t->kept = grown;
+    kept_tensor *k = &t->kept[t->n_kept++];
+    *k = (kept_tensor){.x = x, .conv = c};
+    snprintf(k->name, sizeof k->name, "%s", name);
+    return true;
+}
+
+bool trainer_keep_all(trainer *t, trainer *other, err *e)
+{
+    char name[128];
+    for (size_t i = 0; i < other->params->n; i++)
+        for (int k = 0; k < KINDS; k++) {
+            const param *p = &other->params->list[i];
+            const tensor *x = kind_of(other, i, k);
+            snprintf(name, sizeof name, "%s%s", p->name, kind_marks[k]);
+            if (x->buf && !trainer_keep(t, name, *x, k == VALUE ? p->conv : NULL, e))
+                return false;
+        }
+    return true;
+}
+
 bool trainer_write_checkpoint(trainer *t, const char *path, uint64_t fingerprint, err *e)
 {
     char name[128];
@@ -202,6 +243,15 @@ bool trainer_write_checkpoint(trainer *t, const char *path, uint64_t fingerprint
                     return false;
                 }
             }
+        for (size_t i = 0; i < t->n_kept; i++) {
+            const kept_tensor *k = &t->kept[i];
+            if (pass == 0) {
+                gguf_add_tensor(w, k->name, DTYPE_F32, k->x.nd, k->x.shape);
+            } else if (!write_values(w, t->r, k->x, k->name, e)) {
+                gguf_writer_free(w);
+                return false;
+            }
+        }
         if (pass == 0)
             gguf_begin_data(w);
     }
@@ -210,23 +260,68 @@ bool trainer_write_checkpoint(trainer *t, const char *path, uint64_t fingerprint
     return ok;
 }
 
+/* x of rank 0 to all. */
+static bool share_tensor(trainer *t, const char *name, tensor x, const conv *c, err *e)
+{
+    size_t bytes = (size_t)tensor_count(&x) * sizeof(float);
+    float *host = malloc(bytes);
+    if (!host)
+        return err_no_memory(e, name, bytes);
+    run_read(t->r, x, host);
+    ranks_broadcast(host, bytes, 0);
+    run_write(t->r, x, host);
+    free(host);
+    if (c)
+        conv_repack(t->r, c);
+    return true;
+}
+
+bool trainer_share(trainer *t, err *e)
+{
+    int64_t place[] = {t->step, t->position.epoch, t->position.item};
+    if (ranks_size() == 1)
+        return true;
+    ranks_broadcast(place, sizeof place, 0);
+    t->step = place[0];
+    t->position = (dataset_position){place[1], place[2]};
+    for (size_t i = 0; i < t->params->n; i++)
+        for (int k = 0; k < KINDS; k++) {
+            const param *p = &t->params->list[i];
+            const tensor *x = kind_of(t, i, k);
+            if (x->buf && !share_tensor(t, p->name, *x, k == VALUE ? p->conv : NULL, e))
+                return false;
+        }
+    for (size_t i = 0; i < t->n_kept; i++)
+        if (!share_tensor(t, t->kept[i].name, t->kept[i].x, t->kept[i].conv, e))
+            return false;
+    return run_finish(t->r, e);
+}
+
+/* The tensor of that name to x, whose convolution's panels are made again. */
+static bool read_tensor(trainer *t, const gguf *g, const char *name, tensor x, const conv *c, err *e)
+{
+    const file_tensor *f = gguf_find(g, name);
+    if (!f || f->type != DTYPE_F32 || file_tensor_count(f) != tensor_count(&x))
+        return err_set(e, ERR_FAILED, "%s: tensor %s is missing or of another shape (was it trained with other sizes?)",
+                       gguf_name(g), name);
+    run_write(t->r, x, f->data);
+    if (c)
+        conv_repack(t->r, c);
+    return true;
+}
+
 static bool read_values(trainer *t, const gguf *g, err *e)
 {
     char name[128];
+    for (size_t i = 0; i < t->n_kept; i++)
+        if (!read_tensor(t, g, t->kept[i].name, t->kept[i].x, t->kept[i].conv, e))
+            return false;
     for (size_t i = 0; i < t->params->n; i++)
         for (int k = 0; k < KINDS; k++) {
             tensor *x = kind_of(t, i, k);
             snprintf(name, sizeof name, "%s%s", t->params->list[i].name, kind_marks[k]);
-            const file_tensor *f = gguf_find(g, name);
-            if (!x->buf)
-                continue;
-            if (!f || f->type != DTYPE_F32 || file_tensor_count(f) != tensor_count(x))
-                return err_set(e, ERR_FAILED,
-                               "%s: tensor %s is missing or of another shape (was it trained with other sizes?)",
-                               gguf_name(g), name);
-            run_write(t->r, *x, f->data);
-            if (k == VALUE && t->params->list[i].conv)
-                conv_repack(t->r, t->params->list[i].conv);
+            if (x->buf && !read_tensor(t, g, name, *x, k == VALUE ? t->params->list[i].conv : NULL, e))
+                return false;
         }
     return run_finish(t->r, e);
 }

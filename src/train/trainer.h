@@ -6,6 +6,7 @@
 #define TRAIN_TRAINER_H
 #include "models/params.h"
 #include "ops/tape.h"
+#include "train/average.h"
 #include "train/dataset.h"
 
 typedef struct train_settings {
@@ -27,12 +28,22 @@ typedef struct slot {
     tensor gradient, m, v, average; /* of the parameter's shape; average empty where none is kept */
 } slot;
 
+/* A tensor besides parameters and moments that checkpoints hold. */
+typedef struct kept_tensor {
+    char name[128];
+    tensor x;
+    const conv *conv; /* whose weight it is, or NULL */
+} kept_tensor;
+
 typedef struct trainer {
     run *r;
     tape *tape;
     param_table *params;
     slot *slots; /* one a parameter */
     tensor squares;
+    average average; /* of the gradients, where there are other ranks */
+    kept_tensor *kept;
+    size_t n_kept;
     train_settings settings;
     int64_t step;              /* steps done */
     dataset_position position; /* where the next batch begins */
@@ -41,16 +52,23 @@ typedef struct trainer {
 /* params are loaded as trainable (params_load_trainable). */
 bool trainer_open(trainer *t, run *r, param_table *params, const train_settings *s, err *e);
 void trainer_release(trainer *t);
+/* All ranks (base/ranks.h) go on from what rank 0 has: values, moments, averages, step, position. */
+bool trainer_share(trainer *t, err *e);
+
+/* Makes x, F32 in memory of its own, a part of t's checkpoints.  c: the convolution whose weight it is, or NULL. */
+bool trainer_keep(trainer *t, const char *name, tensor x, const conv *c, err *e);
+/* The same for all that another has: values, moments, averages. */
+bool trainer_keep_all(trainer *t, trainer *other, err *e);
 
 /* One step: begin (gradients are 0 and the tape records), then the forward pass, then finish with its loss: backward,
- * clipping, AdamW, averages, packed weights.  Errors stay in the run. */
+ * the mean over the ranks, clipping, AdamW, averages, packed weights.  Errors stay in the run. */
 void trainer_begin(trainer *t);
 /* Between them, where the batch goes through in parts: the gradient of a part is added, and the forward pass of the
  * next one may begin. */
 void trainer_part(trainer *t, tensor loss);
 void trainer_finish(trainer *t, tensor loss);
 
-/* Writes the model's own keys: dvae_put, dalle_put, bpe_put. */
+/* Writes the model's own keys: autoencoder_put, dalle_put, bpe_put. */
 typedef void trainer_keys(const void *context, gguf_writer *w);
 /* The model alone, ready to use: averaged values where they are kept.  `further`: a file whose codec the model needs
  * too, or NULL. */

@@ -4,6 +4,7 @@
  *   LIMN_LAYER_FAIL_AT=N       the N-th call of the process fails (clRetain* and clRelease* don't count)
  *   LIMN_LAYER_FAIL_NAME=NAME  only calls of that function count
  *   LIMN_LAYER_REPORT=FILE     at exit: "calls N", "failed NAME", "leak KIND N"
+ *   LIMN_LAYER_KEEP=1          no buffer's memory goes back to the driver
  * This file makes the wrappers of the entry points and hands them to the loader.
  */
 #include <stddef.h>

@@ -34,6 +34,8 @@ cl_int call_begin(const char *name, cl_int failure, cl_int refusal);
 void call_end(void);
 /* The profile that binds the current call, or NULL. */
 const profile *call_limits(void);
+/* Whether the driver is to keep buffers that the program has released: a new one then gets nobody's place. */
+bool buffers_stay(void);
 
 /* Follows a handle that the program was given; bytes come from memory_take. */
 void object_add(object_kind kind, const void *handle, size_t bytes);

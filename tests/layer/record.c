@@ -30,6 +30,7 @@ static bool closed;
 static const profile *limits;
 static unsigned long fail_at;
 static const char *fail_name, *report_path;
+static bool stay;
 static pid_t process;
 
 static _Thread_local unsigned depth;
@@ -47,6 +48,7 @@ void record_open(void)
     if (fail_name && !*fail_name)
         fail_name = NULL;
     report_path = getenv("LIMN_LAYER_REPORT");
+    stay = getenv("LIMN_LAYER_KEEP");
     process = getpid();
 }
 
@@ -69,6 +71,11 @@ cl_int call_begin(const char *name, cl_int failure, cl_int refusal)
 void call_end(void)
 {
     depth--;
+}
+
+bool buffers_stay(void)
+{
+    return stay;
 }
 
 const profile *call_limits(void)

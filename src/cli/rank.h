@@ -1,0 +1,18 @@
+/* The order that generate --rank gives pictures. */
+#ifndef CLI_RANK_H
+#define CLI_RANK_H
+#include "cli/common.h"
+
+/* Zero-initialised is valid and empty. */
+typedef struct ranking {
+    limn_model *clip, *own; /* own: the file of --rank, NULL where the model's own CLIP is asked */
+    int *order;             /* [n]: the best picture first, from 0 */
+    float *scores;          /* [n], in that order */
+} ranking;
+
+/* file: a model file with a CLIP, or "own": the session's model must have one. */
+bool ranking_open(ranking *r, const session *s, const char *file, err *e);
+void ranking_release(ranking *r);
+/* Fills order and scores; of equal pictures the first comes first.  With -v the scores are said. */
+bool ranking_order(ranking *r, const char *prompt, const image *ims, int n, err *e);
+#endif

@@ -1,0 +1,313 @@
+/* CLIP: hyper-parameters, parameters, forward passes. */
+#include "models/clip.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/config.h"
+
+#define HEAD_MOST     1024  /* the kernels keep a head's query in private or local memory */
+#define POSITION_MOST 65536 /* patches, text positions */
+
+/* ---- forward ---- */
+
+/* Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).  x[b,t,width] */
+static tensor block_forward(run *r, const clip *c, const clip_tower *w, const block *k, tensor x)
+{
+    int64_t b = x.shape[0], t = x.shape[1], head = w->width / w->heads;
+    kv_cache cache = {TENSOR(r, DTYPE_F32, b, w->heads, t, head), TENSOR(r, DTYPE_F32, b, w->heads, t, head)};
+    tensor start = run_zeros(r, 1);
+    start.type = DTYPE_I32; /* all sequences are whole: the same zero */
+    tensor qkv = op_linear(r, op_layer_norm(r, x, &k->norm1), &k->qkv, ACT_NONE);
+    x = op_linear_add(r, op_attention(r, qkv, w->heads, &cache, start, &k->mask), &k->out, x);
+    tensor up = op_linear(r, op_layer_norm(r, x, &k->norm2), &k->up, c->act);
+    return op_linear_add(r, up, &k->down, x);
+}
+
+/* The rows x[i, ends[i]] of x[b,t,width]. */
+static tensor rows_at(run *r, tensor x, const int32_t *ends)
+{
+    int64_t b = x.shape[0], t = x.shape[1];
+    int32_t *rows = run_failed(r) ? NULL : malloc((size_t)b * sizeof *rows);
+    if (!rows) {
+        if (!run_failed(r))
+            err_no_memory(run_error(r), "text", (size_t)b * sizeof *rows);
+        return (tensor){0};
+    }
+    for (int64_t i = 0; i < b; i++)
+        rows[i] = (int32_t)(i * t + ends[i]);
+    tensor ids = run_upload(r, DTYPE_I32, 1, &b, rows);
+    free(rows);
+    return op_embed(r, ids, tensor_shaped(x, 2, (int64_t[]){b * t, x.shape[2]}));
+}
+
+/* y[b,dim] of the embedded sequence x[b,t,width]; ends: for CLIP_END. */
+static tensor tower_forward(run *r, const clip *c, const clip_tower *w, tensor x, const int32_t *ends)
+{
+    int64_t b = x.shape[0];
+    if (w->norm_before)
+        x = op_layer_norm(r, x, &w->before);
+    for (int i = 0; i < w->layers; i++) {
+        run_next(r);
+        x = block_forward(r, c, w, &w->blocks[i], x);
+    }
+    run_next(r);
+    switch (w->pooling) {
+    case CLIP_CLASS:
+        x = tensor_shaped(op_slice(r, x, 0, 1), 2, (int64_t[]){b, w->width});
+        break;
+    case CLIP_END:
+        x = rows_at(r, x, ends);
+        break;
+    default:
+        x = op_mean_rows(r, x);
+    }
+    if (w->norm_after)
+        x = op_layer_norm(r, x, &w->after);
+    return op_l2_normalise(r, op_linear(r, x, &w->out, ACT_NONE), 1e-12f);
+}
+
+tensor clip_image(run *r, const clip *c, tensor patches)
+{
+    const clip_tower *w = &c->image;
+    const linear embed = {.w = tensor_shaped(c->patches, 2, (int64_t[]){w->width, c->patch * c->patch * 3})};
+    tensor x = op_linear(r, patches, &embed, ACT_NONE);
+    return tower_forward(r, c, w, op_add_position(r, x, c->class_token, w->position), NULL);
+}
+
+tensor clip_text(run *r, const clip *c, tensor ids, const int32_t *ends)
+{
+    tensor x = op_embed(r, ids, c->tokens);
+    return tower_forward(r, c, &c->text, op_add_position(r, x, (tensor){0}, c->text.position), ends);
+}
+
+void clip_pixels(const clip *c, float *out, const uint8_t *rgb)
+{
+    int side = c->image_size, p = c->patch;
+    for (int y = 0; y < side; y += p)
+        for (int x = 0; x < side; x += p)
+            for (int ky = 0; ky < p; ky++)
+                for (int kx = 0; kx < p; kx++)
+                    for (int i = 0; i < 3; i++)
+                        *out++ = (rgb[((y + ky) * side + x + kx) * 3 + i] / 255.0f - c->mean[i]) / c->std[i];
+}
+
+int clip_text_row(const clip *c, const int32_t *ids, size_t n, int32_t *row)
+{
+    int at = 0, length = c->text_length - (c->end_id >= 0);
+    if (c->start_id >= 0)
+        row[at++] = c->start_id;
+    for (size_t i = 0; i < n && at < length; i++)
+        row[at++] = ids[i];
+    if (c->end_id >= 0)
+        row[at++] = c->end_id;
+    for (int i = at; i < c->text_length; i++)
+        row[i] = c->pad_id;
+    return at > 0 ? at - 1 : 0;
+}
+
+/* ---- hyper-parameters ---- */
+
+#define TOWER(side)                                                                                                    \
+    {"limn.clip." #side ".width", offsetof(clip, side.width), 1, 1 << 16},                                             \
+        {"limn.clip." #side ".layers", offsetof(clip, side.layers), 1, 1024},                                          \
+        {"limn.clip." #side ".heads", offsetof(clip, side.heads), 1, 1 << 16},                                         \
+    {                                                                                                                  \
+        "limn.clip." #side ".mlp", offsetof(clip, side.mlp), 1, 1 << 20                                                \
+    }
+
+static const config_field fields[] = {
+    {"limn.clip.dim", offsetof(clip, dim), 1, 1 << 16},
+    {"limn.clip.image.size", offsetof(clip, image_size), 1, 4096},
+    {"limn.clip.image.patch", offsetof(clip, patch), 1, 4096},
+    TOWER(image),
+    TOWER(text),
+    {"limn.clip.text.length", offsetof(clip, text_length), 2, POSITION_MOST},
+    {"limn.clip.text.vocabulary", offsetof(clip, vocabulary), 2, 1 << 24},
+    {"limn.clip.text.start_id", offsetof(clip, start_id), -1, (1 << 24) - 1},
+    {"limn.clip.text.end_id", offsetof(clip, end_id), -1, (1 << 24) - 1},
+    {"limn.clip.text.pad_id", offsetof(clip, pad_id), 0, (1 << 24) - 1},
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+static const char *const pooling_names[CLIP_POOLINGS] = {"class", "end", "mean"};
+
+static const struct flag {
+    const char *key;
+    size_t at;
+} flags[] = {
+    {"limn.clip.image.norm_before", offsetof(clip, image.norm_before)},
+    {"limn.clip.image.norm_after", offsetof(clip, image.norm_after)},
+    {"limn.clip.text.causal", offsetof(clip, text.causal)},
+    {"limn.clip.text.norm_after", offsetof(clip, text.norm_after)},
+};
+enum { FLAGS = sizeof flags / sizeof *flags };
+
+static bool *flag_of(clip *c, size_t i)
+{
+    return (bool *)((char *)c + flags[i].at);
+}
+
+static void put_three(gguf_writer *w, const char *key, const float v[3])
+{
+    gguf_put_floats(w, key, (double[]){v[0], v[1], v[2]}, 3);
+}
+
+void clip_put(const clip *c, gguf_writer *w)
+{
+    clip copy = *c;
+    config_put(w, fields, FIELDS, c);
+    for (size_t i = 0; i < FLAGS; i++)
+        gguf_put_bool(w, flags[i].key, *flag_of(&copy, i));
+    gguf_put_string(w, "limn.clip.image.pooling", pooling_names[c->image.pooling]);
+    gguf_put_string(w, "limn.clip.text.pooling", pooling_names[c->text.pooling]);
+    put_three(w, "limn.clip.image.mean", c->mean);
+    put_three(w, "limn.clip.image.std", c->std);
+    gguf_put_string(w, "limn.clip.activation", activation_names[c->act]);
+    gguf_put_float(w, "limn.clip.norm_eps", c->eps);
+}
+
+static bool prepare_tower(clip_tower *w, int positions, const char *side, const char *file, err *e)
+{
+    if (w->width % w->heads || w->width / w->heads > HEAD_MOST)
+        return err_set(e, ERR_FAILED, "%s: limn.clip.%s.heads: %d do not divide the width %d into heads of at most %d",
+                       file, side, w->heads, w->width, HEAD_MOST);
+    w->positions = positions;
+    free(w->blocks);
+    w->blocks = calloc((size_t)w->layers, sizeof *w->blocks);
+    if (!w->blocks)
+        return err_no_memory(e, "CLIP", (size_t)w->layers * sizeof *w->blocks);
+    for (int i = 0; i < w->layers; i++)
+        w->blocks[i].mask =
+            (attention_mask){.kind = w->causal ? MASK_FULL : MASK_ALL, .text = positions, .grid_width = 1, .kernel = 1};
+    return true;
+}
+
+/* What ranges alone don't tell. */
+static bool check_together(const clip *c, const char *file, err *e)
+{
+    int64_t side = c->image_size / c->patch;
+    if (c->image_size % c->patch || side * side > POSITION_MOST)
+        return err_set(e, ERR_FAILED,
+                       "%s: limn.clip.image.patch: %d doesn't divide pictures of %d pixels (or into too "
+                       "many parts)",
+                       file, c->patch, c->image_size);
+    if (c->image.pooling == CLIP_END)
+        return err_set(e, ERR_FAILED, "%s: limn.clip.image.pooling: pictures have no end token", file);
+    if (c->text.pooling == CLIP_CLASS || (c->text.pooling == CLIP_END && c->end_id < 0))
+        return err_set(e, ERR_FAILED, "%s: limn.clip.text.pooling: \"%s\" wants a token that texts don't have", file,
+                       pooling_names[c->text.pooling]);
+    if (c->start_id >= c->vocabulary || c->end_id >= c->vocabulary || c->pad_id >= c->vocabulary)
+        return err_set(e, ERR_FAILED, "%s: limn.clip.text.vocabulary: %d, and start_id, end_id or pad_id is outside",
+                       file, c->vocabulary);
+    for (int i = 0; i < 3; i++)
+        if (!(c->std[i] > 0 && c->std[i] < 1e6 && c->mean[i] > -1e6 && c->mean[i] < 1e6)) /* NaN too */
+            return err_set(e, ERR_FAILED, "%s: limn.clip.image.std: %g, mean %g: no pixel map", file, c->std[i],
+                           c->mean[i]);
+    return (c->eps >= 0 && c->eps <= 1) ||
+           err_set(e, ERR_FAILED, "%s: limn.clip.norm_eps: %g is outside 0 to 1", file, c->eps);
+}
+
+bool clip_prepare(clip *c, const char *file, err *e)
+{
+    if (!config_check(file, fields, FIELDS, c, e) || !check_together(c, file, e))
+        return false;
+    int side = c->image_size / c->patch;
+    return prepare_tower(&c->image, side * side + (c->image.pooling == CLIP_CLASS), "image", file, e) &&
+           prepare_tower(&c->text, c->text_length, "text", file, e);
+}
+
+/* ---- parameters ---- */
+
+static void declare_tower(const clip *c, clip_tower *w, const char *side, param_table *p)
+{
+    char name[64];
+#define NAMED(...) (snprintf(name, sizeof name, __VA_ARGS__), name)
+    param_matrix(p, &w->position, w->positions, w->width, PARAM_VECTOR, "clip.%s.position.weight", side);
+    if (w->norm_before)
+        param_norm(p, &w->before, w->width, c->eps, NAMED("clip.%s.norm_before", side));
+    for (int i = 0; i < w->layers; i++) {
+        block *b = &w->blocks[i];
+        param_norm(p, &b->norm1, w->width, c->eps, NAMED("clip.%s.block.%d.norm1", side, i));
+        param_linear(p, &b->qkv, w->width, 3 * w->width, NAMED("clip.%s.block.%d.qkv", side, i));
+        param_linear(p, &b->out, w->width, w->width, NAMED("clip.%s.block.%d.out", side, i));
+        param_norm(p, &b->norm2, w->width, c->eps, NAMED("clip.%s.block.%d.norm2", side, i));
+        param_linear(p, &b->up, w->width, w->mlp, NAMED("clip.%s.block.%d.up", side, i));
+        param_linear(p, &b->down, w->mlp, w->width, NAMED("clip.%s.block.%d.down", side, i));
+    }
+    if (w->norm_after)
+        param_norm(p, &w->after, w->width, c->eps, NAMED("clip.%s.norm_after", side));
+#undef NAMED
+    param_matrix(p, &w->out.w, c->dim, w->width, PARAM_MATRIX, "clip.%s.projection.weight", side);
+}
+
+void clip_declare(clip *c, param_table *p)
+{
+    param_patches(p, &c->patches, c->image.width, c->patch, 3, "clip.image.patches.weight");
+    if (c->image.pooling == CLIP_CLASS)
+        param_vector(p, &c->class_token, c->image.width, "clip.image.class_token");
+    declare_tower(c, &c->image, "image", p);
+    param_matrix(p, &c->tokens, c->vocabulary, c->text.width, PARAM_MATRIX, "clip.text.embedding.weight");
+    declare_tower(c, &c->text, "text", p);
+    param_vector(p, &c->log_scale, 1, "clip.log_scale");
+    if (!p->error.code)
+        p->list[p->n - 1].mean = 2.6592600f; /* ln(1 / 0.07): Radford et al., 2.5 */
+}
+
+static bool read_three(const gguf *g, const char *key, float v[3], err *e)
+{
+    const double *values;
+    size_t n;
+    if (!gguf_get_floats(g, key, &values, &n, e))
+        return false;
+    if (n != 3)
+        return err_set(e, ERR_FAILED, "%s: key '%s': %zu numbers, and colours are three", gguf_name(g), key, n);
+    for (int i = 0; i < 3; i++)
+        v[i] = (float)values[i];
+    return true;
+}
+
+bool clip_open(clip **out, const gguf *g, param_table *p, err *e)
+{
+    *out = NULL;
+    if (!config_has_section(g, "limn.clip."))
+        return true;
+    clip *c = calloc(1, sizeof *c);
+    if (!c)
+        return err_no_memory(e, "CLIP", sizeof *c);
+    int act = 0, image_pooling = 0, text_pooling = 0;
+    bool ok = config_fields(g, fields, FIELDS, c, e);
+    for (size_t i = 0; ok && i < FLAGS; i++)
+        ok = gguf_get_bool(g, flags[i].key, flag_of(c, i), e);
+    ok = ok && config_choice(g, "limn.clip.image.pooling", pooling_names, CLIP_POOLINGS, &image_pooling, e) &&
+         config_choice(g, "limn.clip.text.pooling", pooling_names, CLIP_POOLINGS, &text_pooling, e) &&
+         read_three(g, "limn.clip.image.mean", c->mean, e) && read_three(g, "limn.clip.image.std", c->std, e) &&
+         config_choice(g, "limn.clip.activation", activation_names, ACT_COUNT, &act, e) &&
+         config_float(g, "limn.clip.norm_eps", 0, 1, &c->eps, e);
+    c->act = (activation)act;
+    c->image.pooling = (clip_pooling)image_pooling;
+    c->text.pooling = (clip_pooling)text_pooling;
+    if (!ok || !clip_prepare(c, gguf_name(g), e)) {
+        clip_free(c);
+        return false;
+    }
+    clip_declare(c, p);
+    *out = c;
+    return true;
+}
+
+void clip_release(clip *c)
+{
+    free(c->image.blocks);
+    free(c->text.blocks);
+    *c = (clip){0};
+}
+
+void clip_free(clip *c)
+{
+    if (c)
+        clip_release(c);
+    free(c);
+}

@@ -1,0 +1,70 @@
+/* CLIP: pictures and texts in one space (Radford et al. 2021).  Two transformers, a ViT over patches (Dosovitskiy et
+ * al. 2021) and one over text tokens, each with a projection to vectors of length 1; their products say how well a
+ * picture and a text go together.  Hyper-parameters cover the published ones: pre-norm blocks, any pooling, either
+ * attention. */
+#ifndef MODELS_CLIP_H
+#define MODELS_CLIP_H
+#include "models/dalle.h" /* block */
+
+#define CLIP_SCALE_MOST 4.6051702f /* ln 100: the scale of the products goes no further (Radford et al., 2.5) */
+
+/* The row of a tower's output that stands for all. */
+typedef enum clip_pooling {
+    CLIP_CLASS, /* of a token of its own before the patches (pictures) */
+    CLIP_END,   /* at the end token (text) */
+    CLIP_MEAN,  /* the mean of all, padding included */
+    CLIP_POOLINGS
+} clip_pooling;
+
+typedef struct clip_tower {
+    int width, layers, heads, mlp;
+    int positions; /* filled by clip_prepare */
+    clip_pooling pooling;
+    bool causal;                  /* each position sees those before it alone: text */
+    bool norm_before, norm_after; /* layer norms of the blocks' input, and of what was pooled */
+    tensor position;              /* [positions, width] */
+    block *blocks;
+    norm before, after;
+    linear out; /* [dim, width], no bias */
+} clip_tower;
+
+typedef struct clip {
+    int dim;               /* of the joint space */
+    int image_size, patch; /* pixels: pictures are square, and patch divides them */
+    float mean[3], std[3]; /* the image tower reads (pixel - mean) / std, pixels in 0..1 */
+    int text_length;       /* positions */
+    int vocabulary;        /* text ids */
+    int start_id, end_id;  /* stand before and after a text; -1: none */
+    int pad_id;            /* fills the rest */
+    activation act;
+    float eps; /* of the norms */
+    clip_tower image, text;
+    tensor patches;     /* [width, patch, patch, 3] */
+    tensor class_token; /* [width], where the pooling wants one */
+    tensor tokens;      /* [vocabulary, width] */
+    tensor log_scale;   /* [1]: ln of what products are multiplied by in training */
+} clip;
+
+/* Reads the hyper-parameters and declares the parameters.  *c is NULL where the file holds no CLIP. */
+bool clip_open(clip **c, const gguf *g, param_table *p, err *e);
+void clip_free(clip *c);
+
+/* For those who make model files: checks the hyper-parameters (`file` is for messages) and allocates the blocks;
+ * declares the parameters; writes the keys that clip_open reads. */
+bool clip_prepare(clip *c, const char *file, err *e);
+void clip_declare(clip *c, param_table *p);
+void clip_put(const clip *c, gguf_writer *w);
+/* Frees what clip_prepare allocated. */
+void clip_release(clip *c);
+
+/* The numbers that the image tower reads: out[cells, patch*patch*3] of one picture rgb[image_size, image_size, 3]. */
+void clip_pixels(const clip *c, float *out, const uint8_t *rgb);
+/* The row that the text tower reads, row[text_length]: start, ids, end, padding; a text that is too long loses its end,
+ * not the end token.  Returns the position of the last token that isn't padding.  Ids out of range read as row 0. */
+int clip_text_row(const clip *c, const int32_t *ids, size_t n, int32_t *row);
+
+/* y[b,dim], rows of length 1, of patches[b, cells, patch*patch*3] */
+tensor clip_image(run *r, const clip *c, tensor patches);
+/* y[b,dim], rows of length 1, of ids I32 [b,text_length].  ends[b], on the host: what clip_text_row returned. */
+tensor clip_text(run *r, const clip *c, tensor ids, const int32_t *ends);
+#endif

@@ -1,0 +1,62 @@
+/* Codebooks: how far vectors are from each entry, the straight-through gradient, and how a codebook follows its data.
+ */
+#include "ops/ops_internal.h"
+
+#define ROWS 8 /* vectors of a work-item: cl/codebook.cl */
+
+static tape_function straight_through_back;
+
+tensor op_distances(run *r, tensor x, tensor table)
+{
+    int64_t m = rows_of(&x), n = table.shape[0], d = table.shape[1], first = 0;
+    assert(run_failed(r) || last_of(&x) == d);
+    tensor y = tensor_like(r, &x, n);
+    for (buffer *b = table.buf; b && !run_failed(r); b = b->next) { /* the pieces of a large one */
+        tensor piece = table;
+        piece.buf = b;
+        int64_t rows = b->rows ? b->rows : n;
+        work w = {.global = {round_up((size_t)rows, 64), (size_t)(m + ROWS - 1) / ROWS},
+                  .flops = 3.0 * (double)m * (double)rows * (double)d,
+                  .bytes = (double)dtype_row_bytes(table.type, rows * d) + 4.0 * (double)(m * (d + rows))};
+        LAUNCH(r, TYPED("codebook:distances_", table.type), w, ARG_T(x), ARG_T(piece), ARG_T(y), ARG_I(m), ARG_I(rows),
+               ARG_I(d), ARG_I(first), ARG_I(n));
+        first += rows;
+        if (!b->rows)
+            break;
+    }
+    return y;
+}
+
+tensor op_straight_through(run *r, tensor x, tensor value)
+{
+    tensor y = tensor_like(r, &x, last_of(&x));
+    assert(run_failed(r) || tensor_count(&x) == tensor_count(&value));
+    op_repeat(r, y, value);
+    tape_push(r, &(tape_step){.back = straight_through_back, .in = {x}, .out = y});
+    return y;
+}
+
+static void straight_through_back(run *r, tape *t, const tape_step *s)
+{
+    gradient_add(r, t, s->in[0], tape_gradient(t, s->out));
+}
+
+void op_code_sums(run *r, tensor ids, tensor x, tensor counts, tensor sums)
+{
+    int64_t k = tensor_count(&counts);
+    tensor ones = TENSOR(r, DTYPE_F32, tensor_count(&ids));
+    op_fill(r, ones, 1);
+    add_rows(r, counts, ids, ones, 0, k);
+    if (sums.buf)
+        add_rows(r, sums, ids, x, 0, k);
+}
+
+void op_codebook(run *r, const codebook_state *c, tensor x, const codebook_step *o)
+{
+    int64_t k = c->rows.shape[0], d = c->rows.shape[1];
+    assert(run_failed(r) || (last_of(&x) == d && tensor_count(&c->counts) == k));
+    LAUNCH(r, "codebook:codebook_step", work_rows(r, k, 4.0 * (double)(k * d), 16.0 * (double)(k * d)), ARG_T(c->rows),
+           ARG_T(c->counts), ARG_T(c->sums), ARG_T(c->batch_counts), ARG_T(c->batch_sums), ARG_T(x), ARG_I(rows_of(&x)),
+           ARG_I(d), ARG_F(o->decay), ARG_F(o->least), ARG_F(o->fresh), ARG_I((uint32_t)o->seed),
+           ARG_I((uint32_t)(o->seed >> 32)), ARG_I(o->step), ARG_I(CODEBOOK_STREAM));
+}

@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""Writes random-weight checkpoints of published models at their full size, in the containers that their authors use.
+
+usage: tools/make_full_size.py MODEL OUT_DIR        --list names the models
+       tools/make_full_size.py MODEL --layout       prints the tensors instead: name, shape
+
+For trying conversion and memory; the pictures are noise.  Needs PyTorch.  A model is a function that yields
+{file name: {tensor name: shape}}; LAYOUTS is the table of them.
+"""
+import argparse
+import math
+import sys
+from pathlib import Path
+
+
+def conv(t, name, out, inner, kernel, weight="weight", bias="bias"):
+    t[f"{name}.{weight}"] = (out, inner, kernel, kernel)
+    t[f"{name}.{bias}"] = (out,)
+
+
+def norm(t, name, channels):
+    t[f"{name}.weight"] = t[f"{name}.bias"] = (channels,)
+
+
+# ---- OpenAI's discrete VAE ----
+
+def openai_dvae():
+    files = {}
+    for file, first, width, ups in (("encoder.pkl", 3, [256, 512, 1024, 2048], False),
+                                    ("decoder.pkl", 8192, [2048, 1024, 512, 256], True)):
+        t = files[file] = {}
+        inner = 128 if ups else 256
+        conv(t, "blocks.input", inner, first, 1 if ups else 7, "w", "b")
+        for g, out in enumerate(width):
+            for b in range(2):
+                name = f"blocks.group_{g + 1}.block_{b + 1}"
+                if inner != out:
+                    conv(t, f"{name}.id_path", out, inner, 1, "w", "b")
+                kernels = (1, 3, 3, 3) if ups else (3, 3, 3, 1)
+                for k, side in enumerate(kernels):
+                    conv(t, f"{name}.res_path.conv_{k + 1}", out if k == 3 else out // 4, inner if k == 0 else out // 4,
+                         side, "w", "b")
+                inner = out
+        conv(t, "blocks.output.conv", 6 if ups else 8192, inner, 1, "w", "b")
+    return files
+
+
+# ---- VQGAN's autoencoder ----
+
+def residual(t, name, inner, out):
+    norm(t, f"{name}.norm1", inner)
+    conv(t, f"{name}.conv1", out, inner, 3)
+    norm(t, f"{name}.norm2", out)
+    conv(t, f"{name}.conv2", out, out, 3)
+    if inner != out:
+        conv(t, f"{name}.nin_shortcut", out, inner, 1)
+
+
+def attention(t, name, channels):
+    norm(t, f"{name}.norm", channels)
+    for part in ("q", "k", "v", "proj_out"):
+        conv(t, f"{name}.{part}", channels, channels, 1)
+
+
+def middle(t, name, channels, llamagen):
+    residual(t, f"{name}.mid.0" if llamagen else f"{name}.mid.block_1", channels, channels)
+    attention(t, f"{name}.mid.1" if llamagen else f"{name}.mid.attn_1", channels)
+    residual(t, f"{name}.mid.2" if llamagen else f"{name}.mid.block_2", channels, channels)
+
+
+def encoder(t, mult, latent, blocks=2, llamagen=False):
+    inner = 128
+    conv(t, "encoder.conv_in", inner, 3, 3)
+    for i, m in enumerate(mult):
+        stage, block = (f"encoder.conv_blocks.{i}", "res") if llamagen else (f"encoder.down.{i}", "block")
+        for b in range(blocks):
+            residual(t, f"{stage}.{block}.{b}", inner, 128 * m)
+            inner = 128 * m
+            if i == len(mult) - 1:
+                attention(t, f"{stage}.attn.{b}", inner)
+        if i < len(mult) - 1:
+            conv(t, f"{stage}.downsample.conv", inner, inner, 3)
+    middle(t, "encoder", inner, llamagen)
+    norm(t, "encoder.norm_out", inner)
+    conv(t, "encoder.conv_out", latent, inner, 3)
+
+
+def decoder(t, mult, latent, blocks=3, llamagen=False, name="decoder", channels=3):
+    inner = 128 * mult[-1]
+    conv(t, f"{name}.conv_in", inner, latent, 3)
+    middle(t, name, inner, llamagen)
+    for i, m in reversed(list(enumerate(mult))):
+        stage, block = (f"{name}.conv_blocks.{len(mult) - 1 - i}", "res") if llamagen else (f"{name}.up.{i}", "block")
+        for b in range(blocks):
+            residual(t, f"{stage}.{block}.{b}", inner, 128 * m)
+            inner = 128 * m
+            if i == len(mult) - 1:
+                attention(t, f"{stage}.attn.{b}", inner)
+        if i > 0:
+            conv(t, f"{stage}.upsample.conv", inner, inner, 3)
+    norm(t, f"{name}.norm_out", inner)
+    conv(t, f"{name}.conv_out", channels, inner, 3)
+
+
+def vqgan(mult, codes, dim=256, latent=256, gumbel=False, llamagen=False, wavelet=False):
+    t = {}
+    encoder(t, mult, latent, llamagen=llamagen)
+    decoder(t, mult, latent, llamagen=llamagen, name="decoder.decoder" if wavelet else "decoder",
+            channels=12 if wavelet else 3)
+    conv(t, "quant_conv", dim, latent, 1)
+    conv(t, "post_quant_conv", latent, dim, 1)
+    if gumbel:
+        conv(t, "quantize.proj", codes, latent, 1)
+    t["quantize.embed.weight" if gumbel else "quantize.embedding.weight"] = (codes, dim)
+    if llamagen:
+        t["quantize.codebook_used"] = (65536,)
+    if wavelet:
+        conv(t, "decoder.post_quant_conv", latent, dim, 1)
+        for part in ("g0_col", "g1_col"):
+            t[f"decoder.idwt.{part}"] = (1, 1, 2, 1)
+            t[f"decoder.idwt.{part[:2]}_row"] = (1, 1, 1, 2)
+        t = {f"model.{name}": shape for name, shape in t.items()}
+    return t
+
+
+def detokenizer():
+    t = {"embedding.weight": (16384, 256)}
+    conv(t, "post_quant_conv", 256, 256, 1)
+    decoder(t, (1, 1, 2, 2, 4), 256)
+    return t
+
+
+# ---- DALLE-pytorch's DiscreteVAE, as its README makes it ----
+
+def dalle_pytorch_vae():
+    t = {"codebook.weight": (8192, 512)}
+    for i in range(3):
+        conv(t, f"encoder.{i}.0", 64, 3 if i == 0 else 64, 4)
+        t[f"decoder.{i + 2}.0.weight"] = (64, 64, 4, 4)
+        t[f"decoder.{i + 2}.0.bias"] = (64,)
+    for side, at in (("encoder", 3), ("decoder", 1)):
+        for k, kernel in ((0, 3), (2, 3), (4, 1)):
+            conv(t, f"{side}.{at}.net.{k}", 64, 64, kernel)
+    conv(t, "encoder.4", 8192, 64, 1)
+    conv(t, "decoder.0", 64, 512, 1)
+    conv(t, "decoder.5", 3, 64, 1)
+    return t
+
+
+F16 = (1, 1, 2, 2, 4)
+LAYOUTS = {
+    "openai-dvae": openai_dvae,
+    "vqgan-f16-16384": lambda: {"last.ckpt": vqgan(F16, 16384)},
+    "vqgan-gumbel-f8": lambda: {"last.ckpt": vqgan((1, 1, 2, 4), 8192, gumbel=True)},
+    "mindalle-stage1": lambda: {"stage1_last.ckpt": vqgan(F16, 16384)},
+    "rudalle-vqgan": lambda: {"vqgan.gumbelf8-sber.model.ckpt": vqgan((1, 1, 2, 4), 8192, gumbel=True)},
+    "rudalle-vqgan-dwt": lambda: {"vqgan.gumbelf8-sber-dwt.model.ckpt":
+                                  vqgan((1, 1, 2, 4), 8192, gumbel=True, wavelet=True)},
+    "min-dalle-detokenizer": lambda: {"detoker.pt": detokenizer()},
+    "dalle-pytorch-vae": lambda: {"vae.pt": dalle_pytorch_vae()},
+    "llamagen-vq16": lambda: {"vq_ds16_c2i.pt": vqgan(F16, 16384, dim=8, llamagen=True)},
+    "llamagen-vq8": lambda: {"vq_ds8_c2i.pt": vqgan((1, 2, 2, 4), 16384, dim=8, llamagen=True)},
+}
+# What is around the tensors in a file; the tensors alone where nothing is said.
+WRAPPERS = {
+    ".ckpt": lambda tensors: {"epoch": 0, "global_step": 0, "state_dict": tensors},
+    "vae.pt": lambda tensors: {"hparams": {"image_size": 256, "num_layers": 3, "num_tokens": 8192, "codebook_dim": 512,
+                                           "hidden_dim": 64, "num_resnet_blocks": 1}, "weights": tensors},
+    "vq_ds16_c2i.pt": lambda tensors: {"model": tensors},
+    "vq_ds8_c2i.pt": lambda tensors: {"model": tensors},
+}
+
+
+def values(name, shape):
+    """Normal numbers as small as keeps activations in range; norms of ones."""
+    import torch
+    if len(shape) == 1:
+        return torch.ones(shape) if "norm" in name and name.endswith("weight") else torch.zeros(shape)
+    fan_in = math.prod(shape[1:])
+    return torch.randn(shape) / math.sqrt(1 if "embed" in name or "codebook" in name else fan_in)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", choices=sorted(LAYOUTS), metavar="MODEL")
+    parser.add_argument("out", nargs="?", type=Path, metavar="OUT_DIR")
+    parser.add_argument("--layout", action="store_true")
+    parser.add_argument("--list", action="store_true")
+    a = parser.parse_args()
+    if a.list:
+        print("\n".join(sorted(LAYOUTS)))
+        return 0
+    if not a.model or not (a.out or a.layout):
+        parser.error("MODEL and OUT_DIR are needed")
+    files = LAYOUTS[a.model]()
+    if a.layout:
+        for tensors in files.values():
+            for name, shape in tensors.items():
+                print(name, list(shape))
+        return 0
+    import torch
+    torch.manual_seed(1)
+    a.out.mkdir(parents=True, exist_ok=True)
+    for file, tensors in files.items():
+        data = {name: values(name, shape) for name, shape in tensors.items()}
+        wrap = WRAPPERS.get(file) or WRAPPERS.get(Path(file).suffix, lambda tensors: tensors)
+        torch.save(wrap(data), a.out / file)
+        print(a.out / file, sum(v.numel() for v in data.values()), "numbers")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
