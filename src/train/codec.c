@@ -82,16 +82,18 @@ static tensor forward(void *self, const dataset_batch *b, const train_part *part
     return s->how->forward(s, x, part->step, out);
 }
 
-/* exp of the entropy of how often each code is there: from 1 to the codebook's size. */
+/* exp of the entropy of how often each code is there, in the batches of all ranks: from 1 to the codebook's size. */
 static double perplexity(const int32_t *codes, int64_t n, int k)
 {
-    int64_t *counts = calloc((size_t)k, sizeof *counts);
-    double entropy = 0;
+    float *counts = calloc((size_t)k, sizeof *counts);
+    double entropy = 0, all = (double)n * ranks_size();
     for (int64_t i = 0; counts && i < n; i++)
         counts[codes[i]]++;
+    if (counts)
+        ranks_sum(counts, (size_t)k);
     for (int i = 0; counts && i < k; i++)
-        if (counts[i])
-            entropy -= (double)counts[i] / (double)n * log((double)counts[i] / (double)n);
+        if (counts[i] > 0)
+            entropy -= (double)counts[i] / all * log((double)counts[i] / all);
     free(counts);
     return exp(entropy);
 }
@@ -109,7 +111,10 @@ static void after(void *self, int64_t step, train_scalars *out)
         run_read(s->r, s->kl, &kl);
     if (run_failed(s->r))
         return;
-    s->psnr = 10 * log10((double)s->c.input.scale * s->c.input.scale / square);
+    float means[] = {square / (float)ranks_size(), kl / (float)ranks_size()};
+    ranks_sum(means, 2);
+    kl = means[1];
+    s->psnr = 10 * log10((double)s->c.input.scale * s->c.input.scale / means[0]);
     s->perplexity = perplexity(s->ids, cells, s->c.codes);
     s->kl_known = kl;
     train_number(out, "psnr", (float)s->psnr);

@@ -169,10 +169,10 @@ cl_mem CL_API_CALL hook_clCreateBuffer(cl_context context, cl_mem_flags flags, s
     cl_mem buffer = driver.clCreateBuffer(context, flags, size, host, status);
     if (buffer)
         object_add(OBJECT_BUFFER, buffer, p ? size : 0);
-    if (buffer && buffers_stay())
-        driver.clRetainMemObject(buffer);
     else if (p)
         memory_give(size);
+    if (buffer && buffers_stay())
+        driver.clRetainMemObject(buffer);
     return buffer;
 }
 
