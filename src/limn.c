@@ -1,7 +1,6 @@
 /* The public API, where it is more than another name. */
 #include "limn/limn.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,21 +109,12 @@ limn_generate_options limn_generate_defaults(const limn_model *m)
                                    .guidance = i->default_guidance};
 }
 
-/* Up to IMAGES_AT_ONCE pictures; host is scratch for pixels or logits. */
+/* Up to IMAGES_AT_ONCE pictures; host is scratch for their logits. */
 static bool encode_some(model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, float *host, err *e)
 {
     const codec *c = &m->codec;
-    int width = codec_input_width(c), height = codec_input_height(c);
-    int64_t pixels = (int64_t)n * width * height * 3, cells = c->grid_width * c->grid_height;
-    for (int64_t i = 0; i < pixels; i++)
-        host[i] = rgb[i] / 255.0f * c->input.scale + c->input.shift;
-    run_reset(m->run);
-    tensor x = run_upload(m->run, DTYPE_F32, 4, (int64_t[]){n, height, width, 3}, host);
-    tensor q = c->kind->encode(m->run, c, x);
-    run_read(m->run, op_argmax(m->run, q), codes);
-    if (logits)
-        run_read(m->run, q, host);
-    if (!run_finish(m->run, e))
+    int64_t cells = c->grid_width * c->grid_height;
+    if (!codec_encode(m->run, c, rgb, n, codes, logits ? host : NULL, e))
         return false;
     for (int64_t i = 0; logits && i < n; i++) /* channels-last to channels-first */
         for (int64_t p = 0; p < cells; p++)
@@ -143,8 +133,7 @@ static int images_at_once(const codec *c)
 /* Room for the pixels of images_at_once pictures, or for their logits. */
 static float *scratch_for(const codec *c, err *e)
 {
-    int channels = c->channels > 3 ? c->channels : 3;
-    size_t pixels = (size_t)c->width * (size_t)c->height * (size_t)channels;
+    size_t pixels = (size_t)c->width * (size_t)c->height * 3;
     size_t logits = (size_t)c->grid_width * (size_t)c->grid_height * (size_t)c->codes;
     size_t bytes = (size_t)images_at_once(c) * (pixels > logits ? pixels : logits) * sizeof(float);
     float *host = malloc(bytes);
@@ -173,19 +162,13 @@ bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float
 static bool decode_some(model *m, const int32_t *codes, int n, float *pixels, float *host, err *e)
 {
     const codec *c = &m->codec;
-    run_reset(m->run);
-    tensor z = run_upload(m->run, DTYPE_I32, 2, (int64_t[]){n, c->grid_width * c->grid_height}, codes);
-    tensor x = c->kind->decode(m->run, c, z);
-    run_read(m->run, x, host);
-    if (!run_finish(m->run, e))
+    int64_t area = (int64_t)c->width * c->height;
+    if (!codec_decode(m->run, c, codes, n, host, e))
         return false;
-    int64_t area = (int64_t)c->width * c->height, channels = c->channels;
     for (int64_t i = 0; i < n; i++) /* channels-last to channels-first */
         for (int64_t p = 0; p < area; p++)
-            for (int64_t k = 0; k < 3; k++) {
-                float v = host[(i * area + p) * channels + k] * c->output.scale + c->output.shift;
-                pixels[(i * 3 + k) * area + p] = fminf(fmaxf(v, 0), 1);
-            }
+            for (int64_t k = 0; k < 3; k++)
+                pixels[(i * 3 + k) * area + p] = host[(i * area + p) * 3 + k];
     return true;
 }
 

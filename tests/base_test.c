@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/dtype.h"
@@ -381,6 +382,30 @@ static void a_link_stays_a_link(void **state)
     unlink(path("a"));
 }
 
+static void what_killed_writers_left_is_removed_and_nothing_else(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(0);
+    assert_int_equal(waitpid(child, NULL, 0), child); /* the number of no process */
+    const long pids[] = {(long)child, (long)child, (long)getpid(), (long)getppid(), (long)child, (long)child};
+    static const char *const names[] = {"a.tmp-%ld", "a.tmp-%ld-1", "a.tmp-%ld",
+                                        "a.tmp-%ld", "ab.tmp-%ld",  "a.tmp-%ldx"};
+    char name[64];
+    for (int i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, names[i], pids[i]);
+        fclose(fopen(path(name), "w"));
+    }
+    file_remove_leftovers(path("a"));
+    for (int i = 0; i < 6; i++) {
+        snprintf(name, sizeof name, names[i], pids[i]);
+        assert_int_equal(access(path(name), F_OK), i < 3 ? -1 : 0);
+        unlink(path(name));
+    }
+    file_remove_leftovers("/no/such/folder/a");
+}
+
 static void directories_are_made_with_their_parents(void **state)
 {
     (void)state;
@@ -441,6 +466,7 @@ int main(void)
         cmocka_unit_test(two_writers_of_one_file_do_not_mix),
         cmocka_unit_test(a_failed_write_is_reported_and_leaves_no_temporary),
         cmocka_unit_test(a_link_stays_a_link),
+        cmocka_unit_test(what_killed_writers_left_is_removed_and_nothing_else),
         cmocka_unit_test(directories_are_made_with_their_parents),
         cmocka_unit_test(the_cache_directory_follows_the_environment),
     };

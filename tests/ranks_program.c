@@ -138,6 +138,7 @@ static bool train(device *d, const char *folder, const char *data, int batch, er
     fill_run(&t.run, sources, output, batch, &never);
     ok = ok && train_dalle(d, &t, e);
     snprintf(output, sizeof output, "%s/parts.gguf", folder);
+    t.model.recompute = true; /* the same bytes */
     fill_run(&t.run, sources, output, batch, &once);
     ok = ok && train_dalle(d, &t, e);
     fill_run(&t.run, sources, output, batch, &never);

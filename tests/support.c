@@ -1,15 +1,18 @@
 /* Devices, files and tiny models for tests. */
+#define _XOPEN_SOURCE 700 /* nftw */
 #include "support.h"
 
-#include <dirent.h>
+#include <ftw.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/rng.h"
 #include "io/gguf.h"
+#include "io/image.h"
 #include "text/bpe_split.h"
 
 /* ---- devices ---- */
@@ -40,18 +43,17 @@ enum { PATHS = 32 };
 
 static char directory[] = "/tmp/limn-test-XXXXXX";
 
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st;
+    (void)kind;
+    (void)at;
+    return remove(path);
+}
+
 static void remove_directory(void)
 {
-    char path[512];
-    DIR *d = opendir(directory);
-    for (struct dirent *f; d && (f = readdir(d));) {
-        snprintf(path, sizeof path, "%s/%s", directory, f->d_name);
-        if (strcmp(f->d_name, ".") != 0 && strcmp(f->d_name, "..") != 0)
-            unlink(path);
-    }
-    if (d)
-        closedir(d);
-    rmdir(directory);
+    nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 const char *support_path(const char *name)
@@ -74,6 +76,34 @@ const char *support_path(const char *name)
     }
     snprintf(paths[n], sizeof paths[n], "%s/%s", directory, name);
     return paths[n++];
+}
+
+void support_pictures(const char *folder)
+{
+    enum { PICTURES = 12, SIDE = SUPPORT_SIDE };
+    static const char *const names[] = {"red", "green", "blue"};
+    err e = {0};
+    bool ok = file_make_directory(folder, &e);
+    for (int i = 0; ok && i < PICTURES; i++) {
+        char path[600];
+        image im = {0};
+        ok = image_new(&im, SIDE, SIDE, &e);
+        for (int p = 0; ok && p < SIDE * SIDE; p++) {
+            bool inside = p % SIDE >= 4 && p % SIDE < 12 && p / SIDE >= 4 && p / SIDE < 12;
+            for (int c = 0; c < 3; c++)
+                im.pixels[p * 3 + c] = c == (inside ? i % 3 : i / 3 % 3) ? 220 : 30;
+        }
+        snprintf(path, sizeof path, "%s/%02d.png", folder, i);
+        ok = ok && image_write_png(&im, path, NULL, 0, &e);
+        image_release(&im);
+        snprintf(path, sizeof path, "%s/%02d.txt", folder, i);
+        FILE *f = ok ? fopen(path, "w") : NULL;
+        ok = f && fprintf(f, "%s on %s\n", names[i % 3], names[i / 3 % 3]) > 0 && fclose(f) == 0;
+    }
+    if (!ok) {
+        fprintf(stderr, "%s: no test pictures: %s\n", folder, e.text);
+        exit(1);
+    }
 }
 
 /* ---- tiny models ---- */

@@ -24,6 +24,11 @@ device *support_device(void);
  * one path, which stays. */
 const char *support_path(const char *name);
 
+/* Makes the folder with 12 pictures of SUPPORT_SIDE pixels, squares of one colour on another, and their colours as
+ * captions: "red on blue". */
+enum { SUPPORT_SIDE = 16 };
+void support_pictures(const char *folder);
+
 /* ---- tiny models ---- */
 
 enum { TINY_PAD = 0, TINY_IMAGE = 1, TINY_TOKENS = 258, TINY_TEXT = 8, TINY_CODES = 8 };

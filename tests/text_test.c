@@ -1,6 +1,7 @@
 /* Tests of src/text: ids as HuggingFace's tokenizers give them, damaged vocabularies, and the way through GGUF.
  * Golden cases: data/tokenizer_cases.json, made by tools/make_golden_tokenizer.py. */
 #include <jansson.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -555,6 +556,63 @@ static void damaged_gguf(void **state)
     assert_error(b, &e, gguf_path, "limn.tokenizer.lowercase");
 }
 
+/* ---- dropout ------------------------------------------------------------------------------------------------- */
+
+/* The text stays the same, the same numbers give the same ids, and share 0 and 1 are the plain ids and the bytes. */
+static void dropout_by_the_paper(void **state)
+{
+    (void)state;
+    err e = {0};
+    bpe *b = bpe_from_files(VOCABULARY, MERGES, true, &e);
+    assert_non_null(b);
+    static const char text[] = "a grinning face with big eyes to the left of an avocado";
+    int32_t *plain = NULL, *ids = NULL, *again = NULL;
+    size_t n_plain, n, n_again, longer = 0;
+    assert_true(bpe_encode(b, text, &plain, &n_plain, &e));
+    for (uint32_t i = 0; i < 64; i++) {
+        bpe_dropout d = {i == 0 ? 0 : i == 1 ? 1 : 0.1f, 5, 3, i};
+        assert_true(bpe_encode_dropout(b, text, &d, &ids, &n, &e) &&
+                    bpe_encode_dropout(b, text, &d, &again, &n_again, &e));
+        char *back = bpe_decode(b, ids, n, &e);
+        assert_string_equal(back, text);
+        assert_int_equal(n, n_again);
+        assert_memory_equal(ids, again, n * sizeof *ids);
+        if (i == 0)
+            assert_true(n == n_plain && !memcmp(ids, plain, n * sizeof *ids));
+        if (i == 1)
+            assert_int_equal(n, sizeof text - 1);
+        longer += n > n_plain;
+        free(back);
+        free(ids);
+        free(again);
+    }
+    assert_in_range(longer, 32, 63); /* of some 40 merges each is left out once in ten */
+    free(plain);
+    bpe_free(b);
+}
+
+/* abc with the merges ab, bc, a+bc: the four results come as often as the paper's algorithm says. */
+static void dropout_by_the_coin(void **state)
+{
+    (void)state;
+    err e = {0};
+    bpe *b = small_with((const char *const[]){"a b", "b c", "a bc"}, 3, false);
+    enum { TRIES = 4000 };
+    const double p = 0.3, expected[4] = {1 - p, p * (1 - p) * (1 - p), p * (1 - p) * p, p * p};
+    int seen[4] = {0}; /* ab c, abc, a bc, a b c */
+    for (uint32_t i = 0; i < TRIES; i++) {
+        int32_t *ids;
+        size_t n;
+        assert_true(bpe_encode_dropout(b, "abc", &(bpe_dropout){(float)p, 9, 1, i}, &ids, &n, &e));
+        seen[n == 1 ? 1 : n == 3 ? 3 : ids[0] == 'a' ? 2 : 0]++;
+        free(ids);
+    }
+    for (int i = 0; i < 4; i++)
+        if (fabs((double)seen[i] / TRIES - expected[i]) > 0.02)
+            fail_msg("result %d: %d of %d, expected %g", i, seen[i], TRIES, expected[i]);
+    bpe_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -563,6 +621,7 @@ int main(void)
         cmocka_unit_test(text_must_be_utf8),     cmocka_unit_test(long_words),
         cmocka_unit_test(damaged_vocabulary),    cmocka_unit_test(damaged_merges),
         cmocka_unit_test(random_damage),         cmocka_unit_test(damaged_lists),
+        cmocka_unit_test(dropout_by_the_paper),  cmocka_unit_test(dropout_by_the_coin),
         cmocka_unit_test(gguf_round_trip),       cmocka_unit_test(damaged_gguf),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -16,38 +15,17 @@
 #include "support.h"
 #include "train/train.h"
 
-enum { PICTURES = 12, SIDE = 16 };
+enum { PICTURES = 12, SIDE = SUPPORT_SIDE }; /* of support_pictures */
 
 static device *dev;
 static char folder[512];
 
-/* PICTURES squares of one colour on another, with their colours as captions. */
 static int make_data(void **state)
 {
     (void)state;
-    static const char *const names[] = {"red", "green", "blue"};
-    err e = {0};
     dev = support_device();
     snprintf(folder, sizeof folder, "%s", support_path("data"));
-    mkdir(folder, 0700);
-    for (int i = 0; i < PICTURES; i++) {
-        char path[600];
-        image im = {0};
-        assert_true(image_new(&im, SIDE, SIDE, &e));
-        for (int p = 0; p < SIDE * SIDE; p++) {
-            bool inside = p % SIDE >= 4 && p % SIDE < 12 && p / SIDE >= 4 && p / SIDE < 12;
-            for (int c = 0; c < 3; c++)
-                im.pixels[p * 3 + c] = c == (inside ? i % 3 : i / 3 % 3) ? 220 : 30;
-        }
-        snprintf(path, sizeof path, "%s/%02d.png", folder, i);
-        assert_true(image_write_png(&im, path, NULL, 0, &e));
-        image_release(&im);
-        snprintf(path, sizeof path, "%s/%02d.txt", folder, i);
-        FILE *f = fopen(path, "w");
-        assert_non_null(f);
-        fprintf(f, "%s on %s\n", names[i % 3], names[i / 3 % 3]);
-        fclose(f);
-    }
+    support_pictures(folder);
     return 0;
 }
 

@@ -1,6 +1,8 @@
 /* Training: both stages learn, a resumed run ends in the same bytes, and a diverging one keeps its checkpoint. */
 #include "train_support.h"
 
+#include <sys/stat.h>
+
 static void a_codec_learns_its_pictures(void **state)
 {
     (void)state;
@@ -66,6 +68,55 @@ static void a_transformer_learns_and_resumes_in_the_same_bytes(void **state)
     g.prompt = "red on blue";
     assert_true(limn_generate(m, &g, codes, &e));
     limn_model_free(&m);
+}
+
+/* The device's memory while it trains; progress's context. */
+typedef struct memory_watch {
+    watch w;
+    uint64_t used;
+} memory_watch;
+
+static bool on_step_memory(void *context, const train_progress *p)
+{
+    memory_watch *m = context;
+    m->used = dev->memory_used;
+    return on_step(&m->w, p);
+}
+
+static void blocks_done_again_give_the_same_bytes_in_less_memory(void **state)
+{
+    (void)state;
+    err e = {0};
+    char tiny[512], kept[512], again[512];
+    memory_watch m[2] = {0};
+    snprintf(tiny, sizeof tiny, "%s", support_path("tiny.gguf"));
+    snprintf(kept, sizeof kept, "%s", support_path("kept.gguf"));
+    snprintf(again, sizeof again, "%s", support_path("again.gguf"));
+    uint64_t limit = dev->memory_limit;
+    for (int i = 0; i < 2; i++) {
+        train_dalle_options o = dalle_options(i ? again : kept, 3, &m[i].w, tiny);
+        o.run.batch = 32;
+        o.run.progress = on_step_memory;
+        o.model.layers = 8;
+        o.model.recompute = i;
+        if (!train_dalle(dev, &o, &e))
+            fail_msg("%s", e.text);
+    }
+    same_files(kept, again);
+    print_message("memory: %.1f MiB, with --recompute %.1f MiB\n", (double)m[0].used / 0x1p20,
+                  (double)m[1].used / 0x1p20);
+    assert_true(m[1].used < m[0].used / 2);
+    for (int i = 0; i < 2; i++) { /* so what doesn't fit otherwise trains */
+        train_dalle_options o = dalle_options(i ? again : kept, 3, &m[i].w, tiny);
+        o.run.batch = 32;
+        o.model.layers = 8;
+        o.model.recompute = i;
+        dev->memory_limit = (m[0].used + m[1].used) / 2;
+        assert_true(train_dalle(dev, &o, &e) == (i == 1));
+        dev->memory_limit = limit;
+    }
+    assert_non_null(strstr(e.text, "--recompute"));
+    same_files(kept, again);
 }
 
 static train_clip_options clip_options(const char *output, int64_t steps, watch *w)
@@ -185,6 +236,7 @@ int main(void)
         cmocka_unit_test(a_codec_learns_its_pictures),
         cmocka_unit_test(a_resumed_codec_ends_in_the_same_bytes),
         cmocka_unit_test(a_transformer_learns_and_resumes_in_the_same_bytes),
+        cmocka_unit_test(blocks_done_again_give_the_same_bytes_in_less_memory),
         cmocka_unit_test(a_clip_learns_to_rank_and_resumes_in_the_same_bytes),
         cmocka_unit_test(a_diverging_run_names_its_step_and_keeps_the_checkpoint),
         cmocka_unit_test(a_checkpoint_of_other_data_or_seed_is_refused),

@@ -3,10 +3,12 @@
 #define _DEFAULT_SOURCE     /* madvise */
 #include "base/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -195,6 +197,38 @@ void file_out_release(file_out *o)
     free(o->temporary);
     free(o->path);
     *o = (file_out){0};
+}
+
+/* The process of "NAME.tmp-PID" or "NAME.tmp-PID-N", where `file` is of NAME; else 0. */
+static long writer_of(const char *file, const char *name)
+{
+    size_t n = strlen(name);
+    if (strncmp(file, name, n) != 0 || strncmp(file + n, ".tmp-", 5) != 0)
+        return 0;
+    char *end;
+    long pid = strtol(file + n + 5, &end, 10);
+    return *end == 0 || *end == '-' ? pid : 0;
+}
+
+void file_remove_leftovers(const char *path)
+{
+    char *copy = strdup(path), *other = strdup(path), *full = malloc(strlen(path) + 512);
+    const char *folder = copy ? dirname(copy) : "";
+    DIR *d = copy && other && full ? opendir(folder) : NULL;
+    const char *name = other ? basename(other) : "";
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        long pid = writer_of(entry->d_name, name);
+        /* numbers come again (in a container, after a restart): one that is our own was another's */
+        if (pid <= 0 || (pid != (long)getpid() && !(kill((pid_t)pid, 0) && errno == ESRCH)))
+            continue;
+        snprintf(full, strlen(path) + 512, "%s/%s", folder, entry->d_name);
+        (void)unlink(full);
+    }
+    if (d)
+        closedir(d);
+    free(copy);
+    free(other);
+    free(full);
 }
 
 bool file_make_directory(const char *path, err *e)

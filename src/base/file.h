@@ -33,6 +33,10 @@ bool file_out_commit(file_out *o, err *e);
 /* Without a commit before it: the temporary file is removed, PATH is untouched. */
 void file_out_release(file_out *o);
 
+/* Removes the PATH.tmp-PID files that processes which are no more left beside PATH: they were killed while they wrote.
+ * What can't be removed stays; that is no error. */
+void file_remove_leftovers(const char *path);
+
 /* Creates the directory and its parents, like mkdir -p. */
 bool file_make_directory(const char *path, err *e);
 /* The directory of limn's caches: LIMN_CACHE_DIR, else $XDG_CACHE_HOME/limn, else $HOME/.cache/limn.

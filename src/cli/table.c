@@ -13,6 +13,10 @@
 #define RANKS                                                                                                            \
     "mpirun -n 4 limn train … trains with 4 processes, on the devices that SPEC means in turn: a step has 4 batches, " \
     "and the result is that of one process with such a batch, to rounding.\n"
+#define PAUSES                                                                                                         \
+    "Ctrl-C saves and ends with exit code 0, and --resume goes on; a second Ctrl-C ends at once, and the last "        \
+    "checkpoint stays. Where the loss or the gradient is no longer a number, the run ends with an error that names "   \
+    "the step, and the checkpoint stays.\n"
 #define END                                                                                                            \
     {                                                                                                                  \
         .name = NULL                                                                                                   \
@@ -278,8 +282,11 @@ static const option train_tokenizer_options[] = {
          .kind = OPTION_TEXT,                                                                                          \
          .complete = COMPLETE_FILE,                                                                                    \
          .required = true,                                                                                             \
-         .help = "Model to write. Beside it: OUT.gguf.checkpoint, OUT.gguf.csv (a line a step) and OUT.gguf.png."},    \
-        {.name = "resume", .help = "Go on from OUT.gguf.checkpoint, with the same data, seed and sizes."},             \
+         .help = "Model to write. Beside it: OUT.gguf.checkpoint, OUT.gguf.csv (a line a step), OUT.gguf.events "      \
+                 "(tensorboard --logdir OUT.gguf.events) and OUT.gguf.png (sample pictures)."},                        \
+        {.name = "resume",                                                                                             \
+         .help = "Go on from OUT.gguf.checkpoint, with the same data, seed and sizes. Where a run was killed before "  \
+                 "its first checkpoint, it begins anew."},                                                             \
         {.name = "steps",                                                                                              \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
@@ -292,12 +299,26 @@ static const option train_tokenizer_options[] = {
          .min = 1,                                                                                                     \
          .max = 1e12,                                                                                                  \
          .help = "Steps between checkpoints. Default: 500."},                                                          \
+        {.name = "sample-every",                                                                                       \
+         .argument = "N",                                                                                              \
+         .kind = OPTION_INTEGER,                                                                                       \
+         .min = 0,                                                                                                     \
+         .max = 1e12,                                                                                                  \
+         .help = "Steps between sample pictures; 0: none. Default: as --save-every."},                                 \
         {.name = "batch",                                                                                              \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 65536,                                                                                                 \
-         .help = "Pictures in a step, of each process under mpirun. Default: 32 (codec), 48 (dalle), 128 (clip)."},    \
+         .help = "Pictures that go through the model at once, of each process under mpirun. Default: 32 (codec), "     \
+                 "48 (dalle), 128 (clip)."},                                                                           \
+        {.name = "accumulate",                                                                                         \
+         .argument = "N",                                                                                              \
+         .kind = OPTION_INTEGER,                                                                                       \
+         .min = 1,                                                                                                     \
+         .max = 65536,                                                                                                 \
+         .help = "Batches in a step, whose gradients are averaged: as a batch of N times as many pictures, in the "    \
+                 "memory of one. Not for vqvae, vqgan and clip, which look at whole batches. Default: 1."},            \
         {.name = "seed",                                                                                               \
          .argument = "S",                                                                                              \
          .kind = OPTION_SEED,                                                                                          \
@@ -319,7 +340,7 @@ static const option train_tokenizer_options[] = {
          .kind = OPTION_NUMBER,                                                                                        \
          .min = 0,                                                                                                     \
          .max = 10,                                                                                                    \
-         .help = "Weight decay of AdamW."},                                                                            \
+         .help = "Weight decay of AdamW, which biases and norms are spared."},                                         \
         {.name = "clip",                                                                                               \
          .argument = "X",                                                                                              \
          .kind = OPTION_NUMBER,                                                                                        \
@@ -519,6 +540,21 @@ static const option train_dalle_options[] = {
      .min = 0,
      .max = 1,
      .help = "Share of captions left empty, so that guidance works. Default: 0."},
+    {.name = "bpe-dropout",
+     .argument = "P",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1,
+     .help = "Chance that a merge of the tokenizer is left out, so that words come in other pieces each time; 0.1 is "
+             "usual. Default: 0."},
+    {.name = "codes-cache",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Where the codes of the pictures are kept between starts, for this data and codec. Remove it where a "
+             "picture has changed under its old name. Default: OUT.gguf.codes."},
+    {.name = "recompute",
+     .help = "Do each block again on the way back instead of keeping what it made: less memory, the same result."},
     END,
 };
 
@@ -703,8 +739,8 @@ const command command_table[] = {
      .description =
          "Learns a codec from pictures. The log OUT.gguf.csv has, for each step's batch, the losses, the PSNR "
          "in dB of the pictures as they were trained (a dvae's relaxed codes), the perplexity of the codes "
-         "and their KL to the uniform prior in nats (of a vqvae always ln K); the end of a run prints them. "
-         "A vqgan's file is a vqvae's. Ctrl-C saves and ends; --resume goes on.\n" RANKS,
+         "and their KL to the uniform prior in nats (of a vqvae always ln K), the last three of what went "
+         "through the model last; the end of a run prints them. A vqgan's file is a vqvae's. " PAUSES RANKS,
      .example = "limn train codec --data pictures/ -o codec.gguf\n"
                 "limn train codec --kind vqgan --perceptual codec.gguf --data pictures/ -o vqgan.gguf\n"},
     {.name = "train dalle",
@@ -715,8 +751,9 @@ const command command_table[] = {
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "train a text-to-image transformer (stage 2)",
-     .description = "Learns text and the codes of a codec together, and writes a whole model. Ctrl-C saves and ends; "
-                    "--resume goes on.\n" RANKS,
+     .description =
+         "Learns text and the codes of a codec together, and writes a whole model. Sample pictures show what the "
+         "model makes of some captions of the data. " PAUSES RANKS,
      .example = "limn train dalle --data pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"},
     {.name = "train clip",
      .run = command_train_clip,

@@ -111,9 +111,15 @@ void progress_begin(progress *p, const char *what, const char *unit)
     progress_open = true;
 }
 
+void progress_from(progress *p, int64_t done)
+{
+    p->started = now();
+    p->already = done;
+}
+
 void progress_update(progress *p, int64_t done, int64_t total)
 {
-    double t = now(), rate = t > p->started ? (double)done / (t - p->started) : 0;
+    double t = now(), rate = t > p->started ? (double)(done - p->already) / (t - p->started) : 0;
     if (!p->visible || total <= 0 || t - p->drawn < 0.1)
         return;
     char line[160], left[32] = "";

@@ -25,9 +25,12 @@ bool interrupt_check(err *e);
 typedef struct progress {
     const char *what, *unit;
     double started, drawn;
+    int64_t already; /* done when the clock started */
     bool visible, owner;
 } progress;
 void progress_begin(progress *p, const char *what, const char *unit);
+/* The rate counts from here on, where `done` is done already. */
+void progress_from(progress *p, int64_t done);
 void progress_update(progress *p, int64_t done, int64_t total);
 void progress_end(progress *p);
 

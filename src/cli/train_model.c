@@ -8,20 +8,106 @@
 #include "train/train.h"
 
 typedef struct context {
+    limn_device *device;
     progress bar;
-    double loss; /* smoothed */
+    bool counting; /* steps have begun */
+    double loss;   /* smoothed */
     char what[64];
 } context;
 
 static bool on_step(void *self, const train_progress *p)
 {
     context *c = self;
+    if (!c->counting) { /* what came before the first step is no measure, nor what an earlier start did */
+        progress_from(&c->bar, p->step);
+        c->bar.unit = "steps";
+        c->counting = true;
+    }
     c->loss = c->loss > 0 ? 0.98 * c->loss + 0.02 * p->loss : p->loss;
     snprintf(c->what, sizeof c->what, "step %lld of %lld, loss %.4f", (long long)p->step, (long long)p->steps, c->loss);
     c->bar.what = c->what;
     progress_update(&c->bar, p->step, p->steps);
     return !interrupted();
 }
+
+static bool on_encoding(void *self, int64_t done, int64_t total)
+{
+    context *c = self;
+    c->bar.what = "codes of the pictures";
+    c->bar.unit = "pictures";
+    progress_update(&c->bar, done, total);
+    return !interrupted();
+}
+
+/* ---- sample pictures ---- */
+
+#define SAMPLE_SEED 1 /* always the same, so that pictures differ by the model alone */
+
+static bool on_code(void *self, int done, int total, const int32_t *codes)
+{
+    (void)self;
+    (void)done;
+    (void)total;
+    (void)codes;
+    return !interrupted();
+}
+
+/* A picture for each caption, with what the model takes by default. */
+static bool generate_samples(const session *m, const train_sample *s, int32_t *codes, err *e)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < s->n; i++) {
+        limn_generate_options g = limn_generate_defaults(m->model);
+        int32_t *ids = NULL;
+        size_t n = 0, most = (size_t)m->info->text_length - 1;
+        g.seed = SAMPLE_SEED;
+        g.progress = on_code;
+        ok = limn_tokenize(m->model, s->captions[i], &ids, &n, e);
+        g.text_ids = ids;
+        g.n_text_ids = n < most ? n : most; /* a long caption loses its end, as in training */
+        ok = ok && limn_generate(m->model, &g, codes + i * m->cells, e);
+        free(ids);
+    }
+    return ok;
+}
+
+/* The pictures as a grid; the chunk "captions" has a line for each, row by row. */
+static bool write_samples(const image *ims, const train_sample *s, err *e)
+{
+    char *captions = NULL;
+    size_t size = 0;
+    image grid = {0};
+    FILE *f = open_memstream(&captions, &size);
+    for (int i = 0; f && i < s->n; i++)
+        fprintf(f, "%s\n", s->captions[i]);
+    if (!f || fclose(f) != 0)
+        return err_no_memory(e, "captions", 1024);
+    bool ok = image_grid(&grid, ims, s->n, 2, e) &&
+              image_write_png(&grid, s->picture, &(image_text){"captions", captions}, 1, e);
+    image_release(&grid);
+    free(captions);
+    return ok;
+}
+
+static bool on_sample(void *self, const train_sample *s, err *e)
+{
+    context *c = self;
+    session m = {.device = c->device, .model = limn_model_open(c->device, s->model, e)};
+    if (!m.model)
+        return false;
+    m.info = limn_model_get_info(m.model);
+    m.cells = m.info->grid_width * m.info->grid_height;
+    int32_t *codes = array_new((size_t)s->n * (size_t)m.cells, sizeof *codes, "samples", e);
+    image *ims = array_new((size_t)s->n, sizeof *ims, "samples", e);
+    bool ok = codes && ims && generate_samples(&m, s, codes, e) && pictures_decode(&m, codes, s->n, ims, NULL, e) &&
+              write_samples(ims, s, e);
+    pictures_free(ims, s->n);
+    free(codes);
+    limn_model_free(&m.model);
+    return ok;
+}
+
+/* ---- options ---- */
 
 /* The options that all share; *sources is for free(). */
 static bool read_run(const options *o, train_run *q, const char ***sources, err *e)
@@ -30,6 +116,8 @@ static bool read_run(const options *o, train_run *q, const char ***sources, err 
     q->output = options_text(o, "output", NULL);
     q->resume = options_given(o, "resume");
     q->save_every = options_integer(o, "save-every", q->save_every);
+    q->sample_every = options_integer(o, "sample-every", q->save_every);
+    q->accumulate = (int)options_integer(o, "accumulate", 1);
     q->batch = (int)options_integer(o, "batch", q->batch);
     s->steps = options_integer(o, "steps", s->steps);
     s->warm_up = options_integer(o, "warm-up", s->warm_up);
@@ -80,14 +168,20 @@ int command_train_dalle(const options *o)
     m->layers = (int)options_integer(o, "layers", m->layers);
     m->mlp = (int)options_integer(o, "mlp", 4 * m->dim);
     m->text_length = (int)options_integer(o, "text-length", m->text_length);
+    m->recompute = options_given(o, "recompute");
     t.codec = options_text(o, "codec", NULL);
     t.tokenizer = options_text(o, "tokenizer", NULL);
     t.text_weight = (float)options_number(o, "text-weight", t.text_weight);
     t.image_weight = 1 - t.text_weight;
     t.condition_dropout = (float)options_number(o, "condition-dropout", t.condition_dropout);
-    bool ok = read_run(o, &t.run, &sources, &e);
+    t.bpe_dropout = (float)options_number(o, "bpe-dropout", t.bpe_dropout);
+    t.codes = options_text(o, "codes-cache", NULL);
+    t.encoding = on_encoding;
+    t.run.sample = on_sample;
+    bool ok = read_run(o, &t.run, &sources, &e) && output_check("codes-cache", t.codes, NULL, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;
     if (d) {
+        c.device = d;
         interrupt_catch();
         progress_begin(&c.bar, "train dalle", "steps");
         ok = train_dalle(d, &t, &e);

@@ -112,6 +112,17 @@ void run_next(run *r)
     clear(&r->stage[r->current]);
 }
 
+void run_aside(run *r)
+{
+    r->current = !r->current;
+    clear(&r->stage[r->current]);
+}
+
+void run_return(run *r)
+{
+    r->current = !r->current; /* the queue is in order: what still runs there is done before the memory is written */
+}
+
 void run_reset(run *r)
 {
     clear(&r->stage[0]);

@@ -22,6 +22,10 @@ tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape);
 /* Starts the next stage (a block of layers): what the stage before the last one allocated is reused from here on.
  * So a stage may use the results of the one before it, and nothing older. */
 void run_next(run *r);
+/* Between them results come from the other stage's memory, and are not valid after run_return: what is only needed for
+ * a while within work whose memory is kept (the run has a tape, so that run_next does nothing).  They don't nest. */
+void run_aside(run *r);
+void run_return(run *r);
 /* Frees everything for reuse: nothing allocated before is valid any more. */
 void run_reset(run *r);
 

@@ -16,7 +16,7 @@ static bool fits(const device *d, size_t bytes, const char *what, err *e)
     if (d->memory_used + bytes > d->memory_limit)
         return err_set(e, ERR_FAILED,
                        "%s: %.1f MiB more than the %.1f MiB in use would exceed %.1f MiB on %s (use a smaller batch, "
-                       "convert the model with --type q8_0, or raise --mem-limit)",
+                       "convert the model with --type q8_0, train with --recompute, or raise --mem-limit)",
                        what, bytes / MIB, d->memory_used / MIB, d->memory_limit / MIB, d->info.name);
     return true;
 }

@@ -1,6 +1,7 @@
 /* The registry of codec kinds. */
 #include "models/codec.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,4 +39,48 @@ int codec_input_width(const codec *c)
 int codec_input_height(const codec *c)
 {
     return c->doubles ? c->height / 2 : c->height;
+}
+
+/* ---- pictures ---- */
+
+void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = rgb[i] / 255.0f * map.scale + map.shift;
+}
+
+bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e)
+{
+    int width = codec_input_width(c), height = codec_input_height(c);
+    int64_t count = (int64_t)n * height * width * 3;
+    float *host = malloc((size_t)count * sizeof *host);
+    if (!host)
+        return err_no_memory(e, "pictures", (size_t)count * sizeof *host);
+    codec_floats(host, rgb, count, c->input);
+    run_reset(r);
+    tensor x = run_upload(r, DTYPE_F32, 4, (int64_t[]){n, height, width, 3}, host);
+    tensor q = c->kind->encode(r, c, x);
+    run_read(r, op_argmax(r, q), codes);
+    if (logits)
+        run_read(r, q, logits);
+    free(host);
+    return run_finish(r, e);
+}
+
+bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e)
+{
+    int64_t count = (int64_t)n * c->height * c->width;
+    float *host = malloc((size_t)(count * c->channels) * sizeof *host);
+    if (!host)
+        return err_no_memory(e, "pictures", (size_t)(count * c->channels) * sizeof *host);
+    run_reset(r);
+    tensor z = run_upload(r, DTYPE_I32, 2, (int64_t[]){n, c->grid_height * c->grid_width}, codes);
+    run_read(r, c->kind->decode(r, c, z), host);
+    bool ok = run_finish(r, e);
+    for (int64_t i = 0; ok && i < count * 3; i++) {
+        float v = host[i / 3 * c->channels + i % 3] * c->output.scale + c->output.shift;
+        pixels[i] = fminf(fmaxf(v, 0), 1);
+    }
+    free(host);
+    return ok;
 }

@@ -49,6 +49,15 @@ void codec_release(codec *c);
 int codec_input_width(const codec *c);
 int codec_input_height(const codec *c);
 
+/* out[n] = u8 / 255 by the map */
+void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
+/* rgb[n,input height,input width,3] -> the most likely codes[n,cells]; logits[n,cells,codes] of q(z|x), or NULL. Resets
+ * the run.
+ */
+bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
+/* codes[n,cells] -> pixels[n,height,width,3] in 0..1.  Resets the run. */
+bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e);
+
 extern const codec_kind codec_dvae, codec_vqvae;                                 /* dvae.c, vqvae.c */
 extern const codec_kind codec_openai_dvae, codec_resnet_vq, codec_dalle_pytorch; /* openai_dvae.c, … */
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "models/config.h"
+#include "ops/tape.h"
 
 #define EPS_MOST  1
 #define HEAD_MOST 1024 /* the kernels keep a head's query in private or local memory */
@@ -20,13 +21,21 @@ static tensor block_forward(run *r, const dalle *d, const block *k, tensor x, co
     return op_linear_add(r, up, &k->down, x);
 }
 
+/* in: x, keys, values, position */
+static tensor block_part(run *r, const void *self, int i, const tensor in[TAPE_INPUTS])
+{
+    const dalle *d = self;
+    return block_forward(r, d, &d->blocks[i], in[0], &(kv_cache){in[1], in[2]}, in[3]);
+}
+
 tensor dalle_forward(run *r, const dalle *d, tensor ids, tensor codes, const kv_cache *caches, tensor position,
                      int64_t t)
 {
     tensor x = op_embed_sequence(r, &d->embedding, ids, codes, position, t);
     for (int i = 0; i < d->layers; i++) {
         run_next(r);
-        x = block_forward(r, d, &d->blocks[i], x, &caches[i], position);
+        const tensor in[TAPE_INPUTS] = {x, caches[i].k, caches[i].v, position};
+        x = d->recompute ? tape_recompute(r, block_part, d, i, in) : block_part(r, d, i, in);
     }
     run_next(r);
     return op_layer_norm(r, x, &d->final);

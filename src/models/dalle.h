@@ -20,6 +20,7 @@ typedef struct dalle {
     float eps;                          /* of the norms */
     float guidance, temperature, top_p; /* defaults for sampling */
     int top_k;
+    bool recompute; /* training: what a block makes is not kept but made again on the way back; one cache for all */
     sequence_embedding embedding;
     block *blocks;
     norm final;

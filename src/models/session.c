@@ -31,6 +31,12 @@ static bool cache_new(const session *s, tensor *t, const char *what, err *e)
     return tensor_new(t, run_device(s->r), DTYPE_F32, 4, shape, NULL, false, what, e);
 }
 
+/* A block that is done again on the way back fills its cache again: then all may share one. */
+static int own_caches(const dalle *d)
+{
+    return d->recompute ? 1 : d->layers;
+}
+
 bool session_open(session *s, const dalle *d, run *r, int rows, err *e)
 {
     *s = (session){.d = d, .r = r, .rows = rows};
@@ -43,8 +49,10 @@ bool session_open(session *s, const dalle *d, run *r, int rows, err *e)
          tensor_new(&s->forced, dev, DTYPE_I32, 1, &cells, NULL, false, "kept codes", e) &&
          tensor_new(&s->position, dev, DTYPE_I32, 1, (int64_t[]){1}, NULL, false, "position", e) &&
          tensor_new(&s->last, dev, DTYPE_F32, 3, (int64_t[]){2, 1, d->dim}, NULL, false, "prompt", e);
-    for (int i = 0; ok && i < d->layers; i++)
+    for (int i = 0; ok && i < own_caches(d); i++)
         ok = cache_new(s, &s->caches[i].k, "key cache", e) && cache_new(s, &s->caches[i].v, "value cache", e);
+    for (int i = own_caches(d); ok && i < d->layers; i++)
+        s->caches[i] = s->caches[0];
     if (!ok)
         session_release(s);
     return ok;
@@ -52,7 +60,7 @@ bool session_open(session *s, const dalle *d, run *r, int rows, err *e)
 
 void session_release(session *s)
 {
-    for (int i = 0; s->caches && i < s->d->layers; i++) {
+    for (int i = 0; s->caches && i < own_caches(s->d); i++) {
         buffer_free(s->caches[i].k.buf);
         buffer_free(s->caches[i].v.buf);
     }

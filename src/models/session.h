@@ -12,7 +12,7 @@ typedef struct session {
     tensor forced;    /* I32 [cells]: -1 where a code is to be chosen */
     tensor position;  /* I32 [1]: positions in the caches */
     tensor last;      /* F32 [2, 1, dim]: the prompts' last states, with and without condition */
-    kv_cache *caches; /* [layers]: F32 [rows, heads, text_length + cells - 1, head_dim] */
+    kv_cache *caches; /* [layers]: F32 [rows, heads, text_length + cells - 1, head_dim]; one in all with d->recompute */
 } session;
 
 /* The number of sequences, least to most, whose caches the device has room for; `least` even where it has not. */

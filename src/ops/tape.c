@@ -3,8 +3,10 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "device/run_internal.h"
+#include "ops/ops.h"
 
 typedef struct entry {
     const buffer *buf; /* NULL: free */
@@ -22,6 +24,8 @@ struct tape {
     entry *table; /* open addressing */
     size_t used, slots;
     bool recording;
+    tape *part;   /* of a part that is done again; made when it is first needed */
+    tape *parent; /* of a part's tape: knows what the part's inputs and the parameters are */
     tape_final *final;
     void *context;
     tensor one; /* d loss / d loss */
@@ -37,10 +41,10 @@ static entry *slot_of(entry *table, size_t slots, const buffer *buf, int64_t at)
 
 static entry *find(const tape *t, tensor x)
 {
-    if (!x.buf || !t->slots)
-        return NULL;
-    entry *e = slot_of(t->table, t->slots, x.buf, x.at);
-    return e->buf ? e : NULL;
+    entry *e = x.buf && t->slots ? slot_of(t->table, t->slots, x.buf, x.at) : NULL;
+    if (e && e->buf)
+        return e;
+    return t->parent ? find(t->parent, x) : NULL;
 }
 
 /* The same table with room for one more, without what the last recording left if `lasting` is asked for. */
@@ -89,6 +93,7 @@ void tape_free(tape *t)
     if (!t)
         return;
     tape_end(t);
+    tape_free(t->part);
     buffer_free(t->one.buf);
     free(t->steps);
     free(t->table);
@@ -100,6 +105,8 @@ void tape_begin(tape *t)
     t->n = 0;
     if (t->slots)
         rehash(t, t->slots, true);
+    for (size_t i = 0; i < t->slots; i++)
+        t->table[i].last = 0;
     t->recording = true;
     t->r->tape = t;
 }
@@ -143,25 +150,31 @@ bool tape_wants(const tape *t, tensor x)
     return find(t, x) != NULL;
 }
 
-void tape_push(run *r, const tape_step *s)
+static void append(tape *t, const tape_step *s)
 {
-    tape *t = run_tape(r);
-    bool wanted = false;
-    for (int i = 0; t && i < TAPE_INPUTS; i++)
-        wanted = wanted || tape_wants(t, s->in[i]);
-    if (!wanted || !insert(t, s->out))
+    if (!insert(t, s->out))
         return;
     if (t->n == t->capacity) {
         size_t capacity = t->capacity ? 2 * t->capacity : 256;
         tape_step *grown = realloc(t->steps, capacity * sizeof *grown);
         if (!grown) {
-            err_no_memory(&r->error, "tape", capacity * sizeof *grown);
+            err_no_memory(&t->r->error, "tape", capacity * sizeof *grown);
             return;
         }
         t->steps = grown;
         t->capacity = capacity;
     }
     t->steps[t->n++] = *s;
+}
+
+void tape_push(run *r, const tape_step *s)
+{
+    tape *t = run_tape(r);
+    bool wanted = false;
+    for (int i = 0; t && i < TAPE_INPUTS; i++)
+        wanted = wanted || tape_wants(t, s->in[i]);
+    if (wanted)
+        append(t, s);
 }
 
 tensor tape_gradient_of(tape *t, tensor x, int *add)
@@ -181,34 +194,51 @@ tensor tape_gradient(tape *t, tensor x)
     return e && e->arrived ? tensor_shaped(e->gradient, x.nd, x.shape) : (tensor){0};
 }
 
-/* The way back meets a tensor last where the way there met it first. */
-static void find_last(tape *t)
-{
-    for (size_t i = 0; i < t->slots; i++)
-        t->table[i].last = 0;
-    for (size_t i = 0; i < t->n; i++)
-        for (int k = 0; k < TAPE_INPUTS; k++) {
-            entry *e = find(t, t->steps[i].in[k]);
-            if (e && !e->last)
-                e->last = i + 1;
-        }
-}
-
-static void tell_final(tape *t, size_t step)
+/* Step `at`, counted from 1, or a part that is done again in it, has these inputs: the way back meets a tensor last
+ * where the way there met it first. */
+static void meet(tape *t, const tape_step *s, size_t at)
 {
     for (int k = 0; k < TAPE_INPUTS; k++) {
-        entry *e = find(t, t->steps[step].in[k]);
-        if (e && e->lasting && e->last == step + 1) {
+        entry *e = find(t, s->in[k]);
+        if (e && e->lasting && (!e->last || at < e->last))
+            e->last = at;
+    }
+}
+
+static void tell_final(tape *t, const tape_step *s, size_t at)
+{
+    for (int k = 0; k < TAPE_INPUTS; k++) {
+        entry *e = find(t, s->in[k]);
+        if (e && e->lasting && e->last == at) {
             e->last = 0; /* once, where it is two inputs of the step */
             t->final(t->context, e->gradient);
         }
     }
 }
 
+static void part_back(run *r, tape *t, const tape_step *s);
+
+/* From the gradients that have arrived at results back to the inputs. */
+static void walk(tape *t)
+{
+    for (size_t i = 0; t->final && i < t->n; i++)
+        meet(t, &t->steps[i], i + 1);
+    for (size_t i = t->n; i-- > 0 && !run_failed(t->r);) {
+        const tape_step *s = &t->steps[i];
+        entry *out = find(t, s->out);
+        bool arrived = out && out->arrived;
+        if (arrived)
+            s->back(t->r, t, s);
+        if (t->final)
+            tell_final(t, s, i + 1);
+        for (size_t k = 0; t->final && arrived && s->back == part_back && t->part && k < t->part->n; k++)
+            tell_final(t, &t->part->steps[k], i + 1);
+    }
+}
+
 void tape_backward(tape *t, tensor loss)
 {
-    t->recording = false;
-    t->r->tape = NULL; /* the steps back are not recorded */
+    tape_end(t); /* the steps back are not recorded */
     entry *e = find(t, loss);
     if (run_failed(t->r) || !e)
         return;
@@ -219,13 +249,62 @@ void tape_backward(tape *t, tensor loss)
         return;
     e->gradient = tensor_shaped(t->one, loss.nd, loss.shape);
     e->arrived = true;
-    if (t->final)
-        find_last(t);
-    for (size_t i = t->n; i-- > 0 && !run_failed(t->r);) {
-        entry *out = find(t, t->steps[i].out);
-        if (out && out->arrived)
-            t->steps[i].back(t->r, t, &t->steps[i]);
-        if (t->final)
-            tell_final(t, i);
+    walk(t);
+}
+
+/* ---- parts that are done again ---- */
+
+/* The part with its steps on a tape of its own. */
+static tensor record_part(run *r, tape *t, tape_part *part, const void *context, int index, const tensor *in)
+{
+    assert(!t->parent); /* parts don't nest, for run_aside doesn't */
+    if (!t->part && !(t->part = tape_new(r, run_error(r))))
+        return (tensor){0};
+    t->part->parent = t;
+    tape_begin(t->part);
+    tensor y = part(r, context, index, in);
+    tape_end(t->part);
+    return y;
+}
+
+static void part_back(run *r, tape *t, const tape_step *s)
+{
+    tensor x = s->in[0], dy = tape_gradient(t, s->out);
+    entry *to = find(t, x);
+    if (to && !to->gradient.buf) /* it outlives the part */
+        to->gradient = run_tensor(r, DTYPE_F32, x.nd, x.shape);
+    run_aside(r);
+    tensor y = record_part(r, t, s->part, s->op, s->i[0], s->in);
+    entry *from = t->part ? find(t->part, y) : NULL;
+    if (from) {
+        from->gradient = dy;
+        from->arrived = true;
+        walk(t->part);
     }
+    run_return(r);
+}
+
+tensor tape_recompute(run *r, tape_part *part, const void *context, int index, const tensor in[TAPE_INPUTS])
+{
+    tape *t = run_tape(r);
+    if (!t)
+        return part(r, context, index, in);
+    tape_step s = {.back = part_back, .out = run_tensor(r, DTYPE_F32, in[0].nd, in[0].shape), .op = context};
+    memcpy(s.in, in, sizeof s.in);
+    s.part = part;
+    s.i[0] = index;
+    run_aside(r);
+    /* Recorded although the steps are dropped: some ops take other kernels where nothing records. */
+    tensor y = record_part(r, t, part, context, index, in);
+    if (!run_failed(r))
+        op_repeat(r, s.out, y);
+    bool wanted = t->part && t->part->n > 0;
+    run_return(r);
+    r->tape = t;
+    if (wanted && !run_failed(r)) {
+        append(t, &s);
+        for (size_t i = 0; i < t->part->n; i++)
+            meet(t, &t->part->steps[i], t->n);
+    }
+    return s.out;
 }

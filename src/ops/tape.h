@@ -11,10 +11,13 @@
 typedef struct tape tape;
 typedef struct tape_step tape_step;
 
+#define TAPE_INPUTS 6
+
+/* A part of a forward pass, y = part(in[0], …), y of in[0]'s shape. */
+typedef tensor tape_part(run *r, const void *context, int index, const tensor in[TAPE_INPUTS]);
+
 /* Reads the gradient of s->out and adds to those of the inputs that want one. */
 typedef void tape_function(run *r, tape *t, const tape_step *s);
-
-#define TAPE_INPUTS 6
 
 struct tape_step {
     tape_function *back;
@@ -22,6 +25,7 @@ struct tape_step {
     tensor out;
     tensor saved[2]; /* what the forward pass kept besides */
     const void *op;  /* the op's own parameters (a linear, a conv): they outlive the tape's contents */
+    tape_part *part; /* of tape_recompute */
     int32_t i[8];
     float f[4];
 };
@@ -40,6 +44,12 @@ void tape_watch(tape *t, tensor x, tensor gradient);
 /* Only until the next tape_begin, the gradient in the run's memory: inputs that a test asks about. */
 void tape_watch_input(tape *t, tensor x);
 
+/* part(in), of which only the result is kept: on the way back the part is done again, and its steps are walked then
+ * (Chen et al. 2016, "Training deep nets with sublinear memory cost").  The numbers are those of part(in) itself, to
+ * the bit.  Where no tape records it is just called.  Of what the part reads, in[0] and parameters alone may want a
+ * gradient; it must not call run_next, and what it writes besides (a cache) it must write again.  context outlives the
+ * tape's contents. */
+tensor tape_recompute(run *r, tape_part *part, const void *context, int index, const tensor in[TAPE_INPUTS]);
 /* Called on the way back with the gradient of each lasting x to which nothing will be added any more, in an order that
  * the steps alone decide.  What no step has as an input is left out.  NULL: nobody. */
 typedef void tape_final(void *context, tensor gradient);

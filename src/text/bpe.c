@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "base/rng.h"
 #include "text/bpe_internal.h"
 #include "text/bpe_split.h"
 
@@ -262,6 +263,10 @@ typedef struct merger {
     symbol *symbols; /* [capacity] */
     uint64_t *heap;  /* [2 capacity]: a pair each at first, and each merge takes one and adds at most two */
     size_t capacity, heap_size;
+    const bpe_dropout *dropout; /* NULL: none */
+    uint32_t drawn;             /* random numbers so far */
+    uint64_t *left_out;         /* [2 capacity], with dropout: candidates that wait for the next merge */
+    size_t n_left_out;
 } merger;
 
 static void heap_push(merger *m, uint64_t key)
@@ -296,6 +301,16 @@ static void rank_symbol(merger *m, int32_t at)
         heap_push(m, (uint64_t)s->rank << 32 | (uint32_t)at);
 }
 
+/* Whether dropout leaves the candidate out of this merge. */
+static bool leave_out(merger *m, uint64_t key)
+{
+    const bpe_dropout *d = m->dropout;
+    if (!d || !(d->share >= 1 || rng_uniform(d->seed, d->stream, d->position, m->drawn++) < d->share))
+        return false;
+    m->left_out[m->n_left_out++] = key;
+    return true;
+}
+
 static bool reserve(merger *m, size_t bytes, err *e)
 {
     if (m->symbols && bytes <= m->capacity)
@@ -306,7 +321,9 @@ static bool reserve(merger *m, size_t bytes, err *e)
     m->capacity = 0;
     m->symbols = malloc(capacity * sizeof *m->symbols);
     m->heap = malloc(2 * capacity * sizeof *m->heap);
-    if (!m->symbols || !m->heap) {
+    free(m->left_out);
+    m->left_out = m->dropout ? malloc(2 * capacity * sizeof *m->left_out) : NULL;
+    if (!m->symbols || !m->heap || (m->dropout && !m->left_out)) {
         err_no_memory(e, "tokenizer", 2 * capacity * sizeof *m->symbols);
         return false;
     }
@@ -323,13 +340,13 @@ static bool encode_piece(merger *m, const char *piece, size_t bytes, int32_t *id
     int32_t count = (int32_t)bytes;
     for (int32_t i = 0; i < count; i++)
         s[i] = (symbol){m->b->byte_ids[(uint8_t)piece[i]], i - 1, i + 1 < count ? i + 1 : -1, NO_RANK};
-    m->heap_size = 0;
+    m->heap_size = m->n_left_out = 0;
     for (int32_t i = 0; i < count; i++)
         rank_symbol(m, i);
     while (m->heap_size) {
         uint64_t key = heap_pop(m);
         int32_t at = (int32_t)(key & UINT32_MAX);
-        if (s[at].rank != key >> 32)
+        if (s[at].rank != key >> 32 || leave_out(m, key))
             continue;
         int32_t gone = s[at].next;
         s[at].id = m->b->merges[s[at].rank].join;
@@ -340,6 +357,8 @@ static bool encode_piece(merger *m, const char *piece, size_t bytes, int32_t *id
         rank_symbol(m, at);
         if (s[at].previous >= 0)
             rank_symbol(m, s[at].previous);
+        while (m->n_left_out)
+            heap_push(m, m->left_out[--m->n_left_out]);
     }
     for (int32_t i = count > 0 ? 0 : -1; i >= 0; i = s[i].next)
         ids[(*n)++] = s[i].id;
@@ -348,8 +367,13 @@ static bool encode_piece(merger *m, const char *piece, size_t bytes, int32_t *id
 
 bool bpe_encode(const bpe *b, const char *text, int32_t **ids, size_t *n, err *e)
 {
+    return bpe_encode_dropout(b, text, NULL, ids, n, e);
+}
+
+bool bpe_encode_dropout(const bpe *b, const char *text, const bpe_dropout *d, int32_t **ids, size_t *n, err *e)
+{
     size_t bytes;
-    merger m = {.b = b};
+    merger m = {.b = b, .dropout = d && d->share > 0 ? d : NULL};
     *ids = NULL;
     *n = 0;
     char *in = bpe_normalise(text, b->lowercase, &bytes, e);
@@ -372,6 +396,7 @@ bool bpe_encode(const bpe *b, const char *text, int32_t **ids, size_t *n, err *e
     }
     free(m.symbols);
     free(m.heap);
+    free(m.left_out);
     free(in);
     if (!ok) {
         free(out);

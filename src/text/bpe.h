@@ -29,6 +29,17 @@ int32_t bpe_find(const bpe *b, const char *token); /* -1 where there is none */
  * by rank within each piece.  Text is UTF-8; invalid bytes are an error that gives the position.
  * *ids is a new array (free it) of *n ids; both are set to NULL and 0 for empty text. */
 bool bpe_encode(const bpe *b, const char *text, int32_t **ids, size_t *n, err *e);
+
+/* Dropout's random numbers are those of (seed, stream, position): base/rng.h. */
+typedef struct bpe_dropout {
+    float share; /* 0 to 1 */
+    uint64_t seed;
+    uint32_t stream, position;
+} bpe_dropout;
+/* BPE dropout (Provilkov et al. 2020, algorithm 1): before each merge, every one that could be made is left out with
+ * probability `share`; the first by rank of the others is made, and where none remains the piece is done.  So a word
+ * comes as other pieces each time, as a regulariser.  share 0 is bpe_encode, 1 gives single bytes. */
+bool bpe_encode_dropout(const bpe *b, const char *text, const bpe_dropout *d, int32_t **ids, size_t *n, err *e);
 /* The text of ids as a new string (specials are left out). */
 char *bpe_decode(const bpe *b, const int32_t *ids, size_t n, err *e);
 #endif

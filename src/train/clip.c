@@ -5,7 +5,6 @@
 
 #include "base/rng.h"
 #include "models/model.h"
-#include "train/samples.h"
 #include "train/train.h"
 
 #define CODEC_BATCH 32
@@ -24,6 +23,7 @@ typedef struct stage {
     trainer t;
     uint8_t *seen;  /* [batch, size, size, 3]: the pictures as the CLIP gets them */
     uint8_t *coded; /* [CODEC_BATCH, size, size, 3] */
+    float *decoded; /* the same as the codec gives it back */
     int32_t *codes; /* [CODEC_BATCH, cells] */
     float *pixels;  /* [batch, size*size*3] */
     float *apart;   /* [batch, batch] */
@@ -100,11 +100,12 @@ static bool through_codec(stage *s, const int *chosen, int n, err *e)
     size_t one = (size_t)c->width * (size_t)c->height * 3;
     for (int i = 0; i < n; i++)
         memcpy(s->coded + (size_t)i * one, s->seen + (size_t)chosen[i] * one, one);
-    if (n > 0 && !(sample_encode(s->codec->run, c, s->coded, n, s->codes, e) &&
-                   sample_decode(s->codec->run, c, s->codes, n, s->coded, e)))
+    if (n > 0 && !(codec_encode(s->codec->run, c, s->coded, n, s->codes, NULL, e) &&
+                   codec_decode(s->codec->run, c, s->codes, n, s->decoded, e)))
         return false;
     for (int i = 0; i < n; i++)
-        memcpy(s->seen + (size_t)chosen[i] * one, s->coded + (size_t)i * one, one);
+        for (size_t p = 0; p < one; p++)
+            s->seen[(size_t)chosen[i] * one + p] = (uint8_t)lrintf(s->decoded[(size_t)i * one + p] * 255);
     return true;
 }
 
@@ -160,12 +161,12 @@ static tensor choice_loss(run *r, const clip *c, tensor x, tensor y, tensor apar
     return op_cross_entropy(r, op_add(r, products, apart), targets, 0);
 }
 
-static tensor forward(void *self, const dataset_batch *b, int64_t step, train_scalars *out)
+static tensor forward(void *self, const dataset_batch *b, const train_part *part, train_scalars *out)
 {
     stage *s = self;
     const clip *c = &s->c;
     run *r = s->r;
-    if (!run_failed(r) && !fill_pictures(s, b, step, run_error(r)))
+    if (!run_failed(r) && !fill_pictures(s, b, part->step, run_error(r)))
         return (tensor){0};
     fill_texts(s, b);
     int64_t side = c->image_size / c->patch;
@@ -218,8 +219,9 @@ static bool open_codec(stage *s, device *dev, err *e)
                        o->codec, c->width, c->height, s->c.image_size, s->c.image_size, c->width);
     size_t cells = (size_t)c->grid_width * (size_t)c->grid_height, one = (size_t)c->width * (size_t)c->height * 3;
     s->coded = malloc(CODEC_BATCH * one);
+    s->decoded = malloc(CODEC_BATCH * one * sizeof *s->decoded);
     s->codes = malloc(CODEC_BATCH * cells * sizeof *s->codes);
-    return s->coded && s->codes ? true : err_no_memory(e, "batch", CODEC_BATCH * one);
+    return s->coded && s->decoded && s->codes ? true : err_no_memory(e, "batch", CODEC_BATCH * one * 5);
 }
 
 static bool open_memory(stage *s, err *e)
@@ -239,6 +241,8 @@ static bool open_stage(stage *s, device *dev, dataset **data, err *e)
 {
     const train_clip_options *o = s->o;
     s->c = o->model;
+    if (!train_needs_whole_batches(&o->run, "the loss compares all pictures of a batch", e))
+        return false;
     dataset_options want = {.sources = o->run.sources,
                             .n_sources = o->run.n_sources,
                             .want = DATASET_PAIRS,
@@ -277,6 +281,7 @@ bool train_clip(device *dev, const train_clip_options *o, err *e)
     bpe_free(s.tokenizer);
     free(s.seen);
     free(s.coded);
+    free(s.decoded);
     free(s.codes);
     free(s.pixels);
     free(s.apart);

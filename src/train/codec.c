@@ -15,6 +15,7 @@ train_codec_options train_codec_defaults(void)
     return (train_codec_options){
         .run = {.batch = 32,
                 .save_every = 500,
+                .sample_every = 500,
                 .settings = {.steps = 5000, .lr = 1e-3f, .lr_end = 2e-5f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f}},
         .model = {.width = 64,
                   .height = 64,
@@ -67,17 +68,18 @@ tensor codec_loss(codec_stage *s, tensor y, tensor x, train_scalars *out)
     return density;
 }
 
-static tensor forward(void *self, const dataset_batch *b, int64_t step, train_scalars *out)
+static tensor forward(void *self, const dataset_batch *b, const train_part *part, train_scalars *out)
 {
     codec_stage *s = self;
     int64_t n = (int64_t)b->n * b->height * b->width * 3;
-    sample_floats(s->host, b->pixels, n, s->c.input);
+    codec_floats(s->host, b->pixels, n, s->c.input);
     s->n = b->n;
+    s->first = part->first;
     s->n_seen = b->n < SAMPLES ? b->n : SAMPLES;
     memcpy(s->seen, b->pixels, (size_t)(n / b->n * s->n_seen));
     s->kl = (tensor){0};
     tensor x = run_upload(s->r, DTYPE_F32, 4, (int64_t[]){b->n, b->height, b->width, 3}, s->host);
-    return s->how->forward(s, x, step, out);
+    return s->how->forward(s, x, part->step, out);
 }
 
 /* exp of the entropy of how often each code is there, in the batches of all ranks: from 1 to the codebook's size. */
@@ -134,13 +136,15 @@ static bool sample(void *self, const char *path, err *e)
 static bool report(codec_stage *s, err *e)
 {
     size_t n = (size_t)s->n_seen * (size_t)(s->c.width * s->c.height * 3);
-    uint8_t *again = malloc(n + 1);
+    float *again = malloc((n + 1) * sizeof *again);
     double sum = 0;
-    bool ok = again ? true : err_no_memory(e, "pictures", n);
-    ok = ok && sample_encode(s->r, &s->c, s->seen, s->n_seen, s->ids, e) &&
-         sample_decode(s->r, &s->c, s->ids, s->n_seen, again, e);
-    for (size_t i = 0; ok && i < n; i++)
-        sum += ((double)again[i] - s->seen[i]) * ((double)again[i] - s->seen[i]);
+    bool ok = again ? true : err_no_memory(e, "pictures", n * sizeof *again);
+    ok = ok && codec_encode(s->r, &s->c, s->seen, s->n_seen, s->ids, NULL, e) &&
+         codec_decode(s->r, &s->c, s->ids, s->n_seen, again, e);
+    for (size_t i = 0; ok && i < n; i++) {
+        double far = (double)lrintf(again[i] * 255) - s->seen[i];
+        sum += far * far;
+    }
     if (ok)
         log_write(LOG_WARNING,
                   "train codec: the last batch: PSNR %.2f dB as trained, %.2f dB by the codes of %d pictures; "
@@ -157,7 +161,7 @@ static bool open_stage(codec_stage *s, device *d, dataset **data, err *e)
     dataset_options want = {.sources = o->run.sources,
                             .n_sources = o->run.n_sources,
                             .want = DATASET_PICTURES,
-                            .batch = o->run.batch,
+                            .batch = train_batch(&o->run),
                             .width = o->model.width,
                             .height = o->model.height,
                             .seed = o->run.settings.seed,
@@ -166,6 +170,8 @@ static bool open_stage(codec_stage *s, device *d, dataset **data, err *e)
                             .rank = ranks_rank(),
                             .ranks = ranks_size()};
     size_t picture = (size_t)o->model.width * (size_t)o->model.height * 3;
+    if (o->kind != TRAIN_CODEC_DVAE && !train_needs_whole_batches(&o->run, "the codebook follows whole batches", e))
+        return false;
     *data = dataset_open(&want, e);
     s->host = malloc((size_t)o->run.batch * picture * sizeof *s->host);
     s->seen = malloc(SAMPLES * picture);

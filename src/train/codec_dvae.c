@@ -11,7 +11,7 @@ static tensor forward(codec_stage *s, tensor x, int64_t step, train_scalars *out
     gumbel g = {.tau = train_cosine(o->tau, o->tau_end, progress / o->tau_share),
                 .hard = o->straight_through,
                 .seed = o->run.settings.seed,
-                .stream = (uint32_t)ranks_item(0),
+                .stream = (uint32_t)ranks_item(s->first),
                 .stride = (uint32_t)ranks_size(),
                 .step = (uint32_t)step};
     float usage = train_cosine(o->usage, o->usage_end, progress), kl = train_cosine(0, o->kl, progress);

@@ -37,6 +37,7 @@ struct codec_stage {
     struct adversary *adversary; /* vqgan */
     float *host;                 /* [batch, height, width, 3]: the last batch as the encoder reads it */
     int n;                       /* pictures in it */
+    int first;                   /* of them, in this rank's batch of the step (train_part) */
     int32_t *ids;                /* [batch, cells]: their codes */
     uint8_t *seen;               /* the first of them, for samples */
     int n_seen;

@@ -1,15 +1,15 @@
 /* Stage 2: the transformer learns text and the frozen codec's codes together (Ramesh et al. 2021, section 2.2). */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/ranks.h"
-#include "base/rng.h"
 #include "models/model.h"
 #include "models/session.h"
+#include "train/codes.h"
 #include "train/samples.h"
+#include "train/text.h"
 #include "train/train.h"
-
-#define ENCODE_BATCH 16
 
 typedef struct stage {
     const train_dalle_options *o;
@@ -21,10 +21,15 @@ typedef struct stage {
     trainer t;
     session s;
     int cells;
-    int32_t *codes;       /* [items, cells]: of the whole data set */
-    int32_t *ids;         /* [batch, text_length] */
-    int32_t *batch_codes; /* [batch, cells] */
-    int32_t *text_targets;
+    train_codes codes; /* of the whole data set */
+    train_text text;
+    int32_t *ids;          /* [items of a step, text_length] */
+    int32_t *text_targets; /* [items of a step, text_length - 1] */
+    int *said;             /* [items of a step]: how many of the targets count */
+    float all_said;        /* their sum, over all ranks */
+    int32_t *part_codes;   /* [batch, cells] */
+    char *captions[SAMPLES];
+    int n_captions;
 } stage;
 
 train_dalle_options train_dalle_defaults(void)
@@ -32,6 +37,7 @@ train_dalle_options train_dalle_defaults(void)
     return (train_dalle_options){
         .run = {.batch = 48,
                 .save_every = 500,
+                .sample_every = 500,
                 .settings = {.steps = 5000,
                              .warm_up = 200,
                              .lr = 1e-3f,
@@ -69,90 +75,54 @@ static void keys(const void *self, gguf_writer *w)
     bpe_put(s->tokenizer, w);
 }
 
-/* ---- codes of the data, once: each rank encodes its share ---- */
-
-static bool encode_data(stage *s, const dataset_options *pairs, err *e)
-{
-    dataset_options o = *pairs;
-    const codec *c = &s->codec->codec;
-    o.want = DATASET_PICTURES;
-    o.batch = ENCODE_BATCH;
-    o.width = codec_input_width(c);
-    o.height = codec_input_height(c);
-    o.in_order = true;
-    dataset *d = dataset_open(&o, e);
-    dataset_batch b = {0};
-    int64_t n = d ? dataset_size(d) : 0;
-    int32_t some[ENCODE_BATCH * 4096];
-    bool ok = d && s->cells <= 4096 && train_same_data(dataset_fingerprint(d), e);
-    s->codes = ok ? malloc((size_t)n * (size_t)s->cells * sizeof *s->codes) : NULL;
-    if (ok && !s->codes)
-        ok = err_no_memory(e, "codes", (size_t)n * (size_t)s->cells * sizeof *s->codes);
-    for (size_t i = 0; ok && i < (size_t)n * (size_t)s->cells; i++)
-        s->codes[i] = -1;
-    for (int64_t done = 0; ok && done < n; done += ENCODE_BATCH * ranks_size()) {
-        ok = dataset_next(d, &b, e) && sample_encode(s->r, c, b.pixels, b.n, some, e);
-        for (int i = 0; ok && i < b.n; i++)
-            memcpy(s->codes + b.items[i] * s->cells, some + i * s->cells, (size_t)s->cells * sizeof *some);
-    }
-    if (ok)
-        ranks_max(s->codes, (size_t)n * (size_t)s->cells);
-    dataset_batch_release(&b);
-    dataset_free(d);
-    return ok;
-}
-
 /* ---- a step ---- */
 
-/* The text of one caption as the model reads it, and what each of its positions should say next. */
-static void fill_text(stage *s, int row, const char *caption, int64_t step)
+/* The share of the targets of the step's text, in all ranks, that are those of the part, times the number of all parts:
+ * captions differ in length, so each part's own mean counts by its number of targets. */
+static float text_share(const stage *s, const train_part *p, int n)
 {
-    const dalle *d = &s->d;
-    int32_t *ids = s->ids + row * d->text_length, *targets = s->text_targets + row * (d->text_length - 1), *own = NULL;
-    size_t n = 0, used = 0;
-    bool empty = rng_uniform(s->o->run.settings.seed, 0x7e47, (uint32_t)step, (uint32_t)ranks_item(row)) <
-                 s->o->condition_dropout;
-    if (!empty && bpe_encode(s->tokenizer, caption, &own, &n, NULL) && n > (size_t)d->text_length - 1)
-        n = (size_t)d->text_length - 1; /* a long caption loses its end */
-    dalle_text_row(d, own, n, ids, &used, NULL);
-    for (int i = 0; i + 1 < d->text_length; i++)
-        targets[i] = (size_t)i + 1 < used ? ids[i + 1] : -1; /* padding and [IMG] are given, not said */
-    free(own);
+    double of_part = 0;
+    for (int i = p->first; i < p->first + n; i++)
+        of_part += s->said[i];
+    return s->all_said > 0 ? (float)(of_part * p->whole->n / n * ranks_size() / s->all_said) : 0;
 }
 
-/* The mean over the tokens of all ranks' texts, as a mean over the ranks: captions differ in length, so each rank's own
- * mean counts by its number of tokens. */
-static tensor share_text_loss(stage *s, tensor loss, int rows)
+/* The texts of a step, before its first part. */
+static void fill_texts(stage *s, const dataset_batch *all, int64_t step)
 {
-    float mine = 0, all;
-    for (int i = 0; i < rows * (s->d.text_length - 1); i++)
-        mine += s->text_targets[i] >= 0;
-    all = mine;
-    ranks_sum(&all, 1);
-    return op_scale_add(s->r, loss, all > 0 ? mine * (float)ranks_size() / all : 0, (tensor){0}, 0);
+    int length = s->d.text_length;
+    s->all_said = 0;
+    for (int i = 0; i < all->n; i++) {
+        s->said[i] = train_text_row(&s->text, all->captions[i], step, (int)ranks_item(i), s->ids + i * length,
+                                    s->text_targets + i * (length - 1));
+        s->all_said += (float)s->said[i];
+    }
+    ranks_sum(&s->all_said, 1);
 }
 
-static tensor forward(void *self, const dataset_batch *b, int64_t step, train_scalars *out)
+static tensor forward(void *self, const dataset_batch *b, const train_part *p, train_scalars *out)
 {
     stage *s = self;
     const dalle *d = &s->d;
     run *r = s->r;
     const int32_t zero = 0;
     int64_t t = d->text_length + s->cells - 1;
-    for (int i = 0; i < b->n; i++) {
-        fill_text(s, i, b->captions[i], step);
-        memcpy(s->batch_codes + i * s->cells, s->codes + b->items[i] * s->cells, (size_t)s->cells * sizeof(int32_t));
-    }
-    run_write(r, s->s.ids, s->ids);
-    run_write(r, s->s.codes, s->batch_codes);
+    int32_t *ids = s->ids + p->first * d->text_length, *said = s->text_targets + p->first * (d->text_length - 1);
+    if (p->first == 0)
+        fill_texts(s, p->whole, p->step);
+    for (int i = 0; i < b->n; i++)
+        memcpy(s->part_codes + i * s->cells, s->codes.codes + b->items[i] * s->cells,
+               (size_t)s->cells * sizeof(int32_t));
+    run_write(r, s->s.ids, ids);
+    run_write(r, s->s.codes, s->part_codes);
     run_write(r, s->s.position, &zero);
     tensor x = dalle_forward(r, d, s->s.ids, s->s.codes, s->s.caches, s->s.position, t);
-    tensor targets = run_upload(r, DTYPE_I32, 2, (int64_t[]){b->n, d->text_length - 1}, s->text_targets);
+    tensor targets = run_upload(r, DTYPE_I32, 2, (int64_t[]){b->n, d->text_length - 1}, said);
     tensor text = op_linear(r, op_slice(r, x, 0, d->text_length - 1), &d->text_head, ACT_NONE);
     tensor image = op_linear(r, op_slice(r, x, d->text_length - 1, s->cells), &d->image_head, ACT_NONE);
     tensor text_loss = op_cross_entropy(r, text, targets, 0), image_loss = op_cross_entropy(r, image, s->s.codes, 0);
-    if (ranks_size() > 1)
-        text_loss = share_text_loss(s, text_loss, b->n);
+    if (b->n < p->whole->n || ranks_size() > 1)
+        text_loss = op_scale_add(r, text_loss, text_share(s, p, b->n), (tensor){0}, 0);
     train_scalar(out, "text", text_loss);
     train_scalar(out, "image", image_loss);
     return op_scale_add(r, text_loss, s->o->text_weight, image_loss, s->o->image_weight);
@@ -191,29 +161,66 @@ static bool open_files(stage *s, device *dev, err *e)
     return true;
 }
 
-static bool open_memory(stage *s, int batch, err *e)
+static bool open_memory(stage *s, err *e)
 {
-    size_t text = (size_t)batch * (size_t)s->d.text_length;
+    const train_run *q = &s->o->run;
+    size_t all = (size_t)train_batch(q), text = all * (size_t)s->d.text_length;
     s->ids = malloc(text * sizeof *s->ids);
     s->text_targets = malloc(text * sizeof *s->text_targets);
-    s->batch_codes = malloc((size_t)batch * (size_t)s->cells * sizeof *s->batch_codes);
-    return s->ids && s->text_targets && s->batch_codes ? true : err_no_memory(e, "batch", text * sizeof *s->ids);
+    s->said = malloc(all * sizeof *s->said);
+    s->part_codes = malloc((size_t)q->batch * (size_t)s->cells * sizeof *s->part_codes);
+    s->text = (train_text){&s->d, s->tokenizer, q->settings.seed, s->o->bpe_dropout, s->o->condition_dropout};
+    return s->ids && s->text_targets && s->said && s->part_codes ? true
+                                                                 : err_no_memory(e, "batch", text * sizeof *s->ids);
 }
 
-static bool open_stage(stage *s, device *dev, dataset **data, err *e)
+/* Different captions of the first batch, of which samples are made: the same in every start. */
+static bool choose_captions(stage *s, dataset *data, err *e)
+{
+    dataset_batch b = {0};
+    bool ok = dataset_next(data, &b, e);
+    for (int i = 0; ok && i < b.n && s->n_captions < SAMPLES; i++) {
+        int k = 0;
+        while (k < s->n_captions && strcmp(s->captions[k], b.captions[i]) != 0)
+            k++;
+        if (k == s->n_captions && (s->captions[k] = strdup(b.captions[i])))
+            s->n_captions++;
+    }
+    dataset_batch_release(&b);
+    return ok && dataset_seek(data, (dataset_position){0}, e);
+}
+
+static bool open_data(stage *s, dataset **data, err *e)
 {
     const train_dalle_options *o = s->o;
     dataset_options want = {.sources = o->run.sources,
                             .n_sources = o->run.n_sources,
                             .want = DATASET_CAPTIONS,
-                            .batch = o->run.batch,
+                            .batch = train_batch(&o->run),
                             .seed = o->run.settings.seed,
                             .rank = ranks_rank(),
                             .ranks = ranks_size()};
-    *data = dataset_open(&want, e);
-    return *data && (s->r = run_new(dev, e)) && open_files(s, dev, e) && encode_data(s, &want, e) &&
-           open_memory(s, o->run.batch, e) && dalle_prepare(&s->d, "train dalle", e) &&
-           (dalle_declare(&s->d, &s->params), true) &&
+    size_t n = strlen(o->run.output) + 8;
+    char *beside = malloc(n);
+    if (!beside)
+        return err_no_memory(e, o->run.output, n);
+    snprintf(beside, n, "%s.codes", o->run.output);
+    const char *path = o->codes ? o->codes : beside;
+    if (ranks_rank() == 0)
+        file_remove_leftovers(path);
+    bool ok = (*data = dataset_open(&want, e)) &&
+              train_codes_open(&s->codes, s->r, s->codec, &want, path, o->encoding, o->run.context, e);
+    if (ok)
+        train_codes_exclude(&s->codes, *data);
+    free(beside);
+    return ok && choose_captions(s, *data, e);
+}
+
+static bool open_stage(stage *s, device *dev, dataset **data, err *e)
+{
+    const train_dalle_options *o = s->o;
+    return (s->r = run_new(dev, e)) && open_files(s, dev, e) && open_data(s, data, e) && open_memory(s, e) &&
+           dalle_prepare(&s->d, "train dalle", e) && (dalle_declare(&s->d, &s->params), true) &&
            params_load_trainable(&s->params, s->r, NULL, o->run.settings.seed, e) &&
            session_open(&s->s, &s->d, s->r, o->run.batch, e) &&
            trainer_open(&s->t, s->r, &s->params, &o->run.settings, e);
@@ -230,6 +237,8 @@ bool train_dalle(device *dev, const train_dalle_options *o, err *e)
                            .data = data,
                            .fingerprint = dataset_fingerprint(data),
                            .forward = forward,
+                           .captions = (const char *const *)s.captions,
+                           .n_captions = s.n_captions,
                            .keys = keys,
                            .further = s.codec->gguf};
         ok = train_loop(&o->run, &all, e);
@@ -244,9 +253,12 @@ bool train_dalle(device *dev, const train_dalle_options *o, err *e)
     free(s.d.blocks);
     model_free(s.codec);
     bpe_free(s.tokenizer);
-    free(s.codes);
+    train_codes_release(&s.codes);
     free(s.ids);
-    free(s.batch_codes);
     free(s.text_targets);
+    free(s.said);
+    free(s.part_codes);
+    for (int i = 0; i < s.n_captions; i++)
+        free(s.captions[i]);
     return ok;
 }

@@ -1,12 +1,15 @@
 /* The loop of a training run: batches, steps, log, checkpoints, samples. */
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/ranks.h"
+#include "train/events.h"
 #include "train/train.h"
 
 void train_scalar(train_scalars *s, const char *name, tensor value)
@@ -47,7 +50,7 @@ static FILE *log_open(const char *path, int64_t done, err *e)
     FILE *old = done > 0 ? fopen(path, "r") : NULL;
     bool ok = file_out_open(&kept, path, e);
     while (ok && old && fgets(line, sizeof line, old))
-        if (strncmp(line, "step", 4) == 0 || strtoll(line, NULL, 10) <= done)
+        if (strchr(line, '\n') && (strncmp(line, "step", 4) == 0 || strtoll(line, NULL, 10) <= done))
             ok = file_out_write(&kept, line, strlen(line), e);
     if (old)
         fclose(old);
@@ -62,8 +65,6 @@ static FILE *log_open(const char *path, int64_t done, err *e)
 /* seconds: how long the step took, data and all. */
 static void log_step(FILE *f, const trainer *t, const train_scalars *s, double seconds)
 {
-    if (!f)
-        return;
     if (ftell(f) == 0) {
         fprintf(f, "step,lr");
         for (int i = 0; i < s->n; i++)
@@ -78,6 +79,21 @@ static void log_step(FILE *f, const trainer *t, const train_scalars *s, double s
 }
 
 /* ---- steps ---- */
+
+/* What a run has open; log and board are those of rank 0. */
+typedef struct loop {
+    const train_run *q;
+    train_stage *s;
+    bool writes;                               /* rank 0 */
+    char *checkpoint, *csv, *events, *picture; /* paths */
+    FILE *log;
+    events *board;
+    dataset_batch batch;
+    train_scalars scalars; /* of the last step: the numbers are known */
+    double loss;           /* its loss */
+    float squares;         /* of its gradient */
+    int64_t first, saved;
+} loop;
 
 static double now(void)
 {
@@ -97,40 +113,177 @@ static void average_scalars(train_scalars *s)
             s->known[i] = sums[i] / (float)ranks_size();
 }
 
-/* One step; *loss and s's known numbers are what it gave.  A loss that is no number ends the run. */
-static bool one_step(train_stage *s, dataset_batch *b, train_scalars *scalars, double *loss, err *e)
+/* Part k of the step's batch through the model and back. */
+static void one_part(loop *l, int k, int parts)
 {
-    trainer *t = s->t;
-    if (!dataset_next(s->data, b, e))
-        return false;
-    *scalars = (train_scalars){0};
-    trainer_begin(t);
-    tensor l = s->forward(s->self, b, t->step, scalars);
-    train_scalar(scalars, "loss", l);
-    trainer_finish(t, l);
-    for (int i = 0; i < scalars->n; i++)
-        if (scalars->values[i].buf)
-            run_read(t->r, scalars->values[i], &scalars->known[i]);
-    if (!run_finish(t->r, e))
-        return false;
-    average_scalars(scalars);
-    t->position = dataset_tell(s->data);
-    *loss = scalars->known[scalars->n - 1];
-    if (!isfinite(*loss))
-        return err_set(e, ERR_FAILED,
-                       "train: step %lld: the loss is %g (resume from the last checkpoint with a lower "
-                       "learning rate)",
-                       (long long)t->step, *loss);
-    if (s->after)
-        s->after(s->self, t->step - 1, scalars);
-    return run_finish(t->r, e);
+    trainer *t = l->s->t;
+    const dataset_batch *all = &l->batch;
+    int n = all->n / parts, first = k * n;
+    size_t picture = (size_t)all->width * (size_t)all->height * 3;
+    dataset_batch part = {.n = n,
+                          .width = all->width,
+                          .height = all->height,
+                          .pixels = all->pixels ? all->pixels + (size_t)first * picture : NULL,
+                          .captions = all->captions + first,
+                          .items = all->items + first};
+    train_scalars found = {0};
+    tensor loss = l->s->forward(l->s->self, &part, &(train_part){t->step, first, all}, &found);
+    train_scalar(&found, "loss", loss);
+    if (parts > 1)
+        loss = op_scale_add(t->r, loss, 1.0f / (float)parts, (tensor){0}, 0);
+    for (int i = 0; k + 1 < parts && i < found.n; i++) /* what trainer_part gives back must be read before */
+        if (found.values[i].buf)
+            run_read(t->r, found.values[i], &found.known[i]);
+    if (k + 1 < parts)
+        trainer_part(t, loss);
+    else
+        trainer_finish(t, loss);
+    for (int i = 0; k + 1 == parts && i < found.n; i++)
+        if (found.values[i].buf)
+            run_read(t->r, found.values[i], &found.known[i]);
+    for (int i = 0; k > 0 && i < found.n; i++) /* the mean so far */
+        if (found.values[i].buf)
+            found.known[i] = l->scalars.known[i] + (found.known[i] - l->scalars.known[i]) / (float)(k + 1);
+    l->scalars = found;
 }
 
-static bool save(const train_run *q, train_stage *s, const char *checkpoint, const char *picture, err *e)
+/* One step.  A loss or a gradient that is no number ends the run: the optimiser has done nothing then. */
+static bool one_step(loop *l, err *e)
 {
-    return trainer_write_checkpoint(s->t, checkpoint, s->fingerprint, e) &&
-           trainer_write_model(s->t, q->output, s->keys, s->self, s->further, e) &&
-           (!s->sample || s->sample(s->self, picture, e)) && (!q->saved || q->saved(q->context, picture, e));
+    trainer *t = l->s->t;
+    int parts = l->q->accumulate > 1 ? l->q->accumulate : 1;
+    if (!dataset_next(l->s->data, &l->batch, e))
+        return false;
+    trainer_begin(t);
+    for (int k = 0; k < parts; k++)
+        one_part(l, k, parts);
+    run_read(t->r, t->squares, &l->squares);
+    if (!run_finish(t->r, e))
+        return false;
+    t->position = dataset_tell(l->s->data);
+    average_scalars(&l->scalars);
+    l->loss = l->scalars.known[l->scalars.n - 1];
+    bool bad_loss = !isfinite(l->loss);
+    if (!bad_loss && isfinite(l->squares)) {
+        if (l->s->after)
+            l->s->after(l->s->self, t->step - 1, &l->scalars);
+        return run_finish(t->r, e);
+    }
+    char kept[96] = "";
+    if (l->saved > 0)
+        snprintf(kept, sizeof kept, "; the checkpoint of step %lld is as it was", (long long)l->saved);
+    return err_set(e, ERR_FAILED, "train: step %lld: the %s is %g%s (go on with --resume and a lower learning rate)",
+                   (long long)t->step, bad_loss ? "loss" : "gradient's square", bad_loss ? l->loss : (double)l->squares,
+                   kept);
+}
+
+static void record_step(loop *l, double seconds)
+{
+    const trainer *t = l->s->t;
+    const char *tags[TRAIN_SCALARS + 2] = {"lr", "gradient_norm"};
+    float values[TRAIN_SCALARS + 2] = {train_learning_rate(&t->settings, t->step - 1), sqrtf(l->squares)};
+    for (int i = 0; i < l->scalars.n; i++) {
+        tags[i + 2] = l->scalars.names[i];
+        values[i + 2] = l->scalars.known[i];
+    }
+    log_step(l->log, t, &l->scalars, seconds);
+    events_scalars(l->board, t->step, tags, values, l->scalars.n + 2);
+    events_flush(l->board);
+}
+
+/* A picture that can't be made (there is no memory for it) ends no run. */
+static void sample(loop *l)
+{
+    const train_run *q = l->q;
+    train_stage *s = l->s;
+    train_sample wanted = {q->output, l->picture, s->captions, s->n_captions};
+    err e = {0};
+    bool ok = s->sample ? s->sample(s->self, l->picture, &e) : !q->sample || q->sample(q->context, &wanted, &e);
+    if (ok && (s->sample || q->sample))
+        events_picture(l->board, s->t->step, s->sample ? "reconstructions" : "samples", l->picture);
+    else if (!ok)
+        log_write(LOG_WARNING, "no sample pictures after step %lld: %s", (long long)s->t->step, e.text);
+}
+
+/* The checkpoint comes last: what belongs to its step is there when it is. */
+static bool save(loop *l, bool with_sample, bool with_checkpoint, err *e)
+{
+    train_stage *s = l->s;
+    if (!trainer_write_model(s->t, l->q->output, s->keys, s->self, s->further, e))
+        return false;
+    if (with_sample)
+        sample(l);
+    (void)fsync(fileno(l->log)); /* the lines up to the checkpoint's step outlive a power cut, as it does */
+    if (with_checkpoint && !trainer_write_checkpoint(s->t, l->checkpoint, s->fingerprint, e))
+        return false;
+    if (with_checkpoint)
+        l->saved = s->t->step;
+    return true;
+}
+
+static bool run_steps(loop *l, err *e)
+{
+    const train_run *q = l->q;
+    trainer *t = l->s->t;
+    int64_t steps = t->settings.steps;
+    bool ok = true, going = true;
+    while (ok && going && t->step < steps) {
+        double begin = now();
+        if (!one_step(l, e))
+            return false;
+        if (l->writes)
+            record_step(l, now() - begin);
+        train_progress p = {.step = t->step, .steps = steps, .first = l->first, .loss = l->loss};
+        going = ranks_all(!q->progress || q->progress(q->context, &p));
+        bool last = t->step == steps;
+        bool picture = q->sample_every && (last || t->step % q->sample_every == 0) && (going || last);
+        bool checkpoint = last || !going || (q->save_every && t->step % q->save_every == 0);
+        if (l->writes && (picture || checkpoint))
+            ok = save(l, picture, checkpoint, e);
+    }
+    if (ok && !going && t->step < steps && l->writes)
+        log_write(LOG_WARNING, "paused after step %lld of %lld: the same command with --resume goes on",
+                  (long long)t->step, (long long)steps);
+    return ok;
+}
+
+/* ---- the whole ---- */
+
+static bool open_paths(loop *l, err *e)
+{
+    const char *output = l->q->output;
+    l->checkpoint = beside(output, "checkpoint", e);
+    l->csv = beside(output, "csv", e);
+    l->events = beside(output, "events", e);
+    l->picture = beside(output, "png", e);
+    const char *all[] = {output, l->checkpoint, l->csv, l->picture};
+    for (int i = 0; i < 4; i++) {
+        if (!all[i])
+            return false;
+        if (l->writes)
+            file_remove_leftovers(all[i]);
+    }
+    return l->events != NULL;
+}
+
+/* A run that was killed before its first checkpoint begins anew. */
+static bool go_on(loop *l, err *e)
+{
+    FILE *f = fopen(l->checkpoint, "rb");
+    if (!f && errno == ENOENT) {
+        log_write(LOG_WARNING, "%s: there is no checkpoint yet, so the run begins at its first step", l->checkpoint);
+        return true;
+    }
+    if (f)
+        fclose(f);
+    return trainer_read_checkpoint(l->s->t, l->checkpoint, l->s->fingerprint, e);
+}
+
+bool train_needs_whole_batches(const train_run *q, const char *why, err *e)
+{
+    return q->accumulate <= 1 ||
+           err_set(e, ERR_USAGE, "--accumulate %d: %s, so parts of one can't be added (give a larger --batch)",
+                   q->accumulate, why);
 }
 
 bool train_same_data(uint64_t fingerprint, err *e)
@@ -145,42 +298,24 @@ bool train_same_data(uint64_t fingerprint, err *e)
 
 bool train_loop(const train_run *q, train_stage *s, err *e)
 {
+    loop l = {.q = q, .s = s, .writes = ranks_rank() == 0};
     trainer *t = s->t;
-    char *checkpoint = beside(q->output, "checkpoint", e), *csv = beside(q->output, "csv", e);
-    char *picture = beside(q->output, "png", e);
-    dataset_batch b = {0};
-    bool ok = checkpoint && csv && picture, going = true, writes = ranks_rank() == 0;
-    if (ok && q->resume && writes)
-        ok = trainer_read_checkpoint(t, checkpoint, s->fingerprint, e);
+    bool ok = open_paths(&l, e) && (!q->resume || !l.writes || go_on(&l, e));
     ok = ok && train_same_data(s->fingerprint, e) && trainer_share(t, e) &&
          (!q->resume || dataset_seek(s->data, t->position, e));
-    FILE *log = ok && writes ? log_open(csv, t->step, e) : NULL;
-    ok = ok && (log || !writes);
-    int64_t saved = t->step;
-    while (ok && going && t->step < t->settings.steps) {
-        train_scalars scalars;
-        train_progress p = {.steps = t->settings.steps};
-        double begin = now();
-        ok = one_step(s, &b, &scalars, &p.loss, e);
-        if (!ok)
-            break;
-        p.step = t->step;
-        log_step(log, t, &scalars, now() - begin);
-        going = ranks_all(!q->progress || q->progress(q->context, &p));
-        if (!going || t->step == t->settings.steps || (q->save_every && t->step % q->save_every == 0)) {
-            ok = !writes || save(q, s, checkpoint, picture, e);
-            saved = t->step;
-        }
-    }
-    if (ok && !going && writes)
-        log_write(LOG_WARNING, "paused after step %lld of %lld: --resume goes on", (long long)saved,
-                  (long long)t->settings.steps);
+    l.first = l.saved = t->step;
+    if (ok && l.writes)
+        ok = (l.log = log_open(l.csv, l.first, e)) && (l.board = events_open(l.events, l.first + 1, e));
+    ok = ok && run_steps(&l, e);
     dataset_log_problems(s->data);
-    if (log)
-        fclose(log);
-    dataset_batch_release(&b);
-    free(checkpoint);
-    free(csv);
-    free(picture);
+    if (l.log)
+        fclose(l.log);
+    if (!events_close(l.board))
+        log_write(LOG_WARNING, "%s: not all could be written (is the disk full?)", l.events);
+    dataset_batch_release(&l.batch);
+    free(l.checkpoint);
+    free(l.csv);
+    free(l.events);
+    free(l.picture);
     return ok;
 }

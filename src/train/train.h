@@ -6,6 +6,7 @@
 #include "models/discriminator.h"
 #include "models/dvae.h"
 #include "text/bpe.h"
+#include "train/codes.h"
 #include "train/trainer.h"
 
 #define TRAIN_SCALARS 16
@@ -22,24 +23,50 @@ void train_number(train_scalars *s, const char *name, float value);
 
 typedef struct train_progress {
     int64_t step, steps;
+    int64_t first; /* the run began after this step: 0, or the checkpoint's */
     double loss;
 } train_progress;
 
+/* A picture that is wanted: what the model makes of the captions. */
+typedef struct train_sample {
+    const char *model, *picture; /* paths */
+    const char *const *captions;
+    int n;
+} train_sample;
+
 /* What every run has. */
 typedef struct train_run {
-    const char *output; /* OUT.gguf; OUT.gguf.checkpoint, OUT.gguf.csv and OUT.gguf.png lie beside it */
-    bool resume;
-    int64_t save_every; /* steps between checkpoints (and sample pictures); 0: at the end alone */
+    /* OUT.gguf; OUT.gguf.checkpoint, OUT.gguf.csv, OUT.gguf.events (for TensorBoard) and OUT.gguf.png lie beside it */
+    const char *output;
+    bool resume;          /* from the checkpoint, where there is one */
+    int64_t save_every;   /* steps between checkpoints; 0: at the end alone */
+    int64_t sample_every; /* steps between sample pictures; 0: none */
     const char *const *sources;
     size_t n_sources;
-    int batch; /* of each rank */
+    int batch;      /* of each rank, that goes through the model at once */
+    int accumulate; /* batches whose gradients are averaged in a step; 0: 1 */
     train_settings settings;
     /* After every step; false ends the run after a checkpoint: a pause, no error. */
     bool (*progress)(void *context, const train_progress *p);
-    /* After each checkpoint, or NULL: the caller's own samples of the model at `output`, to the PNG `picture`. */
-    bool (*saved)(void *context, const char *picture, err *e);
+    /* Where a stage has no sample pictures of its own, or NULL: the caller's, of the model at `output`, to a PNG. */
+    bool (*sample)(void *context, const train_sample *s, err *e);
     void *context;
 } train_run;
+
+/* Items of this rank in a step. */
+static inline int train_batch(const train_run *q)
+{
+    return q->batch * (q->accumulate > 1 ? q->accumulate : 1);
+}
+
+/* What goes through the model at once, of a step's batch: its items from `first` on. */
+typedef struct train_part {
+    int64_t step; /* from 0 */
+    int first;    /* number ranks_item(first) of the global batch */
+    const dataset_batch *whole;
+} train_part;
+/* A usage error where batches are accumulated by a stage for which the mean of their gradients isn't the whole's. */
+bool train_needs_whole_batches(const train_run *q, const char *why, err *e);
 
 /* A stage, for the loop. */
 typedef struct train_stage {
@@ -47,13 +74,16 @@ typedef struct train_stage {
     trainer *t;
     dataset *data;
     uint64_t fingerprint; /* of data and whatever else a resumed run must share */
-    /* The forward pass of one batch: the loss, F32 [1]. */
-    tensor (*forward)(void *self, const dataset_batch *b, int64_t step, train_scalars *s);
-    /* After the optimiser's step, or NULL: what else a step does and reports, with the forward pass's results still in
-     * the run's memory. */
+    /* The forward pass of one part, b: the loss, F32 [1].  Losses that are means over other things than items count
+     * them in the whole batch, of all ranks, so that the mean of the parts' losses is that of the whole. */
+    tensor (*forward)(void *self, const dataset_batch *b, const train_part *p, train_scalars *s);
+    /* After the optimiser's step, or NULL: what else a step does and reports, with the results of the last part's
+     * forward pass still in the run's memory. */
     void (*after)(void *self, int64_t step, train_scalars *s);
-    /* A picture of what the model does now, to path. */
+    /* A picture of what the model does now, to path.  NULL: train_run's, of `captions`. */
     bool (*sample)(void *self, const char *path, err *e);
+    const char *const *captions;
+    int n_captions;
     trainer_keys *keys;
     const gguf *further;
 } train_stage;
@@ -109,7 +139,9 @@ typedef struct train_dalle_options {
     const char *codec;     /* a model file with a codec */
     const char *tokenizer; /* a model file with a tokenizer */
     float text_weight, image_weight;
-    float condition_dropout; /* share of captions that are left empty, for guidance */
+    float condition_dropout, bpe_dropout; /* train/text.h */
+    const char *codes;                    /* file of the data's codes (train/codes.h); NULL: OUT.gguf.codes */
+    train_codes_progress *encoding;       /* while they are made, with the run's context; or NULL */
 } train_dalle_options;
 train_dalle_options train_dalle_defaults(void);
 bool train_dalle(device *d, const train_dalle_options *o, err *e);

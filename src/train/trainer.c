@@ -90,6 +90,14 @@ void trainer_begin(trainer *t)
     tape_begin(t->tape);
 }
 
+void trainer_part(trainer *t, tensor loss)
+{
+    tape_end(t->tape);
+    tape_backward(t->tape, loss);
+    run_reset(t->r);
+    tape_begin(t->tape);
+}
+
 void trainer_finish(trainer *t, tensor loss)
 {
     const train_settings *s = &t->settings;

@@ -13,7 +13,7 @@ typedef struct train_settings {
     int64_t steps;
     int64_t warm_up; /* steps of linear growth from 0 to lr, then a cosine down to lr_end at `steps` */
     float lr, lr_end;
-    float beta1, beta2, eps, decay; /* AdamW; vectors (biases, norms) don't decay */
+    float beta1, beta2, eps, decay; /* AdamW; biases and norms don't decay, tables and positions do */
     float clip;                     /* largest norm of the whole gradient; 0: any */
     float average;                  /* decay of the averaged weights, which the model file gets; 0: no average */
     uint64_t seed;
@@ -63,6 +63,9 @@ bool trainer_keep_all(trainer *t, trainer *other, err *e);
 /* One step: begin (gradients are 0 and the tape records), then the forward pass, then finish with its loss: backward,
  * the mean over the ranks, clipping, AdamW, averages, packed weights.  Errors stay in the run. */
 void trainer_begin(trainer *t);
+/* Between them, where the batch goes through in parts: the gradient of a part is added, and the forward pass of the
+ * next one may begin. */
+void trainer_part(trainer *t, tensor loss);
 void trainer_finish(trainer *t, tensor loss);
 
 /* Writes the model's own keys: autoencoder_put, dalle_put, bpe_put. */
