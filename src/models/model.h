@@ -3,7 +3,7 @@
 #define MODELS_MODEL_H
 #include "models/codec.h"
 #include "models/dalle.h"
-#include "text/bpe.h"
+#include "text/tokenizer.h"
 
 typedef struct limn_model model;
 
@@ -13,9 +13,9 @@ struct limn_model {
     run *run;
     file_map file; /* empty for the built-in model */
     gguf *gguf;
-    codec codec;        /* kind NULL: none */
-    dalle *transformer; /* or NULL */
-    bpe *tokenizer;     /* or NULL */
+    codec codec;          /* kind NULL: none */
+    dalle *transformer;   /* or NULL */
+    tokenizer *tokenizer; /* or NULL */
     param_table params;
 };
 
