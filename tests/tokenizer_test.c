@@ -135,7 +135,42 @@ static void damaged_files_are_named(void **state)
     err e = {0};
     size_t size;
     assert_false(import_to_file("no such kind", folder, &size, &e));
-    assert_non_null(strstr(e.text, "only \"gpt2\", \"dalle-mini\" are known"));
+    assert_non_null(strstr(e.text, "only \"gpt2\", \"dalle-mini\", \"clip\" are known"));
+}
+
+static void clip_merges_within_pieces(void **state)
+{
+    (void)state;
+    err e = {0};
+    size_t size = 0;
+    char path[300];
+    write_file("vocab.json", "#version: 0.2\na t</w>\nc at</w>\n");
+    snprintf(path, sizeof path, "%s/vocab.json", folder);
+    if (!import_to_file("clip", path, &size, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(size, 516);
+    file_map map = {0};
+    assert_true(file_map_open(&map, gguf_path, &e));
+    gguf *g = gguf_open(map.data, map.size, gguf_path, &e);
+    tokenizer *t = tokenizer_from_gguf(g, &e);
+    assert_non_null(t);
+    int32_t *ids;
+    size_t n;
+    assert_true(tokenizer_encode(t, " A  CAT 42 &amp;lt; cats <|endoftext|>", &ids, &n, &e));
+    /* a</w> cat</w> 4</w> 2</w> <</w> c a t s</w> end */
+    static const int32_t expected[] = {320, 513, 275, 273, 283, 66, 64, 83, 338, 515};
+    assert_int_equal(n, 10);
+    assert_memory_equal(ids, expected, sizeof expected);
+    free(ids);
+    assert_true(tokenizer_encode(t, " ", &ids, &n, &e));
+    assert_int_equal(n, 0);
+    assert_null(ids);
+    tokenizer_free(t);
+    gguf_free(g);
+    file_map_release(&map);
+    write_file("vocab.json", "#version: 0.2\na zz</w>\n");
+    assert_false(import_to_file("clip", path, &size, &e));
+    assert_non_null(strstr(e.text, "merge 0 \"a zz</w>\""));
 }
 
 int main(void)
@@ -143,6 +178,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dalle_mini_gives_published_ids),
         cmocka_unit_test(damaged_files_are_named),
+        cmocka_unit_test(clip_merges_within_pieces),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -9,7 +9,7 @@
 
 #define KEY_MODEL "tokenizer.ggml.model"
 
-static const tokenizer_kind *const kinds[] = {&tokenizer_gpt2, &tokenizer_dalle_mini};
+static const tokenizer_kind *const kinds[] = {&tokenizer_gpt2, &tokenizer_dalle_mini, &tokenizer_clip};
 
 struct tokenizer {
     const tokenizer_kind *kind;
