@@ -374,7 +374,7 @@ static bool is_replaced(const import *im, const char *key)
 static bool copy_own(import *im, const gguf *g, err *e)
 {
     codec c = {0};
-    dalle *d = NULL;
+    transformer *t = NULL;
     param_table params = {0};
     const char *architecture;
     bool ok = gguf_get_string(g, "general.architecture", &architecture, e);
@@ -383,7 +383,7 @@ static bool copy_own(import *im, const gguf *g, err *e)
                      gguf_name(g), architecture);
     if (ok && im->tokenizer)
         ok = err_set(e, ERR_USAGE, "convert: --tokenizer: %s has its own", gguf_name(g));
-    ok = ok && codec_open(&c, g, &params, e) && dalle_open(&d, g, &params, e);
+    ok = ok && codec_open(&c, g, &params, e) && transformer_open(&t, g, &params, e);
     for (size_t i = 0; ok && i < gguf_key_count(g); i++)
         if (strcmp(gguf_key(g, i), "general.alignment") != 0 && !is_replaced(im, gguf_key(g, i)))
             gguf_put_copy(im->to, g, i);
@@ -394,7 +394,7 @@ static bool copy_own(import *im, const gguf *g, err *e)
     ok = ok && (!params.error.code || err_set(e, params.error.code, "%s", params.error.text));
     params_release(&params);
     codec_release(&c);
-    dalle_free(d);
+    transformer_free(t);
     return ok;
 }
 

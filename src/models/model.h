@@ -14,7 +14,7 @@ struct limn_model {
     file_map file; /* empty for the built-in model */
     gguf *gguf;
     codec codec;        /* kind NULL: none */
-    dalle *transformer; /* or NULL */
+    transformer *transformer; /* or NULL */
     bpe *tokenizer;     /* or NULL */
     param_table params;
 };
