@@ -52,6 +52,7 @@ ops_check check_layer_norm_gradient, check_group_norm_gradient, check_softmax_gr
     check_embed_sequence_gradient;
 /* ops_cases_picture.c: values and gradients */
 ops_check check_self_attention, check_distances, check_max_pool, check_inverse_haar;
+ops_check check_multiply, check_glu, check_divide_max, check_rotate, check_shift_tokens; /* ops_cases_gate.c */
 /* ops_cases_loss.c: values and gradients */
 ops_check check_cross_entropy, check_l1, check_l2, check_logit_laplace, check_kl_uniform, check_usage_entropy,
     check_gumbel_softmax, check_matmul_table, check_adamw;
