@@ -290,14 +290,14 @@ static void a_second_ctrl_c_ends_at_once(void **state)
 static int enter_folder(void **state)
 {
     (void)state;
+    snprintf(folder, sizeof folder, "%s", support_path("runs"));
+    if (mkdir(folder, 0700) != 0 || chdir(folder) != 0)
+        return -1;
     int status = finish(start("devices"));
     if (WIFEXITED(status) && WEXITSTATUS(status) == 3) {
         print_message("no OpenCL device: skipped\n");
         exit(77);
     }
-    snprintf(folder, sizeof folder, "%s", support_path("runs"));
-    if (mkdir(folder, 0700) != 0 || chdir(folder) != 0)
-        return -1;
     support_pictures("data");
     return 0;
 }
