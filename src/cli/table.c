@@ -318,7 +318,8 @@ static const option train_tokenizer_options[] = {
          .min = 1,                                                                                                     \
          .max = 65536,                                                                                                 \
          .help = "Batches in a step, whose gradients are averaged: as a batch of N times as many pictures, in the "    \
-                 "memory of one. Not for vqvae, vqgan and clip, which look at whole batches. Default: 1."},            \
+                 "memory of one, but for a dvae's --usage term, which is each batch's own. Not for vqvae, vqgan and "  \
+                 "clip, which look at whole batches. Default: 1."},                                                    \
         {.name = "seed",                                                                                               \
          .argument = "S",                                                                                              \
          .kind = OPTION_SEED,                                                                                          \
