@@ -18,6 +18,8 @@ bpe *bpe_new(const char *name, const char *const *tokens, size_t n_tokens, const
 bpe *bpe_from_files(const char *vocab_path, const char *merges_path, bool lowercase, err *e);
 /* tokenizer.ggml.tokens, tokenizer.ggml.merges, limn.tokenizer.lowercase (default false). */
 bpe *bpe_from_gguf(const gguf *g, err *e);
+/* The tokenizer of a model file. */
+bpe *bpe_open(const char *path, err *e);
 void bpe_put(const bpe *b, gguf_writer *w);
 void bpe_free(bpe *b);
 

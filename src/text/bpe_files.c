@@ -150,3 +150,13 @@ void bpe_put(const bpe *b, gguf_writer *w)
     gguf_put_strings(w, KEY_MERGES, (const char *const *)b->merge_texts, b->n_merges);
     gguf_put_bool(w, KEY_LOWERCASE, b->lowercase);
 }
+
+bpe *bpe_open(const char *path, err *e)
+{
+    file_map m = {0};
+    gguf *g = file_map_open(&m, path, e) ? gguf_open(m.data, m.size, path, e) : NULL;
+    bpe *b = g ? bpe_from_gguf(g, e) : NULL;
+    gguf_free(g);
+    file_map_release(&m);
+    return b;
+}

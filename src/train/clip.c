@@ -190,11 +190,7 @@ static tensor forward(void *self, const dataset_batch *b, const train_part *part
 static bool open_tokenizer(stage *s, err *e)
 {
     const train_clip_options *o = s->o;
-    file_map m = {0};
-    gguf *g = file_map_open(&m, o->tokenizer, e) ? gguf_open(m.data, m.size, o->tokenizer, e) : NULL;
-    s->tokenizer = g ? bpe_from_gguf(g, e) : NULL;
-    gguf_free(g);
-    file_map_release(&m);
+    s->tokenizer = bpe_open(o->tokenizer, e);
     if (!s->tokenizer)
         return false;
     s->c.vocabulary = (int)bpe_size(s->tokenizer);

@@ -130,21 +130,11 @@ static tensor forward(void *self, const dataset_batch *b, const train_part *p, t
 
 /* ---- the stage ---- */
 
-static bool open_tokenizer(bpe **b, const char *path, err *e)
-{
-    file_map m = {0};
-    gguf *g = file_map_open(&m, path, e) ? gguf_open(m.data, m.size, path, e) : NULL;
-    *b = g ? bpe_from_gguf(g, e) : NULL;
-    gguf_free(g);
-    file_map_release(&m);
-    return *b != NULL;
-}
-
 static bool open_files(stage *s, device *dev, err *e)
 {
     const train_dalle_options *o = s->o;
     s->codec = model_open(dev, o->codec, e);
-    if (!s->codec || !model_needs_encoder(s->codec, e) || !open_tokenizer(&s->tokenizer, o->tokenizer, e))
+    if (!s->codec || !model_needs_encoder(s->codec, e) || !(s->tokenizer = bpe_open(o->tokenizer, e)))
         return false;
     const codec *c = &s->codec->codec;
     s->d = o->model;
