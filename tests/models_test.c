@@ -144,7 +144,8 @@ static void meet_text_ids(model *m)
     for (int i = 0; i < PROMPTS; i++) {
         err e = {0};
         size_t n, used;
-        good(limn_tokenize(m, prompt(i), &ids, &n, &e) && dalle_text_row(m->transformer, ids, n, row, &used, &e), &e);
+        good(limn_tokenize(m, prompt(i), &ids, &n, &e) && dalle_text_row(m->transformer->state, ids, n, row, &used, &e),
+             &e);
         assert_int_equal(used, n);
         same(row, want + i * TEXT, TEXT, "text_ids");
         free(ids);
@@ -168,12 +169,12 @@ static void meet_greedy_codes(model *m)
 static void text_logits(model *m, const int32_t *ids, const int32_t *codes, float *logits)
 {
     err e = {0};
-    const dalle *d = m->transformer;
+    const dalle *d = m->transformer->state;
     session s = {0};
     int32_t zero = 0;
     run *r = m->run;
     run_reset(r);
-    good(session_open(&s, d, r, 1, &e), &e);
+    good(session_open(&s, m->transformer, r, 1, &e), &e);
     run_write(r, s.ids, ids);
     run_write(r, s.codes, codes);
     run_write(r, s.position, &zero);
@@ -307,8 +308,8 @@ static void weights_larger_than_an_allocation_are_split(void **state)
     uint64_t before = dev->info.max_allocation;
     dev->info.max_allocation = 1 << 20; /* half of the text embedding; the largest convolution just fits */
     model *m = open_model(NULL);
-    assert_non_null(m->transformer->embedding.text.buf->next);
-    assert_non_null(m->transformer->text_head.w.buf->next);
+    assert_non_null(((dalle *)m->transformer->state)->embedding.text.buf->next);
+    assert_non_null(m->transformer->text_head->w.buf->next);
     meet_logits_of(m, 1);
     int32_t *codes = expected("greedy_codes", PROMPTS * CELLS);
     float *want = expected("decoded", PROMPTS * PIXELS), *pixels = array(PIXELS);
@@ -432,7 +433,7 @@ static void cached_steps_equal_the_full_pass_for_every_pattern(void **state)
     float full[16 * TINY_CODES], logits[16 * TINY_CODES];
     for (int kind = 0; kind < MASK_ALL; kind++) {
         model *m = open_tiny(&(tiny_config){.attention = mask_names[kind]});
-        assert_int_equal(m->transformer->blocks[1].mask.kind, kind);
+        assert_int_equal(((dalle *)m->transformer->state)->blocks[1].mask.kind, kind);
         check_steps(m, kind == MASK_FULL ? full : logits);
         limn_model_free(&m);
         float worst = 0;
@@ -456,16 +457,16 @@ static void each_position_may_have_its_own_padding(void **state)
     for (int i = 0; i < TINY_TEXT; i++)
         none[i] = i == TINY_TEXT - 1 ? TINY_IMAGE : TINY_TOKENS + i;
     model *m = open_tiny(&(tiny_config){0});
-    good(dalle_text_row(m->transformer, ids, 5, row, &used, &e), &e);
+    good(dalle_text_row(m->transformer->state, ids, 5, row, &used, &e), &e);
     assert_int_equal(used, 3);
     same(row, plain, TINY_TEXT, "shared padding");
     limn_model_free(&m);
 
     m = open_tiny(&(tiny_config){.pad_per_position = true});
-    good(dalle_text_row(m->transformer, ids, 5, row, &used, &e), &e);
+    good(dalle_text_row(m->transformer->state, ids, 5, row, &used, &e), &e);
     assert_int_equal(used, 3);
     same(row, own, TINY_TEXT, "padding of its own");
-    good(dalle_text_row(m->transformer, NULL, 0, row, &used, &e), &e);
+    good(dalle_text_row(m->transformer->state, NULL, 0, row, &used, &e), &e);
     assert_int_equal(used, 0);
     same(row, none, TINY_TEXT, "no text");
     float logits[16 * TINY_CODES];

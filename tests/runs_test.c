@@ -367,7 +367,7 @@ static void captions_are_dropped_as_often_as_asked(void **state)
     enum { ROWS = 2000 };
     limn_model *m = limn_model_open(dev, tiny, &e);
     assert_non_null(m);
-    const dalle *d = m->transformer;
+    const dalle *d = m->transformer->state;
     int32_t ids[64], targets[64];
     const float shares[] = {0, 0.25f, 1};
     for (int k = 0; k < 3; k++) {

@@ -11,7 +11,7 @@
 
 typedef struct generation {
     model *m;
-    const dalle *d;
+    const transformer *d;
     const limn_generate_options *o;
     bool guided;
     int cells;
@@ -22,7 +22,7 @@ typedef struct generation {
 /* x[rows,1,dim] -> logits[rows / (1 + guided), codes] */
 static tensor logits_of(run *r, const generation *g, tensor x)
 {
-    tensor logits = op_linear(r, x, &g->d->image_head, ACT_NONE);
+    tensor logits = op_linear(r, x, g->d->image_head, ACT_NONE);
     logits = tensor_shaped(logits, 2, (int64_t[]){x.shape[0], g->d->codes});
     return g->guided ? op_guide(r, logits, g->o->guidance) : logits;
 }
@@ -55,12 +55,12 @@ static bool start(const generation *g, session *s, int images, err *e)
  * and copied: cheaper, and its sums don't depend on the batch.  Returns the logits of the first cell. */
 static tensor prefill(const generation *g, session *s, int images, kv_cache *row)
 {
-    const dalle *d = g->d;
+    const transformer *d = g->d;
     run *r = s->r;
     for (int k = 0; k <= g->guided; k++) {
         session_row_caches(s, k * images, row);
-        tensor x = dalle_forward(r, d, tensor_rows(s->ids, k * images, 1), tensor_rows(s->codes, 0, 1), row,
-                                 s->position, d->text_length);
+        tensor x = d->kind->forward(r, d->state, tensor_rows(s->ids, k * images, 1), tensor_rows(s->codes, 0, 1), row,
+                                    s->position, d->text_length);
         op_repeat(r, tensor_rows(s->last, k, 1), op_slice(r, x, d->text_length - 1, 1));
         for (int i = 0; i < d->layers && images > 1; i++) {
             op_repeat(r, tensor_rows(s->caches[i].k, k * images + 1, images - 1), row[i].k);
@@ -101,7 +101,7 @@ static bool report(const generation *g, session *s, int first, int images, int d
 /* `images` pictures from picture `first` on. */
 static bool batch(const generation *g, run *step, session *s, int first, int images, err *e)
 {
-    const dalle *d = g->d;
+    const transformer *d = g->d;
     run *r = s->r;
     sampling choose = {.temperature = g->o->temperature,
                        .top_k = g->o->top_k,
@@ -118,7 +118,7 @@ static bool batch(const generation *g, run *step, session *s, int first, int ima
         op_sample(r, logits, s->codes, s->forced, s->position, d->text_length, &choose);
         op_advance(r, s->position, 1);
         run_record(step);
-        tensor x = dalle_forward(step, d, (tensor){0}, s->codes, s->caches, s->position, 1);
+        tensor x = d->kind->forward(step, d->state, (tensor){0}, s->codes, s->caches, s->position, 1);
         op_sample(step, logits_of(step, g, x), s->codes, s->forced, s->position, d->text_length, &choose);
         op_advance(step, s->position, 1);
     }
@@ -165,8 +165,8 @@ static bool read_text(generation *g, err *e)
     size_t n = o->n_text_ids, used;
     if (o->prompt && !limn_tokenize(g->m, o->prompt, &own, &n, e))
         return false;
-    bool ok = dalle_text_row(g->d, o->prompt ? own : o->text_ids, n, g->text, &used, e) &&
-              dalle_text_row(g->d, NULL, 0, g->text + g->d->text_length, &used, e);
+    bool ok = g->d->kind->text_row(g->d->state, o->prompt ? own : o->text_ids, n, g->text, &used, e) &&
+              g->d->kind->text_row(g->d->state, NULL, 0, g->text + g->d->text_length, &used, e);
     free(own);
     return ok;
 }

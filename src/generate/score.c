@@ -18,17 +18,17 @@ static double log_probability(const float *logits, int n, int target)
 /* One forward pass over all positions but the last. */
 static void forward(session *s, const int32_t *text, const int32_t *codes, float *text_logits, float *image_logits)
 {
-    const dalle *d = s->d;
+    const transformer *d = s->d;
     run *r = s->r;
     int cells = d->grid_width * d->grid_height, zero = 0;
     run_write(r, s->ids, text);
     run_write(r, s->codes, codes);
     run_write(r, s->position, &zero);
-    tensor x = dalle_forward(r, d, s->ids, s->codes, s->caches, s->position, d->text_length + cells - 1);
-    tensor image = op_linear(r, op_slice(r, x, d->text_length - 1, cells), &d->image_head, ACT_NONE);
+    tensor x = d->kind->forward(r, d->state, s->ids, s->codes, s->caches, s->position, d->text_length + cells - 1);
+    tensor image = op_linear(r, op_slice(r, x, d->text_length - 1, cells), d->image_head, ACT_NONE);
     run_read(r, image, image_logits);
     if (d->text_length > 1)
-        run_read(r, op_linear(r, op_slice(r, x, 0, d->text_length - 1), &d->text_head, ACT_NONE), text_logits);
+        run_read(r, op_linear(r, op_slice(r, x, 0, d->text_length - 1), d->text_head, ACT_NONE), text_logits);
 }
 
 bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
@@ -39,8 +39,8 @@ bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids,
         return err_set(e, ERR_USAGE, "score: no text ids");
     if (!model_needs_transformer(m, e))
         return false;
-    const dalle *d = m->transformer;
-    int cells = d->grid_width * d->grid_height, ids = (int)d->text_head.w.shape[0];
+    const transformer *d = m->transformer;
+    int cells = d->grid_width * d->grid_height, ids = (int)d->text_head->w.shape[0];
     for (int i = 0; i < cells; i++)
         if (codes[i] < 0 || codes[i] >= d->codes)
             return err_set(e, ERR_USAGE, "score: code %d of cell %d is outside of the codebook of %d", codes[i], i,
@@ -51,7 +51,7 @@ bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids,
     session s = {0};
     bool ok = row && text && image ? true : err_no_memory(e, "score", text_count * sizeof *text);
     run_reset(m->run);
-    ok = ok && dalle_text_row(d, text_ids, n_text_ids, row, &used, e) && session_open(&s, d, m->run, 1, e);
+    ok = ok && d->kind->text_row(d->state, text_ids, n_text_ids, row, &used, e) && session_open(&s, d, m->run, 1, e);
     if (ok) {
         forward(&s, row, codes, text, image);
         ok = run_finish(m->run, e);

@@ -162,11 +162,29 @@ static bool read_optional(dalle *d, const gguf *g, err *e)
            (!gguf_has(g, pad) || gguf_get_bool(g, pad, &d->pad_per_position, e));
 }
 
-bool dalle_open(dalle **out, const gguf *g, param_table *p, err *e)
+transformer dalle_view(dalle *d)
 {
-    *out = NULL;
-    if (!config_has_section(g, "limn.transformer."))
-        return true;
+    return (transformer){.kind = &transformer_dalle,
+                         .text_length = d->text_length,
+                         .vocabulary = d->vocabulary,
+                         .codes = d->codes,
+                         .grid_width = d->grid_width,
+                         .grid_height = d->grid_height,
+                         .dim = d->dim,
+                         .heads = d->heads,
+                         .layers = d->layers,
+                         .one_cache = d->recompute,
+                         .guidance = d->guidance,
+                         .temperature = d->temperature,
+                         .top_p = d->top_p,
+                         .top_k = d->top_k,
+                         .text_head = &d->text_head,
+                         .image_head = &d->image_head,
+                         .state = d};
+}
+
+static bool open_dalle(transformer *t, const gguf *g, param_table *p, err *e)
+{
     dalle *d = calloc(1, sizeof *d);
     if (!d)
         return err_no_memory(e, "transformer", sizeof *d);
@@ -181,7 +199,7 @@ bool dalle_open(dalle **out, const gguf *g, param_table *p, err *e)
     }
     d->act = (activation)act;
     dalle_declare(d, p);
-    *out = d;
+    *t = dalle_view(d);
     return true;
 }
 
@@ -210,3 +228,21 @@ bool dalle_text_row(const dalle *d, const int32_t *ids, size_t n, int32_t *row, 
     *used = n;
     return true;
 }
+
+static void free_state(void *state)
+{
+    dalle_free(state);
+}
+
+static bool text_row(const void *state, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+{
+    return dalle_text_row(state, ids, n, row, used, e);
+}
+
+static tensor forward(run *r, const void *state, tensor ids, tensor codes, const kv_cache *caches, tensor position,
+                      int64_t t)
+{
+    return dalle_forward(r, state, ids, codes, caches, position, t);
+}
+
+const transformer_kind transformer_dalle = {"dalle", open_dalle, free_state, text_row, forward};

@@ -1,7 +1,7 @@
 /* The DALL-E transformer: a GPT over text tokens, [IMG] and image codes (Ramesh et al. 2021, section 2.2). */
 #ifndef MODELS_DALLE_H
 #define MODELS_DALLE_H
-#include "models/params.h"
+#include "models/transformer.h"
 
 typedef struct block {
     norm norm1, norm2;
@@ -27,9 +27,9 @@ typedef struct dalle {
     linear text_head, image_head;
 } dalle;
 
-/* Reads the hyper-parameters and declares the parameters.  *d is NULL where the file holds no transformer. */
-bool dalle_open(dalle **d, const gguf *g, param_table *p, err *e);
 void dalle_free(dalle *d);
+/* What sessions need of d, which must outlive it. */
+transformer dalle_view(dalle *d);
 
 /* For those who make model files: checks the hyper-parameters (`file` is for messages) and allocates the blocks, with
  * full attention; declares the parameters; writes the keys that dalle_open reads. */

@@ -419,7 +419,7 @@ static bool copy_keys(import *im, size_t file, err *e)
 
 typedef struct own_parts {
     codec c;
-    dalle *d;
+    transformer *t;
     clip *k;
     param_table params;
 } own_parts;
@@ -438,7 +438,7 @@ static bool open_own(own_parts *o, const import *im, size_t file, err *e)
                        gguf_name(g), architecture);
     if (im->tokenizer)
         return err_set(e, ERR_USAGE, "convert: --tokenizer: %s has its own", gguf_name(g));
-    return (o->c.kind || codec_open(&o->c, g, &o->params, e)) && (o->d || dalle_open(&o->d, g, &o->params, e)) &&
+    return (o->c.kind || codec_open(&o->c, g, &o->params, e)) && (o->t || transformer_open(&o->t, g, &o->params, e)) &&
            (o->k || clip_open(&o->k, g, &o->params, e));
 }
 
@@ -456,7 +456,7 @@ static bool copy_own(import *im, err *e)
     ok = ok && (!o.params.error.code || err_set(e, o.params.error.code, "%s", o.params.error.text));
     params_release(&o.params);
     codec_release(&o.c);
-    dalle_free(o.d);
+    transformer_free(o.t);
     clip_free(o.k);
     return ok;
 }

@@ -36,7 +36,7 @@ static bool check_architecture(const gguf *g, err *e)
 static bool check_together(const model *m, err *e)
 {
     const codec *c = &m->codec;
-    const dalle *d = m->transformer;
+    const transformer *d = m->transformer;
     if (!c->kind && !d && !m->clip)
         return err_set(e, ERR_FAILED, "%s: neither codec nor transformer nor CLIP inside", gguf_name(m->gguf));
     if (c->kind && d && (c->grid_width != d->grid_width || c->grid_height != d->grid_height || c->codes != d->codes))
@@ -62,7 +62,7 @@ static void fill_info(model *m)
 {
     limn_model_info *i = &m->info;
     const codec *c = &m->codec;
-    const dalle *d = m->transformer;
+    const transformer *d = m->transformer;
     i->has_codec = c->kind;
     i->has_transformer = d;
     i->has_clip = m->clip;
@@ -93,8 +93,8 @@ model *model_open(device *d, const char *path, err *e)
     }
     m->dev = d;
     bool ok = open_file(m, path, e) && check_architecture(m->gguf, e) && read_name(m, e) &&
-              codec_open(&m->codec, m->gguf, &m->params, e) && dalle_open(&m->transformer, m->gguf, &m->params, e) &&
-              clip_open(&m->clip, m->gguf, &m->params, e);
+              codec_open(&m->codec, m->gguf, &m->params, e) &&
+              transformer_open(&m->transformer, m->gguf, &m->params, e) && clip_open(&m->clip, m->gguf, &m->params, e);
     if (ok && config_has_section(m->gguf, "tokenizer."))
         ok = (m->tokenizer = bpe_from_gguf(m->gguf, e)) != NULL;
     ok = ok && check_together(m, e) && (m->run = run_new(d, e)) && params_load(&m->params, m->run, m->gguf, true, e);
@@ -115,7 +115,7 @@ void model_free(model *m)
     run_free(m->run);
     params_release(&m->params);
     codec_release(&m->codec);
-    dalle_free(m->transformer);
+    transformer_free(m->transformer);
     clip_free(m->clip);
     bpe_free(m->tokenizer);
     gguf_free(m->gguf);

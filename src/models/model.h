@@ -14,10 +14,10 @@ struct limn_model {
     run *run;
     file_map file; /* empty for the built-in model */
     gguf *gguf;
-    codec codec;        /* kind NULL: none */
-    dalle *transformer; /* or NULL */
-    clip *clip;         /* or NULL */
-    bpe *tokenizer;     /* or NULL */
+    codec codec;              /* kind NULL: none */
+    transformer *transformer; /* or NULL */
+    clip *clip;               /* or NULL */
+    bpe *tokenizer;           /* or NULL */
     param_table params;
 };
 

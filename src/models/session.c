@@ -3,12 +3,12 @@
 
 #include <stdlib.h>
 
-static int64_t cache_length(const dalle *d)
+static int64_t cache_length(const transformer *d)
 {
     return d->text_length + (int64_t)d->grid_width * d->grid_height - 1;
 }
 
-int session_rows_that_fit(const dalle *d, const device *dev, int least, int most)
+int session_rows_that_fit(const transformer *d, const device *dev, int least, int most)
 {
     uint64_t row = (uint64_t)cache_length(d) * (uint64_t)d->dim * sizeof(float);
     /* half of what is left: activations want some too */
@@ -21,7 +21,7 @@ int session_rows_that_fit(const dalle *d, const device *dev, int least, int most
 /* Kernels read a cache as one buffer, so it must not be split. */
 static bool cache_new(const session *s, tensor *t, const char *what, err *e)
 {
-    const dalle *d = s->d;
+    const transformer *d = s->d;
     const device *dev = run_device(s->r);
     int64_t shape[] = {s->rows, d->heads, cache_length(d), d->dim / d->heads};
     double bytes = 4.0 * s->rows * (double)cache_length(d) * d->dim;
@@ -32,12 +32,12 @@ static bool cache_new(const session *s, tensor *t, const char *what, err *e)
 }
 
 /* A block that is done again on the way back fills its cache again: then all may share one. */
-static int own_caches(const dalle *d)
+static int own_caches(const transformer *d)
 {
-    return d->recompute ? 1 : d->layers;
+    return d->one_cache ? 1 : d->layers;
 }
 
-bool session_open(session *s, const dalle *d, run *r, int rows, err *e)
+bool session_open(session *s, const transformer *d, run *r, int rows, err *e)
 {
     *s = (session){.d = d, .r = r, .rows = rows};
     device *dev = run_device(r);

@@ -4,7 +4,7 @@
 #include "models/model.h"
 
 typedef struct session {
-    const dalle *d;
+    const transformer *d;
     run *r;
     int rows;         /* sequences */
     tensor ids;       /* I32 [rows, text_length] */
@@ -12,12 +12,12 @@ typedef struct session {
     tensor forced;    /* I32 [cells]: -1 where a code is to be chosen */
     tensor position;  /* I32 [1]: positions in the caches */
     tensor last;      /* F32 [2, 1, dim]: the prompts' last states, with and without condition */
-    kv_cache *caches; /* [layers]: F32 [rows, heads, text_length + cells - 1, head_dim]; one in all with d->recompute */
+    kv_cache *caches; /* [layers]: F32 [rows, heads, text_length + cells - 1, head_dim]; one in all with d->one_cache */
 } session;
 
 /* The number of sequences, least to most, whose caches the device has room for; `least` even where it has not. */
-int session_rows_that_fit(const dalle *d, const device *dev, int least, int most);
-bool session_open(session *s, const dalle *d, run *r, int rows, err *e);
+int session_rows_that_fit(const transformer *d, const device *dev, int least, int most);
+bool session_open(session *s, const transformer *d, run *r, int rows, err *e);
 void session_release(session *s);
 /* The caches of one row. */
 void session_row_caches(const session *s, int row, kv_cache *caches);
