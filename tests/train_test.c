@@ -61,6 +61,14 @@ static void a_transformer_learns_and_resumes_in_the_same_bytes(void **state)
     if (!train_dalle(dev, &o, &e))
         fail_msg("%s", e.text);
     same_files(whole, parts);
+    o.run = (train_run){.output = parts, .init = whole, .sources = o.run.sources, .n_sources = 1, .batch = 4};
+    o.run.settings = (train_settings){.steps = 1, .eps = 1e-8f}; /* learns nothing from it: the weights are those */
+    if (!train_dalle(dev, &o, &e))
+        fail_msg("%s", e.text);
+    same_files(whole, parts);
+    o.model.dim *= 2;
+    assert_false(train_dalle(dev, &o, &e));
+    assert_non_null(strstr(e.text, "dalle.gguf: tensor "));
     limn_model *m = limn_model_open(dev, whole, &e); /* a whole model: codec, transformer, tokenizer */
     assert_non_null(m);
     int32_t codes[16];

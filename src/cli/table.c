@@ -284,6 +284,11 @@ static const option train_tokenizer_options[] = {
          .required = true,                                                                                             \
          .help = "Model to write. Beside it: OUT.gguf.checkpoint, OUT.gguf.csv (a line a step), OUT.gguf.events "      \
                  "(tensorboard --logdir OUT.gguf.events) and OUT.gguf.png (sample pictures)."},                        \
+        {.name = "init",                                                                                               \
+         .argument = "FILE",                                                                                           \
+         .kind = OPTION_TEXT,                                                                                          \
+         .complete = COMPLETE_FILE,                                                                                    \
+         .help = "Begin from the weights of this model file, of the same sizes, instead of new ones."},                \
         {.name = "resume",                                                                                             \
          .help = "Go on from OUT.gguf.checkpoint, with the same data, seed and sizes. Where a run was killed before "  \
                  "its first checkpoint, it begins anew."},                                                             \

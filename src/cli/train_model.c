@@ -114,6 +114,7 @@ static bool read_run(const options *o, train_run *q, const char ***sources, err 
 {
     train_settings *s = &q->settings;
     q->output = options_text(o, "output", NULL);
+    q->init = options_text(o, "init", NULL);
     q->resume = options_given(o, "resume");
     q->save_every = options_integer(o, "save-every", q->save_every);
     q->sample_every = options_integer(o, "sample-every", q->save_every);

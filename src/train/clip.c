@@ -249,7 +249,7 @@ static bool open_stage(stage *s, device *dev, dataset **data, err *e)
     *data = dataset_open(&want, e);
     return *data && (s->r = run_new(dev, e)) && open_tokenizer(s, e) && clip_prepare(&s->c, "train clip", e) &&
            open_codec(s, dev, e) && open_memory(s, e) && (clip_declare(&s->c, &s->params), true) &&
-           params_load_trainable(&s->params, s->r, NULL, o->run.settings.seed, e) &&
+           trainer_load(&s->params, s->r, o->run.init, o->run.settings.seed, e) &&
            trainer_open(&s->t, s->r, &s->params, &o->run.settings, e);
 }
 

@@ -184,7 +184,7 @@ static bool open_stage(codec_stage *s, device *d, dataset **data, err *e)
     s->ids = malloc(ids * sizeof *s->ids);
     if (!s->ids)
         return err_no_memory(e, "codes", ids * sizeof *s->ids);
-    return params_load_trainable(&s->params, s->r, NULL, o->run.settings.seed, e) &&
+    return trainer_load(&s->params, s->r, o->run.init, o->run.settings.seed, e) &&
            trainer_open(&s->t, s->r, &s->params, &o->run.settings, e) && (!s->how->open || s->how->open(s, e));
 }
 

@@ -212,7 +212,7 @@ static bool open_stage(stage *s, device *dev, dataset **data, err *e)
     const train_dalle_options *o = s->o;
     return (s->r = run_new(dev, e)) && open_files(s, dev, e) && open_data(s, data, e) && open_memory(s, e) &&
            dalle_prepare(&s->d, "train dalle", e) && (dalle_declare(&s->d, &s->params), true) &&
-           params_load_trainable(&s->params, s->r, NULL, o->run.settings.seed, e) &&
+           trainer_load(&s->params, s->r, o->run.init, o->run.settings.seed, e) &&
            (s->view = dalle_view(&s->d), true) && session_open(&s->s, &s->view, s->r, o->run.batch, e) &&
            trainer_open(&s->t, s->r, &s->params, &o->run.settings, e);
 }

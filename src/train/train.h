@@ -38,6 +38,7 @@ typedef struct train_sample {
 typedef struct train_run {
     /* OUT.gguf; OUT.gguf.checkpoint, OUT.gguf.csv, OUT.gguf.events (for TensorBoard) and OUT.gguf.png lie beside it */
     const char *output;
+    const char *init;     /* a model file whose weights the run begins from; NULL: new ones */
     bool resume;          /* from the checkpoint, where there is one */
     int64_t save_every;   /* steps between checkpoints; 0: at the end alone */
     int64_t sample_every; /* steps between sample pictures; 0: none */

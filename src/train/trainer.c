@@ -40,6 +40,17 @@ static bool open_average(trainer *t, err *e)
     return average_open(&t->average, t->r, (size_t)floats, t->params->n, e);
 }
 
+bool trainer_load(param_table *params, run *r, const char *init, uint64_t seed, err *e)
+{
+    file_map file = {0};
+    gguf *g = NULL;
+    bool ok = !init || (file_map_open(&file, init, e) && (g = gguf_open(file.data, file.size, init, e)));
+    ok = ok && params_load_trainable(params, r, g, seed, e);
+    gguf_free(g);
+    file_map_release(&file);
+    return ok;
+}
+
 bool trainer_open(trainer *t, run *r, param_table *params, const train_settings *s, err *e)
 {
     *t = (trainer){.r = r, .params = params, .settings = *s};
