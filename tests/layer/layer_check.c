@@ -137,6 +137,8 @@ static int work(const char *out)
     char temporary[4096];
     setup s = {0};
     bool good = setup_init(&s) && compute(&s, y);
+    if (!good && !sloppy && s.queue)
+        clFinish(s.queue); /* a driver may be lost where the program ends amid commands */
     if (good || !sloppy)
         setup_release(&s);
     for (cl_int i = 0; good && i < ITEMS; i++)
