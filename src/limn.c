@@ -91,12 +91,12 @@ bool limn_tokenize(const limn_model *m, const char *text, int32_t **ids, size_t 
     if (!m->tokenizer)
         return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give token ids instead: --text-ids)",
                        gguf_name(m->gguf));
-    return bpe_encode(m->tokenizer, text, ids, n, e);
+    return tokenizer_encode(m->tokenizer, text, ids, n, e);
 }
 
 const char *limn_token(const limn_model *m, int32_t id)
 {
-    return m->tokenizer ? bpe_token(m->tokenizer, id) : NULL;
+    return m->tokenizer ? tokenizer_token(m->tokenizer, id) : NULL;
 }
 
 limn_generate_options limn_generate_defaults(const limn_model *m)

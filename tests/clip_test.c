@@ -18,6 +18,7 @@
 #include "models/import.h"
 #include "models/model.h"
 #include "support.h"
+#include "text/bpe.h"
 
 enum { SIDE = 16, PATCH = 8, DIM = 12, LENGTH = 8, TEXTS = 3, BYTES = SIDE * SIDE * 3 };
 

@@ -16,6 +16,7 @@
 #include "models/import.h"
 #include "models/model.h"
 #include "support.h"
+#include "text/bpe.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 

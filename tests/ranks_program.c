@@ -102,7 +102,7 @@ static train_codec_options codec_options(void)
     return o;
 }
 
-static train_dalle_options dalle_options(const char *codec_file, const char *tokenizer)
+static train_dalle_options dalle_options(const char *codec_file, const char *tokenizer_file)
 {
     train_dalle_options o = train_dalle_defaults();
     o.model.dim = 32;
@@ -111,7 +111,7 @@ static train_dalle_options dalle_options(const char *codec_file, const char *tok
     o.model.mlp = 64;
     o.model.text_length = 24;
     o.codec = codec_file;
-    o.tokenizer = tokenizer;
+    o.tokenizer = tokenizer_file;
     o.text_weight = o.image_weight = 0.5f;
     o.condition_dropout = 0.3f;
     return o;
@@ -119,21 +119,21 @@ static train_dalle_options dalle_options(const char *codec_file, const char *tok
 
 static bool train(device *d, const char *folder, const char *data, int batch, err *e)
 {
-    char pictures[512], tokenizer[512], codec_file[512], output[512];
+    char pictures[512], tokenizer_file[512], codec_file[512], output[512];
     snprintf(pictures, sizeof pictures, "%s/pictures", data);
-    snprintf(tokenizer, sizeof tokenizer, "%s/tokenizer.gguf", data);
+    snprintf(tokenizer_file, sizeof tokenizer_file, "%s/tokenizer.gguf", data);
     snprintf(codec_file, sizeof codec_file, "%s/codec.gguf", data);
     const char *const sources[] = {pictures};
     struct stat there;
     int64_t never = 0, once = ranks_rank() == ranks_size() - 1 ? 2 : 0; /* one rank's wish is enough */
     bool ok = stat(data, &there) == 0 || (mkdir(data, 0700) == 0 && make_data(pictures, e) &&
-                                          tiny_model_write(tokenizer, &(tiny_config){.layers = 1}, e) &&
+                                          tiny_model_write(tokenizer_file, &(tiny_config){.layers = 1}, e) &&
                                           tiny_model_write(codec_file, &(tiny_config){.stages = 2, .seed = 3}, e));
     train_codec_options c = codec_options();
     snprintf(output, sizeof output, "%s/codec.gguf", folder);
     fill_run(&c.run, sources, output, batch, &never);
     ok = ok && train_codec(d, &c, e);
-    train_dalle_options t = dalle_options(codec_file, tokenizer);
+    train_dalle_options t = dalle_options(codec_file, tokenizer_file);
     snprintf(output, sizeof output, "%s/dalle.gguf", folder);
     fill_run(&t.run, sources, output, batch, &never);
     ok = ok && train_dalle(d, &t, e);

@@ -366,12 +366,13 @@ static void captions_are_dropped_as_often_as_asked(void **state)
     err e = {0};
     enum { ROWS = 2000 };
     limn_model *m = limn_model_open(dev, tiny, &e);
-    assert_non_null(m);
+    bpe *b = bpe_open(tiny, &e);
+    assert_true(m && b);
     const dalle *d = m->transformer->state;
     int32_t ids[64], targets[64];
     const float shares[] = {0, 0.25f, 1};
     for (int k = 0; k < 3; k++) {
-        train_text t = {d, m->tokenizer, 5, 0, shares[k]};
+        train_text t = {d, b, 5, 0, shares[k]};
         int empty = 0, of_step[2] = {0};
         for (int i = 0; i < ROWS; i++) {
             int said = train_text_row(&t, "red", i / 8, i % 8, ids, targets);
@@ -386,6 +387,7 @@ static void captions_are_dropped_as_often_as_asked(void **state)
             fail_msg("%d of %d are empty, and %g was asked for", empty, ROWS, (double)shares[k]);
         assert_true(k != 1 || (of_step[0] > ROWS / 10 && of_step[1] > ROWS / 10));
     }
+    bpe_free(b);
     limn_model_free(&m);
 }
 

@@ -23,7 +23,7 @@ static void a_resumed_codec_ends_in_the_same_bytes(void **state)
     resumes_in_the_same_bytes(&o, "parts.gguf", 3);
 }
 
-static train_dalle_options dalle_options(const char *output, int64_t steps, watch *w, const char *tokenizer)
+static train_dalle_options dalle_options(const char *output, int64_t steps, watch *w, const char *tokenizer_file)
 {
     train_dalle_options o = train_dalle_defaults();
     fill_run(&o.run, output, steps, w);
@@ -33,7 +33,7 @@ static train_dalle_options dalle_options(const char *output, int64_t steps, watc
     o.model.mlp = 64;
     o.model.text_length = 16;
     o.codec = support_path("learned.gguf");
-    o.tokenizer = tokenizer;
+    o.tokenizer = tokenizer_file;
     o.run.settings.lr = 3e-3f;
     o.condition_dropout = 0.1f;
     return o;

@@ -4,15 +4,15 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "text/bpe.h"
+#include "text/tokenizer.h"
 
 extern const uint8_t limn_builtin_model[], limn_builtin_model_end[];
 
-static void print_tokens(const bpe *b, const int32_t *ids, size_t n, bool json)
+static void print_tokens(const tokenizer *b, const int32_t *ids, size_t n, bool json)
 {
     json_t *all = json_array();
     for (size_t i = 0; i < n; i++) {
-        const char *token = bpe_token(b, ids[i]);
+        const char *token = tokenizer_token(b, ids[i]);
         if (!json) {
             printf("%d\t%s\n", (int)ids[i], token ? token : "?");
             continue;
@@ -33,7 +33,7 @@ int command_tokenize(const options *o)
     const char *path = options_text(o, "model", NULL);
     file_map map = {0};
     gguf *g = NULL;
-    bpe *b = NULL;
+    tokenizer *b = NULL;
     int32_t *ids = NULL;
     size_t n = 0;
     if (!path)
@@ -41,12 +41,12 @@ int command_tokenize(const options *o)
                       &e);
     else if (input_check(path, &e) && file_map_open(&map, path, &e))
         g = gguf_open(map.data, map.size, path, &e);
-    b = g ? bpe_from_gguf(g, &e) : NULL;
-    bool ok = b && bpe_encode(b, o->operands[0], &ids, &n, &e);
+    b = g ? tokenizer_from_gguf(g, &e) : NULL;
+    bool ok = b && tokenizer_encode(b, o->operands[0], &ids, &n, &e);
     if (ok)
         print_tokens(b, ids, n, options_given(o, "json"));
     free(ids);
-    bpe_free(b);
+    tokenizer_free(b);
     gguf_free(g);
     file_map_release(&map);
     return ok ? 0 : report(&e);

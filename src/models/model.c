@@ -43,12 +43,12 @@ static bool check_together(const model *m, err *e)
         return err_set(e, ERR_FAILED, "%s: the codec has %d x %d cells of %d codes, and the transformer %d x %d of %d",
                        gguf_name(m->gguf), c->grid_width, c->grid_height, c->codes, d->grid_width, d->grid_height,
                        d->codes);
-    if (d && m->tokenizer && bpe_size(m->tokenizer) > (size_t)d->vocabulary)
+    if (d && m->tokenizer && tokenizer_size(m->tokenizer) > (size_t)d->vocabulary)
         return err_set(e, ERR_FAILED, "%s: the tokenizer has %zu tokens, and the transformer's vocabulary %d",
-                       gguf_name(m->gguf), bpe_size(m->tokenizer), d->vocabulary);
-    if (m->clip && m->tokenizer && bpe_size(m->tokenizer) > (size_t)m->clip->vocabulary)
+                       gguf_name(m->gguf), tokenizer_size(m->tokenizer), d->vocabulary);
+    if (m->clip && m->tokenizer && tokenizer_size(m->tokenizer) > (size_t)m->clip->vocabulary)
         return err_set(e, ERR_FAILED, "%s: the tokenizer has %zu tokens, and the CLIP's vocabulary %d",
-                       gguf_name(m->gguf), bpe_size(m->tokenizer), m->clip->vocabulary);
+                       gguf_name(m->gguf), tokenizer_size(m->tokenizer), m->clip->vocabulary);
     return true;
 }
 
@@ -96,7 +96,7 @@ model *model_open(device *d, const char *path, err *e)
               codec_open(&m->codec, m->gguf, &m->params, e) &&
               transformer_open(&m->transformer, m->gguf, &m->params, e) && clip_open(&m->clip, m->gguf, &m->params, e);
     if (ok && config_has_section(m->gguf, "tokenizer."))
-        ok = (m->tokenizer = bpe_from_gguf(m->gguf, e)) != NULL;
+        ok = (m->tokenizer = tokenizer_from_gguf(m->gguf, e)) != NULL;
     ok = ok && check_together(m, e) && (m->run = run_new(d, e)) && params_load(&m->params, m->run, m->gguf, true, e);
     if (!ok) {
         model_free(m);
@@ -117,7 +117,7 @@ void model_free(model *m)
     codec_release(&m->codec);
     transformer_free(m->transformer);
     clip_free(m->clip);
-    bpe_free(m->tokenizer);
+    tokenizer_free(m->tokenizer);
     gguf_free(m->gguf);
     file_map_release(&m->file);
     free(m);

@@ -4,7 +4,7 @@
 #include "models/clip.h"
 #include "models/codec.h"
 #include "models/dalle.h"
-#include "text/bpe.h"
+#include "text/tokenizer.h"
 
 typedef struct limn_model model;
 
@@ -17,7 +17,7 @@ struct limn_model {
     codec codec;              /* kind NULL: none */
     transformer *transformer; /* or NULL */
     clip *clip;               /* or NULL */
-    bpe *tokenizer;           /* or NULL */
+    tokenizer *tokenizer;     /* or NULL */
     param_table params;
 };
 

@@ -114,7 +114,7 @@ static bool add_tokens(bpe *b, const char *name, const char *const *tokens, size
                            name, id, bpe_excerpt(show, b->tokens[id]), b->token_slots[slot]);
         b->token_slots[slot] = (int32_t)id;
     }
-    for (int byte = 0; byte < 256; byte++) {
+    for (int byte = 0; b->byte_level && byte < 256; byte++) {
         uint8_t text[8] = {0};
         size_t k = (size_t)utf8proc_encode_char(bpe_byte_to_char((uint8_t)byte), text);
         int32_t id = find_token(b, (const char *)text, k);
@@ -162,7 +162,7 @@ static bool add_merge(bpe *b, const char *name, uint32_t rank, char *joined, err
                        "%s: merge %" PRIu32 " \"%s\": %s is no token (are vocabulary and merges of one "
                        "tokenizer?)",
                        name, rank, show, missing);
-    if (!in_byte_alphabet(joined))
+    if (b->byte_level && !in_byte_alphabet(joined))
         return err_set(e, ERR_FAILED, "%s: merge %" PRIu32 " \"%s\" has a character that stands for no byte", name,
                        rank, show);
     b->merges[rank] = m;
@@ -197,13 +197,14 @@ static bool add_merges(bpe *b, const char *name, const char *const *merges, size
 }
 
 bpe *bpe_build(const char *token_name, const char *const *tokens, size_t n_tokens, const char *merge_name,
-               const char *const *merges, size_t n_merges, bool lowercase, err *e)
+               const char *const *merges, size_t n_merges, bool byte_level, bool lowercase, err *e)
 {
     bpe *b = calloc(1, sizeof *b);
     if (!b) {
         err_no_memory(e, token_name, sizeof *b);
         return NULL;
     }
+    b->byte_level = byte_level;
     b->lowercase = lowercase;
     if (!add_tokens(b, token_name, tokens, n_tokens, e) || !add_merges(b, merge_name, merges, n_merges, e)) {
         bpe_free(b);
@@ -215,7 +216,7 @@ bpe *bpe_build(const char *token_name, const char *const *tokens, size_t n_token
 bpe *bpe_new(const char *name, const char *const *tokens, size_t n_tokens, const char *const *merges, size_t n_merges,
              bool lowercase, err *e)
 {
-    return bpe_build(name, tokens, n_tokens, name, merges, n_merges, lowercase, e);
+    return bpe_build(name, tokens, n_tokens, name, merges, n_merges, true, lowercase, e);
 }
 
 void bpe_free(bpe *b)
@@ -331,15 +332,12 @@ static bool reserve(merger *m, size_t bytes, err *e)
     return true;
 }
 
-/* Appends the ids of one piece, O(bytes log bytes). */
-static bool encode_piece(merger *m, const char *piece, size_t bytes, int32_t *ids, size_t *n, err *e)
+/* Merges the first `count` symbols, whose ids are set, and appends what is left; O(count log count). */
+static void merge_symbols(merger *m, int32_t count, int32_t *ids, size_t *n)
 {
-    if (!reserve(m, bytes, e))
-        return false;
     symbol *s = m->symbols;
-    int32_t count = (int32_t)bytes;
     for (int32_t i = 0; i < count; i++)
-        s[i] = (symbol){m->b->byte_ids[(uint8_t)piece[i]], i - 1, i + 1 < count ? i + 1 : -1, NO_RANK};
+        s[i] = (symbol){s[i].id, i - 1, i + 1 < count ? i + 1 : -1, NO_RANK};
     m->heap_size = m->n_left_out = 0;
     for (int32_t i = 0; i < count; i++)
         rank_symbol(m, i);
@@ -362,7 +360,33 @@ static bool encode_piece(merger *m, const char *piece, size_t bytes, int32_t *id
     }
     for (int32_t i = count > 0 ? 0 : -1; i >= 0; i = s[i].next)
         ids[(*n)++] = s[i].id;
+}
+
+/* Appends the ids of one piece. */
+static bool encode_piece(merger *m, const char *piece, size_t bytes, int32_t *ids, size_t *n, err *e)
+{
+    if (!reserve(m, bytes, e))
+        return false;
+    for (size_t i = 0; i < bytes; i++)
+        m->symbols[i].id = m->b->byte_ids[(uint8_t)piece[i]];
+    merge_symbols(m, (int32_t)bytes, ids, n);
     return true;
+}
+
+bool bpe_merge(const bpe *b, int32_t *ids, size_t *n, err *e)
+{
+    merger m = {.b = b};
+    size_t count = *n;
+    bool ok = reserve(&m, count, e);
+    if (ok) {
+        for (size_t i = 0; i < count; i++)
+            m.symbols[i].id = ids[i];
+        *n = 0;
+        merge_symbols(&m, (int32_t)count, ids, n);
+    }
+    free(m.symbols);
+    free(m.heap);
+    return ok;
 }
 
 bool bpe_encode(const bpe *b, const char *text, int32_t **ids, size_t *n, err *e)

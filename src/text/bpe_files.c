@@ -97,7 +97,7 @@ done:
     return ok;
 }
 
-bpe *bpe_from_files(const char *vocab_path, const char *merges_path, bool lowercase, err *e)
+bpe *bpe_read(const char *vocab_path, const char *merges_path, bool byte_level, bool lowercase, err *e)
 {
     json_t *root = NULL;
     char *text = NULL;
@@ -106,12 +106,17 @@ bpe *bpe_from_files(const char *vocab_path, const char *merges_path, bool lowerc
     bpe *b = NULL;
     if (read_vocabulary(vocab_path, &root, &tokens, &n_tokens, e) &&
         read_merges(merges_path, &text, &merges, &n_merges, e))
-        b = bpe_build(vocab_path, tokens, n_tokens, merges_path, merges, n_merges, lowercase, e);
+        b = bpe_build(vocab_path, tokens, n_tokens, merges_path, merges, n_merges, byte_level, lowercase, e);
     free(merges);
     free(text);
     free(tokens);
     json_decref(root);
     return b;
+}
+
+bpe *bpe_from_files(const char *vocab_path, const char *merges_path, bool lowercase, err *e)
+{
+    return bpe_read(vocab_path, merges_path, true, lowercase, e);
 }
 
 /* Fails where the key is there with another value: the ids would come out wrong without a word. */

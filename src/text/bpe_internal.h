@@ -21,10 +21,17 @@ struct bpe {
     uint32_t *pair_slots;
     size_t n_tokens, n_merges, token_mask, pair_mask;
     int32_t byte_ids[256];
+    bool byte_level; /* pieces are merged from bytes; else from ids that the kind gives */
     bool lowercase;
 };
 
 /* bpe_new with a name for each of the two lists. */
 bpe *bpe_build(const char *token_name, const char *const *tokens, size_t n_tokens, const char *merge_name,
-               const char *const *merges, size_t n_merges, bool lowercase, err *e);
+               const char *const *merges, size_t n_merges, bool byte_level, bool lowercase, err *e);
+
+/* Merges the ids of one piece's characters in place; -1 merges with nothing.  At most INT32_MAX of them. */
+bool bpe_merge(const bpe *b, int32_t *ids, size_t *n, err *e);
+
+/* bpe_build of a vocab.json and a merges.txt. */
+bpe *bpe_read(const char *vocab_path, const char *merges_path, bool byte_level, bool lowercase, err *e);
 #endif

@@ -1,0 +1,42 @@
+/* Tokenizers of every kind: text to ids and back.  One file per kind, and one line of the registry in tokenizer.c. */
+#ifndef TEXT_TOKENIZER_H
+#define TEXT_TOKENIZER_H
+#include <stdint.h>
+
+#include "base/err.h"
+#include "io/gguf.h"
+
+typedef struct tokenizer tokenizer;
+
+/* What a kind is.  `self` is what open returned. */
+typedef struct tokenizer_kind {
+    const char *name; /* the value of tokenizer.ggml.model; for byte-level BPE "gpt2", as other programs have it */
+    void *(*open)(const gguf *g, err *e);
+    void (*free)(void *self);
+    size_t (*size)(const void *self);
+    const char *(*token)(const void *self, int32_t id); /* id is in range */
+    bool (*encode)(const void *self, const char *text, int32_t **ids, size_t *n, err *e);
+    /* Reads the published files at a path, checks them, and writes the keys that open reads (not the name's).
+     * *size is the number of ids.  NULL for a kind that has its own importer. */
+    bool (*import)(gguf_writer *w, const char *path, size_t *size, err *e);
+} tokenizer_kind;
+
+extern const tokenizer_kind tokenizer_gpt2, tokenizer_dalle_mini, tokenizer_clip;
+
+/* By tokenizer.ggml.model; a file without that key has byte-level BPE.  An unknown kind is an error that lists those
+ * that are known. */
+tokenizer *tokenizer_from_gguf(const gguf *g, err *e);
+void tokenizer_free(tokenizer *t);
+
+const char *tokenizer_kind_name(const tokenizer *t);
+size_t tokenizer_size(const tokenizer *t);
+/* As the vocabulary has it; NULL where id is out of range. */
+const char *tokenizer_token(const tokenizer *t, int32_t id);
+/* *ids is a new array (free it) of *n ids, without padding, and with the start and end ids that the kind puts around
+ * every text.  Text is UTF-8; invalid bytes are an error that gives the position. */
+bool tokenizer_encode(const tokenizer *t, const char *text, int32_t **ids, size_t *n, err *e);
+
+/* Called by the importers of model families: writes the tokenizer at `path` (a folder, or the kind's one file) under
+ * tokenizer.*.  Too many ids for the transformer are the caller's to refuse: *size is their number. */
+bool tokenizer_import(gguf_writer *w, const char *kind, const char *path, size_t *size, err *e);
+#endif

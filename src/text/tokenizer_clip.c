@@ -1,0 +1,242 @@
+/* CLIP's BPE (OpenAI's SimpleTokenizer, as dalle-pytorch 1.6.6 uses it: no start and end ids).  Bytes in GPT-2's
+ * alphabet, the last of each piece with "</w>", then merges by rank.  Before that the text is cleaned. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+#include <zlib.h>
+
+#include "text/bpe_internal.h"
+#include "text/bpe_split.h"
+#include "text/tokenizer.h"
+
+#define KEY_MERGES "tokenizer.ggml.merges"
+#define N_MERGES   48894 /* what SimpleTokenizer reads of its longer file */
+
+typedef struct clip_bpe {
+    bpe *b;
+    int32_t inner[256], last[256]; /* the id of a byte, and of one that ends a piece */
+} clip_bpe;
+
+static void free_self(void *self)
+{
+    clip_bpe *t = self;
+    bpe_free(t->b);
+    free(t);
+}
+
+/* The order of the ids: the printable bytes first, as bytes_to_unicode lists them. */
+static int byte_at(int place)
+{
+    return place < 94    ? '!' + place
+           : place < 106 ? 0xA1 + place - 94
+           : place < 188 ? 0xAE + place - 106
+           : place < 221 ? place - 188
+           : place < 255 ? 0x7F + place - 221
+                         : 0xAD;
+}
+
+static clip_bpe *build(const char *name, const char *const *merges, size_t n, err *e)
+{
+    size_t bytes = 0, count = 512 + n + 2;
+    for (size_t i = 0; i < n; i++)
+        bytes += strlen(merges[i]) + 1;
+    clip_bpe *t = calloc(1, sizeof *t);
+    const char **tokens = calloc(count, sizeof *tokens);
+    char *text = malloc(bytes + 512 * 8), *at = text;
+    if (!t || !tokens || !text) {
+        err_no_memory(e, name, bytes);
+        goto done;
+    }
+    for (int i = 0; i < 512; i++) {
+        tokens[i] = at;
+        at += utf8proc_encode_char(bpe_byte_to_char((uint8_t)byte_at(i % 256)), (uint8_t *)at);
+        at += sprintf(at, "%s", i < 256 ? "" : "</w>") + 1;
+        (i < 256 ? t->inner : t->last)[byte_at(i % 256)] = i;
+    }
+    for (size_t i = 0; i < n; i++) {
+        tokens[512 + i] = at;
+        for (const char *c = merges[i]; *c; c++)
+            if (*c != ' ')
+                *at++ = *c;
+        *at++ = 0;
+    }
+    tokens[512 + n] = "<|startoftext|>";
+    tokens[513 + n] = "<|endoftext|>";
+    t->b = bpe_build(name, tokens, count, name, merges, n, false, true, e);
+done:
+    free(tokens);
+    free(text);
+    if (t && !t->b) {
+        free(t);
+        t = NULL;
+    }
+    return t;
+}
+
+static void *open_self(const gguf *g, err *e)
+{
+    const char *const *merges;
+    size_t n;
+    return gguf_get_strings(g, KEY_MERGES, &merges, &n, e) ? build(gguf_name(g), merges, n, e) : NULL;
+}
+
+static size_t size_of(const void *self)
+{
+    return bpe_size(((const clip_bpe *)self)->b);
+}
+
+static const char *token_of(const void *self, int32_t id)
+{
+    return bpe_token(((const clip_bpe *)self)->b, id);
+}
+
+/* The bytes of the piece at text, which is not white space: 's 't 're 've 'm 'll 'd, letters, one digit, or others. */
+static size_t piece_bytes(const char *text, size_t bytes)
+{
+    size_t piece = bpe_piece_bytes(text, bytes);
+    utf8proc_int32_t c;
+    size_t first = (size_t)utf8proc_iterate((const uint8_t *)text, (utf8proc_ssize_t)bytes, &c);
+    utf8proc_category_t k = utf8proc_category(c);
+    bool digit = k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
+    return digit ? first : piece;
+}
+
+/* Replaces each `from` of valid UTF-8 by the shorter or equally long `to`, in place. */
+static void replace(char *text, const char *from, const char *to)
+{
+    size_t n = strlen(from), m = strlen(to);
+    char *out = text;
+    while (*text)
+        if (!strncmp(text, from, n)) {
+            memcpy(out, to, m);
+            out += m;
+            text += n;
+        } else
+            *out++ = *text++;
+    *out = 0;
+}
+
+/* What ftfy and html.unescape do to common captions: composed characters, straight quotes, no ligatures, the five
+ * entities of XML (twice, as there). */
+static char *clean(const char *text, size_t *bytes, err *e)
+{
+    static const char *const pairs[][2] = {
+        {"\u2018", "'"}, {"\u2019", "'"}, {"\u201C", "\""}, {"\u201D", "\""}, {"\uFB01", "fi"}, {"\uFB02", "fl"},
+    };
+    static const char *const entities[][2] = {{"&lt;", "<"},  {"&gt;", ">"},   {"&quot;", "\""},
+                                              {"&#39;", "'"}, {"&apos;", "'"}, {"&amp;", "&"}};
+    char *valid = bpe_normalise(text, false, bytes, e);
+    char *nfc = valid ? (char *)utf8proc_NFC((const uint8_t *)valid) : NULL;
+    if (valid && !nfc)
+        err_no_memory(e, "text", *bytes);
+    free(valid);
+    if (!nfc)
+        return NULL;
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        replace(nfc, pairs[i][0], pairs[i][1]);
+    for (int pass = 0; pass < 2; pass++)
+        for (size_t i = 0; i < sizeof entities / sizeof *entities; i++)
+            replace(nfc, entities[i][0], entities[i][1]);
+    char *low = bpe_normalise(nfc, true, bytes, e);
+    free(nfc);
+    return low;
+}
+
+static bool is_space(const char *text, size_t bytes, size_t *step)
+{
+    utf8proc_int32_t c;
+    *step = (size_t)utf8proc_iterate((const uint8_t *)text, (utf8proc_ssize_t)bytes, &c);
+    utf8proc_category_t k = utf8proc_category(c);
+    return (c >= 9 && c <= 13) || c == 0x85 || k == UTF8PROC_CATEGORY_ZS || k == UTF8PROC_CATEGORY_ZL ||
+           k == UTF8PROC_CATEGORY_ZP;
+}
+
+/* Text may spell the two specials: the bytes of the one here and its id, or 0. */
+static size_t special_at(const clip_bpe *t, const char *text, int32_t *id)
+{
+    size_t n_tokens = bpe_size(t->b);
+    for (size_t i = n_tokens - 2; i < n_tokens; i++) {
+        size_t n = strlen(t->b->tokens[i]);
+        if (!strncmp(text, t->b->tokens[i], n)) {
+            *id = (int32_t)i;
+            return n;
+        }
+    }
+    return 0;
+}
+
+static bool encode(const void *self, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    const clip_bpe *t = self;
+    size_t bytes;
+    *ids = NULL;
+    *n = 0;
+    char *in = clean(text, &bytes, e);
+    if (!in)
+        return false;
+    bool ok = bytes <= INT32_MAX || err_set(e, ERR_FAILED, "text: %zu bytes are too many (split it)", bytes);
+    int32_t *out = ok && bytes ? malloc(bytes * sizeof *out) : NULL;
+    if (ok && bytes && !out)
+        ok = err_no_memory(e, "text", bytes * sizeof *out);
+    for (size_t at = 0, step; ok && at < bytes; at += step) {
+        if (is_space(in + at, bytes - at, &step))
+            continue;
+        if ((step = special_at(t, in + at, out + *n))) {
+            ++*n;
+            continue;
+        }
+        step = piece_bytes(in + at, bytes - at);
+        size_t count = step;
+        for (size_t i = 0; i < step; i++)
+            out[*n + i] = (i + 1 < step ? t->inner : t->last)[(uint8_t)in[at + i]];
+        ok = bpe_merge(t->b, out + *n, &count, e);
+        *n += count;
+    }
+    free(in);
+    if (!ok || !*n) {
+        free(out);
+        *n = 0;
+        return ok;
+    }
+    *ids = out;
+    return true;
+}
+
+/* path: bpe_simple_vocab_16e6.txt or its .gz; gzread reads both. */
+static bool import_file(gguf_writer *w, const char *path, size_t *size, err *e)
+{
+    enum { MOST = 16 << 20 };
+    gzFile f = gzopen(path, "rb");
+    char *text = malloc(MOST);
+    const char **merges = calloc(N_MERGES, sizeof *merges);
+    clip_bpe *t = NULL;
+    size_t n = 0, line = 0;
+    int bytes = f && text && merges ? gzread(f, text, MOST - 1) : -1;
+    if (!f || bytes < 0 || (bytes && memchr(text, 0, (size_t)bytes))) {
+        err_set(e, ERR_FAILED, "%s: can't be read as text, plain or .gz (give bpe_simple_vocab_16e6.txt)", path);
+        goto done;
+    }
+    text[bytes] = 0;
+    for (char *at = text, *next; *at && n < N_MERGES; at = next, line++) {
+        size_t length = strcspn(at, "\n");
+        next = at + length + (at[length] == '\n');
+        at[length] = 0;
+        if (line) /* the first is a version */
+            merges[n++] = at;
+    }
+    t = build(path, merges, n, e);
+    if (t) {
+        gguf_put_strings(w, KEY_MERGES, merges, n);
+        *size = bpe_size(t->b);
+        free_self(t);
+    }
+done:
+    if (f)
+        gzclose(f);
+    free(text);
+    free(merges);
+    return t != NULL;
+}
+
+const tokenizer_kind tokenizer_clip = {"clip", open_self, free_self, size_of, token_of, encode, import_file};

@@ -1,0 +1,184 @@
+/* Tokenizers of published models: ids as the authors' code gives them.  data/dalle_mini: a vocabulary of 700 tokens
+ * and ids of min-dalle 0.4.11 for it. */
+#include <jansson.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/file.h"
+#include "text/tokenizer.h"
+
+static char folder[256], gguf_path[300];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    const char *base = getenv("TMPDIR");
+    snprintf(folder, sizeof folder, "%.200s/limn-tokenizer-XXXXXX", base && *base ? base : "/tmp");
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(gguf_path, sizeof gguf_path, "%s/tokenizer.gguf", folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char path[300];
+    for (int i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, (const char *[]){"tokenizer.gguf", "vocab.json", "merges.txt"}[i]);
+        unlink(path);
+    }
+    return rmdir(folder);
+}
+
+static bool import_to_file(const char *kind, const char *path, size_t *size, err *e)
+{
+    gguf_writer *w = gguf_writer_new(gguf_path);
+    bool ok = tokenizer_import(w, kind, path, size, e);
+    if (ok) {
+        gguf_begin_data(w);
+        ok = gguf_writer_commit(w, e);
+    }
+    gguf_writer_free(w);
+    return ok;
+}
+
+static void write_file(const char *name, const char *text)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void dalle_mini_gives_published_ids(void **state)
+{
+    (void)state;
+    err e = {0};
+    size_t size = 0;
+    if (!import_to_file("dalle-mini", TEST_DATA "/dalle_mini", &size, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(size, 700);
+    file_map map = {0};
+    assert_true(file_map_open(&map, gguf_path, &e));
+    gguf *g = gguf_open(map.data, map.size, gguf_path, &e);
+    assert_non_null(g);
+    tokenizer *t = tokenizer_from_gguf(g, &e);
+    if (!t)
+        fail_msg("%s", e.text);
+    assert_string_equal(tokenizer_kind_name(t), "dalle-mini");
+    assert_int_equal(tokenizer_size(t), 700);
+    assert_string_equal(tokenizer_token(t, 0), "<s>");
+    assert_null(tokenizer_token(t, 700));
+    assert_null(tokenizer_token(t, -1));
+    json_t *cases = json_load_file(TEST_DATA "/dalle_mini/tokenizer_cases.json", 0, NULL), *c;
+    size_t i, compared = 0;
+    json_array_foreach(cases, i, c)
+    {
+        const char *text = json_string_value(json_object_get(c, "text"));
+        const json_t *expected = json_object_get(c, "ids");
+        int32_t *ids;
+        size_t n;
+        if (strstr(text, "\xF0\x9F")) { /* emoji are refused */
+            assert_false(tokenizer_encode(t, text, &ids, &n, &e));
+            assert_non_null(strstr(e.text, "U+1F600 is an emoji"));
+            assert_null(ids);
+            continue;
+        }
+        assert_true(tokenizer_encode(t, text, &ids, &n, &e));
+        if (n != json_array_size(expected))
+            fail_msg("\"%s\": %zu ids, not %zu", text, n, json_array_size(expected));
+        for (size_t k = 0; k < n; k++)
+            if (ids[k] != json_integer_value(json_array_get(expected, k)))
+                fail_msg("\"%s\": id %zu is %d", text, k, (int)ids[k]);
+        free(ids);
+        compared++;
+    }
+    assert_int_equal(compared, 17);
+    json_decref(cases);
+    tokenizer_free(t);
+    tokenizer_free(NULL);
+    gguf_free(g);
+    file_map_release(&map);
+}
+
+static void damaged_files_are_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *vocab, *merges, *message;
+    } cases[] = {
+        {"{", "", "vocab.json: line 1"},
+        {"[]", "", "vocab.json: not a JSON object"},
+        {"{\"<s>\": 0, \"<unk>\": 1}", "", "vocab.json: token \"</s>\" is missing"},
+        {"{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 3}", "", "vocab.json: token \"<unk>\": id 3 is outside"},
+        {"{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 2}", "#version\na b\n", "merges.txt: merge 0 \"a b\""},
+        {"{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 2}", "#version\nab\n", "merges.txt: merge 0 \"ab\" is not two tokens"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        err e = {0};
+        size_t size;
+        write_file("vocab.json", cases[i].vocab);
+        write_file("merges.txt", cases[i].merges);
+        assert_false(import_to_file("dalle-mini", folder, &size, &e));
+        if (!strstr(e.text, cases[i].message))
+            fail_msg("\"%s\" is not in \"%s\"", cases[i].message, e.text);
+    }
+    err e = {0};
+    size_t size;
+    assert_false(import_to_file("no such kind", folder, &size, &e));
+    assert_non_null(strstr(e.text, "only \"gpt2\", \"dalle-mini\", \"clip\" are known"));
+}
+
+static void clip_merges_within_pieces(void **state)
+{
+    (void)state;
+    err e = {0};
+    size_t size = 0;
+    char path[300];
+    write_file("vocab.json", "#version: 0.2\na t</w>\nc at</w>\n");
+    snprintf(path, sizeof path, "%s/vocab.json", folder);
+    if (!import_to_file("clip", path, &size, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(size, 516);
+    file_map map = {0};
+    assert_true(file_map_open(&map, gguf_path, &e));
+    gguf *g = gguf_open(map.data, map.size, gguf_path, &e);
+    tokenizer *t = tokenizer_from_gguf(g, &e);
+    assert_non_null(t);
+    int32_t *ids;
+    size_t n;
+    assert_true(tokenizer_encode(t, " A  CAT 42 &amp;lt; cats <|endoftext|>", &ids, &n, &e));
+    /* a</w> cat</w> 4</w> 2</w> <</w> c a t s</w> end */
+    static const int32_t expected[] = {320, 513, 275, 273, 283, 66, 64, 83, 338, 515};
+    assert_int_equal(n, 10);
+    assert_memory_equal(ids, expected, sizeof expected);
+    free(ids);
+    assert_true(tokenizer_encode(t, " ", &ids, &n, &e));
+    assert_int_equal(n, 0);
+    assert_null(ids);
+    tokenizer_free(t);
+    gguf_free(g);
+    file_map_release(&map);
+    write_file("vocab.json", "#version: 0.2\na zz</w>\n");
+    assert_false(import_to_file("clip", path, &size, &e));
+    assert_non_null(strstr(e.text, "merge 0 \"a zz</w>\""));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(dalle_mini_gives_published_ids),
+        cmocka_unit_test(damaged_files_are_named),
+        cmocka_unit_test(clip_merges_within_pieces),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
