@@ -178,7 +178,7 @@ static void text_logits(model *m, const int32_t *ids, const int32_t *codes, floa
     run_write(r, s.ids, ids);
     run_write(r, s.codes, codes);
     run_write(r, s.position, &zero);
-    tensor x = dalle_forward(r, d, s.ids, s.codes, s.caches, s.position, TEXT + CELLS - 1);
+    tensor x = dalle_forward(r, d, s.ids, s.codes, s.memory.caches, s.position, TEXT + CELLS - 1);
     run_read(r, op_linear(r, op_slice(r, x, 0, TEXT - 1), &d->text_head, ACT_NONE), logits);
     bool ok = run_finish(r, &e);
     session_release(&s);

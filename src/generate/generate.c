@@ -53,19 +53,15 @@ static bool start(const generation *g, session *s, int images, err *e)
 
 /* Reads the prompt into the caches of every row.  All pictures share it, so it is computed once for each kind of row
  * and copied: cheaper, and its sums don't depend on the batch.  Returns the logits of the first cell. */
-static tensor prefill(const generation *g, session *s, int images, kv_cache *row)
+static tensor prefill(const generation *g, session *s, int images)
 {
     const transformer *d = g->d;
     run *r = s->r;
     for (int k = 0; k <= g->guided; k++) {
-        session_row_caches(s, k * images, row);
-        tensor x = d->kind->forward(r, d->state, tensor_rows(s->ids, k * images, 1), tensor_rows(s->codes, 0, 1), row,
-                                    s->position, d->text_length);
-        op_repeat(r, tensor_rows(s->last, k, 1), op_slice(r, x, d->text_length - 1, 1));
-        for (int i = 0; i < d->layers && images > 1; i++) {
-            op_repeat(r, tensor_rows(s->caches[i].k, k * images + 1, images - 1), row[i].k);
-            op_repeat(r, tensor_rows(s->caches[i].v, k * images + 1, images - 1), row[i].v);
-        }
+        tensor x = d->kind->forward(r, d->state, tensor_rows(s->ids, k * images, 1), tensor_rows(s->codes, 0, 1),
+                                    session_row(s, k * images), s->position, d->prefix);
+        op_repeat(r, tensor_rows(s->last, k, 1), op_slice(r, x, d->prefix - 1, 1));
+        session_repeat_row(s, k * images, images - 1);
     }
     tensor one = logits_of(r, g, tensor_rows(s->last, 0, 1 + g->guided)), all = TENSOR(r, DTYPE_F32, images, d->codes);
     op_repeat(r, all, one);
@@ -108,21 +104,17 @@ static bool batch(const generation *g, run *step, session *s, int first, int ima
                        .top_p = g->o->top_p,
                        .seed = g->o->seed,
                        .stream = (uint32_t)(g->o->first + first)};
-    kv_cache *row = calloc((size_t)d->layers, sizeof *row);
-    if (!row)
-        return err_no_memory(e, "session", (size_t)d->layers * sizeof *row);
     bool ok = start(g, s, images, e);
     if (ok) {
-        tensor logits = prefill(g, s, images, row);
-        op_advance(r, s->position, d->text_length - 1);
-        op_sample(r, logits, s->codes, s->forced, s->position, d->text_length, &choose);
+        tensor logits = prefill(g, s, images);
+        op_advance(r, s->position, d->prefix - 1);
+        op_sample(r, logits, s->codes, s->forced, s->position, d->prefix, &choose);
         op_advance(r, s->position, 1);
         run_record(step);
-        tensor x = d->kind->forward(step, d->state, (tensor){0}, s->codes, s->caches, s->position, 1);
-        op_sample(step, logits_of(step, g, x), s->codes, s->forced, s->position, d->text_length, &choose);
+        tensor x = d->kind->forward(step, d->state, (tensor){0}, s->codes, &s->memory, s->position, 1);
+        op_sample(step, logits_of(step, g, x), s->codes, s->forced, s->position, d->prefix, &choose);
         op_advance(step, s->position, 1);
     }
-    free(row);
     /* a step after a failure would read what was never written */
     for (int i = 1; ok && i < g->cells && !run_failed(r) && !run_failed(step); i++) {
         if (i % d->grid_width == 0)

@@ -24,10 +24,10 @@ static void forward(session *s, const int32_t *text, const int32_t *codes, float
     run_write(r, s->ids, text);
     run_write(r, s->codes, codes);
     run_write(r, s->position, &zero);
-    tensor x = d->kind->forward(r, d->state, s->ids, s->codes, s->caches, s->position, d->text_length + cells - 1);
-    tensor image = op_linear(r, op_slice(r, x, d->text_length - 1, cells), d->image_head, ACT_NONE);
+    tensor x = d->kind->forward(r, d->state, s->ids, s->codes, &s->memory, s->position, d->prefix + cells - 1);
+    tensor image = op_linear(r, op_slice(r, x, d->prefix - 1, cells), d->image_head, ACT_NONE);
     run_read(r, image, image_logits);
-    if (d->text_length > 1)
+    if (d->text_head && d->text_length > 1)
         run_read(r, op_linear(r, op_slice(r, x, 0, d->text_length - 1), d->text_head, ACT_NONE), text_logits);
 }
 
@@ -40,12 +40,12 @@ bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids,
     if (!model_needs_transformer(m, e))
         return false;
     const transformer *d = m->transformer;
-    int cells = d->grid_width * d->grid_height, ids = (int)d->text_head->w.shape[0];
+    int cells = d->grid_width * d->grid_height, ids = d->text_head ? (int)d->text_head->w.shape[0] : 0;
     for (int i = 0; i < cells; i++)
         if (codes[i] < 0 || codes[i] >= d->codes)
             return err_set(e, ERR_USAGE, "score: code %d of cell %d is outside of the codebook of %d", codes[i], i,
                            d->codes);
-    size_t text_count = (size_t)d->text_length * (size_t)ids, used = 0;
+    size_t text_count = (size_t)d->text_length * (size_t)ids + 1, used = 0;
     int32_t *row = calloc((size_t)d->text_length, sizeof *row);
     float *text = malloc(text_count * sizeof *text), *image = malloc((size_t)cells * (size_t)d->codes * sizeof *image);
     session s = {0};
@@ -61,10 +61,10 @@ bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids,
         for (int k = 0; logits && k < d->codes; k++)
             logits[(size_t)i * (size_t)d->codes + (size_t)k] = image[(size_t)i * (size_t)d->codes + (size_t)k];
     }
-    for (int i = 1; ok && i < (int)used; i++)
+    for (int i = 1; ok && ids && i < (int)used; i++)
         result->text_log_likelihood += log_probability(text + (size_t)(i - 1) * (size_t)ids, ids, row[i]);
     result->image_tokens = cells;
-    result->text_tokens = used ? (int)used - 1 : 0;
+    result->text_tokens = ids && used ? (int)used - 1 : 0;
     session_release(&s);
     free(row);
     free(text);

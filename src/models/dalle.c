@@ -166,12 +166,14 @@ transformer dalle_view(dalle *d)
 {
     return (transformer){.kind = &transformer_dalle,
                          .text_length = d->text_length,
+                         .prefix = d->text_length,
                          .vocabulary = d->vocabulary,
                          .codes = d->codes,
                          .grid_width = d->grid_width,
                          .grid_height = d->grid_height,
                          .dim = d->dim,
                          .heads = d->heads,
+                         .head_dim = d->dim / d->heads,
                          .layers = d->layers,
                          .one_cache = d->recompute,
                          .guidance = d->guidance,
@@ -239,10 +241,10 @@ static bool text_row(const void *state, const int32_t *ids, size_t n, int32_t *r
     return dalle_text_row(state, ids, n, row, used, e);
 }
 
-static tensor forward(run *r, const void *state, tensor ids, tensor codes, const kv_cache *caches, tensor position,
+static tensor forward(run *r, const void *state, tensor ids, tensor codes, const transformer_memory *m, tensor position,
                       int64_t t)
 {
-    return dalle_forward(r, state, ids, codes, caches, position, t);
+    return dalle_forward(r, state, ids, codes, m->caches, position, t);
 }
 
 const transformer_kind transformer_dalle = {"dalle", open_dalle, free_state, text_row, forward};

@@ -5,30 +5,37 @@
 
 static int64_t cache_length(const transformer *d)
 {
-    return d->text_length + (int64_t)d->grid_width * d->grid_height - 1;
+    return d->prefix + (int64_t)d->grid_width * d->grid_height - 1;
+}
+
+/* Bytes of one row in one cache. */
+static uint64_t cache_row(const transformer *d)
+{
+    return (uint64_t)cache_length(d) * (uint64_t)d->heads * (uint64_t)d->head_dim * sizeof(float);
 }
 
 int session_rows_that_fit(const transformer *d, const device *dev, int least, int most)
 {
-    uint64_t row = (uint64_t)cache_length(d) * (uint64_t)d->dim * sizeof(float);
+    uint64_t row = cache_row(d), kept = (uint64_t)(d->kept_shape[0] * d->kept_shape[1]) * sizeof(float);
+    uint64_t all = 2 * (uint64_t)d->layers * row + (uint64_t)d->n_kept * kept;
     /* half of what is left: activations want some too */
     uint64_t left = dev->memory_limit > dev->memory_used ? dev->memory_limit - dev->memory_used : 0;
-    uint64_t by_piece = dev->info.max_allocation / row, by_memory = left / 2 / (2 * (uint64_t)d->layers * row);
+    uint64_t by_piece = dev->info.max_allocation / (row > kept ? row : kept), by_memory = left / 2 / all;
     uint64_t fit = by_piece < by_memory ? by_piece : by_memory;
     return fit < (uint64_t)least ? least : fit < (uint64_t)most ? (int)fit : most;
 }
 
 /* Kernels read a cache as one buffer, so it must not be split. */
-static bool cache_new(const session *s, tensor *t, const char *what, err *e)
+static bool memory_new(const session *s, tensor *t, int nd, const int64_t *shape, const char *what, err *e)
 {
-    const transformer *d = s->d;
     const device *dev = run_device(s->r);
-    int64_t shape[] = {s->rows, d->heads, cache_length(d), d->dim / d->heads};
-    double bytes = 4.0 * s->rows * (double)cache_length(d) * d->dim;
+    double bytes = sizeof(float);
+    for (int i = 0; i < nd; i++)
+        bytes *= (double)shape[i];
     if (bytes > (double)dev->info.max_allocation)
         return err_set(e, ERR_FAILED, "%s: %.1f MiB in one piece, and %s allows %.1f MiB", what, bytes / 0x1p20,
                        dev->info.name, (double)dev->info.max_allocation / 0x1p20);
-    return tensor_new(t, run_device(s->r), DTYPE_F32, 4, shape, NULL, false, what, e);
+    return tensor_new(t, run_device(s->r), DTYPE_F32, nd, shape, NULL, false, what, e);
 }
 
 /* A block that is done again on the way back fills its cache again: then all may share one. */
@@ -37,22 +44,41 @@ static int own_caches(const transformer *d)
     return d->one_cache ? 1 : d->layers;
 }
 
+static bool new_lists(transformer_memory *m, const transformer *d, err *e)
+{
+    m->caches = calloc((size_t)d->layers, sizeof *m->caches);
+    m->kept = calloc((size_t)d->n_kept + 1, sizeof *m->kept);
+    return m->caches && m->kept ? true : err_no_memory(e, "session", (size_t)d->layers * sizeof *m->caches);
+}
+
+static bool open_memory(session *s, err *e)
+{
+    const transformer *d = s->d;
+    transformer_memory *m = &s->memory;
+    int64_t cache[] = {s->rows, d->heads, cache_length(d), d->head_dim};
+    int64_t kept[] = {s->rows, d->kept_shape[0], d->kept_shape[1]};
+    bool ok = new_lists(m, d, e) && new_lists(&s->row, d, e);
+    for (int i = 0; ok && i < own_caches(d); i++)
+        ok = memory_new(s, &m->caches[i].k, 4, cache, "key cache", e) &&
+             memory_new(s, &m->caches[i].v, 4, cache, "value cache", e);
+    for (int i = own_caches(d); ok && i < d->layers; i++)
+        m->caches[i] = m->caches[0];
+    for (int i = 0; ok && i < d->n_kept; i++)
+        ok = memory_new(s, &m->kept[i], 3, kept, "session", e);
+    return ok;
+}
+
 bool session_open(session *s, const transformer *d, run *r, int rows, err *e)
 {
     *s = (session){.d = d, .r = r, .rows = rows};
     device *dev = run_device(r);
     int64_t cells = d->grid_width * d->grid_height;
-    s->caches = calloc((size_t)d->layers, sizeof *s->caches);
-    bool ok = s->caches ? true : err_no_memory(e, "session", (size_t)d->layers * sizeof *s->caches);
-    ok = ok && tensor_new(&s->ids, dev, DTYPE_I32, 2, (int64_t[]){rows, d->text_length}, NULL, false, "text ids", e) &&
-         tensor_new(&s->codes, dev, DTYPE_I32, 2, (int64_t[]){rows, cells}, NULL, false, "codes", e) &&
-         tensor_new(&s->forced, dev, DTYPE_I32, 1, &cells, NULL, false, "kept codes", e) &&
-         tensor_new(&s->position, dev, DTYPE_I32, 1, (int64_t[]){1}, NULL, false, "position", e) &&
-         tensor_new(&s->last, dev, DTYPE_F32, 3, (int64_t[]){2, 1, d->dim}, NULL, false, "prompt", e);
-    for (int i = 0; ok && i < own_caches(d); i++)
-        ok = cache_new(s, &s->caches[i].k, "key cache", e) && cache_new(s, &s->caches[i].v, "value cache", e);
-    for (int i = own_caches(d); ok && i < d->layers; i++)
-        s->caches[i] = s->caches[0];
+    bool ok = tensor_new(&s->ids, dev, DTYPE_I32, 2, (int64_t[]){rows, d->text_length}, NULL, false, "text ids", e) &&
+              tensor_new(&s->codes, dev, DTYPE_I32, 2, (int64_t[]){rows, cells}, NULL, false, "codes", e) &&
+              tensor_new(&s->forced, dev, DTYPE_I32, 1, &cells, NULL, false, "kept codes", e) &&
+              tensor_new(&s->position, dev, DTYPE_I32, 1, (int64_t[]){1}, NULL, false, "position", e) &&
+              tensor_new(&s->last, dev, DTYPE_F32, 3, (int64_t[]){2, 1, d->dim}, NULL, false, "prompt", e) &&
+              open_memory(s, e);
     if (!ok)
         session_release(s);
     return ok;
@@ -60,11 +86,16 @@ bool session_open(session *s, const transformer *d, run *r, int rows, err *e)
 
 void session_release(session *s)
 {
-    for (int i = 0; s->caches && i < own_caches(s->d); i++) {
-        buffer_free(s->caches[i].k.buf);
-        buffer_free(s->caches[i].v.buf);
+    for (int i = 0; s->memory.caches && i < own_caches(s->d); i++) {
+        buffer_free(s->memory.caches[i].k.buf);
+        buffer_free(s->memory.caches[i].v.buf);
     }
-    free(s->caches);
+    for (int i = 0; s->memory.kept && i < s->d->n_kept; i++)
+        buffer_free(s->memory.kept[i].buf);
+    free(s->memory.caches);
+    free(s->memory.kept);
+    free(s->row.caches);
+    free(s->row.kept);
     buffer_free(s->ids.buf);
     buffer_free(s->codes.buf);
     buffer_free(s->forced.buf);
@@ -73,8 +104,27 @@ void session_release(session *s)
     *s = (session){0};
 }
 
-void session_row_caches(const session *s, int row, kv_cache *caches)
+const transformer_memory *session_row(session *s, int row)
 {
+    const transformer_memory *all = &s->memory;
     for (int i = 0; i < s->d->layers; i++)
-        caches[i] = (kv_cache){tensor_rows(s->caches[i].k, row, 1), tensor_rows(s->caches[i].v, row, 1)};
+        s->row.caches[i] = (kv_cache){tensor_rows(all->caches[i].k, row, 1), tensor_rows(all->caches[i].v, row, 1)};
+    for (int i = 0; i < s->d->n_kept; i++)
+        s->row.kept[i] = tensor_rows(all->kept[i], row, 1);
+    return &s->row;
+}
+
+static void repeat(run *r, tensor all, int row, int n)
+{
+    op_repeat(r, tensor_rows(all, row + 1, n), tensor_rows(all, row, 1));
+}
+
+void session_repeat_row(session *s, int row, int n)
+{
+    for (int i = 0; i < s->d->layers && n > 0; i++) {
+        repeat(s->r, s->memory.caches[i].k, row, n);
+        repeat(s->r, s->memory.caches[i].v, row, n);
+    }
+    for (int i = 0; i < s->d->n_kept && n > 0; i++)
+        repeat(s->r, s->memory.kept[i], row, n);
 }

@@ -6,19 +6,21 @@
 typedef struct session {
     const transformer *d;
     run *r;
-    int rows;         /* sequences */
-    tensor ids;       /* I32 [rows, text_length] */
-    tensor codes;     /* I32 [rows, cells] */
-    tensor forced;    /* I32 [cells]: -1 where a code is to be chosen */
-    tensor position;  /* I32 [1]: positions in the caches */
-    tensor last;      /* F32 [2, 1, dim]: the prompts' last states, with and without condition */
-    kv_cache *caches; /* [layers]: F32 [rows, heads, text_length + cells - 1, head_dim]; one in all with d->one_cache */
+    int rows;                       /* sequences */
+    tensor ids;                     /* I32 [rows, text_length] */
+    tensor codes;                   /* I32 [rows, cells] */
+    tensor forced;                  /* I32 [cells]: -1 where a code is to be chosen */
+    tensor position;                /* I32 [1]: positions in the caches */
+    tensor last;                    /* F32 [2, 1, dim]: the prompts' last states, with and without condition */
+    transformer_memory memory, row; /* row: lists for session_row */
 } session;
 
 /* The number of sequences, least to most, whose caches the device has room for; `least` even where it has not. */
 int session_rows_that_fit(const transformer *d, const device *dev, int least, int most);
 bool session_open(session *s, const transformer *d, run *r, int rows, err *e);
 void session_release(session *s);
-/* The caches of one row. */
-void session_row_caches(const session *s, int row, kv_cache *caches);
+/* A row's part of the memory, until the next call. */
+const transformer_memory *session_row(session *s, int row);
+/* Copies that part to the n rows after it. */
+void session_repeat_row(session *s, int row, int n);
 #endif

@@ -5,28 +5,41 @@
 
 typedef struct transformer transformer;
 
+/* What a batch of sequences keeps between steps. */
+typedef struct transformer_memory {
+    kv_cache *caches; /* [layers]: F32 [rows, heads, prefix + cells - 1, head_dim]; one in all with one_cache */
+    tensor *kept;     /* [n_kept]: F32 [rows, kept_shape], whatever else the kind wants to find again */
+} transformer_memory;
+
 typedef struct transformer_kind {
     const char *name; /* limn.transformer.kind; "dalle" where the key is missing */
     /* Reads the hyper-parameters, fills t, allocates t->state and declares the parameters: that last, since the table
      * then points into the state. */
     bool (*open)(transformer *t, const gguf *g, param_table *p, err *e);
     void (*free)(void *state);
-    /* As dalle_text_row and dalle_forward say. */
+    /* The row that the model reads, row[text_length], of ids (with or without trailing padding); n = 0 gives the row
+     * without condition.  *used: how many ids remained.  ERR_USAGE where they are too many or out of range. */
     bool (*text_row)(const void *state, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e);
-    tensor (*forward)(run *r, const void *state, tensor ids, tensor codes, const kv_cache *caches, tensor position,
+    /* x[b,t,dim], ready for the heads: the positions p to p+t-1, p the int in `position`, given ids[b,text_length]
+     * (empty once all positions are the grid's), codes[b,cells] and the memory of these b rows, which it fills. */
+    tensor (*forward)(run *r, const void *state, tensor ids, tensor codes, const transformer_memory *m, tensor position,
                       int64_t t);
 } transformer_kind;
 
 struct transformer {
     const transformer_kind *kind;
-    int text_length; /* positions before the first code; the last of them predicts it */
-    int vocabulary;  /* text ids */
+    int text_length; /* ids of a row */
+    int prefix; /* positions before the first code, the last of which predicts it: text_length, or 1 after an encoder */
+    int vocabulary; /* text ids */
     int codes, grid_width, grid_height;
-    int dim, heads, layers;             /* of the caches too: [rows, heads, positions, dim / heads] */
-    bool one_cache;                     /* in training, where all layers fill one in turn */
+    int dim, heads, head_dim, layers;
+    bool one_cache; /* in training, where all layers fill one in turn */
+    int n_kept;
+    int64_t kept_shape[2];
     float guidance, temperature, top_p; /* defaults for sampling */
     int top_k;
-    const linear *text_head, *image_head; /* in the state */
+    const linear *text_head; /* in the state; NULL where text isn't predicted */
+    const linear *image_head;
     void *state;
 };
 

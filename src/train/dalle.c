@@ -117,7 +117,7 @@ static tensor forward(void *self, const dataset_batch *b, const train_part *p, t
     run_write(r, s->s.ids, ids);
     run_write(r, s->s.codes, s->part_codes);
     run_write(r, s->s.position, &zero);
-    tensor x = dalle_forward(r, d, s->s.ids, s->s.codes, s->s.caches, s->s.position, t);
+    tensor x = dalle_forward(r, d, s->s.ids, s->s.codes, s->s.memory.caches, s->s.position, t);
     tensor targets = run_upload(r, DTYPE_I32, 2, (int64_t[]){b->n, d->text_length - 1}, said);
     tensor text = op_linear(r, op_slice(r, x, 0, d->text_length - 1), &d->text_head, ACT_NONE);
     tensor image = op_linear(r, op_slice(r, x, d->text_length - 1, s->cells), &d->image_head, ACT_NONE);
