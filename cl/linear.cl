@@ -4,9 +4,9 @@
  * on the kernel, so a row's result is the same bit for bit whatever rows stand beside it.
  * w is a piece of n rows of a weight; y and residual have rows of ldy elements, and the piece starts at column `column`.
  *
- * CPU: a work-item computes WROWS rows of w for all m, with 16-wide partial sums.
- * else: a work-group does, its WG work-items striding over k by 4; the partial sums meet in local memory. */
-#define WROWS 4 /* rows of w at once */
+ * CPU: a work-item computes 8 (rows1) or 4 (rows4) rows of w for all m, with 16-wide partial sums.  w streams through
+ * the nearest cache and drives x out of it: 8 rows of w halve what is read again of x.
+ * else: a work-group computes 4, its WG work-items striding over k by 4; the partial sums meet in local memory. */
 
 #define ROWS_ARGUMENTS(T)                                                                                              \
     IN(float, x), IN(T, w), IN(float, b), IN(float, residual), OUT(float, y), const int m, const int n, const int k,   \
@@ -28,63 +28,58 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
 
 #if CPU
 
-/* Sums are named variables, not arrays: some compilers keep arrays in memory.  EACHn(F, T): F(i, T) for n rows of x. */
-#define EACH1(F, T) F(0, T)
-#define EACH4(F, T) F(0, T) F(1, T) F(2, T) F(3, T)
-#define SUMS(i, T)  float16 s##i##0 = 0.0f, s##i##1 = 0.0f, s##i##2 = 0.0f, s##i##3 = 0.0f;
-#define ROW(i, T)   __global const float *x##i = AT(x) + (size_t)(row + i) * k;
+/* Sums are named variables, not arrays: some compilers keep arrays in memory.  Xn(F, ...): F(i, ...) for n rows of x;
+ * Wn(F, ...): F(j, ...) for n rows of w. */
+#define X1(F, ...) F(0, __VA_ARGS__)
+#define X4(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)
+#define W4(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)
+#define W8(F, ...) W4(F, __VA_ARGS__) F(4, __VA_ARGS__) F(5, __VA_ARGS__) F(6, __VA_ARGS__) F(7, __VA_ARGS__)
+
+#define ROW(i, T)     __global const float *x##i = AT(x) + (size_t)(row + i) * k;
+#define START(j, T)   const size_t start##j = (size_t)min(first + j, n - 1) * k;
+#define SUM(i, j)     float16 s##i##j = 0.0f;
+#define SUMS(j, EACH) EACH(SUM, j)
 
 /* From `whole` on a sum goes on by single elements. */
-#define FINISH(i, T)                                                                                                   \
-    PUT(s##i##0, T, x##i, start0, row + i, 0)                                                                          \
-    PUT(s##i##1, T, x##i, start1, row + i, 1)                                                                          \
-    PUT(s##i##2, T, x##i, start2, row + i, 2)                                                                          \
-    PUT(s##i##3, T, x##i, start3, row + i, 3)
-#define PUT(sum, T, xp, start, y_row, j)                                                                               \
+#define FINISH(j, T, EACH) EACH(PUT, j, T)
+#define PUT(i, j, T)                                                                                                   \
     if (first + j < n) {                                                                                               \
-        float s = sum16(sum);                                                                                          \
+        float s = sum16(s##i##j);                                                                                      \
         for (int c = whole; c < k; c++)                                                                                \
-            s = MAD(load1_##T(AT(w), start + c), xp[c], s);                                                            \
-        STORE(s, y_row, first + j);                                                                                    \
+            s = MAD(load1_##T(AT(w), start##j + c), x##i[c], s);                                                       \
+        STORE(s, row + i, first + j);                                                                                  \
     }
 
 /* 16 elements at a time. */
 #define WHOLE_PLAIN     (k & ~15)
 #define X_PLAIN(i, T)   float16 v##i = vload16(0, x##i + c);
 #define MAD_PLAIN(i, j) s##i##j = MAD(wv, v##i, s##i##j);
-#define LOOP_PLAIN(T, EACH)                                                                                            \
+#define W_PLAIN(j, T, EACH)                                                                                            \
+    wv = load16_##T(AT(w), start##j + c);                                                                              \
+    EACH(MAD_PLAIN, j)
+#define LOOP_PLAIN(T, EACH, EACH_W)                                                                                    \
     for (int c = 0; c < whole; c += 16) {                                                                              \
         float16 wv;                                                                                                    \
         EACH(X_PLAIN, T)                                                                                               \
-        wv = load16_##T(AT(w), start0 + c);                                                                            \
-        EACH(MAD_PLAIN, 0)                                                                                             \
-        wv = load16_##T(AT(w), start1 + c);                                                                            \
-        EACH(MAD_PLAIN, 1)                                                                                             \
-        wv = load16_##T(AT(w), start2 + c);                                                                            \
-        EACH(MAD_PLAIN, 2)                                                                                             \
-        wv = load16_##T(AT(w), start3 + c);                                                                            \
-        EACH(MAD_PLAIN, 3)                                                                                             \
+        EACH_W(W_PLAIN, T, EACH)                                                                                       \
     }
 
 /* A block of 32 at a time: its scale is read and multiplied once. */
-#define WHOLE_BLOCKS   k
-#define X_BLOCK(i, T)  float16 v##i = vload16(0, x##i + c), u##i = vload16(0, x##i + c + 16);
+#define WHOLE_BLOCKS    k
+#define X_BLOCK(i, T)   float16 v##i = vload16(0, x##i + c), u##i = vload16(0, x##i + c + 16);
 #define MAD_BLOCK(i, j) s##i##j = MAD((float16)(d), MAD(q1, u##i, q0 * v##i), s##i##j);
-#define LOOP_BLOCKS(T, EACH)                                                                                           \
-    __global const uchar *b0 = AT(w) + start0 / 32 * BYTES_##T, *b1 = AT(w) + start1 / 32 * BYTES_##T;                 \
-    __global const uchar *b2 = AT(w) + start2 / 32 * BYTES_##T, *b3 = AT(w) + start3 / 32 * BYTES_##T;                 \
-    for (int c = 0; c < k; c += 32, b0 += BYTES_##T, b1 += BYTES_##T, b2 += BYTES_##T, b3 += BYTES_##T) {              \
+#define AT_BLOCK(j, T)  __global const uchar *b##j = AT(w) + start##j / 32 * BYTES_##T;
+#define W_BLOCK(j, T, EACH)                                                                                            \
+    BLOCK_##T(b##j)                                                                                                    \
+    EACH(MAD_BLOCK, j)                                                                                                 \
+    b##j += BYTES_##T;
+#define LOOP_BLOCKS(T, EACH, EACH_W)                                                                                   \
+    EACH_W(AT_BLOCK, T)                                                                                                \
+    for (int c = 0; c < k; c += 32) {                                                                                  \
         float16 q0, q1;                                                                                                \
         float d;                                                                                                       \
         EACH(X_BLOCK, T)                                                                                               \
-        BLOCK_##T(b0)                                                                                                  \
-        EACH(MAD_BLOCK, 0)                                                                                             \
-        BLOCK_##T(b1)                                                                                                  \
-        EACH(MAD_BLOCK, 1)                                                                                             \
-        BLOCK_##T(b2)                                                                                                  \
-        EACH(MAD_BLOCK, 2)                                                                                             \
-        BLOCK_##T(b3)                                                                                                  \
-        EACH(MAD_BLOCK, 3)                                                                                             \
+        EACH_W(W_BLOCK, T, EACH)                                                                                       \
     }
 #define BYTES_q8_0 34
 #define BYTES_q4_0 18
@@ -103,16 +98,15 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
     }
 
 /* Rows of x from row `row`; rows of w beyond n repeat the last and are not stored. */
-#define ROWS_BLOCK(NAME, T, TYPE, KIND, EACH)                                                                          \
-    inline void NAME(ROWS_ARGUMENTS(TYPE), const int row)                                                              \
+#define ROWS_BLOCK(NAME, T, TYPE, KIND, EACH, EACH_W)                                                                  \
+    inline void NAME(ROWS_ARGUMENTS(TYPE), const int first, const int row)                                             \
     {                                                                                                                  \
-        const int first = get_global_id(0) * WROWS, whole = WHOLE_##KIND;                                              \
-        const size_t start0 = (size_t)first * k, start1 = (size_t)min(first + 1, n - 1) * k;                           \
-        const size_t start2 = (size_t)min(first + 2, n - 1) * k, start3 = (size_t)min(first + 3, n - 1) * k;           \
+        const int whole = WHOLE_##KIND;                                                                                \
+        EACH_W(START, T)                                                                                               \
         EACH(ROW, T)                                                                                                   \
-        EACH(SUMS, T)                                                                                                  \
-        LOOP_##KIND(T, EACH)                                                                                           \
-        EACH(FINISH, T)                                                                                                \
+        EACH_W(SUMS, EACH)                                                                                             \
+        LOOP_##KIND(T, EACH, EACH_W)                                                                                   \
+        EACH_W(FINISH, T, EACH)                                                                                        \
     }
 
 #define PASS                                                                                                           \
@@ -120,23 +114,28 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
         column
 
 #define ROWS(T, TYPE, KIND)                                                                                            \
-    ROWS_BLOCK(block1_##T, T, TYPE, KIND, EACH1)                                                                       \
-    ROWS_BLOCK(block4_##T, T, TYPE, KIND, EACH4)                                                                       \
+    ROWS_BLOCK(block1x8_##T, T, TYPE, KIND, X1, W8)                                                                    \
+    ROWS_BLOCK(block1x4_##T, T, TYPE, KIND, X1, W4)                                                                    \
+    ROWS_BLOCK(block4x4_##T, T, TYPE, KIND, X4, W4)                                                                    \
     __kernel void rows1_##T(ROWS_ARGUMENTS(TYPE))                                                                      \
     {                                                                                                                  \
+        const int first = get_global_id(0) * 8;                                                                        \
         for (int row = 0; row < m; row++)                                                                              \
-            block1_##T(PASS, row);                                                                                     \
+            block1x8_##T(PASS, first, row);                                                                            \
     }                                                                                                                  \
     __kernel void rows4_##T(ROWS_ARGUMENTS(TYPE))                                                                      \
     {                                                                                                                  \
+        const int first = get_global_id(0) * 4;                                                                        \
         int row = 0;                                                                                                   \
         for (; row + 4 <= m; row += 4)                                                                                 \
-            block4_##T(PASS, row);                                                                                     \
+            block4x4_##T(PASS, first, row);                                                                            \
         for (; row < m; row++)                                                                                         \
-            block1_##T(PASS, row);                                                                                     \
+            block1x4_##T(PASS, first, row);                                                                            \
     }
 
 #else
+
+#define WROWS 4 /* rows of w at once */
 
 /* Rows of x beyond m repeat the last and are not stored. */
 #define ROWS_GROUP(NAME, T, TYPE, MB)                                                                                  \

@@ -2,7 +2,6 @@
 #include "ops/ops_internal.h"
 
 #define FEW_ROWS 32 /* up to here reading the weights bounds the time, and sums don't depend on the number of rows */
-#define WROWS    4  /* rows of w at once: cl/linear.cl */
 
 const char *const activation_names[ACT_COUNT] = {"none",       "relu",    "gelu_erf", "gelu_tanh", "silu",
                                                  "quick_gelu", "sigmoid", "tanh",     "leaky_relu"};
@@ -12,7 +11,8 @@ static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tenso
 {
     int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
     const device *d = run_device(r);
-    size_t items = (size_t)(n + WROWS - 1) / WROWS;
+    int64_t wrows = d->tune.panels && m < 4 ? 8 : 4; /* of w at once: cl/linear.cl */
+    size_t items = (size_t)((n + wrows - 1) / wrows);
     work size = {.global = {items}, .local = {1}};
     if (!d->tune.panels)
         size = (work){.global = {items * (size_t)d->tune.wg}, .local = {(size_t)d->tune.wg}};
