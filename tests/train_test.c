@@ -1,6 +1,7 @@
 /* Training: both stages learn, a resumed run ends in the same bytes, and a diverging one keeps its checkpoint. */
 #include "train_support.h"
 
+#include <math.h>
 #include <sys/stat.h>
 
 static void a_codec_learns_its_pictures(void **state)
@@ -73,6 +74,7 @@ static void a_transformer_learns_and_resumes_in_the_same_bytes(void **state)
     assert_non_null(m);
     int32_t codes[16];
     limn_generate_options g = limn_generate_defaults(m);
+    assert_true(g.top_k == 32 && fabsf(g.temperature - 0.7f) < 1e-6f);
     g.prompt = "red on blue";
     assert_true(limn_generate(m, &g, codes, &e));
     limn_model_free(&m);

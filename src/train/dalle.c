@@ -73,6 +73,8 @@ static void keys(const void *self, gguf_writer *w)
             gguf_put_copy(w, s->codec->gguf, i);
     }
     dalle_put(&s->d, w);
+    gguf_put_float(w, "limn.sampling.temperature", s->d.temperature);
+    gguf_put_int(w, "limn.sampling.top_k", s->d.top_k);
     bpe_put(s->tokenizer, w);
 }
 
