@@ -62,7 +62,7 @@ static train_codec_options codec_options(const char *output, int64_t steps)
                                    .stages = 2,
                                    .encoder_channels = {8, 16},
                                    .decoder_channels = {16, 8},
-                                   .encoder_blocks = 1,
+                                   .encoder_blocks = 0,
                                    .decoder_blocks = 1,
                                    .block_width = 8,
                                    .act = ACT_GELU_ERF};

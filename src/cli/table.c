@@ -409,6 +409,13 @@ static const option train_codec_options[] = {
      .min = 0,
      .max = 16,
      .help = "Residual blocks in encoder and decoder. Default: 3."},
+    {.name = "encoder-blocks",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 0,
+     .max = 16,
+     .help = "Those of the encoder alone. With few of them a code depends on the pixels nearby alone: things keep their "
+             "codes beside other things."},
     {.name = "block-width",
      .argument = "N",
      .kind = OPTION_INTEGER,

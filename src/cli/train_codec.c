@@ -103,6 +103,7 @@ bool train_codec_read(const options *o, train_codec_options *t, err *e)
     m->code_dim = (int)options_integer(o, "code-dim", m->code_dim);
     m->block_width = (int)options_integer(o, "block-width", m->block_width);
     m->encoder_blocks = m->decoder_blocks = (int)options_integer(o, "blocks", m->encoder_blocks);
+    m->encoder_blocks = (int)options_integer(o, "encoder-blocks", m->encoder_blocks);
     m->up = (upsampling)choice(o, "upsampling", upsampling_names, UPSAMPLING_COUNT);
     t->crop = options_number(o, "crop", 0);
     t->flip = options_given(o, "flip");
