@@ -347,7 +347,7 @@ static void wrong_requests_are_refused(void **state)
         {"temperature=inf", "--set temperature=inf"},
         {"top_k=1.5", "whole number"},
         {"top_p=2", "from 0 to 1"},
-        {"heads=4", "known: name, temperature, top_k, top_p, guidance"},
+        {"colour=4", "known: name, temperature, top_k, top_p, guidance"},
         {"temperature", "known: name"},
         {"", "known: name"},
     };

@@ -225,8 +225,9 @@ static const option convert_options[] = {
     {.name = "set",
      .argument = "KEY=VALUE",
      .kind = OPTION_LIST,
-     .help = "A setting that the files don't tell: image_size=256 (of a codec), temperature, top_k, top_p, guidance, "
-             "name. May be repeated."},
+     .help = "A setting that the files don't tell: image_size=256 (of a codec), heads=8, stable=1 and "
+             "attn_types=full,axial_row,axial_col,conv_like (of DALLE-pytorch without hyper-parameters), temperature, "
+             "top_k, top_p, guidance, name. May be repeated."},
     {.name = "tokenizer",
      .argument = "PATH",
      .kind = OPTION_TEXT,

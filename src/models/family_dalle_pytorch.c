@@ -1,4 +1,5 @@
-/* The family "dalle-pytorch": its DiscreteVAE, as train_vae.py saves it ("hparams", "weights") or bare. */
+/* The family "dalle-pytorch": its DiscreteVAE and its DALLE, as train_vae.py and train_dalle.py save them ("hparams",
+ * "weights") or bare. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,7 +8,9 @@
 
 static bool recognise(const source *s)
 {
-    return source_has(s, "codebook.weight") && source_has(s, "encoder.0.0.weight");
+    return source_has(s, "transformer.layers.layers.0.0.scale") ||
+           source_has(s, "transformer.layers.blocks.0.f.net.scale") ||
+           (source_has(s, "codebook.weight") && source_has(s, "encoder.0.0.weight"));
 }
 
 /* The source's name for p, whose layers are numbered as they follow each other. */
@@ -58,8 +61,35 @@ bool import_dalle_pytorch_vae(import *im, const char *prefix, int grid, err *e)
     return import_codec_end(im, &c, &params, ok, e);
 }
 
+/* DALLE with its codec: one of three, from its own file or from one beside it. */
+static bool convert_dalle(import *im, err *e)
+{
+    int grid = 0;
+    char prefix[64];
+    if (!import_dalle_pytorch_transformer(im, &grid, e))
+        return false;
+    bool ok;
+    if (source_has(im->from, "vae.codebook.weight"))
+        ok = import_dalle_pytorch_vae(im, "vae.", grid, e);
+    else if (source_has(im->from, "codebook.weight"))
+        ok = import_dalle_pytorch_vae(im, "", grid, e);
+    else if (source_has(im->from, "vae.enc.blocks.input.w"))
+        ok = import_openai_dvae(im, "vae.enc.", "vae.dec.", grid, e);
+    else if (import_vqgan_prefix(im->from, prefix))
+        ok = import_vqgan(im, prefix, grid, e);
+    else
+        ok = err_set(e, ERR_FAILED, "convert: no image codec inside (give the file of the DiscreteVAE too)");
+    if (ok)
+        import_put_settings(im, NULL, 0);
+    return ok;
+}
+
 static bool convert(import *im, err *e)
 {
+    if (source_has(im->from, "to_logits.1.weight")) {
+        gguf_put_string(im->to, "general.architecture", "limn");
+        return convert_dalle(im, e);
+    }
     const pickle_value *hyper = source_get(im->from, "hparams");
     int64_t size = 0, layers = 0;
     int grid = 0;

@@ -36,6 +36,9 @@ static const struct setting {
     {"top_p", "limn.sampling.top_p", SETTING_FLOAT, 1},
     {"guidance", "limn.sampling.guidance", SETTING_FLOAT, 1e6},
     {"image_size", NULL, SETTING_INT, 16384},
+    {"heads", NULL, SETTING_INT, 4096},
+    {"stable", NULL, SETTING_INT, 1},
+    {"attn_types", NULL, SETTING_TEXT, 0},
 };
 enum { SETTINGS = sizeof known_settings / sizeof *known_settings };
 
@@ -92,16 +95,21 @@ void import_put_settings(import *im, const char *const *defaults, size_t n)
     }
 }
 
-int import_setting(import *im, const char *name, int otherwise)
+const char *import_setting_text(import *im, const char *name)
 {
     for (size_t i = 0; i < SETTINGS; i++) {
         if (strcmp(known_settings[i].name, name) != 0)
             continue;
         im->asked |= 1u << i;
-        const char *value = given_value(im, &known_settings[i]);
-        return value ? (int)strtod(value, NULL) : otherwise;
+        return given_value(im, &known_settings[i]);
     }
-    return otherwise;
+    return NULL;
+}
+
+int import_setting(import *im, const char *name, int otherwise)
+{
+    const char *value = import_setting_text(im, name);
+    return value ? (int)strtod(value, NULL) : otherwise;
 }
 
 /* A setting that changes nothing is a mistake. */
@@ -245,6 +253,26 @@ void import_param(import *im, const param *p, const char *from, const int *order
     const file_tensor *t = import_find(im, from);
     if (t)
         plan(im, p, t, order);
+}
+
+void import_part(import *im, const param *p, const char *from, int64_t first)
+{
+    const file_tensor *t = import_find(im, from);
+    if (!t)
+        return;
+    file_tensor part = *t;
+    part.nd = 0;
+    for (int i = 0; i < t->nd; i++)
+        if (t->shape[i] != 1 || p->nd == t->nd) {
+            part.shape[part.nd] = t->shape[i];
+            part.stride[part.nd++] = t->stride[i];
+        }
+    if (part.nd == p->nd && part.nd && first + p->shape[0] <= part.shape[0]) { /* else the shapes differ */
+        part.data = (const uint8_t *)part.data + dtype_row_bytes(part.type, first * part.stride[0]);
+        part.shape[0] = p->shape[0];
+        part.bytes = dtype_row_bytes(part.type, file_tensor_count(&part));
+    }
+    plan(im, p, &part, NULL);
 }
 
 void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit)

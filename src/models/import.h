@@ -65,9 +65,13 @@ const pickle_value *source_get(const source *s, const char *key);
 void import_put_settings(import *im, const char *const *defaults, size_t n);
 /* The whole number that --set gives for what no file tells ("image_size"); `otherwise` where it gives none. */
 int import_setting(import *im, const char *name, int otherwise);
+/* The text that --set gives; NULL where it gives none. */
+const char *import_setting_text(import *im, const char *name);
 /* p's tensor in the new file is the source's `from`.  order: the source dimension that becomes dimension i of the
  * output, e.g. {0, 2, 3, 1} makes OIHW to OHWI; NULL keeps the order. */
 void import_param(import *im, const param *p, const char *from, const int *order);
+/* The same for the rows first, first + 1, … of a source that may have more of them, and more dimensions, of size 1. */
+void import_part(import *im, const param *p, const char *from, int64_t first);
 /* The same for the rows of a table.  plus: a source tensor that is added to each row, or NULL.  unit: each row becomes
  * as long as 1.  The source may have more dimensions, of size 1, at its end: a 1x1 convolution is a table too. */
 void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit);

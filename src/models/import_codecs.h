@@ -17,6 +17,8 @@ bool import_vqgan_prefix(const source *s, char prefix[64]);
 bool import_openai_dvae(import *im, const char *encoder, const char *decoder, int grid, err *e);
 /* DALLE-pytorch's DiscreteVAE. */
 bool import_dalle_pytorch_vae(import *im, const char *prefix, int grid, err *e);
+/* Its transformer (class DALLE); *grid: codes in a row of a picture. */
+bool import_dalle_pytorch_transformer(import *im, int *grid, err *e);
 
 /* For these: the size of dimension i of a source tensor, an error in im (and 0) where there is no such. */
 int import_size(import *im, int i, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -1,0 +1,287 @@
+/* Importing the transformer of DALLE-pytorch. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/dalle_pytorch.h"
+#include "models/import_codecs.h"
+
+#define OTHER_CODES 8192 /* of OpenAI's codec */
+
+/* What the weights' names look like: wrappers come and go with the options. */
+typedef struct naming {
+    bool reversible, shift;
+    int depth[2]; /* of "fn." before attention's and mlp's weights */
+} naming;
+
+static void branch_prefix(char out[96], const naming *n, int layer, int branch)
+{
+    if (n->reversible)
+        snprintf(out, 96, "transformer.layers.blocks.%d.%c.net.", layer, branch ? 'g' : 'f');
+    else
+        snprintf(out, 96, "transformer.layers.layers.%d.%d.", layer, branch);
+}
+
+/* NAME below the wrappers of that branch. */
+static void weight_name(char out[160], const naming *n, int layer, int branch, const char *name)
+{
+    char prefix[96];
+    branch_prefix(prefix, n, layer, branch);
+    snprintf(out, 160, "%s%.*s%s", prefix, 3 * n->depth[branch], "fn.fn.fn.fn.fn.fn.fn.", name);
+}
+
+static bool find_naming(const source *s, naming *n)
+{
+    static const char *const names[2] = {"to_qkv.weight", "net.0.weight"};
+    char name[160];
+    n->reversible = source_has(s, "transformer.layers.blocks.0.f.net.scale");
+    for (int branch = 0; branch < 2; branch++) {
+        n->depth[branch] = 0;
+        do {
+            if (++n->depth[branch] > 7)
+                return false;
+            weight_name(name, n, 0, branch, names[branch]);
+        } while (!source_has(s, name));
+    }
+    n->shift = n->depth[1] > 2; /* scale and norm; the shift and what names its cache */
+    return true;
+}
+
+static int count_layers(const source *s, const naming *n)
+{
+    char prefix[96], name[160];
+    int i = 0;
+    do {
+        branch_prefix(prefix, n, i, 0);
+        snprintf(name, sizeof name, "%sscale", prefix);
+    } while (source_has(s, name) && ++i < 4096);
+    return i;
+}
+
+static int hyper_int(const pickle_value *hyper, const char *key, int otherwise)
+{
+    int64_t v = 0;
+    return pickle_int(pickle_get(hyper, key), &v) && v > 0 && v < 1 << 24 ? (int)v : otherwise;
+}
+
+/* Rotary angles tell text from cells: a cell is at 8192 for the text's part, whose first frequency is 1. */
+static int count_text_positions(const file_tensor *t)
+{
+    int n = 0;
+    if (t->nd != 3 || t->shape[2] < 1)
+        return 0;
+    for (float first = 0; n < t->shape[1]; n++) {
+        file_tensor_read(t, n * t->shape[2], 1, &first);
+        if (first >= 8192)
+            break;
+    }
+    return n;
+}
+
+/* Lengths and vocabularies. */
+static bool read_sizes(import *im, dalle_pytorch *d, err *e)
+{
+    int total = import_size(im, 0, "to_logits.1.weight"), positions = 0;
+    d->dim = import_size(im, 1, "to_logits.1.weight");
+    const file_tensor *angles =
+        source_has(im->from, "transformer.pos_emb") ? import_find(im, "transformer.pos_emb") : NULL;
+    if (angles) {
+        d->text_length = count_text_positions(angles);
+        positions = import_size(im, 1, "transformer.pos_emb");
+        d->turned = import_size(im, 2, "transformer.pos_emb");
+        d->grid_width = (int)lround(sqrt(positions - d->text_length));
+    } else {
+        const char *old = "image_pos_emb.weights_0",
+                   *name = source_has(im->from, old) ? old : "image_pos_emb.weights.0";
+        d->text_length = import_size(im, 0, "text_pos_emb.weight");
+        d->grid_width = import_size(im, 1, "%s", name);
+        positions = d->text_length + d->grid_width * d->grid_width;
+    }
+    if (source_has(im->from, "image_emb.weight")) {
+        d->codes = import_size(im, 0, "image_emb.weight");
+    } else { /* shared with the head: the codec tells */
+        bool beside = source_has(im->from, "codebook.weight"), inside = source_has(im->from, "vae.codebook.weight");
+        int codes = hyper_int(source_get(im->from, "vae_params"), "num_tokens", OTHER_CODES);
+        d->codes = inside   ? import_size(im, 0, "vae.codebook.weight")
+                   : beside ? import_size(im, 0, "codebook.weight")
+                            : codes;
+    }
+    d->vocabulary = total - d->codes - (d->text_length - 1);
+    if (im->error.code)
+        return err_set(e, im->error.code, "%s", im->error.text);
+    return positions == d->text_length + d->grid_width * d->grid_width ||
+           err_set(e, ERR_FAILED, "convert: transformer.pos_emb: %d rows, and no square grid follows %d of text",
+                   positions, d->text_length);
+}
+
+static bool read_kind(const char *name, size_t length, mask_kind *kind, err *e)
+{
+    static const char *const names[] = {"full", "axial_row", "axial_col", "conv_like"};
+    static const mask_kind kinds[] = {MASK_FULL, MASK_ROW, MASK_COLUMN, MASK_CORNER};
+    for (int i = 0; i < 4; i++)
+        if (strlen(names[i]) == length && !strncmp(names[i], name, length)) {
+            *kind = kinds[i];
+            return true;
+        }
+    return err_set(e, ERR_FAILED,
+                   "convert: attn_types: \"%.*s\" is none that limn has (full, axial_row, axial_col, conv_like)",
+                   (int)(length < 64 ? length : 64), name);
+}
+
+/* Attention types cycle over the layers. */
+static bool read_types(import *im, dalle_pytorch *d, const pickle_value *hyper, err *e)
+{
+    const pickle_value *list = pickle_get(hyper, "attn_types");
+    const char *text = list ? pickle_text(list) : import_setting_text(im, "attn_types"), *at = text;
+    size_t n = 0;
+    if (!text && !(pickle_length(list, &n) && n))
+        return true;
+    for (int i = 0; i < d->layers; i++) {
+        const char *name = text ? at : pickle_text(pickle_at(list, (size_t)i % n));
+        size_t length = name ? strcspn(name, ",") : 0;
+        if (!read_kind(name ? name : "", length, &d->list[i].mask.kind, e))
+            return false;
+        if (text)
+            at = name[length] ? name + length + 1 : text;
+    }
+    return true;
+}
+
+/* Layers whose ids are equal share: the first of them has the weights. */
+static void read_sets(dalle_pytorch *d, const pickle_value *ids, bool mlp)
+{
+    size_t n = 0;
+    if (!pickle_length(ids, &n) || n == 0)
+        return;
+    for (int i = 0; i < d->layers; i++)
+        for (int k = 0; k <= i; k++) {
+            int64_t a = -1, b = -2;
+            pickle_int(pickle_at(ids, (size_t)i % n), &a);
+            pickle_int(pickle_at(ids, (size_t)k % n), &b);
+            if (k == i || a == b) {
+                *(mlp ? &d->list[i].mlp.set : &d->list[i].attention.set) = k;
+                break;
+            }
+        }
+}
+
+/* Copies of shared weights in other layers' places are left out. */
+static void skip_copies(import *im, const naming *n, const dalle_pytorch *d)
+{
+    char name[160];
+    for (int i = 0; i < d->layers; i++)
+        for (int branch = 0; branch < 2; branch++)
+            if ((branch ? d->list[i].mlp.set : d->list[i].attention.set) != i) {
+                weight_name(name, n, i, branch, branch ? "net." : "to_");
+                import_skip(im, name);
+            }
+}
+
+/* ---- tensors ---- */
+
+static void source_name(char out[160], const param *p, const naming *n, const import *im)
+{
+    const char *name = p->name + strlen("transformer."), *last = strrchr(name, '.') + 1;
+    char prefix[96], part[32] = "", what[32] = "";
+    int layer = 0;
+    if (sscanf(name, "%d.%31[^.].%31[^.]", &layer, part, what) == 3) {
+        int branch = strcmp(part, "mlp") == 0 || strcmp(part, "up") == 0 || strcmp(part, "down") == 0;
+        branch_prefix(prefix, n, layer, branch);
+        if (!strcmp(what, "scale"))
+            snprintf(out, 160, "%sscale", prefix);
+        else if (!strncmp(what, "norm", 4))
+            snprintf(out, 160, "%sfn.%s.%s", prefix, what, last);
+        else {
+            char inner[40];
+            const char *from = !strcmp(part, "qkv")   ? "to_qkv"
+                               : !strcmp(part, "out") ? "to_out.0"
+                               : !strcmp(part, "up")  ? "net.0"
+                                                      : "net.3";
+            snprintf(inner, sizeof inner, "%s.%s", from, last);
+            weight_name(out, n, layer, branch, inner);
+        }
+        return;
+    }
+    bool shared = !source_has(im->from, "text_emb.weight");
+    bool old = source_has(im->from, "image_pos_emb.weights_0");
+    const char *from = NULL;
+    if (!strcmp(name, "angles"))
+        from = "transformer.pos_emb";
+    else if (!strncmp(name, "text_embedding", 14))
+        from = shared ? "to_logits.1.weight" : "text_emb.weight";
+    else if (!strncmp(name, "image_embedding", 15))
+        from = shared ? "to_logits.1.weight" : "image_emb.weight";
+    else if (!strncmp(name, "text_position", 13))
+        from = "text_pos_emb.weight";
+    else if (!strncmp(name, "row_position", 12))
+        from = old ? "image_pos_emb.weights_0" : "image_pos_emb.weights.0";
+    else if (!strncmp(name, "column_position", 15))
+        from = old ? "image_pos_emb.weights_1" : "image_pos_emb.weights.1";
+    if (from)
+        snprintf(out, 160, "%s", from);
+    else
+        snprintf(out, 160, "to_logits.%d.%s", !strncmp(name, "norm.", 5) ? 0 : 1, last);
+}
+
+static void import_tensors(import *im, const param_table *params, const naming *n, const dalle_pytorch *d)
+{
+    bool shared = !source_has(im->from, "text_emb.weight");
+    for (size_t i = 0; i < params->n; i++) {
+        const param *p = &params->list[i];
+        char from[160];
+        source_name(from, p, n, im);
+        bool image = strstr(p->name, ".image_head.") || (shared && strstr(p->name, ".image_embedding."));
+        import_part(im, p, from, image ? d->vocabulary + d->text_length - 1 : 0);
+    }
+    if (shared) { /* the head under other names */
+        import_skip(im, "text_emb.linear.");
+        import_skip(im, "image_emb.linear.");
+    }
+    skip_copies(im, n, d);
+}
+
+bool import_dalle_pytorch_transformer(import *im, int *grid, err *e)
+{
+    const pickle_value *hyper = source_get(im->from, "hparams");
+    dalle_pytorch d = {0};
+    param_table params = {0};
+    naming n = {0};
+    char name[160], norm_out[160];
+    bool truth = false;
+    if (!find_naming(im->from, &n))
+        return err_set(e, ERR_FAILED, "convert: the first layer of the transformer has no to_qkv or net.0");
+    weight_name(name, &n, 0, 0, "to_qkv.weight");
+    branch_prefix(norm_out, &n, 0, 0);
+    strcat(norm_out, "fn.norm_out.weight");
+    d.layers = count_layers(im->from, &n);
+    d.heads = pickle_get(hyper, "dim_head") || pickle_get(hyper, "heads") ? hyper_int(hyper, "heads", 8)
+                                                                          : import_setting(im, "heads", 8);
+    int inner = import_size(im, 0, "%s", name) / 3;
+    d.head_dim = d.heads > 0 && inner % d.heads == 0 ? inner / d.heads : 0;
+    weight_name(name, &n, 0, 1, "net.3.weight");
+    d.mlp = import_size(im, 1, "%s", name);
+    d.shift_tokens = n.shift;
+    d.reversible = n.reversible;
+    d.sandwich = source_has(im->from, norm_out);
+    d.stable = hyper ? pickle_truth(pickle_get(hyper, "stable"), &truth) && truth : import_setting(im, "stable", 0) > 0;
+    bool ok = read_sizes(im, &d, e) && dalle_pytorch_prepare(&d, "convert", e) && read_types(im, &d, hyper, e);
+    if (ok) {
+        read_sets(&d, pickle_get(hyper, "shared_attn_ids"), false);
+        read_sets(&d, pickle_get(hyper, "shared_ff_ids"), true);
+        ok = dalle_pytorch_check_layers(&d, "convert", e);
+    }
+    if (ok) {
+        dalle_pytorch_params(&d, &params);
+        dalle_pytorch_write(&d, im->to);
+        import_tensors(im, &params, &n, &d);
+        *grid = d.grid_width;
+    }
+    if (im->error.code)
+        ok = err_set(e, im->error.code, "%s", im->error.text);
+    else if (params.error.code)
+        ok = err_set(e, params.error.code, "%s", params.error.text);
+    params_release(&params);
+    free(d.list);
+    return ok;
+}

@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Makes the small DALLE-pytorch checkpoints of tests/dallepy_import_test.c and what their authors' code makes of them.
+
+usage: tools/make_golden_dalle_pytorch.py [DIR] [SEED]     (default: tests/data/dallepy, 1)
+
+Needs torch, numpy, safetensors and, without their dependencies, dalle-pytorch 1.6.6, axial-positional-embedding,
+rotary-embedding-torch, with einops.  Other instances: give another folder and seed, then
+`dallepy_import_test DIR mix absolute shared`.
+"""
+import sys
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import torch
+from safetensors.torch import save_file
+
+# What the package imports and these models don't use.
+for name in ("taming taming.models taming.models.vqgan youtokentome torchvision transformers pkg_resources omegaconf "
+             "requests yaml ftfy tokenizers tokenizers.processors").split():
+    sys.modules[name] = MagicMock()
+from dalle_pytorch.dalle_pytorch import DALLE, DiscreteVAE  # noqa: E402
+
+INSTANCES = {
+    "mix": (dict(image_size=32, num_layers=2, num_tokens=40, codebook_dim=8, hidden_dim=8, num_resnet_blocks=1),
+            dict(dim=32, num_text_tokens=50, text_seq_len=7, depth=5, heads=2, dim_head=20, sandwich_norm=True,
+                 attn_types=["conv_like", "axial_row", "axial_col", "full"])),
+    "absolute": (dict(image_size=16, num_layers=2, num_tokens=33, codebook_dim=8, hidden_dim=8, num_resnet_blocks=0),
+                 dict(dim=24, num_text_tokens=20, text_seq_len=6, depth=2, heads=3, dim_head=8, rotary_emb=False,
+                      stable=True, share_input_output_emb=True)),
+    "shared": (dict(image_size=16, num_layers=2, num_tokens=33, codebook_dim=8, hidden_dim=8, num_resnet_blocks=0),
+               dict(dim=32, num_text_tokens=30, text_seq_len=5, depth=4, heads=2, dim_head=12, reversible=True,
+                    attn_types=["full", "axial_col"], shared_attn_ids=[3, 7], shared_ff_ids=[1, 1, 2])),
+}
+
+
+def logits_of(model, text, codes, null=0.0):
+    with torch.no_grad():  # the class zeroes the text in place
+        return model(text.clone(), codes, null_cond_prob=null)
+
+
+def make(folder, name, seed):
+    torch.manual_seed(seed)
+    vae_params, hparams = INSTANCES[name]
+    model = DALLE(vae=DiscreteVAE(**vae_params), **hparams).eval()
+    for key, p in model.named_parameters():  # norms and scales that matter; values that F16 holds
+        if p.ndim == 1 or key.endswith("scale"):
+            p.data += 0.3 * torch.randn_like(p)
+        p.data = p.data.half().float()
+    cells = (vae_params["image_size"] >> vae_params["num_layers"]) ** 2
+    text = torch.randint(1, hparams["num_text_tokens"], (2, hparams["text_seq_len"]))
+    text[0, -3:] = 0  # padding
+    codes = torch.randint(0, vae_params["num_tokens"], (2, cells))
+    greedy = torch.zeros(2, 0, dtype=torch.long)
+    offset = hparams["num_text_tokens"] + hparams["text_seq_len"]
+    for _ in range(cells):
+        best = logits_of(model, text, greedy)[:, -1].argmax(-1) - offset
+        greedy = torch.cat([greedy, best[:, None]], 1)
+    reference = {"text": text, "codes": codes, "greedy": greedy, "logits": logits_of(model, text, codes).clamp(min=-1e30),
+                 "logits_null": logits_of(model, text, codes, 1.0)[:1].clamp(min=-1e30)}
+    save_file({k: v.float().contiguous() for k, v in reference.items()}, folder / f"{name}.safetensors")
+    weights = {k: v if k == "transformer.pos_emb" else v.half() for k, v in model.state_dict().items()}
+    if name == "absolute":  # as older versions of axial-positional-embedding name them
+        weights = {k.replace("image_pos_emb.weights.", "image_pos_emb.weights_"): v for k, v in weights.items()}
+    torch.save({"hparams": hparams, "vae_params": vae_params, "epoch": 1, "version": "1.6.6",
+                "vae_class_name": "DiscreteVAE", "weights": weights, "opt_state": None, "scheduler_state": None},
+               folder / f"{name}.pt")
+
+
+def main():
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent / "tests/data/dallepy")
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    for i, name in enumerate(INSTANCES):
+        make(folder, name, 10 * int(sys.argv[2] if len(sys.argv) > 2 else 1) + i)
+
+
+if __name__ == "__main__":
+    main()
