@@ -1,6 +1,7 @@
 /* DALLE-pytorch's transformers: tiny instances (tools/make_golden_dalle_pytorch.py) through the importer, then logits
- * of whole sequences and of single steps, and greedy codes, against what their authors' code makes of them. usage:
- * dallepy_import_test [DIR NAME...]: other instances, DIR/NAME.pt with DIR/NAME.safetensors. */
+ * of whole sequences and of single steps, greedy codes with and without guidance, scores and pictures, against what
+ * their authors' code makes of them. usage: dallepy_import_test [DIR NAME...]: other instances, DIR/NAME.pt with
+ * DIR/NAME.safetensors. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,25 +15,20 @@
 #include <unistd.h>
 
 #include "io/safetensors.h"
-#include "models/codec.h"
-#include "models/dalle_pytorch.h"
 #include "models/import.h"
+#include "models/session.h"
 #include "support.h"
 
 static device *dev;
 static const char *directory = TEST_DATA "/dallepy";
 
 typedef struct instance {
-    file_map file, golden_file;
-    gguf *g;
+    file_map golden_file;
     safetensors *golden;
-    param_table params;
-    codec codec;
-    dalle_pytorch *d;
-    run *r;
-    dalle_pytorch_state *states;
-    tensor ids, codes, position;
-    int cells;
+    model *m;
+    const transformer *d;
+    session s;
+    int cells, ids, all; /* ids, and ids with codes, that logits are of */
 } instance;
 
 static void good(bool ok, const err *e)
@@ -55,44 +51,27 @@ static float *golden_of(const instance *m, const char *name)
 static void open_instance(instance *m, const char *name)
 {
     err e = {0};
-    char from[300], to[] = "/tmp/limn-dallepy-XXXXXX", golden[300];
+    char from[300], golden[300];
+    const char *to = support_path("instance.gguf");
     snprintf(from, sizeof from, "%s/%s.pt", directory, name);
     snprintf(golden, sizeof golden, "%s/%s.safetensors", directory, name);
-    int fd = mkstemp(to);
-    assert_true(fd >= 0);
-    close(fd);
     const char *inputs[] = {from};
     good(import_convert(&(import_request){.inputs = inputs, .n_inputs = 1, .output = to}, &e), &e);
-    good(file_map_open(&m->file, to, &e) && file_map_open(&m->golden_file, golden, &e), &e);
-    unlink(to);
+    good(file_map_open(&m->golden_file, golden, &e), &e);
     good((m->golden = safetensors_open(m->golden_file.data, m->golden_file.size, golden, &e)) != NULL, &e);
-    good((m->g = gguf_open(m->file.data, m->file.size, to, &e)) != NULL, &e);
-    good((m->r = run_new(dev, &e)) != NULL, &e);
-    good(codec_open(&m->codec, m->g, &m->params, &e) && dalle_pytorch_open(&m->d, m->g, &m->params, &e), &e);
-    good(params_load(&m->params, m->r, m->g, true, &e), &e);
-    assert_int_equal(m->codec.grid_width, m->d->grid_width);
-    assert_int_equal(m->codec.codes, m->d->codes);
-    m->cells = m->d->grid_width * m->d->grid_width;
-    good(dalle_pytorch_state_new(m->d, dev, 1, &m->states, &e), &e);
-    good(tensor_new(&m->ids, dev, DTYPE_I32, 2, (int64_t[]){1, m->d->text_length}, NULL, false, "ids", &e) &&
-             tensor_new(&m->codes, dev, DTYPE_I32, 2, (int64_t[]){1, m->cells}, NULL, false, "codes", &e) &&
-             tensor_new(&m->position, dev, DTYPE_I32, 1, (int64_t[]){1}, NULL, false, "position", &e),
-         &e);
+    good((m->m = limn_model_open(dev, to, &e)) != NULL, &e);
+    m->d = m->m->transformer;
+    m->cells = m->d->grid_width * m->d->grid_height;
+    m->ids = (int)m->d->text_head->w.shape[0];
+    m->all = m->ids + m->d->codes;
+    good(session_open(&m->s, m->d, m->m->run, 1, &e), &e);
 }
 
 static void close_instance(instance *m)
 {
-    dalle_pytorch_state_free(m->d, m->states);
-    buffer_free(m->ids.buf);
-    buffer_free(m->codes.buf);
-    buffer_free(m->position.buf);
-    run_free(m->r);
-    params_release(&m->params);
-    codec_release(&m->codec);
-    dalle_pytorch_free(m->d);
-    gguf_free(m->g);
+    session_release(&m->s);
+    limn_model_free(&m->m);
     safetensors_free(m->golden);
-    file_map_release(&m->file);
     file_map_release(&m->golden_file);
 }
 
@@ -100,21 +79,21 @@ static void close_instance(instance *m)
  * untouched. */
 static void step(instance *m, int first, int t, const int32_t *codes, float *out)
 {
-    const dalle_pytorch *d = m->d;
-    int ids = (int)d->text_head.w.shape[0], all = ids + d->codes;
+    const transformer *d = m->d;
+    run *r = m->s.r;
     err e = {0};
-    float *text = malloc((size_t)(t * ids) * sizeof *text), *image = malloc((size_t)(t * d->codes) * sizeof *image);
-    run_write(m->r, m->codes, codes);
-    run_write(m->r, m->position, &first);
-    tensor x = dalle_pytorch_forward(m->r, d, m->ids, m->codes, m->states, m->position, t);
-    run_read(m->r, op_linear(m->r, x, &d->text_head, ACT_NONE), text);
-    run_read(m->r, op_linear(m->r, x, &d->image_head, ACT_NONE), image);
-    good(run_finish(m->r, &e), &e);
+    float *text = malloc((size_t)(t * m->ids) * sizeof *text), *image = malloc((size_t)(t * d->codes) * sizeof *image);
+    run_write(r, m->s.codes, codes);
+    run_write(r, m->s.position, &first);
+    tensor x = d->kind->forward(r, d->state, m->s.ids, m->s.codes, &m->s.memory, m->s.position, t);
+    run_read(r, op_linear(r, x, d->text_head, ACT_NONE), text);
+    run_read(r, op_linear(r, x, d->image_head, ACT_NONE), image);
+    good(run_finish(r, &e), &e);
     for (int i = 0; i < t; i++) {
         if (first + i < d->text_length - 1)
-            memcpy(out + i * all, text + i * ids, (size_t)ids * sizeof *out);
+            memcpy(out + i * m->all, text + i * m->ids, (size_t)m->ids * sizeof *out);
         else
-            memcpy(out + i * all + ids, image + i * d->codes, (size_t)d->codes * sizeof *out);
+            memcpy(out + i * m->all + m->ids, image + i * d->codes, (size_t)d->codes * sizeof *out);
     }
     free(text);
     free(image);
@@ -134,70 +113,128 @@ static void compare(const float *have, const float *want, int n, const char *wha
         fail_msg("%s: off by %g of a range of %g", what, (double)worst, (double)(most - least));
 }
 
-/* Greedy codes, by steps. */
-static void check_greedy(instance *m, const float *greedy)
+/* Whole numbers of the reference's row of n. */
+static int32_t *golden_row(const instance *m, const char *name, int row, int n)
 {
-    const dalle_pytorch *d = m->d;
-    int ids = (int)d->text_head.w.shape[0], all = ids + d->codes;
-    int32_t *codes = calloc((size_t)m->cells, sizeof *codes);
-    float *out = calloc((size_t)(d->text_length * all), sizeof *out);
-    for (int c = 0; c < m->cells; c++) {
-        step(m, c ? d->text_length - 1 + c : 0, c ? 1 : d->text_length, codes, out);
-        const float *last = out + (c ? 0 : d->text_length - 1) * all + ids;
-        for (int k = 1; k < d->codes; k++)
-            if (last[k] > last[codes[c]])
-                codes[c] = k;
-        assert_int_equal(codes[c], (int)greedy[c]);
-    }
+    float *all = golden_of(m, name);
+    int32_t *out = malloc((size_t)n * sizeof *out);
+    for (int i = 0; i < n; i++)
+        out[i] = (int32_t)all[row * n + i];
+    free(all);
+    return out;
+}
+
+/* Logits of the row's text and codes, all at once and step by step; without its text where there is no condition. */
+static void check_logits(instance *m, int row, bool condition)
+{
+    const transformer *d = m->d;
+    int n = d->text_length - 1, positions = d->prefix + m->cells - 1;
+    err e = {0};
+    int32_t *ids = golden_row(m, "text", row, n), *codes = golden_row(m, "codes", row, m->cells);
+    int32_t *line = calloc((size_t)n + 1, sizeof *line);
+    float *want = golden_of(m, condition ? "logits" : "logits_null"), *here = want + row * positions * m->all;
+    float *out = calloc((size_t)(positions * m->all), sizeof *out);
+    size_t used;
+    good(d->kind->text_row(d->state, ids, condition ? (size_t)n : 0, line, &used, &e), &e);
+    run_write(m->s.r, m->s.ids, line);
+    step(m, 0, positions, codes, out);
+    compare(out, here, positions * m->all, condition ? "whole" : "without condition");
+    memset(out, 0, (size_t)(positions * m->all) * sizeof *out);
+    step(m, 0, d->prefix, codes, out);
+    for (int p = d->prefix; p < positions; p++)
+        step(m, p, 1, codes, out + p * m->all);
+    compare(out, here, positions * m->all, "by steps");
+    free(ids);
     free(codes);
+    free(line);
+    free(want);
     free(out);
 }
 
-static void check_row(instance *m, int row, bool condition, const float *want, const float *greedy)
+/* log p of the row, from its logits. */
+static double log_likelihood(const float *logits, int n, int target)
 {
-    const dalle_pytorch *d = m->d;
-    int n = d->text_length - 1, positions = dalle_pytorch_positions(d);
-    int all = (int)d->text_head.w.shape[0] + d->codes;
-    err e = {0};
-    float *text = golden_of(m, "text"), *codes = golden_of(m, "codes");
-    int32_t *ids = calloc((size_t)n, sizeof *ids), *line = calloc((size_t)n + 1, sizeof *line),
-            *own = calloc((size_t)m->cells, sizeof *own);
-    float *out = calloc((size_t)(positions * all), sizeof *out);
+    double most = -INFINITY, sum = 0;
     for (int i = 0; i < n; i++)
-        ids[i] = (int32_t)text[row * n + i];
+        most = fmax(most, (double)logits[i]);
+    for (int i = 0; i < n; i++)
+        sum += exp((double)logits[i] - most);
+    return (double)logits[target] - most - log(sum);
+}
+
+static void check_score(instance *m, int row)
+{
+    int n = m->d->text_length - 1, positions = m->d->prefix + m->cells - 1, used = n;
+    int32_t *ids = golden_row(m, "text", row, n), *codes = golden_row(m, "codes", row, m->cells);
+    float *all = golden_of(m, "logits"), *logits = all + row * positions * m->all;
+    double text = 0, image = 0;
+    limn_score s;
+    err e = {0};
+    while (used && !ids[used - 1])
+        used--;
+    for (int i = 0; i < used; i++)
+        text += log_likelihood(logits + i * m->all, m->ids, ids[i]);
     for (int i = 0; i < m->cells; i++)
-        own[i] = (int32_t)codes[row * m->cells + i];
-    good(dalle_pytorch_text_row(d, ids, condition ? (size_t)n : 0, line, &e), &e);
-    run_write(m->r, m->ids, line);
-    step(m, 0, positions, own, out);
-    compare(out, want, positions * all, condition ? "whole" : "without condition");
-    memset(out, 0, (size_t)(positions * all) * sizeof *out);
-    step(m, 0, d->text_length, own, out);
-    for (int p = d->text_length; p < positions; p++)
-        step(m, p, 1, own, out + p * all);
-    compare(out, want, positions * all, "by steps");
-    if (greedy)
-        check_greedy(m, greedy);
-    free(text);
-    free(codes);
+        image += log_likelihood(logits + (n + i) * m->all + m->ids, m->d->codes, codes[i]);
+    good(limn_score_codes(m->m, ids, (size_t)n, codes, NULL, &s, &e), &e);
+    assert_int_equal(s.text_tokens, used);
+    assert_int_equal(s.image_tokens, m->cells);
+    if (!(fabs(s.text_log_likelihood - text) <= 1e-4 * fabs(text)) ||
+        !(fabs(s.image_log_likelihood - image) <= 1e-4 * fabs(image)))
+        fail_msg("score: %g and %g, and the reference says %g and %g", s.text_log_likelihood, s.image_log_likelihood,
+                 text, image);
     free(ids);
-    free(line);
-    free(own);
-    free(out);
+    free(codes);
+    free(all);
+}
+
+/* Greedy codes from recorded steps, three pictures at once. */
+static void check_greedy(instance *m, int row, const char *name, float guidance)
+{
+    enum { COUNT = 3 };
+    int n = m->d->text_length - 1;
+    int32_t *ids = golden_row(m, "text", row, n), *want = golden_row(m, name, row, m->cells);
+    int32_t *have = calloc(COUNT * (size_t)m->cells, sizeof *have);
+    err e = {0};
+    limn_generate_options o = {.text_ids = ids, .n_text_ids = (size_t)n, .count = COUNT, .guidance = guidance};
+    good(limn_generate(m->m, &o, have, &e), &e);
+    for (int i = 0; i < COUNT * m->cells; i++)
+        if (have[i] != want[i % m->cells])
+            fail_msg("%s: picture %d, cell %d: %d where %d is expected", name, i / m->cells, i % m->cells, have[i],
+                     want[i % m->cells]);
+    free(ids);
+    free(want);
+    free(have);
+}
+
+/* The picture of the first row's greedy codes. */
+static void check_picture(instance *m)
+{
+    int count = 3 * m->m->info.width * m->m->info.height;
+    int32_t *codes = golden_row(m, "greedy", 0, m->cells);
+    float *want = golden_of(m, "picture"), *have = calloc((size_t)count, sizeof *have);
+    err e = {0};
+    good(limn_decode(m->m, codes, 1, have, &e), &e);
+    for (int i = 0; i < count; i++)
+        if (!(fabsf(have[i] - want[i]) <= 0.2f / 255))
+            fail_msg("picture: %g where %g is expected, at place %d", (double)have[i], (double)want[i], i);
+    free(codes);
+    free(want);
+    free(have);
 }
 
 static void test_instance(void **state)
 {
     instance m = {0};
     open_instance(&m, *state);
-    int size = dalle_pytorch_positions(m.d) * ((int)m.d->text_head.w.shape[0] + m.d->codes);
-    float *logits = golden_of(&m, "logits"), *null = golden_of(&m, "logits_null"), *greedy = golden_of(&m, "greedy");
-    for (int row = 0; row < 2; row++)
-        check_row(&m, row, true, logits + row * size, greedy + row * m.cells);
-    check_row(&m, 0, false, null, NULL);
-    free(logits);
-    free(null);
-    free(greedy);
+    for (int row = 0; row < 2; row++) {
+        check_logits(&m, row, true);
+        check_score(&m, row);
+        check_greedy(&m, row, "greedy", 1);
+    }
+    check_logits(&m, 0, false);
+    check_greedy(&m, 0, "greedy_guided", 3);
+    check_picture(&m);
     close_instance(&m);
 }
 

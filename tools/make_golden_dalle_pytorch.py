@@ -38,6 +38,22 @@ def logits_of(model, text, codes, null=0.0):
         return model(text.clone(), codes, null_cond_prob=null)
 
 
+def greedy_codes(model, text, cells, guidance=1.0):
+    codes = torch.zeros(len(text), 0, dtype=torch.long)
+    for _ in range(cells):
+        best = logits_of(model, text, codes)[:, -1, model.num_text_tokens:]
+        if guidance != 1:
+            null = logits_of(model, text, codes, 1.0)[:, -1, model.num_text_tokens:]
+            best = null + guidance * (best - null)
+        codes = torch.cat([codes, best.argmax(-1)[:, None]], 1)
+    return codes
+
+
+def picture_of(vae, codes):
+    with torch.no_grad():
+        return (vae.decode(codes) * 0.5 + 0.5).clamp(0, 1)
+
+
 def make(folder, name, seed):
     torch.manual_seed(seed)
     vae_params, hparams = INSTANCES[name]
@@ -50,13 +66,10 @@ def make(folder, name, seed):
     text = torch.randint(1, hparams["num_text_tokens"], (2, hparams["text_seq_len"]))
     text[0, -3:] = 0  # padding
     codes = torch.randint(0, vae_params["num_tokens"], (2, cells))
-    greedy = torch.zeros(2, 0, dtype=torch.long)
-    offset = hparams["num_text_tokens"] + hparams["text_seq_len"]
-    for _ in range(cells):
-        best = logits_of(model, text, greedy)[:, -1].argmax(-1) - offset
-        greedy = torch.cat([greedy, best[:, None]], 1)
+    greedy = greedy_codes(model, text, cells)
     reference = {"text": text, "codes": codes, "greedy": greedy, "logits": logits_of(model, text, codes).clamp(min=-1e30),
-                 "logits_null": logits_of(model, text, codes, 1.0)[:1].clamp(min=-1e30)}
+                 "logits_null": logits_of(model, text, codes, 1.0)[:1].clamp(min=-1e30),
+                 "greedy_guided": greedy_codes(model, text[:1], cells, 3.0), "picture": picture_of(model.vae, greedy[:1])}
     save_file({k: v.float().contiguous() for k, v in reference.items()}, folder / f"{name}.safetensors")
     weights = {k: v if k == "transformer.pos_emb" else v.half() for k, v in model.state_dict().items()}
     if name == "absolute":  # as older versions of axial-positional-embedding name them

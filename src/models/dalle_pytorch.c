@@ -28,40 +28,48 @@ static tensor branch_out(run *r, const dalle_pytorch *d, const dalle_pytorch_bra
     return op_add(r, residual, op_multiply(r, x, b->scale));
 }
 
-/* residual + attention of x[b,t,dim] */
-static tensor attention(run *r, const dalle_pytorch *d, const dalle_pytorch_layer *k, tensor x, tensor residual,
-                        const dalle_pytorch_state *s, tensor position)
+/* What a layer finds again: shifted tokens of both branches, where tokens are shifted. */
+static tensor history(const dalle_pytorch *d, const transformer_memory *m, int layer, int branch)
 {
+    return d->shift_tokens ? m->kept[2 * layer + branch] : (tensor){0};
+}
+
+/* residual + attention of x[b,t,dim] */
+static tensor attention(run *r, const dalle_pytorch *d, int i, tensor x, tensor residual, const transformer_memory *m,
+                        tensor position)
+{
+    const dalle_pytorch_layer *k = &d->list[i];
     const dalle_pytorch_layer *set = &d->list[k->attention.set];
-    tensor qkv = op_linear(r, branch_in(r, d, &k->attention, x, s->attention_history, position), &set->qkv, ACT_NONE);
+    tensor qkv = op_linear(r, branch_in(r, d, &k->attention, x, history(d, m, i, 0), position), &set->qkv, ACT_NONE);
     if (d->turned)
         qkv = op_rotate(r, qkv, d->head_dim, d->angles, position); /* the values too */
-    tensor y = op_attention(r, qkv, d->heads, &s->cache, position, &k->mask);
+    tensor y = op_attention(r, qkv, d->heads, &m->caches[i], position, &k->mask);
     return branch_out(r, d, &k->attention, op_linear(r, y, &set->out, ACT_NONE), residual);
 }
 
-static tensor mlp(run *r, const dalle_pytorch *d, const dalle_pytorch_layer *k, tensor x, tensor residual,
-                  const dalle_pytorch_state *s, tensor position)
+static tensor mlp(run *r, const dalle_pytorch *d, int i, tensor x, tensor residual, const transformer_memory *m,
+                  tensor position)
 {
+    const dalle_pytorch_layer *k = &d->list[i];
     const dalle_pytorch_layer *set = &d->list[k->mlp.set];
-    tensor up = op_linear(r, branch_in(r, d, &k->mlp, x, s->mlp_history, position), &set->up, ACT_NONE);
+    tensor up = op_linear(r, branch_in(r, d, &k->mlp, x, history(d, m, i, 1), position), &set->up, ACT_NONE);
     tensor down = op_linear(r, op_glu(r, up, ACT_GELU_ERF), &set->down, ACT_NONE);
     return branch_out(r, d, &k->mlp, down, residual);
 }
 
-tensor dalle_pytorch_forward(run *r, const dalle_pytorch *d, tensor ids, tensor codes,
-                             const dalle_pytorch_state *states, tensor position, int64_t t)
+static tensor forward(run *r, const void *state, tensor ids, tensor codes, const transformer_memory *m, tensor position,
+                      int64_t t)
 {
+    const dalle_pytorch *d = state;
     tensor x = op_embed_sequence(r, &d->embedding, ids, codes, position, t), other = x;
     for (int i = 0; i < d->layers; i++) {
-        const dalle_pytorch_layer *k = &d->list[i];
         run_next(r);
         if (d->reversible) { /* two streams (Gomez et al. 2017): each branch reads one and adds to the other */
-            x = attention(r, d, k, other, x, &states[i], position);
-            other = mlp(r, d, k, x, other, &states[i], position);
+            x = attention(r, d, i, other, x, m, position);
+            other = mlp(r, d, i, x, other, m, position);
         } else {
-            x = attention(r, d, k, x, x, &states[i], position);
-            x = mlp(r, d, k, x, x, &states[i], position);
+            x = attention(r, d, i, x, x, m, position);
+            x = mlp(r, d, i, x, x, m, position);
         }
     }
     run_next(r);
@@ -73,16 +81,16 @@ tensor dalle_pytorch_forward(run *r, const dalle_pytorch *d, tensor ids, tensor 
 /* ---- hyper-parameters ---- */
 
 static const config_field fields[] = {
-    {"limn.dalle_pytorch.layers", offsetof(dalle_pytorch, layers), 1, LAYERS_MOST},
-    {"limn.dalle_pytorch.dim", offsetof(dalle_pytorch, dim), 1, 1 << 16},
-    {"limn.dalle_pytorch.heads", offsetof(dalle_pytorch, heads), 1, 1 << 12},
-    {"limn.dalle_pytorch.head_dim", offsetof(dalle_pytorch, head_dim), 1, 1024},
-    {"limn.dalle_pytorch.mlp", offsetof(dalle_pytorch, mlp), 1, 1 << 20},
-    {"limn.dalle_pytorch.text_length", offsetof(dalle_pytorch, text_length), 1, 1 << 16},
-    {"limn.dalle_pytorch.text_vocabulary", offsetof(dalle_pytorch, vocabulary), 1, 1 << 24},
-    {"limn.dalle_pytorch.grid_width", offsetof(dalle_pytorch, grid_width), 1, 1024},
-    {"limn.dalle_pytorch.codes", offsetof(dalle_pytorch, codes), 2, 1 << 20},
-    {"limn.dalle_pytorch.rotary", offsetof(dalle_pytorch, turned), 0, 1024},
+    {"limn.transformer.layers", offsetof(dalle_pytorch, layers), 1, LAYERS_MOST},
+    {"limn.transformer.dim", offsetof(dalle_pytorch, dim), 1, 1 << 16},
+    {"limn.transformer.heads", offsetof(dalle_pytorch, heads), 1, 1 << 12},
+    {"limn.transformer.head_dim", offsetof(dalle_pytorch, head_dim), 1, 1024},
+    {"limn.transformer.mlp", offsetof(dalle_pytorch, mlp), 1, 1 << 20},
+    {"limn.transformer.text_length", offsetof(dalle_pytorch, text_length), 1, 1 << 16},
+    {"limn.transformer.text_vocabulary", offsetof(dalle_pytorch, vocabulary), 1, 1 << 24},
+    {"limn.transformer.grid_width", offsetof(dalle_pytorch, grid_width), 1, 1024},
+    {"limn.transformer.codes", offsetof(dalle_pytorch, codes), 2, 1 << 20},
+    {"limn.transformer.rotary", offsetof(dalle_pytorch, turned), 0, 1024},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
@@ -90,32 +98,37 @@ static const struct {
     const char *key;
     size_t at;
 } flags[] = {
-    {"limn.dalle_pytorch.shift_tokens", offsetof(dalle_pytorch, shift_tokens)},
-    {"limn.dalle_pytorch.sandwich_norm", offsetof(dalle_pytorch, sandwich)},
-    {"limn.dalle_pytorch.stable", offsetof(dalle_pytorch, stable)},
-    {"limn.dalle_pytorch.reversible", offsetof(dalle_pytorch, reversible)},
+    {"limn.transformer.shift_tokens", offsetof(dalle_pytorch, shift_tokens)},
+    {"limn.transformer.sandwich_norm", offsetof(dalle_pytorch, sandwich)},
+    {"limn.transformer.stable", offsetof(dalle_pytorch, stable)},
+    {"limn.transformer.reversible", offsetof(dalle_pytorch, reversible)},
 };
 enum { FLAGS = sizeof flags / sizeof *flags };
 
-/* One number a layer: mask_kind, and the layers whose weights it has. */
-static const char *const list_keys[3] = {"limn.dalle_pytorch.attention", "limn.dalle_pytorch.attention_sets",
-                                         "limn.dalle_pytorch.mlp_sets"};
+/* One number a layer: that of the layer whose weights it has. */
+static const char *const set_keys[2] = {"limn.transformer.attention_sets", "limn.transformer.mlp_sets"};
 
-static int *list_entry(dalle_pytorch_layer *k, int list)
+static int *set_of(dalle_pytorch_layer *k, int branch)
 {
-    return list == 1 ? &k->attention.set : &k->mlp.set;
+    return branch ? &k->mlp.set : &k->attention.set;
 }
 
 void dalle_pytorch_write(const dalle_pytorch *d, gguf_writer *w)
 {
+    const char *patterns[LAYERS_MOST];
+    int sets[LAYERS_MOST];
+    gguf_put_string(w, "limn.transformer.kind", transformer_dalle_pytorch.name);
     config_put(w, fields, FIELDS, d);
     for (int i = 0; i < FLAGS; i++)
         gguf_put_bool(w, flags[i].key, *(const bool *)((const char *)d + flags[i].at));
-    int values[LAYERS_MOST];
-    for (int list = 0; list < 3; list++) {
+    for (int i = 0; i < d->layers; i++)
+        patterns[i] = mask_names[d->list[i].mask.kind];
+    gguf_put_strings(w, "limn.transformer.attention", patterns, (size_t)d->layers);
+    gguf_put_int(w, "limn.transformer.conv_kernel", CONV_SIDE);
+    for (int branch = 0; branch < 2; branch++) {
         for (int i = 0; i < d->layers; i++)
-            values[i] = list ? *list_entry(&d->list[i], list) : (int)d->list[i].mask.kind;
-        config_put_ints(w, list_keys[list], values, d->layers);
+            sets[i] = *set_of(&d->list[i], branch);
+        config_put_ints(w, set_keys[branch], sets, d->layers);
     }
 }
 
@@ -124,7 +137,7 @@ bool dalle_pytorch_prepare(dalle_pytorch *d, const char *file, err *e)
     if (!config_check(file, fields, FIELDS, d, e))
         return false;
     if (d->turned > d->head_dim || d->turned % 2)
-        return err_set(e, ERR_FAILED, "%s: limn.dalle_pytorch.rotary: %d is odd, or more than a head's %d", file,
+        return err_set(e, ERR_FAILED, "%s: limn.transformer.rotary: %d is odd, or more than a head's %d", file,
                        d->turned, d->head_dim);
     free(d->list);
     d->list = calloc((size_t)d->layers, sizeof *d->list);
@@ -141,59 +154,77 @@ bool dalle_pytorch_prepare(dalle_pytorch *d, const char *file, err *e)
 bool dalle_pytorch_check_layers(const dalle_pytorch *d, const char *file, err *e)
 {
     for (int i = 0; i < d->layers; i++)
-        for (int list = 1; list < 3; list++) {
-            int set = *list_entry(&d->list[i], list);
-            if (set < 0 || set > i || *list_entry(&d->list[set], list) != set)
+        for (int branch = 0; branch < 2; branch++) {
+            int set = *set_of(&d->list[i], branch);
+            if (set < 0 || set > i || *set_of(&d->list[set], branch) != set)
                 return err_set(e, ERR_FAILED, "%s: key '%s': layer %d has the weights of %d, which has none of its own",
-                               file, list_keys[list], i, set);
+                               file, set_keys[branch], i, set);
         }
     return true;
 }
 
-static bool read_lists(dalle_pytorch *d, const gguf *g, err *e)
+static bool read_layers(dalle_pytorch *d, const gguf *g, err *e)
 {
-    int values[LAYERS_MOST], n;
-    for (int list = 0; list < 3; list++) {
-        if (!config_ints(g, list_keys[list], 0, list ? d->layers - 1 : MASK_COUNT - 1, LAYERS_MOST, values, &n, e))
+    int sets[LAYERS_MOST], n;
+    for (int i = 0; i < d->layers; i++)
+        if (!transformer_read_mask(&d->list[i].mask, i, g, e))
+            return false;
+    for (int branch = 0; branch < 2; branch++) {
+        if (!config_ints(g, set_keys[branch], 0, d->layers - 1, LAYERS_MOST, sets, &n, e))
             return false;
         if (n != d->layers)
-            return err_set(e, ERR_FAILED, "%s: key '%s': %d numbers for %d layers", gguf_name(g), list_keys[list], n,
+            return err_set(e, ERR_FAILED, "%s: key '%s': %d numbers for %d layers", gguf_name(g), set_keys[branch], n,
                            d->layers);
-        for (int i = 0; i < n; i++) {
-            if (list)
-                *list_entry(&d->list[i], list) = values[i];
-            else
-                d->list[i].mask.kind = (mask_kind)values[i];
-        }
+        for (int i = 0; i < n; i++)
+            *set_of(&d->list[i], branch) = sets[i];
     }
     return dalle_pytorch_check_layers(d, gguf_name(g), e);
 }
 
-bool dalle_pytorch_open(dalle_pytorch **out, const gguf *g, param_table *p, err *e)
+static transformer view(dalle_pytorch *d)
 {
-    *out = NULL;
-    if (!config_has_section(g, "limn.dalle_pytorch."))
-        return true;
+    int64_t positions = d->text_length + d->grid_width * d->grid_width - 1; /* the last code is never an input */
+    return (transformer){.kind = &transformer_dalle_pytorch,
+                         .text_length = d->text_length,
+                         .prefix = d->text_length,
+                         .vocabulary = d->vocabulary,
+                         .codes = d->codes,
+                         .grid_width = d->grid_width,
+                         .grid_height = d->grid_width,
+                         .dim = d->dim,
+                         .heads = d->heads,
+                         .head_dim = d->head_dim,
+                         .layers = d->layers,
+                         .n_kept = d->shift_tokens ? 2 * d->layers : 0,
+                         .kept_shape = {positions, (d->dim + 3) / 4 * 2},
+                         .text_head = &d->text_head,
+                         .image_head = &d->image_head,
+                         .state = d};
+}
+
+static void free_state(void *state)
+{
+    dalle_pytorch *d = state;
+    if (d)
+        free(d->list);
+    free(d);
+}
+
+static bool open_state(transformer *t, const gguf *g, param_table *p, err *e)
+{
     dalle_pytorch *d = calloc(1, sizeof *d);
     if (!d)
         return err_no_memory(e, "transformer", sizeof *d);
     bool ok = config_fields(g, fields, FIELDS, d, e);
     for (int i = 0; ok && i < FLAGS; i++)
         ok = gguf_get_bool(g, flags[i].key, (bool *)((char *)d + flags[i].at), e);
-    if (!ok || !dalle_pytorch_prepare(d, gguf_name(g), e) || !read_lists(d, g, e)) {
-        dalle_pytorch_free(d);
+    if (!ok || !dalle_pytorch_prepare(d, gguf_name(g), e) || !read_layers(d, g, e)) {
+        free_state(d);
         return false;
     }
     dalle_pytorch_params(d, p);
-    *out = d;
+    *t = view(d);
     return true;
-}
-
-void dalle_pytorch_free(dalle_pytorch *d)
-{
-    if (d)
-        free(d->list);
-    free(d);
 }
 
 /* ---- parameters ---- */
@@ -217,7 +248,8 @@ void dalle_pytorch_params(dalle_pytorch *d, param_table *p)
     param_matrix(p, &s->text, ids, d->dim, PARAM_MATRIX, "transformer.text_embedding.weight");
     param_matrix(p, &s->image, d->codes, d->dim, PARAM_MATRIX, "transformer.image_embedding.weight");
     if (d->turned) {
-        param_matrix(p, &d->angles, dalle_pytorch_positions(d) + 1, d->turned, PARAM_VECTOR, "transformer.angles");
+        param_matrix(p, &d->angles, d->text_length + (int64_t)d->grid_width * d->grid_width, d->turned, PARAM_VECTOR,
+                     "transformer.angles");
     } else {
         param_matrix(p, &s->text_position, d->text_length, d->dim, PARAM_VECTOR, "transformer.text_position.weight");
         param_matrix(p, &s->row_position, d->grid_width, d->dim, PARAM_VECTOR, "transformer.row_position.weight");
@@ -245,15 +277,11 @@ void dalle_pytorch_params(dalle_pytorch *d, param_table *p)
     param_linear(p, &d->image_head, d->dim, d->codes, "transformer.image_head");
 }
 
-/* ---- text and state ---- */
+/* ---- text ---- */
 
-int dalle_pytorch_positions(const dalle_pytorch *d)
+static bool text_row(const void *state, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
 {
-    return d->text_length + d->grid_width * d->grid_width - 1;
-}
-
-bool dalle_pytorch_text_row(const dalle_pytorch *d, const int32_t *ids, size_t n, int32_t *row, err *e)
-{
+    const dalle_pytorch *d = state;
     while (n && ids[n - 1] == 0)
         n--;
     if (n > (size_t)d->text_length - 1)
@@ -264,38 +292,10 @@ bool dalle_pytorch_text_row(const dalle_pytorch *d, const int32_t *ids, size_t n
         if (id < 0 || id >= d->vocabulary)
             return err_set(e, ERR_USAGE, "text ids: %d at place %d is outside of the vocabulary of %d", id, i,
                            d->vocabulary);
-        row[i + 1] = id ? id : d->vocabulary + i;
+        row[i + 1] = id ? id : d->vocabulary + i; /* padding has an id for each position */
     }
+    *used = n + 1;
     return true;
 }
 
-bool dalle_pytorch_state_new(const dalle_pytorch *d, device *dev, int rows, dalle_pytorch_state **states, err *e)
-{
-    int64_t length = dalle_pytorch_positions(d), kept = (d->dim + 3) / 4 * 2;
-    dalle_pytorch_state *s = *states = calloc((size_t)d->layers, sizeof *s);
-    bool ok = s ? true : err_no_memory(e, "session", (size_t)d->layers * sizeof *s);
-    for (int i = 0; ok && i < d->layers; i++) {
-        int64_t shape[] = {rows, d->heads, length, d->head_dim}, history[] = {rows, length, kept};
-        ok = tensor_new(&s[i].cache.k, dev, DTYPE_F32, 4, shape, NULL, false, "key cache", e) &&
-             tensor_new(&s[i].cache.v, dev, DTYPE_F32, 4, shape, NULL, false, "value cache", e) &&
-             (!d->shift_tokens ||
-              (tensor_new(&s[i].attention_history, dev, DTYPE_F32, 3, history, NULL, false, "shifted tokens", e) &&
-               tensor_new(&s[i].mlp_history, dev, DTYPE_F32, 3, history, NULL, false, "shifted tokens", e)));
-    }
-    if (!ok) {
-        dalle_pytorch_state_free(d, s);
-        *states = NULL;
-    }
-    return ok;
-}
-
-void dalle_pytorch_state_free(const dalle_pytorch *d, dalle_pytorch_state *s)
-{
-    for (int i = 0; s && i < d->layers; i++) {
-        buffer_free(s[i].cache.k.buf);
-        buffer_free(s[i].cache.v.buf);
-        buffer_free(s[i].attention_history.buf);
-        buffer_free(s[i].mlp_history.buf);
-    }
-    free(s);
-}
+const transformer_kind transformer_dalle_pytorch = {"dalle_pytorch", open_state, free_state, text_row, forward};

@@ -18,7 +18,8 @@ typedef struct transformer_kind {
     bool (*open)(transformer *t, const gguf *g, param_table *p, err *e);
     void (*free)(void *state);
     /* The row that the model reads, row[text_length], of ids (with or without trailing padding); n = 0 gives the row
-     * without condition.  *used: how many ids remained.  ERR_USAGE where they are too many or out of range. */
+     * without condition.  *used: the row begins with so many ids that are neither padding nor [IMG].  ERR_USAGE where
+     * ids are too many or out of range. */
     bool (*text_row)(const void *state, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e);
     /* x[b,t,dim], ready for the heads: the positions p to p+t-1, p the int in `position`, given ids[b,text_length]
      * (empty once all positions are the grid's), codes[b,cells] and the memory of these b rows, which it fills. */
@@ -51,5 +52,6 @@ bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e);
 bool transformer_open(transformer **t, const gguf *g, param_table *p, err *e);
 void transformer_free(transformer *t);
 
-extern const transformer_kind transformer_dalle; /* dalle.c */
+extern const transformer_kind transformer_dalle;         /* dalle.c */
+extern const transformer_kind transformer_dalle_pytorch; /* dalle_pytorch.c */
 #endif
