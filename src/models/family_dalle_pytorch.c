@@ -3,8 +3,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "models/dalle_pytorch.h"
 #include "models/dalle_pytorch_vae.h"
 #include "models/import_codecs.h"
+#include "text/tokenizer.h"
+
+struct dalle_codec {
+    enum { CODEC_OWN, CODEC_OPENAI, CODEC_VQGAN } kind;
+    char prefix[64], encoder[32], decoder[32];
+    int codes;
+};
 
 static bool recognise(const source *s)
 {
@@ -61,26 +70,74 @@ bool import_dalle_pytorch_vae(import *im, const char *prefix, int grid, err *e)
     return import_codec_end(im, &c, &params, ok, e);
 }
 
-/* DALLE with its codec: one of three, from its own file or from one beside it. */
+/* The codec of a DALLE, one of three, in its own file or in those beside it.  *codes: how many it has. */
+static bool find_codec(import *im, struct dalle_codec *c, err *e)
+{
+    source *s = im->from;
+    char name[160];
+    if (source_has(s, "vae.codebook.weight") || source_has(s, "codebook.weight")) {
+        c->kind = CODEC_OWN;
+        snprintf(c->prefix, sizeof c->prefix, "%s", source_has(s, "vae.codebook.weight") ? "vae." : "");
+        snprintf(name, sizeof name, "%scodebook.weight", c->prefix);
+    } else if (import_has_openai_dvae(s)) {
+        c->kind = CODEC_OPENAI;
+        if (!import_openai_dvae_sides(s, c->encoder, c->decoder, e))
+            return false;
+        snprintf(name, sizeof name, "%sblocks.input.w", c->decoder);
+    } else if (import_vqgan_prefix(s, c->prefix)) {
+        c->kind = CODEC_VQGAN;
+        snprintf(name, sizeof name, "%squantize.embed.weight", c->prefix);
+        if (!source_has(s, name))
+            snprintf(name, sizeof name, "%squantize.embedding.weight", c->prefix);
+    } else {
+        return err_set(
+            e, ERR_FAILED,
+            "convert: no image codec inside (give its files too: that of a DiscreteVAE, OpenAI's encoder.pkl "
+            "and decoder.pkl, or a VQGAN's)");
+    }
+    c->codes = import_size(im, c->kind == CODEC_OPENAI, "%s", name);
+    return !im->error.code || err_set(e, im->error.code, "%s", im->error.text);
+}
+
+/* CLIP's, unless the model was trained with another. */
+static bool put_tokenizer(import *im, int vocabulary, err *e)
+{
+    size_t n;
+    if (!im->tokenizer) {
+        log_write(LOG_WARNING,
+                  "convert: without --tokenizer bpe_simple_vocab_16e6.txt the model reads --text-ids alone, "
+                  "no words");
+        return true;
+    }
+    return tokenizer_import(im->to, "clip", im->tokenizer, &n, e) &&
+           (n <= (size_t)vocabulary ||
+            err_set(e, ERR_FAILED, "%s: %zu tokens, and the transformer's vocabulary has %d (it had another tokenizer)",
+                    im->tokenizer, n, vocabulary));
+}
+
+/* As generate.py samples: of all ids, text's too, the tenth that is most likely. */
+static void put_sampling(import *im, int ids, int codes)
+{
+    char top_k[32];
+    int tenth = ids / 10;
+    snprintf(top_k, sizeof top_k, "top_k=%d", tenth < 1 ? 1 : tenth < codes ? tenth : codes);
+    import_put_settings(im, (const char *const[]){"temperature=1", top_k}, 2);
+}
+
 static bool convert_dalle(import *im, err *e)
 {
-    int grid = 0;
-    char prefix[64];
-    if (!import_dalle_pytorch_transformer(im, &grid, e))
-        return false;
-    bool ok;
-    if (source_has(im->from, "vae.codebook.weight"))
-        ok = import_dalle_pytorch_vae(im, "vae.", grid, e);
-    else if (source_has(im->from, "codebook.weight"))
-        ok = import_dalle_pytorch_vae(im, "", grid, e);
-    else if (source_has(im->from, "vae.enc.blocks.input.w"))
-        ok = import_openai_dvae(im, "vae.enc.", "vae.dec.", grid, e);
-    else if (import_vqgan_prefix(im->from, prefix))
-        ok = import_vqgan(im, prefix, grid, e);
-    else
-        ok = err_set(e, ERR_FAILED, "convert: no image codec inside (give the file of the DiscreteVAE too)");
+    struct dalle_codec c = {0};
+    dalle_pytorch d = {0};
+    bool ok = find_codec(im, &c, e) && import_dalle_pytorch_transformer(im, c.codes, &d, e) &&
+              put_tokenizer(im, d.vocabulary, e);
+    if (ok && c.kind == CODEC_OWN)
+        ok = import_dalle_pytorch_vae(im, c.prefix, d.grid_width, e);
+    else if (ok && c.kind == CODEC_OPENAI)
+        ok = import_openai_dvae(im, c.encoder, c.decoder, d.grid_width, e);
+    else if (ok)
+        ok = import_vqgan(im, c.prefix, d.grid_width, e);
     if (ok)
-        import_put_settings(im, NULL, 0);
+        put_sampling(im, d.vocabulary + d.text_length - 1 + d.codes, d.codes);
     return ok;
 }
 

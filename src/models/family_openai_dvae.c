@@ -23,7 +23,7 @@ static bool is_encoder(const file_tensor *t)
     return t->nd == 4 && t->shape[2] > 1;
 }
 
-static bool recognise(const source *s)
+bool import_has_openai_dvae(const source *s)
 {
     size_t before;
     for (size_t i = 0; i < s->n; i++)
@@ -32,8 +32,7 @@ static bool recognise(const source *s)
     return false;
 }
 
-/* Two files with the same names get prefixes; then both sides' prefixes are found. */
-static bool find_sides(source *s, char encoder[32], char decoder[32], err *e)
+bool import_openai_dvae_sides(source *s, char encoder[32], char decoder[32], err *e)
 {
     for (size_t i = 0; i < s->n; i++)
         if (!strcmp(s->tensors[i].t->name, INPUT) &&
@@ -98,10 +97,10 @@ static bool convert(import *im, err *e)
 {
     char encoder[32], decoder[32];
     gguf_put_string(im->to, "general.architecture", "limn");
-    if (!find_sides(im->from, encoder, decoder, e) || !import_openai_dvae(im, encoder, decoder, 0, e))
+    if (!import_openai_dvae_sides(im->from, encoder, decoder, e) || !import_openai_dvae(im, encoder, decoder, 0, e))
         return false;
     import_put_settings(im, NULL, 0);
     return true;
 }
 
-const family family_openai_dvae = {"openai-dvae", recognise, convert};
+const family family_openai_dvae = {"openai-dvae", import_has_openai_dvae, convert};

@@ -11,7 +11,7 @@
 #include "models/dalle.h"
 #include "text/bpe.h"
 
-static const family *const families[] = {&family_openai_dvae, &family_dalle_pytorch, &family_llamagen, &family_taming,
+static const family *const families[] = {&family_dalle_pytorch, &family_openai_dvae, &family_llamagen, &family_taming,
                                          &family_limn};
 
 /* A tensor of the output. */

@@ -13,12 +13,16 @@
 bool import_vqgan(import *im, const char *prefix, int grid, err *e);
 /* Finds one; false where there is none. */
 bool import_vqgan_prefix(const source *s, char prefix[64]);
-/* OpenAI's: "enc." and "dec.", before "blocks.input.w". */
+/* OpenAI's: "enc." and "dec.", before "blocks.input.w".  _sides finds these, after it has put prefixes before the names
+ * of an encoder and a decoder in files of their own. */
+bool import_has_openai_dvae(const source *s);
+bool import_openai_dvae_sides(source *s, char encoder[32], char decoder[32], err *e);
 bool import_openai_dvae(import *im, const char *encoder, const char *decoder, int grid, err *e);
 /* DALLE-pytorch's DiscreteVAE. */
 bool import_dalle_pytorch_vae(import *im, const char *prefix, int grid, err *e);
-/* Its transformer (class DALLE); *grid: codes in a row of a picture. */
-bool import_dalle_pytorch_transformer(import *im, int *grid, err *e);
+/* Its transformer (class DALLE), whose codec has so many codes; fills *d's sizes. */
+struct dalle_pytorch;
+bool import_dalle_pytorch_transformer(import *im, int codes, struct dalle_pytorch *d, err *e);
 
 /* For these: the size of dimension i of a source tensor, an error in im (and 0) where there is no such. */
 int import_size(import *im, int i, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -7,8 +7,6 @@
 #include "models/dalle_pytorch.h"
 #include "models/import_codecs.h"
 
-#define OTHER_CODES 8192 /* of OpenAI's codec */
-
 /* What the weights' names look like: wrappers come and go with the options. */
 typedef struct naming {
     bool reversible, shift;
@@ -80,7 +78,7 @@ static int count_text_positions(const file_tensor *t)
 }
 
 /* Lengths and vocabularies. */
-static bool read_sizes(import *im, dalle_pytorch *d, err *e)
+static bool read_sizes(import *im, int codes, dalle_pytorch *d, err *e)
 {
     int total = import_size(im, 0, "to_logits.1.weight"), positions = 0;
     d->dim = import_size(im, 1, "to_logits.1.weight");
@@ -98,15 +96,8 @@ static bool read_sizes(import *im, dalle_pytorch *d, err *e)
         d->grid_width = import_size(im, 1, "%s", name);
         positions = d->text_length + d->grid_width * d->grid_width;
     }
-    if (source_has(im->from, "image_emb.weight")) {
-        d->codes = import_size(im, 0, "image_emb.weight");
-    } else { /* shared with the head: the codec tells */
-        bool beside = source_has(im->from, "codebook.weight"), inside = source_has(im->from, "vae.codebook.weight");
-        int codes = hyper_int(source_get(im->from, "vae_params"), "num_tokens", OTHER_CODES);
-        d->codes = inside   ? import_size(im, 0, "vae.codebook.weight")
-                   : beside ? import_size(im, 0, "codebook.weight")
-                            : codes;
-    }
+    /* where the embedding is shared with the head, the codec alone tells */
+    d->codes = source_has(im->from, "image_emb.weight") ? import_size(im, 0, "image_emb.weight") : codes;
     d->vocabulary = total - d->codes - (d->text_length - 1);
     if (im->error.code)
         return err_set(e, im->error.code, "%s", im->error.text);
@@ -241,10 +232,20 @@ static void import_tensors(import *im, const param_table *params, const naming *
     skip_copies(im, n, d);
 }
 
-bool import_dalle_pytorch_transformer(import *im, int *grid, err *e)
+/* A DiscreteVAE's file has some too. */
+static const pickle_value *find_hyper(const source *s)
 {
-    const pickle_value *hyper = source_get(im->from, "hparams");
-    dalle_pytorch d = {0};
+    for (size_t i = 0; i < s->n_files; i++) {
+        const pickle_value *hyper = pickle_get(model_file_root(s->files[i]), "hparams");
+        if (pickle_get(hyper, "dim"))
+            return hyper;
+    }
+    return NULL;
+}
+
+bool import_dalle_pytorch_transformer(import *im, int codes, dalle_pytorch *d, err *e)
+{
+    const pickle_value *hyper = find_hyper(im->from);
     param_table params = {0};
     naming n = {0};
     char name[160], norm_out[160];
@@ -254,34 +255,34 @@ bool import_dalle_pytorch_transformer(import *im, int *grid, err *e)
     weight_name(name, &n, 0, 0, "to_qkv.weight");
     branch_prefix(norm_out, &n, 0, 0);
     strcat(norm_out, "fn.norm_out.weight");
-    d.layers = count_layers(im->from, &n);
-    d.heads = pickle_get(hyper, "dim_head") || pickle_get(hyper, "heads") ? hyper_int(hyper, "heads", 8)
-                                                                          : import_setting(im, "heads", 8);
+    d->layers = count_layers(im->from, &n);
+    d->heads = hyper ? hyper_int(hyper, "heads", 8) : import_setting(im, "heads", 8);
     int inner = import_size(im, 0, "%s", name) / 3;
-    d.head_dim = d.heads > 0 && inner % d.heads == 0 ? inner / d.heads : 0;
+    d->head_dim = d->heads > 0 && inner % d->heads == 0 ? inner / d->heads : 0;
     weight_name(name, &n, 0, 1, "net.3.weight");
-    d.mlp = import_size(im, 1, "%s", name);
-    d.shift_tokens = n.shift;
-    d.reversible = n.reversible;
-    d.sandwich = source_has(im->from, norm_out);
-    d.stable = hyper ? pickle_truth(pickle_get(hyper, "stable"), &truth) && truth : import_setting(im, "stable", 0) > 0;
-    bool ok = read_sizes(im, &d, e) && dalle_pytorch_prepare(&d, "convert", e) && read_types(im, &d, hyper, e);
+    d->mlp = import_size(im, 1, "%s", name);
+    d->shift_tokens = n.shift;
+    d->reversible = n.reversible;
+    d->sandwich = source_has(im->from, norm_out);
+    d->stable =
+        hyper ? pickle_truth(pickle_get(hyper, "stable"), &truth) && truth : import_setting(im, "stable", 0) > 0;
+    bool ok = read_sizes(im, codes, d, e) && dalle_pytorch_prepare(d, "convert", e) && read_types(im, d, hyper, e);
     if (ok) {
-        read_sets(&d, pickle_get(hyper, "shared_attn_ids"), false);
-        read_sets(&d, pickle_get(hyper, "shared_ff_ids"), true);
-        ok = dalle_pytorch_check_layers(&d, "convert", e);
+        read_sets(d, pickle_get(hyper, "shared_attn_ids"), false);
+        read_sets(d, pickle_get(hyper, "shared_ff_ids"), true);
+        ok = dalle_pytorch_check_layers(d, "convert", e);
     }
     if (ok) {
-        dalle_pytorch_params(&d, &params);
-        dalle_pytorch_write(&d, im->to);
-        import_tensors(im, &params, &n, &d);
-        *grid = d.grid_width;
+        dalle_pytorch_params(d, &params);
+        dalle_pytorch_write(d, im->to);
+        import_tensors(im, &params, &n, d);
     }
     if (im->error.code)
         ok = err_set(e, im->error.code, "%s", im->error.text);
     else if (params.error.code)
         ok = err_set(e, params.error.code, "%s", params.error.text);
     params_release(&params);
-    free(d.list);
+    free(d->list);
+    d->list = NULL;
     return ok;
 }
