@@ -18,6 +18,11 @@ def conv(t, name, out, inner, kernel, weight="weight", bias="bias"):
     t[f"{name}.{bias}"] = (out,)
 
 
+def linear(t, name, out, inner):
+    t[f"{name}.weight"] = (out, inner)
+    t[f"{name}.bias"] = (out,)
+
+
 def norm(t, name, channels):
     t[f"{name}.weight"] = t[f"{name}.bias"] = (channels,)
 
@@ -147,6 +152,48 @@ def dalle_pytorch_vae():
     return t
 
 
+# ---- its DALLE, as its README makes it ----
+
+DALLE_PYTORCH = {"dim": 1024, "num_text_tokens": 10000, "text_seq_len": 256, "depth": 12, "heads": 16, "dim_head": 64}
+
+
+def dalle_pytorch():
+    dim, text, depth = DALLE_PYTORCH["dim"], DALLE_PYTORCH["text_seq_len"], DALLE_PYTORCH["depth"]
+    ids, codes = DALLE_PYTORCH["num_text_tokens"] + text, 8192
+    t = {f"vae.{name}": shape for name, shape in dalle_pytorch_vae().items()}
+    t["transformer.pos_emb"] = (1, text + 1 + 32 * 32, 60)
+    for i in range(depth):
+        for k, inner in enumerate(("fn.fn.fn.fn.fn", "fn.fn.fn.fn")):
+            name = f"transformer.layers.layers.{i}.{k}"
+            t[f"{name}.scale"] = (1, 1, dim)
+            norm(t, f"{name}.fn.norm", dim)
+            if k == 0:
+                t[f"{name}.{inner}.to_qkv.weight"] = (3 * dim, dim)
+                linear(t, f"{name}.{inner}.to_out.0", dim, dim)
+            else:
+                linear(t, f"{name}.{inner}.net.0", 8 * dim, dim)
+                linear(t, f"{name}.{inner}.net.3", dim, 4 * dim)
+    norm(t, "to_logits.0", dim)
+    linear(t, "to_logits.1", ids + codes, dim)
+    t["text_emb.weight"] = (ids, dim)
+    t["image_emb.weight"] = (codes, dim)
+    return t
+
+
+def rotary_angles(text, side, n):
+    """transformer.pos_emb of n = 3 x 20 angles: of the place in the text (8192 for cells), of the row, of the column."""
+    import torch
+    each = n // 3
+    lang = 10000.0 ** (-torch.arange(0, each, 2) / (each + 1)).repeat_interleave(2)
+    pixel = (torch.linspace(1, 5, each // 2) * math.pi).repeat_interleave(2)
+    place = torch.cat([torch.arange(text), torch.full((side * side,), 8192)])
+    line = torch.linspace(-1, 1, side)
+    outside = torch.full((text,), -10.0)
+    row = torch.cat([outside, line.repeat_interleave(side)])
+    column = torch.cat([outside, line.repeat(side)])
+    return torch.cat([place[:, None] * lang, row[:, None] * pixel, column[:, None] * pixel], 1)[None]
+
+
 F16 = (1, 1, 2, 2, 4)
 LAYOUTS = {
     "openai-dvae": openai_dvae,
@@ -158,6 +205,7 @@ LAYOUTS = {
                                   vqgan((1, 1, 2, 4), 8192, gumbel=True, wavelet=True)},
     "min-dalle-detokenizer": lambda: {"detoker.pt": detokenizer()},
     "dalle-pytorch-vae": lambda: {"vae.pt": dalle_pytorch_vae()},
+    "dalle-pytorch": lambda: {"dalle.pt": dalle_pytorch()},
     "llamagen-vq16": lambda: {"vq_ds16_c2i.pt": vqgan(F16, 16384, dim=8, llamagen=True)},
     "llamagen-vq8": lambda: {"vq_ds8_c2i.pt": vqgan((1, 2, 2, 4), 16384, dim=8, llamagen=True)},
 }
@@ -166,6 +214,8 @@ WRAPPERS = {
     ".ckpt": lambda tensors: {"epoch": 0, "global_step": 0, "state_dict": tensors},
     "vae.pt": lambda tensors: {"hparams": {"image_size": 256, "num_layers": 3, "num_tokens": 8192, "codebook_dim": 512,
                                            "hidden_dim": 64, "num_resnet_blocks": 1}, "weights": tensors},
+    "dalle.pt": lambda tensors: {"hparams": DALLE_PYTORCH, "vae_params": {}, "epoch": 0, "version": "1.6.6",
+                                 "vae_class_name": "DiscreteVAE", "weights": tensors},
     "vq_ds16_c2i.pt": lambda tensors: {"model": tensors},
     "vq_ds8_c2i.pt": lambda tensors: {"model": tensors},
 }
@@ -174,8 +224,14 @@ WRAPPERS = {
 def values(name, shape):
     """Normal numbers as small as keeps activations in range; norms of ones."""
     import torch
+    if name == "transformer.pos_emb":
+        text = DALLE_PYTORCH["text_seq_len"] + 1
+        return rotary_angles(text, math.isqrt(shape[1] - text), shape[2])
+    if name.endswith(".scale"):  # layer scale's first value, of less than 18 layers
+        return torch.full(shape, 0.1)
     if len(shape) == 1:
-        return torch.ones(shape) if "norm" in name and name.endswith("weight") else torch.zeros(shape)
+        return torch.ones(shape) if ("norm" in name or name == "to_logits.0.weight") and name.endswith("weight") \
+            else torch.zeros(shape)
     fan_in = math.prod(shape[1:])
     return torch.randn(shape) / math.sqrt(1 if "embed" in name or "codebook" in name else fan_in)
 
