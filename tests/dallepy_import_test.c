@@ -55,8 +55,16 @@ static void open_instance(instance *m, const char *name)
     const char *to = support_path("instance.gguf");
     snprintf(from, sizeof from, "%s/%s.pt", directory, name);
     snprintf(golden, sizeof golden, "%s/%s.safetensors", directory, name);
-    const char *inputs[] = {from};
-    good(import_convert(&(import_request){.inputs = inputs, .n_inputs = 1, .output = to}, &e), &e);
+    /* one of them has its codec beside it, in OpenAI's files */
+    const char *inputs[] = {TEST_DATA "/codecs_decoder.pkl", from, TEST_DATA "/codecs_encoder.pkl"};
+    bool beside = !strcmp(name, "openai");
+    import_request q = {.inputs = inputs + !beside,
+                        .n_inputs = beside ? 3 : 1,
+                        .output = to,
+                        .tokenizer = support_path("bpe_simple_vocab.txt")};
+    FILE *f = fopen(q.tokenizer, "w");
+    assert_true(f && fputs("#version: 0.2\na t</w>\nc at</w>\n", f) >= 0 && fclose(f) == 0);
+    good(import_convert(&q, &e), &e);
     good(file_map_open(&m->golden_file, golden, &e), &e);
     good((m->golden = safetensors_open(m->golden_file.data, m->golden_file.size, golden, &e)) != NULL, &e);
     good((m->m = limn_model_open(dev, to, &e)) != NULL, &e);
@@ -223,10 +231,24 @@ static void check_picture(instance *m)
     free(have);
 }
 
+/* CLIP's: lower case, and merges within pieces. */
+static void check_words(instance *m)
+{
+    static const int32_t want[] = {320, 513, 275};
+    int32_t *ids = NULL;
+    size_t n;
+    err e = {0};
+    good(limn_tokenize(m->m, " A CAT 4", &ids, &n, &e), &e);
+    assert_int_equal(n, 3);
+    assert_memory_equal(ids, want, sizeof want);
+    free(ids);
+}
+
 static void test_instance(void **state)
 {
     instance m = {0};
     open_instance(&m, *state);
+    check_words(&m);
     for (int row = 0; row < 2; row++) {
         check_logits(&m, row, true);
         check_score(&m, row);
@@ -238,17 +260,42 @@ static void test_instance(void **state)
     close_instance(&m);
 }
 
+static void refuse(const char *name, const char *setting, const char *what)
+{
+    err e = {0};
+    char from[300];
+    snprintf(from, sizeof from, "%s/%s.pt", directory, name);
+    const char *inputs[] = {from};
+    import_request q = {.inputs = inputs,
+                        .n_inputs = 1,
+                        .output = support_path("instance.gguf"),
+                        .settings = &setting,
+                        .n_settings = setting ? 1 : 0};
+    assert_false(import_convert(&q, &e));
+    if (!strstr(e.text, what))
+        fail_msg("\"%s\" is not in: %s", what, e.text);
+}
+
+static void test_refused(void **state)
+{
+    (void)state;
+    refuse("openai", NULL, "no image codec inside (give its files too");
+    refuse("mix", "heads=2", "--set heads: the files tell it themselves");
+}
+
 int main(int argc, char **argv)
 {
-    static char *const own[] = {"mix", "absolute", "shared"};
+    static char *const own[] = {"mix", "absolute", "shared", "openai", "vqgan"};
     char *const *names = argc > 2 ? argv + 2 : own;
     size_t n = argc > 2 ? (size_t)argc - 2 : sizeof own / sizeof *own;
-    struct CMUnitTest tests[16];
+    struct CMUnitTest tests[17];
     if (argc > 2)
         directory = argv[1];
     n = n < 16 ? n : 16;
     for (size_t i = 0; i < n; i++)
         tests[i] = (struct CMUnitTest){.name = names[i], .test_func = test_instance, .initial_state = names[i]};
+    if (argc <= 2)
+        tests[n++] = (struct CMUnitTest){.name = "refused", .test_func = test_refused};
     dev = support_device();
     int failed = _cmocka_run_group_tests("dallepy_import", tests, n, NULL, NULL);
     device_free(dev);

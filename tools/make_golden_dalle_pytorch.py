@@ -4,8 +4,8 @@
 usage: tools/make_golden_dalle_pytorch.py [DIR] [SEED]     (default: tests/data/dallepy, 1)
 
 Needs torch, numpy, safetensors and, without their dependencies, dalle-pytorch 1.6.6, axial-positional-embedding,
-rotary-embedding-torch, with einops.  Other instances: give another folder and seed, then
-`dallepy_import_test DIR mix absolute shared`.
+rotary-embedding-torch, dall-e, taming-transformers-rom1504, with einops, attrs, omegaconf.  Other instances: give another
+folder and seed, then `dallepy_import_test DIR mix absolute shared openai vqgan`.
 """
 import sys
 from pathlib import Path
@@ -15,10 +15,16 @@ import torch
 from safetensors.torch import save_file
 
 # What the package imports and these models don't use.
-for name in ("taming taming.models taming.models.vqgan youtokentome torchvision transformers pkg_resources omegaconf "
-             "requests yaml ftfy tokenizers tokenizers.processors").split():
+for name in ("youtokentome torchvision transformers pkg_resources requests yaml ftfy tokenizers tokenizers.processors "
+             "pytorch_lightning taming.main").split():
     sys.modules[name] = MagicMock()
+sys.modules["pytorch_lightning"].LightningModule = torch.nn.Module
+sys.modules["taming.main"].instantiate_from_config = lambda config: torch.nn.Identity()
 from dalle_pytorch.dalle_pytorch import DALLE, DiscreteVAE  # noqa: E402
+from dalle_pytorch.vae import OpenAIDiscreteVAE, VQGanVAE  # noqa: E402
+from taming.models.vqgan import VQModel  # noqa: E402
+
+DATA = Path(__file__).resolve().parent.parent / "tests" / "data"
 
 INSTANCES = {
     "mix": (dict(image_size=32, num_layers=2, num_tokens=40, codebook_dim=8, hidden_dim=8, num_resnet_blocks=1),
@@ -30,7 +36,31 @@ INSTANCES = {
     "shared": (dict(image_size=16, num_layers=2, num_tokens=33, codebook_dim=8, hidden_dim=8, num_resnet_blocks=0),
                dict(dim=32, num_text_tokens=30, text_seq_len=5, depth=4, heads=2, dim_head=12, reversible=True,
                     attn_types=["full", "axial_col"], shared_attn_ids=[3, 7], shared_ff_ids=[1, 1, 2])),
+    "openai": (None, dict(dim=16, num_text_tokens=20, text_seq_len=4, depth=1, heads=2, dim_head=8, rotary_emb=False,
+                          share_input_output_emb=True)),
+    "vqgan": (None, dict(dim=16, num_text_tokens=20, text_seq_len=4, depth=1, heads=2, dim_head=9,
+                         share_input_output_emb=True)),
 }
+
+
+def openai_codec():
+    """Its files are those of tools/make_golden_codecs.py: this one stays beside the DALLE."""
+    vae = OpenAIDiscreteVAE.__new__(OpenAIDiscreteVAE)
+    torch.nn.Module.__init__(vae)
+    vae.enc, vae.dec = (torch.load(DATA / f"codecs_{side}.pkl", weights_only=False) for side in ("encoder", "decoder"))
+    vae.num_layers, vae.image_size, vae.num_tokens = 3, 24, 40
+    return vae
+
+
+def vqgan_codec():
+    vae = VQGanVAE.__new__(VQGanVAE)
+    torch.nn.Module.__init__(vae)
+    network = dict(double_z=False, z_channels=4, resolution=8, in_channels=3, out_ch=3, ch=32, ch_mult=(1, 1),
+                   num_res_blocks=1, attn_resolutions=[4], dropout=0.0)
+    vae.model = VQModel(network, {"target": "torch.nn.Identity"}, 12, 4)
+    vae.model.loss = torch.nn.Linear(2, 2)  # as its discriminator, which is in these files too
+    vae.num_layers, vae.image_size, vae.num_tokens, vae.is_gumbel = 1, 8, 12, False
+    return vae
 
 
 def logits_of(model, text, codes, null=0.0):
@@ -51,31 +81,37 @@ def greedy_codes(model, text, cells, guidance=1.0):
 
 def picture_of(vae, codes):
     with torch.no_grad():
-        return (vae.decode(codes) * 0.5 + 0.5).clamp(0, 1)
+        pixels = vae.decode(codes)
+    return (pixels * 0.5 + 0.5 if isinstance(vae, DiscreteVAE) else pixels).clamp(0, 1)
 
 
 def make(folder, name, seed):
     torch.manual_seed(seed)
     vae_params, hparams = INSTANCES[name]
-    model = DALLE(vae=DiscreteVAE(**vae_params), **hparams).eval()
+    vae = DiscreteVAE(**vae_params) if vae_params else openai_codec() if name == "openai" else vqgan_codec()
+    model = DALLE(vae=vae, **hparams).eval()
     for key, p in model.named_parameters():  # norms and scales that matter; values that F16 holds
+        if name == "openai" and key.startswith("vae."):
+            continue
         if p.ndim == 1 or key.endswith("scale"):
             p.data += 0.3 * torch.randn_like(p)
         p.data = p.data.half().float()
-    cells = (vae_params["image_size"] >> vae_params["num_layers"]) ** 2
+    cells = model.image_seq_len
     text = torch.randint(1, hparams["num_text_tokens"], (2, hparams["text_seq_len"]))
     text[0, -3:] = 0  # padding
-    codes = torch.randint(0, vae_params["num_tokens"], (2, cells))
+    codes = torch.randint(0, vae.num_tokens, (2, cells))
     greedy = greedy_codes(model, text, cells)
     reference = {"text": text, "codes": codes, "greedy": greedy, "logits": logits_of(model, text, codes).clamp(min=-1e30),
                  "logits_null": logits_of(model, text, codes, 1.0)[:1].clamp(min=-1e30),
                  "greedy_guided": greedy_codes(model, text[:1], cells, 3.0), "picture": picture_of(model.vae, greedy[:1])}
     save_file({k: v.float().contiguous() for k, v in reference.items()}, folder / f"{name}.safetensors")
     weights = {k: v if k == "transformer.pos_emb" else v.half() for k, v in model.state_dict().items()}
+    if name == "openai":
+        weights = {k: v for k, v in weights.items() if not k.startswith("vae.")}
     if name == "absolute":  # as older versions of axial-positional-embedding name them
         weights = {k.replace("image_pos_emb.weights.", "image_pos_emb.weights_"): v for k, v in weights.items()}
     torch.save({"hparams": hparams, "vae_params": vae_params, "epoch": 1, "version": "1.6.6",
-                "vae_class_name": "DiscreteVAE", "weights": weights, "opt_state": None, "scheduler_state": None},
+                "vae_class_name": type(vae).__name__, "weights": weights, "opt_state": None, "scheduler_state": None},
                folder / f"{name}.pt")
 
 
