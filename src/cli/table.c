@@ -232,7 +232,8 @@ static const option convert_options[] = {
      .argument = "PATH",
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
-     .help = "The tokenizer's file, or the directory of its files. Default: those beside the input."},
+     .help = "The tokenizer's file (of DALLE-pytorch bpe_simple_vocab_16e6.txt), or the directory of its files. "
+             "Default: those beside the input."},
     END,
 };
 
