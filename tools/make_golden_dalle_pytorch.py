@@ -5,7 +5,7 @@ usage: tools/make_golden_dalle_pytorch.py [DIR] [SEED]     (default: tests/data/
 
 Needs torch, numpy, safetensors and, without their dependencies, dalle-pytorch 1.6.6, axial-positional-embedding,
 rotary-embedding-torch, dall-e, taming-transformers-rom1504, with einops, attrs, omegaconf.  Other instances: give another
-folder and seed, then `dallepy_import_test DIR mix absolute shared openai vqgan`.
+folder and seed, then `dallepy_import_test DIR mix absolute shared openai vqgan clip`.
 """
 import sys
 from pathlib import Path
@@ -20,7 +20,7 @@ for name in ("youtokentome torchvision transformers pkg_resources requests yaml 
     sys.modules[name] = MagicMock()
 sys.modules["pytorch_lightning"].LightningModule = torch.nn.Module
 sys.modules["taming.main"].instantiate_from_config = lambda config: torch.nn.Identity()
-from dalle_pytorch.dalle_pytorch import DALLE, DiscreteVAE  # noqa: E402
+from dalle_pytorch.dalle_pytorch import CLIP, DALLE, DiscreteVAE  # noqa: E402
 from dalle_pytorch.vae import OpenAIDiscreteVAE, VQGanVAE  # noqa: E402
 from taming.models.vqgan import VQModel  # noqa: E402
 
@@ -115,12 +115,29 @@ def make(folder, name, seed):
                folder / f"{name}.pt")
 
 
+def make_clip(folder, seed):
+    torch.manual_seed(seed)
+    model = CLIP(dim_text=20, dim_image=24, dim_latent=12, num_text_tokens=520, text_enc_depth=2, text_seq_len=6,
+                 text_heads=1, visual_enc_depth=1, visual_heads=2, visual_image_size=16, visual_patch_size=4).eval()
+    for p in model.parameters():
+        p.data = (p.data + 0.3 * torch.randn_like(p) * (p.ndim == 1 or p.shape[:2] == (1, 1))).half().float()
+    text = torch.randint(1, 520, (3, 6))
+    text[0, -2:] = 0
+    pixels = torch.randint(0, 256, (3, 16, 16, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        scores = model(text, pixels.permute(0, 3, 1, 2) / 255.0)
+    save_file({"text": text.float(), "pixels": pixels.float(), "scores": scores}, folder / "clip.safetensors")
+    torch.save({k: v.half() for k, v in model.state_dict().items()}, folder / "clip.pt")
+
+
 def main():
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent / "tests/data/dallepy")
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
+    seed = 10 * int(sys.argv[2] if len(sys.argv) > 2 else 1)
     for i, name in enumerate(INSTANCES):
-        make(folder, name, 10 * int(sys.argv[2] if len(sys.argv) > 2 else 1) + i)
+        make(folder, name, seed + i)
+    make_clip(folder, seed)
 
 
 if __name__ == "__main__":

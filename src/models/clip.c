@@ -16,14 +16,14 @@
 /* Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).  x[b,t,width] */
 static tensor block_forward(run *r, const clip *c, const clip_tower *w, const block *k, tensor x)
 {
-    int64_t b = x.shape[0], t = x.shape[1], head = w->width / w->heads;
+    int64_t b = x.shape[0], t = x.shape[1], head = w->head_dim;
     kv_cache cache = {TENSOR(r, DTYPE_F32, b, w->heads, t, head), TENSOR(r, DTYPE_F32, b, w->heads, t, head)};
     tensor start = run_zeros(r, 1);
     start.type = DTYPE_I32; /* all sequences are whole: the same zero */
     tensor qkv = op_linear(r, op_layer_norm(r, x, &k->norm1), &k->qkv, ACT_NONE);
     x = op_linear_add(r, op_attention(r, qkv, w->heads, &cache, start, &k->mask), &k->out, x);
-    tensor up = op_linear(r, op_layer_norm(r, x, &k->norm2), &k->up, c->act);
-    return op_linear_add(r, up, &k->down, x);
+    tensor up = op_linear(r, op_layer_norm(r, x, &k->norm2), &k->up, c->gated ? ACT_NONE : c->act);
+    return op_linear_add(r, c->gated ? op_glu(r, up, c->act) : up, &k->down, x);
 }
 
 /* The rows x[i, ends[i]] of x[b,t,width]. */
@@ -142,12 +142,28 @@ static const struct flag {
     {"limn.clip.image.norm_after", offsetof(clip, image.norm_after)},
     {"limn.clip.text.causal", offsetof(clip, text.causal)},
     {"limn.clip.text.norm_after", offsetof(clip, text.norm_after)},
+    {"limn.clip.gated", offsetof(clip, gated)}, /* from here on: false where the key is missing */
+    {"limn.clip.no_qkv_bias", offsetof(clip, no_qkv_bias)},
 };
-enum { FLAGS = sizeof flags / sizeof *flags };
+enum { FLAGS = sizeof flags / sizeof *flags, FLAGS_NEEDED = 4 };
 
 static bool *flag_of(clip *c, size_t i)
 {
     return (bool *)((char *)c + flags[i].at);
+}
+
+/* Where a head isn't width / heads. */
+static const struct head_key {
+    const char *key;
+    size_t at;
+} head_keys[] = {
+    {"limn.clip.image.head_dim", offsetof(clip, image.head_dim)},
+    {"limn.clip.text.head_dim", offsetof(clip, text.head_dim)},
+};
+
+static int *head_of(clip *c, size_t i)
+{
+    return (int *)((char *)c + head_keys[i].at);
 }
 
 static void put_three(gguf_writer *w, const char *key, const float v[3])
@@ -160,7 +176,13 @@ void clip_put(const clip *c, gguf_writer *w)
     clip copy = *c;
     config_put(w, fields, FIELDS, c);
     for (size_t i = 0; i < FLAGS; i++)
-        gguf_put_bool(w, flags[i].key, *flag_of(&copy, i));
+        if (i < FLAGS_NEEDED || *flag_of(&copy, i))
+            gguf_put_bool(w, flags[i].key, *flag_of(&copy, i));
+    for (size_t i = 0; i < 2; i++) {
+        const clip_tower *t = i ? &c->text : &c->image;
+        if (t->head_dim && t->head_dim * t->heads != t->width)
+            gguf_put_int(w, head_keys[i].key, t->head_dim);
+    }
     gguf_put_string(w, "limn.clip.image.pooling", pooling_names[c->image.pooling]);
     gguf_put_string(w, "limn.clip.text.pooling", pooling_names[c->text.pooling]);
     put_three(w, "limn.clip.image.mean", c->mean);
@@ -171,7 +193,9 @@ void clip_put(const clip *c, gguf_writer *w)
 
 static bool prepare_tower(clip_tower *w, int positions, const char *side, const char *file, err *e)
 {
-    if (w->width % w->heads || w->width / w->heads > HEAD_MOST)
+    if (!w->head_dim && w->width % w->heads == 0)
+        w->head_dim = w->width / w->heads;
+    if (w->head_dim < 1 || w->head_dim > HEAD_MOST)
         return err_set(e, ERR_FAILED, "%s: limn.clip.%s.heads: %d do not divide the width %d into heads of at most %d",
                        file, side, w->heads, w->width, HEAD_MOST);
     w->positions = positions;
@@ -224,6 +248,7 @@ bool clip_prepare(clip *c, const char *file, err *e)
 static void declare_tower(const clip *c, clip_tower *w, const char *side, param_table *p)
 {
     char name[64];
+    int inner = w->heads * w->head_dim;
 #define NAMED(...) (snprintf(name, sizeof name, __VA_ARGS__), name)
     param_matrix(p, &w->position, w->positions, w->width, PARAM_VECTOR, "clip.%s.position.weight", side);
     if (w->norm_before)
@@ -231,10 +256,14 @@ static void declare_tower(const clip *c, clip_tower *w, const char *side, param_
     for (int i = 0; i < w->layers; i++) {
         block *b = &w->blocks[i];
         param_norm(p, &b->norm1, w->width, c->eps, NAMED("clip.%s.block.%d.norm1", side, i));
-        param_linear(p, &b->qkv, w->width, 3 * w->width, NAMED("clip.%s.block.%d.qkv", side, i));
-        param_linear(p, &b->out, w->width, w->width, NAMED("clip.%s.block.%d.out", side, i));
+        if (c->no_qkv_bias)
+            param_matrix(p, &b->qkv.w, 3 * (int64_t)inner, w->width, PARAM_MATRIX, "clip.%s.block.%d.qkv.weight", side,
+                         i);
+        else
+            param_linear(p, &b->qkv, w->width, 3 * (int64_t)inner, NAMED("clip.%s.block.%d.qkv", side, i));
+        param_linear(p, &b->out, inner, w->width, NAMED("clip.%s.block.%d.out", side, i));
         param_norm(p, &b->norm2, w->width, c->eps, NAMED("clip.%s.block.%d.norm2", side, i));
-        param_linear(p, &b->up, w->width, w->mlp, NAMED("clip.%s.block.%d.up", side, i));
+        param_linear(p, &b->up, w->width, (int64_t)w->mlp << c->gated, NAMED("clip.%s.block.%d.up", side, i));
         param_linear(p, &b->down, w->mlp, w->width, NAMED("clip.%s.block.%d.down", side, i));
     }
     if (w->norm_after)
@@ -280,7 +309,9 @@ bool clip_open(clip **out, const gguf *g, param_table *p, err *e)
     int act = 0, image_pooling = 0, text_pooling = 0;
     bool ok = config_fields(g, fields, FIELDS, c, e);
     for (size_t i = 0; ok && i < FLAGS; i++)
-        ok = gguf_get_bool(g, flags[i].key, flag_of(c, i), e);
+        ok = (i >= FLAGS_NEEDED && !gguf_has(g, flags[i].key)) || gguf_get_bool(g, flags[i].key, flag_of(c, i), e);
+    for (size_t i = 0; ok && i < 2; i++)
+        ok = !gguf_has(g, head_keys[i].key) || config_int(g, head_keys[i].key, 1, HEAD_MOST, head_of(c, i), e);
     ok = ok && config_choice(g, "limn.clip.image.pooling", pooling_names, CLIP_POOLINGS, &image_pooling, e) &&
          config_choice(g, "limn.clip.text.pooling", pooling_names, CLIP_POOLINGS, &text_pooling, e) &&
          read_three(g, "limn.clip.image.mean", c->mean, e) && read_three(g, "limn.clip.image.std", c->std, e) &&

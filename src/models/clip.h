@@ -18,6 +18,7 @@ typedef enum clip_pooling {
 
 typedef struct clip_tower {
     int width, layers, heads, mlp;
+    int head_dim;  /* 0: clip_prepare makes it width / heads */
     int positions; /* filled by clip_prepare */
     clip_pooling pooling;
     bool causal;                  /* each position sees those before it alone: text */
@@ -37,7 +38,9 @@ typedef struct clip {
     int start_id, end_id;  /* stand before and after a text; -1: none */
     int pad_id;            /* fills the rest */
     activation act;
-    float eps; /* of the norms */
+    bool gated;       /* the MLP's activation gates as many numbers more: op_glu.  No gradient */
+    bool no_qkv_bias; /* of queries, keys and values */
+    float eps;        /* of the norms */
     clip_tower image, text;
     tensor patches;     /* [width, patch, patch, 3] */
     tensor class_token; /* [width], where the pooling wants one */

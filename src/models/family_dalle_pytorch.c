@@ -1,5 +1,5 @@
-/* The family "dalle-pytorch": its DiscreteVAE and its DALLE, as train_vae.py and train_dalle.py save them ("hparams",
- * "weights") or bare. */
+/* The family "dalle-pytorch": its DiscreteVAE, its CLIP and its DALLE, as train_vae.py and train_dalle.py save them
+ * ("hparams", "weights") or bare. */
 #include <stdio.h>
 #include <string.h>
 
@@ -19,6 +19,7 @@ static bool recognise(const source *s)
 {
     return source_has(s, "transformer.layers.layers.0.0.scale") ||
            source_has(s, "transformer.layers.blocks.0.f.net.scale") ||
+           source_has(s, "text_transformer.layers.layers.0.0.scale") ||
            (source_has(s, "codebook.weight") && source_has(s, "encoder.0.0.weight"));
 }
 
@@ -99,21 +100,14 @@ static bool find_codec(import *im, struct dalle_codec *c, err *e)
     return !im->error.code || err_set(e, im->error.code, "%s", im->error.text);
 }
 
-/* CLIP's, unless the model was trained with another. */
-static bool put_tokenizer(import *im, int vocabulary, err *e)
+/* CLIP's.  *n: its tokens; 0 where none is given. */
+static bool put_tokenizer(import *im, size_t *n, err *e)
 {
-    size_t n;
-    if (!im->tokenizer) {
-        log_write(LOG_WARNING,
-                  "convert: without --tokenizer bpe_simple_vocab_16e6.txt the model reads --text-ids alone, "
-                  "no words");
-        return true;
-    }
-    if (!tokenizer_import(im->to, "clip", im->tokenizer, &n, e))
-        return false;
-    if (n > (size_t)vocabulary) /* what it can't read is refused where it enters */
-        log_write(LOG_WARNING, "convert: %s: %zu tokens, and the transformer's vocabulary has %d: was it another's?",
-                  im->tokenizer, n, vocabulary);
+    *n = 0;
+    if (im->tokenizer)
+        return tokenizer_import(im->to, "clip", im->tokenizer, n, e);
+    log_write(LOG_WARNING,
+              "convert: without --tokenizer bpe_simple_vocab_16e6.txt the model reads token ids, no words");
     return true;
 }
 
@@ -130,8 +124,12 @@ static bool convert_dalle(import *im, err *e)
 {
     struct dalle_codec c = {0};
     dalle_pytorch d = {0};
-    bool ok = find_codec(im, &c, e) && import_dalle_pytorch_transformer(im, c.codes, &d, e) &&
-              put_tokenizer(im, d.vocabulary, e);
+    size_t tokens;
+    bool ok =
+        find_codec(im, &c, e) && import_dalle_pytorch_transformer(im, c.codes, &d, e) && put_tokenizer(im, &tokens, e);
+    if (ok && tokens > (size_t)d.vocabulary) /* what it can't read is refused where it enters */
+        log_write(LOG_WARNING, "convert: %s: %zu tokens, and the transformer's vocabulary has %d: was it another's?",
+                  im->tokenizer, tokens, d.vocabulary);
     if (ok && c.kind == CODEC_OWN)
         ok = import_dalle_pytorch_vae(im, c.prefix, d.grid_width, e);
     else if (ok && c.kind == CODEC_OPENAI)
@@ -143,8 +141,24 @@ static bool convert_dalle(import *im, err *e)
     return ok;
 }
 
+static bool convert_clip(import *im, err *e)
+{
+    int vocabulary = 0;
+    size_t tokens;
+    gguf_put_string(im->to, "general.architecture", "limn");
+    if (!import_dalle_pytorch_clip(im, &vocabulary, e) || !put_tokenizer(im, &tokens, e))
+        return false;
+    if (tokens > (size_t)vocabulary)
+        return err_set(e, ERR_FAILED, "%s: %zu tokens, and the CLIP's vocabulary has %d (it had another tokenizer)",
+                       im->tokenizer, tokens, vocabulary);
+    import_put_settings(im, NULL, 0);
+    return true;
+}
+
 static bool convert(import *im, err *e)
 {
+    if (source_has(im->from, "to_visual_latent.weight"))
+        return convert_clip(im, e);
     if (source_has(im->from, "to_logits.1.weight")) {
         gguf_put_string(im->to, "general.architecture", "limn");
         return convert_dalle(im, e);

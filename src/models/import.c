@@ -18,8 +18,9 @@ static const family *const families[] = {&family_dalle_pytorch, &family_openai_d
 struct planned {
     file_tensor from; /* in the order of the output */
     dtype type;
-    const file_tensor *plus; /* added to each row; or NULL */
-    bool unit;               /* rows become as long as 1 */
+    const file_tensor *plus;  /* added to each row; or NULL */
+    bool unit;                /* rows become as long as 1 */
+    const file_tensor *times; /* a number for each of the first dimension, by which all there is multiplied; or NULL */
 };
 
 /* ---- settings ---- */
@@ -292,6 +293,31 @@ void import_rows(import *im, const param *p, const char *from, const int *order,
     }
 }
 
+void import_shaped(import *im, const param *p, const char *from, const char *scale)
+{
+    const file_tensor *t = import_find(im, from), *times = scale ? import_find(im, scale) : NULL;
+    if (!t || (scale && !times))
+        return;
+    file_tensor shaped = {.nd = p->nd};
+    int64_t count = 1;
+    for (int i = p->nd; i-- > 0; count *= p->shape[i]) {
+        shaped.shape[i] = p->shape[i];
+        shaped.stride[i] = count;
+    }
+    bool fits = file_tensor_count(t) == count && file_tensor_contiguous(t);
+    if (fits) {
+        shaped.name = t->name;
+        shaped.type = t->type;
+        shaped.data = t->data;
+        shaped.bytes = t->bytes;
+    }
+    struct planned *to = plan(im, p, fits ? &shaped : t, NULL);
+    if (to && times && file_tensor_count(times) != p->shape[0])
+        check_shape(im, &(param){.nd = 1, .shape = {p->shape[0]}}, times, NULL);
+    else if (to)
+        to->times = times;
+}
+
 /* ---- streaming ---- */
 
 enum { FORGET_AFTER = 1 << 25 };
@@ -299,8 +325,9 @@ enum { FORGET_AFTER = 1 << 25 };
 /* Whole blocks, and few enough that a tensor of any size needs little memory. */
 enum { PIECE = 1 << 16 };
 
-/* values[n] are rows of d. */
-static void change_rows(const struct planned *p, float *values, int64_t n, int64_t d, const float *plus)
+/* values[n] are rows of d; plus[d]; times: of the first of the rows, or NULL. */
+static void change_rows(const struct planned *p, float *values, int64_t n, int64_t d, const float *plus,
+                        const float *times)
 {
     for (float *row = values; row < values + n; row += d) {
         double squares = 0;
@@ -308,8 +335,8 @@ static void change_rows(const struct planned *p, float *values, int64_t n, int64
             row[i] += plus[i];
             squares += (double)row[i] * row[i];
         }
-        double scale = p->unit ? 1 / fmax(sqrt(squares), 1e-12) : 1; /* as PyTorch's normalize */
-        for (int64_t i = 0; p->unit && i < d; i++)
+        double scale = times ? *times++ : p->unit ? 1 / fmax(sqrt(squares), 1e-12) : 1; /* as PyTorch's normalize */
+        for (int64_t i = 0; scale != 1 && i < d; i++)
             row[i] = (float)(row[i] * scale);
     }
 }
@@ -318,27 +345,31 @@ static void change_rows(const struct planned *p, float *values, int64_t n, int64
 static bool write_tensor(gguf_writer *w, const struct planned *p, err *e)
 {
     const file_tensor *t = &p->from;
-    bool change = p->plus || p->unit;
+    bool change = p->plus || p->unit || p->times;
     if (p->type == t->type && !change && file_tensor_contiguous(t)) {
         gguf_write_data(w, t->data, t->bytes);
         return true;
     }
-    int64_t count = file_tensor_count(t), d = change ? t->shape[t->nd - 1] : 1;
-    int64_t piece = d < PIECE ? PIECE / d * d : d; /* whole rows */
+    int64_t count = file_tensor_count(t), d = p->times ? count / t->shape[0] : change ? t->shape[t->nd - 1] : 1;
+    int64_t piece = d < PIECE ? PIECE / d * d : d, rows = p->times ? t->shape[0] : 1; /* whole rows */
     float *values = malloc((size_t)piece * sizeof *values), *plus = calloc((size_t)d, sizeof *plus);
+    float *times = malloc((size_t)rows * sizeof *times);
     void *stored = malloc((size_t)piece * sizeof *values);
-    bool ok = (values && stored && plus) || err_no_memory(e, t->name, 2 * (size_t)piece * sizeof *values);
+    bool ok = (values && stored && plus && times) || err_no_memory(e, t->name, 2 * (size_t)piece * sizeof *values);
     if (ok && p->plus)
         file_tensor_read(p->plus, 0, d, plus);
+    if (ok && p->times)
+        file_tensor_read(p->times, 0, rows, times);
     for (int64_t at = 0; ok && at < count; at += piece) {
         int64_t n = count - at < piece ? count - at : piece;
         file_tensor_read(t, at, n, values);
         if (change)
-            change_rows(p, values, n, d, plus);
+            change_rows(p, values, n, d, plus, p->times ? times + at / d : NULL);
         dtype_from_float(p->type, stored, values, n);
         gguf_write_data(w, stored, dtype_row_bytes(p->type, n));
     }
     free(stored);
+    free(times);
     free(plus);
     free(values);
     return ok;

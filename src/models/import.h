@@ -76,6 +76,10 @@ void import_part(import *im, const param *p, const char *from, int64_t first);
  * as long as 1.  The source may have more dimensions, of size 1, at its end: a 1x1 convolution is a table too. */
 void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit);
 
+/* The same for a source of another shape that has as many numbers, in the same order.  scale: a source tensor with a
+ * number for each of p's first dimension, by which what belongs to it is multiplied, or NULL. */
+void import_shaped(import *im, const param *p, const char *from, const char *scale);
+
 /* What the user asked for. */
 typedef struct import_request {
     const char *const *inputs;

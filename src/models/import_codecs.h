@@ -23,6 +23,8 @@ bool import_dalle_pytorch_vae(import *im, const char *prefix, int grid, err *e);
 /* Its transformer (class DALLE), whose codec has so many codes; fills *d's sizes. */
 struct dalle_pytorch;
 bool import_dalle_pytorch_transformer(import *im, int codes, struct dalle_pytorch *d, err *e);
+/* Its CLIP, whose text ids are below *vocabulary. */
+bool import_dalle_pytorch_clip(import *im, int *vocabulary, err *e);
 
 /* For these: the size of dimension i of a source tensor, an error in im (and 0) where there is no such. */
 int import_size(import *im, int i, const char *format, ...) __attribute__((format(printf, 3, 4)));

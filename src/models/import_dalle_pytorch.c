@@ -1,14 +1,16 @@
-/* Importing the transformer of DALLE-pytorch. */
+/* Importing the transformers of DALLE-pytorch: that of its DALLE, and the two of its CLIP. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/clip.h"
 #include "models/dalle_pytorch.h"
 #include "models/import_codecs.h"
 
 /* What the weights' names look like: wrappers come and go with the options. */
 typedef struct naming {
+    const char *root; /* "transformer." */
     bool reversible, shift;
     int depth[2]; /* of "fn." before attention's and mlp's weights */
 } naming;
@@ -16,9 +18,9 @@ typedef struct naming {
 static void branch_prefix(char out[96], const naming *n, int layer, int branch)
 {
     if (n->reversible)
-        snprintf(out, 96, "transformer.layers.blocks.%d.%c.net.", layer, branch ? 'g' : 'f');
+        snprintf(out, 96, "%slayers.blocks.%d.%c.net.", n->root, layer, branch ? 'g' : 'f');
     else
-        snprintf(out, 96, "transformer.layers.layers.%d.%d.", layer, branch);
+        snprintf(out, 96, "%slayers.layers.%d.%d.", n->root, layer, branch);
 }
 
 /* NAME below the wrappers of that branch. */
@@ -29,16 +31,18 @@ static void weight_name(char out[160], const naming *n, int layer, int branch, c
     snprintf(out, 160, "%s%.*s%s", prefix, 3 * n->depth[branch], "fn.fn.fn.fn.fn.fn.fn.", name);
 }
 
-static bool find_naming(const source *s, naming *n)
+static bool find_naming(const source *s, const char *root, naming *n, err *e)
 {
     static const char *const names[2] = {"to_qkv.weight", "net.0.weight"};
     char name[160];
-    n->reversible = source_has(s, "transformer.layers.blocks.0.f.net.scale");
+    n->root = root;
+    snprintf(name, sizeof name, "%slayers.blocks.0.f.net.scale", root);
+    n->reversible = source_has(s, name);
     for (int branch = 0; branch < 2; branch++) {
         n->depth[branch] = 0;
         do {
             if (++n->depth[branch] > 7)
-                return false;
+                return err_set(e, ERR_FAILED, "convert: %s*: the first layer has no %s", root, names[branch]);
             weight_name(name, n, 0, branch, names[branch]);
         } while (!source_has(s, name));
     }
@@ -250,8 +254,8 @@ bool import_dalle_pytorch_transformer(import *im, int codes, dalle_pytorch *d, e
     naming n = {0};
     char name[160], norm_out[160];
     bool truth = false;
-    if (!find_naming(im->from, &n))
-        return err_set(e, ERR_FAILED, "convert: the first layer of the transformer has no to_qkv or net.0");
+    if (!find_naming(im->from, "transformer.", &n, e))
+        return false;
     weight_name(name, &n, 0, 0, "to_qkv.weight");
     branch_prefix(norm_out, &n, 0, 0);
     strcat(norm_out, "fn.norm_out.weight");
@@ -284,5 +288,128 @@ bool import_dalle_pytorch_transformer(import *im, int codes, dalle_pytorch *d, e
     params_release(&params);
     free(d->list);
     d->list = NULL;
+    return ok;
+}
+
+/* ---- CLIP ---- */
+
+#define CLIP_HEAD 64 /* Transformer's default, which CLIP never changes */
+
+typedef struct clip_naming {
+    naming image, text;
+} clip_naming;
+
+static void read_tower(import *im, const naming *n, clip_tower *w)
+{
+    char name[160];
+    weight_name(name, n, 0, 0, "to_qkv.weight");
+    w->width = import_size(im, 1, "%s", name);
+    w->heads = import_size(im, 0, "%s", name) / (3 * CLIP_HEAD);
+    w->head_dim = CLIP_HEAD;
+    weight_name(name, n, 0, 1, "net.3.weight");
+    w->mlp = import_size(im, 1, "%s", name);
+    w->layers = count_layers(im->from, n);
+    w->pooling = CLIP_MEAN;
+}
+
+static int root_of(int n)
+{
+    return (int)lround(sqrt(n));
+}
+
+static clip read_clip(import *im, const clip_naming *n)
+{
+    clip c = {.dim = import_size(im, 0, "to_text_latent.weight"),
+              .patch = root_of(import_size(im, 1, "to_visual_embedding.weight") / 3),
+              .std = {1, 1, 1},
+              .text_length = import_size(im, 0, "text_pos_emb.weight"),
+              .vocabulary = import_size(im, 0, "text_emb.weight"),
+              .start_id = -1,
+              .end_id = -1,
+              .act = ACT_GELU_ERF,
+              .gated = true,
+              .no_qkv_bias = true,
+              .eps = 1e-5f};
+    c.image_size = root_of(import_size(im, 0, "visual_pos_emb.weight")) * c.patch;
+    read_tower(im, &n->image, &c.image);
+    read_tower(im, &n->text, &c.text);
+    return c;
+}
+
+/* clip.SIDE.block.I.PART.LAST.  What a layer adds is scaled by a vector: that goes into the weights that make it. */
+static void put_block(import *im, const param *p, const naming *n, int layer, const char *part)
+{
+    static const struct {
+        const char *ours, *theirs;
+        int branch;
+        bool scaled;
+    } parts[] = {{"qkv", "to_qkv", 0, false},
+                 {"out", "to_out.0", 0, true},
+                 {"up", "net.0", 1, false},
+                 {"down", "net.3", 1, true}};
+    char from[160], inner[40], prefix[96], scale[160];
+    const char *last = strrchr(p->name, '.') + 1;
+    if (!strncmp(part, "norm", 4)) {
+        branch_prefix(prefix, n, layer, part[4] == '2');
+        snprintf(from, sizeof from, "%sfn.norm.%s", prefix, last);
+        import_param(im, p, from, NULL);
+        return;
+    }
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        size_t length = strlen(parts[i].ours);
+        if (strncmp(part, parts[i].ours, length) != 0 || part[length] != '.')
+            continue;
+        snprintf(inner, sizeof inner, "%s.%s", parts[i].theirs, last);
+        weight_name(from, n, layer, parts[i].branch, inner);
+        branch_prefix(prefix, n, layer, parts[i].branch);
+        snprintf(scale, sizeof scale, "%sscale", prefix);
+        import_shaped(im, p, from, parts[i].scaled ? scale : NULL);
+    }
+}
+
+static void put_clip(import *im, const param_table *params, const clip_naming *n)
+{
+    for (size_t i = 0; i < params->n; i++) {
+        const param *p = &params->list[i];
+        bool text = !strncmp(p->name, "clip.text.", 10);
+        const char *name = p->name + strlen(text ? "clip.text." : "clip.image.");
+        int layer = 0, at = 0;
+        if (sscanf(name, "block.%d.%n", &layer, &at) == 1 && at)
+            put_block(im, p, text ? &n->text : &n->image, layer, name + at);
+        else if (!strcmp(p->name, "clip.log_scale"))
+            import_shaped(im, p, "temperature", NULL);
+        else if (!strcmp(name, "patches.weight"))
+            import_shaped(im, p, "to_visual_embedding.weight", NULL);
+        else if (!strcmp(name, "position.weight")) /* a patch's bias too */
+            import_rows(im, p, text ? "text_pos_emb.weight" : "visual_pos_emb.weight", NULL,
+                        text ? NULL : "to_visual_embedding.bias", false);
+        else if (!strcmp(name, "embedding.weight"))
+            import_param(im, p, "text_emb.weight", NULL);
+        else
+            import_param(im, p, text ? "to_text_latent.weight" : "to_visual_latent.weight", NULL);
+    }
+}
+
+bool import_dalle_pytorch_clip(import *im, int *vocabulary, err *e)
+{
+    clip_naming n = {0};
+    param_table params = {0};
+    if (!find_naming(im->from, "visual_transformer.", &n.image, e) ||
+        !find_naming(im->from, "text_transformer.", &n.text, e))
+        return false;
+    clip c = read_clip(im, &n);
+    bool ok = !im->error.code && clip_prepare(&c, "convert", e);
+    if (ok) {
+        clip_declare(&c, &params);
+        clip_put(&c, im->to);
+        put_clip(im, &params, &n);
+        *vocabulary = c.vocabulary;
+    }
+    if (im->error.code)
+        ok = err_set(e, im->error.code, "%s", im->error.text);
+    else if (params.error.code)
+        ok = err_set(e, params.error.code, "%s", params.error.text);
+    params_release(&params);
+    clip_release(&c);
     return ok;
 }
