@@ -27,13 +27,14 @@ typedef struct keys {
     int start, step, count;
 } keys;
 
-enum { FULL, ROW, COLUMN, CONV, WINDOW, ALL };
+enum { FULL, ROW, COLUMN, CONV, WINDOW, CORNER, ALL };
 
 inline int runs_of(int q, int kind, int text, int width, int side)
 {
     if (q < text || kind == FULL)
         return 1;
-    return kind == CONV ? 2 + min((q - text) / width, side / 2) : 2;
+    int above = kind == CONV ? side / 2 : kind == CORNER ? side - 1 : 0;
+    return 2 + min((q - text) / width, above);
 }
 
 /* Run 0 is the text (or all there is), then the part of the grid. */
@@ -53,6 +54,10 @@ inline keys run_of(int run, int q, int kind, int text, int width, int side)
     if (kind == WINDOW) {
         int start = max(text, q - width);
         return (keys){start, 1, q - start + 1};
+    }
+    if (kind == CORNER) {
+        int from = max(0, col - side + 1);
+        return (keys){text + (row - run + 1) * width + from, 1, col - from + 1};
     }
     int above = row - (run - 1), left = max(0, col - side / 2), right = run == 1 ? col : min(width - 1, col + side / 2);
     return (keys){text + above * width + left, 1, right - left + 1};
@@ -193,7 +198,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
 /* The queries that see a key are a few runs too: those of run_of, turned around; t queries in all. */
 inline int seen_runs_of(int key, int kind, int text, int side)
 {
-    return key >= text && kind == CONV ? 1 + side / 2 : 1;
+    return key < text ? 1 : kind == CONV ? 1 + side / 2 : kind == CORNER ? side : 1;
 }
 
 inline keys seen_run_of(int run, int key, int kind, int text, int width, int side, int t)
@@ -209,6 +214,10 @@ inline keys seen_run_of(int run, int key, int kind, int text, int width, int sid
         return (keys){key, width, (t - key + width - 1) / width};
     if (kind == WINDOW)
         return (keys){key, 1, min(width + 1, t - key)};
+    if (kind == CORNER) {
+        int below = key + run * width;
+        return (keys){below, 1, min(min(side, width - col), t - below)};
+    }
     int right = min(width - 1, col + side / 2), start = text + (cell / width + run) * width + left;
     return (keys){start, 1, min(right - left + 1, t - start)}; /* none where start >= t */
 }

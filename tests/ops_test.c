@@ -114,6 +114,25 @@ static const shape softmax_shapes[] = {
 };
 
 #define TEXT_8_GRID_4 .text = 8, .grid_width = 4, .grid_height = 4
+static const shape multiply_shapes[] = {
+    {.m = 3, .n = 7, .tiny = true}, {.m = 1, .n = 300}, {.m = 18, .n = 48, .view = true}};
+
+static const shape glu_shapes[] = {{.m = 3, .d = 7, .act = ACT_GELU_ERF, .tiny = true},
+                                   {.m = 18, .d = 192, .act = ACT_GELU_ERF, .view = true},
+                                   {.m = 1, .d = 70, .act = ACT_SILU}};
+
+static const shape rotate_shapes[] = {{.b = 2, .t = 9, .heads = 9, .head_dim = 32, .k = 30, .tiny = true},
+                                      {.b = 2, .t = 9, .heads = 9, .head_dim = 32, .k = 30, .step = 1},
+                                      {.b = 1, .t = 7, .heads = 6, .head_dim = 5, .k = 4, .step = 3, .view = true}};
+
+static const shape shift_shapes[] = {
+    {.b = 2, .t = 24, .d = 48, TEXT_8_GRID_4, .tiny = true},
+    {.b = 2, .t = 24, .d = 48, TEXT_8_GRID_4, .step = 1},
+    {.b = 2, .t = 21, .d = 7, TEXT_8_GRID_4, .step = 8},
+    {.b = 1, .t = 20, .d = 6, TEXT_8_GRID_4, .view = true},
+    {.b = 1, .t = 16, .d = 8, .text = 1, .grid_width = 5, .step = 4},
+};
+
 static const shape attention_shapes[] = {
     {.b = 2, .t = 9, .heads = 2, .head_dim = 5, .tiny = true},
     {.b = 1,
@@ -149,6 +168,9 @@ static const shape attention_shapes[] = {
     {.b = 2, .t = 24, .heads = 2, .head_dim = 20, .mask = MASK_CONV, .kernel = 3, TEXT_8_GRID_4, .step = 1},
     {.b = 2, .t = 24, .heads = 2, .head_dim = 8, .mask = MASK_WINDOW, TEXT_8_GRID_4},
     {.b = 2, .t = 24, .heads = 2, .head_dim = 8, .mask = MASK_WINDOW, TEXT_8_GRID_4, .step = 1},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 20, .mask = MASK_CORNER, .kernel = 3, TEXT_8_GRID_4},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 20, .mask = MASK_CORNER, .kernel = 3, TEXT_8_GRID_4, .step = 1},
+    {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_CORNER, .text = 0, .grid_width = 6, .kernel = 5},
     {.b = 1, .t = 24, .heads = 2, .head_dim = 8, .mask = MASK_FULL, TEXT_8_GRID_4, .step = 8, .view = true},
     {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_CONV, .text = 0, .grid_width = 6, .kernel = 5},
     {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_ROW, .text = 0, .grid_width = 6},
@@ -295,6 +317,8 @@ static const shape attention_back_shapes[] = {
     {.b = 2, .t = 23, .heads = 2, .head_dim = 16, .mask = MASK_COLUMN, TEXT_8_GRID_4},
     {.b = 2, .t = 24, .heads = 2, .head_dim = 16, .mask = MASK_CONV, .kernel = 3, TEXT_8_GRID_4},
     {.b = 2, .t = 22, .heads = 2, .head_dim = 8, .mask = MASK_WINDOW, TEXT_8_GRID_4},
+    {.b = 2, .t = 23, .heads = 2, .head_dim = 16, .mask = MASK_CORNER, .kernel = 3, TEXT_8_GRID_4},
+    {.b = 1, .t = 90, .heads = 1, .head_dim = 32, .mask = MASK_CORNER, .text = 20, .grid_width = 20, .kernel = 5},
     {.b = 1, .t = 30, .heads = 1, .head_dim = 5, .mask = MASK_CONV, .text = 0, .grid_width = 6, .kernel = 5},
     {.b = 1, .t = 29, .heads = 1, .head_dim = 32, .mask = MASK_ROW, .text = 0, .grid_width = 6},
     {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_COLUMN, .text = 0, .grid_width = 6},
@@ -419,6 +443,11 @@ static const ops_row table[] = {
     {"hinge", check_hinge, 1e-10, "F32 sums", SHAPES(hinge_shapes)},
     {"balance", check_balance, 1e-10, "F32 sums", SHAPES(balance_shapes)},
     {"codebook", check_codebook, 1e-10, "F32 sums", SHAPES(codebook_shapes)},
+    {"multiply", check_multiply, 1e-14, "one rounding", SHAPES(multiply_shapes)},
+    {"glu", check_glu, 3e-14, "erf of a few ulp, one rounding more", SHAPES(glu_shapes)},
+    {"divide_max", check_divide_max, 1e-14, "one rounding", SHAPES(softmax_shapes)},
+    {"rotate", check_rotate, 1e-13, "sine and cosine of large angles", SHAPES(rotate_shapes)},
+    {"shift_tokens", check_shift_tokens, 0, "a copy", SHAPES(shift_shapes)},
     {"adamw", check_adamw, 1e-10, "F32 sums", SHAPES(adamw_shapes)},
 };
 enum { N_ROWS = sizeof table / sizeof *table, MAX_STYLES = 5, MAX_TESTS = 4096 };

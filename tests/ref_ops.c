@@ -157,6 +157,8 @@ bool ref_mask_allows(const attention_mask *mask, int q, int key)
         return dx == 0;
     case MASK_CONV:
         return abs(dy) <= mask->kernel / 2 && abs(dx) <= mask->kernel / 2;
+    case MASK_CORNER:
+        return dy < mask->kernel && dx >= 0 && dx < mask->kernel;
     case MASK_WINDOW:
         return cell - other <= mask->grid_width;
     default:

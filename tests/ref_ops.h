@@ -39,6 +39,11 @@ void ref_distances(double *y, const float *x, const float *table, int m, int k, 
 void ref_max_pool(double *y, const float *x, int b, int h, int w, int c, int factor);
 /* y[b,2h,2w,c]; x[b,h,w,4c] */
 void ref_inverse_haar(double *y, const float *x, int b, int h, int w, int c);
+/* ref_gate.c */
+void ref_glu(double *y, const float *x, int m, int d, activation act);
+void ref_divide_max(double *y, const float *x, int m, int d);
+void ref_rotate(double *y, const float *x, const float *angles, int b, int t, int heads, int head_dim, int turned);
+void ref_shift_tokens(double *y, const float *x, int b, int t, int d, int text, int grid_width);
 
 /* y[b,h*factor,w*factor,c] */
 void ref_upsample(double *y, const float *x, int b, int h, int w, int c, int factor);

@@ -3,7 +3,7 @@
 
 #include "ops/ops_internal.h"
 
-const char *const mask_names[MASK_COUNT] = {"full", "row", "column", "conv", "window", "all"};
+const char *const mask_names[MASK_COUNT] = {"full", "row", "column", "conv", "window", "corner", "all"};
 
 static tape_function attention_back;
 

@@ -79,16 +79,17 @@ typedef enum mask_kind {
     MASK_COLUMN, /* its own column */
     MASK_CONV,   /* a window of kernel x kernel cells around it */
     MASK_WINDOW, /* the last grid_width positions and itself: "row" of the paper */
+    MASK_CORNER, /* the window of kernel x kernel cells that ends with it: DALLE-pytorch's "conv_like" */
     MASK_ALL,    /* not causal: every position sees all `text` positions, which are the whole sequence */
     MASK_COUNT
 } mask_kind;
-extern const char *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window", "all" */
+extern const char *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window", "corner", "all" */
 
 typedef struct attention_mask {
     mask_kind kind;
     int text;       /* positions before the grid's first cell */
     int grid_width; /* cells in a row */
-    int kernel;     /* MASK_CONV: odd */
+    int kernel;     /* MASK_CONV, MASK_CORNER: odd */
 } attention_mask;
 
 /* Keys and values of all positions so far. */
@@ -104,6 +105,23 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
 /* Of all pixels of a picture to all, one head: y[b,...,d] = softmax(q k^T / sqrt(d)) v within each of b.
  * self_attention.c */
 tensor op_self_attention(run *r, tensor q, tensor k, tensor v);
+
+/* ---- between the products of published transformers: gate.c.  No gradients ---- */
+
+/* y[i] = a[i] b[i % count of b]; the count of a is a multiple of it */
+tensor op_multiply(run *r, tensor a, tensor b);
+/* y[...,d] = x[...,0:d] act(x[...,d:2d]): Shazeer 2020, the value before the gate */
+tensor op_glu(run *r, tensor x, activation act);
+/* y = x / max(x) over the last dimension */
+tensor op_divide_max(run *r, tensor x);
+/* Rotary positions (Su et al. 2021) with learned or fixed angles: in each head of x[b,t,n head_dim], the numbers 2i and
+ * 2i + 1 are turned by angles[p,2i] and angles[p,2i+1], p = position, position + 1, …; angles[length,turned], turned
+ * even; the rest of the head stays. */
+tensor op_rotate(run *r, tensor x, int head_dim, tensor angles, tensor position);
+/* DALLE-pytorch's token shift of x[b,t,d]: the first half of a text position is that of the position before it; a cell
+ * has its first quarter from the cell above and its second from the cell to the left; zeros where there is none.
+ * history[b, length, 2 ceil(d/4)] keeps what later positions want, and is written at these. */
+tensor op_shift_tokens(run *r, tensor x, tensor history, tensor position, int text, int grid_width);
 
 /* ---- pictures: picture.c ---- */
 
