@@ -118,48 +118,10 @@ void dalle_declare(dalle *d, param_table *p)
     param_linear(p, &d->image_head, d->dim, d->codes, "transformer.image_head");
 }
 
-/* limn.transformer.attention: one pattern a layer, repeated where there are fewer; all full where it is missing. */
-static bool read_masks(dalle *d, const gguf *g, err *e)
-{
-    const char *key = "limn.transformer.attention", *side_key = "limn.transformer.conv_kernel";
-    const char *const full = "full", *const *names = &full;
-    size_t n = 1;
-    int side = 3;
-    if (gguf_has(g, key) && !gguf_get_strings(g, key, &names, &n, e))
-        return false;
-    if (n == 0)
-        return err_set(e, ERR_FAILED, "%s: key '%s': the list is empty", gguf_name(g), key);
-    if (gguf_has(g, side_key) && !config_int(g, side_key, 1, 255, &side, e))
-        return false;
-    if (side % 2 == 0)
-        return err_set(e, ERR_FAILED, "%s: key '%s': %d is even", gguf_name(g), side_key, side);
-    for (int i = 0; i < d->layers; i++) {
-        attention_mask *m = &d->blocks[i].mask;
-        m->kernel = side;
-        m->kind = MASK_COUNT;
-        for (int kind = 0; kind < MASK_ALL; kind++) /* the causal ones */
-            if (!strcmp(names[(size_t)i % n], mask_names[kind]))
-                m->kind = (mask_kind)kind;
-        if (m->kind == MASK_COUNT)
-            return err_set(e, ERR_FAILED, "%s: key '%s': \"%.64s\" is no pattern", gguf_name(g), key,
-                           names[(size_t)i % n]);
-    }
-    return true;
-}
-
 static bool read_optional(dalle *d, const gguf *g, err *e)
 {
-    static const char *const temperature = "limn.sampling.temperature", *const top_k = "limn.sampling.top_k",
-                             *const top_p = "limn.sampling.top_p", *const guidance = "limn.sampling.guidance",
-                             *const pad = "limn.transformer.pad_per_position";
-    d->temperature = 1;
-    d->guidance = 1;
-    d->top_p = 1;
-    return (!gguf_has(g, temperature) || config_float(g, temperature, 0, 1e6, &d->temperature, e)) &&
-           (!gguf_has(g, top_k) || config_int(g, top_k, 0, 1 << 24, &d->top_k, e)) &&
-           (!gguf_has(g, top_p) || config_float(g, top_p, 0, 1, &d->top_p, e)) &&
-           (!gguf_has(g, guidance) || config_float(g, guidance, 0, 1e6, &d->guidance, e)) &&
-           (!gguf_has(g, pad) || gguf_get_bool(g, pad, &d->pad_per_position, e));
+    static const char *const pad = "limn.transformer.pad_per_position";
+    return !gguf_has(g, pad) || gguf_get_bool(g, pad, &d->pad_per_position, e);
 }
 
 transformer dalle_view(dalle *d)
@@ -194,7 +156,9 @@ static bool open_dalle(transformer *t, const gguf *g, param_table *p, err *e)
     bool ok = config_fields(g, fields, FIELDS, d, e) &&
               config_choice(g, "limn.transformer.activation", activation_names, ACT_COUNT, &act, e) &&
               config_float(g, "limn.transformer.norm_eps", 0, EPS_MOST, &d->eps, e) && read_optional(d, g, e) &&
-              dalle_prepare(d, gguf_name(g), e) && read_masks(d, g, e);
+              dalle_prepare(d, gguf_name(g), e);
+    for (int i = 0; ok && i < d->layers; i++)
+        ok = transformer_read_mask(&d->blocks[i].mask, i, g, e);
     if (!ok) {
         dalle_free(d);
         return false;

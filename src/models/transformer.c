@@ -17,6 +17,43 @@ static bool open_kind(transformer *t, const char *name, const gguf *g, param_tab
                    gguf_name(g), name);
 }
 
+/* What `generate` uses where nothing else is asked for. */
+static bool read_sampling(transformer *t, const gguf *g, err *e)
+{
+    static const char *const temperature = "limn.sampling.temperature", *const top_k = "limn.sampling.top_k",
+                             *const top_p = "limn.sampling.top_p", *const guidance = "limn.sampling.guidance";
+    t->temperature = 1;
+    t->guidance = 1;
+    t->top_p = 1;
+    t->top_k = 0;
+    return (!gguf_has(g, temperature) || config_float(g, temperature, 0, 1e6, &t->temperature, e)) &&
+           (!gguf_has(g, top_k) || config_int(g, top_k, 0, 1 << 24, &t->top_k, e)) &&
+           (!gguf_has(g, top_p) || config_float(g, top_p, 0, 1, &t->top_p, e)) &&
+           (!gguf_has(g, guidance) || config_float(g, guidance, 0, 1e6, &t->guidance, e));
+}
+
+bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e)
+{
+    const char *key = "limn.transformer.attention", *side_key = "limn.transformer.conv_kernel";
+    const char *const full = "full", *const *names = &full;
+    size_t n = 1;
+    m->kernel = 3;
+    if ((gguf_has(g, key) && !gguf_get_strings(g, key, &names, &n, e)) ||
+        (gguf_has(g, side_key) && !config_int(g, side_key, 1, 255, &m->kernel, e)))
+        return false;
+    if (n == 0)
+        return err_set(e, ERR_FAILED, "%s: key '%s': the list is empty", gguf_name(g), key);
+    if (m->kernel % 2 == 0)
+        return err_set(e, ERR_FAILED, "%s: key '%s': %d is even", gguf_name(g), side_key, m->kernel);
+    const char *name = names[(size_t)layer % n];
+    for (int kind = 0; kind < MASK_ALL; kind++) /* the causal ones */
+        if (!strcmp(name, mask_names[kind])) {
+            m->kind = (mask_kind)kind;
+            return true;
+        }
+    return err_set(e, ERR_FAILED, "%s: key '%s': \"%.64s\" is no pattern", gguf_name(g), key, name);
+}
+
 bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
 {
     const char *key = "limn.transformer.kind", *name = transformer_dalle.name;
@@ -28,8 +65,8 @@ bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
     transformer *t = calloc(1, sizeof *t);
     if (!t)
         return err_no_memory(e, "transformer", sizeof *t);
-    if (!open_kind(t, name, g, p, e)) {
-        free(t);
+    if (!open_kind(t, name, g, p, e) || !read_sampling(t, g, e)) {
+        transformer_free(t);
         return false;
     }
     *out = t;

@@ -36,12 +36,16 @@ struct transformer {
     bool one_cache; /* in training, where all layers fill one in turn */
     int n_kept;
     int64_t kept_shape[2];
-    float guidance, temperature, top_p; /* defaults for sampling */
+    float guidance, temperature, top_p; /* defaults for sampling, which the registry reads */
     int top_k;
     const linear *text_head; /* in the state; NULL where text isn't predicted */
     const linear *image_head;
     void *state;
 };
+
+/* Layer i's pattern, from limn.transformer.attention: one a layer, repeated where there are fewer; full where the key
+ * is missing.  Fills m's kind and kernel (limn.transformer.conv_kernel). */
+bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e);
 
 /* *t is NULL where the file holds no transformer: not an error. */
 bool transformer_open(transformer **t, const gguf *g, param_table *p, err *e);
