@@ -634,7 +634,6 @@ static void other_keys_that_are_missing_or_wrong_are_named(void **state)
 static void parts_that_disagree_are_refused(void **state)
 {
     (void)state;
-    refuse_edit("limn.transformer.text_vocabulary", TINY_INT, TINY_TOKENS - 1, NULL, "the tokenizer has 258 tokens");
     refuse_edit("limn.transformer.grid_width", TINY_INT, 5, NULL, "the transformer 5 x 4");
     refuse_edit("limn.transformer.grid_height", TINY_INT, 3, NULL, "the transformer 4 x 3");
     refuse_edit("limn.transformer.codes", TINY_INT, 9, NULL, "the transformer 4 x 4 of 9");

@@ -287,6 +287,10 @@ static const shape sequence_shapes[] = {
     {.b = 3, .t = 5, .d = 100, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 11},
     {.b = 2, .t = 9, .d = 20, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 3, .split = 8},
     {.b = 3, .t = 12, .d = 100, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 6, .split = 11},
+    {.b = 2, .t = 18, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .k = 1}, /* k: tables that are missing */
+    {.b = 2, .t = 10, .d = 33, .m = 50, .n = 30, .text = 1, .grid_width = 1, .grid_height = 9, .k = 4},
+    {.b = 2, .t = 18, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .k = 6},
+    {.b = 2, .t = 18, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .k = 7},
 };
 
 static const shape argmax_shapes[] = {

@@ -95,6 +95,12 @@ static const option generate_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .help = "Token ids in place of PROMPT: int32 [T] or [1, T], the model's own ids, padded or not."},
+    {.name = "class",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 0,
+     .max = 16777215,
+     .help = "In place of PROMPT, for models that draw classes: which one, from 0 on."},
     {.name = "image-prompt",
      .argument = "IMG",
      .kind = OPTION_TEXT,
@@ -225,7 +231,8 @@ static const option convert_options[] = {
     {.name = "set",
      .argument = "KEY=VALUE",
      .kind = OPTION_LIST,
-     .help = "A setting that the files don't tell: image_size=256 (of a codec), temperature, top_k, top_p, guidance, "
+     .help = "A setting that the files don't tell: image_size=256 (of a codec), heads=24 (of a "
+             "transformer), temperature, top_k, top_p, guidance, "
              "name. May be repeated."},
     {.name = "tokenizer",
      .argument = "PATH",

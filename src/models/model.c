@@ -43,9 +43,6 @@ static bool check_together(const model *m, err *e)
         return err_set(e, ERR_FAILED, "%s: the codec has %d x %d cells of %d codes, and the transformer %d x %d of %d",
                        gguf_name(m->gguf), c->grid_width, c->grid_height, c->codes, d->grid_width, d->grid_height,
                        d->codes);
-    if (d && m->tokenizer && tokenizer_size(m->tokenizer) > (size_t)d->vocabulary)
-        return err_set(e, ERR_FAILED, "%s: the tokenizer has %zu tokens, and the transformer's vocabulary %d",
-                       gguf_name(m->gguf), tokenizer_size(m->tokenizer), d->vocabulary);
     if (m->clip && m->tokenizer && tokenizer_size(m->tokenizer) > (size_t)m->clip->vocabulary)
         return err_set(e, ERR_FAILED, "%s: the tokenizer has %zu tokens, and the CLIP's vocabulary %d",
                        gguf_name(m->gguf), tokenizer_size(m->tokenizer), m->clip->vocabulary);
@@ -77,6 +74,7 @@ static void fill_info(model *m)
     if (d) {
         i->text_length = d->text_length;
         i->text_vocabulary = d->vocabulary;
+        i->classes = d->classes;
         i->default_temperature = d->temperature;
         i->default_top_k = d->top_k;
         i->default_top_p = d->top_p;

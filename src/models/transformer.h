@@ -31,6 +31,7 @@ struct transformer {
     int text_length; /* ids of a row */
     int prefix; /* positions before the first code, the last of which predicts it: text_length, or 1 after an encoder */
     int vocabulary; /* text ids */
+    int classes;    /* in place of text the row has one of so many classes; 0: text */
     int codes, grid_width, grid_height;
     int dim, heads, head_dim, layers;
     bool one_cache; /* in training, where all layers fill one in turn */
@@ -51,5 +52,5 @@ bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e);
 bool transformer_open(transformer **t, const gguf *g, param_table *p, err *e);
 void transformer_free(transformer *t);
 
-extern const transformer_kind transformer_dalle; /* dalle.c */
+extern const transformer_kind transformer_dalle, transformer_gpt; /* dalle.c, gpt.c */
 #endif

@@ -190,8 +190,9 @@ typedef struct sequence_embedding {
     int text_length, grid_width, grid_height;
 } sequence_embedding;
 /* y[b,t,d]: the inputs at the positions p to p+t-1, p the int in `position`: ids[b, text_length] then
- * codes[b, grid_height * grid_width], each with its learned position.  ids and codes are I32; ids may be empty where
- * all positions are the grid's.  Those out of range read row 0 of their table. */
+ * codes[b, grid_height * grid_width], each with its learned position, where there are tables of these: each of the
+ * three may be empty.  ids and codes are I32; ids may be empty where all positions are the grid's.  Those out of range
+ * read row 0 of their table. */
 tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor codes, tensor position, int64_t t);
 
 /* ---- choosing: sample.c ---- */
