@@ -231,9 +231,9 @@ static const option convert_options[] = {
     {.name = "set",
      .argument = "KEY=VALUE",
      .kind = OPTION_LIST,
-     .help = "A setting that the files don't tell: image_size=256 (of a codec), heads=24 (of a "
-             "transformer), temperature, top_k, top_p, guidance, "
-             "name. May be repeated."},
+     .help =
+         "A setting that the files don't tell: image_size=256 (of a codec), heads=24 (of a "
+         "transformer), version=v2 or v3 (of ruDALL-E), temperature, top_k, top_p, guidance, name. May be repeated."},
     {.name = "tokenizer",
      .argument = "PATH",
      .kind = OPTION_TEXT,

@@ -112,7 +112,8 @@ static bool convert(import *im, err *e)
     read_sizes(im, prefix, &d, &names);
     if (im->error.code)
         return err_set(e, im->error.code, "%s", im->error.text);
-    bool ok = import_gpt_heads(im, &d, e) && (d.classes || put_tokenizer(im, &d, e)) && import_gpt(im, &d, &names, e);
+    bool ok =
+        import_gpt_heads(im, &d, 64, e) && (d.classes || put_tokenizer(im, &d, e)) && import_gpt(im, &d, &names, e);
     if (ok && import_vqgan_prefix(im->from, vqgan))
         ok = import_vqgan(im, vqgan, d.grid_width, e);
     if (ok)

@@ -13,13 +13,30 @@
 
 /* ---- forward ---- */
 
+static tensor normed(run *r, const gpt *d, tensor x, const norm *n)
+{
+    return d->rms ? op_rms_norm(r, x, n) : op_layer_norm(r, x, n);
+}
+
+/* residual + the branch's last product of x, through `out` where the norms are a sandwich */
+static tensor branch_out(run *r, const gpt *d, tensor x, const linear *l, const norm *out, tensor residual)
+{
+    if (!d->sandwich)
+        return op_linear_add(r, x, l, residual);
+    return op_add(r, residual, normed(r, d, op_linear(r, x, l, ACT_NONE), out));
+}
+
 /* x + attention(norm(x)), then x + mlp(norm(x)); x[b,t,dim] */
 static tensor block_forward(run *r, const gpt *d, const gpt_block *k, tensor x, const kv_cache *cache, tensor position)
 {
-    tensor qkv = op_linear(r, op_layer_norm(r, x, &k->norm1), &k->qkv, ACT_NONE);
-    x = op_linear_add(r, op_attention(r, qkv, d->heads, cache, position, &k->mask), &k->out, x);
-    tensor up = op_linear(r, op_layer_norm(r, x, &k->norm2), &k->up, d->act);
-    return op_linear_add(r, up, &k->down, x);
+    tensor qkv = op_linear(r, normed(r, d, x, &k->norm1), &k->qkv, ACT_NONE);
+    if (d->grid == GPT_GRID_ROTARY)
+        qkv = op_rotate_grid(r, qkv, d->heads, position, d->text_length, d->grid_width);
+    x = branch_out(r, d, op_attention(r, qkv, d->heads, cache, position, &k->mask), &k->out, &k->norm1_out, x);
+    tensor h = normed(r, d, x, &k->norm2), up = op_linear(r, h, &k->up, d->gated ? ACT_NONE : d->act);
+    if (d->gated)
+        up = op_multiply(r, up, op_linear(r, h, &k->gate, d->act));
+    return branch_out(r, d, up, &k->down, &k->norm2_out, x);
 }
 
 static tensor forward(run *r, const void *state, tensor ids, tensor codes, const transformer_memory *m, tensor position,
@@ -35,13 +52,14 @@ static tensor forward(run *r, const void *state, tensor ids, tensor codes, const
         x = block_forward(r, d, &d->blocks[i], x, &m->caches[i], position);
     }
     run_next(r);
-    return op_layer_norm(r, x, &d->final);
+    x = normed(r, d, x, &d->final);
+    return d->head_norm ? normed(r, d, x, &d->before_heads) : x;
 }
 
 /* ---- hyper-parameters ---- */
 
 static const config_field fields[] = {
-    {"limn.transformer.layers", offsetof(gpt, layers), 1, 1024},
+    {"limn.transformer.layers", offsetof(gpt, layers), 1, GPT_LAYERS},
     {"limn.transformer.dim", offsetof(gpt, dim), 1, 1 << 16},
     {"limn.transformer.heads", offsetof(gpt, heads), 1, 1 << 16},
     {"limn.transformer.mlp", offsetof(gpt, mlp), 1, 1 << 20},
@@ -52,6 +70,7 @@ static const config_field fields[] = {
     {"limn.transformer.grid_height", offsetof(gpt, grid_height), 1, 1024},
     {"limn.transformer.codes", offsetof(gpt, codes), 2, 1 << 20},
     {"limn.transformer.pad_id", offsetof(gpt, pad_id), 0, (1 << 24) - 1},
+    {"limn.transformer.begin_id", offsetof(gpt, begin_id), 0, (1 << 24) - 1},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
@@ -59,16 +78,22 @@ static const struct flag {
     const char *key;
     size_t at;
 } flags[] = {
+    {"limn.transformer.begins", offsetof(gpt, begins)},
+    {"limn.transformer.pads_last", offsetof(gpt, pads_last)},
     {"limn.transformer.text_positions", offsetof(gpt, text_positions)},
     {"limn.transformer.shared_embedding", offsetof(gpt, shared)},
     {"limn.transformer.attention_bias", offsetof(gpt, attention_bias)},
     {"limn.transformer.mlp_bias", offsetof(gpt, mlp_bias)},
     {"limn.transformer.head_bias", offsetof(gpt, head_bias)},
     {"limn.transformer.text_head", offsetof(gpt, text_head)},
+    {"limn.transformer.head_norm", offsetof(gpt, head_norm)},
+    {"limn.transformer.sandwich_norm", offsetof(gpt, sandwich)},
+    {"limn.transformer.rms_norm", offsetof(gpt, rms)},
+    {"limn.transformer.gated_mlp", offsetof(gpt, gated)},
 };
 enum { FLAGS = sizeof flags / sizeof *flags };
 
-static const char *const grid_names[GPT_GRID_COUNT] = {"cells"};
+static const char *const grid_names[GPT_GRID_COUNT] = {"cells", "axes", "rotary"};
 
 void gpt_put(const gpt *d, gguf_writer *w)
 {
@@ -79,6 +104,12 @@ void gpt_put(const gpt *d, gguf_writer *w)
     gguf_put_string(w, "limn.transformer.grid_positions", grid_names[d->grid]);
     gguf_put_string(w, "limn.transformer.activation", activation_names[d->act]);
     gguf_put_float(w, "limn.transformer.norm_eps", d->eps);
+    const char *masks[GPT_LAYERS];
+    for (int i = 0; i < d->layers; i++)
+        masks[i] = mask_names[d->masks[i]];
+    gguf_put_strings(w, "limn.transformer.attention", masks, (size_t)d->layers);
+    if (d->window)
+        gguf_put_int(w, "limn.transformer.conv_kernel", d->window);
 }
 
 /* Sizes that must go together. */
@@ -88,9 +119,18 @@ static bool check_sizes(const gpt *d, const char *file, err *e)
         return err_set(e, ERR_FAILED,
                        "%s: limn.transformer.heads: %d do not divide the dim %d into heads of at most %d", file,
                        d->heads, d->dim, HEAD_MOST);
-    if (d->pad_id >= d->vocabulary)
-        return err_set(e, ERR_FAILED, "%s: limn.transformer.pad_id: %d is outside of the vocabulary of %d", file,
-                       d->pad_id, d->vocabulary);
+    if (d->pad_id >= d->vocabulary || d->begin_id >= d->vocabulary)
+        return err_set(e, ERR_FAILED, "%s: limn.transformer.%s: %d is outside of the vocabulary of %d", file,
+                       d->pad_id >= d->vocabulary ? "pad_id" : "begin_id",
+                       d->pad_id >= d->vocabulary ? d->pad_id : d->begin_id, d->vocabulary);
+    if (d->begins && d->text_length < 2)
+        return err_set(e, ERR_FAILED, "%s: limn.transformer.begins: no room for text in one position", file);
+    if (d->pads_last && d->vocabulary <= d->text_length - d->begins)
+        return err_set(e, ERR_FAILED, "%s: limn.transformer.pads_last: %d ids for the padding of %d positions", file,
+                       d->vocabulary, d->text_length - d->begins);
+    if (d->grid == GPT_GRID_ROTARY && d->dim / d->heads % 4)
+        return err_set(e, ERR_FAILED, "%s: limn.transformer.heads: heads of %d can't be turned by rows and columns",
+                       file, d->dim / d->heads);
     if (d->classes && (d->text_length != 1 || d->vocabulary < d->classes || d->vocabulary > d->classes + 1))
         return err_set(e, ERR_FAILED, "%s: limn.transformer.classes: %d don't go with %d positions of %d ids", file,
                        d->classes, d->text_length, d->vocabulary);
@@ -111,8 +151,8 @@ bool gpt_prepare(gpt *d, const char *file, err *e)
     if (!d->blocks)
         return err_no_memory(e, "transformer", (size_t)d->layers * sizeof *d->blocks);
     for (int i = 0; i < d->layers; i++)
-        d->blocks[i].mask =
-            (attention_mask){.kind = MASK_FULL, .text = d->text_length, .grid_width = d->grid_width, .kernel = 3};
+        d->blocks[i].mask = (attention_mask){
+            .kind = d->masks[i], .text = d->text_length - d->begins, .grid_width = d->grid_width, .kernel = d->window};
     return true;
 }
 
@@ -131,10 +171,28 @@ static void declare_positions(gpt *d, param_table *p)
     int64_t cells = d->grid_width * d->grid_height;
     if (d->text_positions)
         param_matrix(p, &s->text_position, d->text_length, d->dim, PARAM_VECTOR, "transformer.text_position.weight");
+    s->grid_width = d->grid_width;
+    s->grid_height = d->grid_height;
+    if (d->grid == GPT_GRID_AXES) {
+        param_matrix(p, &s->row_position, d->grid_height, d->dim, PARAM_VECTOR, "transformer.row_position.weight");
+        param_matrix(p, &s->column_position, d->grid_width, d->dim, PARAM_VECTOR, "transformer.column_position.weight");
+    }
+    if (d->grid != GPT_GRID_CELLS)
+        return;
     /* one column of cells; the last one is predicted and never read */
     s->grid_width = 1;
     s->grid_height = (int)cells;
     param_matrix(p, &s->row_position, cells - 1, d->dim, PARAM_VECTOR, "transformer.cell_position.weight");
+}
+
+static void declare_norm(const gpt *d, param_table *p, norm *n, const char *name)
+{
+    if (!d->rms) {
+        param_norm(p, n, d->dim, d->eps, name);
+        return;
+    }
+    n->eps = d->eps;
+    param_vector(p, &n->w, d->dim, "%s.weight", name);
 }
 
 static void declare_block(const gpt *d, param_table *p, gpt_block *b, int i)
@@ -142,12 +200,18 @@ static void declare_block(const gpt *d, param_table *p, gpt_block *b, int i)
     char name[64];
     int at = snprintf(name, sizeof name, "transformer.block.%d.", i);
 #define NAMED(part) (strcpy(name + at, part), name)
-    param_norm(p, &b->norm1, d->dim, d->eps, NAMED("norm1"));
+    declare_norm(d, p, &b->norm1, NAMED("norm1"));
     declare_linear(p, &b->qkv, d->dim, 3 * (int64_t)d->dim, d->attention_bias, NAMED("qkv"));
     declare_linear(p, &b->out, d->dim, d->dim, d->attention_bias, NAMED("out"));
-    param_norm(p, &b->norm2, d->dim, d->eps, NAMED("norm2"));
+    if (d->sandwich)
+        declare_norm(d, p, &b->norm1_out, NAMED("norm1_out"));
+    declare_norm(d, p, &b->norm2, NAMED("norm2"));
     declare_linear(p, &b->up, d->dim, d->mlp, d->mlp_bias, NAMED("up"));
+    if (d->gated)
+        declare_linear(p, &b->gate, d->dim, d->mlp, d->mlp_bias, NAMED("gate"));
     declare_linear(p, &b->down, d->mlp, d->dim, d->mlp_bias, NAMED("down"));
+    if (d->sandwich)
+        declare_norm(d, p, &b->norm2_out, NAMED("norm2_out"));
 #undef NAMED
 }
 
@@ -161,7 +225,9 @@ void gpt_declare(gpt *d, param_table *p)
     declare_positions(d, p);
     for (int i = 0; i < d->layers; i++)
         declare_block(d, p, &d->blocks[i], i);
-    param_norm(p, &d->final, d->dim, d->eps, "transformer.norm");
+    declare_norm(d, p, &d->final, "transformer.norm");
+    if (d->head_norm)
+        declare_norm(d, p, &d->before_heads, "transformer.head_norm");
     if (d->text_head)
         declare_linear(p, &d->predict_text, d->dim, d->vocabulary, d->head_bias, "transformer.text_head");
     declare_linear(p, &d->predict_code, d->dim, d->codes, d->head_bias, "transformer.image_head");
@@ -246,15 +312,21 @@ static bool text_row(const void *state, const int32_t *ids, size_t n, int32_t *r
         return class_row(d, ids, n, row, used, e);
     while (n && ids[n - 1] == d->pad_id)
         n--;
-    if (n > (size_t)d->text_length)
-        return err_set(e, ERR_USAGE, "prompt: %zu tokens, and the model takes %d (shorten it)", n, d->text_length);
+    size_t room = (size_t)(d->text_length - d->begins);
+    if (n > room)
+        return err_set(e, ERR_USAGE, "prompt: %zu tokens, and the model takes %zu (shorten it)", n, room);
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= d->vocabulary)
             return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
                            d->vocabulary);
-    for (int i = 0; i < d->text_length; i++)
-        row[i] = (size_t)i < n ? ids[i] : d->pad_id;
-    *used = n;
+    if (d->begins)
+        *row++ = d->begin_id;
+    for (size_t i = 0; i < room; i++) {
+        row[i] = i < n ? ids[i] : d->pad_id;
+        if (d->pads_last && row[i] == d->pad_id)
+            row[i] = d->vocabulary - (int)(room - i);
+    }
+    *used = n + d->begins;
     return true;
 }
 

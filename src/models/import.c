@@ -11,7 +11,7 @@
 #include "models/dalle.h"
 #include "text/bpe.h"
 
-static const family *const families[] = {&family_openai_dvae, &family_dalle_pytorch, &family_mindalle,
+static const family *const families[] = {&family_openai_dvae, &family_dalle_pytorch, &family_mindalle, &family_rudalle,
                                          &family_llamagen,    &family_taming,        &family_limn};
 
 /* A tensor of the output. */
@@ -37,6 +37,7 @@ static const struct setting {
     {"guidance", "limn.sampling.guidance", SETTING_FLOAT, 1e6},
     {"image_size", NULL, SETTING_INT, 16384},
     {"heads", NULL, SETTING_INT, 4096},
+    {"version", NULL, SETTING_TEXT, 0},
 };
 enum { SETTINGS = sizeof known_settings / sizeof *known_settings };
 
@@ -93,16 +94,21 @@ void import_put_settings(import *im, const char *const *defaults, size_t n)
     }
 }
 
-int import_setting(import *im, const char *name, int otherwise)
+const char *import_setting_text(import *im, const char *name)
 {
     for (size_t i = 0; i < SETTINGS; i++) {
         if (strcmp(known_settings[i].name, name) != 0)
             continue;
         im->asked |= 1u << i;
-        const char *value = given_value(im, &known_settings[i]);
-        return value ? (int)strtod(value, NULL) : otherwise;
+        return given_value(im, &known_settings[i]);
     }
-    return otherwise;
+    return NULL;
+}
+
+int import_setting(import *im, const char *name, int otherwise)
+{
+    const char *value = import_setting_text(im, name);
+    return value ? (int)strtod(value, NULL) : otherwise;
 }
 
 /* A setting that changes nothing is a mistake. */

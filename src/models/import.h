@@ -65,6 +65,8 @@ const pickle_value *source_get(const source *s, const char *key);
 void import_put_settings(import *im, const char *const *defaults, size_t n);
 /* The whole number that --set gives for what no file tells ("image_size"); `otherwise` where it gives none. */
 int import_setting(import *im, const char *name, int otherwise);
+/* The text that --set gives; NULL where it gives none. */
+const char *import_setting_text(import *im, const char *name);
 /* p's tensor in the new file is the source's `from`.  order: the source dimension that becomes dimension i of the
  * output, e.g. {0, 2, 3, 1} makes OIHW to OHWI; NULL keeps the order. */
 void import_param(import *im, const param *p, const char *from, const int *order);
@@ -92,6 +94,7 @@ bool import_convert(const import_request *q, err *e);
 
 /* ---- families ---- */
 
-extern const family family_openai_dvae, family_dalle_pytorch, family_mindalle, family_llamagen, family_taming;
+extern const family family_openai_dvae, family_dalle_pytorch, family_mindalle, family_rudalle, family_llamagen,
+    family_taming;
 extern const family family_limn; /* limn's PyTorch twin: safetensors with config.json beside it */
 #endif

@@ -15,9 +15,9 @@ int import_gpt_layers(const import *im, const gpt_names *names, const char *part
     return n;
 }
 
-bool import_gpt_heads(import *im, gpt *d, err *e)
+bool import_gpt_heads(import *im, gpt *d, int size, err *e)
 {
-    d->heads = import_setting(im, "heads", d->dim % 64 ? 0 : d->dim / 64);
+    d->heads = import_setting(im, "heads", d->dim % size ? 0 : d->dim / size);
     if (d->heads > 0 && d->dim % d->heads == 0)
         return true;
     return err_set(e, ERR_USAGE,

@@ -29,8 +29,8 @@ typedef struct gpt_names {
 
 /* Blocks that the source has. */
 int import_gpt_layers(const import *im, const gpt_names *names, const char *part);
-/* --set heads, or heads of 64; an error where these don't fit. */
-bool import_gpt_heads(import *im, gpt *d, err *e);
+/* --set heads, or heads of so many numbers as published; an error where these don't fit. */
+bool import_gpt_heads(import *im, gpt *d, int size, err *e);
 /* The side of a square grid of so many cells; 0 where it isn't one. */
 int import_gpt_side(int cells);
 /* The keys and tensors of a GPT of d's sizes. */

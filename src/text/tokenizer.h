@@ -21,7 +21,7 @@ typedef struct tokenizer_kind {
     bool (*import)(gguf_writer *w, const char *path, size_t *size, err *e);
 } tokenizer_kind;
 
-extern const tokenizer_kind tokenizer_gpt2, tokenizer_dalle_mini, tokenizer_clip, tokenizer_char_bpe;
+extern const tokenizer_kind tokenizer_gpt2, tokenizer_dalle_mini, tokenizer_clip, tokenizer_char_bpe, tokenizer_yttm;
 
 /* By tokenizer.ggml.model; a file without that key has byte-level BPE.  An unknown kind is an error that lists those
  * that are known. */
