@@ -35,4 +35,11 @@ bool import_gpt_heads(import *im, gpt *d, int size, err *e);
 int import_gpt_side(int cells);
 /* The keys and tensors of a GPT of d's sizes. */
 bool import_gpt(import *im, const gpt *d, const gpt_names *names, err *e);
+
+/* Those that read a class, for the families that hold them beside a codec: import_class_gpt.c.  *grid: codes in a row.
+ */
+bool import_has_taming_gpt(const source *s);
+bool import_taming_gpt(import *im, int *grid, err *e);
+bool import_has_llamagen_gpt(const source *s);
+bool import_llamagen_gpt(import *im, int *grid, err *e);
 #endif
