@@ -27,12 +27,14 @@ typedef struct keys {
     int start, step, count;
 } keys;
 
-enum { FULL, ROW, COLUMN, CONV, WINDOW, CORNER, ALL };
+enum { FULL, ROW, COLUMN, CONV, WINDOW, CORNER, TORUS, ALL };
 
 inline int runs_of(int q, int kind, int text, int width, int side)
 {
     if (q < text || kind == FULL)
         return 1;
+    if (kind == TORUS)
+        return 1 + 2 * min(side, width);
     int above = kind == CONV ? side / 2 : kind == CORNER ? side - 1 : 0;
     return 2 + min((q - text) / width, above);
 }
@@ -54,6 +56,19 @@ inline keys run_of(int run, int q, int kind, int text, int width, int side)
     if (kind == WINDOW) {
         int start = max(text, q - width);
         return (keys){start, 1, q - start + 1};
+    }
+    if (kind == TORUS) { /* the rows are as many as the columns; each has two runs, some of them empty */
+        int half_side = side / 2, second = (run - 1) % 2, all = side >= width;
+        int r = (row + half_side - (run - 1) / 2 + width) % width, from = all ? 0 : col - half_side;
+        int to = all ? width - 1 : col + half_side;
+        if (second && !all) {
+            int wraps = from < 0 ? 1 : to >= width ? -1 : 0;
+            from = wraps > 0 ? from + width : 0;
+            to = wraps > 0 ? width - 1 : wraps < 0 ? to - width : -1;
+        }
+        from = max(from, 0);
+        to = min(to, r == row ? col : width - 1);
+        return (keys){text + r * width + from, 1, r > row || (second && all) ? 0 : max(0, to - from + 1)};
     }
     if (kind == CORNER) {
         int from = max(0, col - side + 1);

@@ -27,7 +27,8 @@ __kernel void sequence_ids(IN(int, ids), IN(int, codes), IN(int, position), OUT(
     AT(out)[i] = (p < text ? 0 : vocabulary) + (id < 0 || id >= limit ? 0 : id);
 }
 
-/* y[b,t,d] += the learned position: text_position[p], or row_position[cell / width] + column_position[cell % width] */
+/* y[b,t,d] += the learned position: text_position[p], or row_position[cell / width] + column_position[cell % width];
+ * each of the tables may be NULL */
 __kernel void add_position(IN(float, text_position), IN(float, row_position), IN(float, column_position),
                            IN(int, position), OUT(float, y), const int d, const int t, const int text, const int width,
                            const int height)
@@ -35,9 +36,14 @@ __kernel void add_position(IN(float, text_position), IN(float, row_position), IN
     int i = get_global_id(0), n = get_global_id(1), p = AT(position)[0] + n % t, cell = p - text;
     if (i >= d || cell >= width * height)
         return;
-    AT(y)[(size_t)n * d + i] += p < text ? AT(text_position)[(size_t)p * d + i]
-                                         : AT(row_position)[(size_t)(cell / width) * d + i] +
-                                               AT(column_position)[(size_t)(cell % width) * d + i];
+    float v = 0.0f;
+    if (p < text)
+        v = text_position_buffer ? AT(text_position)[(size_t)p * d + i] : 0.0f;
+    else if (row_position_buffer)
+        v = AT(row_position)[(size_t)(cell / width) * d + i];
+    if (p >= text && column_position_buffer)
+        v += AT(column_position)[(size_t)(cell % width) * d + i];
+    AT(y)[(size_t)n * d + i] += v;
 }
 
 #ifdef BACKWARD

@@ -20,6 +20,23 @@ __kernel void layer_norm(IN(float, x), IN(float, w), IN(float, b), OUT(float, y)
 #undef Y
 }
 
+/* y[row,d] = x / sqrt(mean(x^2) + eps) * w */
+__kernel void rms_norm(IN(float, x), IN(float, w), OUT(float, y), const int d, const float eps)
+{
+    SCRATCH
+    size_t row = GROUP(0);
+    __global const float *xr = AT(x) + row * d;
+    __global float *yr = AT(y) + row * d;
+    float squares;
+#define OWN(LOAD) LOAD(xr) * LOAD(xr)
+    ROW_SUM(squares, d, OWN)
+    float scale = rsqrt(squares / d + eps);
+#define Y(LOAD) LOAD(xr) * scale * LOAD(AT(w))
+    ROW_SET(yr, d, Y)
+#undef Y
+#undef OWN
+}
+
 /* Sum over the group's part of each pixel of an expression in v. */
 #if CPU
 #define PICTURE_SUM(result, expression)                                                                                \

@@ -74,6 +74,30 @@ double check_rotate(ops_env *v, const shape *s)
     return in_steps(v, s, x, d, rotate_step, table, reference);
 }
 
+static tensor grid_step(ops_env *v, const shape *s, tensor x, tensor more, tensor position)
+{
+    (void)more;
+    return op_rotate_grid(v->r, x, s->heads, position, s->text, s->grid_width);
+}
+
+double check_rotate_grid(ops_env *v, const shape *s)
+{
+    int d = 3 * s->heads * s->head_dim, count = s->b * s->t * d;
+    float *x = ops_numbers(v, count);
+    double *reference = ops_memory(v, (size_t)count, sizeof *reference);
+    ref_rotate_grid(reference, x, s->b, s->t, s->heads, s->head_dim, s->text, s->grid_width);
+    return in_steps(v, s, x, d, grid_step, (tensor){0}, reference);
+}
+
+double check_rms_norm(ops_env *v, const shape *s)
+{
+    float *x = ops_numbers(v, s->m * s->d), *w = ops_numbers(v, s->d);
+    norm n = {.w = ops_tensor(v, DTYPE_F32, SHAPE(s->d), w), .eps = 1e-5f};
+    double *reference = ops_memory(v, (size_t)(s->m * s->d), sizeof *reference);
+    ref_rms_norm(reference, x, w, s->m, s->d, n.eps);
+    return ops_error(v, op_rms_norm(v->r, ops_input(v, s, SHAPE(s->m, s->d), x), &n), reference, s->m * s->d);
+}
+
 static tensor shift_step(ops_env *v, const shape *s, tensor x, tensor history, tensor position)
 {
     return op_shift_tokens(v->r, x, history, position, s->text, s->grid_width);

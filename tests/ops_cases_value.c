@@ -229,6 +229,18 @@ double check_embed_sequence(ops_env *v, const shape *s)
                             s->text,
                             s->grid_width,
                             s->grid_height};
+    struct {
+        tensor *table;
+        float *values;
+        int count;
+    } positions[] = {{&e.text_position, text_position, s->text * s->d},
+                     {&e.row_position, row, s->grid_height * s->d},
+                     {&e.column_position, column, s->grid_width * s->d}};
+    for (int i = 0; i < 3; i++)
+        if (s->k & 1 << i) { /* no such table, which is as one of zeros */
+            *positions[i].table = (tensor){0};
+            memset(positions[i].values, 0, (size_t)positions[i].count * sizeof(float));
+        }
     tensor no_ids = {0}, position = ops_integers(v, SHAPE(1), &s->first);
     tensor y = op_embed_sequence(v->r, &e, s->first < s->text ? ops_integers(v, SHAPE(s->b, s->text), ids) : no_ids,
                                  ops_integers(v, SHAPE(s->b, cells), codes), position, s->t);

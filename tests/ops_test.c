@@ -125,6 +125,12 @@ static const shape rotate_shapes[] = {{.b = 2, .t = 9, .heads = 9, .head_dim = 3
                                       {.b = 2, .t = 9, .heads = 9, .head_dim = 32, .k = 30, .step = 1},
                                       {.b = 1, .t = 7, .heads = 6, .head_dim = 5, .k = 4, .step = 3, .view = true}};
 
+static const shape rotate_grid_shapes[] = {
+    {.b = 2, .t = 13, .heads = 2, .head_dim = 8, .text = 1, .grid_width = 4, .tiny = true},
+    {.b = 2, .t = 13, .heads = 3, .head_dim = 64, .text = 2, .grid_width = 4, .step = 1},
+    {.b = 1, .t = 30, .heads = 1, .head_dim = 20, .text = 1, .grid_width = 24, .step = 7, .view = true},
+};
+
 static const shape shift_shapes[] = {
     {.b = 2, .t = 24, .d = 48, TEXT_8_GRID_4, .tiny = true},
     {.b = 2, .t = 24, .d = 48, TEXT_8_GRID_4, .step = 1},
@@ -171,6 +177,10 @@ static const shape attention_shapes[] = {
     {.b = 2, .t = 24, .heads = 2, .head_dim = 20, .mask = MASK_CORNER, .kernel = 3, TEXT_8_GRID_4},
     {.b = 2, .t = 24, .heads = 2, .head_dim = 20, .mask = MASK_CORNER, .kernel = 3, TEXT_8_GRID_4, .step = 1},
     {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_CORNER, .text = 0, .grid_width = 6, .kernel = 5},
+    {.b = 1, .t = 39, .heads = 1, .head_dim = 32, .mask = MASK_TORUS, .text = 3, .grid_width = 6, .kernel = 3},
+    {.b = 2, .t = 24, .heads = 2, .head_dim = 8, .mask = MASK_TORUS, .kernel = 3, TEXT_8_GRID_4, .step = 1},
+    {.b = 1, .t = 52, .heads = 1, .head_dim = 20, .mask = MASK_TORUS, .text = 3, .grid_width = 7, .kernel = 5},
+    {.b = 1, .t = 28, .heads = 1, .head_dim = 4, .mask = MASK_TORUS, .text = 3, .grid_width = 5, .kernel = 11},
     {.b = 1, .t = 24, .heads = 2, .head_dim = 8, .mask = MASK_FULL, TEXT_8_GRID_4, .step = 8, .view = true},
     {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_CONV, .text = 0, .grid_width = 6, .kernel = 5},
     {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_ROW, .text = 0, .grid_width = 6},
@@ -287,6 +297,10 @@ static const shape sequence_shapes[] = {
     {.b = 3, .t = 5, .d = 100, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 11},
     {.b = 2, .t = 9, .d = 20, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 3, .split = 8},
     {.b = 3, .t = 12, .d = 100, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 6, .split = 11},
+    {.b = 2, .t = 18, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .k = 1}, /* k: tables that are missing */
+    {.b = 2, .t = 10, .d = 33, .m = 50, .n = 30, .text = 1, .grid_width = 1, .grid_height = 9, .k = 4},
+    {.b = 2, .t = 18, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .k = 6},
+    {.b = 2, .t = 18, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .k = 7},
 };
 
 static const shape argmax_shapes[] = {
@@ -400,6 +414,8 @@ static const ops_row table[] = {
     {"conv2d gradient", check_conv_gradient, 1e-12, "F32 sums", SHAPES(conv_shapes)},
     {"conv_transpose2d gradient", check_conv_gradient, 1e-12, "F32 sums", SHAPES(transpose_shapes)},
     {"layer_norm", check_layer_norm, 3e-12, "F32 sums of numbers around 10", SHAPES(layer_norm_shapes)},
+    {"rms_norm", check_rms_norm, 5e-14, "F32 sums", SHAPES(layer_norm_shapes)},
+    {"rotate_grid", check_rotate_grid, 1e-13, "exp, sine and cosine", SHAPES(rotate_grid_shapes)},
     {"group_norm", check_group_norm, 1e-11, "F32 sums of numbers around 10", SHAPES(group_norm_shapes)},
     {"softmax", check_softmax, 1e-11, "F32 sums of 8192 exponentials", SHAPES(softmax_shapes)},
     {"attention", check_attention, 5e-13, "F32 sums, exp of 3 ulp", SHAPES(attention_shapes)},

@@ -35,6 +35,30 @@ void ref_rotate(double *y, const float *x, const float *angles, int b, int t, in
         }
 }
 
+void ref_rotate_grid(double *y, const float *x, int b, int t, int heads, int head_dim, int text, int grid_width)
+{
+    int d = heads * head_dim;
+    for (int i = 0; i < b * t * 3 * d; i++) {
+        int cell = i / (3 * d) % t - text, c = i % head_dim, quarter = head_dim / 4;
+        int place = c / 2 < quarter ? cell / grid_width : cell % grid_width;
+        double angle = place * pow(10000, -(double)(c / 2 % quarter) / quarter);
+        double other = c % 2 ? x[i - 1] : -x[i + 1];
+        bool turned = i % (3 * d) < 2 * d;
+        y[i] = !turned ? x[i] : cell < 0 ? 0 : x[i] * cos(angle) + other * sin(angle);
+    }
+}
+
+void ref_rms_norm(double *y, const float *x, const float *w, int m, int d, double eps)
+{
+    for (int row = 0; row < m; row++) {
+        double squares = 0;
+        for (int i = 0; i < d; i++)
+            squares += (double)x[row * d + i] * x[row * d + i];
+        for (int i = 0; i < d; i++)
+            y[row * d + i] = x[row * d + i] / sqrt(squares / d + eps) * w[i];
+    }
+}
+
 void ref_shift_tokens(double *y, const float *x, int b, int t, int d, int text, int grid_width)
 {
     int half = (d + 1) / 2, quarter = (d + 3) / 4;

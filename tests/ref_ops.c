@@ -159,6 +159,10 @@ bool ref_mask_allows(const attention_mask *mask, int q, int key)
         return abs(dy) <= mask->kernel / 2 && abs(dx) <= mask->kernel / 2;
     case MASK_CORNER:
         return dy < mask->kernel && dx >= 0 && dx < mask->kernel;
+    case MASK_TORUS: {
+        int w = mask->grid_width, side = mask->kernel / 2, ax = abs(dx), ay = abs(dy);
+        return (ax <= side || w - ax <= side) && (ay <= side || w - ay <= side);
+    }
     case MASK_WINDOW:
         return cell - other <= mask->grid_width;
     default:

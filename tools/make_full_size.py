@@ -194,11 +194,36 @@ def rotary_angles(text, side, n):
     return torch.cat([place[:, None] * lang, row[:, None] * pixel, column[:, None] * pixel], 1)[None]
 
 
+# ---- transformers ----
+
+def product(t, name, out, inner, bias=True):
+    t[f"{name}.weight"] = (out, inner)
+    if bias:
+        t[f"{name}.bias"] = (out,)
+
+
+def mindalle(dim=1536, layers=42, text=64, cells=256, vocabulary=16384, codes=16384):
+    t = {"tok_emb_img.weight": (codes, dim), "tok_emb_txt.weight": (vocabulary, dim),
+         "pos_emb_img.weight": (cells, dim), "pos_emb_txt.weight": (text, dim)}
+    for i in range(layers):
+        for part in ("ln1", "ln2"):
+            norm(t, f"blocks.{i}.{part}", dim)
+        for part in ("key", "query", "value", "proj"):
+            product(t, f"blocks.{i}.attn.{part}", dim, dim)
+        product(t, f"blocks.{i}.mlp.0", 4 * dim, dim)
+        product(t, f"blocks.{i}.mlp.2", dim, 4 * dim)
+    norm(t, "ln_f", dim)
+    product(t, "head_img", codes, dim, bias=False)
+    product(t, "head_txt", vocabulary, dim, bias=False)
+    return t
+
+
 F16 = (1, 1, 2, 2, 4)
 LAYOUTS = {
     "openai-dvae": openai_dvae,
     "vqgan-f16-16384": lambda: {"last.ckpt": vqgan(F16, 16384)},
     "vqgan-gumbel-f8": lambda: {"last.ckpt": vqgan((1, 1, 2, 4), 8192, gumbel=True)},
+    "mindalle-1.3B": lambda: {"stage2_last.ckpt": mindalle(), "stage1_last.ckpt": vqgan(F16, 16384)},
     "mindalle-stage1": lambda: {"stage1_last.ckpt": vqgan(F16, 16384)},
     "rudalle-vqgan": lambda: {"vqgan.gumbelf8-sber.model.ckpt": vqgan((1, 1, 2, 4), 8192, gumbel=True)},
     "rudalle-vqgan-dwt": lambda: {"vqgan.gumbelf8-sber-dwt.model.ckpt":
@@ -230,8 +255,8 @@ def values(name, shape):
     if name.endswith(".scale"):  # layer scale's first value, of less than 18 layers
         return torch.full(shape, 0.1)
     if len(shape) == 1:
-        return torch.ones(shape) if ("norm" in name or name == "to_logits.0.weight") and name.endswith("weight") \
-            else torch.zeros(shape)
+        named = "norm" in name or "ln" in name or name == "to_logits.0.weight"
+        return torch.ones(shape) if named and name.endswith("weight") else torch.zeros(shape)
     fan_in = math.prod(shape[1:])
     return torch.randn(shape) / math.sqrt(1 if "embed" in name or "codebook" in name else fan_in)
 

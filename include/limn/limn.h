@@ -107,6 +107,7 @@ typedef struct limn_model_info {
     int codes;                       /* size of the codebook, K */
     int text_length;                 /* positions for text, `[IMG]` included */
     int text_vocabulary;
+    int classes; /* of a model that reads a class in place of text: its text ids are one, 0 to classes - 1; else 0 */
     /* what generate uses where the caller has no wish of their own */
     float default_temperature, default_top_p, default_guidance;
     int default_top_k;

@@ -16,7 +16,8 @@ typedef struct job {
     const options *o;
     const char *prompt, *out, *codes_out, *preview, *image_prompt, *rank;
     npy ids;
-    char *ids_text; /* "token ids 5 7 9": what stands for the prompt where only ids are known */
+    char *ids_text; /* "token ids 5 7 9", "class 207": what stands for the prompt where only ids are known */
+    int32_t class;  /* or -1 */
     keep keep;
     session s;
     ranking ranking;
@@ -61,6 +62,18 @@ static uint64_t random_seed(void)
 
 /* ---- what is known before the model is there ------------------------------------------------------------------ */
 
+static bool name_ids(job *j, const char *what, const int32_t *ids, size_t n, err *e)
+{
+    size_t size = 0;
+    FILE *f = open_memstream(&j->ids_text, &size);
+    if (!f)
+        return err_no_memory(e, what, 1024);
+    fputs(what, f);
+    for (size_t i = 0; i < n; i++)
+        fprintf(f, " %d", (int)ids[i]);
+    return fclose(f) == 0 ? true : err_no_memory(e, what, 1024);
+}
+
 static bool read_ids(job *j, const char *path, err *e)
 {
     int rows;
@@ -69,14 +82,7 @@ static bool read_ids(job *j, const char *path, err *e)
     if (rows != 1)
         return err_set(e, ERR_FAILED, "%s: has %d rows of token ids, but generate takes one (select one row)", path,
                        rows);
-    size_t size = 0;
-    FILE *f = open_memstream(&j->ids_text, &size);
-    if (!f)
-        return err_no_memory(e, "token ids", 1024);
-    fputs("token ids", f);
-    for (int64_t i = 0; i < j->ids.count; i++)
-        fprintf(f, " %d", (int)((int32_t *)j->ids.data)[i]);
-    return fclose(f) == 0 ? true : err_no_memory(e, "token ids", 1024);
+    return name_ids(j, "token ids", j->ids.data, (size_t)j->ids.count, e);
 }
 
 static bool check_usage(job *j, err *e)
@@ -89,11 +95,14 @@ static bool check_usage(job *j, err *e)
     j->preview = options_text(o, "preview", NULL);
     j->image_prompt = options_text(o, "image-prompt", NULL);
     j->rank = options_text(o, "rank", NULL);
-    if (!j->prompt == !ids)
-        return err_set(e, ERR_USAGE, "limn generate: %s (give a prompt in quotes, or --text-ids FILE.npy)",
-                       ids ? "both a prompt and --text-ids are there" : "the prompt is missing");
-    if (j->rank && ids)
-        return err_set(e, ERR_USAGE, "--rank: a CLIP reads words, not the ids of --text-ids (give a prompt)");
+    j->class = (int32_t)options_integer(o, "class", -1);
+    int given = (j->prompt != NULL) + (ids != NULL) + (j->class >= 0);
+    if (given != 1)
+        return err_set(e, ERR_USAGE, "limn generate: %s (give a prompt in quotes, --text-ids FILE.npy or --class N)",
+                       given ? "more than one of a prompt, --text-ids and --class is there" : "the prompt is missing");
+    if (j->rank && !j->prompt)
+        return err_set(e, ERR_USAGE,
+                       "--rank: a CLIP reads words, not the ids of --text-ids or a class (give a prompt)");
     if (region && !j->image_prompt)
         return err_set(e, ERR_USAGE, "--keep: there is no picture to keep a part of (add --image-prompt IMG)");
     if (!keep_parse(&j->keep, region ? region : "top:0.5", e) || !output_check("output", j->out, ".png", e) ||
@@ -105,7 +114,7 @@ static bool check_usage(job *j, err *e)
         return false;
     if (j->rank && strcmp(j->rank, "own") != 0 && !input_check(j->rank, e))
         return false;
-    return !ids || read_ids(j, ids, e);
+    return (!ids || read_ids(j, ids, e)) && (j->class < 0 || name_ids(j, "class", &j->class, 1, e));
 }
 
 /* ---- the picture so far --------------------------------------------------------------------------------------- */
@@ -174,6 +183,12 @@ static bool fill_options(job *j, err *e)
     g->prompt = j->prompt;
     g->text_ids = j->ids.data;
     g->n_text_ids = (size_t)j->ids.count;
+    if (j->class >= 0) {
+        if (!j->s.info->classes)
+            return err_set(e, ERR_USAGE, "--class: %s reads text (give a prompt)", j->s.info->name);
+        g->text_ids = &j->class;
+        g->n_text_ids = 1;
+    }
     j->count = (int)options_integer(o, "count", 1);
     g->first = first_of(j, ranks_rank());
     g->count = first_of(j, ranks_rank() + 1) - g->first;

@@ -95,6 +95,12 @@ static const option generate_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .help = "Token ids in place of PROMPT: int32 [T] or [1, T], the model's own ids, padded or not."},
+    {.name = "class",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 0,
+     .max = 16777215,
+     .help = "In place of PROMPT, for models that draw classes: which one, from 0 on."},
     {.name = "image-prompt",
      .argument = "IMG",
      .kind = OPTION_TEXT,
@@ -225,9 +231,10 @@ static const option convert_options[] = {
     {.name = "set",
      .argument = "KEY=VALUE",
      .kind = OPTION_LIST,
-     .help = "A setting that the files don't tell: image_size=256 (of a codec), heads=8, stable=1 and "
-             "attn_types=full,axial_row,axial_col,conv_like (of DALLE-pytorch without hyper-parameters), temperature, "
-             "top_k, top_p, guidance, name. May be repeated."},
+     .help = "A setting that the files don't tell: image_size=256 (of a codec), heads=24 (of a transformer), "
+             "version=v2 or v3 "
+             "(of ruDALL-E), stable=1 and attn_types=full,axial_row,axial_col,conv_like (of DALLE-pytorch without "
+             "hyper-parameters), temperature, top_k, top_p, guidance, name. May be repeated."},
     {.name = "tokenizer",
      .argument = "PATH",
      .kind = OPTION_TEXT,
@@ -416,8 +423,9 @@ static const option train_codec_options[] = {
      .kind = OPTION_INTEGER,
      .min = 0,
      .max = 16,
-     .help = "Those of the encoder alone. With few of them a code depends on the pixels nearby alone: things keep their "
-             "codes beside other things."},
+     .help =
+         "Those of the encoder alone. With few of them a code depends on the pixels nearby alone: things keep their "
+         "codes beside other things."},
     {.name = "block-width",
      .argument = "N",
      .kind = OPTION_INTEGER,

@@ -158,7 +158,7 @@ static bool read_text(generation *g, err *e)
     if (o->prompt && !limn_tokenize(g->m, o->prompt, &own, &n, e))
         return false;
     bool ok = g->d->kind->text_row(g->d->state, o->prompt ? own : o->text_ids, n, g->text, &used, e) &&
-              g->d->kind->text_row(g->d->state, NULL, 0, g->text + g->d->text_length, &used, e);
+              (!g->guided || g->d->kind->text_row(g->d->state, NULL, 0, g->text + g->d->text_length, &used, e));
     free(own);
     return ok;
 }

@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "models/import_codecs.h"
+#include "models/import_gpt.h"
 #include "models/resnet_vq.h"
 
 #define LAST_IN "decoder.conv_in.weight"
@@ -199,24 +200,35 @@ bool import_vqgan(import *im, const char *prefix, int grid, err *e)
 static bool recognise(const source *s)
 {
     char prefix[64];
-    return import_vqgan_prefix(s, prefix);
+    return import_has_taming_gpt(s) || import_vqgan_prefix(s, prefix);
 }
 
+/* A codec, a GPT, or both. */
 static bool convert(import *im, err *e)
 {
+    static const char *const taming[] = {"temperature=1", "top_k=100"};
+    static const char *const llamagen[] = {"temperature=1", "top_k=2000", "guidance=4"};
     char prefix[64] = "";
+    int grid = 0;
+    bool has_taming = import_has_taming_gpt(im->from), has_llamagen = import_has_llamagen_gpt(im->from), ok = true;
     gguf_put_string(im->to, "general.architecture", "limn");
-    import_vqgan_prefix(im->from, prefix);
-    if (!import_vqgan(im, prefix, 0, e))
-        return false;
-    import_put_settings(im, NULL, 0);
-    return true;
+    if (has_taming)
+        ok = import_taming_gpt(im, &grid, e);
+    else if (has_llamagen)
+        ok = import_llamagen_gpt(im, &grid, e);
+    if (ok && (import_vqgan_prefix(im->from, prefix) || !grid))
+        ok = import_vqgan(im, prefix, grid, e);
+    if (ok && has_taming)
+        import_put_settings(im, taming, 2);
+    else if (ok)
+        import_put_settings(im, llamagen, has_llamagen ? 3 : 0);
+    return ok;
 }
 
 static bool recognise_llamagen(const source *s)
 {
-    return source_has(s, "decoder.conv_blocks.0.res.0.norm1.weight");
+    return import_has_llamagen_gpt(s) || source_has(s, "decoder.conv_blocks.0.res.0.norm1.weight");
 }
 
 const family family_taming = {"taming", recognise, convert};
-const family family_llamagen = {"llamagen", recognise_llamagen, convert}; /* its tokenizers */
+const family family_llamagen = {"llamagen", recognise_llamagen, convert}; /* LlamaGen's tokenizers and GPTs */

@@ -11,8 +11,8 @@
 #include "models/dalle.h"
 #include "text/bpe.h"
 
-static const family *const families[] = {&family_dalle_pytorch, &family_openai_dvae, &family_llamagen, &family_taming,
-                                         &family_limn};
+static const family *const families[] = {&family_dalle_pytorch, &family_openai_dvae, &family_mindalle, &family_rudalle,
+                                         &family_llamagen,      &family_taming,      &family_limn};
 
 /* A tensor of the output. */
 struct planned {
@@ -40,6 +40,7 @@ static const struct setting {
     {"heads", NULL, SETTING_INT, 4096},
     {"stable", NULL, SETTING_INT, 1},
     {"attn_types", NULL, SETTING_TEXT, 0},
+    {"version", NULL, SETTING_TEXT, 0},
 };
 enum { SETTINGS = sizeof known_settings / sizeof *known_settings };
 
@@ -223,8 +224,8 @@ static dtype stored_type(const import *im, const param *p, dtype own)
     return dtype_table[type].block > 1 && !blocks ? DTYPE_F16 : type;
 }
 
-/* p's tensor is t, in another order where that isn't NULL. */
-static struct planned *plan(import *im, const param *p, const file_tensor *t, const int *order)
+/* p's data, or the next part of it, is t, in another order where that isn't NULL.  Declares nothing. */
+static struct planned *plan_data(import *im, const param *p, const file_tensor *t, const int *order)
 {
     if (im->error.code || !check_shape(im, p, t, order))
         return NULL;
@@ -245,7 +246,15 @@ static struct planned *plan(import *im, const param *p, const file_tensor *t, co
                 t->name, dtype_table[t->type].name);
         return NULL;
     }
-    gguf_add_tensor(im->to, p->name, to->type, p->nd, p->shape);
+    return to;
+}
+
+/* p's tensor is t. */
+static struct planned *plan(import *im, const param *p, const file_tensor *t, const int *order)
+{
+    struct planned *to = plan_data(im, p, t, order);
+    if (to)
+        gguf_add_tensor(im->to, p->name, to->type, p->nd, p->shape);
     return to;
 }
 
@@ -256,24 +265,54 @@ void import_param(import *im, const param *p, const char *from, const int *order
         plan(im, p, t, order);
 }
 
+/* Drops dimensions of size 1, the first ones first, as long as there are more than nd. */
+static void squeeze(file_tensor *t, int nd)
+{
+    for (int i = 0; i < t->nd && t->nd > nd;) {
+        if (t->shape[i] != 1) {
+            i++;
+            continue;
+        }
+        t->nd--;
+        for (int k = i; k < t->nd; k++) {
+            t->shape[k] = t->shape[k + 1];
+            t->stride[k] = t->stride[k + 1];
+        }
+    }
+}
+
 void import_part(import *im, const param *p, const char *from, int64_t first)
 {
     const file_tensor *t = import_find(im, from);
     if (!t)
         return;
     file_tensor part = *t;
-    part.nd = 0;
-    for (int i = 0; i < t->nd; i++)
-        if (t->shape[i] != 1 || p->nd == t->nd) {
-            part.shape[part.nd] = t->shape[i];
-            part.stride[part.nd++] = t->stride[i];
-        }
+    squeeze(&part, p->nd);
     if (part.nd == p->nd && part.nd && first + p->shape[0] <= part.shape[0]) { /* else the shapes differ */
         part.data = (const uint8_t *)part.data + dtype_row_bytes(part.type, first * part.stride[0]);
         part.shape[0] = p->shape[0];
         part.bytes = dtype_row_bytes(part.type, file_tensor_count(&part));
     }
     plan(im, p, &part, NULL);
+}
+
+void import_stack(import *im, const param *p, const char *const *from, int n)
+{
+    param part = *p;
+    dtype type = DTYPE_F32;
+    bool ok = true;
+    part.shape[0] /= n;
+    for (int i = 0; ok && i < n; i++) {
+        const file_tensor *t = import_find(im, from[i]);
+        struct planned *to = t ? plan_data(im, &part, t, NULL) : NULL;
+        ok = to;
+        if (i == 0 && ok)
+            type = to->type;
+        if (ok)
+            to->type = type;
+    }
+    if (ok)
+        gguf_add_tensor(im->to, p->name, type, p->nd, p->shape);
 }
 
 void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit)

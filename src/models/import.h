@@ -72,6 +72,8 @@ const char *import_setting_text(import *im, const char *name);
 void import_param(import *im, const param *p, const char *from, const int *order);
 /* The same for the rows first, first + 1, … of a source that may have more of them, and more dimensions, of size 1. */
 void import_part(import *im, const param *p, const char *from, int64_t first);
+/* p's rows are those of n source tensors, one after the other, which have 1/n of them each. */
+void import_stack(import *im, const param *p, const char *const *from, int n);
 /* The same for the rows of a table.  plus: a source tensor that is added to each row, or NULL.  unit: each row becomes
  * as long as 1.  The source may have more dimensions, of size 1, at its end: a 1x1 convolution is a table too. */
 void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit);
@@ -96,6 +98,7 @@ bool import_convert(const import_request *q, err *e);
 
 /* ---- families ---- */
 
-extern const family family_openai_dvae, family_dalle_pytorch, family_llamagen, family_taming;
+extern const family family_openai_dvae, family_dalle_pytorch, family_mindalle, family_rudalle, family_llamagen,
+    family_taming;
 extern const family family_limn; /* limn's PyTorch twin: safetensors with config.json beside it */
 #endif

@@ -74,6 +74,7 @@ static void fill_info(model *m)
     if (d) {
         i->text_length = d->text_length;
         i->text_vocabulary = d->vocabulary;
+        i->classes = d->classes;
         i->default_temperature = d->temperature;
         i->default_top_k = d->top_k;
         i->default_top_p = d->top_p;

@@ -6,7 +6,7 @@
 
 #include "models/config.h"
 
-static const transformer_kind *const kinds[] = {&transformer_dalle, &transformer_dalle_pytorch};
+static const transformer_kind *const kinds[] = {&transformer_dalle, &transformer_dalle_pytorch, &transformer_gpt};
 
 static bool open_kind(transformer *t, const char *name, const gguf *g, param_table *p, err *e)
 {

@@ -32,6 +32,7 @@ struct transformer {
     int text_length; /* ids of a row */
     int prefix; /* positions before the first code, the last of which predicts it: text_length, or 1 after an encoder */
     int vocabulary; /* text ids */
+    int classes;    /* in place of text the row has one of so many classes; 0: text */
     int codes, grid_width, grid_height;
     int dim, heads, head_dim, layers;
     bool one_cache; /* in training, where all layers fill one in turn */
@@ -54,4 +55,5 @@ void transformer_free(transformer *t);
 
 extern const transformer_kind transformer_dalle;         /* dalle.c */
 extern const transformer_kind transformer_dalle_pytorch; /* dalle_pytorch.c */
+extern const transformer_kind transformer_gpt;           /* gpt.c */
 #endif

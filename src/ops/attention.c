@@ -3,7 +3,7 @@
 
 #include "ops/ops_internal.h"
 
-const char *const mask_names[MASK_COUNT] = {"full", "row", "column", "conv", "window", "corner", "all"};
+const char *const mask_names[MASK_COUNT] = {"full", "row", "column", "conv", "window", "corner", "torus", "all"};
 
 static tape_function attention_back;
 
@@ -27,6 +27,7 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
     LAUNCH(r, "attention:store_kv", store, ARG_T(qkv), ARG_T(cache->k), ARG_T(cache->v), ARG_T(position), ARG_I(t),
            ARG_I(heads), ARG_I(length));
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), lse = {0};
+    assert(!run_tape(r) || mask->kind != MASK_TORUS);
     if (run_tape(r))
         lse = TENSOR(r, DTYPE_F32, b, t, heads);
     size_t wg = (size_t)run_device(r)->tune.wg;

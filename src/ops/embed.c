@@ -71,7 +71,7 @@ tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor
     if (ids.buf)
         embed_into(r, at, e->text, y, 0, all);
     embed_into(r, at, e->image, y, text, all);
-    if (e->text_position.buf)
+    if (e->text_position.buf || e->row_position.buf)
         LAUNCH(r, "embed:add_position",
                ((work){.global = {round_up((size_t)d, 64), (size_t)(b * t)}, .bytes = 12.0 * (double)(b * t * d)}),
                ARG_T(e->text_position), ARG_T(e->row_position), ARG_T(e->column_position), ARG_T(position), ARG_T(y),

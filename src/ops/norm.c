@@ -31,6 +31,15 @@ static void layer_norm_back(run *r, tape *t, const tape_step *s)
     sum_rows(r, dw, parts, n, 2 * d, d, add_w);
 }
 
+tensor op_rms_norm(run *r, tensor x, const norm *n)
+{
+    tensor y = tensor_like(r, &x, last_of(&x));
+    double count = (double)tensor_count(&x);
+    LAUNCH(r, "norm:rms_norm", work_rows(r, rows_of(&x), 5 * count, 8 * count), ARG_T(x), ARG_T(n->w), ARG_T(y),
+           ARG_I(last_of(&x)), ARG_F(n->eps));
+    return y;
+}
+
 /* Parts of each of b images; *each: the pixels of one. */
 static int64_t chunks_of(int64_t b, int64_t pixels, int64_t *each)
 {

@@ -62,6 +62,8 @@ typedef struct norm {
 } norm;
 /* y = (x - mean) / sqrt(var + eps) * w + b over the last dimension: Ba et al. 2016 */
 tensor op_layer_norm(run *r, tensor x, const norm *n);
+/* y = x / sqrt(mean(x^2) + eps) * w over the last dimension (n->b is empty): Zhang & Sennrich 2019.  No gradient. */
+tensor op_rms_norm(run *r, tensor x, const norm *n);
 /* Over h, w and the channels of each group, x[b,h,w,c], then act: Wu & He 2018 */
 tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act);
 /* Over the last dimension. */
@@ -80,16 +82,18 @@ typedef enum mask_kind {
     MASK_CONV,   /* a window of kernel x kernel cells around it */
     MASK_WINDOW, /* the last grid_width positions and itself: "row" of the paper */
     MASK_CORNER, /* the window of kernel x kernel cells that ends with it: DALLE-pytorch's "conv_like" */
+    MASK_TORUS,  /* as MASK_CONV, where the edges of a square grid meet; no gradient */
     MASK_ALL,    /* not causal: every position sees all `text` positions, which are the whole sequence */
     MASK_COUNT
 } mask_kind;
-extern const char *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window", "corner", "all" */
+extern const char
+    *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window", "corner", "torus", "all" */
 
 typedef struct attention_mask {
     mask_kind kind;
     int text;       /* positions before the grid's first cell */
     int grid_width; /* cells in a row */
-    int kernel;     /* MASK_CONV, MASK_CORNER: odd */
+    int kernel;     /* MASK_CONV, MASK_CORNER, MASK_TORUS: odd */
 } attention_mask;
 
 /* Keys and values of all positions so far. */
@@ -118,6 +122,10 @@ tensor op_divide_max(run *r, tensor x);
  * 2i + 1 are turned by angles[p,2i] and angles[p,2i+1], p = position, position + 1, …; angles[length,turned], turned
  * even; the rest of the head stays. */
 tensor op_rotate(run *r, tensor x, int head_dim, tensor angles, tensor position);
+/* Rotary positions on a grid, as LlamaGen has them (Sun et al. 2024), of the queries and keys in qkv[b,t,3d]: the first
+ * half of a head's pairs (2i, 2i + 1) is turned by row * 10000^(-4i / head_dim), the second by column * the same.
+ * Those of the `text` positions before the grid become 0.  head_dim is a multiple of 4.  rotary.c */
+tensor op_rotate_grid(run *r, tensor qkv, int heads, tensor position, int text, int grid_width);
 /* DALLE-pytorch's token shift of x[b,t,d]: the first half of a text position is that of the position before it; a cell
  * has its first quarter from the cell above and its second from the cell to the left; zeros where there is none.
  * history[b, length, 2 ceil(d/4)] keeps what later positions want, and is written at these. */
@@ -190,8 +198,9 @@ typedef struct sequence_embedding {
     int text_length, grid_width, grid_height;
 } sequence_embedding;
 /* y[b,t,d]: the inputs at the positions p to p+t-1, p the int in `position`: ids[b, text_length] then
- * codes[b, grid_height * grid_width], each with its learned position, where there are tables of these.  ids and codes
- * are I32; ids may be empty where all positions are the grid's.  Those out of range read row 0 of their table. */
+ * codes[b, grid_height * grid_width], each with its learned position, where there are tables of these: each of the
+ * three may be empty.  ids and codes are I32; ids may be empty where all positions are the grid's.  Those out of range
+ * read row 0 of their table. */
 tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor codes, tensor position, int64_t t);
 
 /* ---- choosing: sample.c ---- */

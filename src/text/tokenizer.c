@@ -9,7 +9,8 @@
 
 #define KEY_MODEL "tokenizer.ggml.model"
 
-static const tokenizer_kind *const kinds[] = {&tokenizer_gpt2, &tokenizer_dalle_mini, &tokenizer_clip};
+static const tokenizer_kind *const kinds[] = {&tokenizer_gpt2, &tokenizer_dalle_mini, &tokenizer_clip,
+                                              &tokenizer_char_bpe, &tokenizer_yttm};
 
 struct tokenizer {
     const tokenizer_kind *kind;

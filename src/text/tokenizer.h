@@ -21,7 +21,7 @@ typedef struct tokenizer_kind {
     bool (*import)(gguf_writer *w, const char *path, size_t *size, err *e);
 } tokenizer_kind;
 
-extern const tokenizer_kind tokenizer_gpt2, tokenizer_dalle_mini, tokenizer_clip;
+extern const tokenizer_kind tokenizer_gpt2, tokenizer_dalle_mini, tokenizer_clip, tokenizer_char_bpe, tokenizer_yttm;
 
 /* By tokenizer.ggml.model; a file without that key has byte-level BPE.  An unknown kind is an error that lists those
  * that are known. */
@@ -39,4 +39,6 @@ bool tokenizer_encode(const tokenizer *t, const char *text, int32_t **ids, size_
 /* Called by the importers of model families: writes the tokenizer at `path` (a folder, or the kind's one file) under
  * tokenizer.*.  Too many ids for the transformer are the caller's to refuse: *size is their number. */
 bool tokenizer_import(gguf_writer *w, const char *kind, const char *path, size_t *size, err *e);
+/* The id of [PAD] in the files of a "char-bpe", which the text's end is filled up with. */
+bool tokenizer_char_bpe_pad(const char *path, int *id, err *e);
 #endif
