@@ -215,8 +215,9 @@ static const option convert_options[] = {
     {.name = "family",
      .argument = "NAME",
      .kind = OPTION_TEXT,
-     .help = "Family of the model: openai-dvae, dalle-pytorch, taming, llamagen or limn. Default: recognised by its "
-             "tensors."},
+     .help =
+         "Family of the model: openai-dvae, dalle-pytorch, dalle-mini, taming, llamagen or limn. Default: recognised "
+         "by its tensors."},
     {.name = "type",
      .argument = "TYPE",
      .kind = OPTION_CHOICE,
@@ -225,8 +226,8 @@ static const option convert_options[] = {
     {.name = "set",
      .argument = "KEY=VALUE",
      .kind = OPTION_LIST,
-     .help = "A setting that the files don't tell: image_size=256 (of a codec), temperature, top_k, top_p, guidance, "
-             "name. May be repeated."},
+     .help = "A setting that the files don't tell: image_size=256 (of a codec), heads (of a transformer), "
+             "temperature, top_k, top_p, guidance, name. May be repeated."},
     {.name = "tokenizer",
      .argument = "PATH",
      .kind = OPTION_TEXT,
@@ -798,7 +799,8 @@ const command command_table[] = {
                     "model.safetensors.index.json), a "
                     "PyTorch checkpoint, of which nothing is ever run, or limn's own GGUF.\n",
      .example = "limn convert model.safetensors -o model.gguf --type f16\n"
-                "limn convert encoder.pkl decoder.pkl -o codec.gguf\n"},
+                "limn convert encoder.pkl decoder.pkl -o codec.gguf\n"
+                "limn convert encoder.pt decoder.pt detoker.pt vocab.json merges.txt -o m.gguf\n"},
     {.name = "inspect",
      .run = command_inspect,
      .options = inspect_options,

@@ -11,8 +11,8 @@
 #include "models/dalle.h"
 #include "text/bpe.h"
 
-static const family *const families[] = {&family_openai_dvae, &family_dalle_pytorch, &family_llamagen, &family_taming,
-                                         &family_limn};
+static const family *const families[] = {&family_openai_dvae, &family_dalle_pytorch, &family_dalle_mini,
+                                         &family_llamagen,    &family_taming,        &family_limn};
 
 /* A tensor of the output. */
 struct planned {
@@ -36,6 +36,7 @@ static const struct setting {
     {"top_p", "limn.sampling.top_p", SETTING_FLOAT, 1},
     {"guidance", "limn.sampling.guidance", SETTING_FLOAT, 1e6},
     {"image_size", NULL, SETTING_INT, 16384},
+    {"heads", NULL, SETTING_INT, 65536},
 };
 enum { SETTINGS = sizeof known_settings / sizeof *known_settings };
 
@@ -214,8 +215,8 @@ static dtype stored_type(const import *im, const param *p, dtype own)
     return dtype_table[type].block > 1 && !blocks ? DTYPE_F16 : type;
 }
 
-/* p's tensor is t, in another order where that isn't NULL. */
-static struct planned *plan(import *im, const param *p, const file_tensor *t, const int *order)
+/* The next piece of the output's data is t, in another order where that isn't NULL; p has its shape. */
+static struct planned *plan_piece(import *im, const param *p, const file_tensor *t, const int *order)
 {
     if (im->error.code || !check_shape(im, p, t, order))
         return NULL;
@@ -236,7 +237,15 @@ static struct planned *plan(import *im, const param *p, const file_tensor *t, co
                 t->name, dtype_table[t->type].name);
         return NULL;
     }
-    gguf_add_tensor(im->to, p->name, to->type, p->nd, p->shape);
+    return to;
+}
+
+/* p's tensor is t, in another order where that isn't NULL. */
+static struct planned *plan(import *im, const param *p, const file_tensor *t, const int *order)
+{
+    struct planned *to = plan_piece(im, p, t, order);
+    if (to)
+        gguf_add_tensor(im->to, p->name, to->type, p->nd, p->shape);
     return to;
 }
 
@@ -245,6 +254,35 @@ void import_param(import *im, const param *p, const char *from, const int *order
     const file_tensor *t = import_find(im, from);
     if (t)
         plan(im, p, t, order);
+}
+
+void import_stack(import *im, const param *p, const char *const *from, int n)
+{
+    param part = *p;
+    part.shape[0] = p->shape[0] / n;
+    dtype type = DTYPE_F32;
+    for (int i = 0; i < n; i++) {
+        const file_tensor *t = import_find(im, from[i]);
+        struct planned *to = t ? plan_piece(im, &part, t, NULL) : NULL;
+        if (!to)
+            return;
+        if (i == 0)
+            gguf_add_tensor(im->to, p->name, type = to->type, p->nd, p->shape);
+        to->type = type;
+    }
+}
+
+void import_first_rows(import *im, const param *p, const char *from)
+{
+    const file_tensor *t = import_find(im, from);
+    if (!t)
+        return;
+    file_tensor rows = *t;
+    if (t->nd == p->nd && t->shape[0] > p->shape[0]) {
+        rows.shape[0] = p->shape[0];
+        rows.bytes = dtype_row_bytes(t->type, file_tensor_count(&rows));
+    }
+    plan(im, p, &rows, NULL);
 }
 
 void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit)

@@ -68,6 +68,10 @@ int import_setting(import *im, const char *name, int otherwise);
 /* p's tensor in the new file is the source's `from`.  order: the source dimension that becomes dimension i of the
  * output, e.g. {0, 2, 3, 1} makes OIHW to OHWI; NULL keeps the order. */
 void import_param(import *im, const param *p, const char *from, const int *order);
+/* p's rows are those of n source tensors of one shape, one after the other: a product in place of several. */
+void import_stack(import *im, const param *p, const char *const *from, int n);
+/* p's rows are the first of the source's, which may have more. */
+void import_first_rows(import *im, const param *p, const char *from);
 /* The same for the rows of a table.  plus: a source tensor that is added to each row, or NULL.  unit: each row becomes
  * as long as 1.  The source may have more dimensions, of size 1, at its end: a 1x1 convolution is a table too. */
 void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit);
@@ -88,6 +92,6 @@ bool import_convert(const import_request *q, err *e);
 
 /* ---- families ---- */
 
-extern const family family_openai_dvae, family_dalle_pytorch, family_llamagen, family_taming;
+extern const family family_openai_dvae, family_dalle_pytorch, family_dalle_mini, family_llamagen, family_taming;
 extern const family family_limn; /* limn's PyTorch twin: safetensors with config.json beside it */
 #endif

@@ -6,7 +6,7 @@
 
 #include "models/config.h"
 
-static const transformer_kind *const kinds[] = {&transformer_dalle};
+static const transformer_kind *const kinds[] = {&transformer_dalle, &transformer_bart};
 
 static bool open_kind(transformer *t, const char *name, const gguf *g, param_table *p, err *e)
 {
@@ -34,6 +34,19 @@ bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
     }
     *out = t;
     return true;
+}
+
+bool transformer_sampling(transformer *t, const gguf *g, err *e)
+{
+    static const char *const temperature = "limn.sampling.temperature", *const top_k = "limn.sampling.top_k",
+                             *const top_p = "limn.sampling.top_p", *const guidance = "limn.sampling.guidance";
+    t->temperature = 1;
+    t->guidance = 1;
+    t->top_p = 1;
+    return (!gguf_has(g, temperature) || config_float(g, temperature, 0, 1e6, &t->temperature, e)) &&
+           (!gguf_has(g, top_k) || config_int(g, top_k, 0, 1 << 24, &t->top_k, e)) &&
+           (!gguf_has(g, top_p) || config_float(g, top_p, 0, 1, &t->top_p, e)) &&
+           (!gguf_has(g, guidance) || config_float(g, guidance, 0, 1e6, &t->guidance, e));
 }
 
 void transformer_free(transformer *t)
