@@ -4,22 +4,25 @@
  * lse[b,t,heads], or NULL: the log of the sum of the exponentials of the scores, of which the way back makes the
  * probabilities again (Dao et al. 2022).
  *
- * HEAD_DIM is a build option.  CPU: a work-item for each query and head; else a work-group of WG. */
+ * HEAD_DIM is a build option.  CPU: a work-item for each query and head; else a work-group of WG.
+ * With -DCROSS the keys are of another sequence: qkv[b,t,d] holds queries alone, and a key is seen where ids[b,length]
+ * isn't `pad`. */
 #ifndef HEAD_DIM
 #define HEAD_DIM 64
 #endif
 
-/* cache[b,h,p+t,:] = the keys and values of qkv[b,t,:] */
-__kernel void store_kv(IN(float, qkv), OUT(float, k), OUT(float, v), IN(int, position), const int t, const int heads,
-                       const int length)
+/* cache[b,h,p+t,:] = the keys and values of x[b,t,parts d], its last two parts; p is 0 without a position. */
+__kernel void store_kv(IN(float, x), OUT(float, k), OUT(float, v), IN(int, position), const int t, const int heads,
+                       const int length, const int parts)
 {
-    int i = get_global_id(0), d = heads * HEAD_DIM, row = get_global_id(1), p = AT(position)[0] + row % t;
+    int i = get_global_id(0), d = heads * HEAD_DIM, row = get_global_id(1);
+    int p = (position_buffer ? AT(position)[0] : 0) + row % t;
     if (i >= d || p >= length)
         return;
     size_t to = (((size_t)(row / t) * heads + i / HEAD_DIM) * length + p) * HEAD_DIM + i % HEAD_DIM;
-    size_t from = (size_t)row * 3 * d + i;
-    AT(k)[to] = AT(qkv)[from + d];
-    AT(v)[to] = AT(qkv)[from + 2 * d];
+    size_t from = ((size_t)row * parts + parts - 2) * d + i;
+    AT(k)[to] = AT(x)[from];
+    AT(v)[to] = AT(x)[from + d];
 }
 
 /* The keys of a query are a few runs: start, start + step, …, count of them. */
@@ -82,6 +85,18 @@ inline keys run_of(int run, int q, int kind, int text, int width, int side)
     IN(float, qkv), IN(float, k), IN(float, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,        \
         const int heads, const int length, const int kind, const int text, const int width, const int side
 
+#ifdef CROSS
+#define MORE_ARGUMENTS , IN(int, ids), const int pad
+#define QUERY_OF(row)  0
+#define PARTS          1
+#define SEEN(row, key) (!ids_buffer || AT(ids)[(size_t)((row) / t) * length + (key)] != pad)
+#else
+#define MORE_ARGUMENTS
+#define QUERY_OF(row)  (AT(position)[0] + (row) % t)
+#define PARTS          3 /* of a row of qkv */
+#define SEEN(row, key) true
+#endif
+
 #if CPU
 
 #if HEAD_DIM % 16 == 0
@@ -105,21 +120,21 @@ typedef float vec;
 #endif
 #define NV (HEAD_DIM / VN)
 
-__kernel void attention(ATTENTION_ARGUMENTS)
+__kernel void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
 {
-    int row = get_global_id(0), head = get_global_id(1), q = AT(position)[0] + row % t;
+    int row = get_global_id(0), head = get_global_id(1), q = QUERY_OF(row);
     if (q >= length)
         return;
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM;
     __global const float *kp = AT(k) + cache, *vp = AT(v) + cache;
-    __global const float *qp = AT(qkv) + (size_t)row * 3 * heads * HEAD_DIM + head * HEAD_DIM;
+    __global const float *qp = AT(qkv) + (size_t)row * PARTS * heads * HEAD_DIM + head * HEAD_DIM;
     const float scale = rsqrt((float)HEAD_DIM);
     vec query[NV], sum[NV];
     for (int i = 0; i < NV; i++) {
         query[i] = LOAD(qp + i * VN) * scale;
         sum[i] = 0.0f;
     }
-    float most = -INFINITY, total = 0.0f;
+    float most = -FLT_MAX, total = 0.0f; /* finite: a difference to it is a number where no key is seen yet */
     int runs = runs_of(q, kind, text, width, side);
     for (int run = 0; run < runs; run++) {
         keys r = run_of(run, q, kind, text, width, side);
@@ -127,11 +142,12 @@ __kernel void attention(ATTENTION_ARGUMENTS)
             int n = min(16, r.count - first);
             float s[16];
             for (int j = 0; j < 16; j++) {
-                __global const float *key = kp + (size_t)(r.start + (first + min(j, n - 1)) * r.step) * HEAD_DIM;
+                int at = r.start + (first + min(j, n - 1)) * r.step;
+                __global const float *key = kp + (size_t)at * HEAD_DIM;
                 vec d = 0.0f;
                 for (int i = 0; i < NV; i++)
                     d = MAD(query[i], LOAD(key + i * VN), d);
-                s[j] = j < n ? SUM(d) : -INFINITY;
+                s[j] = j < n && SEEN(row, at) ? SUM(d) : -INFINITY;
             }
             float16 sv = vload16(0, s);
             float now = fmax(most, max16(sv));
@@ -159,18 +175,18 @@ __kernel void attention(ATTENTION_ARGUMENTS)
 
 #define PER_ITEM ((HEAD_DIM + WG - 1) / WG)
 
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTION_ARGUMENTS)
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
 {
     __local float query[HEAD_DIM], weight[WG], scratch[WG];
-    int row = GROUP(0), head = get_global_id(1), q = AT(position)[0] + row % t, l = get_local_id(0);
+    int row = GROUP(0), head = get_global_id(1), q = QUERY_OF(row), l = get_local_id(0);
     if (q >= length) /* the same for the whole group */
         return;
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM;
     __global const float *kp = AT(k) + cache, *vp = AT(v) + cache;
-    __global const float *qp = AT(qkv) + (size_t)row * 3 * heads * HEAD_DIM + head * HEAD_DIM;
+    __global const float *qp = AT(qkv) + (size_t)row * PARTS * heads * HEAD_DIM + head * HEAD_DIM;
     for (int i = l; i < HEAD_DIM; i += WG)
         query[i] = qp[i] * rsqrt((float)HEAD_DIM);
-    float sum[PER_ITEM], most = -INFINITY, total = 0.0f;
+    float sum[PER_ITEM], most = -FLT_MAX, total = 0.0f;
     for (int i = 0; i < PER_ITEM; i++)
         sum[i] = 0.0f;
     int runs = runs_of(q, kind, text, width, side);
@@ -180,8 +196,9 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
             int n = min(WG, r.count - first);
             float s = -INFINITY;
             barrier(CLK_LOCAL_MEM_FENCE); /* the query is there; the last weights are used up */
-            if (l < n) {
-                __global const float *key = kp + (size_t)(r.start + (first + l) * r.step) * HEAD_DIM;
+            int at = r.start + (first + min(l, n - 1)) * r.step;
+            if (l < n && SEEN(row, at)) {
+                __global const float *key = kp + (size_t)at * HEAD_DIM;
                 s = 0.0f;
                 for (int i = 0; i < HEAD_DIM; i++)
                     s = MAD(query[i], key[i], s);

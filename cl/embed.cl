@@ -46,6 +46,26 @@ __kernel void add_position(IN(float, text_position), IN(float, row_position), IN
     AT(y)[(size_t)n * d + i] += v;
 }
 
+/* out[b,t] = the code before each position from *position on, of codes[b,cells]; `first` before all */
+__kernel void decoder_ids(IN(int, codes), IN(int, position), OUT(int, out), const int count, const int t,
+                          const int cells, const int first)
+{
+    int i = get_global_id(0);
+    if (i >= count)
+        return;
+    int p = AT(position)[0] + i % t;
+    AT(out)[i] = p > 0 ? AT(codes)[(size_t)(i / t) * cells + min(p, cells) - 1] : first;
+}
+
+/* y[b,t,d] = x[b,t,d] + table[p,d], p from *position on */
+__kernel void add_table(IN(float, x), IN(float, table), IN(int, position), OUT(float, y), const int d, const int t,
+                        const int length)
+{
+    int i = get_global_id(0), n = get_global_id(1), p = AT(position)[0] + n % t;
+    if (i < d && p < length)
+        AT(y)[(size_t)n * d + i] = AT(x)[(size_t)n * d + i] + AT(table)[(size_t)p * d + i];
+}
+
 #ifdef BACKWARD
 
 #if CPU

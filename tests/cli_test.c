@@ -261,6 +261,8 @@ static void test_usage_errors(void **state)
     bad("score|--text|a", 2, "--image and --codes: both are missing");
     bad("score|--text|a|--text-ids|b|--codes|c", 2, "--text and --text-ids: both are there");
     bad("convert|a|-o|b.gguf|--type|f17", 2, "--type: \"f17\" is not possible (give one of f32|f16|q8_0|q4_0)");
+    bad("convert|m.pt|a/vocab.json|merges.txt|-o|b.gguf", 2, "files are in a and in .");
+    bad("convert|vocab.json|-o|b.gguf", 2, "no input file");
     bad("help|--format|pdf", 2, "--format");
     assert_false(exists("limn.png"));
 }

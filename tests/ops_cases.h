@@ -54,6 +54,7 @@ ops_check check_layer_norm_gradient, check_group_norm_gradient, check_softmax_gr
 ops_check check_self_attention, check_distances, check_max_pool, check_inverse_haar;
 ops_check check_rms_norm, check_rotate_grid;                                             /* ops_cases_gate.c */
 ops_check check_multiply, check_glu, check_divide_max, check_rotate, check_shift_tokens; /* ops_cases_gate.c */
+ops_check check_cross_attention, check_decoder_input;                                    /* ops_cases_decoder.c */
 /* ops_cases_clip.c: values and gradients */
 ops_check check_l2_normalise, check_add_position, check_mean_rows, check_scale_exp;
 /* ops_cases_loss.c: values and gradients */

@@ -205,6 +205,10 @@ static void check_sticky(ops_env *v, const char *a, const char *b)
     assert_null(op_conv2d(v->r, x, &c, ACT_NONE, none).buf);
     assert_null(op_conv_transpose2d(v->r, x, &c, ACT_NONE).buf);
     assert_null(op_attention(v->r, x, 2, &cache, x, &(attention_mask){0}).buf);
+    op_cross_keys(v->r, x, &cache);
+    assert_null(op_cross_attention(v->r, x, &cache, x, 0).buf);
+    assert_null(op_decoder_ids(v->r, x, x, 1, 0).buf);
+    assert_null(op_add_table(v->r, x, weights, x).buf);
     assert_null(op_activate(v->r, x, ACT_RELU).buf);
     assert_null(op_slice(v->r, x, 0, 0).buf);
     assert_null(op_upsample(v->r, x, 2).buf);

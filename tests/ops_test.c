@@ -139,6 +139,18 @@ static const shape shift_shapes[] = {
     {.b = 1, .t = 16, .d = 8, .text = 1, .grid_width = 5, .step = 4},
 };
 
+static const shape cross_shapes[] = {
+    {.b = 2, .t = 3, .n = 5, .heads = 2, .head_dim = 5, .tiny = true},
+    {.b = 2, .t = 1, .n = 64, .heads = 6, .head_dim = 8, .first = 20},
+    {.b = 1, .t = 256, .n = 33, .heads = 2, .head_dim = 64, .view = true},
+    {.b = 3, .t = 70, .n = 70, .heads = 1, .head_dim = 12, .residual = true},
+};
+static const shape decoder_shapes[] = {
+    {.b = 2, .t = 6, .n = 6, .d = 5, .tiny = true},
+    {.b = 3, .t = 1, .n = 256, .d = 48},
+    {.b = 2, .t = 3, .n = 9, .d = 70, .first = 6},
+};
+
 static const shape attention_shapes[] = {
     {.b = 2, .t = 9, .heads = 2, .head_dim = 5, .tiny = true},
     {.b = 1,
@@ -464,6 +476,8 @@ static const ops_row table[] = {
     {"divide_max", check_divide_max, 1e-14, "one rounding", SHAPES(softmax_shapes)},
     {"rotate", check_rotate, 1e-13, "sine and cosine of large angles", SHAPES(rotate_shapes)},
     {"shift_tokens", check_shift_tokens, 0, "a copy", SHAPES(shift_shapes)},
+    {"cross_attention", check_cross_attention, 5e-13, "F32 sums, exp of 3 ulp", SHAPES(cross_shapes)},
+    {"decoder_input", check_decoder_input, 1e-14, "one rounding", SHAPES(decoder_shapes)},
     {"adamw", check_adamw, 1e-10, "F32 sums", SHAPES(adamw_shapes)},
 };
 enum { N_ROWS = sizeof table / sizeof *table, MAX_STYLES = 5, MAX_TESTS = 4096 };

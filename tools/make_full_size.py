@@ -216,6 +216,47 @@ def mindalle(dim=1536, layers=42, text=64, cells=256, vocabulary=16384, codes=16
     product(t, "head_img", codes, dim, bias=False)
     product(t, "head_txt", vocabulary, dim, bias=False)
     return t
+# ---- DALL-E Mini and Mega, as min-dalle has them ----
+
+def dalle_mini(layers, dim, glu, vocabulary, codes):
+    files = {}
+    for side, embeddings, positions in (("encoder", vocabulary, 64), ("decoder", codes + 1, 256)):
+        t = files[f"{side}.pt"] = {"embed_tokens.weight": (embeddings, dim), "embed_positions.weight": (positions, dim)}
+        for i in range(layers):
+            for part in ("self", "encoder")[:1 if side == "encoder" else 2]:
+                norm(t, f"layers.{i}.pre_{part}_attn_layer_norm", dim)
+                norm(t, f"layers.{i}.{part}_attn_layer_norm", dim)
+                for product in ("k", "v", "q", "out"):
+                    t[f"layers.{i}.{part}_attn.{product}_proj.weight"] = (dim, dim)
+            norm(t, f"layers.{i}.glu.ln0", dim)
+            norm(t, f"layers.{i}.glu.ln1", glu)
+            t[f"layers.{i}.glu.fc0.weight"] = t[f"layers.{i}.glu.fc1.weight"] = (glu, dim)
+            t[f"layers.{i}.glu.fc2.weight"] = (dim, glu)
+        norm(t, "layernorm_embedding", dim)
+        norm(t, "final_ln", dim)
+    files["decoder.pt"]["lm_head.weight"] = (codes + 1, dim)
+    return files | {"detoker.pt": detokenizer()}
+
+
+def stacked(tensors):
+    """Random tensors; those of layers are transposed views into one storage for all layers, as min-dalle's are."""
+    data = {}
+    for name, shape in tensors.items():
+        if not name.startswith("layers.0."):
+            continue
+        own = name.removeprefix("layers.0.")
+        names = [n for n in tensors if n.startswith("layers.") and n.split(".", 2)[2] == own]
+        turned = shape[::-1]
+        flat = values(own, (len(names) * turned[0], *turned[1:])) if len(shape) == 2 else \
+            values(own.replace("ln", "norm"), (len(names) * shape[0],))
+        for i, n in enumerate(names):
+            part = flat[i * turned[0]:(i + 1) * turned[0]]
+            data[n] = part.T if len(shape) == 2 else part
+    return {n: data[n] if n in data else values(n.replace("ln", "norm"), tensors[n]) for n in tensors}
+
+
+def plain(tensors):
+    return {name: values(name, shape) for name, shape in tensors.items()}
 
 
 F16 = (1, 1, 2, 2, 4)
@@ -229,6 +270,8 @@ LAYOUTS = {
     "rudalle-vqgan-dwt": lambda: {"vqgan.gumbelf8-sber-dwt.model.ckpt":
                                   vqgan((1, 1, 2, 4), 8192, gumbel=True, wavelet=True)},
     "min-dalle-detokenizer": lambda: {"detoker.pt": detokenizer()},
+    "dalle-mini": lambda: dalle_mini(12, 1024, 2730, 50264, 16384),
+    "dalle-mega": lambda: dalle_mini(24, 2048, 4096, 50272, 16415),
     "dalle-pytorch-vae": lambda: {"vae.pt": dalle_pytorch_vae()},
     "dalle-pytorch": lambda: {"dalle.pt": dalle_pytorch()},
     "llamagen-vq16": lambda: {"vq_ds16_c2i.pt": vqgan(F16, 16384, dim=8, llamagen=True)},
@@ -281,9 +324,10 @@ def main():
         return 0
     import torch
     torch.manual_seed(1)
+    torch.set_num_threads(1)
     a.out.mkdir(parents=True, exist_ok=True)
     for file, tensors in files.items():
-        data = {name: values(name, shape) for name, shape in tensors.items()}
+        data = (stacked if "embed_tokens.weight" in tensors else plain)(tensors)
         wrap = WRAPPERS.get(file) or WRAPPERS.get(Path(file).suffix, lambda tensors: tensors)
         torch.save(wrap(data), a.out / file)
         print(a.out / file, sum(v.numel() for v in data.values()), "numbers")

@@ -104,7 +104,8 @@ typedef struct limn_model_info {
     int width, height;               /* pixels */
     int encode_width, encode_height; /* those that limn_encode takes: half, where the decoder doubles them */
     int grid_width, grid_height;     /* codes; a picture is grid_height * grid_width codes in raster order */
-    int codes;                       /* size of the codebook, K */
+    int codes;                       /* K: those that the transformer writes; without one, the codebook's */
+    int codebook;                    /* size of the codec's codebook, which encode and decode know: K or more */
     int text_length;                 /* positions for text, `[IMG]` included */
     int text_vocabulary;
     int classes; /* of a model that reads a class in place of text: its text ids are one, 0 to classes - 1; else 0 */
@@ -122,8 +123,8 @@ LIMN_API const char *limn_token(const limn_model *m, int32_t id);
 /* ---- pictures and codes -------------------------------------------------------------------------------------- */
 
 /* rgb: u8 [n, encode_height, encode_width, 3].  codes: int32 [n, grid_height * grid_width], the most likely code of
- * each cell. logits: float [n, K, grid_height, grid_width] of q(z|x) (of a vqvae minus the squared distances to its
- * codes), or NULL. */
+ * each cell. logits: float [n, codebook, grid_height, grid_width] of q(z|x) (of a vqvae minus the squared distances to
+ * its codes), or NULL. */
 LIMN_API bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e);
 /* pixels: float [n, 3, height, width] in 0..1. */
 LIMN_API bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn_error *e);

@@ -183,7 +183,7 @@ bool picture_read(image *im, const char *path, const session *s, err *e)
 bool pictures_encode(const session *s, const image *ims, int n, int32_t *codes, float *logits, err *e)
 {
     size_t bytes = (size_t)s->info->encode_width * (size_t)s->info->encode_height * 3;
-    size_t row = (size_t)s->info->codes * (size_t)s->cells;
+    size_t row = (size_t)s->info->codebook * (size_t)s->cells;
     uint8_t *rgb = array_new(BATCH, bytes, "pictures to encode", e);
     bool ok = rgb != NULL;
     progress bar;
@@ -273,9 +273,9 @@ bool codes_read(npy *a, int *n, const char *path, const session *s, err *e)
                        shape, s->cells, s->info->grid_height, s->info->grid_width);
     const int32_t *codes = a->data;
     for (int64_t i = 0; i < a->count; i++) {
-        if (codes[i] < 0 || codes[i] >= s->info->codes)
+        if (codes[i] < 0 || codes[i] >= s->info->codebook)
             return err_set(e, ERR_FAILED, "%s: row %d, cell %d: code %d is not one of this model (0 to %d)", path,
-                           (int)(i / cells), (int)(i % cells), (int)codes[i], s->info->codes - 1);
+                           (int)(i / cells), (int)(i % cells), (int)codes[i], s->info->codebook - 1);
     }
     *n = (int)rows;
     return true;

@@ -1,5 +1,7 @@
 /* limn convert: model files of other programs, or limn's own in another type, to limn's. */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -17,22 +19,54 @@ static const char **settings_of(const options *o, size_t *n, err *e)
     return list;
 }
 
+/* Whether an operand is a file of a tokenizer rather than of tensors. */
+static bool is_vocabulary(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return !strcmp(name, "vocab.json") || !strcmp(name, "merges.txt");
+}
+
+/* The operands but for a tokenizer's files, whose folder goes to `folder`, as --tokenizer. */
+static const char **inputs_of(const options *o, size_t *n, char folder[4096], err *e)
+{
+    const char **list = array_new((size_t)o->n_operands + 1, sizeof *list, "inputs", e);
+    *n = 0;
+    for (int i = 0; list && i < o->n_operands; i++) {
+        const char *path = o->operands[i], *slash = strrchr(path, '/');
+        char own[4096];
+        if (!is_vocabulary(path)) {
+            list[(*n)++] = path;
+            continue;
+        }
+        snprintf(own, sizeof own, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
+        if (*folder && strcmp(folder, own) != 0) {
+            err_set(e, ERR_USAGE, "limn convert: %s: the tokenizer's files are in %s and in %s (put them in one)", path,
+                    folder, own);
+            free(list);
+            return NULL;
+        }
+        strcpy(folder, own);
+    }
+    return list;
+}
+
 int command_convert(const options *o)
 {
     err e = {0};
+    char folder[4096] = "";
     import_request q = {
-        .inputs = o->operands,
-        .n_inputs = (size_t)o->n_operands,
         .output = options_text(o, "output", NULL),
         .family = options_text(o, "family", NULL),
-        .tokenizer = options_text(o, "tokenizer", NULL),
         .typed = options_given(o, "type"),
     };
     if (q.typed)
         dtype_from_name(options_text(o, "type", "f32"), &q.type);
-    const char **settings = settings_of(o, &q.n_settings, &e);
+    const char **settings = settings_of(o, &q.n_settings, &e), **inputs = inputs_of(o, &q.n_inputs, folder, &e);
     q.settings = settings;
-    bool ok = settings && output_check("output", q.output, NULL, &e) && import_convert(&q, &e);
+    q.inputs = inputs;
+    q.tokenizer = options_text(o, "tokenizer", *folder ? folder : NULL);
+    bool ok = settings && inputs && output_check("output", q.output, NULL, &e) && import_convert(&q, &e);
     free(settings);
+    free(inputs);
     return ok ? 0 : report(&e);
 }

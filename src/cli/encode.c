@@ -11,7 +11,7 @@ static bool encode_write(const session *s, const options *o, int n, const int32_
     if (!npy_write(options_text(o, "output", NULL), DTYPE_I32, 2, (int64_t[]){n, s->cells}, codes, e))
         return false;
     return !logits_out ||
-           npy_write(logits_out, DTYPE_F32, 4, (int64_t[]){n, i->codes, i->grid_height, i->grid_width}, logits, e);
+           npy_write(logits_out, DTYPE_F32, 4, (int64_t[]){n, i->codebook, i->grid_height, i->grid_width}, logits, e);
 }
 
 static bool encode(session *s, const options *o, err *e)
@@ -30,7 +30,7 @@ static bool encode(session *s, const options *o, err *e)
     size_t codes = (size_t)n * (size_t)s->cells;
     image *ims = array_new((size_t)n, sizeof *ims, "pictures", e);
     int32_t *z = array_new(codes, sizeof *z, "codes", e);
-    float *logits = logits_out ? array_new(codes, (size_t)s->info->codes * sizeof *logits, "logits", e) : NULL;
+    float *logits = logits_out ? array_new(codes, (size_t)s->info->codebook * sizeof *logits, "logits", e) : NULL;
     bool ok = ims && z && (logits || !logits_out);
     for (int i = 0; ok && i < n; i++)
         ok = picture_read(&ims[i], o->operands[i], s, e);

@@ -221,8 +221,9 @@ static const option convert_options[] = {
     {.name = "family",
      .argument = "NAME",
      .kind = OPTION_TEXT,
-     .help = "Family of the model: openai-dvae, dalle-pytorch, taming, llamagen or limn. Default: recognised by its "
-             "tensors."},
+     .help =
+         "Family of the model: openai-dvae, dalle-pytorch, dalle-mini, taming, llamagen or limn. Default: recognised "
+         "by its tensors."},
     {.name = "type",
      .argument = "TYPE",
      .kind = OPTION_CHOICE,
@@ -815,7 +816,8 @@ const command command_table[] = {
                     "model.safetensors.index.json), a "
                     "PyTorch checkpoint, of which nothing is ever run, or limn's own GGUF.\n",
      .example = "limn convert model.safetensors -o model.gguf --type f16\n"
-                "limn convert encoder.pkl decoder.pkl -o codec.gguf\n"},
+                "limn convert encoder.pkl decoder.pkl -o codec.gguf\n"
+                "limn convert encoder.pt decoder.pt detoker.pt vocab.json merges.txt -o m.gguf\n"},
     {.name = "inspect",
      .run = command_inspect,
      .options = inspect_options,

@@ -11,8 +11,9 @@
 #include "models/dalle.h"
 #include "text/bpe.h"
 
-static const family *const families[] = {&family_dalle_pytorch, &family_openai_dvae, &family_mindalle, &family_rudalle,
-                                         &family_llamagen,      &family_taming,      &family_limn};
+static const family *const families[] = {&family_dalle_pytorch, &family_openai_dvae, &family_dalle_mini,
+                                         &family_mindalle,      &family_rudalle,     &family_llamagen,
+                                         &family_taming,        &family_limn};
 
 /* A tensor of the output. */
 struct planned {
@@ -37,7 +38,7 @@ static const struct setting {
     {"top_p", "limn.sampling.top_p", SETTING_FLOAT, 1},
     {"guidance", "limn.sampling.guidance", SETTING_FLOAT, 1e6},
     {"image_size", NULL, SETTING_INT, 16384},
-    {"heads", NULL, SETTING_INT, 4096},
+    {"heads", NULL, SETTING_INT, 65536},
     {"stable", NULL, SETTING_INT, 1},
     {"attn_types", NULL, SETTING_TEXT, 0},
     {"version", NULL, SETTING_TEXT, 0},

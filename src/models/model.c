@@ -39,7 +39,9 @@ static bool check_together(const model *m, err *e)
     const transformer *d = m->transformer;
     if (!c->kind && !d && !m->clip)
         return err_set(e, ERR_FAILED, "%s: neither codec nor transformer nor CLIP inside", gguf_name(m->gguf));
-    if (c->kind && d && (c->grid_width != d->grid_width || c->grid_height != d->grid_height || c->codes != d->codes))
+    /* a transformer may write fewer codes than the codec has, and a tokenizer know more words than the transformer:
+     * those are refused where they enter */
+    if (c->kind && d && (c->grid_width != d->grid_width || c->grid_height != d->grid_height || c->codes < d->codes))
         return err_set(e, ERR_FAILED, "%s: the codec has %d x %d cells of %d codes, and the transformer %d x %d of %d",
                        gguf_name(m->gguf), c->grid_width, c->grid_height, c->codes, d->grid_width, d->grid_height,
                        d->codes);
@@ -71,6 +73,7 @@ static void fill_info(model *m)
     i->grid_width = d ? d->grid_width : c->grid_width;
     i->grid_height = d ? d->grid_height : c->grid_height;
     i->codes = d ? d->codes : c->codes;
+    i->codebook = c->kind ? c->codes : d ? d->codes : 0;
     if (d) {
         i->text_length = d->text_length;
         i->text_vocabulary = d->vocabulary;

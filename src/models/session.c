@@ -79,6 +79,7 @@ bool session_open(session *s, const transformer *d, run *r, int rows, err *e)
               tensor_new(&s->position, dev, DTYPE_I32, 1, (int64_t[]){1}, NULL, false, "position", e) &&
               tensor_new(&s->last, dev, DTYPE_F32, 3, (int64_t[]){2, 1, d->dim}, NULL, false, "prompt", e) &&
               open_memory(s, e);
+    s->memory.ids = s->ids;
     if (!ok)
         session_release(s);
     return ok;
@@ -111,6 +112,7 @@ const transformer_memory *session_row(session *s, int row)
         s->row.caches[i] = (kv_cache){tensor_rows(all->caches[i].k, row, 1), tensor_rows(all->caches[i].v, row, 1)};
     for (int i = 0; i < s->d->n_kept; i++)
         s->row.kept[i] = tensor_rows(all->kept[i], row, 1);
+    s->row.ids = tensor_rows(all->ids, row, 1);
     return &s->row;
 }
 

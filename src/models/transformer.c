@@ -6,7 +6,8 @@
 
 #include "models/config.h"
 
-static const transformer_kind *const kinds[] = {&transformer_dalle, &transformer_dalle_pytorch, &transformer_gpt};
+static const transformer_kind *const kinds[] = {&transformer_dalle, &transformer_dalle_pytorch, &transformer_gpt,
+                                                &transformer_bart};
 
 static bool open_kind(transformer *t, const char *name, const gguf *g, param_table *p, err *e)
 {

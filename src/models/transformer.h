@@ -9,6 +9,7 @@ typedef struct transformer transformer;
 typedef struct transformer_memory {
     kv_cache *caches; /* [layers]: F32 [rows, heads, prefix + cells - 1, head_dim]; one in all with one_cache */
     tensor *kept;     /* [n_kept]: F32 [rows, kept_shape], whatever else the kind wants to find again */
+    tensor ids;       /* I32 [rows, text_length]: the text of these rows, also in the steps after it was read */
 } transformer_memory;
 
 typedef struct transformer_kind {
@@ -56,4 +57,5 @@ void transformer_free(transformer *t);
 extern const transformer_kind transformer_dalle;         /* dalle.c */
 extern const transformer_kind transformer_dalle_pytorch; /* dalle_pytorch.c */
 extern const transformer_kind transformer_gpt;           /* gpt.c */
+extern const transformer_kind transformer_bart;          /* bart.c */
 #endif

@@ -14,6 +14,16 @@ static const char *head_option(int head_dim, const char *more, char out[48])
     return out;
 }
 
+/* The keys and values of x[b,t,parts d] to the cache, from `position` on (empty: from 0). */
+static void store(run *r, tensor x, int parts, const kv_cache *cache, tensor position, const char *option)
+{
+    int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2] / parts, heads = cache->k.shape[1];
+    work size = {
+        .global = {round_up((size_t)d, 64), (size_t)(b * t)}, .bytes = 16.0 * (double)(b * t * d), .options = option};
+    LAUNCH(r, "attention:store_kv", size, ARG_T(x), ARG_T(cache->k), ARG_T(cache->v), ARG_T(position), ARG_I(t),
+           ARG_I(heads), ARG_I(cache->k.shape[2]), ARG_I(parts));
+}
+
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask)
 {
     if (run_failed(r))
@@ -21,11 +31,7 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
     int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3, length = cache->k.shape[2];
     assert(qkv.nd == 3 && d % heads == 0 && cache->k.shape[0] >= b && cache->k.shape[1] == heads);
     char option[48];
-    head_option((int)(d / heads), "", option);
-    work store = {
-        .global = {round_up((size_t)d, 64), (size_t)(b * t)}, .bytes = 16.0 * (double)(b * t * d), .options = option};
-    LAUNCH(r, "attention:store_kv", store, ARG_T(qkv), ARG_T(cache->k), ARG_T(cache->v), ARG_T(position), ARG_I(t),
-           ARG_I(heads), ARG_I(length));
+    store(r, qkv, 3, cache, position, head_option((int)(d / heads), "", option));
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), lse = {0};
     assert(!run_tape(r) || mask->kind != MASK_TORUS);
     if (run_tape(r))
@@ -47,6 +53,38 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
                            .out = y,
                            .saved = {lse},
                            .i = {heads, (int32_t)mask->kind, mask->text, mask->grid_width, mask->kernel}});
+    return y;
+}
+
+void op_cross_keys(run *r, tensor kv, const kv_cache *cache)
+{
+    if (run_failed(r))
+        return;
+    char option[48];
+    assert(kv.nd == 3 && cache->k.nd == 4 && kv.shape[0] == cache->k.shape[0] && kv.shape[1] == cache->k.shape[2] &&
+           kv.shape[2] == 2 * cache->k.shape[1] * cache->k.shape[3]);
+    store(r, kv, 2, cache, (tensor){0}, head_option((int)cache->k.shape[3], "", option));
+}
+
+tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, int pad)
+{
+    if (run_failed(r))
+        return (tensor){0};
+    int64_t b = q.shape[0], t = q.shape[1], d = q.shape[2], heads = cache->k.shape[1], n = cache->k.shape[2];
+    assert(q.nd == 3 && cache->k.nd == 4 && cache->k.shape[0] == b && heads * cache->k.shape[3] == d &&
+           (!ids.buf || tensor_count(&ids) == b * n));
+    char option[48];
+    size_t wg = (size_t)run_device(r)->tune.wg;
+    double seen = (double)(b * t * d) * (double)n;
+    work size = {.global = {(size_t)(b * t) * wg, (size_t)heads},
+                 .local = {wg, 1, 1},
+                 .flops = 4 * seen,
+                 .bytes = 4 * seen,
+                 .options = head_option((int)(d / heads), " -DCROSS", option)};
+    tensor y = TENSOR(r, DTYPE_F32, b, t, d), none = {0};
+    LAUNCH(r, "attention:attention", size, ARG_T(q), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(none),
+           ARG_T(none), ARG_I(t), ARG_I(heads), ARG_I(n), ARG_I(MASK_ALL), ARG_I(n), ARG_I(1), ARG_I(1), ARG_T(ids),
+           ARG_I(pad));
     return y;
 }
 

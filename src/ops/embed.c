@@ -108,3 +108,23 @@ static void sequence_back(run *r, tape *tp, const tape_step *s)
                    ARG_I(positions[i].count), ARG_I(add));
     }
 }
+
+tensor op_decoder_ids(run *r, tensor codes, tensor position, int64_t t, int first)
+{
+    int64_t b = codes.shape[0];
+    tensor ids = TENSOR(r, DTYPE_I32, b, t);
+    LAUNCH(r, "embed:decoder_ids", work_each(b * t, 0, 8), ARG_T(codes), ARG_T(position), ARG_T(ids), ARG_I(b * t),
+           ARG_I(t), ARG_I(codes.shape[1]), ARG_I(first));
+    return ids;
+}
+
+tensor op_add_table(run *r, tensor x, tensor table, tensor position)
+{
+    int64_t d = last_of(&x), rows = rows_of(&x);
+    assert(run_failed(r) || (x.nd == 3 && table.nd == 2 && table.shape[1] == d));
+    tensor y = tensor_like(r, &x, d);
+    LAUNCH(r, "embed:add_table",
+           ((work){.global = {round_up((size_t)d, 64), (size_t)rows}, .bytes = 12.0 * (double)(rows * d)}), ARG_T(x),
+           ARG_T(table), ARG_T(position), ARG_T(y), ARG_I(d), ARG_I(x.shape[1]), ARG_I(table.shape[0]));
+    return y;
+}

@@ -106,6 +106,12 @@ typedef struct kv_cache {
  * y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over the keys that the mask allows. */
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask);
 
+/* The keys and values of a whole sequence, for the next op: k, v[b,heads,n,head_dim] of the cache = kv[b,n,2d]. */
+void op_cross_keys(run *r, tensor kv, const kv_cache *cache);
+/* Attention to another sequence, or both ways within one: y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over those of
+ * the cache's n keys whose ids[b,n] (I32) is not `pad`; at least one is.  ids empty: all.  No gradient. */
+tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, int pad);
+
 /* Of all pixels of a picture to all, one head: y[b,...,d] = softmax(q k^T / sqrt(d)) v within each of b.
  * self_attention.c */
 tensor op_self_attention(run *r, tensor q, tensor k, tensor v);
@@ -202,6 +208,12 @@ typedef struct sequence_embedding {
  * three may be empty.  ids and codes are I32; ids may be empty where all positions are the grid's.  Those out of range
  * read row 0 of their table. */
 tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor codes, tensor position, int64_t t);
+
+/* What a decoder reads at the positions p to p+t-1, p the int in `position`: I32 [b,t], `first` at position 0, then
+ * codes[b,cells]. */
+tensor op_decoder_ids(run *r, tensor codes, tensor position, int64_t t, int first);
+/* y[b,t,d] = x[b,t,d] + table[p .. p+t-1, d], p the int in `position`.  No gradient. */
+tensor op_add_table(run *r, tensor x, tensor table, tensor position);
 
 /* ---- choosing: sample.c ---- */
 

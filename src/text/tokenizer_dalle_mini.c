@@ -1,14 +1,12 @@
-/* The tokenizer of DALL-E Mini and Mega as min-dalle 0.4.11 has it (text_tokenizer.py): lower case, ASCII only, BPE of
- * the characters of each word with "Ġ" before it, <s> and </s> around the whole.  That code first writes emoji as
- * their English names; the names are not here, so a text with emoji is refused rather than given other ids. */
-#include <inttypes.h>
+/* The tokenizer of DALL-E Mini and Mega as min-dalle 0.4.11 has it (text_tokenizer.py): emoji as their English names,
+ * lower case, ASCII only, BPE of the characters of each word with "Ġ" before it, <s> and </s> around the whole. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "text/bpe_internal.h"
 #include "text/bpe_split.h"
+#include "text/emoji.h"
 #include "text/tokenizer.h"
 
 #define KEY_TOKENS "tokenizer.ggml.tokens"
@@ -75,26 +73,28 @@ static const char *token_of(const void *self, int32_t id)
     return bpe_token(((const dalle_mini *)self)->b, id);
 }
 
-/* Drops what is not ASCII from valid UTF-8, in place; fails at a character that an emoji is made of. */
-static bool keep_ascii(char *text, size_t *bytes, err *e)
+/* Drops what is not ASCII from UTF-8, in place. */
+static void keep_ascii(char *text, size_t *bytes)
 {
     size_t kept = 0;
-    for (size_t at = 0; at < *bytes;) {
-        utf8proc_int32_t c;
-        size_t k = (size_t)utf8proc_iterate((const uint8_t *)text + at, (utf8proc_ssize_t)(*bytes - at), &c);
-        int class = utf8proc_get_property(c)->boundclass;
-        if (class == UTF8PROC_BOUNDCLASS_EXTENDED_PICTOGRAPHIC || class == UTF8PROC_BOUNDCLASS_REGIONAL_INDICATOR ||
-            c == 0x20E3 /* keycap */)
-            return err_set(e, ERR_FAILED,
-                           "text: U+%04" PRIX32 " is an emoji, and this tokenizer has no names of emoji (write it in "
-                           "words)",
-                           (uint32_t)c);
-        if (c < 128)
-            text[kept++] = (char)c;
-        at += k;
-    }
+    for (size_t at = 0; at < *bytes; at++)
+        if ((uint8_t)text[at] < 128)
+            text[kept++] = text[at];
     *bytes = kept;
-    return true;
+}
+
+/* Emoji as their names, small letters, ASCII alone: a new string. */
+static char *normalise(const char *text, size_t *bytes, err *e)
+{
+    char *valid = bpe_normalise(text, false, bytes, e), *named = valid ? emoji_to_names(valid) : NULL;
+    if (valid && !named)
+        err_no_memory(e, "text", *bytes);
+    char *out = named ? bpe_normalise(named, true, bytes, e) : NULL;
+    if (out)
+        keep_ascii(out, bytes);
+    free(named);
+    free(valid);
+    return out;
 }
 
 /* Appends the ids of a word of ASCII, which has at least a character. */
@@ -119,11 +119,11 @@ static bool encode(const void *self, const char *text, int32_t **ids, size_t *n,
     size_t bytes;
     *ids = NULL;
     *n = 0;
-    char *in = bpe_normalise(text, true, &bytes, e);
+    char *in = normalise(text, &bytes, e);
     if (!in)
         return false;
-    bool ok = keep_ascii(in, &bytes, e);
-    if (ok && bytes > INT32_MAX / 2)
+    bool ok = true;
+    if (bytes > INT32_MAX / 2)
         ok = err_set(e, ERR_FAILED, "text: %zu bytes are too many for one text (split it)", bytes);
     int32_t *out = ok ? malloc((2 * bytes + 3) * sizeof *out) : NULL; /* a word start for each byte at most */
     if (ok && !out)
