@@ -251,7 +251,7 @@ static void test_usage_errors(void **state)
     bad("generate|a|-o|x.jpg", 2, "x.jpg does not end in .png");
     bad("generate|a|-o|.png", 2, "does not end in .png");
     bad("generate|a|--codes-out|x.txt", 2, "--codes-out: x.txt does not end in .npy");
-    bad("generate|a|--text-ids|x.npy", 2, "both a prompt and --text-ids");
+    bad("generate|a|--text-ids|x.npy", 2, "more than one of a prompt, --text-ids and --class");
     bad("generate|a|-o|no-such/x.png", 1, "no-such: No such file or directory");
     bad("generate|a|-o|/dev/x.png", 1, "not a plain file");
     bad("encode|a.png", 2, "--output is missing");
