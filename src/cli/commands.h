@@ -1,4 +1,4 @@
-/* The commands: one function and one file each; the table with their options is in table.c. */
+/* The commands: one function and one file each; the table with their options is in table.c and table_train.c. */
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H
 #include "cli/options.h"
@@ -21,4 +21,6 @@ int command_train_codec(const options *o);
 int command_train_dalle(const options *o);
 int command_train_tokenizer(const options *o);
 int command_version(const options *o);
+
+extern const option train_tokenizer_table[], train_codec_table[], train_dalle_table[], train_clip_table[];
 #endif

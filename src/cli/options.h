@@ -50,6 +50,12 @@ typedef struct command {
     bool ranks;          /* works in several processes (base/ranks.h) */
 } command;
 
+/* The last entry of a command's options. */
+#define OPTIONS_END                                                                                                    \
+    {                                                                                                                  \
+        .name = NULL                                                                                                   \
+    }
+
 extern const command command_table[];
 extern const option common_options[]; /* valid for every command */
 

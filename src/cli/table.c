@@ -17,11 +17,6 @@
     "Ctrl-C saves and ends with exit code 0, and --resume goes on; a second Ctrl-C ends at once, and the last "        \
     "checkpoint stays. Where the loss or the gradient is no longer a number, the run ends with an error that names "   \
     "the step, and the checkpoint stays.\n"
-#define END                                                                                                            \
-    {                                                                                                                  \
-        .name = NULL                                                                                                   \
-    }
-
 const option common_options[] = {
     {.name = "device",
      .letter = 'd',
@@ -41,10 +36,10 @@ const option common_options[] = {
     {.name = "quiet", .letter = 'q', .help = "Say nothing but errors, and draw no progress."},
     {.name = "help", .letter = 'h', .help = "Print help and exit."},
     {.name = "version", .help = "Print the version and exit."},
-    END,
+    OPTIONS_END,
 };
 
-static const option devices_options[] = {JSON, END};
+static const option devices_options[] = {JSON, OPTIONS_END};
 
 static const option generate_options[] = {
     MODEL,
@@ -131,7 +126,7 @@ static const option generate_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .help = "Write the codes of all pictures too: int32 [n, h*w]."},
-    END,
+    OPTIONS_END,
 };
 
 static const option encode_options[] = {
@@ -149,7 +144,7 @@ static const option encode_options[] = {
      .complete = COMPLETE_FILE,
      .help = "Write the logits of q(z|x) too, of a vqvae minus the squared distances to its codes: float32 "
              "[n, K, h, w]."},
-    END,
+    OPTIONS_END,
 };
 
 static const option decode_options[] = {
@@ -162,7 +157,7 @@ static const option decode_options[] = {
      .required = true,
      .help = "Picture to write (several rows: OUT-1.png to OUT-N.png), or all of them as an array before rounding: "
              "float32 [n, 3, H, W] in 0..1."},
-    END,
+    OPTIONS_END,
 };
 
 static const option reconstruct_options[] = {
@@ -174,7 +169,7 @@ static const option reconstruct_options[] = {
      .complete = COMPLETE_FILE,
      .required = true,
      .help = "Picture to write."},
-    END,
+    OPTIONS_END,
 };
 
 static const option score_options[] = {
@@ -205,10 +200,10 @@ static const option score_options[] = {
      .complete = COMPLETE_FILE,
      .help = "Write the logits that predict each image code: float32 [n, h*w, K]."},
     JSON,
-    END,
+    OPTIONS_END,
 };
 
-static const option tokenize_options[] = {MODEL, JSON, END};
+static const option tokenize_options[] = {MODEL, JSON, OPTIONS_END};
 
 static const option convert_options[] = {
     {.name = "output",
@@ -242,424 +237,11 @@ static const option convert_options[] = {
      .complete = COMPLETE_FILE,
      .help = "The tokenizer's file (of DALLE-pytorch bpe_simple_vocab_16e6.txt), or the directory of its files. "
              "Default: those beside the input."},
-    END,
+    OPTIONS_END,
 };
 
-static const option train_tokenizer_options[] = {
-    {.name = "data",
-     .argument = "DATA",
-     .kind = OPTION_LIST,
-     .complete = COMPLETE_FILE,
-     .required = true,
-     .help =
-         "Captioned pictures: a folder with NAME.txt beside NAME.png, a .jsonl file, or a WebDataset .tar file. May "
-         "be repeated."},
-    {.name = "output",
-     .letter = 'o',
-     .argument = "OUT.gguf",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .required = true,
-     .help = "File to write."},
-    {.name = "vocabulary",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 258,
-     .max = 1e6,
-     .help = "Tokens to make, <pad>, <img> and the 256 bytes among them. Default: 16384."},
-    {.name = "min-frequency",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 1e9,
-     .help = "Join only pairs that occur so many times. Default: 2."},
-    {.name = "lowercase", .help = "Make no difference between capital and small letters."},
-    END,
-};
-
-/* Of all that learn from pictures. */
-#define TRAIN_RUN                                                                                                      \
-    {.name = "data",                                                                                                   \
-     .argument = "DATA",                                                                                               \
-     .kind = OPTION_LIST,                                                                                              \
-     .complete = COMPLETE_FILE,                                                                                        \
-     .required = true,                                                                                                 \
-     .help = "Pictures, with captions where text is learned: a folder, a .jsonl file, or a WebDataset .tar file. May " \
-             "be repeated."},                                                                                          \
-        {.name = "output",                                                                                             \
-         .letter = 'o',                                                                                                \
-         .argument = "OUT.gguf",                                                                                       \
-         .kind = OPTION_TEXT,                                                                                          \
-         .complete = COMPLETE_FILE,                                                                                    \
-         .required = true,                                                                                             \
-         .help = "Model to write. Beside it: OUT.gguf.checkpoint, OUT.gguf.csv (a line a step), OUT.gguf.events "      \
-                 "(tensorboard --logdir OUT.gguf.events) and OUT.gguf.png (sample pictures)."},                        \
-        {.name = "init",                                                                                               \
-         .argument = "FILE",                                                                                           \
-         .kind = OPTION_TEXT,                                                                                          \
-         .complete = COMPLETE_FILE,                                                                                    \
-         .help = "Begin from the weights of this model file, of the same sizes, instead of new ones."},                \
-        {.name = "resume",                                                                                             \
-         .help = "Go on from OUT.gguf.checkpoint, with the same data, seed and sizes. Where a run was killed before "  \
-                 "its first checkpoint, it begins anew."},                                                             \
-        {.name = "steps",                                                                                              \
-         .argument = "N",                                                                                              \
-         .kind = OPTION_INTEGER,                                                                                       \
-         .min = 1,                                                                                                     \
-         .max = 1e12,                                                                                                  \
-         .help = "Steps in all. Default: 5000; 3000 (clip)."},                                                         \
-        {.name = "save-every",                                                                                         \
-         .argument = "N",                                                                                              \
-         .kind = OPTION_INTEGER,                                                                                       \
-         .min = 1,                                                                                                     \
-         .max = 1e12,                                                                                                  \
-         .help = "Steps between checkpoints. Default: 500."},                                                          \
-        {.name = "sample-every",                                                                                       \
-         .argument = "N",                                                                                              \
-         .kind = OPTION_INTEGER,                                                                                       \
-         .min = 0,                                                                                                     \
-         .max = 1e12,                                                                                                  \
-         .help = "Steps between sample pictures; 0: none. Default: as --save-every."},                                 \
-        {.name = "batch",                                                                                              \
-         .argument = "N",                                                                                              \
-         .kind = OPTION_INTEGER,                                                                                       \
-         .min = 1,                                                                                                     \
-         .max = 65536,                                                                                                 \
-         .help = "Pictures that go through the model at once, of each process under mpirun. Default: 32 (codec), "     \
-                 "48 (dalle), 128 (clip)."},                                                                           \
-        {.name = "accumulate",                                                                                         \
-         .argument = "N",                                                                                              \
-         .kind = OPTION_INTEGER,                                                                                       \
-         .min = 1,                                                                                                     \
-         .max = 65536,                                                                                                 \
-         .help = "Batches in a step, whose gradients are averaged: as a batch of N times as many pictures, in the "    \
-                 "memory of one, but for a dvae's --usage term, which is each batch's own. Not for vqvae, vqgan and "  \
-                 "clip, which look at whole batches. Default: 1."},                                                    \
-        {.name = "seed",                                                                                               \
-         .argument = "S",                                                                                              \
-         .kind = OPTION_SEED,                                                                                          \
-         .help = "Seed of the weights, the order and the noise. Default: 1."},                                         \
-        {.name = "lr",                                                                                                 \
-         .argument = "X",                                                                                              \
-         .kind = OPTION_NUMBER,                                                                                        \
-         .min = 0,                                                                                                     \
-         .max = 10,                                                                                                    \
-         .help = "Largest learning rate. Default: 0.001."},                                                            \
-        {.name = "warm-up",                                                                                            \
-         .argument = "N",                                                                                              \
-         .kind = OPTION_INTEGER,                                                                                       \
-         .min = 0,                                                                                                     \
-         .max = 1e12,                                                                                                  \
-         .help = "Steps until the learning rate is at its largest."},                                                  \
-        {.name = "decay",                                                                                              \
-         .argument = "X",                                                                                              \
-         .kind = OPTION_NUMBER,                                                                                        \
-         .min = 0,                                                                                                     \
-         .max = 10,                                                                                                    \
-         .help = "Weight decay of AdamW, which biases and norms are spared."},                                         \
-        {.name = "clip",                                                                                               \
-         .argument = "X",                                                                                              \
-         .kind = OPTION_NUMBER,                                                                                        \
-         .min = 0,                                                                                                     \
-         .max = 1e9,                                                                                                   \
-         .help = "Largest norm of the gradient; 0: any."},                                                             \
-    {                                                                                                                  \
-        .name = "average", .argument = "X", .kind = OPTION_NUMBER, .min = 0, .max = 1,                                 \
-        .help = "Decay of the averaged weights that the model file gets, such as 0.999; 0: none."                      \
-    }
-
-static const option train_codec_options[] = {
-    TRAIN_RUN,
-    {.name = "kind",
-     .argument = "KIND",
-     .kind = OPTION_CHOICE,
-     .words = "dvae|vqvae|vqgan",
-     .help =
-         "dvae (the default): relaxed choices. vqvae: the nearest entry of the codebook. vqgan: a vqvae with a patch "
-         "discriminator and a perceptual loss."},
-    {.name = "loss",
-     .argument = "LOSS",
-     .kind = OPTION_CHOICE,
-     .words = "l1+l2|l1|l2|logit-laplace",
-     .help = "Of the reconstruction; logit-laplace: the density of DALL-E's appendix. Default: l1+l2."},
-    {.name = "upsampling",
-     .argument = "HOW",
-     .kind = OPTION_CHOICE,
-     .words = "transposed|nearest",
-     .help = "How the decoder doubles: transposed convolutions (the default), or pixels twice and a convolution."},
-    {.name = "size",
-     .argument = "PIXELS",
-     .kind = OPTION_INTEGER,
-     .min = 8,
-     .max = 4096,
-     .help = "Width and height of the pictures. Default: 64."},
-    {.name = "codes",
-     .argument = "K",
-     .kind = OPTION_INTEGER,
-     .min = 2,
-     .max = 1e6,
-     .help = "Size of the codebook. Default: 1024."},
-    {.name = "code-dim",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 65536,
-     .help = "Width of a codebook row. Default: 96."},
-    {.name = "encoder",
-     .argument = "CHANNELS",
-     .kind = OPTION_TEXT,
-     .help = "Channels after each halving, such as 32,64,128."},
-    {.name = "decoder",
-     .argument = "CHANNELS",
-     .kind = OPTION_TEXT,
-     .help = "Channels before each doubling, such as 128,64,32."},
-    {.name = "blocks",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 0,
-     .max = 16,
-     .help = "Residual blocks in encoder and decoder. Default: 3."},
-    {.name = "encoder-blocks",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 0,
-     .max = 16,
-     .help =
-         "Those of the encoder alone. With few of them a code depends on the pixels nearby alone: things keep their "
-         "codes beside other things."},
-    {.name = "block-width",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 65536,
-     .help = "Their inner width. Default: 64."},
-    {.name = "tau-end",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 1e-3,
-     .max = 10,
-     .help = "dvae: last temperature of the Gumbel-Softmax relaxation, from 1. Default: 0.0625."},
-    {.name = "tau-share",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 1e-3,
-     .max = 1,
-     .help = "dvae: share of the steps in which it gets there. Default: 0.5."},
-    {.name = "kl",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1e6,
-     .help = "dvae: weight of the KL to the uniform prior at the end. Default: 0."},
-    {.name = "usage",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1e6,
-     .help = "dvae: weight of the entropy with which codes are used, at the start. Default: 0.05."},
-    {.name = "straight-through", .help = "dvae: decode hard codes, with the gradient of soft ones."},
-    {.name = "commitment",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1e6,
-     .help = "vqvae, vqgan: weight of the encoder's distance to the codes. Default: 0.25."},
-    {.name = "codebook",
-     .argument = "HOW",
-     .kind = OPTION_CHOICE,
-     .words = "ema|gradient",
-     .help =
-         "vqvae, vqgan: the codebook follows running means of the encoder's vectors (ema, the default), or learns by "
-         "gradients."},
-    {.name = "codebook-decay",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1,
-     .help = "vqvae, vqgan: decay of the running counts and means. Default: 0.99."},
-    {.name = "restart",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1,
-     .help = "vqvae, vqgan: a code used less than this share of the mean starts again from a vector of the batch; 0: "
-             "none does. Default: 0.1."},
-    {.name = "discriminator",
-     .argument = "CHANNELS",
-     .kind = OPTION_TEXT,
-     .help = "vqgan: channels of the patch discriminator after each halving. Default: 32,64,128."},
-    {.name = "discriminator-start",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 0,
-     .max = 1e12,
-     .help = "vqgan: the step from which on it is there. Default: half of the steps."},
-    {.name = "discriminator-weight",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1e6,
-     .help = "vqgan: size of its gradient beside that of the reconstruction, at the decoder's last layer. "
-             "Default: 0.8."},
-    {.name = "perceptual",
-     .argument = "FILE",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .help = "vqgan: model file of limn's whose codec sees for a perceptual loss: the distance between its encoder's "
-             "features of picture and reconstruction."},
-    {.name = "perceptual-weight",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1e6,
-     .help = "vqgan: weight of that loss. Default: 1."},
-    {.name = "crop",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1,
-     .help = "Random crops with sides of at least this share; 0: none."},
-    {.name = "flip", .help = "Mirror every other picture."},
-    END,
-};
-
-static const option train_dalle_options[] = {
-    TRAIN_RUN,
-    {.name = "codec",
-     .argument = "FILE",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .required = true,
-     .help = "Model file whose codec makes the codes."},
-    {.name = "tokenizer",
-     .argument = "FILE",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .required = true,
-     .help = "Model file with the tokenizer (limn train tokenizer)."},
-    {.name = "dim", .argument = "N", .kind = OPTION_INTEGER, .min = 1, .max = 65536, .help = "Width. Default: 256."},
-    {.name = "heads", .argument = "N", .kind = OPTION_INTEGER, .min = 1, .max = 1024, .help = "Heads. Default: 4."},
-    {.name = "layers", .argument = "N", .kind = OPTION_INTEGER, .min = 1, .max = 1024, .help = "Blocks. Default: 8."},
-    {.name = "mlp",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 1e6,
-     .help = "Inner width of a block. Default: 4 times the width."},
-    {.name = "text-length",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 2,
-     .max = 65536,
-     .help = "Positions for text, [IMG] among them. Default: 24."},
-    {.name = "text-weight",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1,
-     .help = "Weight of the loss on text; that on codes has the rest. Default: 0.125."},
-    {.name = "condition-dropout",
-     .argument = "X",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1,
-     .help = "Share of captions left empty, so that guidance works. Default: 0."},
-    {.name = "bpe-dropout",
-     .argument = "P",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1,
-     .help = "Chance that a merge of the tokenizer is left out, so that words come in other pieces each time; 0.1 is "
-             "usual. Default: 0."},
-    {.name = "codes-cache",
-     .argument = "FILE",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .help = "Where the codes of the pictures are kept between starts, for this data and codec. Remove it where a "
-             "picture has changed under its old name. Default: OUT.gguf.codes."},
-    {.name = "recompute",
-     .help = "Do each block again on the way back instead of keeping what it made: less memory, the same result."},
-    END,
-};
-
-static const option train_clip_options[] = {
-    TRAIN_RUN,
-    {.name = "tokenizer",
-     .argument = "FILE",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .required = true,
-     .help = "Model file with the tokenizer (limn train tokenizer)."},
-    {.name = "codec",
-     .argument = "FILE",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .help = "Model file through whose codec every other picture goes first, since generated pictures look like that."},
-    {.name = "shift",
-     .argument = "PIXELS",
-     .kind = OPTION_INTEGER,
-     .min = 0,
-     .max = 4096,
-     .help = "Move each picture by up to so many pixels. Default: 3."},
-    {.name = "size",
-     .argument = "PIXELS",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 4096,
-     .help = "Width and height of the pictures. Default: 64."},
-    {.name = "patch",
-     .argument = "PIXELS",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 4096,
-     .help = "Width and height of a patch, which divides the size. Default: 8."},
-    {.name = "dim",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 65536,
-     .help = "Width of the joint space. Default: 128."},
-    {.name = "width",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 65536,
-     .help = "Width of the image tower. Default: 128."},
-    {.name = "layers",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 1024,
-     .help = "Blocks of the image tower. Default: 4."},
-    {.name = "text-width",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 65536,
-     .help = "Width of the text tower. Default: 128."},
-    {.name = "text-layers",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 1024,
-     .help = "Blocks of the text tower. Default: 2."},
-    {.name = "heads",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 1024,
-     .help = "Heads of both towers. Default: 4."},
-    {.name = "text-length",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 2,
-     .max = 65536,
-     .help = "Positions for text, its end among them. Default: 24."},
-    END,
-};
-
-static const option inspect_options[] = {JSON, END};
-static const option bench_options[] = {JSON, END};
+static const option inspect_options[] = {JSON, OPTIONS_END};
+static const option bench_options[] = {JSON, OPTIONS_END};
 
 static const option help_options[] = {
     {.name = "format",
@@ -667,7 +249,7 @@ static const option help_options[] = {
      .kind = OPTION_CHOICE,
      .words = "text|man|bash|zsh|fish",
      .help = "text, man (the manual page), or bash, zsh, fish (the shell's completions)."},
-    END,
+    OPTIONS_END,
 };
 
 const command command_table[] = {
@@ -755,7 +337,7 @@ const command command_table[] = {
     {.name = "train codec",
      .run = command_train_codec,
      .ranks = true,
-     .options = train_codec_options,
+     .options = train_codec_table,
      .operands = "[DATA]...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
@@ -770,7 +352,7 @@ const command command_table[] = {
     {.name = "train dalle",
      .run = command_train_dalle,
      .ranks = true,
-     .options = train_dalle_options,
+     .options = train_dalle_table,
      .operands = "[DATA]...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
@@ -781,7 +363,7 @@ const command command_table[] = {
      .example = "limn train dalle --data pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"},
     {.name = "train clip",
      .run = command_train_clip,
-     .options = train_clip_options,
+     .options = train_clip_table,
      .operands = "[DATA]...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
@@ -792,7 +374,7 @@ const command command_table[] = {
                 "limn generate \"a red apple\" -n 16 --rank clip.gguf -o apple.png\n"},
     {.name = "train tokenizer",
      .run = command_train_tokenizer,
-     .options = train_tokenizer_options,
+     .options = train_tokenizer_table,
      .operands = "[DATA]...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
@@ -852,5 +434,5 @@ const command command_table[] = {
                     "print completions for that shell.\n",
      .example = "limn help generate\nlimn help --format bash > /etc/bash_completion.d/limn\n"},
     {.name = "version", .run = command_version, .summary = "print the version", .description = "Prints the version.\n"},
-    END,
+    OPTIONS_END,
 };
