@@ -63,13 +63,20 @@ bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
         return true;
     if (gguf_has(g, key) && !gguf_get_string(g, key, &name, e))
         return false;
+    transformer defaults = {0}; /* read first: once a kind is open, the table points into its state */
+    if (!read_sampling(&defaults, g, e))
+        return false;
     transformer *t = calloc(1, sizeof *t);
     if (!t)
         return err_no_memory(e, "transformer", sizeof *t);
-    if (!open_kind(t, name, g, p, e) || !read_sampling(t, g, e)) {
-        transformer_free(t);
+    if (!open_kind(t, name, g, p, e)) {
+        free(t);
         return false;
     }
+    t->temperature = defaults.temperature;
+    t->guidance = defaults.guidance;
+    t->top_p = defaults.top_p;
+    t->top_k = defaults.top_k;
     *out = t;
     return true;
 }
