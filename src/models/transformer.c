@@ -66,12 +66,12 @@ bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
     transformer *t = calloc(1, sizeof *t);
     if (!t)
         return err_no_memory(e, "transformer", sizeof *t);
-    if (!open_kind(t, name, g, p, e) || !read_sampling(t, g, e)) {
-        transformer_free(t);
+    if (!open_kind(t, name, g, p, e)) {
+        free(t);
         return false;
     }
     *out = t;
-    return true;
+    return read_sampling(t, g, e);
 }
 
 void transformer_free(transformer *t)
