@@ -252,6 +252,9 @@ static void test_usage_errors(void **state)
     bad("generate|a|-o|.png", 2, "does not end in .png");
     bad("generate|a|--codes-out|x.txt", 2, "--codes-out: x.txt does not end in .npy");
     bad("generate|a|--text-ids|x.npy", 2, "more than one of a prompt, --text-ids and --class");
+    bad("generate|a|--class|3", 2, "more than one of a prompt, --text-ids and --class");
+    bad("generate|--class|-1", 2, "--class: \"-1\" is not possible");
+    bad("generate|--class|3", 2, "reads text (give a prompt)");
     bad("generate|a|-o|no-such/x.png", 1, "no-such: No such file or directory");
     bad("generate|a|-o|/dev/x.png", 1, "not a plain file");
     bad("encode|a.png", 2, "--output is missing");

@@ -259,12 +259,51 @@ def plain(tensors):
     return {name: values(name, shape) for name, shape in tensors.items()}
 
 
+def rudalle(dim=2048, layers=24, text=128, side=32, vocabulary=16384 + 128, codes=8192):
+    t = {"text_embeddings.weight": (vocabulary, dim), "image_embeddings.weight": (codes, dim),
+         "text_pos_embeddings.weight": (text + 1, dim), "image_row_embeddings.weight": (side, dim),
+         "image_col_embeddings.weight": (side, dim)}
+    norm(t, "to_logits.0", dim)
+    product(t, "to_logits.1", vocabulary + codes, dim)
+    for part in ("row", "col", "conv"):
+        t[f"transformer.{part}_mask"] = (text + side * side, text + side * side)
+    for i in range(layers):
+        p = f"transformer.layers.{i}"
+        for part in ("input_layernorm", "before_first_addition_layernorm", "before_second_addition_layernorm",
+                     "post_attention_layernorm"):
+            norm(t, f"{p}.{part}", dim)
+        product(t, f"{p}.attention.query_key_value", 3 * dim, dim)
+        product(t, f"{p}.attention.dense", dim, dim)
+        product(t, f"{p}.mlp.dense_h_to_4h", 4 * dim, dim)
+        product(t, f"{p}.mlp.dense_4h_to_h", dim, 4 * dim)
+    norm(t, "transformer.final_layernorm", dim)
+    return t
+
+
+def llamagen_gpt(dim=1280, layers=36, hidden=3584, classes=1000, codes=16384):
+    t = {"cls_embedding.embedding_table.weight": (classes + 1, dim), "tok_embeddings.weight": (codes, dim),
+         "norm.weight": (dim,), "output.weight": (codes, dim)}
+    for i in range(layers):
+        p = f"layers.{i}"
+        t[f"{p}.attention_norm.weight"] = t[f"{p}.ffn_norm.weight"] = (dim,)
+        product(t, f"{p}.attention.wqkv", 3 * dim, dim, bias=False)
+        product(t, f"{p}.attention.wo", dim, dim, bias=False)
+        for part in ("w1", "w3"):
+            product(t, f"{p}.feed_forward.{part}", hidden, dim, bias=False)
+        product(t, f"{p}.feed_forward.w2", dim, hidden, bias=False)
+    return t
+
+
 F16 = (1, 1, 2, 2, 4)
 LAYOUTS = {
     "openai-dvae": openai_dvae,
     "vqgan-f16-16384": lambda: {"last.ckpt": vqgan(F16, 16384)},
     "vqgan-gumbel-f8": lambda: {"last.ckpt": vqgan((1, 1, 2, 4), 8192, gumbel=True)},
     "mindalle-1.3B": lambda: {"stage2_last.ckpt": mindalle(), "stage1_last.ckpt": vqgan(F16, 16384)},
+    "rudalle-malevich": lambda: {"pytorch_model.bin": rudalle(),
+                                 "vqgan.gumbelf8-sber.model.ckpt": vqgan((1, 1, 2, 4), 8192, gumbel=True)},
+    "llamagen-xl": lambda: {"c2i_XL_384.pt": llamagen_gpt(),
+                            "vq_ds16_c2i.pt": vqgan(F16, 16384, dim=8, llamagen=True)},
     "mindalle-stage1": lambda: {"stage1_last.ckpt": vqgan(F16, 16384)},
     "rudalle-vqgan": lambda: {"vqgan.gumbelf8-sber.model.ckpt": vqgan((1, 1, 2, 4), 8192, gumbel=True)},
     "rudalle-vqgan-dwt": lambda: {"vqgan.gumbelf8-sber-dwt.model.ckpt":
@@ -286,6 +325,7 @@ WRAPPERS = {
                                  "vae_class_name": "DiscreteVAE", "weights": tensors},
     "vq_ds16_c2i.pt": lambda tensors: {"model": tensors},
     "vq_ds8_c2i.pt": lambda tensors: {"model": tensors},
+    "c2i_XL_384.pt": lambda tensors: {"model": tensors},
 }
 
 
@@ -297,6 +337,8 @@ def values(name, shape):
         return rotary_angles(text, math.isqrt(shape[1] - text), shape[2])
     if name.endswith(".scale"):  # layer scale's first value, of less than 18 layers
         return torch.full(shape, 0.1)
+    if name.endswith("_mask"):
+        return torch.ones(shape, dtype=torch.bool).tril()
     if len(shape) == 1:
         named = "norm" in name or "ln" in name or name == "to_logits.0.weight"
         return torch.ones(shape) if named and name.endswith("weight") else torch.zeros(shape)

@@ -78,7 +78,7 @@ bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
     t->top_p = defaults.top_p;
     t->top_k = defaults.top_k;
     *out = t;
-    return true;
+    return read_sampling(t, g, e);
 }
 
 void transformer_free(transformer *t)

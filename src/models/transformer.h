@@ -50,7 +50,8 @@ struct transformer {
  * is missing.  Fills m's kind and kernel (limn.transformer.conv_kernel). */
 bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e);
 
-/* *t is NULL where the file holds no transformer: not an error. */
+/* *t is NULL where the file holds no transformer: not an error.  Whatever is returned, *t goes by transformer_free, and
+ * that after p, which points into it. */
 bool transformer_open(transformer **t, const gguf *g, param_table *p, err *e);
 void transformer_free(transformer *t);
 
