@@ -150,6 +150,13 @@ static const struct {
     {"head.", "lm_head."},
 };
 
+/* Half of the norms have no scale: the published files leave it out, though min-dalle's classes have it, as ones. */
+static bool is_left_out(const import *im, const param *p, const char *from)
+{
+    return p->use == PARAM_VECTOR && p->nd == 1 && !strcmp(strrchr(from, '.'), ".weight") &&
+           !source_has(im->from, from);
+}
+
 /* A parameter of a layer; name: after "transformer.block.3.". */
 static void put_layer(import *im, const param *p, const char *name, const char *side, int layer)
 {
@@ -164,7 +171,10 @@ static void put_layer(import *im, const param *p, const char *name, const char *
             snprintf(text[n], sizeof text[n], "%slayers.%d.%s%s", side, layer, names[i].parts[n], last);
             parts[n] = text[n];
         }
-        import_stack(im, p, parts, n);
+        if (is_left_out(im, p, parts[0]))
+            import_ones(im, p);
+        else
+            import_stack(im, p, parts, n);
         return;
     }
 }
@@ -185,7 +195,10 @@ static void put_param(import *im, const param *p, const char *encoder, const cha
         if (!strncmp(name, outer_names[i].ours, strlen(outer_names[i].ours))) {
             char from[160];
             snprintf(from, sizeof from, "%s%s%s", side, outer_names[i].theirs, name + strlen(outer_names[i].ours));
-            import_part(im, p, from, 0);
+            if (is_left_out(im, p, from))
+                import_ones(im, p);
+            else
+                import_part(im, p, from, 0);
             return;
         }
 }

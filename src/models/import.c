@@ -316,6 +316,15 @@ void import_stack(import *im, const param *p, const char *const *from, int n)
         gguf_add_tensor(im->to, p->name, type, p->nd, p->shape);
 }
 
+void import_ones(import *im, const param *p)
+{
+    static const float one = 1;
+    file_tensor t = {.name = p->name, .type = DTYPE_F32, .nd = p->nd, .data = &one, .bytes = sizeof one};
+    for (int i = 0; i < p->nd; i++) /* strides of 0 */
+        t.shape[i] = p->shape[i];
+    plan(im, p, &t, NULL);
+}
+
 void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit)
 {
     const file_tensor *t = import_find(im, from), *added = plus ? import_find(im, plus) : NULL;

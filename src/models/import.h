@@ -74,6 +74,8 @@ void import_param(import *im, const param *p, const char *from, const int *order
 void import_part(import *im, const param *p, const char *from, int64_t first);
 /* p's rows are those of n source tensors, one after the other, which have 1/n of them each. */
 void import_stack(import *im, const param *p, const char *const *from, int n);
+/* All of p's values are one: what no source tensor tells, as the scale of a norm that has none. */
+void import_ones(import *im, const param *p);
 /* The same for the rows of a table.  plus: a source tensor that is added to each row, or NULL.  unit: each row becomes
  * as long as 1.  The source may have more dimensions, of size 1, at its end: a 1x1 convolution is a table too. */
 void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit);
