@@ -63,9 +63,6 @@ bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
         return true;
     if (gguf_has(g, key) && !gguf_get_string(g, key, &name, e))
         return false;
-    transformer defaults = {0}; /* read first: once a kind is open, the table points into its state */
-    if (!read_sampling(&defaults, g, e))
-        return false;
     transformer *t = calloc(1, sizeof *t);
     if (!t)
         return err_no_memory(e, "transformer", sizeof *t);
@@ -73,10 +70,6 @@ bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
         free(t);
         return false;
     }
-    t->temperature = defaults.temperature;
-    t->guidance = defaults.guidance;
-    t->top_p = defaults.top_p;
-    t->top_k = defaults.top_k;
     *out = t;
     return read_sampling(t, g, e);
 }
