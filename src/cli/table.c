@@ -216,9 +216,9 @@ static const option convert_options[] = {
     {.name = "family",
      .argument = "NAME",
      .kind = OPTION_TEXT,
-     .help =
-         "Family of the model: openai-dvae, dalle-pytorch, dalle-mini, taming, llamagen or limn. Default: recognised "
-         "by its tensors."},
+     .help = "Family of the model: openai-dvae, dalle-pytorch, dalle-mini, taming, llamagen, clip or limn. Default: "
+             "recognised "
+             "by its tensors."},
     {.name = "type",
      .argument = "TYPE",
      .kind = OPTION_CHOICE,

@@ -31,7 +31,7 @@ static bool embed_text(model *m, const char *text, float *embedding, err *e)
 static bool fit(const clip *c, float *out, const uint8_t *rgb, int width, int height, err *e)
 {
     image from = {width, height, (uint8_t *)(uintptr_t)rgb}, to = {0};
-    bool ok = image_fit(&to, &from, c->image_size, c->image_size, e);
+    bool ok = image_fit_by(&to, &from, c->image_size, c->image_size, (image_filter)c->filter, e);
     if (ok)
         clip_pixels(c, out, to.pixels);
     image_release(&to);

@@ -28,7 +28,17 @@ char *image_read_png_text(const char *path, const char *keyword);
 
 /* Resamples by a separable Lanczos-3 filter, widened when shrinking, clamped at the borders. */
 bool image_resize(image *out, const image *in, int width, int height, err *e);
+/* The filters that models were trained with; all are widened when shrinking. */
+typedef enum image_filter {
+    IMAGE_LANCZOS,  /* that of image_resize */
+    IMAGE_BICUBIC,  /* Keys 1981, a = -1/2; nothing beyond the border, as in Pillow */
+    IMAGE_BILINEAR, /* the same for a triangle */
+    IMAGE_FILTERS
+} image_filter;
+
 /* The largest centred part of the aspect width:height, resized to it. */
+bool image_fit_by(image *out, const image *in, int width, int height, image_filter by, err *e);
+/* By IMAGE_LANCZOS. */
 bool image_fit(image *out, const image *in, int width, int height, err *e);
 /* A mask from the picture's brightness: 1 where the mean over a cell of the rows x columns grid is at least 128. */
 bool image_cells(uint8_t *cells, const image *im, int rows, int columns, err *e);

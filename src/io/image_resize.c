@@ -1,4 +1,4 @@
-/* Resampling by a separable Lanczos-3 filter. */
+/* Resampling by separable filters. */
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
@@ -28,10 +28,32 @@ static double lanczos3(double x)
     return x == 0 ? 1 : 3 * sin(pi * x) * sin(pi * x / 3) / (pi * pi * x * x);
 }
 
-static bool filter_init(filter *f, int in, int out, err *e)
+static double bicubic(double x)
+{
+    x = fabs(x);
+    return x < 1 ? (1.5 * x - 2.5) * x * x + 1 : x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+}
+
+static double triangle(double x)
+{
+    return fabs(x) < 1 ? 1 - fabs(x) : 0;
+}
+
+static const struct kind {
+    double (*at)(double x);
+    int reach;   /* it is 0 beyond */
+    bool clamps; /* the picture's border goes on outside; else only what is inside counts */
+} kinds[IMAGE_FILTERS] = {{lanczos3, 3, true}, {bicubic, 2, false}, {triangle, 1, false}};
+
+static double weight_at(const struct kind *of, int at, int in, double centre, double stretch)
+{
+    return of->clamps || (at >= 0 && at < in) ? of->at((at - centre) / stretch) : 0;
+}
+
+static bool filter_init(filter *f, int in, int out, const struct kind *of, err *e)
 {
     double step = (double)in / out, stretch = step > 1 ? step : 1; /* widened when shrinking: no aliasing */
-    *f = (filter){.taps = (int)ceil(6 * stretch) + 1};
+    *f = (filter){.taps = (int)ceil(2 * of->reach * stretch) + 1};
     size_t weights = (size_t)out * (size_t)f->taps;
     f->first = malloc((size_t)out * sizeof *f->first);
     f->weight = malloc(weights * sizeof *f->weight);
@@ -42,11 +64,11 @@ static bool filter_init(filter *f, int in, int out, err *e)
     for (int i = 0; i < out; i++) {
         double centre = (i + 0.5) * step - 0.5, sum = 0;
         float *w = f->weight + (size_t)i * (size_t)f->taps;
-        f->first[i] = (int)ceil(centre - 3 * stretch);
+        f->first[i] = (int)ceil(centre - of->reach * stretch);
         for (int k = 0; k < f->taps; k++)
-            sum += lanczos3((f->first[i] + k - centre) / stretch);
+            sum += weight_at(of, f->first[i] + k, in, centre, stretch);
         for (int k = 0; k < f->taps; k++) /* their sum is 1: a constant picture stays as it is */
-            w[k] = (float)(lanczos3((f->first[i] + k - centre) / stretch) / sum);
+            w[k] = (float)(weight_at(of, f->first[i] + k, in, centre, stretch) / sum);
     }
     return true;
 }
@@ -99,13 +121,13 @@ static void filter_row(uint8_t *out, int width, const float *line, int in_width,
 }
 
 /* One output row at a time, so that the memory needed beside the pictures is a line and the weights. */
-static bool resample(image *out, const window *in, int width, int height, err *e)
+static bool resample(image *out, const window *in, int width, int height, image_filter by, err *e)
 {
     filter columns = {0}, rows = {0};
     size_t line_bytes = (size_t)in->width * 3 * sizeof(float);
     float *line = NULL;
-    bool ok = image_new(out, width, height, e) && filter_init(&columns, in->height, height, e) &&
-              filter_init(&rows, in->width, width, e);
+    bool ok = image_new(out, width, height, e) && filter_init(&columns, in->height, height, &kinds[by], e) &&
+              filter_init(&rows, in->width, width, &kinds[by], e);
     if (ok && !(line = malloc(line_bytes)))
         err_no_memory(e, "resizing a picture", line_bytes);
     ok = line != NULL;
@@ -131,10 +153,10 @@ static bool check(const image *out, const image *in, err *e)
 bool image_resize(image *out, const image *in, int width, int height, err *e)
 {
     const window all = {in->pixels, (size_t)in->width * 3, in->width, in->height};
-    return check(out, in, e) && resample(out, &all, width, height, e);
+    return check(out, in, e) && resample(out, &all, width, height, IMAGE_LANCZOS, e);
 }
 
-bool image_fit(image *out, const image *in, int width, int height, err *e)
+bool image_fit_by(image *out, const image *in, int width, int height, image_filter by, err *e)
 {
     if (!check(out, in, e))
         return false;
@@ -148,5 +170,16 @@ bool image_fit(image *out, const image *in, int width, int height, err *e)
     window part = {.stride = (size_t)in->width * 3, .width = w ? (int)w : 1, .height = h ? (int)h : 1};
     part.pixels = in->pixels + (size_t)((in->height - part.height) / 2) * part.stride +
                   (size_t)((in->width - part.width) / 2) * 3;
-    return resample(out, &part, width, height, e);
+    if (by == IMAGE_LANCZOS)
+        return resample(out, &part, width, height, by, e);
+    image wide = {0}; /* as Pillow: along the rows first, and what is between is rounded */
+    bool ok = resample(&wide, &part, width, part.height, by, e) &&
+              resample(out, &(window){wide.pixels, (size_t)width * 3, width, part.height}, width, height, by, e);
+    image_release(&wide);
+    return ok;
+}
+
+bool image_fit(image *out, const image *in, int width, int height, err *e)
+{
+    return image_fit_by(out, in, width, height, IMAGE_LANCZOS, e);
 }

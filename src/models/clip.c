@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/image.h"
 #include "models/config.h"
 
 #define HEAD_MOST     1024  /* the kernels keep a head's query in private or local memory */
@@ -97,6 +98,12 @@ void clip_pixels(const clip *c, float *out, const uint8_t *rgb)
 int clip_text_row(const clip *c, const int32_t *ids, size_t n, int32_t *row)
 {
     int at = 0, length = c->text_length - (c->end_id >= 0);
+    if (n && c->start_id >= 0 && ids[0] == c->start_id) {
+        ids++;
+        n--;
+    }
+    if (n && c->end_id >= 0 && ids[n - 1] == c->end_id)
+        n--;
     if (c->start_id >= 0)
         row[at++] = c->start_id;
     for (size_t i = 0; i < n && at < length; i++)
@@ -133,6 +140,8 @@ static const config_field fields[] = {
 enum { FIELDS = sizeof fields / sizeof *fields };
 
 static const char *const pooling_names[CLIP_POOLINGS] = {"class", "end", "mean"};
+static const char *const filter_names[IMAGE_FILTERS] = {"lanczos", "bicubic", "bilinear"};
+#define KEY_FILTER "limn.clip.image.filter" /* lanczos where it is missing */
 
 static const struct flag {
     const char *key;
@@ -185,6 +194,8 @@ void clip_put(const clip *c, gguf_writer *w)
     }
     gguf_put_string(w, "limn.clip.image.pooling", pooling_names[c->image.pooling]);
     gguf_put_string(w, "limn.clip.text.pooling", pooling_names[c->text.pooling]);
+    if (c->filter != IMAGE_LANCZOS)
+        gguf_put_string(w, KEY_FILTER, filter_names[c->filter]);
     put_three(w, "limn.clip.image.mean", c->mean);
     put_three(w, "limn.clip.image.std", c->std);
     gguf_put_string(w, "limn.clip.activation", activation_names[c->act]);
@@ -306,7 +317,7 @@ bool clip_open(clip **out, const gguf *g, param_table *p, err *e)
     clip *c = calloc(1, sizeof *c);
     if (!c)
         return err_no_memory(e, "CLIP", sizeof *c);
-    int act = 0, image_pooling = 0, text_pooling = 0;
+    int act = 0, image_pooling = 0, text_pooling = 0, filter = 0;
     bool ok = config_fields(g, fields, FIELDS, c, e);
     for (size_t i = 0; ok && i < FLAGS; i++)
         ok = (i >= FLAGS_NEEDED && !gguf_has(g, flags[i].key)) || gguf_get_bool(g, flags[i].key, flag_of(c, i), e);
@@ -314,10 +325,12 @@ bool clip_open(clip **out, const gguf *g, param_table *p, err *e)
         ok = !gguf_has(g, head_keys[i].key) || config_int(g, head_keys[i].key, 1, HEAD_MOST, head_of(c, i), e);
     ok = ok && config_choice(g, "limn.clip.image.pooling", pooling_names, CLIP_POOLINGS, &image_pooling, e) &&
          config_choice(g, "limn.clip.text.pooling", pooling_names, CLIP_POOLINGS, &text_pooling, e) &&
+         (!gguf_has(g, KEY_FILTER) || config_choice(g, KEY_FILTER, filter_names, IMAGE_FILTERS, &filter, e)) &&
          read_three(g, "limn.clip.image.mean", c->mean, e) && read_three(g, "limn.clip.image.std", c->std, e) &&
          config_choice(g, "limn.clip.activation", activation_names, ACT_COUNT, &act, e) &&
          config_float(g, "limn.clip.norm_eps", 0, 1, &c->eps, e);
     c->act = (activation)act;
+    c->filter = filter;
     c->image.pooling = (clip_pooling)image_pooling;
     c->text.pooling = (clip_pooling)text_pooling;
     if (!ok || !clip_prepare(c, gguf_name(g), e)) {

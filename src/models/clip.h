@@ -33,6 +33,7 @@ typedef struct clip {
     int dim;               /* of the joint space */
     int image_size, patch; /* pixels: pictures are square, and patch divides them */
     float mean[3], std[3]; /* the image tower reads (pixel - mean) / std, pixels in 0..1 */
+    int filter;            /* an image_filter: by which pictures are brought to that size */
     int text_length;       /* positions */
     int vocabulary;        /* text ids */
     int start_id, end_id;  /* stand before and after a text; -1: none */
@@ -63,7 +64,8 @@ void clip_release(clip *c);
 /* The numbers that the image tower reads: out[cells, patch*patch*3] of one picture rgb[image_size, image_size, 3]. */
 void clip_pixels(const clip *c, float *out, const uint8_t *rgb);
 /* The row that the text tower reads, row[text_length]: start, ids, end, padding; a text that is too long loses its end,
- * not the end token.  Returns the position of the last token that isn't padding.  Ids out of range read as row 0. */
+ * not the end token.  Start and end that the tokenizer has put there already are not put again.  Returns the position
+ * of the last token that isn't padding.  Ids out of range read as row 0. */
 int clip_text_row(const clip *c, const int32_t *ids, size_t n, int32_t *row);
 
 /* y[b,dim], rows of length 1, of patches[b, cells, patch*patch*3] */

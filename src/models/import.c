@@ -13,7 +13,7 @@
 
 static const family *const families[] = {&family_dalle_pytorch, &family_openai_dvae, &family_dalle_mini,
                                          &family_mindalle,      &family_rudalle,     &family_llamagen,
-                                         &family_taming,        &family_limn};
+                                         &family_taming,        &family_clip,        &family_limn};
 
 /* A tensor of the output. */
 struct planned {

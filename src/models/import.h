@@ -101,6 +101,6 @@ bool import_convert(const import_request *q, err *e);
 /* ---- families ---- */
 
 extern const family family_openai_dvae, family_dalle_pytorch, family_dalle_mini, family_mindalle, family_rudalle,
-    family_llamagen, family_taming;
+    family_llamagen, family_taming, family_clip;
 extern const family family_limn; /* limn's PyTorch twin: safetensors with config.json beside it */
 #endif
