@@ -217,8 +217,7 @@ static const option convert_options[] = {
      .argument = "NAME",
      .kind = OPTION_TEXT,
      .help = "Family of the model: openai-dvae, dalle-pytorch, dalle-mini, taming, llamagen, clip or limn. Default: "
-             "recognised "
-             "by its tensors."},
+             "recognised by its tensors."},
     {.name = "type",
      .argument = "TYPE",
      .kind = OPTION_CHOICE,
