@@ -256,12 +256,13 @@ static void skip_constants(import *im, int layers)
 
 /* The one that --tokenizer names, or that lies in its folder, or in that of the first file; false where there is none.
  */
-static bool find_tokenizer(const import *im, char path[4200])
+static bool find_tokenizer(const import *im, bool ru, char path[4200])
 {
     static const char *const names[] = {"bpe.model", "merges.txt", "bpe_simple_vocab_16e6.txt.gz",
                                         "bpe_simple_vocab_16e6.txt"};
     const char *folder = im->tokenizer ? im->tokenizer : im->from->directory;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    /* ruDALL-E's lies beside other models too */
+    for (size_t i = im->tokenizer || ru ? 0 : 1; i < sizeof names / sizeof *names; i++) {
         snprintf(path, 4200, "%s/%s", folder, names[i]);
         if (access(path, F_OK) == 0)
             return true;
@@ -284,8 +285,8 @@ static bool is_yttm(const char *path)
 static bool put_tokenizer(import *im, const json_t *root, clip *c, err *e)
 {
     char path[4200];
-    bool found = find_tokenizer(im, path);
-    bool yttm = found ? is_yttm(path) : json_object_get(root, "transformer_width") != NULL;
+    bool ru = json_object_get(root, "transformer_width") != NULL, found = find_tokenizer(im, ru, path);
+    bool yttm = found ? is_yttm(path) : ru;
     size_t n;
     if (yttm) {
         c->start_id = YTTM_BEGIN;
