@@ -471,15 +471,16 @@ static void files_of_the_source_that_are_missing_or_broken_are_named(void **stat
 
 /* ---- limn's own files ------------------------------------------------------------------------------------------- */
 
+/* The built-in model in F32. */
 static const char *builtin_file(void)
 {
     err e = {0};
     file_out out;
-    const char *path = support_path("builtin.gguf");
+    const char *path = support_path("builtin.gguf"), *as_is = support_path("builtin_as_is.gguf");
     size_t size = (size_t)(limn_builtin_model_end - limn_builtin_model);
     if (access(path, F_OK) != 0)
-        good(file_out_open(&out, path, &e) && file_out_write(&out, limn_builtin_model, size, &e) &&
-                 file_out_commit(&out, &e),
+        good(file_out_open(&out, as_is, &e) && file_out_write(&out, limn_builtin_model, size, &e) &&
+                 file_out_commit(&out, &e) && convert(as_is, path, (import_request){.typed = true}, &e),
              &e);
     return path;
 }
@@ -513,7 +514,7 @@ static void smaller_types_keep_vectors_and_round_the_rest_once(void **state)
         for (size_t k = 0; k < gguf_tensor_count(a.g); k++) {
             const file_tensor *t = gguf_tensor(a.g, k), *u = gguf_find(b.g, t->name);
             assert_non_null(u);
-            bool vector = t->nd == 1 || strstr(t->name, "_position");
+            bool vector = t->nd == 1 || strstr(t->name, "position.");
             assert_int_equal(u->type, vector ? DTYPE_F32 : t->nd == 4 ? DTYPE_F16 : types[i]);
             void *wanted = malloc(t->bytes);
             dtype_from_float(u->type, wanted, t->data, file_tensor_count(t));

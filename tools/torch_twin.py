@@ -67,9 +67,10 @@ class Gguf:
         start = (self.at + alignment - 1) // alignment * alignment
         self.tensors = {}
         for name, shape, kind, offset in places:
-            if kind != 0:
-                raise ValueError(f"{path}: {name} is not F32")
-            self.tensors[name] = np.frombuffer(self.file, "<f4", math.prod(shape), start + offset).reshape(shape)
+            if kind > 1:
+                raise ValueError(f"{path}: {name} is neither F32 nor F16")
+            values = np.frombuffer(self.file, ["<f4", "<f2"][kind], math.prod(shape), start + offset)
+            self.tensors[name] = values.astype(np.float32).reshape(shape)
 
     def value(self, kind):
         if kind == 8:
@@ -115,15 +116,16 @@ def to_limn(name, w):
 # ---- the discrete VAE: models/dvae.c, train/codec.c ----
 
 class Codec:
-    def __init__(self, parameters, stages, blocks, act):
-        self.p, self.stages, self.blocks, self.act = parameters, stages, blocks, ACTIVATIONS[act]
+    def __init__(self, parameters, stages, blocks, act, encoder_blocks=None):
+        self.p, self.stages, self.act = parameters, stages, ACTIVATIONS[act]
+        self.blocks = {"codec.decoder": blocks, "codec.encoder": blocks if encoder_blocks is None else encoder_blocks}
 
     def conv(self, x, name, residual=None, **more):
         y = F.conv2d(x, self.p[name + ".weight"], self.p[name + ".bias"], **more)
         return y if residual is None else y + residual
 
     def residuals(self, x, name):
-        for i in range(self.blocks):
+        for i in range(self.blocks[name]):
             h = self.act(self.conv(self.act(x), f"{name}.res.{i}.conv3", padding=1))
             x = self.conv(h, f"{name}.res.{i}.conv1", x)
         return x
