@@ -88,7 +88,8 @@ static void first_of_nine_pictures_is_the_one_of_one(void **state)
     (void)state;
     int32_t one[CELLS], nine[9 * CELLS];
     limn_generate_options o = limn_generate_defaults(builtin);
-    o.prompt = "a panda";
+    o.prompt = "a cat to the left of a dog"; /* the model is less sure of it than of one thing */
+    o.temperature = 1;
     o.seed = 1;
     generate(builtin, &o, one);
     o.count = 9;
@@ -481,14 +482,15 @@ static void differences(const float *a, const float *b, size_t n, double *mean, 
     }
 }
 
-/* The logits of other types against F32's, for "a panda" and some picture; bounds: twice what was measured. */
+/* The logits of other types against those of the file, which is F16, for "a panda" and some picture; bounds: twice what
+ * was measured. */
 static void other_weight_types_stay_near(void **state)
 {
     (void)state;
     static const struct {
         dtype type;
         double mean, worst;
-    } types[] = {{DTYPE_F16, 0.0014, 0.011}, {DTYPE_Q8_0, 0.037, 0.27}, {DTYPE_Q4_0, 0.58, 4.5}};
+    } types[] = {{DTYPE_F32, 1e-5, 1e-4}, {DTYPE_Q8_0, 0.1, 0.65}, {DTYPE_Q4_0, 1.55, 10.6}};
     err e = {0};
     const char *f32 = support_path("builtin.gguf");
     file_out out;
