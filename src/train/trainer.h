@@ -49,8 +49,8 @@ typedef struct trainer {
     dataset_position position; /* where the next batch begins */
 } trainer;
 
-/* Every parameter as trainable (params_load_trainable): from the model file `init`, whose other tensors don't matter, or
- * new where that is NULL. */
+/* Every parameter as trainable (params_load_trainable): from the model file `init`, whose other tensors don't matter,
+ * or new where that is NULL. */
 bool trainer_load(param_table *params, run *r, const char *init, uint64_t seed, err *e);
 /* params are loaded (trainer_load). */
 bool trainer_open(trainer *t, run *r, param_table *params, const train_settings *s, err *e);
