@@ -30,6 +30,19 @@ static uint32_t fnv(const char *text)
     return h;
 }
 
+void golden_write_safetensors(const char *path, const json_t *header, const void *data, size_t size)
+{
+    char *text = json_dumps(header, JSON_COMPACT);
+    uint64_t length = strlen(text);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fwrite(&length, sizeof length, 1, f);
+    fwrite(text, 1, length, f);
+    fwrite(data, 1, size, f);
+    assert_int_equal(fclose(f), 0);
+    free(text);
+}
+
 void golden_write_tensors(const char *path, const json_t *tensors, const char *drop, const char *add)
 {
     json_t *header = json_object(), *copy = json_deep_copy(tensors), *how;
@@ -59,16 +72,8 @@ void golden_write_tensors(const char *path, const json_t *tensors, const char *d
                                       (json_int_t)ftell(out)));
     }
     assert_int_equal(fclose(out), 0);
-    char *text = json_dumps(header, JSON_COMPACT);
-    uint64_t length = strlen(text);
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    fwrite(&length, sizeof length, 1, f);
-    fwrite(text, 1, length, f);
-    fwrite(data, 1, size, f);
-    assert_int_equal(fclose(f), 0);
+    golden_write_safetensors(path, header, data, size);
     json_decref(header);
     json_decref(copy);
-    free(text);
     free(data);
 }

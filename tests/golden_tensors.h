@@ -6,4 +6,6 @@
 /* A safetensors file of tensors: {name: [shape, scale, shift, what its numbers are made of]}, but `drop` (or NULL), and
  * with `add`. */
 void golden_write_tensors(const char *path, const json_t *tensors, const char *drop, const char *add);
+/* The same of a header and data that are made already. */
+void golden_write_safetensors(const char *path, const json_t *header, const void *data, size_t size);
 #endif

@@ -7,8 +7,8 @@
 #include "cli/terminal.h"
 
 static const char about[] =
-    "limn turns text into pictures with models of the DALL-E family, on any OpenCL device: GPUs of AMD, Intel and "
-    "NVIDIA, integrated graphics, CPUs. A small model is built in.";
+    "limn turns text into pictures with models of the DALL-E family, on any OpenCL device: graphics cards of every "
+    "maker, integrated graphics, CPUs. A small model is built in.";
 
 typedef struct definition {
     const char *term, *text;
