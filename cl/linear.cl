@@ -64,10 +64,11 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
         EACH_W(W_PLAIN, T, EACH)                                                                                       \
     }
 
-/* A block of 32 at a time: its scale is read and multiplied once. */
+/* A block of 32 at a time: its scale is read and multiplied once.  v, u: halves of the block of x in the order of q0 and
+ * q1; z: what q0 and q1 have too much, times x. */
 #define WHOLE_BLOCKS    k
-#define X_BLOCK(i, T)   float16 v##i = vload16(0, x##i + c), u##i = vload16(0, x##i + c + 16);
-#define MAD_BLOCK(i, j) s##i##j = MAD((float16)(d), MAD(q1, u##i, q0 * v##i), s##i##j);
+#define X_BLOCK(i, T)   float16 v##i = X_##T(x##i + c), u##i = X_##T(x##i + c + 16), z##i = Z_##T(v##i + u##i);
+#define MAD_BLOCK(i, j) s##i##j = MAD((float16)(d), MAD(q1, u##i, MAD(q0, v##i, z##i)), s##i##j);
 #define AT_BLOCK(j, T)  __global const uchar *b##j = AT(w) + start##j / 32 * BYTES_##T;
 #define W_BLOCK(j, T, EACH)                                                                                            \
     BLOCK_##T(b##j)                                                                                                    \
@@ -81,20 +82,41 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
         EACH(X_BLOCK, T)                                                                                               \
         EACH_W(W_BLOCK, T, EACH)                                                                                       \
     }
+
+/* A half that is finite, by integers: some compilers make 20 instructions of vload_half.  No denormal float is met. */
+inline float half_at(__global const uchar *b)
+{
+    int h = *(__global const short *)b;
+    int bits = (h & 0x7fff) << 13; /* exponent and mantissa where a float has them; its exponent is larger by 112 */
+    float f = bits < 1 << 23 ? as_float(bits + (113 << 23)) - 0x1p-14f : as_float(bits + (112 << 23));
+    return h < 0 ? -f : f;
+}
+
 #define BYTES_q8_0 34
-#define BYTES_q4_0 18
+#define X_q8_0(p)  vload16(0, p)
+#define Z_q8_0(x)  ((float16)(0.0f))
 #define BLOCK_q8_0(b)                                                                                                  \
     {                                                                                                                  \
-        d = vload_half(0, (__global const half *)b);                                                                   \
+        d = half_at(b);                                                                                                \
         q0 = convert_float16(as_char16(vload16(0, b + 2)));                                                            \
         q1 = convert_float16(as_char16(vload16(0, b + 18)));                                                           \
     }
+
+/* The block's 16 bytes as 4 words, four times: the times differ in which byte of the word comes to the top of a float's
+ * mantissa.  A nibble q becomes 1 + q / 16, so that d (q - 8) = 16 d (that - 1.5). */
+#define BYTES_q4_0 18
+#define X_q4_0(p)  vload16(0, p).s048c159d26ae37bf
+#define Z_q4_0(x)  ((x) * -1.5f)
+#define LOW_LEFT   (uint16)(19, 19, 19, 19, 11, 11, 11, 11, 3, 3, 3, 3, 27, 27, 27, 27)
+#define HIGH_LEFT  (uint16)(15, 15, 15, 15, 7, 7, 7, 7, 31, 31, 31, 31, 23, 23, 23, 23)
+#define MANTISSA(q) as_float16(((q) & (uint16)(15 << 19)) | (uint16)(127 << 23))
 #define BLOCK_q4_0(b)                                                                                                  \
     {                                                                                                                  \
-        uchar16 q = vload16(0, b + 2);                                                                                 \
-        d = vload_half(0, (__global const half *)b);                                                                   \
-        q0 = convert_float16(as_char16(q & (uchar16)15) - (char16)8);                                                  \
-        q1 = convert_float16(as_char16(q >> (uchar16)4) - (char16)8);                                                  \
+        uint4 word = as_uint4(vload16(0, b + 2));                                                                      \
+        uint16 words = (uint16)(word, word, word, word);                                                               \
+        d = 16.0f * half_at(b);                                                                                        \
+        q0 = MANTISSA(rotate(words, LOW_LEFT));                                                                        \
+        q1 = MANTISSA(rotate(words, HIGH_LEFT));                                                                       \
     }
 
 /* Rows of x from row `row`; rows of w beyond n repeat the last and are not stored. */

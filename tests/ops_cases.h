@@ -34,9 +34,10 @@ typedef struct shape {
     dtype type;
     activation act;
     bool transposed, bias, residual;
-    int split; /* rows of a weight in one buffer; 0: all */
-    bool view; /* inputs are rows of larger tensors */
-    bool tiny; /* runs under LIMN_TEST_TINY too */
+    int split;  /* rows of a weight in one buffer; 0: all */
+    bool faint; /* weights so small that the scales of their blocks are subnormal halves */
+    bool view;  /* inputs are rows of larger tensors */
+    bool tiny;  /* runs under LIMN_TEST_TINY too */
 } shape;
 
 /* Runs an op on a shape; the error against the reference. */

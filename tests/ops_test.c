@@ -51,6 +51,8 @@ static const shape linear_shapes[] = {
     {.m = 1, .n = 70, .k = 1024, .type = DTYPE_Q4_0, .bias = true},
     {.m = 18, .n = 33, .k = 96, .type = DTYPE_Q4_0, .act = ACT_GELU_TANH},
     {.m = 100, .n = 70, .k = 96, .type = DTYPE_Q4_0, .bias = true},
+    {.m = 1, .n = 20, .k = 64, .type = DTYPE_Q8_0, .faint = true},
+    {.m = 5, .n = 20, .k = 64, .type = DTYPE_Q4_0, .faint = true},
     {.m = 3, .n = 100, .k = 64, .bias = true, .residual = true, .split = 32},
     {.m = 5, .n = 50, .k = 33, .bias = true, .act = ACT_RELU, .split = 7},
     {.m = 40, .n = 100, .k = 64, .bias = true, .act = ACT_SILU, .split = 32},
