@@ -45,6 +45,7 @@ static bool convert(int files, const char *heads, dtype type, err *e)
     import_request q = {.inputs = inputs,
                         .n_inputs = (size_t)files,
                         .output = support_path("model.gguf"),
+                        .tokenizer = TEST_DATA "/golden/min_dalle",
                         .typed = type != DTYPE_F32,
                         .type = type,
                         .settings = &heads,
@@ -116,7 +117,7 @@ static void does_what_min_dalle_does(void **state)
     limn_model_free(&m);
 }
 
-static void tokenizer_is_the_one_beside_the_files(void **state)
+static void tokenizer_is_the_one_that_was_given(void **state)
 {
     (void)state;
     err e = {0};
@@ -232,7 +233,7 @@ int main(void)
     if (!golden || !codecs || !write_detokenizer())
         return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(does_what_min_dalle_does), cmocka_unit_test(tokenizer_is_the_one_beside_the_files),
+        cmocka_unit_test(does_what_min_dalle_does), cmocka_unit_test(tokenizer_is_the_one_that_was_given),
         cmocka_unit_test(text_is_checked),          cmocka_unit_test(weights_become_blocks),
         cmocka_unit_test(what_is_missing_is_named),
     };

@@ -1,4 +1,4 @@
-/* Tokenizers of published models: ids as the authors' code gives them.  data/dalle_mini: a vocabulary of 700 tokens
+/* Tokenizers of published models: ids as the authors' code gives them.  data/golden/min_dalle: a vocabulary of 700 tokens
  * and ids of min-dalle 0.4.11 for it. */
 #include <jansson.h>
 #include <setjmp.h>
@@ -65,7 +65,7 @@ static void dalle_mini_gives_published_ids(void **state)
     (void)state;
     err e = {0};
     size_t size = 0;
-    if (!import_to_file("dalle-mini", TEST_DATA "/dalle_mini", &size, &e))
+    if (!import_to_file("dalle-mini", TEST_DATA "/golden/min_dalle", &size, &e))
         fail_msg("%s", e.text);
     assert_int_equal(size, 700);
     file_map map = {0};
@@ -80,7 +80,7 @@ static void dalle_mini_gives_published_ids(void **state)
     assert_string_equal(tokenizer_token(t, 0), "<s>");
     assert_null(tokenizer_token(t, 700));
     assert_null(tokenizer_token(t, -1));
-    json_t *cases = json_load_file(TEST_DATA "/dalle_mini/tokenizer_cases.json", 0, NULL), *c;
+    json_t *cases = json_load_file(TEST_DATA "/golden/min_dalle/tokenizer_cases.json", 0, NULL), *c;
     size_t i, compared = 0;
     json_array_foreach(cases, i, c)
     {
