@@ -268,8 +268,7 @@ static bool text_row(const void *state, const int32_t *ids, size_t n, int32_t *r
     const bart *b = state;
     while (n && ids[n - 1] == b->pad_id)
         n--;
-    if (n > (size_t)b->text_length)
-        return err_set(e, ERR_USAGE, "prompt: %zu tokens, and the model takes %d (shorten it)", n, b->text_length);
+    n = transformer_cut(n, (size_t)b->text_length); /* min-dalle cuts </s> too */
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= b->vocabulary)
             return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
