@@ -291,6 +291,29 @@ static void test_clip(void **state)
     close_instance(&m);
 }
 
+/* train_dalle.py --hug */
+static void test_json_tokenizer(void **state)
+{
+    (void)state;
+    static const int32_t want[] = {258, 287, 288};
+    err e = {0};
+    const char *input = TEST_DATA "/dallepy/absolute.pt";
+    import_request q = {.inputs = &input,
+                        .n_inputs = 1,
+                        .output = support_path("instance.gguf"),
+                        .tokenizer = TEST_DATA "/dallepy/tokenizer.json"};
+    good(import_convert(&q, &e), &e);
+    limn_model *m = limn_model_open(dev, q.output, &e);
+    good(m != NULL, &e);
+    int32_t *ids;
+    size_t n;
+    good(limn_tokenize(m, "A RED BEAR", &ids, &n, &e), &e);
+    assert_int_equal(n, 3);
+    assert_memory_equal(ids, want, sizeof want);
+    free(ids);
+    limn_model_free(&m);
+}
+
 static void refuse(const char *name, const char *setting, const char *what)
 {
     err e = {0};
@@ -319,7 +342,7 @@ int main(int argc, char **argv)
     static char *const own[] = {"mix", "absolute", "shared", "openai", "vqgan", "clip"};
     char *const *names = argc > 2 ? argv + 2 : own;
     size_t n = argc > 2 ? (size_t)argc - 2 : sizeof own / sizeof *own;
-    struct CMUnitTest tests[17];
+    struct CMUnitTest tests[18];
     if (argc > 2) {
         directory = argv[1];
         words = false;
@@ -329,8 +352,10 @@ int main(int argc, char **argv)
         tests[i] = (struct CMUnitTest){.name = names[i],
                                        .test_func = strcmp(names[i], "clip") ? test_instance : test_clip,
                                        .initial_state = names[i]};
-    if (argc <= 2)
+    if (argc <= 2) {
+        tests[n++] = (struct CMUnitTest){.name = "json_tokenizer", .test_func = test_json_tokenizer};
         tests[n++] = (struct CMUnitTest){.name = "refused", .test_func = test_refused};
+    }
     dev = support_device();
     int failed = _cmocka_run_group_tests("dallepy_import", tests, n, NULL, NULL);
     device_free(dev);

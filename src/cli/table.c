@@ -234,7 +234,8 @@ static const option convert_options[] = {
      .argument = "PATH",
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
-     .help = "The tokenizer's file (of DALLE-pytorch bpe_simple_vocab_16e6.txt), or the directory of its files. "
+     .help = "The tokenizer's file (of DALLE-pytorch bpe_simple_vocab_16e6.txt, or a tokenizer.json), or the directory "
+             "of its files. "
              "Default: those beside the input."},
     OPTIONS_END,
 };
