@@ -158,48 +158,37 @@ void golden_decode(model *m, const golden_check *c)
 
 /* ---- min-dalle's pictures ---- */
 
-/* Each step-th pixel, of pictures in columns of `side`, as min-dalle lays them out: [3, h, w], one after the other. */
-static void compare_grid(const float *pixels, const limn_model_info *i, int side, int step, const npy *want,
-                         const golden_check *c)
+/* Each step-th pixel of [3, height, width]. */
+static void compare_pixels(const float *pixels, const limn_model_info *i, int step, const npy *want,
+                           const golden_check *c)
 {
     difference d = none;
-    int width = i->width, height = i->height;
-    assert_int_equal(want->shape[0] * step, side * height);
-    assert_int_equal(want->shape[1] * step, side * width);
-    for (int y = 0, at = 0; y < side * height; y += step)
-        for (int x = 0; x < side * width; x += step)
+    assert_int_equal(want->shape[0] * step, i->height);
+    assert_int_equal(want->shape[1] * step, i->width);
+    for (int y = 0, at = 0; y < i->height; y += step)
+        for (int x = 0; x < i->width; x += step)
             for (int k = 0; k < 3; k++, at++) {
-                const float *picture = pixels + (size_t)(x / width * side + y / height) * 3 * (size_t)(width * height);
                 float reference = ((const float *)want->data)[at] / 255;
-                differ(&d, &picture[(k * height + y % height) * width + x % width], &reference, 1);
+                differ(&d, &pixels[(k * i->height + y) * i->width + x], &reference, 1);
             }
     bound_pixels(d, c);
 }
 
-static void compare_pictures(model *m, const golden_check *c, int side, int step)
+void golden_first(model *m, const golden_check *c)
 {
     err e = {0};
     golden_npz f = open_arrays(c);
     npy codes = golden_npz_read(&f, c->in, DTYPE_I32), want = golden_npz_read(&f, c->want, DTYPE_F32);
-    float *have = new_array((size_t)(side * side * 3 * m->info.width * m->info.height), sizeof *have);
-    good(limn_decode(m, codes.data, side * side, have, &e), &e);
-    compare_grid(have, &m->info, side, step, &want, c);
+    float *have = new_array((size_t)(3 * m->info.width * m->info.height), sizeof *have);
+    good(limn_decode(m, codes.data, 1, have, &e), &e);
+    compare_pixels(have, &m->info, 2, &want, c);
     free(have);
     npy_release(&codes);
     npy_release(&want);
     golden_npz_release(&f);
 }
 
-void golden_second(model *m, const golden_check *c)
-{
-    compare_pictures(m, c, 1, 2);
-}
-
-void golden_fourth(model *m, const golden_check *c)
-{
-    compare_pictures(m, c, 2, 4);
-}
-
+/* min-dalle lays rows of codes out by columns. */
 void golden_seamless(model *m, const golden_check *c)
 {
     err e = {0};
@@ -213,7 +202,7 @@ void golden_seamless(model *m, const golden_check *c)
             all[y * side + x] = ints(&codes, x / half * 2 + y / half)[y % half * half + x % half];
     float *have = new_array((size_t)(3 * m->info.width * m->info.height), sizeof *have);
     good(limn_decode(m, all, 1, have, &e), &e);
-    compare_grid(have, &m->info, 1, 4, &want, c);
+    compare_pixels(have, &m->info, 4, &want, c);
     free(all);
     free(have);
     npy_release(&codes);

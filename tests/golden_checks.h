@@ -32,10 +32,8 @@ void golden_clip(model *m, const golden_check *c);
 
 /* min-dalle's: logits `want` [steps, 2, codes] or [steps, 2, n, codes] of ids `in` [2] and codes `with` [n, steps]. */
 void golden_steps(model *m, const golden_check *c);
-/* Of four rows of codes `in`, each second pixel of the first picture: `want` [h, w, 3], 0 to 255. */
-void golden_second(model *m, const golden_check *c);
-/* Each fourth pixel of a grid of the four pictures. */
-void golden_fourth(model *m, const golden_check *c);
-/* The same of one picture of the grid of all codes. */
+/* Of the first row of codes `in`, each second pixel: `want` [h, w, 3], 0 to 255. */
+void golden_first(model *m, const golden_check *c);
+/* Of one picture of all four rows side by side, each fourth pixel. */
 void golden_seamless(model *m, const golden_check *c);
 #endif
