@@ -147,7 +147,7 @@ static void text_is_checked(void **state)
     good(convert(3, "heads=4", DTYPE_F32, &e), &e);
     model *m = opened(support_path("model.gguf"));
     const transformer *t = m->transformer;
-    int32_t row[TEXT_LENGTH], ids[TEXT_LENGTH + 1];
+    int32_t row[TEXT_LENGTH], null[TEXT_LENGTH], ids[TEXT_LENGTH + 1];
     size_t used;
     for (int i = 0; i <= TEXT_LENGTH; i++)
         ids[i] = i < 5 ? 3 + i : 1;
@@ -164,6 +164,10 @@ static void text_is_checked(void **state)
     assert_int_equal(used, TEXT_LENGTH);
     assert_memory_equal(row, ids, sizeof row);
     assert_int_equal(warnings, 1);
+    t->kind->null_row(t->state, row, used, null); /* min-dalle takes the last id that is left for </s> */
+    assert_true(null[0] == 0 && null[1] == ids[TEXT_LENGTH - 1] && null[2] == 1 && null[TEXT_LENGTH - 1] == 1);
+    t->kind->null_row(t->state, row, 5, null);
+    assert_true(null[0] == 0 && null[1] == 2 && null[2] == 1);
     ids[2] = 700;
     assert_false(t->kind->text_row(t->state, ids, 5, row, &used, &e));
     assert_non_null(strstr(e.text, "outside of the vocabulary"));

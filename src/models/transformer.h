@@ -26,6 +26,9 @@ typedef struct transformer_kind {
      * (empty once all positions are the grid's), codes[b,cells] and the memory of these b rows, which it fills. */
     tensor (*forward)(run *r, const void *state, tensor ids, tensor codes, const transformer_memory *m, tensor position,
                       int64_t t);
+    /* The row without condition where it depends on the prompt's, which begins with `used` ids; NULL: text_row's of no
+     * ids. */
+    void (*null_row)(const void *state, const int32_t *text, size_t used, int32_t *row);
 } transformer_kind;
 
 struct transformer {
