@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LOGITS 1e-4 /* of their range */
-#define PIXELS (0.1 / 255)
+#define LOGITS 1e-5 /* of their range */
+#define PIXELS 1e-5
 
 static void good(bool ok, const err *e)
 {
