@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "golden_tensors.h"
 #include "io/safetensors.h"
 #include "models/import.h"
@@ -45,6 +46,7 @@ static bool convert(int files, const char *heads, dtype type, err *e)
     import_request q = {.inputs = inputs,
                         .n_inputs = (size_t)files,
                         .output = support_path("model.gguf"),
+                        .tokenizer = TEST_DATA "/golden/min_dalle",
                         .typed = type != DTYPE_F32,
                         .type = type,
                         .settings = &heads,
@@ -116,7 +118,7 @@ static void does_what_min_dalle_does(void **state)
     limn_model_free(&m);
 }
 
-static void tokenizer_is_the_one_beside_the_files(void **state)
+static void tokenizer_is_the_one_that_was_given(void **state)
 {
     (void)state;
     err e = {0};
@@ -132,7 +134,12 @@ static void tokenizer_is_the_one_beside_the_files(void **state)
     limn_model_free(&m);
 }
 
-/* Padding is no text; what is too long or out of range is refused. */
+static void note_cut(void *context, log_level level, const char *line)
+{
+    *(int *)context += level == LOG_WARNING && strstr(line, "the end is cut off");
+}
+
+/* Padding is no text; what is too long is cut, and what is out of range is refused. */
 static void text_is_checked(void **state)
 {
     (void)state;
@@ -140,7 +147,7 @@ static void text_is_checked(void **state)
     good(convert(3, "heads=4", DTYPE_F32, &e), &e);
     model *m = opened(support_path("model.gguf"));
     const transformer *t = m->transformer;
-    int32_t row[TEXT_LENGTH], ids[TEXT_LENGTH + 1];
+    int32_t row[TEXT_LENGTH], null[TEXT_LENGTH], ids[TEXT_LENGTH + 1];
     size_t used;
     for (int i = 0; i <= TEXT_LENGTH; i++)
         ids[i] = i < 5 ? 3 + i : 1;
@@ -150,9 +157,17 @@ static void text_is_checked(void **state)
     good(t->kind->text_row(t->state, ids + 5, 3, row, &used, &e), &e);
     assert_true(used == 0 && row[0] == 0 && row[1] == 2 && row[2] == 1);
     ids[TEXT_LENGTH] = 2;
-    assert_false(t->kind->text_row(t->state, ids, TEXT_LENGTH + 1, row, &used, &e));
-    assert_int_equal(e.code, ERR_USAGE);
-    e = (err){0};
+    int warnings = 0;
+    log_set_sink(note_cut, &warnings);
+    good(t->kind->text_row(t->state, ids, TEXT_LENGTH + 1, row, &used, &e), &e);
+    log_set_sink(NULL, NULL);
+    assert_int_equal(used, TEXT_LENGTH);
+    assert_memory_equal(row, ids, sizeof row);
+    assert_int_equal(warnings, 1);
+    t->kind->null_row(t->state, row, used, null); /* min-dalle takes the last id that is left for </s> */
+    assert_true(null[0] == 0 && null[1] == ids[TEXT_LENGTH - 1] && null[2] == 1 && null[TEXT_LENGTH - 1] == 1);
+    t->kind->null_row(t->state, row, 5, null);
+    assert_true(null[0] == 0 && null[1] == 2 && null[2] == 1);
     ids[2] = 700;
     assert_false(t->kind->text_row(t->state, ids, 5, row, &used, &e));
     assert_non_null(strstr(e.text, "outside of the vocabulary"));
@@ -232,7 +247,7 @@ int main(void)
     if (!golden || !codecs || !write_detokenizer())
         return 1;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(does_what_min_dalle_does), cmocka_unit_test(tokenizer_is_the_one_beside_the_files),
+        cmocka_unit_test(does_what_min_dalle_does), cmocka_unit_test(tokenizer_is_the_one_that_was_given),
         cmocka_unit_test(text_is_checked),          cmocka_unit_test(weights_become_blocks),
         cmocka_unit_test(what_is_missing_is_named),
     };

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "golden_npz.h"
 #include "io/safetensors.h"
 #include "models/import.h"
 #include "models/session.h"
@@ -272,42 +273,45 @@ static void test_clip(void **state)
     open_instance(&m, *state);
     check_words(&m);
     const clip *c = m.m->clip;
-    run *r = m.m->run;
-    err e = {0};
-    int pixels = 3 * c->image_size * c->image_size, dim = c->dim;
-    int64_t cells = (c->image_size / c->patch) * (c->image_size / c->patch);
-    int n = (int)safetensors_find(m.golden, "scores")->shape[0];
-    float *want = golden_of(&m, "scores"), *patches = malloc((size_t)pixels * sizeof *patches), log_scale;
-    float *x = malloc((size_t)dim * sizeof *x), *y = malloc((size_t)dim * sizeof *y);
+    int pixels = 3 * c->image_size * c->image_size, n = (int)safetensors_find(m.golden, "scores")->shape[0];
+    float *want = golden_of(&m, "scores");
     uint8_t *rgb = malloc((size_t)pixels);
-    int32_t *row = malloc((size_t)c->text_length * sizeof *row);
     for (int i = 0; i < n; i++) {
         int32_t *ids = golden_row(&m, "text", i, c->text_length), *picture = golden_row(&m, "pixels", i, pixels);
         for (int k = 0; k < pixels; k++)
             rgb[k] = (uint8_t)picture[k];
-        clip_pixels(c, patches, rgb);
-        int32_t end = clip_text_row(c, ids, (size_t)c->text_length, row);
-        tensor t = run_upload(r, DTYPE_I32, 2, (int64_t[]){1, c->text_length}, row);
-        run_read(r, clip_text(r, c, t, &end), x);
-        tensor p = run_upload(r, DTYPE_F32, 3, (int64_t[]){1, cells, pixels / cells}, patches);
-        run_read(r, clip_image(r, c, p), y);
-        run_read(r, c->log_scale, &log_scale);
-        good(run_finish(r, &e), &e);
-        double score = 0;
-        for (int k = 0; k < dim; k++)
-            score += exp((double)log_scale) * (double)x[k] * (double)y[k];
+        double score = golden_clip_score(m.m, ids, (size_t)c->text_length, rgb);
         if (!(fabs(score - (double)want[i]) <= 1e-4)) /* scales went into weights that are F16 again */
             fail_msg("picture %d: %g, and the reference says %g", i, score, (double)want[i]);
         free(ids);
         free(picture);
     }
     free(want);
-    free(patches);
-    free(x);
-    free(y);
     free(rgb);
-    free(row);
     close_instance(&m);
+}
+
+/* train_dalle.py --hug */
+static void test_json_tokenizer(void **state)
+{
+    (void)state;
+    static const int32_t want[] = {258, 287, 288};
+    err e = {0};
+    const char *input = TEST_DATA "/dallepy/absolute.pt";
+    import_request q = {.inputs = &input,
+                        .n_inputs = 1,
+                        .output = support_path("instance.gguf"),
+                        .tokenizer = TEST_DATA "/dallepy/tokenizer.json"};
+    good(import_convert(&q, &e), &e);
+    limn_model *m = limn_model_open(dev, q.output, &e);
+    good(m != NULL, &e);
+    int32_t *ids;
+    size_t n;
+    good(limn_tokenize(m, "A RED BEAR", &ids, &n, &e), &e);
+    assert_int_equal(n, 3);
+    assert_memory_equal(ids, want, sizeof want);
+    free(ids);
+    limn_model_free(&m);
 }
 
 static void refuse(const char *name, const char *setting, const char *what)
@@ -338,7 +342,7 @@ int main(int argc, char **argv)
     static char *const own[] = {"mix", "absolute", "shared", "openai", "vqgan", "clip"};
     char *const *names = argc > 2 ? argv + 2 : own;
     size_t n = argc > 2 ? (size_t)argc - 2 : sizeof own / sizeof *own;
-    struct CMUnitTest tests[17];
+    struct CMUnitTest tests[18];
     if (argc > 2) {
         directory = argv[1];
         words = false;
@@ -348,8 +352,10 @@ int main(int argc, char **argv)
         tests[i] = (struct CMUnitTest){.name = names[i],
                                        .test_func = strcmp(names[i], "clip") ? test_instance : test_clip,
                                        .initial_state = names[i]};
-    if (argc <= 2)
+    if (argc <= 2) {
+        tests[n++] = (struct CMUnitTest){.name = "json_tokenizer", .test_func = test_json_tokenizer};
         tests[n++] = (struct CMUnitTest){.name = "refused", .test_func = test_refused};
+    }
     dev = support_device();
     int failed = _cmocka_run_group_tests("dallepy_import", tests, n, NULL, NULL);
     device_free(dev);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "golden_tensors.h"
 #include "io/safetensors.h"
 #include "models/import.h"
@@ -294,6 +295,37 @@ static void classes_are_checked(void **state)
     limn_model_free(&m);
 }
 
+static void note_cut(void *context, log_level level, const char *line)
+{
+    *(int *)context += level == LOG_WARNING && strstr(line, "the end is cut off");
+}
+
+/* Of a long prompt the authors' code takes the beginning. */
+static void long_prompts_lose_their_end(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"mindalle", "rudalle_v2", "rudalle_v3"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        model *m = converted(names[i], &(request){0});
+        size_t room = (size_t)m->info.text_length - !strcmp(names[i], "rudalle_v2"); /* which begins with an id */
+        int32_t ids[64], codes[2][16];
+        int warnings = 0;
+        assert_true(room < 64);
+        for (size_t k = 0; k <= room; k++)
+            ids[k] = 3 + (int)k % 5;
+        log_set_sink(note_cut, &warnings);
+        for (size_t k = 0; k < 2; k++) {
+            err e = {0};
+            limn_generate_options o = {.text_ids = ids, .n_text_ids = room + k, .count = 1};
+            good(limn_generate(m, &o, codes[k], &e), &e);
+            assert_int_equal(warnings, k);
+        }
+        log_set_sink(NULL, NULL);
+        assert_memory_equal(codes[0], codes[1], (size_t)(m->info.grid_width * m->info.grid_height) * sizeof **codes);
+        limn_model_free(&m);
+    }
+}
+
 static void compare_tokens(model *m, const char *file)
 {
     json_error_t why;
@@ -357,6 +389,7 @@ int main(void)
         cmocka_unit_test(tensors_that_are_missing_or_extra_are_named),
         cmocka_unit_test(settings_say_what_files_do_not),
         cmocka_unit_test(classes_are_checked),
+        cmocka_unit_test(long_prompts_lose_their_end),
         cmocka_unit_test(tokenizers_do_what_their_authors_do),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* Tokenizers of published models: ids as the authors' code gives them.  data/dalle_mini: a vocabulary of 700 tokens
- * and ids of min-dalle 0.4.11 for it. */
+/* Tokenizers of published models: ids as the authors' code gives them.  data/golden/min_dalle: a vocabulary of 700
+ * tokens and ids of min-dalle 0.4.11 for it. */
 #include <jansson.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "text/bpe.h"
 #include "text/emoji.h"
 #include "text/tokenizer.h"
 
@@ -65,7 +66,7 @@ static void dalle_mini_gives_published_ids(void **state)
     (void)state;
     err e = {0};
     size_t size = 0;
-    if (!import_to_file("dalle-mini", TEST_DATA "/dalle_mini", &size, &e))
+    if (!import_to_file("dalle-mini", TEST_DATA "/golden/min_dalle", &size, &e))
         fail_msg("%s", e.text);
     assert_int_equal(size, 700);
     file_map map = {0};
@@ -80,7 +81,7 @@ static void dalle_mini_gives_published_ids(void **state)
     assert_string_equal(tokenizer_token(t, 0), "<s>");
     assert_null(tokenizer_token(t, 700));
     assert_null(tokenizer_token(t, -1));
-    json_t *cases = json_load_file(TEST_DATA "/dalle_mini/tokenizer_cases.json", 0, NULL), *c;
+    json_t *cases = json_load_file(TEST_DATA "/golden/min_dalle/tokenizer_cases.json", 0, NULL), *c;
     size_t i, compared = 0;
     json_array_foreach(cases, i, c)
     {
@@ -209,13 +210,101 @@ static void clip_merges_within_pieces(void **state)
     assert_non_null(strstr(e.text, "merge 0 \"a zz</w>\""));
 }
 
+/* The tokenizer.json in `root`, as it is after GGUF; NULL with e filled. */
+static bpe *read_json(const json_t *root, err *e)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/vocab.json", folder);
+    assert_int_equal(json_dump_file(root, path, 0), 0);
+    bpe *b = bpe_from_json(path, e);
+    if (!b)
+        return NULL;
+    gguf_writer *w = gguf_writer_new(gguf_path);
+    bpe_put(b, w);
+    gguf_begin_data(w);
+    assert_true(gguf_writer_commit(w, e));
+    gguf_writer_free(w);
+    bpe_free(b);
+    return bpe_open(gguf_path, e);
+}
+
+static void compare_json(const json_t *root, const char *list)
+{
+    err e = {0};
+    bpe *b = read_json(root, &e);
+    if (!b)
+        fail_msg("%s", e.text);
+    assert_int_equal(bpe_find(b, "<beyond>"), 340);
+    json_t *cases = json_load_file(TEST_DATA "/dallepy/tokenizer_cases.json", 0, NULL), *c;
+    size_t i;
+    json_array_foreach(cases, i, c)
+    {
+        const char *text = json_string_value(json_object_get(c, "text"));
+        const json_t *want = json_object_get(c, list);
+        int32_t *ids;
+        size_t n;
+        assert_true(bpe_encode(b, text, &ids, &n, &e));
+        bool same = n == json_array_size(want);
+        for (size_t k = 0; same && k < n; k++)
+            same = ids[k] == json_integer_value(json_array_get(want, k));
+        free(ids);
+        if (!same)
+            fail_msg("%s: the ids of \"%s\" differ", list, text);
+    }
+    assert_int_equal(i, 15);
+    json_decref(cases);
+    bpe_free(b);
+}
+
+/* tools/make_golden_tokenizer_json.py */
+static void huggingface_files_give_their_ids(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *at, *value, *message;
+    } wrong[] = {
+        {"model", "{\"type\": \"WordPiece\"}", "model: WordPiece is not"},
+        {"normalizer", "{\"type\": \"NFKC\"}", "normalizer: NFKC is not"},
+        {"normalizer", "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Strip\"}]}",
+         "normalizer: Strip is not"},
+        {"pre_tokenizer", "{\"type\": \"Whitespace\"}", "pre_tokenizer: Whitespace is not"},
+        {"pre_tokenizer", "{\"type\": \"ByteLevel\", \"use_regex\": false}", "pre_tokenizer: ByteLevel is not"},
+        {"pre_tokenizer", "null", "pre_tokenizer: its value is not"},
+        {"model", "{\"type\": \"BPE\", \"vocab\": {}, \"merges\": [], \"end_of_word_suffix\": \"</w>\"}",
+         "end_of_word_suffix: its value"},
+        {"model", "{\"type\": \"BPE\", \"vocab\": {\"a\": 5}, \"merges\": []}", "token \"a\": id 5 is outside"},
+        {"model", "7", "model: its value"},
+    };
+    json_t *root = json_load_file(TEST_DATA "/dallepy/tokenizer.json", 0, NULL);
+    compare_json(root, "ids");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        err e = {0};
+        json_t *copy = json_copy(root);
+        json_object_set_new(copy, wrong[i].at, json_loads(wrong[i].value, JSON_DECODE_ANY, NULL));
+        assert_null(read_json(copy, &e));
+        json_decref(copy);
+        if (!strstr(e.text, wrong[i].message))
+            fail_msg("\"%s\" is not in \"%s\"", wrong[i].message, e.text);
+    }
+    /* merges as older versions write them */
+    json_t *merges = json_object_get(json_object_get(root, "model"), "merges"), *pair, *strings = json_array();
+    size_t i;
+    json_array_foreach(merges, i, pair)
+        json_array_append_new(strings, json_sprintf("%s %s", json_string_value(json_array_get(pair, 0)),
+                                                    json_string_value(json_array_get(pair, 1))));
+    json_object_set_new(json_object_get(root, "model"), "merges", strings);
+    json_object_set_new(root, "normalizer", json_null());
+    json_object_set_new(json_object_get(root, "pre_tokenizer"), "add_prefix_space", json_false());
+    compare_json(root, "plain");
+    json_decref(root);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dalle_mini_gives_published_ids),
-        cmocka_unit_test(emoji_have_names),
-        cmocka_unit_test(damaged_files_are_named),
-        cmocka_unit_test(clip_merges_within_pieces),
+        cmocka_unit_test(dalle_mini_gives_published_ids),   cmocka_unit_test(emoji_have_names),
+        cmocka_unit_test(damaged_files_are_named),          cmocka_unit_test(clip_merges_within_pieces),
+        cmocka_unit_test(huggingface_files_give_their_ids),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -137,18 +137,22 @@ def detokenizer():
 
 # ---- DALLE-pytorch's DiscreteVAE, as its README makes it ----
 
-def dalle_pytorch_vae():
-    t = {"codebook.weight": (8192, 512)}
-    for i in range(3):
-        conv(t, f"encoder.{i}.0", 64, 3 if i == 0 else 64, 4)
-        t[f"decoder.{i + 2}.0.weight"] = (64, 64, 4, 4)
-        t[f"decoder.{i + 2}.0.bias"] = (64,)
-    for side, at in (("encoder", 3), ("decoder", 1)):
-        for k, kernel in ((0, 3), (2, 3), (4, 1)):
-            conv(t, f"{side}.{at}.net.{k}", 64, 64, kernel)
-    conv(t, "encoder.4", 8192, 64, 1)
-    conv(t, "decoder.0", 64, 512, 1)
-    conv(t, "decoder.5", 3, 64, 1)
+def dalle_pytorch_vae(codes=8192, dim=512, hidden=64, stages=3, blocks=1):
+    t = {"codebook.weight": (codes, dim)}
+    first = blocks > 0  # the decoder's blocks are behind a convolution
+    for i in range(stages):
+        conv(t, f"encoder.{i}.0", hidden, 3 if i == 0 else hidden, 4)
+        inner = dim if i == 0 and not blocks else hidden  # transposed: inner channels come first
+        t[f"decoder.{i + blocks + first}.0.weight"] = (inner, hidden, 4, 4)
+        t[f"decoder.{i + blocks + first}.0.bias"] = (hidden,)
+    for side, at in (("encoder", stages), ("decoder", first)):
+        for b in range(blocks):
+            for k, kernel in ((0, 3), (2, 3), (4, 1)):
+                conv(t, f"{side}.{at + b}.net.{k}", hidden, hidden, kernel)
+    conv(t, f"encoder.{stages + blocks}", codes, hidden, 1)
+    if blocks:
+        conv(t, "decoder.0", hidden, dim, 1)
+    conv(t, f"decoder.{stages + blocks + first}", 3, hidden, 1)
     return t
 
 
@@ -157,26 +161,54 @@ def dalle_pytorch_vae():
 DALLE_PYTORCH = {"dim": 1024, "num_text_tokens": 10000, "text_seq_len": 256, "depth": 12, "heads": 16, "dim_head": 64}
 
 
-def dalle_pytorch():
-    dim, text, depth = DALLE_PYTORCH["dim"], DALLE_PYTORCH["text_seq_len"], DALLE_PYTORCH["depth"]
-    ids, codes = DALLE_PYTORCH["num_text_tokens"] + text, 8192
-    t = {f"vae.{name}": shape for name, shape in dalle_pytorch_vae().items()}
-    t["transformer.pos_emb"] = (1, text + 1 + 32 * 32, 60)
+def dalle_pytorch_layers(t, root, depth, dim, wrappers, sandwich=False):
     for i in range(depth):
-        for k, inner in enumerate(("fn.fn.fn.fn.fn", "fn.fn.fn.fn")):
-            name = f"transformer.layers.layers.{i}.{k}"
+        for k, inner in enumerate(wrappers):
+            name = f"{root}.layers.layers.{i}.{k}"
             t[f"{name}.scale"] = (1, 1, dim)
             norm(t, f"{name}.fn.norm", dim)
+            if sandwich:
+                norm(t, f"{name}.fn.norm_out", dim)
             if k == 0:
                 t[f"{name}.{inner}.to_qkv.weight"] = (3 * dim, dim)
                 linear(t, f"{name}.{inner}.to_out.0", dim, dim)
             else:
                 linear(t, f"{name}.{inner}.net.0", 8 * dim, dim)
                 linear(t, f"{name}.{inner}.net.3", dim, 4 * dim)
+
+
+def dalle_pytorch():
+    dim, text, depth = DALLE_PYTORCH["dim"], DALLE_PYTORCH["text_seq_len"], DALLE_PYTORCH["depth"]
+    ids, codes = DALLE_PYTORCH["num_text_tokens"] + text, 8192
+    t = {f"vae.{name}": shape for name, shape in dalle_pytorch_vae().items()}
+    t["transformer.pos_emb"] = (1, text + 1 + 32 * 32, 60)
+    dalle_pytorch_layers(t, "transformer", depth, dim, ("fn.fn.fn.fn.fn", "fn.fn.fn.fn"))
     norm(t, "to_logits.0", dim)
     linear(t, "to_logits.1", ids + codes, dim)
     t["text_emb.weight"] = (ids, dim)
     t["image_emb.weight"] = (codes, dim)
+    return t
+
+
+def dalle_pytorch_variant(dim=64, text=16, side=8, ids=100 + 16, codes=64):
+    """Small: learned positions, sandwich norms, embeddings shared with the head."""
+    t = {f"vae.{name}": shape for name, shape in dalle_pytorch_vae(codes, 32, 16, 2, 0).items()}
+    t |= {"text_pos_emb.weight": (text + 1, dim), "image_pos_emb.weights.0": (1, side, 1, dim),
+          "image_pos_emb.weights.1": (1, 1, side, dim)}
+    dalle_pytorch_layers(t, "transformer", 4, dim, ("fn.fn.fn.fn.fn", "fn.fn.fn.fn"), sandwich=True)
+    norm(t, "to_logits.0", dim)
+    for name in ("to_logits.1", "text_emb.linear", "image_emb.linear"):
+        linear(t, name, ids + codes, dim)
+    return t
+
+
+def dalle_pytorch_clip(dim=512, text=256, vocabulary=10000, patches=8, patch=32):
+    t = {"temperature": (), "text_emb.weight": (vocabulary, dim), "text_pos_emb.weight": (text, dim),
+         "visual_pos_emb.weight": (patches * patches, dim), "to_text_latent.weight": (dim, dim),
+         "to_visual_latent.weight": (dim, dim)}
+    linear(t, "to_visual_embedding", dim, 3 * patch * patch)
+    for side in ("text", "visual"):
+        dalle_pytorch_layers(t, f"{side}_transformer", 6, dim, ("fn.fn.fn", "fn.fn"))
     return t
 
 
@@ -302,6 +334,8 @@ LAYOUTS = {
     "mindalle-1.3B": lambda: {"stage2_last.ckpt": mindalle(), "stage1_last.ckpt": vqgan(F16, 16384)},
     "rudalle-malevich": lambda: {"pytorch_model.bin": rudalle(),
                                  "vqgan.gumbelf8-sber.model.ckpt": vqgan((1, 1, 2, 4), 8192, gumbel=True)},
+    "rudalle-kandinsky": lambda: {"pytorch_model.bin": rudalle(3840, 64),
+                                  "vqgan.gumbelf8-sber.model.ckpt": vqgan((1, 1, 2, 4), 8192, gumbel=True)},
     "llamagen-xl": lambda: {"c2i_XL_384.pt": llamagen_gpt(),
                             "vq_ds16_c2i.pt": vqgan(F16, 16384, dim=8, llamagen=True)},
     "mindalle-stage1": lambda: {"stage1_last.ckpt": vqgan(F16, 16384)},
@@ -313,6 +347,8 @@ LAYOUTS = {
     "dalle-mega": lambda: dalle_mini(24, 2048, 4096, 50272, 16415),
     "dalle-pytorch-vae": lambda: {"vae.pt": dalle_pytorch_vae()},
     "dalle-pytorch": lambda: {"dalle.pt": dalle_pytorch()},
+    "dalle-pytorch-variant": lambda: {"dalle_variant.pt": dalle_pytorch_variant()},
+    "dalle-pytorch-clip": lambda: {"clip.pt": dalle_pytorch_clip()},
     "llamagen-vq16": lambda: {"vq_ds16_c2i.pt": vqgan(F16, 16384, dim=8, llamagen=True)},
     "llamagen-vq8": lambda: {"vq_ds8_c2i.pt": vqgan((1, 2, 2, 4), 16384, dim=8, llamagen=True)},
 }
@@ -323,6 +359,9 @@ WRAPPERS = {
                                            "hidden_dim": 64, "num_resnet_blocks": 1}, "weights": tensors},
     "dalle.pt": lambda tensors: {"hparams": DALLE_PYTORCH, "vae_params": {}, "epoch": 0, "version": "1.6.6",
                                  "vae_class_name": "DiscreteVAE", "weights": tensors},
+    "dalle_variant.pt": lambda tensors: {"hparams": {"dim": 64, "heads": 4, "dim_head": 16, "rotary_emb": False,
+                                                     "stable": True, "sandwich_norm": True,
+                                                     "share_input_output_emb": True}, "weights": tensors},
     "vq_ds16_c2i.pt": lambda tensors: {"model": tensors},
     "vq_ds8_c2i.pt": lambda tensors: {"model": tensors},
     "c2i_XL_384.pt": lambda tensors: {"model": tensors},

@@ -3,7 +3,7 @@
 
 Needs `pip install min-dalle==0.4.11`, whose classes run it, and safetensors.  The files have that package's form: F16,
 each layer's tensor a transposed view into one storage that holds those of all layers.  The vocabulary is
-tests/data/dalle_mini/{vocab.json,merges.txt}, the grid 4 x 4, so that the detokenizer of tests/data/codecs.json fits,
+tests/data/golden/min_dalle/{vocab.json,merges.txt}, the grid 4 x 4, so that the detokenizer of tests/data/codecs.json fits,
 which has more codes than this model writes.
 """
 import json
@@ -17,6 +17,7 @@ from min_dalle.text_tokenizer import TextTokenizer
 from safetensors.numpy import save_file
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data" / "dalle_mini"
+VOCABULARY = DATA.parent / "golden" / "min_dalle"
 DIM, HEADS, GLU, TEXT_LENGTH, CODES, CELLS = 32, 4, 44, 24, 30, 16
 LAYERS = {"encoder": 2, "decoder": 3}
 PROMPT, FACTOR, PAD = "An armchair in the shape of an avocado", 16, 1
@@ -66,8 +67,8 @@ def greedy(encoder, decoder, text):
 
 def main():
     dalle_bart_decoder.IMAGE_TOKEN_COUNT = CELLS
-    vocabulary = json.loads((DATA / "vocab.json").read_text("utf-8"))
-    merges = (DATA / "merges.txt").read_text("utf-8").split("\n")[1:-1]
+    vocabulary = json.loads((VOCABULARY / "vocab.json").read_text("utf-8"))
+    merges = (VOCABULARY / "merges.txt").read_text("utf-8").split("\n")[1:-1]
     ids = TextTokenizer(vocabulary, merges).tokenize(PROMPT)
     encoder = DalleBartEncoder(LAYERS["encoder"], DIM, HEADS, len(vocabulary), TEXT_LENGTH, GLU, "cpu").eval()
     decoder = dalle_bart_decoder.DalleBartDecoder(CODES, DIM, HEADS, GLU, LAYERS["decoder"], "cpu").eval()

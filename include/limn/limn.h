@@ -131,6 +131,8 @@ LIMN_API bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pix
 
 /* ---- generation ---------------------------------------------------------------------------------------------- */
 
+/* What is too long for the model loses its end, with a warning, where the model's authors cut it; else it is an error.
+ */
 typedef struct limn_generate_options {
     const char *prompt;      /* or NULL, and then: */
     const int32_t *text_ids; /* the model's own ids, without padding */

@@ -234,7 +234,8 @@ static const option convert_options[] = {
      .argument = "PATH",
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
-     .help = "The tokenizer's file (of DALLE-pytorch bpe_simple_vocab_16e6.txt), or the directory of its files. "
+     .help = "The tokenizer's file (of DALLE-pytorch bpe_simple_vocab_16e6.txt, or a tokenizer.json), or the directory "
+             "of its files. "
              "Default: those beside the input."},
     OPTIONS_END,
 };
@@ -263,6 +264,7 @@ const command command_table[] = {
      .description =
          "Draws what PROMPT says. The settings that made a picture are in its PNG text, in the form that front ends "
          "read.\n"
+         "A prompt that is too long is an error, or loses its end with a warning, as with the model's authors.\n"
          "With --image-prompt a part of a picture stays and the rest is generated to go with it.\n"
          "Under mpirun the processes share the N pictures out among them, and their devices too.\n",
      .example = "limn generate \"a red apple on a blue background\" -o apple.png\n"

@@ -157,8 +157,13 @@ static bool read_text(generation *g, err *e)
     size_t n = o->n_text_ids, used;
     if (o->prompt && !limn_tokenize(g->m, o->prompt, &own, &n, e))
         return false;
-    bool ok = g->d->kind->text_row(g->d->state, o->prompt ? own : o->text_ids, n, g->text, &used, e) &&
-              (!g->guided || g->d->kind->text_row(g->d->state, NULL, 0, g->text + g->d->text_length, &used, e));
+    const transformer_kind *kind = g->d->kind;
+    int32_t *null = g->text + g->d->text_length;
+    bool ok = kind->text_row(g->d->state, o->prompt ? own : o->text_ids, n, g->text, &used, e);
+    if (ok && g->guided && kind->null_row)
+        kind->null_row(g->d->state, g->text, used, null);
+    else if (ok && g->guided)
+        ok = kind->text_row(g->d->state, NULL, 0, null, &used, e);
     free(own);
     return ok;
 }

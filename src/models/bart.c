@@ -263,25 +263,32 @@ static void free_state(void *state)
     bart_free(state);
 }
 
+/* A text without words.  As in min-dalle, its end is the prompt's last id where that one's </s> was cut off. */
+static void null_row(const void *state, const int32_t *text, size_t used, int32_t *row)
+{
+    const bart *b = state;
+    for (int i = 0; i < b->text_length; i++)
+        row[i] = b->pad_id;
+    row[0] = b->start_id;
+    row[1] = used == (size_t)b->text_length ? text[used - 1] : b->end_id;
+}
+
 static bool text_row(const void *state, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
 {
     const bart *b = state;
     while (n && ids[n - 1] == b->pad_id)
         n--;
-    if (n > (size_t)b->text_length)
-        return err_set(e, ERR_USAGE, "prompt: %zu tokens, and the model takes %d (shorten it)", n, b->text_length);
+    n = transformer_cut(n, (size_t)b->text_length); /* min-dalle cuts </s> too */
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= b->vocabulary)
             return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
                            b->vocabulary);
     for (int i = 0; i < b->text_length; i++)
         row[i] = (size_t)i < n ? ids[i] : b->pad_id;
-    if (!n) { /* what a text without words is */
-        row[0] = b->start_id;
-        row[1] = b->end_id;
-    }
+    if (!n)
+        null_row(b, NULL, 0, row);
     *used = n;
     return true;
 }
 
-const transformer_kind transformer_bart = {"bart", open_bart, free_state, text_row, forward};
+const transformer_kind transformer_bart = {"bart", open_bart, free_state, text_row, forward, null_row};

@@ -211,4 +211,4 @@ static tensor forward(run *r, const void *state, tensor ids, tensor codes, const
     return dalle_forward(r, state, ids, codes, m->caches, position, t);
 }
 
-const transformer_kind transformer_dalle = {"dalle", open_dalle, free_state, text_row, forward};
+const transformer_kind transformer_dalle = {"dalle", open_dalle, free_state, text_row, forward, NULL};

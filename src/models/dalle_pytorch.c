@@ -298,4 +298,4 @@ static bool text_row(const void *state, const int32_t *ids, size_t n, int32_t *r
     return true;
 }
 
-const transformer_kind transformer_dalle_pytorch = {"dalle_pytorch", open_state, free_state, text_row, forward};
+const transformer_kind transformer_dalle_pytorch = {"dalle_pytorch", open_state, free_state, text_row, forward, NULL};

@@ -7,6 +7,7 @@
 #include "models/dalle_pytorch.h"
 #include "models/dalle_pytorch_vae.h"
 #include "models/import_codecs.h"
+#include "text/bpe.h"
 #include "text/tokenizer.h"
 
 struct dalle_codec {
@@ -100,10 +101,25 @@ static bool find_codec(import *im, struct dalle_codec *c, err *e)
     return !im->error.code || err_set(e, im->error.code, "%s", im->error.text);
 }
 
-/* CLIP's.  *n: its tokens; 0 where none is given. */
+/* HuggingFace's: train_dalle.py --hug. */
+static bool put_json_tokenizer(import *im, size_t *n, err *e)
+{
+    bpe *b = bpe_from_json(im->tokenizer, e);
+    if (!b)
+        return false;
+    bpe_put(b, im->to);
+    *n = bpe_size(b);
+    bpe_free(b);
+    return true;
+}
+
+/* CLIP's, or of a .json.  *n: its tokens; 0 where none is given. */
 static bool put_tokenizer(import *im, size_t *n, err *e)
 {
     *n = 0;
+    const char *end = im->tokenizer ? strrchr(im->tokenizer, '.') : NULL;
+    if (end && !strcmp(end, ".json"))
+        return put_json_tokenizer(im, n, e);
     if (im->tokenizer)
         return tokenizer_import(im->to, "clip", im->tokenizer, n, e);
     log_write(LOG_WARNING,

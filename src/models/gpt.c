@@ -313,8 +313,7 @@ static bool text_row(const void *state, const int32_t *ids, size_t n, int32_t *r
     while (n && ids[n - 1] == d->pad_id)
         n--;
     size_t room = (size_t)(d->text_length - d->begins);
-    if (n > room)
-        return err_set(e, ERR_USAGE, "prompt: %zu tokens, and the model takes %zu (shorten it)", n, room);
+    n = transformer_cut(n, room);
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= d->vocabulary)
             return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
@@ -330,4 +329,4 @@ static bool text_row(const void *state, const int32_t *ids, size_t n, int32_t *r
     return true;
 }
 
-const transformer_kind transformer_gpt = {"gpt", open_gpt, free_state, text_row, forward};
+const transformer_kind transformer_gpt = {"gpt", open_gpt, free_state, text_row, forward, NULL};

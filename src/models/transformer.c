@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "models/config.h"
 
 static const transformer_kind *const kinds[] = {&transformer_dalle, &transformer_dalle_pytorch, &transformer_gpt,
@@ -53,6 +54,14 @@ bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e)
             return true;
         }
     return err_set(e, ERR_FAILED, "%s: key '%s': \"%.64s\" is no pattern", gguf_name(g), key, name);
+}
+
+size_t transformer_cut(size_t n, size_t room)
+{
+    if (n <= room)
+        return n;
+    log_write(LOG_WARNING, "prompt: %zu tokens, and the model takes %zu: the end is cut off", n, room);
+    return room;
 }
 
 bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)

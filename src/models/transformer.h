@@ -20,12 +20,15 @@ typedef struct transformer_kind {
     void (*free)(void *state);
     /* The row that the model reads, row[text_length], of ids (with or without trailing padding); n = 0 gives the row
      * without condition.  *used: the row begins with so many ids that are neither padding nor [IMG].  ERR_USAGE where
-     * ids are too many or out of range. */
+     * ids are out of range, or too many for a kind whose authors' code doesn't cut them. */
     bool (*text_row)(const void *state, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e);
     /* x[b,t,dim], ready for the heads: the positions p to p+t-1, p the int in `position`, given ids[b,text_length]
      * (empty once all positions are the grid's), codes[b,cells] and the memory of these b rows, which it fills. */
     tensor (*forward)(run *r, const void *state, tensor ids, tensor codes, const transformer_memory *m, tensor position,
                       int64_t t);
+    /* The row without condition where it depends on the prompt's, which begins with `used` ids; NULL: text_row's of no
+     * ids. */
+    void (*null_row)(const void *state, const int32_t *text, size_t used, int32_t *row);
 } transformer_kind;
 
 struct transformer {
@@ -49,6 +52,9 @@ struct transformer {
 /* Layer i's pattern, from limn.transformer.attention: one a layer, repeated where there are fewer; full where the key
  * is missing.  Fills m's kind and kernel (limn.transformer.conv_kernel). */
 bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e);
+
+/* For text_row: so many of n ids as there is room for, with a warning where that is not all. */
+size_t transformer_cut(size_t n, size_t room);
 
 /* *t is NULL where the file holds no transformer: not an error.  Whatever is returned, *t goes by transformer_free, and
  * that after p, which points into it. */

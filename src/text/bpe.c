@@ -394,6 +394,20 @@ bool bpe_encode(const bpe *b, const char *text, int32_t **ids, size_t *n, err *e
     return bpe_encode_dropout(b, text, NULL, ids, n, e);
 }
 
+static bool begin_with_space(char **text, size_t *bytes, err *e)
+{
+    if (!*bytes || **text == ' ')
+        return true;
+    char *longer = realloc(*text, *bytes + 2);
+    if (!longer)
+        return err_no_memory(e, "text", *bytes + 2);
+    memmove(longer + 1, longer, *bytes + 1);
+    *longer = ' ';
+    *text = longer;
+    ++*bytes;
+    return true;
+}
+
 bool bpe_encode_dropout(const bpe *b, const char *text, const bpe_dropout *d, int32_t **ids, size_t *n, err *e)
 {
     size_t bytes;
@@ -401,7 +415,7 @@ bool bpe_encode_dropout(const bpe *b, const char *text, const bpe_dropout *d, in
     *ids = NULL;
     *n = 0;
     char *in = bpe_normalise(text, b->lowercase, &bytes, e);
-    bool ok = in != NULL;
+    bool ok = in != NULL && (!b->space_first || begin_with_space(&in, &bytes, e));
     if (bytes > INT32_MAX) {
         err_set(e, ERR_FAILED, "text: %zu bytes are too many for one text (split it)", bytes);
         ok = false;

@@ -16,7 +16,11 @@ bpe *bpe_new(const char *name, const char *const *tokens, size_t n_tokens, const
              bool lowercase, err *e);
 /* HuggingFace files: vocab.json (token -> id, ids dense from 0) and merges.txt. */
 bpe *bpe_from_files(const char *vocab_path, const char *merges_path, bool lowercase, err *e);
-/* tokenizer.ggml.tokens, tokenizer.ggml.merges, limn.tokenizer.lowercase (default false). */
+/* HuggingFace's tokenizer.json, of byte-level BPE with GPT-2's split, lower-casing and a first space where it says so;
+ * what else it asks for is an error that names it.  Its post-processor is left out. */
+bpe *bpe_from_json(const char *path, err *e);
+/* tokenizer.ggml.tokens, tokenizer.ggml.merges; default false: limn.tokenizer.lowercase,
+ * tokenizer.ggml.add_space_prefix. */
 bpe *bpe_from_gguf(const gguf *g, err *e);
 /* The tokenizer of a model file. */
 bpe *bpe_open(const char *path, err *e);

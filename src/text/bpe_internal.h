@@ -23,6 +23,7 @@ struct bpe {
     int32_t byte_ids[256];
     bool byte_level; /* pieces are merged from bytes; else from ids that the kind gives */
     bool lowercase;
+    bool space_first; /* a text that begins with no space gets one */
 };
 
 /* bpe_new with a name for each of the two lists. */

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
+#include "base/log.h"
 #include "text/bpe_internal.h"
 #include "text/bpe_split.h"
 #include "text/tokenizer.h"
@@ -205,7 +206,10 @@ static bool encode(const void *self, const char *text, int32_t **ids, size_t *n,
         *n = 0;
         return ok;
     }
-    *n = *n < t->length ? *n : t->length;
+    if (*n > t->length) {
+        log_write(LOG_WARNING, "prompt: %zu tokens, and the model takes %zu: the end is cut off", *n, t->length);
+        *n = t->length;
+    }
     *ids = out;
     return true;
 }
