@@ -240,7 +240,16 @@ static const option convert_options[] = {
 };
 
 static const option inspect_options[] = {JSON, OPTIONS_END};
-static const option bench_options[] = {JSON, OPTIONS_END};
+static const option bench_options[] = {
+    JSON,
+    {.name = "list", .help = "Print the names of the measurements, and which of them are the default."},
+    {.name = "compare",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "The output of an earlier limn bench --json: each row says how many times as fast it is now."},
+    OPTIONS_END,
+};
 
 static const option help_options[] = {
     {.name = "format",
@@ -414,9 +423,19 @@ const command command_table[] = {
     {.name = "bench",
      .run = command_bench,
      .options = bench_options,
+     .operands = "[NAME...]",
+     .max_operands = -1,
+     .operands_hint = "put names in quotes",
      .summary = "measure the device",
-     .description = "Measures peak and bandwidth of the device, and how near to them limn's kernels come.\n",
-     .example = "limn bench --device cpu\n"},
+     .description =
+         "Measures the multiply-add peak and the read bandwidth of the device, and how near to these limits single "
+         "ops and whole works come: pictures of models of published sizes with random weights, codecs, training "
+         "steps. Each row has the share of the limit that was reached, the time, and what bandwidth and multiply-adds "
+         "alone would take.\n"
+         "NAME picks measurements by their names, as a shell's pattern; without one, a short set runs.\n",
+     .example = "limn bench --device cpu\n"
+                "limn bench 'product*' 'generate mini, F16, 1 row' --json > before.json\n"
+                "limn bench 'product*' --compare before.json\n"},
     {.name = "selftest",
      .run = command_selftest,
      .summary = "check that the device computes rightly",

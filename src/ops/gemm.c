@@ -83,8 +83,11 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
     if (event)
         profile_add(r->dev->profile, "clblast:sgemm", event, 2.0 * (double)(m * n * k),
                     4.0 * (double)(m * n + m * k + n * k));
-    if (status == CLBlastSuccess)
+    if (status == CLBlastSuccess) {
+        r->flops += 2.0 * (double)(m * n * k);
+        r->bytes += 4.0 * (double)(m * n + m * k + n * k);
         return true;
+    }
     if (status > -30 && status < 0 && status != CL_BUILD_PROGRAM_FAILURE) { /* the device's own failure */
         char call[96];
         snprintf(call, sizeof call, "CLBlastSgemm %zu x %zu x %zu", m, n, k);
