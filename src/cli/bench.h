@@ -57,9 +57,15 @@ model *bench_model(bench *b, device *d, const char *name, const char *size, dtyp
 /* The same by its keys; rows of the name. */
 model *bench_model_by(bench *b, device *d, const char *name, void (*keys)(gguf_writer *w, const void *context),
                       const void *context, dtype type, err *e);
-/* Generates `count` pictures (guidance 1: none).  *whole: seconds of it all, the median of five (one where that is over
- * two seconds); *step: of a step of all rows, the median over the lines of the grid, so at half the length. */
-bool bench_generate(model *m, int count, float guidance, double *whole, double *step, err *e);
-/* What a step of so many rows must read and multiply: weights once, and half of the caches' length. */
-void bench_step_cost(const model *m, int rows, double *flops, double *bytes);
+typedef struct generation_time {
+    double whole; /* seconds of it all; 0 where it was ended */
+    double step;  /* seconds of a step of all rows: the median over the lines of the grid, so at half the length */
+    double share; /* of the codes, that were made */
+} generation_time;
+/* Generates `count` pictures (guidance 1: none), five times or, where one lasts over two seconds, once; ended after
+ * `most` seconds and two lines of the grid, where that isn't 0. */
+bool bench_generate(model *m, int count, float guidance, double most, generation_time *time, err *e);
+/* What a step of so many rows must read and multiply, at half the length of a picture of which only a share is made:
+ * weights once, and caches. */
+void bench_step_cost(const model *m, int rows, double share, double *flops, double *bytes);
 #endif

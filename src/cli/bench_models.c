@@ -201,10 +201,10 @@ static bool in_step(const char *name)
     return !strncmp(name, "transformer.", 12);
 }
 
-void bench_step_cost(const model *m, int rows, double *flops, double *bytes)
+void bench_step_cost(const model *m, int rows, double share, double *flops, double *bytes)
 {
     const transformer *t = m->transformer;
-    double length = t->prefix + 0.5 * t->grid_width * t->grid_height, dim = t->heads * t->head_dim, cross = 0;
+    double length = t->prefix + 0.5 * share * t->grid_width * t->grid_height, dim = t->heads * t->head_dim, cross = 0;
     *flops = *bytes = 0;
     for (size_t i = 0; i < m->params.n; i++) {
         const param *p = &m->params.list[i];

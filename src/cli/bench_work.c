@@ -15,17 +15,20 @@ typedef struct watch {
     double last, lines[LINES];
     int n;
     bool warm_up; /* ends at the first line */
+    double end;   /* when it ends at the latest, after a timed line; 0: whole */
+    double share; /* of the codes, that were made */
 } watch;
 
 static bool tick(void *context, int done, int total, const int32_t *codes)
 {
     watch *w = context;
     double now = clock_seconds();
-    (void)done, (void)total, (void)codes;
+    (void)codes;
     if (w->last > 0 && w->n < LINES) /* the first line has the prompt */
         w->lines[w->n++] = now - w->last;
     w->last = now;
-    return !w->warm_up && !interrupted();
+    w->share = (double)done / total;
+    return !w->warm_up && !interrupted() && !(w->n && w->end > 0 && now > w->end);
 }
 
 /* One generation, with its watch. */
@@ -48,7 +51,7 @@ static bool generate(model *m, int count, float guidance, watch *w, int32_t *cod
     return ok;
 }
 
-bool bench_generate(model *m, int count, float guidance, double *whole, double *step, err *e)
+bool bench_generate(model *m, int count, float guidance, double most, generation_time *time, err *e)
 {
     const limn_model_info *i = limn_model_get_info(m);
     int32_t *codes = array_new((size_t)count * (size_t)(i->grid_width * i->grid_height), sizeof *codes, "codes", e);
@@ -65,15 +68,19 @@ bool bench_generate(model *m, int count, float guidance, double *whole, double *
     if (ok && seconds[0] * i->grid_height < 2)
         rounds = ROUNDS;
     for (int k = 0; ok && k < rounds; k++) {
-        w = (watch){0};
-        ok = generate(m, count, guidance, &w, codes, &seconds[k], e) && interrupt_check(e);
+        stopped = (err){0};
+        w = (watch){.end = most > 0 ? clock_seconds() + most : 0};
+        ok = generate(m, count, guidance, &w, codes, &seconds[k], &stopped) || (w.n && w.share < 1);
+        if (!ok)
+            err_set(e, stopped.code, "%s", stopped.text);
+        ok = ok && interrupt_check(e);
         steps[k] = w.n ? bench_median(w.lines, w.n) / i->grid_width : 0;
     }
     free(codes);
-    if (ok) {
-        *whole = bench_median(seconds, rounds);
-        *step = bench_median(steps, rounds);
-    }
+    if (ok)
+        *time = (generation_time){.whole = w.share < 1 ? 0 : bench_median(seconds, rounds),
+                                  .step = bench_median(steps, rounds),
+                                  .share = w.share};
     return ok;
 }
 
@@ -97,23 +104,27 @@ static bool generation(bench *b, const bench_case *c, err *e)
 {
     model *m = bench_model(b, b->d, c->name, c->what, c->type, e);
     int pictures = (int)c->a, rows = pictures * (1 + (int)c->b);
-    double whole, step, decode, flops, bytes;
+    generation_time t;
+    double decode = 0, flops, bytes;
     if (!m)
         return e->code == ERR_NONE;
-    bool ok = bench_generate(m, pictures, c->b ? 4 : 1, &whole, &step, e) && decode_seconds(m, pictures, &decode, e);
+    bool ok = bench_generate(m, pictures, c->b ? 4 : 1, options_number(b->o, "seconds", 0), &t, e);
     if (ok) {
+        bench_step_cost(m, rows, t.share, &flops, &bytes);
+        bench_row(b, c->name, NULL,
+                  &(bench_result){
+                      .seconds = t.step, .flops = flops, .bytes = bytes, .unit = "tokens/s", .value = rows / t.step});
+    }
+    ok = ok && (t.whole == 0 || decode_seconds(m, pictures, &decode, e));
+    if (ok && t.whole > 0) {
         const limn_model_info *i = limn_model_get_info(m);
         int cells = i->grid_width * i->grid_height;
-        bench_step_cost(m, rows, &flops, &bytes);
-        bench_row(
-            b, c->name, NULL,
-            &(bench_result){.seconds = step, .flops = flops, .bytes = bytes, .unit = "tokens/s", .value = rows / step});
         bench_row(b, c->name, "a picture",
-                  &(bench_result){.seconds = (whole + decode) / pictures,
+                  &(bench_result){.seconds = (t.whole + decode) / pictures,
                                   .flops = flops * cells / pictures,
                                   .bytes = bytes * cells / pictures,
                                   .unit = "s",
-                                  .value = (whole + decode) / pictures});
+                                  .value = (t.whole + decode) / pictures});
     }
     model_free(m);
     return ok;
@@ -131,13 +142,12 @@ static bool host_time(bench *b, const bench_case *c, err *e)
     model *m = d ? bench_model(b, d, c->name, c->what, c->type, e) : NULL;
     limn_kernel_profile *before = NULL, *after = NULL;
     size_t n = 0, n_after = 0;
-    double whole, step, kernels = 0, wall;
-    bool ok = m && bench_generate(m, (int)c->a, 1, &whole, &step, e) && limn_device_profile(d, &before, &n, e);
-    double start = clock_seconds();
+    double kernels = 0, wall = 0;
+    generation_time t;
+    bool ok = m && bench_generate(m, (int)c->a, 1, 0, &t, e) && limn_device_profile(d, &before, &n, e);
     int32_t *codes = ok ? array_new((size_t)(c->a * m->info.grid_width * m->info.grid_height), 4, "codes", e) : NULL;
     ok =
         codes && generate(m, (int)c->a, 1, &(watch){0}, codes, &wall, e) && limn_device_profile(d, &after, &n_after, e);
-    wall = clock_seconds() - start;
     for (size_t i = 0; ok && i < n_after; i++)
         kernels += after[i].seconds;
     for (size_t i = 0; ok && i < n; i++)

@@ -248,6 +248,12 @@ static const option bench_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .help = "The output of an earlier limn bench --json: each row says how many times as fast it is now."},
+    {.name = "seconds",
+     .argument = "S",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1e6,
+     .help = "End a generation after so long: its rate is then that of its first lines. Default: whole pictures."},
     OPTIONS_END,
 };
 
