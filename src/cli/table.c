@@ -257,6 +257,22 @@ static const option bench_options[] = {
     OPTIONS_END,
 };
 
+static const option tune_options[] = {
+    {.name = "seconds",
+     .argument = "S",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1e6,
+     .help = "End after so long, with what is best by then. Default: when all is tried."},
+    {.name = "trial-seconds",
+     .argument = "S",
+     .kind = OPTION_NUMBER,
+     .min = 1,
+     .max = 1e6,
+     .help = "How long a trial may take before it counts as hung. Default: 120."},
+    OPTIONS_END,
+};
+
 static const option help_options[] = {
     {.name = "format",
      .argument = "FORMAT",
@@ -442,6 +458,17 @@ const command command_table[] = {
      .example = "limn bench --device cpu\n"
                 "limn bench 'product*' 'generate mini, F16, 1 row' --json > before.json\n"
                 "limn bench 'product*' --compare before.json\n"},
+    {.name = "tune",
+     .run = command_tune,
+     .options = tune_options,
+     .summary = "find what is fastest on the device",
+     .description =
+         "Tries kernels, sizes of work-groups, and the use and the parameters of CLBlast, and keeps what was faster: "
+         "for this device and this version of its driver, in the file tuning of the cache directory, which every "
+         "command reads from then on. A line of it may be deleted. Each trial is a process of its own with a time "
+         "limit, since drivers hang and crash, and counts only where its results are right. What was found is saved "
+         "after each step, so Ctrl-C loses one.\n",
+     .example = "limn tune --device gpu\n"},
     {.name = "selftest",
      .run = command_selftest,
      .summary = "check that the device computes rightly",
