@@ -31,10 +31,12 @@ double bench_median(double *values, int n)
     return values[n / 2];
 }
 
-bool bench_measure(run *r, bench_body *body, void *context, double *seconds, double *flops, double *bytes, err *e)
+/* Median seconds of so many rounds (at most ROUNDS), each of `least` seconds or more. */
+static bool clock_rounds(run *r, bench_body *body, void *context, int rounds, double least, double *seconds,
+                         double *flops, double *bytes, err *e)
 {
     double times[ROUNDS], before[2], after[2];
-    int repeat = 1, rounds = ROUNDS;
+    int repeat = 1;
     for (int i = -WARM_UP; i < rounds; i++) {
         run_counted(r, &before[0], &before[1]);
         double start = clock_seconds();
@@ -46,9 +48,9 @@ bool bench_measure(run *r, bench_body *body, void *context, double *seconds, dou
             return false;
         double took = clock_seconds() - start;
         run_counted(r, &after[0], &after[1]);
-        if (i == -1 && took < SECONDS)
-            repeat = (int)ceil(SECONDS / (took > 1e-6 ? took : 1e-6));
-        if (i == -1 && took > 1)
+        if (i == -1 && took < least)
+            repeat = (int)ceil(least / (took > 1e-6 ? took : 1e-6));
+        if (i == -1 && took > 1 && rounds > 3)
             rounds = 3;
         if (i >= 0)
             times[i] = took / repeat;
@@ -59,6 +61,11 @@ bool bench_measure(run *r, bench_body *body, void *context, double *seconds, dou
     if (bytes)
         *bytes = (after[1] - before[1]) / repeat;
     return true;
+}
+
+bool bench_measure(run *r, bench_body *body, void *context, double *seconds, double *flops, double *bytes, err *e)
+{
+    return clock_rounds(r, body, context, ROUNDS, SECONDS, seconds, flops, bytes, e);
 }
 
 /* ---- rows ---- */
@@ -171,30 +178,34 @@ static void read_body(run *r, void *context)
     LAUNCH(r, "bench:read", items_of(r, c->items), ARG_T(c->x), ARG_T(c->y), ARG_I(c->amount));
 }
 
-static bool measure_limits(bench *b, err *e)
+/* b->peak and b->bandwidth, the medians of so many rounds. */
+static bool measure_limits(bench *b, int rounds, err *e)
 {
     bool cpu = b->d->tune.panels;
     limit_case c = {
         .x = b->zeros, .items = (int)b->d->info.compute_units * (cpu ? 16 : 1024), .amount = cpu ? 40000 : 4000};
     double seconds;
-    char name[64];
     if (!tensor_new(&c.y, b->d, DTYPE_F32, 1, (int64_t[]){1 << 16}, NULL, false, "sums", e))
         return false;
-    bool ok = bench_measure(b->r, peak_body, &c, &seconds, NULL, NULL, e);
+    bool ok = clock_rounds(b->r, peak_body, &c, rounds, SECONDS, &seconds, NULL, NULL, e);
     if (ok) {
         b->peak = 2.0 * 12 * (cpu ? 16 : 4) * (double)c.amount * c.items / seconds;
-        bench_row(b, "multiply-add peak, F32", NULL, &(bench_result){.value = b->peak * 1e-9, .unit = "GFLOP/s"});
         c.items = cpu ? 512 : 16384;
         c.amount = (int)(tensor_count(&b->zeros) / c.items / 64 * 64);
-        ok = bench_measure(b->r, read_body, &c, &seconds, NULL, NULL, e);
+        ok = clock_rounds(b->r, read_body, &c, rounds, SECONDS, &seconds, NULL, NULL, e);
     }
-    if (ok) {
+    if (ok)
         b->bandwidth = 4.0 * (double)c.amount * c.items / seconds;
-        snprintf(name, sizeof name, "read bandwidth, %lld MiB", (long long)(tensor_count(&b->zeros) >> 18));
-        bench_row(b, name, NULL, &(bench_result){.value = b->bandwidth * 1e-9, .unit = "GB/s"});
-    }
     buffer_free(c.y.buf);
     return ok;
+}
+
+static void report_limits(bench *b)
+{
+    char name[64];
+    bench_row(b, "multiply-add peak, F32", NULL, &(bench_result){.value = b->peak * 1e-9, .unit = "GFLOP/s"});
+    snprintf(name, sizeof name, "read bandwidth, %lld MiB", (long long)(tensor_count(&b->zeros) >> 18));
+    bench_row(b, name, NULL, &(bench_result){.value = b->bandwidth * 1e-9, .unit = "GB/s"});
 }
 
 static void save_score(bench *b)
@@ -268,14 +279,17 @@ static bool read_before(bench *b, json_t **file, err *e)
 
 static bool measure_all(bench *b, err *e)
 {
-    bool ok = make_zeros(b, e) && measure_limits(b, e);
-    if (ok)
+    bool ok = make_zeros(b, e) && measure_limits(b, ROUNDS, e);
+    if (ok) {
+        report_limits(b);
         save_score(b);
+    }
     for (int g = 0; ok && g < GROUPS; g++)
         for (const bench_case *c = groups[g]; ok && c->name; c++)
             if (is_chosen(b->o, c)) {
                 run_reset(b->r);
-                ok = c->measure(b, c, e);
+                /* again before each: other programs, and heat, change them */
+                ok = measure_limits(b, 3, e) && c->measure(b, c, e);
             }
     buffer_free(b->zeros.buf);
     return ok;

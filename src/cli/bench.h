@@ -14,7 +14,7 @@ typedef struct bench {
     json_t *rows;     /* of all results */
     json_t *before;   /* the rows of --compare, or NULL */
     bool text;        /* print rows as they come */
-    double peak;      /* FLOP/s */
+    double peak;      /* FLOP/s: the limits as they were just before */
     double bandwidth; /* bytes/s */
     tensor zeros;     /* F32, of up to 256 MiB: what kernels read where values don't matter */
 } bench;
