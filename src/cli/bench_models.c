@@ -148,7 +148,7 @@ static uint64_t host_memory(void)
     return kib ? kib << 10 : UINT64_MAX;
 }
 
-/* Whether there is room for the weights and half as much again, which sessions and activations fill at most. */
+/* Whether there is room for the weights, and for what sessions, activations and loading want besides. */
 static bool has_room(bench *b, const device *d, const char *name, uint64_t weights)
 {
     uint64_t want = weights + weights / 8 + ((uint64_t)1 << 30), device_left = d->memory_limit - d->memory_used,
