@@ -68,10 +68,10 @@ bool device_score_save(const limn_device_info *info, err *e);
 bool device_line_read(const char *file, const limn_device_info *info, char text[256]);
 bool device_line_write(const char *file, const limn_device_info *info, const char *text, err *e);
 
-/* tuning.c: what limn tune found, kept beside the score by device, driver and TUNING_VERSION. */
-#define TUNING_VERSION 1 /* what is tuned means something else, or was measured by other kernels, since the last one   \
-                          */
-#define TUNING_TEXT 256
+/* tuning.c: what limn tune found, kept beside the score by device, driver and version.  The version grows when what is
+ * tuned means something else, or other kernels were measured. */
+#define TUNING_VERSION 1
+#define TUNING_TEXT    256
 /* "wg=64 gemm_side=16 …" */
 void tuning_text(const tuning *t, char out[TUNING_TEXT]);
 /* Whether the device can run it. */
