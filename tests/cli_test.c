@@ -143,9 +143,9 @@ static json_t *parse(const char *text)
     return j;
 }
 
-static const char *const commands[] = {"devices",  "generate", "encode",  "decode",  "reconstruct",
-                                       "score",    "tokenize", "convert", "inspect", "bench",
-                                       "selftest", "help",     "version", NULL};
+static const char *const commands[] = {"devices", "generate", "encode",  "decode",  "reconstruct",
+                                       "score",   "tokenize", "convert", "inspect", "bench",
+                                       "tune",    "selftest", "help",    "version", NULL};
 
 /* ---- help -------------------------------------------------------------------------------------------------------- */
 

@@ -20,6 +20,7 @@ int command_train_clip(const options *o);
 int command_train_codec(const options *o);
 int command_train_dalle(const options *o);
 int command_train_tokenizer(const options *o);
+int command_tune(const options *o);
 int command_version(const options *o);
 
 extern const option train_tokenizer_table[], train_codec_table[], train_dalle_table[], train_clip_table[];

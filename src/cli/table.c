@@ -241,7 +241,38 @@ static const option convert_options[] = {
 };
 
 static const option inspect_options[] = {JSON, OPTIONS_END};
-static const option bench_options[] = {JSON, OPTIONS_END};
+static const option bench_options[] = {
+    JSON,
+    {.name = "list", .help = "Print the names of the measurements, and which of them are the default."},
+    {.name = "compare",
+     .argument = "FILE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "The output of an earlier limn bench --json: each row says how many times as fast it is now."},
+    {.name = "seconds",
+     .argument = "S",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1e6,
+     .help = "End a generation after so long: its rate is then that of its first lines. Default: whole pictures."},
+    OPTIONS_END,
+};
+
+static const option tune_options[] = {
+    {.name = "seconds",
+     .argument = "S",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1e6,
+     .help = "End after so long, with what is best by then. Default: when all is tried."},
+    {.name = "trial-seconds",
+     .argument = "S",
+     .kind = OPTION_NUMBER,
+     .min = 1,
+     .max = 1e6,
+     .help = "How long a trial may take before it counts as hung. Default: 120."},
+    OPTIONS_END,
+};
 
 static const option help_options[] = {
     {.name = "format",
@@ -416,9 +447,30 @@ const command command_table[] = {
     {.name = "bench",
      .run = command_bench,
      .options = bench_options,
+     .operands = "[NAME...]",
+     .max_operands = -1,
+     .operands_hint = "put names in quotes",
      .summary = "measure the device",
-     .description = "Measures peak and bandwidth of the device, and how near to them limn's kernels come.\n",
-     .example = "limn bench --device cpu\n"},
+     .description =
+         "Measures the multiply-add peak and the read bandwidth of the device, and how near to these limits single "
+         "ops and whole works come: pictures of models of published sizes with random weights, codecs, training "
+         "steps. Each row has the share of the limit that was reached, the time, and what bandwidth and multiply-adds "
+         "alone would take.\n"
+         "NAME picks measurements by their names, as a shell's pattern; without one, a short set runs.\n",
+     .example = "limn bench --device cpu\n"
+                "limn bench 'product*' 'generate mini, F16, 1 row' --json > before.json\n"
+                "limn bench 'product*' --compare before.json\n"},
+    {.name = "tune",
+     .run = command_tune,
+     .options = tune_options,
+     .summary = "find what is fastest on the device",
+     .description =
+         "Tries kernels, sizes of work-groups, and the use and the parameters of CLBlast, and keeps what was faster: "
+         "for this device and this version of its driver, in the file tuning of the cache directory, which every "
+         "command reads from then on. A line of it may be deleted. Each trial is a process of its own with a time "
+         "limit, since drivers hang and crash, and counts only where its results are right. What was found is saved "
+         "after each step, so Ctrl-C loses one.\n",
+     .example = "limn tune --device gpu\n"},
     {.name = "selftest",
      .run = command_selftest,
      .summary = "check that the device computes rightly",

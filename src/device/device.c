@@ -35,6 +35,11 @@ device *device_open(const char *spec, const limn_device_options *o, err *e)
         d->platform = list[chosen].platform;
         d->id = list[chosen].id;
         d->tune = device_default_tuning(&d->info);
+        if (!(o && o->no_cache) && tuning_load(&d->tune, &d->info)) {
+            char text[TUNING_TEXT];
+            tuning_text(&d->tune, text);
+            log_write(LOG_INFO, "tuned: %s", text);
+        }
         d->memory_limit = d->info.memory;
         if (o) {
             d->no_cache = o->no_cache;

@@ -7,13 +7,17 @@
 
 typedef struct limn_device device;
 
-/* Choices that differ between devices.  Set by device_default_tuning from type and limits; tests set others. */
+/* Choices that differ between devices.  Set by device_default_tuning from type and limits, and by what limn tune found
+ * (tuning.c, where each has its name); tests set others. */
 typedef struct tuning {
-    int wg;        /* work-items that share a row (a reduction): 1 on CPUs, a power of two else */
-    int gemm_side; /* side of the square work-group of tiled products: 16, 8 or, on CPUs, 1 */
-    bool panels;   /* products by one work-item per 8x32 register tile over packed panels, else tiled work-groups */
-    bool clblast;  /* products of many rows by CLBlast where it applies */
+    int wg;           /* work-items that share a row (a reduction): 1 on CPUs, a power of two else */
+    int gemm_side;    /* side of the square work-group of tiled products: 16, 8 or, on CPUs, 1 */
+    bool panels;      /* products by one work-item per 8x32 register tile over packed panels, else tiled work-groups */
+    bool clblast;     /* products of many rows by CLBlast where it applies */
+    int clblast_rows; /* and where they have at least so many */
+    int clblast_set;  /* its parameters: 0 for its own choice, else one of the sets of ops/gemm.c */
 } tuning;
+#define CLBLAST_SETS 4 /* with the 0 */
 
 typedef struct programs programs; /* program.c */
 typedef struct profile profile;   /* profile.c */
@@ -29,8 +33,9 @@ struct limn_device {
     cl_command_queue queue;
     tuning tune;
     programs *programs;
-    profile *profile; /* NULL: kernels are not timed */
-    double opened;    /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
+    profile *profile;    /* NULL: kernels are not timed */
+    int clblast_applied; /* the clblast_set that CLBlast was told */
+    double opened;       /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
 };
 
 /* One candidate of an enumeration. */
@@ -58,4 +63,20 @@ void device_free(device *d);
 /* score.c: measured speed by device and driver, kept as text in the cache directory. */
 void device_score_load(limn_device_info *info);
 bool device_score_save(const limn_device_info *info, err *e);
+/* The line that a file of the cache directory has for this device and driver, "TEXT PLATFORM|NAME|DRIVER": its TEXT, or
+ * false where there is none.  Writing replaces it. */
+bool device_line_read(const char *file, const limn_device_info *info, char text[256]);
+bool device_line_write(const char *file, const limn_device_info *info, const char *text, err *e);
+
+/* tuning.c: what limn tune found, kept beside the score by device, driver and version.  The version grows when what is
+ * tuned means something else, or other kernels were measured. */
+#define TUNING_VERSION 1
+#define TUNING_TEXT    256
+/* "wg=64 gemm_side=16 …" */
+void tuning_text(const tuning *t, char out[TUNING_TEXT]);
+/* Whether the device can run it. */
+bool tuning_valid(const tuning *t, const limn_device_info *info);
+/* *t stays as it is where nothing valid was saved. */
+bool tuning_load(tuning *t, const limn_device_info *info);
+bool tuning_save(const tuning *t, const limn_device_info *info, err *e);
 #endif

@@ -71,6 +71,8 @@ static bool enqueue_piece(run *r, cl_kernel handle, const kernel *k, const work 
     }
     if (event)
         profile_add(d->profile, k->name, event, w->flops * share, w->bytes * share);
+    r->flops += w->flops * share;
+    r->bytes += w->bytes * share;
     r->unflushed += w->flops * share;
     if (r->unflushed > PIECE_FLOPS || ++r->launches >= FLUSH_LAUNCHES) {
         r->unflushed = 0;

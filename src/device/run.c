@@ -42,6 +42,12 @@ device *run_device(run *r)
     return r->dev;
 }
 
+void run_counted(const run *r, double *flops, double *bytes)
+{
+    *flops = r->flops;
+    *bytes = r->bytes;
+}
+
 bool run_failed(const run *r)
 {
     return r->error.code != ERR_NONE;

@@ -46,6 +46,8 @@ bool run_mark_passed(run *r, run_mark *m);
 /* At least n zeros, F32, which stay. */
 tensor run_zeros(run *r, int64_t n);
 tensor run_upload(run *r, dtype type, int nd, const int64_t *shape, const void *host);
+/* What all launches since run_new needed, as the algorithms do. */
+void run_counted(const run *r, double *flops, double *bytes);
 /* Waits for everything; false with e filled where anything failed since the run began.  The run is usable again. */
 bool run_finish(run *r, err *e);
 

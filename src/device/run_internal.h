@@ -30,7 +30,8 @@ struct run {
     struct tape *tape; /* ops/tape.h; NULL: nothing is recorded */
     double unflushed;  /* flops enqueued since the last flush */
     int launches;
-    bool pending; /* something was enqueued that no run_finish has waited for */
+    double flops, bytes; /* of all launches */
+    bool pending;        /* something was enqueued that no run_finish has waited for */
     bool recording;
     recorded *recorded;
     int n_recorded, capacity;

@@ -6,63 +6,94 @@
 #include "base/file.h"
 #include "device/device.h"
 
-static char *score_path(void)
+/* ---- files of one line per device ---- */
+
+static char *path_of(const char *file)
 {
     char *directory = file_cache_directory(), *path = NULL;
     if (directory) {
-        size_t n = strlen(directory) + 16;
+        size_t n = strlen(directory) + strlen(file) + 2;
         path = malloc(n);
         if (path)
-            snprintf(path, n, "%s/devices", directory);
+            snprintf(path, n, "%s/%s", directory, file);
     }
     free(directory);
     return path;
 }
 
-static void score_key(const limn_device_info *d, char key[512])
+static void key_of(const limn_device_info *d, char key[512])
 {
-    snprintf(key, 512, "%s|%s|%s", d->platform_name, d->name, d->driver);
+    snprintf(key, 512, " %s|%s|%s", d->platform_name, d->name, d->driver);
 }
 
-void device_score_load(limn_device_info *d)
+/* Whether the line ends in the key; *n: what is before it. */
+static bool is_of(const char *line, const char *key, size_t *n)
 {
-    char *path = score_path(), key[512], line[640];
-    score_key(d, key);
+    size_t length = strlen(line), tail = strlen(key);
+    *n = length - tail;
+    return length > tail && !strcmp(line + *n, key);
+}
+
+bool device_line_read(const char *file, const limn_device_info *d, char text[256])
+{
+    char *path = path_of(file), key[512], line[800];
+    size_t n;
+    bool found = false;
+    key_of(d, key);
     FILE *f = path ? fopen(path, "r") : NULL;
     while (f && fgets(line, sizeof line, f)) {
-        double gflops, gbytes;
-        int used = 0;
         line[strcspn(line, "\n")] = 0;
-        if (sscanf(line, "%lf %lf %n", &gflops, &gbytes, &used) == 2 && !strcmp(line + used, key)) {
-            d->gflops = gflops;
-            d->gbytes_per_s = gbytes;
+        if (is_of(line, key, &n) && n < 256) {
+            snprintf(text, 256, "%.*s", (int)n, line);
+            found = true;
         }
     }
     if (f)
         fclose(f);
     free(path);
+    return found;
 }
 
-bool device_score_save(const limn_device_info *d, err *e)
+bool device_line_write(const char *file, const limn_device_info *d, const char *text, err *e)
 {
-    char *path = score_path(), *directory = file_cache_directory(), key[512], line[640];
-    score_key(d, key);
+    char *path = path_of(file), *directory = file_cache_directory(), key[512], line[800];
+    size_t n;
+    key_of(d, key);
     file_out out = {0};
     bool ok =
         path && directory ? true : err_set(e, ERR_FAILED, "cache: no directory for it (set HOME or LIMN_CACHE_DIR)");
     ok = ok && file_make_directory(directory, e) && file_out_open(&out, path, e);
     FILE *old = ok ? fopen(path, "r") : NULL;
     while (ok && old && fgets(line, sizeof line, old)) {
-        const char *tail = strchr(line, '|');
-        if (tail && !strstr(line, key))
-            ok = file_out_write(&out, line, strlen(line), e);
+        line[strcspn(line, "\n")] = 0;
+        if (strchr(line, '|') && !is_of(line, key, &n))
+            ok = file_out_write(&out, line, strlen(line), e) && file_out_write(&out, "\n", 1, e);
     }
     if (old)
         fclose(old);
-    int n = snprintf(line, sizeof line, "%.1f %.2f %s\n", d->gflops, d->gbytes_per_s, key);
-    ok = ok && file_out_write(&out, line, (size_t)n, e) && file_out_commit(&out, e);
+    int length = snprintf(line, sizeof line, "%s%s\n", text, key);
+    ok = ok && file_out_write(&out, line, (size_t)length, e) && file_out_commit(&out, e);
     file_out_release(&out);
     free(path);
     free(directory);
     return ok;
+}
+
+/* ---- scores ---- */
+
+void device_score_load(limn_device_info *d)
+{
+    char text[256];
+    double gflops, gbytes;
+    if (device_line_read("devices", d, text) && sscanf(text, "%lf %lf", &gflops, &gbytes) == 2) {
+        d->gflops = gflops;
+        d->gbytes_per_s = gbytes;
+    }
+}
+
+bool device_score_save(const limn_device_info *d, err *e)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%.1f %.2f", d->gflops, d->gbytes_per_s);
+    return device_line_write("devices", d, text, e);
 }

@@ -85,7 +85,7 @@ static void fill_info(model *m)
     }
 }
 
-model *model_open(device *d, const char *path, err *e)
+model *model_open_keys(device *d, const char *path, err *e)
 {
     model *m = calloc(1, sizeof *m);
     if (!m) {
@@ -98,12 +98,22 @@ model *model_open(device *d, const char *path, err *e)
               transformer_open(&m->transformer, m->gguf, &m->params, e) && clip_open(&m->clip, m->gguf, &m->params, e);
     if (ok && config_has_section(m->gguf, "tokenizer."))
         ok = (m->tokenizer = tokenizer_from_gguf(m->gguf, e)) != NULL;
-    ok = ok && check_together(m, e) && (m->run = run_new(d, e)) && params_load(&m->params, m->run, m->gguf, true, e);
+    ok = ok && check_together(m, e) && (m->run = run_new(d, e));
     if (!ok) {
         model_free(m);
         return NULL;
     }
     fill_info(m);
+    return m;
+}
+
+model *model_open(device *d, const char *path, err *e)
+{
+    model *m = model_open_keys(d, path, e);
+    if (m && !params_load(&m->params, m->run, m->gguf, true, e)) {
+        model_free(m);
+        return NULL;
+    }
     return m;
 }
 

@@ -26,6 +26,8 @@ extern const uint8_t limn_builtin_model[], limn_builtin_model_end[];
 
 /* path NULL: the built-in model. */
 model *model_open(device *d, const char *path, err *e);
+/* All but the parameters, which are declared and not loaded: the file may have none (params_load_random). */
+model *model_open_keys(device *d, const char *path, err *e);
 void model_free(model *m);
 
 /* ERR_USAGE "MODEL has no codec (…)". */

@@ -198,6 +198,69 @@ bool params_load(param_table *t, run *r, const gguf *g, bool lasting, err *e)
     return true;
 }
 
+/* ---- random values ---- */
+
+#define PATTERN 65536 /* values until they repeat; a multiple of 32 */
+
+static int64_t count_of(const param *p)
+{
+    int64_t n = 1;
+    for (int i = 0; i < p->nd; i++)
+        n *= p->shape[i];
+    return n;
+}
+
+static dtype random_type(const param *p, dtype type)
+{
+    if (p->use != PARAM_MATRIX)
+        return DTYPE_F32;
+    return p->shape[p->nd - 1] % dtype_table[type].block ? DTYPE_F16 : type;
+}
+
+uint64_t params_random_bytes(const param_table *t, dtype type)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < t->n; i++)
+        bytes += dtype_row_bytes(random_type(&t->list[i], type), count_of(&t->list[i]));
+    return bytes;
+}
+
+/* A tensor as a file would have it, in `data`. */
+static void fill_random(const param *p, dtype type, int64_t n, float *pattern, uint8_t *data, uint32_t stream)
+{
+    int64_t drawn = n < PATTERN ? n : PATTERN;
+    size_t bytes = dtype_row_bytes(type, n), done = dtype_row_bytes(type, drawn);
+    for (int64_t i = 0; i < drawn; i++)
+        pattern[i] = p->mean + (p->deviation > 0 ? p->deviation * rng_normal(1, stream, 0, (uint32_t)i) : 0);
+    dtype_from_float(type, data, pattern, drawn);
+    for (; done < bytes; done += done < bytes - done ? done : bytes - done)
+        memcpy(data + done, data, done < bytes - done ? done : bytes - done);
+}
+
+bool params_load_random(param_table *t, run *r, dtype type, err *e)
+{
+    if (t->error.code)
+        return err_set(e, t->error.code, "%s", t->error.text);
+    float *pattern = malloc(PATTERN * sizeof *pattern);
+    bool ok = pattern || err_no_memory(e, "random weights", PATTERN * sizeof *pattern);
+    for (size_t i = 0; ok && i < t->n; i++) {
+        param *p = &t->list[i];
+        file_tensor f = {.name = p->name, .type = random_type(p, type), .nd = p->nd};
+        int64_t n = count_of(p);
+        uint8_t *data = malloc(dtype_row_bytes(f.type, n));
+        ok = data || err_no_memory(e, p->name, dtype_row_bytes(f.type, n));
+        if (ok) {
+            memcpy(f.shape, p->shape, sizeof p->shape);
+            fill_random(p, f.type, n, pattern, data, (uint32_t)i);
+            f.data = data;
+            ok = load(p, r, &f, false, e);
+        }
+        free(data);
+    }
+    free(pattern);
+    return ok;
+}
+
 tensor *param_value(const param *p)
 {
     return p->conv ? &p->conv->w : p->to;

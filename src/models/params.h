@@ -45,6 +45,11 @@ bool params_load(param_table *t, run *r, const gguf *g, bool lasting, err *e);
 /* For training: every parameter as F32 in memory of its own, that is written to; convolutions keep their weight
  * (conv.w) beside the panels.  g NULL: a new model, its values drawn by (seed, index of the parameter, element). */
 bool params_load_trainable(param_table *t, run *r, const gguf *g, uint64_t seed, err *e);
+/* For measuring: every parameter as params_load would have it of a file with matrices of this type (rows that blocks
+ * don't divide: F16), with random values that repeat.  _bytes: how much memory that takes, on the device; the host
+ * needs as much as the largest of them besides, while it loads. */
+bool params_load_random(param_table *t, run *r, dtype type, err *e);
+uint64_t params_random_bytes(const param_table *t, dtype type);
 /* Where the values of a trainable parameter are: conv.w, or *to. */
 tensor *param_value(const param *p);
 void params_release(param_table *t);

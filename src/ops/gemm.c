@@ -59,6 +59,35 @@ static void panel_product(run *r, tensor x, tensor panels, tensor b, activation 
            ARG_I(k), ARG_I(act));
 }
 
+/* Sets of CLBlast's parameters, for its products of large and of small matrices: it knows good ones for many devices by
+ * their names, and the same for all others. */
+static const char *const large_names[] = {"GEMMK", "KREG", "KWG", "KWI", "MDIMA", "MDIMC", "MWG", "NDIMB",
+                                          "NDIMC", "NWG",  "SA",  "SB",  "STRM",  "STRN",  "VWM", "VWN"};
+static const char *const small_names[] = {"KWID", "MDIMAD", "MDIMCD", "NDIMBD", "NDIMCD",
+                                          "PADA", "PADB",   "VWMD",   "VWND",   "WGD"};
+static const struct clblast_set {
+    size_t large[16], small[10];
+} sets[CLBLAST_SETS] = {
+    {{0}, {0}},
+    /* tiles of 32 by groups of 64, without local memory: few registers */
+    {{0, 1, 16, 2, 8, 8, 32, 8, 8, 32, 0, 0, 0, 0, 1, 1}, {2, 8, 8, 8, 8, 1, 1, 1, 1, 16}},
+    /* tiles of 64 by groups of 256, in local memory */
+    {{0, 1, 32, 2, 16, 16, 64, 16, 16, 64, 1, 1, 0, 0, 2, 2}, {2, 8, 8, 8, 8, 1, 1, 2, 2, 32}},
+    /* tiles of 128 by groups of 256, vectors of 4: many registers */
+    {{0, 1, 16, 2, 16, 16, 128, 16, 16, 128, 1, 1, 0, 0, 4, 4}, {2, 16, 16, 16, 16, 1, 1, 2, 2, 64}},
+};
+
+/* Tells CLBlast the device's set, once. */
+static void apply_set(device *d)
+{
+    if (d->clblast_applied == d->tune.clblast_set)
+        return;
+    const struct clblast_set *s = &sets[d->tune.clblast_set];
+    d->clblast_applied = d->tune.clblast_set;
+    CLBlastOverrideParameters(d->id, "Xgemm", CLBlastPrecisionSingle, 16, (const char **)large_names, s->large);
+    CLBlastOverrideParameters(d->id, "XgemmDirect", CLBlastPrecisionSingle, 10, (const char **)small_names, s->small);
+}
+
 /* c[m,n] = a b + beta c, a transposed where it lies as [k,m], b where as [n,k]; false where CLBlast can't: the caller
  * has another way. */
 static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool b_transposed, size_t k, float beta,
@@ -74,6 +103,7 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
     if (run_failed(r))
         return true;
     cl_event event = NULL;
+    apply_set(r->dev);
     CLBlastStatusCode status =
         CLBlastSgemm(CLBlastLayoutRowMajor, a_transposed ? CLBlastTransposeYes : CLBlastTransposeNo,
                      b_transposed ? CLBlastTransposeYes : CLBlastTransposeNo, m, n, k, 1.0f, a.buf->mem, (size_t)a.at,
@@ -83,8 +113,11 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
     if (event)
         profile_add(r->dev->profile, "clblast:sgemm", event, 2.0 * (double)(m * n * k),
                     4.0 * (double)(m * n + m * k + n * k));
-    if (status == CLBlastSuccess)
+    if (status == CLBlastSuccess) {
+        r->flops += 2.0 * (double)(m * n * k);
+        r->bytes += 4.0 * (double)(m * n + m * k + n * k);
         return true;
+    }
     if (status > -30 && status < 0 && status != CL_BUILD_PROGRAM_FAILURE) { /* the device's own failure */
         char call[96];
         snprintf(call, sizeof call, "CLBlastSgemm %zu x %zu x %zu", m, n, k);
@@ -94,9 +127,10 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
     return false;
 }
 
-static bool clblast_applies(run *r)
+static bool clblast_applies(run *r, int64_t rows)
 {
-    return run_device(r)->tune.clblast && !run_recording(r);
+    const tuning *t = &run_device(r)->tune;
+    return t->clblast && rows >= t->clblast_rows && !run_recording(r);
 }
 
 bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, tensor y)
@@ -104,7 +138,7 @@ bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, te
     int64_t n = l->w.shape[0], k = l->w.shape[1];
     bool split = l->w.buf->rows != 0;
     uint64_t panel_bytes = (uint64_t)(n + 31) / 32 * 32 * (uint64_t)k * 4;
-    if (clblast_applies(r) && !split && clblast_product(r, x, false, l->w, true, (size_t)k, 0.0f, y)) {
+    if (clblast_applies(r, rows_of(&x)) && !split && clblast_product(r, x, false, l->w, true, (size_t)k, 0.0f, y)) {
         if (l->b.buf || act != ACT_NONE || residual.buf)
             LAUNCH(r, "gemm:gemm_epilogue", ((work){.global = {(size_t)n, (size_t)rows_of(&x)}}), ARG_T(l->b),
                    ARG_T(residual), ARG_T(y), ARG_I(n), ARG_I(act));
@@ -126,7 +160,8 @@ bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, te
 void gemm_columns(run *r, tensor x, tensor w, tensor y, int add)
 {
     int64_t n = w.shape[0], k = w.shape[1], first = 0;
-    if (clblast_applies(r) && !w.buf->rows && clblast_product(r, x, false, w, false, (size_t)n, add ? 1.0f : 0.0f, y))
+    if (clblast_applies(r, rows_of(&x)) && !w.buf->rows &&
+        clblast_product(r, x, false, w, false, (size_t)n, add ? 1.0f : 0.0f, y))
         return;
     tensor panels = TENSOR(r, DTYPE_F32, (k + 31) / 32, n, 32);
     size_t columns = run_device(r)->tune.panels ? 1 : 32;
@@ -216,7 +251,7 @@ void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g,
 void gemm_weight_gradient(run *r, tensor dy, tensor x, tensor y, int add)
 {
     int rows = (int)rows_of(&x);
-    if (clblast_applies(r) && clblast_product(r, dy, true, x, false, (size_t)rows, add ? 1.0f : 0.0f, y))
+    if (clblast_applies(r, rows) && clblast_product(r, dy, true, x, false, (size_t)rows, add ? 1.0f : 0.0f, y))
         return;
     weight_gradient(r, dy, x, false, &(grids){1, 1, rows, 1, rows, .kernel = 1, .stride = 1}, y, add);
 }

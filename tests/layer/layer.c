@@ -5,6 +5,9 @@
  *   LIMN_LAYER_FAIL_NAME=NAME  only calls of that function count
  *   LIMN_LAYER_REPORT=FILE     at exit: "calls N", "failed NAME", "leak KIND N"
  *   LIMN_LAYER_KEEP=1          no buffer's memory goes back to the driver
+ *   LIMN_LAYER_CRASH=TEXT      a build with TEXT in its options ends the process, as bad drivers do
+ *   LIMN_LAYER_HANG=TEXT       such a build never returns
+ *   LIMN_LAYER_IDLE=TEXT       after such a build, kernels do nothing
  * This file makes the wrappers of the entry points and hands them to the loader.
  */
 #include <stddef.h>

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "layer.h"
 
@@ -223,11 +224,31 @@ static bool options_fit(const char *options)
     return true;
 }
 
+/* Whether the options have the text that an environment variable holds. */
+static bool has_option(const char *options, const char *variable)
+{
+    const char *text = getenv(variable);
+    return text && options && strstr(options, text);
+}
+
+static bool idle; /* kernels do nothing */
+
+/* A driver that is not well. */
+static void misbehave(const char *options)
+{
+    if (has_option(options, "LIMN_LAYER_CRASH"))
+        abort();
+    while (has_option(options, "LIMN_LAYER_HANG"))
+        pause();
+    idle = idle || has_option(options, "LIMN_LAYER_IDLE");
+}
+
 cl_int CL_API_CALL hook_clBuildProgram(cl_program program, cl_uint n, const cl_device_id *devices, const char *options,
                                        void(CL_CALLBACK *notify)(cl_program, void *), void *user)
 {
     if (call_limits() && !options_fit(options))
         return CL_INVALID_BUILD_OPTIONS;
+    misbehave(options);
     return driver.clBuildProgram(program, n, devices, options, notify, user);
 }
 
@@ -326,6 +347,8 @@ cl_int CL_API_CALL hook_clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel
     cl_int status = p ? launch_status(p, kernel, dimensions, global, local) : CL_SUCCESS;
     if (status != CL_SUCCESS)
         return status;
+    if (idle && !event)
+        return CL_SUCCESS;
     return driver.clEnqueueNDRangeKernel(queue, kernel, dimensions, offset, global, local, waits, wait_list, event);
 }
 

@@ -1,0 +1,87 @@
+/* What limn tune found: one line per device and driver in CACHE/tuning, "VERSION wg=64 … NAME|DRIVER". */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "device/device.h"
+
+static const struct tunable {
+    const char *name;
+    size_t at;
+    bool flag; /* a bool, else an int */
+} tunables[] = {
+    {"wg", offsetof(tuning, wg), false},
+    {"gemm_side", offsetof(tuning, gemm_side), false},
+    {"panels", offsetof(tuning, panels), true},
+    {"clblast", offsetof(tuning, clblast), true},
+    {"clblast_rows", offsetof(tuning, clblast_rows), false},
+    {"clblast_set", offsetof(tuning, clblast_set), false},
+};
+enum { TUNABLES = sizeof tunables / sizeof *tunables };
+
+static int get(const tuning *t, const struct tunable *k)
+{
+    const char *at = (const char *)t + k->at;
+    return k->flag ? *(const bool *)at : *(const int *)at;
+}
+
+static void set(tuning *t, const struct tunable *k, int value)
+{
+    char *at = (char *)t + k->at;
+    if (k->flag)
+        *(bool *)at = value != 0;
+    else
+        *(int *)at = value;
+}
+
+void tuning_text(const tuning *t, char out[TUNING_TEXT])
+{
+    int n = 0;
+    out[0] = 0;
+    for (int i = 0; i < TUNABLES && n < TUNING_TEXT; i++)
+        n += snprintf(out + n, (size_t)(TUNING_TEXT - n), "%s%s=%d", i ? " " : "", tunables[i].name,
+                      get(t, &tunables[i]));
+}
+
+bool tuning_valid(const tuning *t, const limn_device_info *i)
+{
+    int most = i->max_work_group < 256 ? (int)i->max_work_group : 256;
+    bool side = t->gemm_side == 1 || t->gemm_side == 4 || t->gemm_side == 8 || t->gemm_side == 16;
+    return t->wg >= 1 && t->wg <= most && (t->wg & (t->wg - 1)) == 0 && side && t->gemm_side * t->gemm_side <= most &&
+           t->panels == (t->gemm_side == 1) && (!t->panels || t->wg == 1) && t->clblast_rows >= 0 &&
+           t->clblast_set >= 0 && t->clblast_set < CLBLAST_SETS;
+}
+
+/* All of them must be there, and nothing else. */
+static bool parse(tuning *t, const char *text)
+{
+    int version, used = 0, value;
+    if (sscanf(text, "%d%n", &version, &used) != 1 || version != TUNING_VERSION)
+        return false;
+    for (int i = 0; i < TUNABLES; i++) {
+        char name[32];
+        text += used;
+        if (sscanf(text, " %31[a-z_]=%d%n", name, &value, &used) != 2 || strcmp(name, tunables[i].name) != 0)
+            return false;
+        set(t, &tunables[i], value);
+    }
+    return text[used] == 0;
+}
+
+bool tuning_load(tuning *t, const limn_device_info *i)
+{
+    char text[256];
+    tuning found = {0};
+    if (!device_line_read("tuning", i, text) || !parse(&found, text) || !tuning_valid(&found, i))
+        return false;
+    *t = found;
+    return true;
+}
+
+bool tuning_save(const tuning *t, const limn_device_info *i, err *e)
+{
+    char values[TUNING_TEXT], text[256];
+    tuning_text(t, values);
+    snprintf(text, sizeof text, "%d %.240s", TUNING_VERSION, values);
+    return device_line_write("tuning", i, text, e);
+}
