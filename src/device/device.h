@@ -13,6 +13,7 @@ typedef struct tuning {
     int gemm_side; /* side of the square work-group of tiled products: 16, 8 or, on CPUs, 1 */
     bool panels;   /* products by one work-item per 8x32 register tile over packed panels, else tiled work-groups */
     bool clblast;  /* products of many rows by CLBlast where it applies */
+    bool tiles;    /* attention of many queries by tiles: a CPU has vectors, others the local memory */
 } tuning;
 
 typedef struct programs programs; /* program.c */
