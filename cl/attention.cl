@@ -5,16 +5,36 @@
  * probabilities again (Dao et al. 2022).
  *
  * HEAD_DIM is a build option.  CPU: a work-item for each query and head; else a work-group of WG.
+ * One query may have its keys in parts, `chunk` positions each (the launch's last dimension), so that a device is full
+ * where heads are few: each leaves its sum, the largest score and the sum of exponentials in
+ * parts[b,t,heads,n][HEAD_DIM + 2], and join_parts makes y of them.
  * With -DCROSS the keys are of another sequence: qkv[b,t,d] holds queries alone, and a key is seen where ids[b,length]
  * isn't `pad`. */
 #ifndef HEAD_DIM
 #define HEAD_DIM 64
 #endif
 
-/* cache[b,h,p+t,:] = the keys and values of x[b,t,parts d], its last two parts; p is 0 without a position. */
+/* cache[b,h,p+t,:] = the keys and values of x[b,t,parts d], its last two parts; p is 0 without a position.
+ * One work-item: an element; CPU: a head, 16 at a time where its size allows. */
 __kernel void store_kv(IN(float, x), OUT(float, k), OUT(float, v), IN(int, position), const int t, const int heads,
                        const int length, const int parts)
 {
+#if CPU
+    int head = get_global_id(0), d = heads * HEAD_DIM, row = get_global_id(1), i = 0;
+    int p = (position_buffer ? AT(position)[0] : 0) + row % t;
+    if (p >= length)
+        return;
+    __global const float *from = AT(x) + ((size_t)row * parts + parts - 2) * d + head * HEAD_DIM;
+    const size_t to = (((size_t)(row / t) * heads + head) * length + p) * HEAD_DIM;
+    for (; i + 16 <= HEAD_DIM; i += 16) {
+        vstore16(vload16(0, from + i), 0, AT(k) + to + i);
+        vstore16(vload16(0, from + d + i), 0, AT(v) + to + i);
+    }
+    for (; i < HEAD_DIM; i++) {
+        AT(k)[to + i] = from[i];
+        AT(v)[to + i] = from[d + i];
+    }
+#else
     int i = get_global_id(0), d = heads * HEAD_DIM, row = get_global_id(1);
     int p = (position_buffer ? AT(position)[0] : 0) + row % t;
     if (i >= d || p >= length)
@@ -23,6 +43,7 @@ __kernel void store_kv(IN(float, x), OUT(float, k), OUT(float, v), IN(int, posit
     size_t from = ((size_t)row * parts + parts - 2) * d + i;
     AT(k)[to] = AT(x)[from];
     AT(v)[to] = AT(x)[from + d];
+#endif
 }
 
 /* The keys of a query are a few runs: start, start + step, …, count of them. */
@@ -81,9 +102,20 @@ inline keys run_of(int run, int q, int kind, int text, int width, int side)
     return (keys){text + above * width + left, 1, right - left + 1};
 }
 
+/* Those of r whose positions are from `from` to `to` - 1. */
+inline keys within(keys r, int from, int to)
+{
+    int skip = max(0, (from - r.start + r.step - 1) / r.step);
+    int end = min(r.count, (to - r.start + r.step - 1) / r.step);
+    return (keys){r.start + skip * r.step, r.step, max(0, end - skip)};
+}
+
 #define ATTENTION_ARGUMENTS                                                                                            \
     IN(float, qkv), IN(float, k), IN(float, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,        \
-        const int heads, const int length, const int kind, const int text, const int width, const int side
+        const int heads, const int length, const int kind, const int text, const int width, const int side,            \
+        OUT(float, parts), const int n_parts, const int chunk
+/* The part of work-item or group's row and head. */
+#define PART(part) (AT(parts) + (((size_t)row * heads + head) * n_parts + (part)) * (HEAD_DIM + 2))
 
 #ifdef CROSS
 #define MORE_ARGUMENTS , IN(int, ids), const int pad
@@ -122,7 +154,7 @@ typedef float vec;
 
 __kernel void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
 {
-    int row = get_global_id(0), head = get_global_id(1), q = QUERY_OF(row);
+    int row = get_global_id(0), head = get_global_id(1), q = QUERY_OF(row), first_key = get_global_id(2) * chunk;
     if (q >= length)
         return;
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM;
@@ -137,7 +169,7 @@ __kernel void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
     float most = -FLT_MAX, total = 0.0f; /* finite: a difference to it is a number where no key is seen yet */
     int runs = runs_of(q, kind, text, width, side);
     for (int run = 0; run < runs; run++) {
-        keys r = run_of(run, q, kind, text, width, side);
+        keys r = within(run_of(run, q, kind, text, width, side), first_key, first_key + chunk);
         for (int first = 0; first < r.count; first += 16) {
             int n = min(16, r.count - first);
             float s[16];
@@ -165,6 +197,14 @@ __kernel void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
             }
         }
     }
+    if (parts_buffer) {
+        __global float *to = PART(get_global_id(2));
+        for (int i = 0; i < NV; i++)
+            STORE(sum[i], to + i * VN);
+        to[HEAD_DIM] = most;
+        to[HEAD_DIM + 1] = total;
+        return;
+    }
     for (int i = 0; i < NV; i++)
         STORE(sum[i] / total, AT(y) + ((size_t)row * heads + head) * HEAD_DIM + i * VN);
     if (lse_buffer)
@@ -179,6 +219,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
 {
     __local float query[HEAD_DIM], weight[WG], scratch[WG];
     int row = GROUP(0), head = get_global_id(1), q = QUERY_OF(row), l = get_local_id(0);
+    int first_key = get_global_id(2) * chunk;
     if (q >= length) /* the same for the whole group */
         return;
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM;
@@ -191,7 +232,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
         sum[i] = 0.0f;
     int runs = runs_of(q, kind, text, width, side);
     for (int run = 0; run < runs; run++) {
-        keys r = run_of(run, q, kind, text, width, side);
+        keys r = within(run_of(run, q, kind, text, width, side), first_key, first_key + chunk);
         for (int first = 0; first < r.count; first += WG) {
             int n = min(WG, r.count - first);
             float s = -INFINITY;
@@ -216,6 +257,17 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
             }
         }
     }
+    if (parts_buffer) {
+        __global float *to = PART(get_global_id(2));
+        for (int i = 0; i < PER_ITEM; i++)
+            if (l + i * WG < HEAD_DIM)
+                to[l + i * WG] = sum[i];
+        if (l == 0) {
+            to[HEAD_DIM] = most;
+            to[HEAD_DIM + 1] = total;
+        }
+        return;
+    }
     for (int i = 0; i < PER_ITEM; i++)
         if (l + i * WG < HEAD_DIM)
             AT(y)[((size_t)row * heads + head) * HEAD_DIM + l + i * WG] = sum[i] / total;
@@ -224,6 +276,26 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
 }
 
 #endif
+
+/* y[rows,heads,HEAD_DIM] of n_parts parts; a group takes a head of a row. */
+__kernel void join_parts(IN(float, parts), OUT(float, y), OUT(float, lse), const int heads, const int n_parts)
+{
+    int row = GROUP(0), head = get_global_id(1);
+    __global float *to = AT(y) + ((size_t)row * heads + head) * HEAD_DIM;
+    float most = PART(0)[HEAD_DIM], total = 0.0f;
+    for (int part = 1; part < n_parts; part++)
+        most = fmax(most, PART(part)[HEAD_DIM]);
+    for (int part = 0; part < n_parts; part++)
+        total += exp(PART(part)[HEAD_DIM] - most) * PART(part)[HEAD_DIM + 1];
+    for (int i = get_local_id(0); i < HEAD_DIM; i += WG) {
+        float sum = 0.0f;
+        for (int part = 0; part < n_parts; part++)
+            sum = MAD(exp(PART(part)[HEAD_DIM] - most), PART(part)[i], sum);
+        to[i] = sum / total;
+    }
+    if (lse_buffer && get_local_id(0) == 0)
+        AT(lse)[row * heads + head] = most + log(total);
+}
 
 #ifdef BACKWARD
 

@@ -15,12 +15,15 @@ __kernel void add(IN(float, a), IN(float, b), OUT(float, y), const int count)
 #undef BODY
 }
 
-/* y[b,n,d] = x[b, first : first + n, d], x[b,t,d] */
-__kernel void slice(IN(float, x), OUT(float, y), const int count, const int d, const int n, const int t, const int first)
+/* y[b,n,d] = x[b, first : first + n, d], x[b,t,d]; a group takes a row */
+__kernel void slice(IN(float, x), OUT(float, y), const int d, const int n, const int t, const int first)
 {
-    int i = get_global_id(0);
-    if (i < count)
-        AT(y)[i] = AT(x)[((size_t)(i / d / n) * t + first + i / d % n) * d + i % d];
+    int row = GROUP(0);
+    __global const float *from = AT(x) + ((size_t)(row / n) * t + first + row % n) * d;
+    __global float *to = AT(y) + (size_t)row * d;
+#define COPY(LOAD) LOAD(from)
+    ROW_SET(to, d, COPY)
+#undef COPY
 }
 
 /* y[b, h*f, w*f, c] = x[b, y/f, x/f, c]; plain `upsample` is a function of OpenCL C */
@@ -51,14 +54,16 @@ __kernel void guide(IN(float, x), OUT(float, y), const int count, const float sc
     }
 }
 
-/* y[b,n,d] = position[n,d] + first[d] (or NULL), then x[b,t,d] */
+/* y[b,n,d] = position[n,d] + first[d] (or NULL), then x[b,t,d]; a group takes a row */
 __kernel void add_position(IN(float, x), IN(float, first), IN(float, position), OUT(float, y), const int t, const int n,
                            const int d)
 {
-    int row = get_global_id(1), p = row % n, at = p - (n - t);
+    int row = GROUP(0), p = row % n, at = p - (n - t);
     __global const float *from = at < 0 ? AT(first) : AT(x) + ((size_t)(row / n) * t + at) * d;
-#define BODY(T, LOAD, STORE) STORE(LOAD(from) + LOAD(AT(position) + (size_t)p * d), AT(y) + (size_t)row * d);
-    COLUMNS(get_global_id(0), d, BODY)
+    __global const float *positions = AT(position) + (size_t)p * d;
+    __global float *to = AT(y) + (size_t)row * d;
+#define BODY(LOAD) LOAD(from) + LOAD(positions)
+    ROW_SET(to, d, BODY)
 #undef BODY
 }
 
@@ -151,14 +156,26 @@ __kernel void scale_back(IN(float, dy), OUT(float, dx), const int count, const f
 #undef BODY
 }
 
-/* dx[b,t,d] from dy[b,n,d]; 0 outside of the slice */
-__kernel void slice_back(IN(float, dy), OUT(float, dx), const int count, const int d, const int n, const int t,
-                         const int first, const int add)
+/* dx[b,t,d] from dy[b,n,d]; 0 outside of the slice; a group takes a row */
+__kernel void slice_back(IN(float, dy), OUT(float, dx), const int d, const int n, const int t, const int first,
+                         const int add)
 {
-    int i = get_global_id(0), p = i / d % t - first;
-    bool inside = p >= 0 && p < n;
-    if (i < count && (inside || !add))
-        ADD_TO(AT(dx) + i, inside ? AT(dy)[((size_t)(i / d / t) * n + p) * d + i % d] : 0.0f);
+    int row = GROUP(0), p = row % t - first;
+    __global float *to = AT(dx) + (size_t)row * d;
+#define NOTHING(LOAD) 0.0f
+#define COPY(LOAD)    LOAD(from)
+#define ADD(LOAD)     LOAD(to) + LOAD(from)
+    if (p >= 0 && p < n) {
+        __global const float *from = AT(dy) + ((size_t)(row / t) * n + p) * d;
+        if (add)
+            ROW_SET(to, d, ADD)
+        else
+            ROW_SET(to, d, COPY)
+    } else if (!add)
+        ROW_SET(to, d, NOTHING)
+#undef NOTHING
+#undef COPY
+#undef ADD
 }
 
 /* dx[b,h,w,c] = sum over the f x f copies */

@@ -1,8 +1,8 @@
 /* Products with many rows: y[m,n] = act(x[m,k] w[n,k]^T + b[n]) + residual[m,n], bound by arithmetic.
  *
  * pack_T: any weight type to F32 panels [ceil(n/32)][k][32]: panel p holds rows 32p to 32p+31 of w, zeros beyond n.
- * gemm: from panels.  CPU: a work-item computes 8 rows x 32 columns in registers.  else: work-groups of SIDE x SIDE
- * compute 4 SIDE x 4 SIDE through local memory.
+ * gemm: from panels.  CPU: a work-item computes item_rows x 32 columns, 8 rows at a time in registers.  else:
+ * work-groups of SIDE x SIDE compute 4 SIDE x 4 SIDE through local memory.
  * gemm_epilogue: bias, activation and residual after a product by a library.
  *
  * With -DBACKWARD, the kernels of gradients instead (inference never compiles them):
@@ -60,29 +60,31 @@ PACK(q4_0, uchar)
 
 #define GEMM_ARGUMENTS                                                                                                 \
     IN(float, x), IN(float, panels), IN(float, b), IN(float, residual), OUT(float, y), const int m, const int n,       \
-        const int k, const int act
+        const int k, const int act, const int item_rows
 
 #if CPU
 
 __kernel void gemm(GEMM_ARGUMENTS)
 {
-    int row = get_global_id(0) * 8, panel = get_global_id(1), col = panel * 32;
+    const int first = get_global_id(0) * item_rows, panel = get_global_id(1), col = panel * 32;
     __global const float *x0 = AT(x), *p = AT(panels) + (size_t)panel * k * 32;
+    for (int row = first; row < min(m, first + item_rows); row += 8) {
 #define ROW(i) __global const float *a##i = x0 + (size_t)min(row + i, m - 1) * k;
-    ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)
+        ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)
 #undef ROW
-    TILE_DECLARE
-    TILE_LOOP(p, k)
-    __global const float *bias = b_buffer ? AT(b) + col : 0;
-    __global const float *bias1 = b_buffer ? AT(b) + col + 16 : 0;
+        TILE_DECLARE
+        TILE_LOOP(p, k)
+        __global const float *bias = b_buffer ? AT(b) + col : 0;
+        __global const float *bias1 = b_buffer ? AT(b) + col + 16 : 0;
 #define PUT(i)                                                                                                         \
-    if (row + i < m) {                                                                                                 \
-        size_t at = (size_t)(row + i) * n + col;                                                                       \
-        tile_store(c##i##0, bias, residual_buffer ? AT(residual) + at : 0, AT(y) + at, n - col, act);                  \
-        tile_store(c##i##1, bias1, residual_buffer ? AT(residual) + at + 16 : 0, AT(y) + at + 16, n - col - 16, act);  \
-    }
-    PUT(0) PUT(1) PUT(2) PUT(3) PUT(4) PUT(5) PUT(6) PUT(7)
+        if (row + i < m) {                                                                                             \
+            size_t at = (size_t)(row + i) * n + col;                                                                   \
+            tile_store(c##i##0, bias, residual_buffer ? AT(residual) + at : 0, AT(y) + at, n - col, act);              \
+            tile_store(c##i##1, bias1, residual_buffer ? AT(residual) + at + 16 : 0, AT(y) + at + 16, n - col - 16, act);\
+        }
+        PUT(0) PUT(1) PUT(2) PUT(3) PUT(4) PUT(5) PUT(6) PUT(7)
 #undef PUT
+    }
 }
 
 #else

@@ -173,6 +173,7 @@ static const shape attention_shapes[] = {
      .grid_width = 3,
      .step = 5,
      .tiny = true},
+    {.b = 1, .t = 20, .heads = 1, .head_dim = 32, .mask = MASK_COLUMN, .text = 3, .grid_width = 4, .tiny = true},
     {.b = 1, .t = 1, .heads = 4, .head_dim = 64},
     {.b = 2, .t = 100, .heads = 3, .head_dim = 64, .view = true},
     {.b = 1, .t = 33, .heads = 2, .head_dim = 32, .step = 1},
@@ -200,6 +201,23 @@ static const shape attention_shapes[] = {
     {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_ROW, .text = 0, .grid_width = 6},
     {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_COLUMN, .text = 0, .grid_width = 6},
     {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_WINDOW, .text = 0, .grid_width = 6},
+    /* the keys of the last query in parts */
+    {.b = 2, .t = 600, .heads = 1, .head_dim = 16, .step = 599},
+    {.b = 1, .t = 541, .heads = 1, .head_dim = 20, .mask = MASK_COLUMN, .text = 300, .grid_width = 16, .step = 540},
+    {.b = 1,
+     .t = 541,
+     .heads = 1,
+     .head_dim = 5,
+     .mask = MASK_CONV,
+     .text = 200,
+     .grid_width = 20,
+     .kernel = 5,
+     .step = 540},
+    /* by tiles: places that are no positions, blocks that no query sees */
+    {.b = 2, .t = 119, .heads = 2, .head_dim = 32, .mask = MASK_COLUMN, .text = 20, .grid_width = 10},
+    {.b = 1, .t = 150, .heads = 2, .head_dim = 32, .mask = MASK_ROW, .text = 6, .grid_width = 40, .step = 70},
+    {.b = 1, .t = 140, .heads = 1, .head_dim = 64, .mask = MASK_COLUMN, .text = 8, .grid_width = 11, .step = 50},
+    {.b = 1, .t = 170, .heads = 1, .head_dim = 32, .mask = MASK_CONV, .text = 10, .grid_width = 20, .kernel = 5},
     {.b = 1, .t = 200, .heads = 1, .head_dim = 64, .mask = MASK_CONV, .text = 79, .grid_width = 11, .kernel = 11},
     {.b = 1, .t = 200, .heads = 1, .head_dim = 64, .mask = MASK_WINDOW, .text = 79, .grid_width = 40},
     {.b = 1, .t = 150, .heads = 1, .head_dim = 64, .mask = MASK_ROW, .text = 100, .grid_width = 20, .step = 50},
@@ -338,6 +356,7 @@ static const shape attention_back_shapes[] = {
      .grid_width = 2,
      .kernel = 3,
      .tiny = true},
+    {.b = 1, .t = 20, .heads = 1, .head_dim = 32, .mask = MASK_ROW, .text = 3, .grid_width = 4, .tiny = true},
     {.b = 2, .t = 35, .heads = 2, .head_dim = 64, .view = true},
     {.b = 1, .t = 130, .heads = 1, .head_dim = 20},
     {.b = 1, .t = 20, .heads = 2, .head_dim = 128},
@@ -352,6 +371,7 @@ static const shape attention_back_shapes[] = {
     {.b = 1, .t = 30, .heads = 1, .head_dim = 32, .mask = MASK_COLUMN, .text = 0, .grid_width = 6},
     {.b = 1, .t = 90, .heads = 1, .head_dim = 32, .mask = MASK_CONV, .text = 20, .grid_width = 20, .kernel = 11},
     {.b = 1, .t = 90, .heads = 1, .head_dim = 32, .mask = MASK_WINDOW, .text = 20, .grid_width = 40},
+    {.b = 2, .t = 65, .heads = 2, .head_dim = 32, .mask = MASK_COLUMN, .text = 10, .grid_width = 11},
     {.b = 2, .t = 7, .heads = 2, .head_dim = 5, .mask = MASK_ALL, .text = 7, .tiny = true},
     {.b = 2, .t = 65, .heads = 2, .head_dim = 32, .mask = MASK_ALL, .text = 65},
 };
@@ -589,8 +609,9 @@ static size_t list_styles(const device *d, bool tiny, const char **names, tuning
 {
     size_t n = 0;
     const limn_device_info *i = &d->info;
-    const tuning cpu = {.wg = 1, .gemm_side = 1, .panels = true}, wide = {.wg = 16, .gemm_side = 4};
-    const tuning gpu = {.wg = 64, .gemm_side = i->max_work_group >= 256 ? 16 : 8};
+    const tuning cpu = {.wg = 1, .gemm_side = 1, .panels = true, .tiles = tiny},
+                 wide = {.wg = 16, .gemm_side = 4, .tiles = tiny};
+    const tuning gpu = {.wg = 64, .gemm_side = i->max_work_group >= 256 ? 16 : 8, .tiles = true};
     if (!tiny) {
         names[n] = "default";
         tunes[n] = d->tune;

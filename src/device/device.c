@@ -20,6 +20,18 @@ tuning device_default_tuning(const limn_device_info *i)
     return t;
 }
 
+/* Whether it does attention by tiles (cl/attention_tile.cl): of registers, or of local memory.  Where vectors are taken
+ * apart into numbers first, the compiler has minutes to do with a kernel of many of them. */
+static bool has_tiles(const device *d)
+{
+    cl_uint width = 0;
+    uint64_t tile = 4 * (uint64_t)d->tune.gemm_side;
+    if (!d->tune.panels)
+        return d->info.local_memory >= sizeof(float) * ((tile + 32) * (tile + 1) + 5 * tile);
+    return clGetDeviceInfo(d->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof width, &width, NULL) == CL_SUCCESS &&
+           width >= 4;
+}
+
 device *device_open(const char *spec, const limn_device_options *o, err *e)
 {
     device_entry *list = NULL;
@@ -40,6 +52,7 @@ device *device_open(const char *spec, const limn_device_options *o, err *e)
             tuning_text(&d->tune, text);
             log_write(LOG_INFO, "tuned: %s", text);
         }
+        d->tune.tiles = has_tiles(d);
         d->memory_limit = d->info.memory;
         if (o) {
             d->no_cache = o->no_cache;

@@ -16,6 +16,7 @@ typedef struct tuning {
     bool clblast;     /* products of many rows by CLBlast where it applies */
     int clblast_rows; /* and where they have at least so many */
     int clblast_set;  /* its parameters: 0 for its own choice, else one of the sets of ops/gemm.c */
+    bool tiles;       /* attention of many queries by tiles: a CPU has vectors, others the local memory */
 } tuning;
 #define CLBLAST_SETS 4 /* with the 0 */
 

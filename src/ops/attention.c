@@ -7,8 +7,7 @@ const char *const mask_names[MASK_COUNT] = {"full", "row", "column", "conv", "wi
 
 static tape_function attention_back;
 
-/* The build option that fixes the size of a head. */
-static const char *head_option(int head_dim, const char *more, char out[48])
+const char *head_option(int head_dim, const char *more, char out[48])
 {
     snprintf(out, 48, "-DHEAD_DIM=%d%s", head_dim, more);
     return out;
@@ -18,17 +17,53 @@ static const char *head_option(int head_dim, const char *more, char out[48])
 static void store(run *r, tensor x, int parts, const kv_cache *cache, tensor position, const char *option)
 {
     int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2] / parts, heads = cache->k.shape[1];
-    work size = {
-        .global = {round_up((size_t)d, 64), (size_t)(b * t)}, .bytes = 16.0 * (double)(b * t * d), .options = option};
+    bool cpu = run_device(r)->tune.panels;
+    work size = {.global = {cpu ? (size_t)heads : round_up((size_t)d, 64), (size_t)(b * t)},
+                 .bytes = 16.0 * (double)(b * t * d),
+                 .options = option};
     LAUNCH(r, "attention:store_kv", size, ARG_T(x), ARG_T(cache->k), ARG_T(cache->v), ARG_T(position), ARG_I(t),
            ARG_I(heads), ARG_I(cache->k.shape[2]), ARG_I(parts));
+}
+
+/* In how many parts the keys of one query are read, so that there are some groups for each compute unit.  It does not
+ * depend on the batch, so neither does a row's result. */
+static int64_t key_parts(run *r, int64_t t, int64_t heads, int64_t length)
+{
+    int64_t wanted = (4 * (int64_t)run_device(r)->info.compute_units + heads - 1) / heads, most = length / 256;
+    return t > 1 || most < 2 ? 1 : wanted < most ? wanted : most;
+}
+
+static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, const attention_mask *m, tensor y,
+                   tensor lse)
+{
+    int64_t b = qkv.shape[0], t = qkv.shape[1], heads = cache->k.shape[1], length = cache->k.shape[2];
+    int64_t head_dim = cache->k.shape[3];
+    /* the position is the device's secret: half the cache is what a query sees on average */
+    double seen = 0.5 * (double)(b * t * heads * head_dim) * (double)length;
+    char option[48];
+    head_option((int)head_dim, "", option);
+    size_t wg = (size_t)run_device(r)->tune.wg;
+    int64_t n = key_parts(r, t, heads, length), chunk = (length + n - 1) / n;
+    tensor parts = n > 1 ? TENSOR(r, DTYPE_F32, b * t, heads, n, head_dim + 2) : (tensor){0};
+    work size = {.global = {(size_t)(b * t) * wg, (size_t)heads, (size_t)n},
+                 .local = {wg, 1, 1},
+                 .flops = 4 * seen,
+                 .bytes = 4 * seen,
+                 .options = option};
+    LAUNCH(r, "attention:attention", size, ARG_T(qkv), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(lse),
+           ARG_T(position), ARG_I(t), ARG_I(heads), ARG_I(length), ARG_I(m->kind), ARG_I(m->text), ARG_I(m->grid_width),
+           ARG_I(m->kernel), ARG_T(parts), ARG_I(n), ARG_I(chunk));
+    if (n > 1)
+        LAUNCH(r, "attention:join_parts",
+               ((work){.global = {(size_t)(b * t) * wg, (size_t)heads}, .local = {wg, 1, 1}, .options = option}),
+               ARG_T(parts), ARG_T(y), ARG_T(lse), ARG_I(heads), ARG_I(n));
 }
 
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask)
 {
     if (run_failed(r))
         return (tensor){0};
-    int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3, length = cache->k.shape[2];
+    int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3;
     assert(qkv.nd == 3 && d % heads == 0 && cache->k.shape[0] >= b && cache->k.shape[1] == heads);
     char option[48];
     store(r, qkv, 3, cache, position, head_option((int)(d / heads), "", option));
@@ -36,17 +71,8 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
     assert(!run_tape(r) || mask->kind != MASK_TORUS);
     if (run_tape(r))
         lse = TENSOR(r, DTYPE_F32, b, t, heads);
-    size_t wg = (size_t)run_device(r)->tune.wg;
-    /* the position is the device's secret: half the cache is what a query sees on average */
-    double seen = 0.5 * (double)(b * t * d) * (double)length;
-    work size = {.global = {(size_t)(b * t) * wg, (size_t)heads},
-                 .local = {wg, 1, 1},
-                 .flops = 4 * seen,
-                 .bytes = 4 * seen,
-                 .options = option};
-    LAUNCH(r, "attention:attention", size, ARG_T(qkv), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(lse),
-           ARG_T(position), ARG_I(t), ARG_I(heads), ARG_I(length), ARG_I(mask->kind), ARG_I(mask->text),
-           ARG_I(mask->grid_width), ARG_I(mask->kernel));
+    if (!attend_tiles(r, qkv, cache, position, mask, y, lse))
+        attend(r, qkv, cache, position, mask, y, lse);
     tape_push(r,
               &(tape_step){.back = attention_back,
                            .in = {qkv, cache->k, cache->v}, /* the cache as what the kernels read: it has no gradient */
@@ -83,19 +109,23 @@ tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, i
                  .options = head_option((int)(d / heads), " -DCROSS", option)};
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), none = {0};
     LAUNCH(r, "attention:attention", size, ARG_T(q), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(none),
-           ARG_T(none), ARG_I(t), ARG_I(heads), ARG_I(n), ARG_I(MASK_ALL), ARG_I(n), ARG_I(1), ARG_I(1), ARG_T(ids),
-           ARG_I(pad));
+           ARG_T(none), ARG_I(t), ARG_I(heads), ARG_I(n), ARG_I(MASK_ALL), ARG_I(n), ARG_I(1), ARG_I(1), ARG_T(none),
+           ARG_I(1), ARG_I(n), ARG_T(ids), ARG_I(pad));
     return y;
 }
 
 /* The sequence is whole: its first position is 0, and the cache holds its keys and values alone. */
 static void attention_back(run *r, tape *tp, const tape_step *s)
 {
-    tensor qkv = s->in[0], k = s->in[1], v = s->in[2];
+    tensor qkv = s->in[0], k = s->in[1], v = s->in[2], dy = tape_gradient(tp, s->out);
     int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3, heads = s->i[0], length = k.shape[2];
+    const attention_mask m = {(mask_kind)s->i[1], s->i[2], s->i[3], s->i[4]};
     assert(t <= length);
     int add;
-    tensor dqkv = tape_gradient_of(tp, qkv, &add), delta = TENSOR(r, DTYPE_F32, b, t, heads);
+    tensor dqkv = tape_gradient_of(tp, qkv, &add);
+    if (attend_tiles_back(r, s, &m, dy, dqkv, add))
+        return;
+    tensor delta = TENSOR(r, DTYPE_F32, b, t, heads);
     char option[48];
     size_t wg = (size_t)run_device(r)->tune.wg;
     double seen = 0.5 * (double)(b * t * d) * (double)t;
@@ -105,8 +135,8 @@ static void attention_back(run *r, tape *tp, const tape_step *s)
     static const char *const kernels[] = {"attention:attention_back_q", "attention:attention_back_kv"};
     for (int i = 0; i < 2; i++) {
         size.flops = size.bytes = (6 + 2 * i) * seen;
-        LAUNCH(r, kernels[i], size, ARG_T(qkv), ARG_T(k), ARG_T(v), ARG_T(s->out), ARG_T(s->saved[0]),
-               ARG_T(tape_gradient(tp, s->out)), ARG_T(dqkv), ARG_T(delta), ARG_I(t), ARG_I(heads), ARG_I(length),
-               ARG_I(s->i[1]), ARG_I(s->i[2]), ARG_I(s->i[3]), ARG_I(s->i[4]), ARG_I(add));
+        LAUNCH(r, kernels[i], size, ARG_T(qkv), ARG_T(k), ARG_T(v), ARG_T(s->out), ARG_T(s->saved[0]), ARG_T(dy),
+               ARG_T(dqkv), ARG_T(delta), ARG_I(t), ARG_I(heads), ARG_I(length), ARG_I(m.kind), ARG_I(m.text),
+               ARG_I(m.grid_width), ARG_I(m.kernel), ARG_I(add));
     }
 }

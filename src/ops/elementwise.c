@@ -53,8 +53,8 @@ tensor op_slice(run *r, tensor x, int64_t first, int64_t n)
     int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2];
     assert(run_failed(r) || (x.nd == 3 && first >= 0 && first + n <= t));
     tensor y = TENSOR(r, DTYPE_F32, b, n, d);
-    LAUNCH(r, "elementwise:slice", work_each(b * n * d, 0, 8), ARG_T(x), ARG_T(y), ARG_I(b * n * d), ARG_I(d), ARG_I(n),
-           ARG_I(t), ARG_I(first));
+    LAUNCH(r, "elementwise:slice", work_rows(r, b * n, 0, 8.0 * (double)(b * n * d)), ARG_T(x), ARG_T(y), ARG_I(d),
+           ARG_I(n), ARG_I(t), ARG_I(first));
     tape_push(r, &(tape_step){.back = slice_back, .in = {x}, .out = y, .i = {(int32_t)first}});
     return y;
 }
@@ -63,8 +63,8 @@ static void slice_back(run *r, tape *t, const tape_step *s)
 {
     int add;
     tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
-    LAUNCH(r, "elementwise:slice_back", backward(work_each(tensor_count(&x), 0, 8)), ARG_T(tape_gradient(t, s->out)),
-           ARG_T(dx), ARG_I(tensor_count(&x)), ARG_I(x.shape[2]), ARG_I(s->out.shape[1]), ARG_I(x.shape[1]),
+    LAUNCH(r, "elementwise:slice_back", backward(work_rows(r, rows_of(&x), 0, 8.0 * (double)tensor_count(&x))),
+           ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(x.shape[2]), ARG_I(s->out.shape[1]), ARG_I(x.shape[1]),
            ARG_I(s->i[0]), ARG_I(add));
 }
 
@@ -93,7 +93,7 @@ tensor op_add_position(run *r, tensor x, tensor first, tensor position)
     assert(run_failed(r) || (x.nd == 3 && last_of(&position) == d && n == t + (first.buf ? 1 : 0)));
     tensor y = TENSOR(r, DTYPE_F32, b, n, d);
     double count = (double)(b * n * d);
-    LAUNCH(r, "elementwise:add_position", work_columns(r, d, b * n, count, 12 * count), ARG_T(x), ARG_T(first),
+    LAUNCH(r, "elementwise:add_position", work_rows(r, b * n, count, 12 * count), ARG_T(x), ARG_T(first),
            ARG_T(position), ARG_T(y), ARG_I(t), ARG_I(n), ARG_I(d));
     tape_push(r, &(tape_step){.back = position_back, .in = {x, first, position}, .out = y});
     return y;
@@ -110,8 +110,8 @@ static void position_back(run *r, tape *t, const tape_step *s)
     sum_rows(r, dposition, dy, b, n * d, 0, add);
     if (n > x.shape[1] && tape_wants(t, x)) {
         rows = TENSOR(r, DTYPE_F32, b, n - 1, d);
-        LAUNCH(r, "elementwise:slice", work_each(b * (n - 1) * d, 0, 8), ARG_T(dy), ARG_T(rows), ARG_I(b * (n - 1) * d),
-               ARG_I(d), ARG_I(n - 1), ARG_I(n), ARG_I(1));
+        LAUNCH(r, "elementwise:slice", work_rows(r, b * (n - 1), 0, 8.0 * (double)(b * (n - 1) * d)), ARG_T(dy),
+               ARG_T(rows), ARG_I(d), ARG_I(n - 1), ARG_I(n), ARG_I(1));
     }
     scale_gradient(r, t, x, rows, 1);
 }

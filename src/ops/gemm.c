@@ -49,14 +49,16 @@ static void panel_product(run *r, tensor x, tensor panels, tensor b, activation 
     int64_t m = rows_of(&x), n = last_of(&y), k = last_of(&x);
     const device *d = run_device(r);
     size_t side = (size_t)d->tune.gemm_side, tile = 4 * side;
-    work size = {.global = {(size_t)(m + 7) / 8, (size_t)(n + 31) / 32}, .local = {1, 1, 1}};
+    /* some tiles an item, so that starting it is little beside its work, where all compute units have enough of them */
+    int64_t rows = (m / 32) * (n / 32) >= 8 * (int64_t)d->info.compute_units ? 32 : 8;
+    work size = {.global = {(size_t)((m + rows - 1) / rows), (size_t)(n + 31) / 32}, .local = {1, 1, 1}};
     if (!d->tune.panels)
         size =
             (work){.global = {round_up((size_t)n, tile) / 4, round_up((size_t)m, tile) / 4}, .local = {side, side, 1}};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = 4.0 * (double)(m * n + m * k + n * k);
     LAUNCH(r, "gemm:gemm", size, ARG_T(x), ARG_T(panels), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n),
-           ARG_I(k), ARG_I(act));
+           ARG_I(k), ARG_I(act), ARG_I(rows));
 }
 
 /* Sets of CLBlast's parameters, for its products of large and of small matrices: it knows good ones for many devices by

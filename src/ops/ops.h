@@ -71,7 +71,7 @@ tensor op_softmax(run *r, tensor x);
 /* y = x / sqrt(sum x^2 + eps) over the last dimension */
 tensor op_l2_normalise(run *r, tensor x, float eps);
 
-/* ---- attention: attention.c ---- */
+/* ---- attention: attention.c, attention_tile.c ---- */
 
 /* Which keys an image position sees, besides all text positions: the patterns of Ramesh et al. 2021, figure 11, and
  * the axial ones of DALLE-pytorch.  These are causal.  Text positions see the text before them and themselves. */

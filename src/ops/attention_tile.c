@@ -1,0 +1,96 @@
+/* Attention of many queries by tiles: cl/attention_tile.cl. */
+#include "ops/ops_internal.h"
+
+typedef struct tiles {
+    int64_t span;   /* queries, and keys, of a tile */
+    int64_t places; /* of the order of positions; 0: there are no tiles for this */
+    int64_t b, t, heads, length, head_dim;
+    const attention_mask *mask;
+} tiles;
+
+static tiles tiles_of(run *r, const tensor *qkv, const kv_cache *cache, const attention_mask *m)
+{
+    const tuning *tune = &run_device(r)->tune;
+    tiles s = {.span = tune->panels ? 32 : 4 * tune->gemm_side,
+               .b = qkv->shape[0],
+               .t = qkv->shape[1],
+               .heads = cache->k.shape[1],
+               .length = cache->k.shape[2],
+               .head_dim = cache->k.shape[3],
+               .mask = m};
+    bool head = tune->panels ? s.head_dim % 32 == 0 && s.head_dim <= 256 : s.head_dim <= 64;
+    if (!tune->tiles || !head || s.t < 16 || m->kind == MASK_TORUS)
+        return s;
+    int64_t n = s.length;
+    if (m->kind == MASK_COLUMN && n > m->text) /* whole columns */
+        n = m->text + (int64_t)round_up((size_t)(n - m->text), (size_t)m->grid_width);
+    s.places = (int64_t)round_up((size_t)n, (size_t)s.span);
+    return s;
+}
+
+/* The panels of a cache on CPUs; else itself. */
+static tensor panels(run *r, const tiles *s, tensor cache, tensor position, const char *option)
+{
+    if (!run_device(r)->tune.panels)
+        return cache;
+    tensor y = TENSOR(r, DTYPE_F32, s->b * s->heads, s->places, s->head_dim);
+    work size = {.global = {(size_t)s->head_dim / 16, (size_t)(s->places / s->span), (size_t)(s->b * s->heads)},
+                 .local = {1, 1, 1},
+                 .bytes = 8.0 * (double)tensor_count(&y),
+                 .options = option};
+    LAUNCH(r, "attention_tile:panels", size, ARG_T(cache), ARG_T(y), ARG_T(position), ARG_I(s->t), ARG_I(s->length),
+           ARG_I(s->mask->kind), ARG_I(s->mask->text), ARG_I(s->mask->grid_width), ARG_I(s->places));
+    return y;
+}
+
+/* A work-item or group for each tile, head and item of the batch; `products` of all pairs of positions. */
+static work tile_work(run *r, const tiles *s, double products, const char *option)
+{
+    const tuning *tune = &run_device(r)->tune;
+    size_t side = (size_t)(tune->panels ? 1 : tune->gemm_side);
+    int64_t n = s->mask->kind == MASK_COLUMN ? s->places : s->t;
+    return (work){.global = {(size_t)((n + s->span - 1) / s->span) * side, (size_t)s->heads * side, (size_t)s->b},
+                  .local = {side, side, 1},
+                  /* half of all pairs are seen */
+                  .flops = products * (double)(s->b * s->t * s->heads * s->head_dim) * (double)s->length,
+                  .options = option};
+}
+
+bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, const attention_mask *m, tensor y,
+                  tensor lse)
+{
+    const tiles s = tiles_of(r, &qkv, cache, m);
+    if (!s.places)
+        return false;
+    char option[48];
+    tensor kt = panels(r, &s, cache->k, position, head_option((int)s.head_dim, "", option));
+    LAUNCH(r, "attention_tile:attention", tile_work(r, &s, 2, option), ARG_T(qkv), ARG_T(kt), ARG_T(cache->v), ARG_T(y),
+           ARG_T(lse), ARG_T(position), ARG_I(s.t), ARG_I(s.heads), ARG_I(s.length), ARG_I(m->kind), ARG_I(m->text),
+           ARG_I(m->grid_width), ARG_I(m->kernel), ARG_I(s.places), ARG_I(s.head_dim));
+    return true;
+}
+
+bool attend_tiles_back(run *r, const tape_step *step, const attention_mask *m, tensor dy, tensor dqkv, int add)
+{
+    tensor qkv = step->in[0], lse = step->saved[0];
+    const kv_cache cache = {step->in[1], step->in[2]};
+    const tiles s = tiles_of(r, &qkv, &cache, m);
+    if (!s.places)
+        return false;
+    char option[48];
+    head_option((int)s.head_dim, "", option);
+    tensor kt = panels(r, &s, cache.k, (tensor){0}, option), vt = panels(r, &s, cache.v, (tensor){0}, option);
+    tensor delta = TENSOR(r, DTYPE_F32, s.b, s.t, s.heads);
+    double count = (double)tensor_count(&step->out);
+    head_option((int)s.head_dim, " -DBACKWARD", option);
+    LAUNCH(r, "attention_tile:delta",
+           ((work){.global = {(size_t)s.heads, (size_t)(s.b * s.t)}, .bytes = 8 * count, .options = option}),
+           ARG_T(step->out), ARG_T(dy), ARG_T(delta), ARG_I(s.heads));
+    static const char *const kernels[] = {"attention_tile:attention_back_q", "attention_tile:attention_back_kv"};
+    for (int i = 0; i < 2; i++)
+        LAUNCH(r, kernels[i], tile_work(r, &s, 3 + i, option), ARG_T(qkv), ARG_T(cache.k), ARG_T(kt), ARG_T(vt),
+               ARG_T(lse), ARG_T(dy), ARG_T(dqkv), ARG_T(delta), ARG_I(s.t), ARG_I(s.heads), ARG_I(s.length),
+               ARG_I(m->kind), ARG_I(m->text), ARG_I(m->grid_width), ARG_I(m->kernel), ARG_I(s.places),
+               ARG_I(s.head_dim), ARG_I(add));
+    return true;
+}
