@@ -12,7 +12,9 @@ typedef struct tuning {
     int wg;        /* work-items that share a row (a reduction): 1 on CPUs, a power of two else */
     int gemm_side; /* side of the square work-group of tiled products: 16, 8 or, on CPUs, 1 */
     bool panels;   /* products by one work-item per 8x32 register tile over packed panels, else tiled work-groups */
-    bool clblast;  /* products of many rows by CLBlast where it applies */
+    int winograd;  /* 3x3 convolutions of at least so many 4x4 tiles by a quarter of the products; 0: none */
+    int winograd_cache; /* floats of transformed weights, and of transformed pixels, that are worked on at a time */
+    bool clblast;       /* products of many rows by CLBlast where it applies */
 } tuning;
 
 typedef struct programs programs; /* program.c */

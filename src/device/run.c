@@ -98,6 +98,13 @@ tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape)
     return t;
 }
 
+void run_drop(run *r, tensor t)
+{
+    for (chunk *c = r->stage[r->current].first; c && t.buf; c = c->next)
+        if (c->buf == t.buf)
+            c->used = dtype_row_bytes(t.type, t.at);
+}
+
 static void clear(stage *s)
 {
     for (chunk *c = s->first; c; c = c->next)

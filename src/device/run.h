@@ -19,6 +19,9 @@ err *run_error(run *r);
 tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape);
 #define TENSOR(r, type, ...)                                                                                           \
     run_tensor((r), (type), (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
+/* Gives back the memory of t, the last tensor of its kind that was allocated, at once: scratch that only what was
+ * launched until now uses. */
+void run_drop(run *r, tensor t);
 /* Starts the next stage (a block of layers): what the stage before the last one allocated is reused from here on.
  * So a stage may use the results of the one before it, and nothing older. */
 void run_next(run *r);

@@ -59,7 +59,7 @@ tensor autoencoder_decode_grid(run *r, const codec *c, tensor grid, tensor *last
     x = op_activate(r, x, act);
     for (int i = 0; i < a->config.stages; i++) { /* the activation before the next layer is this one's */
         run_next(r);
-        x = a->config.up == UPSAMPLING_NEAREST ? op_conv2d(r, op_upsample(r, x, 2), &a->up[i], act, (tensor){0})
+        x = a->config.up == UPSAMPLING_NEAREST ? op_upsample_conv2d(r, x, 2, &a->up[i], act)
                                                : op_conv_transpose2d(r, x, &a->up[i], act);
     }
     run_next(r);

@@ -114,7 +114,7 @@ static tensor decode_grid(run *r, const resnet_vq *v, tensor x)
     for (int i = n - 1; i >= 0; i--) {
         x = stage_forward(r, &s->stage[i], &v->k.decoder, i, groups, x);
         if (i > 0)
-            x = op_conv2d(r, op_upsample(r, x, 2), &s->stage[i].resample, ACT_NONE, (tensor){0});
+            x = op_upsample_conv2d(r, x, 2, &s->stage[i].resample, ACT_NONE);
     }
     x = last_forward(r, s, groups, x);
     return v->k.wavelet ? op_inverse_haar(r, x) : x;

@@ -27,7 +27,9 @@ static void conv_product(run *r, const char *name, tensor x, const conv *c, int 
 
 static void conv_forward(run *r, bool transposed, tensor x, const conv *c, activation act, tensor residual, tensor y)
 {
-    if (transposed)
+    if ((!transposed || c->stride == 1) && winograd_applies(r, c, y.shape[0], y.shape[1], y.shape[2]))
+        winograd(r, x, c, transposed, 1, act, residual, y);
+    else if (transposed)
         conv_product(r, "conv:conv_transpose2d", x, c, c->stride * c->stride, act, residual, y);
     else
         conv_product(r, "conv:conv2d", x, c, 1, act, residual, y);
@@ -84,6 +86,17 @@ tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residua
     int64_t oh = (x.shape[1] + 2 * c->pad + c->pad_end - c->kernel) / c->stride + 1;
     int64_t ow = (x.shape[2] + 2 * c->pad + c->pad_end - c->kernel) / c->stride + 1;
     return conv_step(r, false, x, c, oh, ow, act, residual);
+}
+
+tensor op_upsample_conv2d(run *r, tensor x, int factor, const conv *c, activation act)
+{
+    int64_t oh = x.shape[1] * factor + 2 * c->pad + c->pad_end - c->kernel + 1;
+    int64_t ow = x.shape[2] * factor + 2 * c->pad + c->pad_end - c->kernel + 1;
+    if (run_failed(r) || run_tape(r) || !winograd_applies(r, c, x.shape[0], oh, ow))
+        return op_conv2d(r, op_upsample(r, x, factor), c, act, (tensor){0});
+    tensor y = TENSOR(r, DTYPE_F32, x.shape[0], oh, ow, c->out);
+    winograd(r, x, c, false, factor, act, (tensor){0}, y);
+    return y;
 }
 
 tensor op_conv_transpose2d(run *r, tensor x, const conv *c, activation act)
