@@ -5,8 +5,9 @@
  * Transposed: output pixels of one phase (oy % stride, ox % stride) share their taps, those with
  * (oy + pad - ky) % stride == 0; a launch covers all stride * stride phases in its third dimension.
  *
- * CPU: a work-item computes 8 pixels x 32 channels in registers; a tap outside the picture reads from `zeros`, which
- * holds at least c zeros.  else: work-groups of SIDE x SIDE compute 4 SIDE pixels x 4 SIDE channels. */
+ * CPU: a work-item computes ROWS pixels x panels_each * 32 channels, 8 x 32 at a time in registers; a tap outside the
+ * picture reads from `zeros`, which holds at least kernel * c zeros.  else: work-groups of SIDE x SIDE compute 4 SIDE
+ * pixels x 4 SIDE channels. */
 
 #define CONV_ARGUMENTS                                                                                                 \
     IN(float, x), IN(float, panels), IN(float, b), IN(float, residual), IN(float, zeros), OUT(float, y),               \
@@ -49,55 +50,72 @@ inline geometry geometry_of(int transposed, int phase, int oh, int ow, int side,
 
 #if CPU
 
-inline void conv_tile(CONV_ARGUMENTS, const int transposed)
+#define ROWS 32 /* of a work-item: tiles that share what they read of x */
+
+inline void conv_tile(CONV_ARGUMENTS, const int panels_each, const int transposed)
 {
     const geometry g = geometry_of(transposed, get_global_id(2), oh, ow, kernel_side, stride, pad);
-    const int in_phase = pixels / (oh * ow) * g.pw * g.ph;
-    const int row = get_global_id(0) * 8, panel = get_global_id(1), col = panel * 32;
-    if (row >= in_phase)
+    const int in_phase = pixels / (oh * ow) * g.pw * g.ph, row0 = get_global_id(0) * ROWS;
+    const int rows = min(ROWS, in_phase - row0), taps = kernel_side * kernel_side, sign = transposed ? -1 : 1;
+    const int first = get_global_id(1) * panels_each, last = min(first + panels_each, (out + 31) / 32);
+    __global const float *z = AT(zeros), *from[ROWS];
+    int y0[ROWS], x0[ROWS], at[ROWS];
+    if (rows <= 0)
         return;
-    __global const float *picture = AT(x), *z = AT(zeros);
-    __global const float *p = AT(panels) + (size_t)panel * kernel_side * kernel_side * c * 32;
-    int image[8], oy[8], ox[8];
-    for (int i = 0; i < 8; i++) {
-        int r = min(row + i, in_phase - 1);
-        ox[i] = r % g.pw * g.scale + g.px;
-        oy[i] = r / g.pw % g.ph * g.scale + g.py;
-        image[i] = r / g.pw / g.ph;
+    for (int i = 0; i < ROWS; i++) { /* the first tap's pixel, inside or not; the next ones are `sign` further */
+        int r = row0 + min(i, rows - 1), image = r / g.pw / g.ph;
+        int oy = r / g.pw % g.ph * g.scale + g.py, ox = r % g.pw * g.scale + g.px;
+        y0[i] = SOURCE(oy, g.t0y);
+        x0[i] = SOURCE(ox, g.t0x);
+        at[i] = (image * oh + oy) * ow + ox;
+        from[i] = AT(x) + (((long)image * h + y0[i]) * w + x0[i]) * c;
     }
-    TILE_DECLARE
-    for (int ty = 0; ty < g.ny; ty++)
-        for (int tx = 0; tx < g.nx; tx++) {
-            int ky = g.t0y + ty * g.step, kx = g.t0x + tx * g.step;
+    for (int panel = first; panel < last; panel++) {
+        const int col = panel * 32;
+        __global const float *p = AT(panels) + (size_t)panel * taps * c * 32;
+        __global const float *bias = b_buffer ? AT(b) + col : 0, *bias1 = b_buffer ? AT(b) + col + 16 : 0;
+        for (int row = 0; row < rows; row += 8) {
+            int whole = !transposed; /* all taps of a row of the kernel are inside, and neighbours as the weights are */
+            for (int i = row; i < row + 8; i++)
+                whole = whole && x0[i] >= 0 && x0[i] + kernel_side <= w;
+            TILE_DECLARE
+            for (int ty = 0; ty < g.ny; ty++)
+                for (int tx = 0; tx < (whole ? 1 : g.nx); tx++) {
+                    const int ky = g.t0y + ty * g.step, kx = g.t0x + tx * g.step;
+                    const long step = sign * ((long)ty * w + tx) * c;
 #define TAP(i)                                                                                                         \
-    int y##i = SOURCE(oy[i], ky), x##i = SOURCE(ox[i], kx);                                                            \
-    __global const float *a##i = y##i < 0 || y##i >= h || x##i < 0 || x##i >= w                                        \
-                                     ? z                                                                               \
-                                     : picture + (((size_t)image[i] * h + y##i) * w + x##i) * c;
-            TAP(0) TAP(1) TAP(2) TAP(3) TAP(4) TAP(5) TAP(6) TAP(7)
+    __global const float *a##i =                                                                                       \
+        (uint)(y0[row + i] + sign * ty) < (uint)h && (uint)(x0[row + i] + sign * tx) < (uint)w ? from[row + i] + step  \
+                                                                                               : z;
+                    TAP(0) TAP(1) TAP(2) TAP(3) TAP(4) TAP(5) TAP(6) TAP(7)
 #undef TAP
-            __global const float *pt = p + (size_t)(ky * kernel_side + kx) * c * 32;
-            TILE_LOOP(pt, c)
-        }
-    __global const float *bias = b_buffer ? AT(b) + col : 0;
-    __global const float *bias1 = b_buffer ? AT(b) + col + 16 : 0;
+                    __global const float *pt = p + (size_t)(ky * kernel_side + kx) * c * 32;
+                    const int run = whole ? kernel_side * c : c;
+                    if (out - col > 16) {
+                        TILE_LOOP(pt, run)
+                    } else {
+                        TILE_LOOP_NARROW(pt, run)
+                    }
+                }
 #define PUT(i)                                                                                                         \
-    if (row + i < in_phase) {                                                                                          \
-        size_t at = (((size_t)image[i] * oh + oy[i]) * ow + ox[i]) * out + col;                                        \
-        tile_store(c##i##0, bias, residual_buffer ? AT(residual) + at : 0, AT(y) + at, out - col, act);                \
-        tile_store(c##i##1, bias1, residual_buffer ? AT(residual) + at + 16 : 0, AT(y) + at + 16, out - col - 16,      \
+    if (row + i < rows) {                                                                                              \
+        size_t to = (size_t)at[row + i] * out + col;                                                                   \
+        tile_store(c##i##0, bias, residual_buffer ? AT(residual) + to : 0, AT(y) + to, out - col, act);                \
+        tile_store(c##i##1, bias1, residual_buffer ? AT(residual) + to + 16 : 0, AT(y) + to + 16, out - col - 16,      \
                    act);                                                                                               \
     }
-    PUT(0) PUT(1) PUT(2) PUT(3) PUT(4) PUT(5) PUT(6) PUT(7)
+            PUT(0) PUT(1) PUT(2) PUT(3) PUT(4) PUT(5) PUT(6) PUT(7)
 #undef PUT
+        }
+    }
 }
 
 #define CONV(NAME, TRANSPOSED)                                                                                         \
-    __kernel void NAME(CONV_ARGUMENTS)                                                                                 \
+    __kernel void NAME(CONV_ARGUMENTS, const int panels_each)                                                          \
     {                                                                                                                  \
         conv_tile(x_buffer, x_at, panels_buffer, panels_at, b_buffer, b_at, residual_buffer, residual_at,              \
                   zeros_buffer, zeros_at, y_buffer, y_at, pixels, h, w, c, oh, ow, out, kernel_side, stride, pad, act, \
-                  TRANSPOSED);                                                                                         \
+                  panels_each, TRANSPOSED);                                                                            \
     }
 
 #else
@@ -127,7 +145,7 @@ inline float conv_weight(IN(float, panels), const geometry g, int col, int kk, i
 }
 
 #define CONV(NAME, TRANSPOSED)                                                                                         \
-    __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void NAME(CONV_ARGUMENTS)                            \
+    __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void NAME(CONV_ARGUMENTS, const int panels_each)     \
     {                                                                                                                  \
         __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE];                                                          \
         const geometry g = geometry_of(TRANSPOSED, get_global_id(2), oh, ow, kernel_side, stride, pad);                \
