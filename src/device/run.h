@@ -19,9 +19,6 @@ err *run_error(run *r);
 tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape);
 #define TENSOR(r, type, ...)                                                                                           \
     run_tensor((r), (type), (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
-/* Gives back the memory of t, the last tensor of its kind that was allocated, at once: scratch that only what was
- * launched until now uses. */
-void run_drop(run *r, tensor t);
 /* Starts the next stage (a block of layers): what the stage before the last one allocated is reused from here on.
  * So a stage may use the results of the one before it, and nothing older. */
 void run_next(run *r);
@@ -29,6 +26,11 @@ void run_next(run *r);
  * a while within work whose memory is kept (the run has a tape, so that run_next does nothing).  They don't nest. */
 void run_aside(run *r);
 void run_return(run *r);
+/* Gives back the last tensor that was allocated, or does nothing where another one followed: what is launched from now
+ * on may write over it, since the queue is in order. */
+void run_give_back(run *r, tensor t);
+/* Bytes of a run's memory. */
+uint64_t run_memory(const run *r);
 /* Frees everything for reuse: nothing allocated before is valid any more. */
 void run_reset(run *r);
 

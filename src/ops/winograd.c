@@ -57,6 +57,6 @@ void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, acti
                    ARG_I(oh), ARG_I(ow), ARG_I(c->out), ARG_I(tw), ARG_I(th), ARG_I(t), ARG_I(n), ARG_I(act));
         }
     }
-    run_drop(r, v);
-    run_drop(r, u);
+    run_give_back(r, v);
+    run_give_back(r, u);
 }
