@@ -79,7 +79,7 @@ static const shape conv_shapes[] = {
     {.b = 1, .h = 16, .w = 10, .c = 33, .out = 40, .kernel = 3, .stride = 2, .pad_end = 1, .bias = true},
 };
 
-/* Of at least 48 tiles of 4x4 (tuning.winograd), but for the tiny ones. */
+/* Of at least 16 tiles of 4x4 (tuning.winograd), but for the tiny ones. */
 #define THREE .kernel = 3, .stride = 1
 static const shape winograd_shapes[] = {
     {THREE, .b = 1, .h = 4, .w = 7, .c = 16, .out = 17, .pad = 1, .bias = true, .residual = true, .tiny = true},

@@ -1,4 +1,4 @@
-/* Convolutions of 3x3 with stride 1 on CPU devices, by Winograd's minimal filtering: cl/winograd.cl. */
+/* Convolutions of 3x3 with stride 1 on CPU devices, by Winograd's minimal filtering: cl/conv.cl. */
 #include "ops/ops_internal.h"
 
 #define TILES 16 /* of a work-item of winograd_output */
@@ -34,7 +34,7 @@ void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, acti
     for (int64_t t = 0; t < tiles; t += some) {
         int64_t n = tiles - t < some ? tiles - t : some;
         double in = (double)(n * c->in);
-        LAUNCH(r, "winograd:winograd_input",
+        LAUNCH(r, "conv:winograd_input",
                ((work){.global = {(size_t)n}, .local = {1, 1, 1}, .flops = 168 * in, .bytes = 4 * (16 + 36) * in}),
                ARG_T(x), ARG_T(zeros), ARG_T(v), ARG_I(h), ARG_I(w), ARG_I(c->in), ARG_I(tw), ARG_I(th),
                ARG_I(transposed ? 2 - c->pad : c->pad), ARG_I(factor), ARG_I(t), ARG_I(n));
@@ -42,13 +42,13 @@ void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, acti
             int64_t np = panels - p < few ? panels - p : few;
             double weights = (double)(np * c->in * 32);
             if (t == 0 || few < panels)
-                LAUNCH(r, "winograd:winograd_weights",
+                LAUNCH(r, "conv:winograd_weights",
                        ((work){.global = {(size_t)c->in / 16, (size_t)np},
                                .local = {1, 1, 1},
                                .flops = 90 * weights,
                                .bytes = 4 * 45 * weights}),
                        ARG_T(c->panels), ARG_T(u), ARG_I(c->in), ARG_I(p), ARG_I(np), ARG_I(transposed));
-            LAUNCH(r, "winograd:winograd_output",
+            LAUNCH(r, "conv:winograd_output",
                    ((work){.global = {(size_t)(n + TILES - 1) / TILES, (size_t)np},
                            .local = {1, 1, 1},
                            .flops = 72 * in * 32 * (double)np,
