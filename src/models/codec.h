@@ -69,7 +69,8 @@ uint64_t codec_decode_bytes(const codec *c, const device *d, int64_t n, int64_t 
 /* One picture, codes[cells] -> pixels[height,width,3], by tiles of tile x tile cells: each is decoded with a margin of
  * c->reach cells, which is not negative, so there are no seams. */
 bool codec_decode_tiles(run *r, const codec *c, const int32_t *codes, int tile, float *pixels, err *e);
-/* The largest tile for `available` bytes, whatever little that is; 0: the whole picture fits, or can't be cut. */
+/* The largest tile that seems to fit into `available` bytes, but none of less than half the reach; 0: the whole picture
+ * fits, or can't be cut. */
 int codec_tile_for(const codec *c, const device *d, uint64_t available);
 /* codes[n,cells] all at once, whatever memory that takes. */
 bool codec_decode_whole(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e);

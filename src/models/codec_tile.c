@@ -13,10 +13,10 @@ void decode_stage(decode_sizes *s, double floats)
 
 uint64_t codec_decode_bytes(const codec *c, const device *d, int64_t n, int64_t h, int64_t w)
 {
-    double chunks = 2; /* pieces of memory that are too small for what comes later: device/run.c */
     double scratch = d->tune.winograd ? 2.0 * d->tune.winograd_cache : 0, floats = (double)(n * h * w * c->cell_floats);
-    /* scratch is in proportion to small pictures */
-    return (uint64_t)(4 * (chunks * floats + fmin(scratch, floats)));
+    /* a run's pieces of memory (device/run.c) that are too small for what comes later: more, where all are small */
+    double pieces = floats < 16e6 ? 2 : 1.25;
+    return (uint64_t)(4 * (pieces * floats + fmin(scratch, floats)));
 }
 
 /* out = the first three channels of x[count,channels] as pixels */
@@ -103,8 +103,9 @@ int codec_tile_for(const codec *c, const device *d, uint64_t available)
     int side = c->grid_height > c->grid_width ? c->grid_height : c->grid_width;
     if (c->reach < 0 || codec_decode_bytes(c, d, 1, c->grid_height, c->grid_width) <= available)
         return 0;
-    int tile = side - 1;
-    for (; tile > 1; tile--) {
+    /* smaller tiles would be margin for the most part, and take more than 25 times as long as the whole */
+    int tile = side - 1, least = c->reach > 3 ? c->reach / 2 : 1;
+    for (; tile > least; tile--) {
         int outer = tile + 2 * c->reach;
         int64_t h = outer < c->grid_height ? outer : c->grid_height, w = outer < c->grid_width ? outer : c->grid_width;
         if (codec_decode_bytes(c, d, 1, h, w) <= available)
