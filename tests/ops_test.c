@@ -98,8 +98,8 @@ static const shape winograd_part_shapes[] = {
 };
 /* Also for the way back. */
 static const shape winograd_gradient_shapes[] = {
-    {THREE, .b = 2, .h = 19, .w = 23, .c = 32, .out = 40, .pad = 1, .bias = true},
-    {THREE, UP, .b = 1, .h = 28, .w = 28, .c = 16, .out = 48, .pad = 1, .bias = true},
+    {THREE, .b = 1, .h = 16, .w = 15, .c = 16, .out = 17, .pad = 1, .bias = true},
+    {THREE, UP, .b = 1, .h = 14, .w = 16, .c = 16, .out = 16, .pad = 1, .bias = true},
 };
 
 static const shape transpose_shapes[] = {
