@@ -329,6 +329,15 @@ inline uint4 philox(uint4 c, uint2 k)
         TILE_ROW(4, a4, kk) TILE_ROW(5, a5, kk) TILE_ROW(6, a6, kk) TILE_ROW(7, a7, kk)                                \
     }
 
+/* of the panel's first 16 columns alone, as the last panel may have no more */
+#define TILE_NARROW(i, kk) c##i##0 = MAD((float16)(a##i[kk]), b0, c##i##0);
+#define TILE_LOOP_NARROW(panel, count)                                                                                 \
+    for (int kk = 0; kk < (count); kk++) {                                                                             \
+        float16 b0 = vload16(0, (panel) + (size_t)kk * 32);                                                            \
+        TILE_NARROW(0, kk) TILE_NARROW(1, kk) TILE_NARROW(2, kk) TILE_NARROW(3, kk)                                    \
+        TILE_NARROW(4, kk) TILE_NARROW(5, kk) TILE_NARROW(6, kk) TILE_NARROW(7, kk)                                    \
+    }
+
 /* 16 of a row's columns, `columns` of them inside the matrix: bias, activation, residual, store.
  * bias, residual: NULL or the address of the first column. */
 inline void tile_store(float16 v, __global const float *bias, __global const float *residual, __global float *y,

@@ -27,13 +27,16 @@ __kernel void slice(IN(float, x), OUT(float, y), const int d, const int n, const
 }
 
 /* y[b, h*f, w*f, c] = x[b, y/f, x/f, c]; plain `upsample` is a function of OpenCL C */
-__kernel void upsample_nearest(IN(float, x), OUT(float, y), const int count, const int h, const int w, const int c, const int f)
+__kernel void upsample_nearest(IN(float, x), OUT(float, y), const int w, const int c, const int f)
 {
-    int i = get_global_id(0);
-    if (i >= count)
-        return;
-    int p = i / c, ox = p % (w * f), oy = p / (w * f) % (h * f), image = p / (w * f) / (h * f);
-    AT(y)[i] = AT(x)[(((size_t)image * h + oy / f) * w + ox / f) * c + i % c];
+    int p = GROUP(0); /* of x; p / w: image and row at once */
+    __global const float *from = AT(x) + (size_t)p * c;
+#define PIXEL(LOAD) LOAD(from)
+    for (int ky = 0; ky < f; ky++)
+        for (int kx = 0; kx < f; kx++) {
+            __global float *to = AT(y) + (((size_t)(p / w) * f + ky) * w * f + p % w * f + kx) * c;
+            ROW_SET(to, c, PIXEL)
+        }
 }
 
 /* y[i] = x[i % period] */

@@ -37,59 +37,55 @@ __kernel void rms_norm(IN(float, x), IN(float, w), OUT(float, y), const int d, c
 #undef OWN
 }
 
-/* Sum over the group's part of each pixel of an expression in v. */
-#if CPU
-#define PICTURE_SUM(result, expression)                                                                                \
-    result = 0.0f;                                                                                                     \
-    for (int first = 0; first < pixels; first += 64) { /* sums of sums: one long F32 sum loses 5 digits */             \
-        float16 sixteen = 0.0f;                                                                                        \
-        float4 four = 0.0f;                                                                                            \
-        float one = 0.0f;                                                                                              \
-        for (int i = first; i < min(pixels, first + 64); i++) {                                                        \
-            __global const float *pixel = p + (size_t)i * c;                                                           \
-            int j = 0;                                                                                                 \
-            for (; j + 16 <= width; j += 16) {                                                                         \
-                float16 v = vload16(0, pixel + j);                                                                     \
-                sixteen += expression;                                                                                 \
-            }                                                                                                          \
-            for (; j + 4 <= width; j += 4) {                                                                           \
-                float4 v = vload4(0, pixel + j);                                                                       \
-                four += expression;                                                                                    \
-            }                                                                                                          \
-            for (; j < width; j++) {                                                                                   \
-                float v = pixel[j];                                                                                    \
-                one += expression;                                                                                     \
-            }                                                                                                          \
-        }                                                                                                              \
-        result += sum16(sixteen) + (four.x + four.y + four.z + four.w) + one;                                          \
-    }
-#else
-#define PICTURE_SUM(result, expression)                                                                                \
-    {                                                                                                                  \
-        float total = 0.0f;                                                                                            \
-        for (int i = get_local_id(0); i < pixels; i += WG)                                                             \
-            for (int j = 0; j < width; j++) {                                                                          \
-                float v = p[(size_t)i * c + j];                                                                        \
-                total += expression;                                                                                   \
-            }                                                                                                          \
-        result = group_sum(total, scratch);                                                                            \
-    }
-#endif
+/* parts[image, chunk, 2, c] of `each` pixels of x[b, pixels, c]: a channel's mean, and the sum of squares around it. */
+__kernel void group_norm_parts(IN(float, x), OUT(float, parts), const int pixels, const int c, const int each,
+                               const int chunks)
+{
+    int part = get_global_id(1), image = part / chunks, first = part % chunks * each;
+    int n = min(each, pixels - first);
+    __global const float *from = AT(x) + ((size_t)image * pixels + first) * c;
+    __global float *means = AT(parts) + (size_t)part * 2 * c, *squares = means + c;
+#define BODY(T, LOAD, STORE)                                                                                           \
+    T mean = 0.0f, sum = 0.0f;                                                                                         \
+    __global const float *p = from;                                                                                    \
+    for (int k = 0; k < n; k++, p += c)                                                                                \
+        mean += LOAD(p);                                                                                               \
+    mean /= n;                                                                                                         \
+    p = from;                                                                                                          \
+    for (int k = 0; k < n; k++, p += c)                                                                                \
+        sum += (LOAD(p) - mean) * (LOAD(p) - mean);                                                                    \
+    STORE(mean, means);                                                                                                \
+    STORE(sum, squares);
+    COLUMNS(get_global_id(0), c, BODY)
+#undef BODY
+}
 
-/* Mean and 1/sqrt(var + eps) of each image and group: stats[b, groups, 2]; x[b, pixels, c]. */
-__kernel void group_norm_stats(IN(float, x), OUT(float, stats), const int pixels, const int c, const int groups,
-                               const float eps)
+/* Mean and 1/sqrt(var + eps) of each image and group, stats[b, groups, 2], from the parts (Chan et al. 1979). */
+__kernel void group_norm_stats(IN(float, parts), OUT(float, stats), const int pixels, const int c, const int groups,
+                               const int each, const int chunks, const float eps)
 {
     SCRATCH
     int index = GROUP(0), group = index % groups, image = index / groups, width = c / groups;
-    __global const float *p = AT(x) + (size_t)image * pixels * c + group * width;
-    float sum, squares, n = (float)pixels * width;
-    PICTURE_SUM(sum, v)
-    float mean = sum / n;
-    PICTURE_SUM(squares, (v - mean) * (v - mean))
+    __global const float *p = AT(parts) + (size_t)image * chunks * 2 * c + group * width;
+    float mean = 0.0f, squares = 0.0f, count = (float)pixels * width;
+#define PARTS(BODY)                                                                                                    \
+    for (int i = get_local_id(0); i < chunks * width; i += WG) {                                                       \
+        __global const float *q = p + (size_t)(i / width) * 2 * c + i % width;                                         \
+        float n = min(each, pixels - i / width * each);                                                                \
+        BODY;                                                                                                          \
+    }
+    PARTS(mean += q[0] * n)
+#if !CPU
+    mean = group_sum(mean, scratch);
+#endif
+    mean /= count;
+    PARTS(squares += q[c] + n * (q[0] - mean) * (q[0] - mean))
+#if !CPU
+    squares = group_sum(squares, scratch);
+#endif
     if (get_local_id(0) == 0) {
         AT(stats)[index * 2] = mean;
-        AT(stats)[index * 2 + 1] = rsqrt(squares / n + eps);
+        AT(stats)[index * 2 + 1] = rsqrt(squares / count + eps);
     }
 }
 

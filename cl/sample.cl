@@ -26,9 +26,20 @@ inline int group_argmax(float v, int index, __local float *tv, __local int *ti)
 
 __kernel void argmax(IN(float, x), OUT(int, y), const int k)
 {
+    __global const float *p = AT(x) + (size_t)GROUP(0) * k;
+#if CPU
+    float best;
+    int index = 0;
+#define OF_ROW(LOAD) LOAD(p)
+    ROW_MAX(best, k, OF_ROW)
+    while (index + 16 <= k && !any(vload16(0, p + index) == best))
+        index += 16;
+    while (index < k && p[index] != best)
+        index++;
+    AT(y)[GROUP(0)] = index < k ? index : 0; /* 0: no number is among them */
+#else
     __local float tv[WG];
     __local int ti[WG];
-    __global const float *p = AT(x) + (size_t)GROUP(0) * k;
     float best = -INFINITY;
     int index = k; /* beyond every real one, so that idle work-items lose ties */
     for (int i = get_local_id(0); i < k; i += WG)
@@ -39,6 +50,7 @@ __kernel void argmax(IN(float, x), OUT(int, y), const int k)
     index = group_argmax(best, index, tv, ti);
     if (get_local_id(0) == 0)
         AT(y)[GROUP(0)] = index;
+#endif
 }
 
 /* Unsigned integers in the order of the floats. */

@@ -29,8 +29,9 @@ double check_linear(ops_env *v, const shape *s)
 
 double check_conv(ops_env *v, const shape *s)
 {
-    const ref_conv c = {s->b, s->h, s->w, s->c, s->out, s->kernel, s->stride, s->pad, s->act, s->pad_end};
-    int oh = ref_conv_side(&c, s->h, s->transposed), ow = ref_conv_side(&c, s->w, s->transposed);
+    const int f = s->factor ? s->factor : 1;
+    const ref_conv c = {s->b, s->h * f, s->w * f, s->c, s->out, s->kernel, s->stride, s->pad, s->act, s->pad_end};
+    int oh = ref_conv_side(&c, c.h, s->transposed), ow = ref_conv_side(&c, c.w, s->transposed);
     int inner = s->kernel * s->kernel * s->c, count = s->b * oh * ow * s->out;
     float *x = ops_numbers(v, s->b * s->h * s->w * s->c), *w = ops_numbers(v, s->out * inner);
     float *b = s->bias ? ops_numbers(v, s->out) : NULL, *residual = s->residual ? ops_numbers(v, count) : NULL;
@@ -45,14 +46,34 @@ double check_conv(ops_env *v, const shape *s)
     tensor tx = ops_input(v, s, SHAPE(s->b, s->h, s->w, s->c), x), tr = {0};
     if (residual)
         tr = ops_input(v, s, SHAPE(s->b, oh, ow, s->out), residual);
-    tensor y = s->transposed ? op_conv_transpose2d(v->r, tx, &layer, s->act) : op_conv2d(v->r, tx, &layer, s->act, tr);
+    tensor y = s->transposed ? op_conv_transpose2d(v->r, tx, &layer, s->act)
+               : f > 1       ? op_upsample_conv2d(v->r, tx, f, &layer, s->act)
+                             : op_conv2d(v->r, tx, &layer, s->act, tr);
     double *reference = reference_of(v, count);
+    float *large = x;
+    if (f > 1) {
+        int n = s->b * c.h * c.w * s->c;
+        double *upsampled = reference_of(v, n);
+        ref_upsample(upsampled, x, s->b, s->h, s->w, s->c, f);
+        large = ops_memory(v, (size_t)n, sizeof *large);
+        for (int i = 0; i < n; i++)
+            large[i] = (float)upsampled[i];
+    }
     if (s->transposed)
         ref_conv_transpose2d(reference, x, w, b, &c);
     else
-        ref_conv2d(reference, x, w, b, residual, &c);
+        ref_conv2d(reference, large, w, b, residual, &c);
     double error = ops_error(v, y, reference, count);
     buffer_free(layer.panels.buf);
+    return error;
+}
+
+double check_conv_parts(ops_env *v, const shape *s)
+{
+    const tuning saved = v->d->tune;
+    v->d->tune.winograd_cache = 36 * s->c * 96;
+    double error = check_conv(v, s);
+    v->d->tune = saved;
     return error;
 }
 

@@ -63,6 +63,7 @@ static const shape linear_shapes[] = {
     {.m = 700, .n = 41, .k = 150, .bias = true},
 };
 
+#define UP .transposed = true
 static const shape conv_shapes[] = {
     {.b = 1, .h = 5, .w = 6, .c = 3, .out = 5, .kernel = 3, .stride = 1, .pad = 1, .bias = true, .tiny = true},
     {.b = 2, .h = 6, .w = 5, .c = 4, .out = 33, .kernel = 4, .stride = 2, .pad = 1, .act = ACT_RELU, .tiny = true},
@@ -80,7 +81,29 @@ static const shape conv_shapes[] = {
     {.b = 1, .h = 16, .w = 10, .c = 33, .out = 40, .kernel = 3, .stride = 2, .pad_end = 1, .bias = true},
 };
 
-#define UP .transposed = true
+/* Of at least 16 tiles of 4x4 (tuning.winograd), but for the tiny ones. */
+#define THREE .kernel = 3, .stride = 1
+static const shape winograd_shapes[] = {
+    {THREE, .b = 1, .h = 4, .w = 7, .c = 16, .out = 17, .pad = 1, .bias = true, .residual = true, .tiny = true},
+    {THREE, .b = 1, .h = 2, .w = 4, .c = 16, .out = 33, .pad = 1, .act = ACT_RELU, .factor = 2, .tiny = true},
+    {THREE, .b = 2, .h = 19, .w = 23, .c = 32, .out = 40, .pad = 1, .bias = true, .act = ACT_SILU, .view = true},
+    {THREE, .b = 1, .h = 30, .w = 31, .c = 48, .out = 64, .bias = true, .residual = true},
+    {THREE, .b = 3, .h = 15, .w = 15, .c = 16, .out = 33, .pad = 2, .type = DTYPE_F16},
+    {THREE, .b = 1, .h = 28, .w = 28, .c = 32, .out = 32, .pad_end = 1, .act = ACT_RELU},
+    {THREE, .b = 1, .h = 14, .w = 15, .c = 32, .out = 48, .pad = 1, .bias = true, .factor = 2},
+    {THREE, UP, .b = 1, .h = 28, .w = 28, .c = 32, .out = 40, .pad = 1, .bias = true},
+    {THREE, UP, .b = 2, .h = 22, .w = 18, .c = 16, .out = 16, .act = ACT_TANH},
+};
+/* Of 3 parts of tiles and 2 of panels. */
+static const shape winograd_part_shapes[] = {
+    {THREE, .b = 2, .h = 21, .w = 23, .c = 64, .out = 150, .pad = 1, .bias = true, .residual = true},
+};
+/* Also for the way back. */
+static const shape winograd_gradient_shapes[] = {
+    {THREE, .b = 1, .h = 16, .w = 15, .c = 16, .out = 17, .pad = 1, .bias = true},
+    {THREE, UP, .b = 1, .h = 14, .w = 16, .c = 16, .out = 16, .pad = 1, .bias = true},
+};
+
 static const shape transpose_shapes[] = {
     {UP, .b = 1, .h = 4, .w = 3, .c = 3, .out = 5, .kernel = 4, .stride = 2, .pad = 1, .bias = true, .tiny = true},
     {UP, .b = 2, .h = 3, .w = 3, .c = 2, .out = 33, .kernel = 3, .stride = 2, .pad = 1, .tiny = true},
@@ -443,9 +466,12 @@ static const shape codebook_shapes[] = {{.m = 9, .k = 7, .d = 3, .tiny = true},
 static const ops_row table[] = {
     {"linear", check_linear, 1e-12, "F32 sums", SHAPES(linear_shapes)},
     {"conv2d", check_conv, 1e-12, "F32 sums", SHAPES(conv_shapes)},
+    {"conv 3x3", check_conv, 3e-12, "F32 sums of 36 products", SHAPES(winograd_shapes)},
+    {"conv 3x3 in parts", check_conv_parts, 3e-12, "F32 sums of 36 products", SHAPES(winograd_part_shapes)},
     {"conv_transpose2d", check_conv, 5e-13, "F32 sums", SHAPES(transpose_shapes)},
     {"linear gradient", check_linear_gradient, 1e-12, "F32 sums", SHAPES(linear_shapes)},
     {"conv2d gradient", check_conv_gradient, 1e-12, "F32 sums", SHAPES(conv_shapes)},
+    {"conv 3x3 gradient", check_conv_gradient, 1e-12, "F32 sums of 36 products", SHAPES(winograd_gradient_shapes)},
     {"conv_transpose2d gradient", check_conv_gradient, 1e-12, "F32 sums", SHAPES(transpose_shapes)},
     {"layer_norm", check_layer_norm, 3e-12, "F32 sums of numbers around 10", SHAPES(layer_norm_shapes)},
     {"rms_norm", check_rms_norm, 5e-14, "F32 sums", SHAPES(layer_norm_shapes)},
@@ -609,7 +635,8 @@ static size_t list_styles(const device *d, bool tiny, const char **names, tuning
 {
     size_t n = 0;
     const limn_device_info *i = &d->info;
-    const tuning cpu = {.wg = 1, .gemm_side = 1, .panels = true, .tiles = tiny},
+    const tuning cpu =
+                     {.wg = 1, .gemm_side = 1, .panels = true, .tiles = tiny, .winograd = 1, .winograd_cache = 1 << 20},
                  wide = {.wg = 16, .gemm_side = 4, .tiles = tiny};
     const tuning gpu = {.wg = 64, .gemm_side = i->max_work_group >= 256 ? 16 : 8, .tiles = true};
     if (!tiny) {

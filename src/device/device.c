@@ -12,7 +12,10 @@ tuning device_default_tuning(const limn_device_info *i)
 {
     tuning t = {.wg = 1, .gemm_side = 1};
     t.panels = i->type == LIMN_CPU;
-    if (!t.panels) {
+    if (t.panels) {
+        t.winograd = 16; /* for fewer the transformed weights are written for too little */
+        t.winograd_cache = 4 << 20;
+    } else {
         t.wg = i->max_work_group >= 64 ? 64 : i->max_work_group >= 32 ? 32 : i->max_work_group >= 16 ? 16 : 1;
         t.gemm_side = i->max_work_group >= 256 ? 16 : i->max_work_group >= 64 ? 8 : 4;
         t.clblast = i->max_work_group >= 256; /* its kernels' defaults ask for groups of up to 256 */

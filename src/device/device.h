@@ -17,6 +17,8 @@ typedef struct tuning {
     int clblast_rows; /* and where they have at least so many */
     int clblast_set;  /* its parameters: 0 for its own choice, else one of the sets of ops/gemm.c */
     bool tiles;       /* attention of many queries by tiles: a CPU has vectors, others the local memory */
+    int winograd;     /* 3x3 convolutions of at least so many 4x4 tiles by a quarter of the products; 0: none */
+    int winograd_cache; /* floats of transformed weights, and of transformed pixels, that are worked on at a time */
 } tuning;
 #define CLBLAST_SETS 4 /* with the 0 */
 

@@ -84,6 +84,14 @@ static chunk *find_room(run *r, stage *s, size_t bytes)
     return *c = made;
 }
 
+/* Bytes that n elements take in a chunk.  Offsets are counted in elements, so a tensor of blocks starts at a whole
+ * number of them. */
+static size_t tensor_space(dtype type, int64_t n)
+{
+    size_t block = (size_t)dtype_table[type].bytes, slack = ALIGN % block ? block : 0;
+    return (dtype_row_bytes(type, n) + slack + ALIGN - 1) / ALIGN * ALIGN;
+}
+
 tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape)
 {
     if (run_failed(r))
@@ -92,9 +100,7 @@ tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape)
     int64_t n = 1;
     for (int i = 0; i < nd; i++)
         n *= shape[i];
-    /* offsets are counted in elements, so a tensor of blocks starts at a whole number of them */
-    size_t block = (size_t)dtype_table[type].bytes, slack = ALIGN % block ? block : 0;
-    size_t bytes = (dtype_row_bytes(type, n) + slack + ALIGN - 1) / ALIGN * ALIGN;
+    size_t block = (size_t)dtype_table[type].bytes, bytes = tensor_space(type, n);
     chunk *c = find_room(r, &r->stage[r->current], bytes);
     if (!c)
         return (tensor){0};
@@ -102,6 +108,24 @@ tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape)
     t.at = (int64_t)((c->used + block - 1) / block * (size_t)dtype_table[type].block);
     c->used += bytes;
     return t;
+}
+
+void run_give_back(run *r, tensor t)
+{
+    size_t bytes;
+    for (chunk *c = r->stage[r->current].first; c && t.buf; c = c->next)
+        if (c->buf == t.buf && (bytes = tensor_space(t.type, tensor_count(&t))) <= c->used &&
+            c->used - bytes == dtype_row_bytes(t.type, t.at) / ALIGN * ALIGN)
+            c->used -= bytes;
+}
+
+uint64_t run_memory(const run *r)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < 2; i++)
+        for (const chunk *c = r->stage[i].first; c; c = c->next)
+            bytes += c->buf->bytes;
+    return bytes;
 }
 
 static void clear(stage *s)
@@ -133,6 +157,7 @@ void run_reset(run *r)
 {
     clear(&r->stage[0]);
     clear(&r->stage[1]);
+    r->current = 0; /* what comes again finds the memory that it had before */
 }
 
 void run_write(run *r, tensor t, const void *host)

@@ -26,6 +26,11 @@ void run_next(run *r);
  * a while within work whose memory is kept (the run has a tape, so that run_next does nothing).  They don't nest. */
 void run_aside(run *r);
 void run_return(run *r);
+/* Gives back the last tensor that was allocated, or does nothing where another one followed: what is launched from now
+ * on may write over it, since the queue is in order. */
+void run_give_back(run *r, tensor t);
+/* Bytes of a run's memory. */
+uint64_t run_memory(const run *r);
 /* Frees everything for reuse: nothing allocated before is valid any more. */
 void run_reset(run *r);
 

@@ -59,7 +59,7 @@ tensor autoencoder_decode_grid(run *r, const codec *c, tensor grid, tensor *last
     x = op_activate(r, x, act);
     for (int i = 0; i < a->config.stages; i++) { /* the activation before the next layer is this one's */
         run_next(r);
-        x = a->config.up == UPSAMPLING_NEAREST ? op_conv2d(r, op_upsample(r, x, 2), &a->up[i], act, (tensor){0})
+        x = a->config.up == UPSAMPLING_NEAREST ? op_upsample_conv2d(r, x, 2, &a->up[i], act)
                                                : op_conv_transpose2d(r, x, &a->up[i], act);
     }
     run_next(r);
@@ -226,6 +226,27 @@ static void declare(autoencoder *a, int latent, const char *latent_name, int out
     param_conv(p, &a->out, channels, out, 1, 1, 0, "codec.decoder.out");
 }
 
+/* What decode_grid reads and keeps: codec.h. */
+static void set_reach(codec *c, const autoencoder_config *k)
+{
+    decode_sizes s = {0};
+    double pixels = 1;
+    int channels = k->decoder_channels[0];
+    decode_stage(&s, k->code_dim + channels);
+    for (int i = 0; i < k->decoder_blocks; i++)
+        decode_stage(&s, 2 * channels + k->block_width);
+    decode_stage(&s, channels);
+    for (int i = 0; i < k->stages; i++, channels = k->decoder_channels[i - 1]) {
+        pixels *= 4;
+        decode_stage(&s, pixels * (k->decoder_channels[i] + (k->up == UPSAMPLING_NEAREST ? channels : 0)));
+    }
+    decode_stage(&s, pixels * 2 * c->channels);
+    c->cell_floats = (int64_t)(s.most[0] + s.most[1]);
+    for (int i = 0; i < k->stages; i++) /* a pixel of a doubled picture comes of three of it in a row */
+        c->reach = (c->reach + 1) / 2 + 1;
+    c->reach += k->decoder_blocks;
+}
+
 bool autoencoder_declare(codec *c, const codec_kind *kind, const autoencoder_config *k, int latent, const char *name,
                          const char *file, param_table *p, err *e)
 {
@@ -256,6 +277,7 @@ bool autoencoder_declare(codec *c, const codec_kind *kind, const autoencoder_con
         c->input = (pixel_map){0.8f, 0.1f};
         c->output = (pixel_map){1.25f, -0.125f};
     }
+    set_reach(c, k);
     declare(a, latent, name, c->channels, p);
     return true;
 }

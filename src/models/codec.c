@@ -69,18 +69,18 @@ bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *co
 
 bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e)
 {
-    int64_t count = (int64_t)n * c->height * c->width;
-    float *host = malloc((size_t)(count * c->channels) * sizeof *host);
-    if (!host)
-        return err_no_memory(e, "pictures", (size_t)(count * c->channels) * sizeof *host);
-    run_reset(r);
-    tensor z = run_upload(r, DTYPE_I32, 2, (int64_t[]){n, c->grid_height * c->grid_width}, codes);
-    run_read(r, c->kind->decode(r, c, z), host);
-    bool ok = run_finish(r, e);
-    for (int64_t i = 0; ok && i < count * 3; i++) {
-        float v = host[i / 3 * c->channels + i % 3] * c->output.scale + c->output.shift;
-        pixels[i] = fminf(fmaxf(v, 0), 1);
+    const device *d = run_device(r);
+    int64_t cells = (int64_t)c->grid_height * c->grid_width, size = (int64_t)c->height * c->width * 3;
+    uint64_t used = d->memory_used - run_memory(r), available = d->memory_limit > used ? d->memory_limit - used : 0;
+    int at_once = n;
+    while (at_once > 1 && codec_decode_bytes(c, d, at_once, c->grid_height, c->grid_width) > available)
+        at_once = (at_once + 1) / 2;
+    int tile = at_once > 1 ? 0 : codec_tile_for(c, d, available);
+    for (int i = 0; i < n; i += at_once) {
+        int some = n - i < at_once ? n - i : at_once;
+        if (!(tile ? codec_decode_tiles(r, c, codes + i * cells, tile, pixels + i * size, e)
+                   : codec_decode_whole(r, c, codes + i * cells, some, pixels + i * size, e)))
+            return false;
     }
-    free(host);
-    return ok;
+    return true;
 }

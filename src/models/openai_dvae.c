@@ -33,13 +33,15 @@ typedef struct openai_dvae {
     tensor codebook; /* [codes, code_dim] */
 } openai_dvae;
 
-static tensor block_forward(run *r, const block *b, float gain, tensor x)
+/* up: of op_upsample(x, 2), which commutes with the convolutions of 1x1 that a decoder's block begins with: the same
+ * numbers for a quarter of the work. */
+static tensor block_forward(run *r, const block *b, float gain, bool up, tensor x)
 {
-    tensor h = op_activate(r, x, ACT_RELU);
-    for (int i = 0; i < 3; i++)
-        h = op_conv2d(r, h, &b->path[i], ACT_RELU, (tensor){0});
-    h = op_conv2d(r, h, &b->path[3], ACT_NONE, (tensor){0});
-    return op_scale_add(r, h, gain, b->skip.in ? op_conv2d(r, x, &b->skip, ACT_NONE, (tensor){0}) : x, 1);
+    tensor h = op_conv2d(r, op_activate(r, x, ACT_RELU), &b->path[0], ACT_RELU, (tensor){0});
+    tensor skip = b->skip.in ? op_conv2d(r, x, &b->skip, ACT_NONE, (tensor){0}) : x;
+    h = up ? op_upsample_conv2d(r, h, 2, &b->path[1], ACT_RELU) : op_conv2d(r, h, &b->path[1], ACT_RELU, (tensor){0});
+    h = op_conv2d(r, op_conv2d(r, h, &b->path[2], ACT_RELU, (tensor){0}), &b->path[3], ACT_NONE, (tensor){0});
+    return op_scale_add(r, h, gain, up ? op_upsample(r, skip, 2) : skip, 1);
 }
 
 /* The groups, then the last convolution; between groups the picture halves, or doubles. */
@@ -48,11 +50,11 @@ static tensor side_forward(run *r, const side *s, bool up, tensor x)
     for (int g = 0; g < GROUPS; g++) {
         for (int i = 0; i < s->blocks; i++) {
             run_next(r);
-            x = block_forward(r, &s->group[g][i], s->gain, x);
+            x = block_forward(r, &s->group[g][i], s->gain, up && g > 0 && i == 0, x);
         }
         run_next(r);
-        if (g < GROUPS - 1)
-            x = up ? op_upsample(r, x, 2) : op_max_pool(r, x, 2);
+        if (g < GROUPS - 1 && !up)
+            x = op_max_pool(r, x, 2);
     }
     return op_conv2d(r, op_activate(r, x, ACT_RELU), &s->out, ACT_NONE, (tensor){0});
 }
@@ -134,6 +136,28 @@ static void declare(openai_dvae *v, param_table *p, const openai_dvae_config *k)
     param_conv(p, &v->decoder.out, k->decoder_width, STATS, 1, 1, 0, "codec.decoder.output.conv");
 }
 
+/* What the decoder reads and keeps: codec.h. */
+static void set_reach(codec *c, const openai_dvae_config *k)
+{
+    decode_sizes s = {0};
+    double pixels = 1;
+    decode_stage(&s, k->code_dim);
+    for (int g = 0, from = k->code_dim; g < GROUPS; g++) {
+        int to = k->decoder_width << (GROUPS - 1 - g), inner = to / 4;
+        for (int i = 0; i < k->decoder_blocks; i++, from = to) {
+            double before = pixels; /* the convolutions of 1 x 1 are done before the picture doubles */
+            if (g > 0 && i == 0)
+                pixels *= 4;
+            decode_stage(&s, before * (from + inner + (from != to ? to : 0)) +
+                                 pixels * (3 * inner + 2 * to + (pixels > before ? to : 0)));
+        }
+    }
+    decode_stage(&s, pixels * (k->decoder_width + 2 * STATS));
+    c->cell_floats = (int64_t)(s.most[0] + s.most[1]);
+    for (int g = 0; g < GROUPS; g++) /* three convolutions of 3 x 3 a block, and half as far in the picture below */
+        c->reach = (c->reach + 1) / 2 + 3 * k->decoder_blocks;
+}
+
 bool openai_dvae_declare(codec *c, const openai_dvae_config *k, const char *file, param_table *p, err *e)
 {
     if (!config_check(file, fields, FIELDS, k, e))
@@ -159,6 +183,7 @@ bool openai_dvae_declare(codec *c, const openai_dvae_config *k, const char *file
                  .input = {0.8f, 0.1f}, /* away from 0 and 1, where logits are infinite */
                  .output = {1.25f, -0.125f},
                  .state = v};
+    set_reach(c, k);
     declare(v, p, k);
     return true;
 }

@@ -1,6 +1,8 @@
 /* Convolutions as implicit products. */
 #include "ops/ops_internal.h"
 
+#define ROWS 32 /* of a CPU work-item: cl/conv.cl */
+
 /* y[b,oh,ow,out] from x[b,h,w,c] by c's panels; phases: parts of the output that share their taps. */
 static void conv_product(run *r, const char *name, tensor x, const conv *c, int phases, activation act, tensor residual,
                          tensor y)
@@ -12,22 +14,29 @@ static void conv_product(run *r, const char *name, tensor x, const conv *c, int 
     int step = c->stride; /* pixels of the largest phase */
     size_t in_phase = phases == 1 ? (size_t)pixels : (size_t)(b * ((oh + step - 1) / step) * ((ow + step - 1) / step));
     size_t side = (size_t)d->tune.gemm_side, tile = 4 * side;
-    work size = {.global = {(in_phase + 7) / 8, (size_t)(c->out + 31) / 32, (size_t)phases}, .local = {1, 1, 1}};
+    size_t panels = (size_t)(c->out + 31) / 32, blocks = (in_phase + ROWS - 1) / ROWS * (size_t)phases;
+    /* all panels, so that x is read once, where that leaves enough work-items */
+    size_t enough = 16 * d->info.compute_units, each = blocks * panels / enough;
+    each = each < 1 ? 1 : each < panels ? each : panels;
+    work size = {.global = {(in_phase + ROWS - 1) / ROWS, (panels + each - 1) / each, (size_t)phases},
+                 .local = {1, 1, 1}};
     if (!d->tune.panels)
         size = (work){.global = {round_up((size_t)c->out, tile) / 4, round_up(in_phase, tile) / 4, (size_t)phases},
                       .local = {side, side, 1}};
     double taps = (double)(c->kernel * c->kernel) / phases;
     size.flops = 2.0 * (double)pixels * c->out * c->in * taps;
     size.bytes = 4.0 * (double)(tensor_count(&x) + pixels * c->out + tensor_count(&c->panels));
-    tensor zeros = run_zeros(r, c->in);
+    tensor zeros = run_zeros(r, (int64_t)c->kernel * c->in);
     LAUNCH(r, name, size, ARG_T(x), ARG_T(c->panels), ARG_T(c->b), ARG_T(residual), ARG_T(zeros), ARG_T(y),
            ARG_I(pixels), ARG_I(h), ARG_I(w), ARG_I(c->in), ARG_I(oh), ARG_I(ow), ARG_I(c->out), ARG_I(c->kernel),
-           ARG_I(c->stride), ARG_I(c->pad), ARG_I(act));
+           ARG_I(c->stride), ARG_I(c->pad), ARG_I(act), ARG_I(each));
 }
 
 static void conv_forward(run *r, bool transposed, tensor x, const conv *c, activation act, tensor residual, tensor y)
 {
-    if (transposed)
+    if ((!transposed || c->stride == 1) && winograd_applies(r, c, y.shape[0], y.shape[1], y.shape[2]))
+        winograd(r, x, c, transposed, 1, act, residual, y);
+    else if (transposed)
         conv_product(r, "conv:conv_transpose2d", x, c, c->stride * c->stride, act, residual, y);
     else
         conv_product(r, "conv:conv2d", x, c, 1, act, residual, y);
@@ -84,6 +93,17 @@ tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residua
     int64_t oh = (x.shape[1] + 2 * c->pad + c->pad_end - c->kernel) / c->stride + 1;
     int64_t ow = (x.shape[2] + 2 * c->pad + c->pad_end - c->kernel) / c->stride + 1;
     return conv_step(r, false, x, c, oh, ow, act, residual);
+}
+
+tensor op_upsample_conv2d(run *r, tensor x, int factor, const conv *c, activation act)
+{
+    int64_t oh = x.shape[1] * factor + 2 * c->pad + c->pad_end - c->kernel + 1;
+    int64_t ow = x.shape[2] * factor + 2 * c->pad + c->pad_end - c->kernel + 1;
+    if (run_failed(r) || run_tape(r) || !winograd_applies(r, c, x.shape[0], oh, ow))
+        return op_conv2d(r, op_upsample(r, x, factor), c, act, (tensor){0});
+    tensor y = TENSOR(r, DTYPE_F32, x.shape[0], oh, ow, c->out);
+    winograd(r, x, c, false, factor, act, (tensor){0}, y);
+    return y;
 }
 
 tensor op_conv_transpose2d(run *r, tensor x, const conv *c, activation act)

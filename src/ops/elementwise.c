@@ -72,8 +72,8 @@ tensor op_upsample(run *r, tensor x, int factor)
 {
     int64_t b = x.shape[0], h = x.shape[1], w = x.shape[2], c = x.shape[3], f = factor;
     tensor y = TENSOR(r, DTYPE_F32, b, h * f, w * f, c);
-    LAUNCH(r, "elementwise:upsample_nearest", work_each(b * h * w * c * f * f, 0, 8), ARG_T(x), ARG_T(y),
-           ARG_I(b * h * w * c * f * f), ARG_I(h), ARG_I(w), ARG_I(c), ARG_I(f));
+    LAUNCH(r, "elementwise:upsample_nearest", work_rows(r, b * h * w, 0, 4.0 * (double)(b * h * w * c * (1 + f * f))),
+           ARG_T(x), ARG_T(y), ARG_I(w), ARG_I(c), ARG_I(f));
     tape_push(r, &(tape_step){.back = upsample_back, .in = {x}, .out = y, .i = {factor}});
     return y;
 }

@@ -218,6 +218,7 @@ static void sum_parts(run *r, tensor parts, int64_t n, tensor y, int add)
 
 #define TALL 64 /* rows and columns of a CPU work-item's tile: cl/gemm.cl */
 #define WIDE 128
+#define PART (1 << 19) /* floats of both factors that one tap after the other reads */
 
 void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g, tensor y, int add)
 {
@@ -232,6 +233,12 @@ void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g,
     int64_t tall = cpu ? (na + TALL - 1) / TALL : (nb + tile - 1) / tile,
             wide = cpu ? (nb + WIDE - 1) / WIDE : (na + tile - 1) / tile;
     int64_t parts = split(r, pixels, 256, tall * wide * taps, &share);
+    /* a part should stay in a cache */
+    int64_t floats = tensor_count(&x) + tensor_count(&dy), least = taps > 1 && cpu ? floats / PART : 1;
+    if (parts < least) {
+        share = (pixels + least - 1) / least;
+        parts = (pixels + share - 1) / share;
+    }
     size_t side = (size_t)run_device(r)->tune.gemm_side;
     work size = {.global = {(size_t)tall, (size_t)wide, (size_t)(taps * parts)}, .local = {1, 1, 1}};
     if (!cpu)

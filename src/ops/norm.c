@@ -61,9 +61,12 @@ tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act
     double count = (double)tensor_count(&x);
     tensor stats = TENSOR(r, DTYPE_F32, b, groups, 2);
     tensor y = tensor_like(r, &x, c);
-    LAUNCH(r, "norm:group_norm_stats", work_rows(r, b * groups, 4 * count, 4 * count), ARG_T(x), ARG_T(stats),
-           ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_F(n->eps));
     int64_t each, chunks = chunks_of(b, pixels, &each);
+    tensor parts = TENSOR(r, DTYPE_F32, b * chunks, 2, c);
+    LAUNCH(r, "norm:group_norm_parts", work_columns(r, c, b * chunks, 4 * count, 4 * count), ARG_T(x), ARG_T(parts),
+           ARG_I(pixels), ARG_I(c), ARG_I(each), ARG_I(chunks));
+    LAUNCH(r, "norm:group_norm_stats", work_rows(r, b * groups, 0, 8.0 * (double)(b * chunks * c)), ARG_T(parts),
+           ARG_T(stats), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(each), ARG_I(chunks), ARG_F(n->eps));
     LAUNCH(r, "norm:group_norm_apply", work_columns(r, c, b * chunks, 4 * count, 8 * count), ARG_T(x), ARG_T(stats),
            ARG_T(n->w), ARG_T(n->b), ARG_T(y), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(each), ARG_I(chunks),
            ARG_I(act));

@@ -50,6 +50,8 @@ void conv_repack(run *r, const conv *c);
 /* y[b,oy,ox,o] = act(sum x[b, oy*stride - pad + ky, ox*stride - pad + kx, c] w[o,ky,kx,c] + bias[o]) + residual.
  * residual: empty, or of y's shape. */
 tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residual);
+/* op_conv2d of op_upsample(x, factor), which where it can isn't written to memory. */
+tensor op_upsample_conv2d(run *r, tensor x, int factor, const conv *c, activation act);
 /* The gradient of op_conv2d with respect to its input: y[b, iy*stride - pad + ky, ...] += x[b,iy,ix,c] w[o,ky,kx,c],
  * + bias; output side (h - 1) * stride - 2 pad + kernel. */
 tensor op_conv_transpose2d(run *r, tensor x, const conv *c, activation act);
