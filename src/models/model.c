@@ -98,7 +98,7 @@ model *model_open(device *d, const char *path, err *e)
               transformer_open(&m->transformer, m->gguf, &m->params, e) && clip_open(&m->clip, m->gguf, &m->params, e);
     if (ok && config_has_section(m->gguf, "tokenizer."))
         ok = (m->tokenizer = tokenizer_from_gguf(m->gguf, e)) != NULL;
-    ok = ok && check_together(m, e) && (m->run = run_new(d, e)) && params_load(&m->params, m->run, m->gguf, true, e);
+    ok = ok && check_together(m, e) && (m->run = run_new(d, e)) && params_open(&m->params, m->run, m->gguf, true, e);
     if (!ok) {
         model_free(m);
         return NULL;
@@ -122,6 +122,11 @@ void model_free(model *m)
     gguf_free(m->gguf);
     file_map_release(&m->file);
     free(m);
+}
+
+bool model_load(model *m, unsigned uses, err *e)
+{
+    return params_load(&m->params, m->run, uses, 0, e);
 }
 
 bool model_needs_codec(const model *m, err *e)
