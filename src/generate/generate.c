@@ -171,13 +171,14 @@ static void report_streaming(const generation *g, session *s)
 {
     if (!g->plan.layers || g->steps == 0)
         return;
-    double step = g->seconds / g->steps, alone = seconds_of_step(g, s), mib = (double)g->plan.streamed / 0x1p20;
+    double step = g->seconds / g->steps, alone = fmin(seconds_of_step(g, s), step),
+           mib = (double)g->plan.streamed / 0x1p20;
     log_write(
         LOG_WARNING,
         "generate: %.1f MiB of weights were copied to the device for each code, as the limit is %.1f MiB: %.4f s a "
         "code (%.2f GB/s), %.1f times the %.4f s that computing alone takes",
-        mib, (double)g->m->dev->memory_limit / 0x1p20, step, (double)g->plan.streamed / step * 1e-9,
-        alone > 0 ? step / alone : 0, alone);
+        mib, (double)g->m->dev->memory_limit / 0x1p20, step, (double)g->plan.streamed / step * 1e-9, step / alone,
+        alone);
 }
 
 static bool check(const generation *g, err *e)
