@@ -1,11 +1,12 @@
 /* The public API, where it is more than another name. */
 #include "limn/limn.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
-#include "models/model.h"
+#include "models/plan.h"
 
 /* In encode and decode, a bound for the memory of activations. */
 #define IMAGES_AT_ONCE 8
@@ -81,6 +82,12 @@ void limn_model_free(limn_model **m)
     *m = NULL;
 }
 
+bool limn_model_rest(limn_model *m, limn_error *e)
+{
+    assert(!m->busy);
+    return run_reserve(m->run, NULL, e) && params_unload(&m->params, m->run, 0, e);
+}
+
 const limn_model_info *limn_model_get_info(const limn_model *m)
 {
     return &m->info;
@@ -145,6 +152,32 @@ static float *scratch_for(const codec *c, err *e)
     return host;
 }
 
+/* For plans. */
+static bool walk_encode(void *context, run *r, int n, err *e)
+{
+    const codec *c = context;
+    op_argmax(r, c->kind->encode(r, c, TENSOR(r, DTYPE_F32, n, codec_input_height(c), codec_input_width(c), 3)));
+    return run_finish(r, e);
+}
+
+static bool walk_decode(void *context, run *r, int n, err *e)
+{
+    const codec *c = context;
+    c->kind->decode(r, c, TENSOR(r, DTYPE_I32, n, c->grid_height * c->grid_width));
+    return run_finish(r, e);
+}
+
+/* Room for up to n pictures at once; 0 with e filled where there is none for one. */
+static int make_room(model *m, const char *what, unsigned uses, int n, plan_work *walk, err *e)
+{
+    codec *c = &m->codec;
+    plan p;
+    int most = images_at_once(c);
+    return plan_make(&p, m, m->run, what, uses, n < most ? n : most, walk, c, "take another device: --device", e)
+               ? p.items
+               : 0;
+}
+
 bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e)
 {
     const codec *c = &m->codec;
@@ -152,7 +185,8 @@ bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float
     bool ok = host;
     int64_t cells = (int64_t)c->grid_width * c->grid_height;
     int64_t pixels = (int64_t)codec_input_width(c) * codec_input_height(c) * 3;
-    int most = images_at_once(c);
+    int most = ok && n > 0 ? make_room(m, "encode", USE_ENCODER, n, walk_encode, e) : 0;
+    ok = ok && (most || n <= 0);
     for (int done = 0; ok && done < n; done += most) {
         int some = n - done < most ? n - done : most;
         ok = encode_some(m, rgb + done * pixels, some, codes + done * cells,
@@ -186,8 +220,8 @@ bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn
             return err_set(e, ERR_USAGE, "codes: %d in row %d is outside of the codebook of %d", codes[i],
                            (int)(i / cells), c->codes);
     float *host = scratch_for(c, e);
-    bool ok = host;
-    int most = images_at_once(c);
+    int most = host && n > 0 ? make_room(m, "decode", USE_DECODER, n, walk_decode, e) : 0;
+    bool ok = host && (most || n <= 0);
     for (int done = 0; ok && done < n; done += most) {
         int some = n - done < most ? n - done : most;
         ok = decode_some(m, codes + done * cells, some, pixels + done * 3 * area, host, e);

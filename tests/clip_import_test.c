@@ -120,7 +120,7 @@ static void cosines_are_those_of_pytorch(void **state)
     err e = {0};
     good(convert(in->file, in->tokenizer, &e), &e);
     model *m = limn_model_open(dev, support_path("clip.gguf"), &e);
-    good(m != NULL, &e);
+    good(m && model_load(m, USE_CLIP, &e), &e);
     const clip *c = m->clip;
     assert_int_equal(c->filter, in->filter);
     assert_int_equal(c->start_id, in->start_id);

@@ -158,6 +158,7 @@ static void embed(model *m, char mark, float *images, float *texts)
     }
     assert_memory_equal(rows, ids, sizeof rows);
     run_reset(m->run);
+    assert_true(model_load(m, USE_CLIP, &e));
     run_read(m->run, clip_image(m->run, c, run_upload(m->run, DTYPE_F32, 3, (int64_t[]){TEXTS, 4, BYTES / 4}, pixels)),
              images);
     run_read(m->run, clip_text(m->run, c, run_upload(m->run, DTYPE_I32, 2, (int64_t[]){TEXTS, LENGTH}, rows), ends),

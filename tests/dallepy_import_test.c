@@ -70,6 +70,7 @@ static void open_instance(instance *m, const char *name)
     good(file_map_open(&m->golden_file, golden, &e), &e);
     good((m->golden = safetensors_open(m->golden_file.data, m->golden_file.size, golden, &e)) != NULL, &e);
     good((m->m = limn_model_open(dev, to, &e)) != NULL, &e);
+    good(model_load(m->m, ~0u, &e), &e);
     m->d = m->m->transformer;
     if (!m->d)
         return;

@@ -168,7 +168,7 @@ static void test_instance(void **state)
     if (!import_convert(&q, &e))
         fail_msg("%s", e.text);
     model *m = limn_model_open(dev, q.output, &e);
-    if (!m)
+    if (!m || !model_load(m, ~0u, &e))
         fail_msg("%s", e.text);
     for (int i = 0; i < 8 && t->checks[i].run; i++)
         t->checks[i].run(m, &t->checks[i]);

@@ -64,7 +64,8 @@ LIMN_API bool limn_devices(limn_device_info **list, size_t *n, limn_error *e);
 
 typedef struct limn_device limn_device;
 typedef struct limn_device_options {
-    uint64_t memory_limit; /* bytes that buffers may take together; 0: what the device has */
+    uint64_t memory_limit; /* bytes that buffers may take together; 0: what the device has.  Weights that a device
+                            * reads in place, in the mapped file, count too. */
     bool no_cache;         /* neither read nor write the cache of compiled kernels */
     bool profile;          /* time every kernel: limn_device_profile */
 } limn_device_options;
@@ -97,6 +98,8 @@ typedef struct limn_model limn_model;
  */
 LIMN_API limn_model *limn_model_open(limn_device *d, const char *path, limn_error *e);
 LIMN_API void limn_model_free(limn_model **m);
+/* Frees what the model has on the device, until it is used again: room for another model. */
+LIMN_API bool limn_model_rest(limn_model *m, limn_error *e);
 
 typedef struct limn_model_info {
     const char *name;

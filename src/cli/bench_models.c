@@ -172,7 +172,8 @@ model *bench_model_by(bench *b, device *d, const char *name, void (*keys)(gguf_w
         unlink(path);
     if (!m)
         return NULL;
-    if (has_room(b, d, name, params_random_bytes(&m->params, type)) && params_load_random(&m->params, m->run, type, e))
+    if (has_room(b, d, name, params_random_bytes(&m->params, type)) &&
+        params_open_random(&m->params, m->run, type, e) && model_load(m, ~0u, e))
         return m;
     model_free(m);
     return NULL;
@@ -180,8 +181,14 @@ model *bench_model_by(bench *b, device *d, const char *name, void (*keys)(gguf_w
 
 model *bench_model(bench *b, device *d, const char *name, const char *size, dtype type, err *e)
 {
-    if (!strcmp(size, "builtin"))
-        return model_open(d, NULL, e);
+    if (!strcmp(size, "builtin")) {
+        model *m = model_open(d, NULL, e);
+        if (m && !model_load(m, ~0u, e)) {
+            model_free(m);
+            m = NULL;
+        }
+        return m;
+    }
     size_t i = 0;
     while (strcmp(sizes[i].name, size) != 0)
         i++;

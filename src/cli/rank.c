@@ -6,7 +6,7 @@
 
 bool ranking_open(ranking *r, const session *s, const char *file, err *e)
 {
-    *r = (ranking){.clip = s->model};
+    *r = (ranking){.clip = s->model, .drawn = s->model};
     if (strcmp(file, "own") != 0)
         r->clip = r->own = limn_model_open(s->device, file, e);
     if (!r->clip)
@@ -47,7 +47,8 @@ bool ranking_order(ranking *r, const char *prompt, const image *ims, int n, err 
     bool ok = places && r->order && r->scores && rgb;
     for (int i = 0; ok && i < n; i++)
         memcpy(rgb + (size_t)i * one, ims[i].pixels, one);
-    ok = ok && limn_rank(r->clip, prompt, rgb, n, ims[0].width, ims[0].height, r->scores, e);
+    ok = ok && (!r->own || limn_model_rest(r->drawn, e)) &&
+         limn_rank(r->clip, prompt, rgb, n, ims[0].width, ims[0].height, r->scores, e);
     for (int i = 0; ok && i < n; i++)
         places[i] = (place){i, r->scores[i]};
     if (ok)

@@ -6,6 +6,7 @@
 /* Zero-initialised is valid and empty. */
 typedef struct ranking {
     limn_model *clip, *own; /* own: the file of --rank, NULL where the model's own CLIP is asked */
+    limn_model *drawn;      /* whose pictures are ranked: done by then */
     int *order;             /* [n]: the best picture first, from 0 */
     float *scores;          /* [n], in that order */
 } ranking;

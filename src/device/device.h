@@ -30,6 +30,8 @@ struct limn_device {
     char reason[160];
     bool no_cache;
     uint64_t memory_limit, memory_used; /* bytes in live buffers */
+    uint64_t memory_peak;               /* the most that memory_used was since somebody set this */
+    bool planning; /* buffers are counted and not made, launches and transfers do nothing: models/plan.h */
     cl_platform_id platform;
     cl_device_id id;
     cl_context context;

@@ -1,4 +1,5 @@
 /* Launches: arguments, bounded pieces, and recorded launches that are replayed. */
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,6 +7,7 @@
 #include "base/log.h"
 #include "device/profile.h"
 #include "device/run_internal.h"
+#include "device/stream.h"
 
 #define PIECE_FLOPS    4e9 /* under 100 ms at 40 GFLOP/s: display watchdogs */
 #define FLUSH_LAUNCHES 64
@@ -23,6 +25,7 @@ static bool set_args(run *r, cl_kernel k, const char *name, const work *w, const
     for (int i = 0; i < n; i++) {
         cl_int status = 0;
         const arg *a = &args[i];
+        assert(a->kind != ARG_TENSOR || !a->t.buf || a->t.buf->mem); /* weights that were not loaded */
         cl_mem mem = a->kind == ARG_TENSOR && a->t.buf ? a->t.buf->mem : NULL;
         /* blocks are addressed by bytes, everything else by elements */
         cl_uint offset =
@@ -108,6 +111,21 @@ static void enqueue(run *r, cl_kernel handle, const kernel *k, const work *w)
     }
 }
 
+/* The part of the first argument that isn't always on the device: a launch reads the weights of one layer. */
+static stream_part *part_of(const arg *args, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (args[i].kind == ARG_TENSOR && args[i].t.buf && args[i].t.buf->part)
+            return args[i].t.buf->part;
+    return NULL;
+}
+
+void run_want(run *r, const tensor *t)
+{
+    if (t->buf && t->buf->part)
+        stream_want(r, t->buf->part);
+}
+
 /* Keeps the launch in a kernel object of its own. */
 static void record(run *r, const kernel *k, const work *w, const arg *args, int n)
 {
@@ -132,13 +150,13 @@ static void record(run *r, const kernel *k, const work *w, const arg *args, int 
         fail(r, k->name, w, reason);
         return;
     }
-    r->recorded[r->n_recorded++] = (recorded){.handle = own, .k = k, .w = *w};
+    r->recorded[r->n_recorded++] = (recorded){.handle = own, .k = k, .w = *w, .part = part_of(args, n)};
     set_args(r, own, k->name, w, args, n);
 }
 
 void run_launch(run *r, const char *name, work w, const arg *args, int n)
 {
-    if (run_failed(r) || w.global[0] == 0)
+    if (run_failed(r) || r->dev->planning || w.global[0] == 0)
         return;
     for (int i = 0; i < 3; i++) {
         if (!w.global[i])
@@ -158,9 +176,14 @@ void run_launch(run *r, const char *name, work w, const arg *args, int n)
         fail(r, name, &w, reason);
         return;
     }
-    if (r->recording)
+    stream_part *part = part_of(args, n);
+    if (r->recording) {
         record(r, k, &w, args, n);
-    else if (set_args(r, k->handle, name, &w, args, n))
+        return;
+    }
+    if (part)
+        stream_want(r, part);
+    if (!run_failed(r) && set_args(r, k->handle, name, &w, args, n))
         enqueue(r, k->handle, k, &w);
 }
 
@@ -186,6 +209,11 @@ bool run_recording(const run *r)
 void run_replay(run *r)
 {
     r->recording = false;
-    for (int i = 0; i < r->n_recorded && !run_failed(r); i++)
-        enqueue(r, r->recorded[i].handle, r->recorded[i].k, &r->recorded[i].w);
+    for (int i = 0; i < r->n_recorded && !run_failed(r); i++) {
+        recorded *k = &r->recorded[i];
+        if (k->part)
+            stream_want(r, k->part);
+        if (!run_failed(r))
+            enqueue(r, k->handle, k->k, &k->w);
+    }
 }

@@ -20,13 +20,8 @@ run *run_new(device *d, err *e)
     return r;
 }
 
-void run_free(run *r)
+static void free_chunks(run *r)
 {
-    if (!r)
-        return;
-    run_forget(r);
-    free(r->recorded);
-    buffer_free(r->zeros.buf);
     for (int i = 0; i < 2; i++)
         while (r->stage[i].first) {
             chunk *c = r->stage[i].first;
@@ -34,6 +29,16 @@ void run_free(run *r)
             buffer_free(c->buf);
             free(c);
         }
+}
+
+void run_free(run *r)
+{
+    if (!r)
+        return;
+    run_forget(r);
+    free(r->recorded);
+    buffer_free(r->zeros.buf);
+    free_chunks(r);
     free(r);
 }
 
@@ -58,30 +63,80 @@ err *run_error(run *r)
     return &r->error;
 }
 
+static chunk *chunk_new(device *d, size_t bytes, err *e)
+{
+    chunk *made = calloc(1, sizeof *made);
+    if (!made) {
+        err_no_memory(e, "activations", sizeof *made);
+        return NULL;
+    }
+    made->buf = buffer_new(d, bytes, NULL, false, "activations", e);
+    if (!made->buf) {
+        free(made);
+        return NULL;
+    }
+    return made;
+}
+
+/* Bytes that one more tensor may take in c.  While planning a chunk grows with what is in it. */
+static size_t room_in(const run *r, const chunk *c)
+{
+    size_t most = r->dev->planning ? r->dev->info.max_allocation / ALIGN * ALIGN : c->buf->bytes;
+    return most > c->used ? most - c->used : 0;
+}
+
 /* A chunk of the stage with room for bytes: one that is there, or a new one at the end of the list. */
 static chunk *find_room(run *r, stage *s, size_t bytes)
 {
     chunk **c = &s->first;
     size_t size = CHUNK;
     for (; *c; c = &(*c)->next) {
-        if ((*c)->buf->bytes - (*c)->used >= bytes)
+        if (room_in(r, *c) >= bytes)
             return *c;
         size = (*c)->buf->bytes < CHUNK_MAX / 2 ? (*c)->buf->bytes * 2 : CHUNK_MAX;
     }
-    uint64_t left = r->dev->memory_limit - r->dev->memory_used;
-    if (size > left || size > r->dev->info.max_allocation)
+    const device *d = r->dev;
+    uint64_t left = d->memory_limit > d->memory_used ? d->memory_limit - d->memory_used : 0;
+    if (d->planning || size > left || size > d->info.max_allocation)
         size = bytes;
-    chunk *made = calloc(1, sizeof *made);
-    if (!made) {
-        err_no_memory(&r->error, "activations", sizeof *made);
-        return NULL;
+    return *c = chunk_new(r->dev, size < bytes ? bytes : size, &r->error);
+}
+
+static bool same_chunks(const chunk *a, const chunk *b)
+{
+    while (a && b && a->buf->bytes == b->buf->bytes) {
+        a = a->next;
+        b = b->next;
     }
-    made->buf = buffer_new(r->dev, size < bytes ? bytes : size, NULL, false, "activations", &r->error);
-    if (!made->buf) {
-        free(made);
-        return NULL;
+    return !a && !b;
+}
+
+bool run_reserve(run *r, const run *planned, err *e)
+{
+    bool ok = run_finish(r, e);
+    run_reset(r);
+    if (ok && planned && same_chunks(r->stage[0].first, planned->stage[0].first) &&
+        same_chunks(r->stage[1].first, planned->stage[1].first))
+        return true;
+    free_chunks(r);
+    r->current = 0;
+    for (int i = 0; ok && planned && i < 2; i++) {
+        chunk **end = &r->stage[i].first;
+        for (const chunk *c = planned->stage[i].first; ok && c; c = c->next) {
+            ok = (*end = chunk_new(r->dev, c->buf->bytes, e)) != NULL;
+            end = ok ? &(*end)->next : end;
+        }
     }
-    return *c = made;
+    return ok;
+}
+
+uint64_t run_memory(const run *r)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < 2; i++)
+        for (const chunk *c = r->stage[i].first; c; c = c->next)
+            bytes += c->buf->bytes;
+    return bytes;
 }
 
 /* Bytes that n elements take in a chunk.  Offsets are counted in elements, so a tensor of blocks starts at a whole
@@ -107,6 +162,10 @@ tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape)
     t.buf = c->buf;
     t.at = (int64_t)((c->used + block - 1) / block * (size_t)dtype_table[type].block);
     c->used += bytes;
+    if (c->used > c->buf->bytes) { /* planning */
+        buffer_count(r->dev, c->used - c->buf->bytes);
+        c->buf->bytes = c->used;
+    }
     return t;
 }
 
@@ -117,15 +176,6 @@ void run_give_back(run *r, tensor t)
         if (c->buf == t.buf && (bytes = tensor_space(t.type, tensor_count(&t))) <= c->used &&
             c->used - bytes == dtype_row_bytes(t.type, t.at) / ALIGN * ALIGN)
             c->used -= bytes;
-}
-
-uint64_t run_memory(const run *r)
-{
-    uint64_t bytes = 0;
-    for (int i = 0; i < 2; i++)
-        for (const chunk *c = r->stage[i].first; c; c = c->next)
-            bytes += c->buf->bytes;
-    return bytes;
 }
 
 static void clear(stage *s)
@@ -157,12 +207,12 @@ void run_reset(run *r)
 {
     clear(&r->stage[0]);
     clear(&r->stage[1]);
-    r->current = 0; /* what comes again finds the memory that it had before */
+    r->current = 0; /* the same work takes the same places again */
 }
 
 void run_write(run *r, tensor t, const void *host)
 {
-    if (run_failed(r))
+    if (run_failed(r) || r->dev->planning)
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
     cl_ok(clEnqueueWriteBuffer(r->dev->queue, t.buf->mem, CL_TRUE, dtype_row_bytes(t.type, t.at), bytes, host, 0, NULL,
@@ -172,7 +222,7 @@ void run_write(run *r, tensor t, const void *host)
 
 void run_read(run *r, tensor t, void *host)
 {
-    if (run_failed(r))
+    if (run_failed(r) || r->dev->planning)
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
     cl_ok(clEnqueueReadBuffer(r->dev->queue, t.buf->mem, CL_TRUE, dtype_row_bytes(t.type, t.at), bytes, host, 0, NULL,
@@ -182,7 +232,7 @@ void run_read(run *r, tensor t, void *host)
 
 void run_read_later(run *r, tensor t, void *host)
 {
-    if (run_failed(r))
+    if (run_failed(r) || r->dev->planning)
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
     r->pending = true;
@@ -193,7 +243,7 @@ void run_read_later(run *r, tensor t, void *host)
 
 void run_write_later(run *r, tensor t, const void *host)
 {
-    if (run_failed(r))
+    if (run_failed(r) || r->dev->planning)
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
     r->pending = true;

@@ -29,6 +29,9 @@ void run_return(run *r);
 /* Gives back the last tensor that was allocated, or does nothing where another one followed: what is launched from now
  * on may write over it, since the queue is in order. */
 void run_give_back(run *r, tensor t);
+/* Makes r's memory, of which nothing is in use, that of a run on a device that planned: what took place there has room
+ * here, in the same order, and r grows no more.  NULL: frees r's memory. */
+bool run_reserve(run *r, const run *planned, err *e);
 /* Bytes of a run's memory. */
 uint64_t run_memory(const run *r);
 /* Frees everything for reuse: nothing allocated before is valid any more. */
@@ -87,4 +90,6 @@ void run_launch(run *r, const char *kernel, work w, const arg *args, int n);
 void run_record(run *r);
 bool run_recording(const run *r);
 void run_replay(run *r);
+/* For what is enqueued without run_launch: t is there for it. */
+void run_want(run *r, const tensor *t);
 #endif

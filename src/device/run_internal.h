@@ -19,6 +19,7 @@ typedef struct recorded {
     cl_kernel handle;
     const kernel *k;
     work w;
+    struct stream_part *part; /* of weights that it reads; NULL: they are there */
 } recorded;
 
 struct run {

@@ -13,12 +13,19 @@ static bool fits(const device *d, size_t bytes, const char *what, err *e)
         return err_set(e, ERR_FAILED,
                        "%s: %.1f MiB in one piece, and %s allows %.1f MiB (use a smaller batch or image)", what,
                        bytes / MIB, d->info.name, d->info.max_allocation / MIB);
-    if (d->memory_used + bytes > d->memory_limit)
+    if (!d->planning && d->memory_used + bytes > d->memory_limit)
         return err_set(e, ERR_FAILED,
                        "%s: %.1f MiB more than the %.1f MiB in use would exceed %.1f MiB on %s (use a smaller batch, "
                        "convert the model with --type q8_0, train with --recompute, or raise --mem-limit)",
                        what, bytes / MIB, d->memory_used / MIB, d->memory_limit / MIB, d->info.name);
     return true;
+}
+
+void buffer_count(device *d, size_t bytes)
+{
+    d->memory_used += bytes;
+    if (d->memory_peak < d->memory_used)
+        d->memory_peak = d->memory_used;
 }
 
 buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, const char *what, err *e)
@@ -33,8 +40,8 @@ buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, cons
         return NULL;
     }
     *b = (buffer){.dev = d, .bytes = bytes};
-    cl_int status = CL_INVALID_HOST_PTR;
-    if (host && lasting && d->info.unified_memory && (size_t)host % (size_t)sysconf(_SC_PAGESIZE) == 0)
+    cl_int status = d->planning ? CL_SUCCESS : CL_INVALID_HOST_PTR;
+    if (!d->planning && host && lasting && d->info.unified_memory && (size_t)host % (size_t)sysconf(_SC_PAGESIZE) == 0)
         b->mem =
             clCreateBuffer(d->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR, bytes, (void *)(uintptr_t)host, &status);
     if (status == CL_INVALID_HOST_PTR) /* not asked for, or a driver that can't use such memory in place */
@@ -42,11 +49,15 @@ buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, cons
                                 (void *)(uintptr_t)host, &status);
     err reason = {0};
     if (!cl_ok(status, "clCreateBuffer", &reason)) {
-        err_set(e, reason.code, "%s, %.1f MiB: %s", what, bytes / MIB, reason.text);
+        err_set(
+            e, reason.code,
+            "%s: %.1f MiB more than the %.1f MiB in use, and the limit is %.1f MiB: %s (give a lower --mem-limit, or "
+            "close other programs that use %s)",
+            what, bytes / MIB, d->memory_used / MIB, d->memory_limit / MIB, reason.text, d->info.name);
         free(b);
         return NULL;
     }
-    d->memory_used += bytes;
+    buffer_count(d, bytes);
     return b;
 }
 
@@ -54,8 +65,10 @@ void buffer_free(buffer *b)
 {
     while (b) {
         buffer *next = b->next;
-        clReleaseMemObject(b->mem);
-        b->dev->memory_used -= b->bytes;
+        if (b->mem)
+            clReleaseMemObject(b->mem);
+        if (b->mem || b->dev->planning) /* what was planned counted only until the planning ended */
+            b->dev->memory_used -= b->bytes;
         free(b);
         b = next;
     }
@@ -67,6 +80,14 @@ int64_t tensor_count(const tensor *t)
     for (int i = 0; i < t->nd; i++)
         n *= t->shape[i];
     return n;
+}
+
+uint64_t tensor_bytes(const tensor *t)
+{
+    uint64_t bytes = 0;
+    for (const buffer *b = t->buf; b; b = b->next)
+        bytes += b->bytes;
+    return bytes;
 }
 
 tensor tensor_shaped(tensor t, int nd, const int64_t *shape)

@@ -7,15 +7,20 @@
 /* Device memory.  A weight larger than one allocation may be is a list of buffers, split by rows. */
 typedef struct buffer {
     device *dev;
-    cl_mem mem;
-    size_t bytes;
+    cl_mem mem;   /* NULL where it was only planned */
+    size_t bytes; /* 0 where it lies in another one's */
     struct buffer *next;
-    int64_t rows; /* rows in this piece, where the tensor is split; else 0 */
+    int64_t rows;             /* rows in this piece, where the tensor is split; else 0 */
+    struct stream_part *part; /* device/stream.h: copied there before the launch that wants it; NULL: always there */
 } buffer;
 
 /* bytes of memory on the device; `what` names the wish in errors.  host: NULL, or the contents.  lasting: host outlives
- * the buffer and doesn't change, so that a device that shares memory with the host may use it in place. */
+ * the buffer and doesn't change, so that a device that shares memory with the host may use it in place (which counts
+ * as device memory all the same).  Of a device that is planning, the buffer is counted and not made; the limit then
+ * is not checked. */
 buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, const char *what, err *e);
+/* bytes more are in use. */
+void buffer_count(device *d, size_t bytes);
 void buffer_free(buffer *b); /* with all of its list; accepts NULL */
 
 /* at: first element, counted in elements from the start of the buffer (a multiple of 32 for block types).
@@ -29,6 +34,7 @@ typedef struct tensor {
 } tensor;
 
 int64_t tensor_count(const tensor *t);
+uint64_t tensor_bytes(const tensor *t); /* of all its buffers */
 /* The same elements under another shape of as many elements. */
 tensor tensor_shaped(tensor t, int nd, const int64_t *shape);
 /* n rows (of the outermost dimension) from row `first`; t is not split. */

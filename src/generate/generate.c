@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "device/stream.h"
+#include "models/plan.h"
 #include "models/session.h"
 
 /* Sequences at once.  With more, op_linear's sums would depend on their number (ops/linear.c). */
@@ -17,6 +20,10 @@ typedef struct generation {
     int cells;
     int32_t *text; /* [2, text_length]: the prompt's row, the row without condition */
     int32_t *all;  /* [count, cells]: the caller's */
+    run *r;        /* not the model's: a caller may decode a preview within `progress` */
+    plan plan;
+    double seconds; /* of the codes after the first of each picture, without the caller's */
+    int steps;
 } generation;
 
 /* x[rows,1,dim] -> logits[rows / (1 + guided), codes] */
@@ -94,8 +101,8 @@ static bool report(const generation *g, session *s, int first, int images, int d
     return err_set(e, ERR_FAILED, "generate: interrupted");
 }
 
-/* `images` pictures from picture `first` on. */
-static bool batch(const generation *g, run *step, session *s, int first, int images, err *e)
+/* The first code of each picture, then the recorded step that chooses the next. */
+static bool prepare(const generation *g, session *s, int first, int images, err *e)
 {
     const transformer *d = g->d;
     run *r = s->r;
@@ -104,26 +111,74 @@ static bool batch(const generation *g, run *step, session *s, int first, int ima
                        .top_p = g->o->top_p,
                        .seed = g->o->seed,
                        .stream = (uint32_t)(g->o->first + first)};
-    bool ok = start(g, s, images, e);
-    if (ok) {
-        tensor logits = prefill(g, s, images);
-        op_advance(r, s->position, d->prefix - 1);
-        op_sample(r, logits, s->codes, s->forced, s->position, d->prefix, &choose);
-        op_advance(r, s->position, 1);
-        run_record(step);
-        tensor x = d->kind->forward(step, d->state, (tensor){0}, s->codes, &s->memory, s->position, 1);
-        op_sample(step, logits_of(step, g, x), s->codes, s->forced, s->position, d->prefix, &choose);
-        op_advance(step, s->position, 1);
+    if (!start(g, s, images, e))
+        return false;
+    tensor logits = prefill(g, s, images);
+    op_advance(r, s->position, d->prefix - 1);
+    op_sample(r, logits, s->codes, s->forced, s->position, d->prefix, &choose);
+    op_advance(r, s->position, 1);
+    run_reset(r); /* the queue is in order, so the step may have the memory of what is done before it */
+    run_record(r);
+    tensor x = d->kind->forward(r, d->state, (tensor){0}, s->codes, &s->memory, s->position, 1);
+    op_sample(r, logits_of(r, g, x), s->codes, s->forced, s->position, d->prefix, &choose);
+    op_advance(r, s->position, 1);
+    return true;
+}
+
+/* Seconds of a step that waits for no weights.  Its results are wrong, so this comes last. */
+static double seconds_of_step(const generation *g, session *s)
+{
+    run *r = s->r;
+    double least = INFINITY;
+    stream_hold(g->m->params.stream, true);
+    for (int i = 0; i < 3; i++) { /* other programs only make it longer */
+        run_write(r, s->position, &(int32_t){s->d->prefix});
+        double begin = clock_seconds();
+        run_replay(r);
+        run_finish(r, NULL);
+        least = fmin(least, clock_seconds() - begin);
     }
+    stream_hold(g->m->params.stream, false);
+    return least;
+}
+
+/* `images` pictures from picture `first` on. */
+static bool batch(generation *g, session *s, int first, int images, err *e)
+{
+    run *r = s->r;
+    bool ok = prepare(g, s, first, images, e) && run_finish(r, e);
+    double begin = clock_seconds();
     /* a step after a failure would read what was never written */
-    for (int i = 1; ok && i < g->cells && !run_failed(r) && !run_failed(step); i++) {
-        if (i % d->grid_width == 0)
-            ok = run_finish(r, e) && report(g, s, first, images, i, e);
-        run_replay(step);
+    for (int i = 1; ok && i < g->cells && !run_failed(r); i++) {
+        if (i % g->d->grid_width == 0) {
+            ok = run_finish(r, e);
+            g->seconds += clock_seconds() - begin;
+            ok = ok && report(g, s, first, images, i, e);
+            begin = clock_seconds();
+        }
+        if (ok)
+            run_replay(r);
     }
     run_read(r, tensor_rows(s->codes, 0, images), g->all + (size_t)first * (size_t)g->cells);
-    ok = ok && run_finish(step, e);
-    return run_finish(r, e) && ok && report(g, s, first, images, g->cells, e);
+    ok = run_finish(r, e) && ok;
+    g->seconds += clock_seconds() - begin;
+    g->steps += g->cells - 1;
+    return ok && report(g, s, first, images, g->cells, e);
+}
+
+/* Says what streaming cost, as measured. */
+static void report_streaming(const generation *g, session *s)
+{
+    if (!g->plan.layers || g->steps == 0)
+        return;
+    double step = g->seconds / g->steps, alone = fmin(seconds_of_step(g, s), step),
+           mib = (double)g->plan.streamed / 0x1p20;
+    log_write(
+        LOG_WARNING,
+        "generate: %.1f MiB of weights were copied to the device for each code, as the limit is %.1f MiB: %.4f s a "
+        "code (%.2f GB/s), %.1f times the %.4f s that computing alone takes",
+        mib, (double)g->m->dev->memory_limit / 0x1p20, step, (double)g->plan.streamed / step * 1e-9, step / alone,
+        alone);
 }
 
 static bool check(const generation *g, err *e)
@@ -168,6 +223,33 @@ static bool read_text(generation *g, err *e)
     return ok;
 }
 
+/* For plans: all that the device holds at one time for n pictures. */
+static bool walk(void *context, run *r, int n, err *e)
+{
+    const generation *g = context;
+    const codec *c = &g->m->codec;
+    session s = {0};
+    run *preview = g->o->preview && c->kind ? run_new(run_device(r), e) : NULL;
+    bool ok = session_open(&s, g->d, r, n * (1 + g->guided), e) && prepare(g, &s, 0, n, e);
+    if (ok && preview) {
+        c->kind->decode(preview, c, TENSOR(preview, DTYPE_I32, 1, g->cells));
+        ok = run_finish(preview, e);
+    }
+    run_free(preview);
+    session_release(&s);
+    return ok;
+}
+
+static bool make_room(generation *g, err *e)
+{
+    int most = MAX_ROWS / (1 + g->guided);
+    unsigned uses = USE_TRANSFORMER | (g->o->preview && g->m->codec.kind ? USE_DECODER : 0);
+    return plan_make(&g->plan, g->m, g->r, "generate", uses, g->o->count < most ? g->o->count : most, walk, g,
+                     g->guided ? "convert the model with --type q8_0 or q4_0, do without --guidance"
+                               : "convert the model with --type q8_0 or q4_0",
+                     e);
+}
+
 bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t *codes, limn_error *e)
 {
     if (!model_needs_transformer(m, e))
@@ -182,16 +264,20 @@ bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t 
         o.count = 1;
     if (ok) /* a preview has the pictures that are not begun */
         mark_to_come(&g, 0, o.count, 0);
-    int kinds = 1 + g.guided, most = session_rows_that_fit(g.d, m->dev, kinds, MAX_ROWS) / kinds;
-    for (int first = 0; ok && first < o.count; first += most) {
-        int images = o.count - first < most ? o.count - first : most;
+    ok = ok && (g.r = run_new(m->dev, e)) && make_room(&g, e);
+    unsigned busy = m->busy;
+    m->busy |= ok ? USE_TRANSFORMER : 0;
+    for (int first = 0; ok && first < o.count; first += g.plan.items) {
+        int images = o.count - first < g.plan.items ? o.count - first : g.plan.items;
         session s = {0};
-        run *step = run_new(m->dev, e);
-        run_reset(m->run);
-        ok = step && session_open(&s, g.d, m->run, images * kinds, e) && batch(&g, step, &s, first, images, e);
-        run_free(step);
+        run_reset(g.r);
+        ok = session_open(&s, g.d, g.r, images * (1 + g.guided), e) && batch(&g, &s, first, images, e);
+        if (ok && first + images == o.count)
+            report_streaming(&g, &s);
         session_release(&s);
     }
+    m->busy = busy;
+    run_free(g.r);
     free(g.text);
     return ok;
 }

@@ -3,9 +3,16 @@
 #include <string.h>
 
 #include "io/image.h"
-#include "models/model.h"
+#include "models/plan.h"
 
 #define AT_ONCE 16 /* pictures: a bound for the memory of activations */
+
+/* embedding[dim] of a row of ids, on the host. */
+static void embed_row(run *r, const clip *c, const int32_t *row, int32_t end, float *embedding)
+{
+    tensor t = run_upload(r, DTYPE_I32, 2, (int64_t[]){1, c->text_length}, row);
+    run_read(r, clip_text(r, c, t, &end), embedding);
+}
 
 /* The text's embedding [dim], on the host. */
 static bool embed_text(model *m, const char *text, float *embedding, err *e)
@@ -18,8 +25,7 @@ static bool embed_text(model *m, const char *text, float *embedding, err *e)
     if (ok) {
         int32_t end = clip_text_row(c, ids, n, row);
         run_reset(m->run);
-        tensor t = run_upload(m->run, DTYPE_I32, 2, (int64_t[]){1, c->text_length}, row);
-        run_read(m->run, clip_text(m->run, c, t, &end), embedding);
+        embed_row(m->run, c, row, end, embedding);
         ok = run_finish(m->run, e);
     }
     free(row);
@@ -38,16 +44,23 @@ static bool fit(const clip *c, float *out, const uint8_t *rgb, int width, int he
     return ok;
 }
 
-static bool score(model *m, const float *embedding, const float *pixels, int n, float *scores, err *e)
+static void score(run *r, const clip *c, const float *embedding, const float *pixels, int n, float *scores)
 {
-    const clip *c = m->clip;
     int64_t side = c->image_size / c->patch;
-    run_reset(m->run);
-    tensor x = run_upload(m->run, DTYPE_F32, 3, (int64_t[]){n, side * side, c->patch * c->patch * 3}, pixels);
-    tensor y = clip_image(m->run, c, x);
-    linear text = {.w = run_upload(m->run, DTYPE_F32, 2, (int64_t[]){1, c->dim}, embedding)};
-    run_read(m->run, op_linear(m->run, y, &text, ACT_NONE), scores);
-    return run_finish(m->run, e);
+    tensor x = run_upload(r, DTYPE_F32, 3, (int64_t[]){n, side * side, c->patch * c->patch * 3}, pixels);
+    tensor y = clip_image(r, c, x);
+    linear text = {.w = run_upload(r, DTYPE_F32, 2, (int64_t[]){1, c->dim}, embedding)};
+    run_read(r, op_linear(r, y, &text, ACT_NONE), scores);
+}
+
+/* For plans: n pictures at once, after the text. */
+static bool walk(void *context, run *r, int n, err *e)
+{
+    const clip *c = context;
+    embed_row(r, c, NULL, 0, NULL);
+    run_reset(r);
+    score(r, c, NULL, NULL, n, NULL);
+    return run_finish(r, e);
 }
 
 bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores,
@@ -56,15 +69,21 @@ bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int w
     if (!model_needs_clip(m, e))
         return false;
     const clip *c = m->clip;
+    plan p = {0};
     size_t one = (size_t)c->image_size * (size_t)c->image_size * 3, picture = (size_t)width * (size_t)height * 3;
     float *pixels = malloc(AT_ONCE * one * sizeof *pixels), *embedding = malloc((size_t)c->dim * sizeof *embedding);
-    bool ok = pixels && embedding ? embed_text(m, text, embedding, e)
+    bool ok = pixels && embedding ? plan_make(&p, m, m->run, "rank", USE_CLIP, n < AT_ONCE ? n : AT_ONCE, walk,
+                                              (void *)(uintptr_t)c, "convert the CLIP with --type q8_0", e) &&
+                                        embed_text(m, text, embedding, e)
                                   : err_no_memory(e, "pictures", AT_ONCE * one * sizeof *pixels);
-    for (int done = 0; ok && done < n; done += AT_ONCE) {
-        int some = n - done < AT_ONCE ? n - done : AT_ONCE;
+    for (int done = 0; ok && done < n; done += p.items) {
+        int some = n - done < p.items ? n - done : p.items;
         for (int i = 0; ok && i < some; i++)
             ok = fit(c, pixels + (size_t)i * one, rgb + (size_t)(done + i) * picture, width, height, e);
-        ok = ok && score(m, embedding, pixels, some, scores + done, e);
+        run_reset(m->run);
+        if (ok)
+            score(m->run, c, embedding, pixels, some, scores + done);
+        ok = run_finish(m->run, e) && ok;
     }
     free(pixels);
     free(embedding);

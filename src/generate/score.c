@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "models/plan.h"
 #include "models/session.h"
 
 /* log softmax(logits)[target], in double: sums over thousands of codes */
@@ -31,6 +32,26 @@ static void forward(session *s, const int32_t *text, const int32_t *codes, float
         run_read(r, op_linear(r, op_slice(r, x, 0, d->text_length - 1), d->text_head, ACT_NONE), text_logits);
 }
 
+/* What plans walk, and the score itself does. */
+typedef struct scoring {
+    const transformer *d;
+    const int32_t *text, *codes;
+    float *text_logits, *image_logits;
+} scoring;
+
+static bool score(void *context, run *r, int n, err *e)
+{
+    const scoring *k = context;
+    session s = {0};
+    bool ok = session_open(&s, k->d, r, n, e);
+    if (ok) {
+        forward(&s, k->text, k->codes, k->text_logits, k->image_logits);
+        ok = run_finish(r, e);
+    }
+    session_release(&s);
+    return ok;
+}
+
 bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
                       limn_score *result, limn_error *e)
 {
@@ -48,14 +69,13 @@ bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids,
     size_t text_count = (size_t)d->text_length * (size_t)ids + 1, used = 0;
     int32_t *row = calloc((size_t)d->text_length, sizeof *row);
     float *text = malloc(text_count * sizeof *text), *image = malloc((size_t)cells * (size_t)d->codes * sizeof *image);
-    session s = {0};
+    scoring job = {.d = d, .text = row, .codes = codes, .text_logits = text, .image_logits = image};
+    plan p;
     bool ok = row && text && image ? true : err_no_memory(e, "score", text_count * sizeof *text);
-    run_reset(m->run);
-    ok = ok && d->kind->text_row(d->state, text_ids, n_text_ids, row, &used, e) && session_open(&s, d, m->run, 1, e);
-    if (ok) {
-        forward(&s, row, codes, text, image);
-        ok = run_finish(m->run, e);
-    }
+    ok = ok && d->kind->text_row(d->state, text_ids, n_text_ids, row, &used, e) &&
+         plan_make(&p, m, m->run, "score", USE_TRANSFORMER, 1, score, &job,
+                   "convert the model with --type q8_0 or q4_0", e) &&
+         score(&job, m->run, 1, e);
     for (int i = 0; ok && i < cells; i++) {
         result->image_log_likelihood += log_probability(image + (size_t)i * (size_t)d->codes, d->codes, codes[i]);
         for (int k = 0; logits && k < d->codes; k++)
@@ -65,7 +85,6 @@ bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids,
         result->text_log_likelihood += log_probability(text + (size_t)(i - 1) * (size_t)ids, ids, row[i]);
     result->image_tokens = cells;
     result->text_tokens = ids && used ? (int)used - 1 : 0;
-    session_release(&s);
     free(row);
     free(text);
     free(image);

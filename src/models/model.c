@@ -110,7 +110,7 @@ model *model_open_keys(device *d, const char *path, err *e)
 model *model_open(device *d, const char *path, err *e)
 {
     model *m = model_open_keys(d, path, e);
-    if (m && !params_load(&m->params, m->run, m->gguf, true, e)) {
+    if (m && !params_open(&m->params, m->run, m->gguf, true, e)) {
         model_free(m);
         return NULL;
     }
@@ -132,6 +132,11 @@ void model_free(model *m)
     gguf_free(m->gguf);
     file_map_release(&m->file);
     free(m);
+}
+
+bool model_load(model *m, unsigned uses, err *e)
+{
+    return params_load(&m->params, m->run, uses, 0, e);
 }
 
 bool model_needs_codec(const model *m, err *e)

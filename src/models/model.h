@@ -18,7 +18,9 @@ struct limn_model {
     transformer *transformer; /* or NULL */
     clip *clip;               /* or NULL */
     tokenizer *tokenizer;     /* or NULL */
-    param_table params;
+    param_table params;       /* on the device while something uses them: models/plan.h, or model_load */
+    unsigned busy;            /* uses of a command that called back and goes on */
+    uint64_t planned;         /* bytes on the device by the last plan, other models' too */
 };
 
 /* The file of the built-in model: builtin.S. */
@@ -26,9 +28,11 @@ extern const uint8_t limn_builtin_model[], limn_builtin_model_end[];
 
 /* path NULL: the built-in model. */
 model *model_open(device *d, const char *path, err *e);
-/* All but the parameters, which are declared and not loaded: the file may have none (params_load_random). */
+/* All but the parameters, which are declared and not loaded: the file may have none (params_open_random). */
 model *model_open_keys(device *d, const char *path, err *e);
 void model_free(model *m);
+/* All weights for one of `uses` (USE_…) on the device, beside what is there. */
+bool model_load(model *m, unsigned uses, err *e);
 
 /* ERR_USAGE "MODEL has no codec (…)". */
 bool model_needs_codec(const model *m, err *e);

@@ -8,23 +8,6 @@ static int64_t cache_length(const transformer *d)
     return d->prefix + (int64_t)d->grid_width * d->grid_height - 1;
 }
 
-/* Bytes of one row in one cache. */
-static uint64_t cache_row(const transformer *d)
-{
-    return (uint64_t)cache_length(d) * (uint64_t)d->heads * (uint64_t)d->head_dim * sizeof(float);
-}
-
-int session_rows_that_fit(const transformer *d, const device *dev, int least, int most)
-{
-    uint64_t row = cache_row(d), kept = (uint64_t)(d->kept_shape[0] * d->kept_shape[1]) * sizeof(float);
-    uint64_t all = 2 * (uint64_t)d->layers * row + (uint64_t)d->n_kept * kept;
-    /* half of what is left: activations want some too */
-    uint64_t left = dev->memory_limit > dev->memory_used ? dev->memory_limit - dev->memory_used : 0;
-    uint64_t by_piece = dev->info.max_allocation / (row > kept ? row : kept), by_memory = left / 2 / all;
-    uint64_t fit = by_piece < by_memory ? by_piece : by_memory;
-    return fit < (uint64_t)least ? least : fit < (uint64_t)most ? (int)fit : most;
-}
-
 /* Kernels read a cache as one buffer, so it must not be split. */
 static bool memory_new(const session *s, tensor *t, int nd, const int64_t *shape, const char *what, err *e)
 {

@@ -15,8 +15,6 @@ typedef struct session {
     transformer_memory memory, row; /* row: lists for session_row */
 } session;
 
-/* The number of sequences, least to most, whose caches the device has room for; `least` even where it has not. */
-int session_rows_that_fit(const transformer *d, const device *dev, int least, int most);
 bool session_open(session *s, const transformer *d, run *r, int rows, err *e);
 void session_release(session *s);
 /* A row's part of the memory, until the next call. */

@@ -57,6 +57,7 @@ static void conv_back(run *r, tape *t, const tape_step *s)
         back.in = c->out;
         back.out = c->in;
         conv_forward(r, !transposed, dy, &back, ACT_NONE, add ? dx : (tensor){0}, dx);
+        run_give_back(r, back.panels);
     }
     if (tape_wants(t, w)) {
         tensor dw = tape_gradient_of(t, w, &add), small = transposed ? x : dy, large = transposed ? dy : x;

@@ -96,14 +96,16 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
                             tensor c)
 {
     size_t m = (size_t)rows_of(&c), n = (size_t)last_of(&c);
+    tensor f32 = {0};
     if (b.type != DTYPE_F32) {
-        tensor f32 = run_tensor(r, DTYPE_F32, 2, b.shape);
+        f32 = run_tensor(r, DTYPE_F32, 2, b.shape);
         LAUNCH(r, TYPED("gemm:unpack_", b.type), ((work){.global = {n * k}, .bytes = 4.0 * (double)(n * k)}), ARG_T(b),
                ARG_T(f32));
         b = f32;
     }
-    if (run_failed(r))
-        return true;
+    if (run_failed(r) || run_device(r)->planning)
+        return run_failed(r); /* planned is what both ways take, since CLBlast may refuse */
+    run_want(r, &b);
     cl_event event = NULL;
     apply_set(r->dev);
     CLBlastStatusCode status =
@@ -112,6 +114,7 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
                      a_transposed ? m : k, b.buf->mem, (size_t)b.at, b_transposed ? k : n, beta, c.buf->mem,
                      (size_t)c.at, n, &r->dev->queue, r->dev->profile ? &event : NULL);
     r->pending = true;
+    run_give_back(r, f32);
     if (event)
         profile_add(r->dev->profile, "clblast:sgemm", event, 2.0 * (double)(m * n * k),
                     4.0 * (double)(m * n + m * k + n * k));
@@ -154,6 +157,7 @@ bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, te
     tensor panels = TENSOR(r, DTYPE_F32, (n + 31) / 32, k, 32);
     pack(r, panels, l->w);
     panel_product(r, x, panels, l->b, act, residual, y);
+    run_give_back(r, panels);
     return true;
 }
 
@@ -183,6 +187,7 @@ void gemm_columns(run *r, tensor x, tensor w, tensor y, int add)
     }
     /* each element of y is read and written by the same work-item */
     panel_product(r, x, panels, (tensor){0}, ACT_NONE, add ? y : (tensor){0}, y);
+    run_give_back(r, panels);
 }
 
 tensor conv_transpose_panels(run *r, const conv *c)
@@ -255,6 +260,8 @@ void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g,
            ARG_I(o * taps * c), ARG_I(parts > 1 ? 0 : add));
     if (parts > 1)
         sum_parts(r, to, parts, y, add);
+    if (parts > 1)
+        run_give_back(r, to);
 }
 
 void gemm_weight_gradient(run *r, tensor dy, tensor x, tensor y, int add)
@@ -277,6 +284,8 @@ void column_sums(run *r, tensor x, tensor y, int add)
            ARG_T(x), ARG_T(to), ARG_I(rows), ARG_I(n), ARG_I(share), ARG_I(n), ARG_I(parts > 1 ? 0 : add));
     if (parts > 1)
         sum_parts(r, to, parts, y, add);
+    if (parts > 1)
+        run_give_back(r, to);
 }
 
 void gradient_add(run *r, tape *t, tensor x, tensor dy)

@@ -207,7 +207,7 @@ static bool open_codec(stage *s, device *dev, err *e)
     if (!o->codec)
         return true;
     s->codec = model_open(dev, o->codec, e);
-    if (!s->codec || !model_needs_encoder(s->codec, e))
+    if (!s->codec || !model_needs_encoder(s->codec, e) || !model_load(s->codec, USE_ENCODER | USE_DECODER, e))
         return false;
     const codec *c = &s->codec->codec;
     if (c->width != s->c.image_size || c->height != s->c.image_size || codec_input_width(c) != c->width)

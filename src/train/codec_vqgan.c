@@ -26,7 +26,7 @@ static bool open_sight(codec_stage *s, err *e)
     model *m = s->adversary->sight = path ? model_open(run_device(s->r), path, e) : NULL;
     if (!path)
         return true;
-    if (!m || !model_needs_codec(m, e))
+    if (!m || !model_needs_codec(m, e) || !model_load(m, USE_ENCODER, e))
         return false;
     int step = m->codec.width / m->codec.grid_width;
     if (!m->codec.kind->features)

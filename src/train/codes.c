@@ -111,7 +111,7 @@ static bool encode(train_codes *t, run *r, const codec *c, dataset *d, train_cod
     return ok;
 }
 
-bool train_codes_open(train_codes *t, run *r, const model *m, const dataset_options *options, const char *path,
+bool train_codes_open(train_codes *t, run *r, model *m, const dataset_options *options, const char *path,
                       train_codes_progress *progress, void *context, err *e)
 {
     const codec *c = &m->codec;
@@ -139,7 +139,7 @@ bool train_codes_open(train_codes *t, run *r, const model *m, const dataset_opti
         ranks_broadcast(t->codes, bytes, 0);
         log_write(LOG_INFO, "%s: codes of %lld pictures", path, (long long)t->n);
     } else if (ok) {
-        ok = encode(t, r, c, d, progress, context, e);
+        ok = model_load(m, USE_ENCODER, e) && encode(t, r, c, d, progress, context, e) && limn_model_rest(m, e);
         dataset_log_problems(d);
         if (ok && first)
             write_file(t, path, of_data, of_codec);

@@ -1,0 +1,150 @@
+/* Plans of memory: counting, choosing, and making room. */
+#include "models/plan.h"
+
+#include "base/log.h"
+
+#define MIB 0x1p20
+
+typedef struct planner {
+    model *m;
+    unsigned uses;
+    plan_work *walk;
+    void *context;
+    run *dry;      /* of the last count */
+    uint64_t room; /* for weights and work */
+} planner;
+
+/* Fills what n items need beside the weights. */
+static bool count(planner *k, plan *p, int n, err *e)
+{
+    device *d = k->m->dev;
+    uint64_t used = d->memory_used, peak = d->memory_peak;
+    run_free(k->dry);
+    if (!(k->dry = run_new(d, e)))
+        return false;
+    d->planning = true;
+    d->memory_peak = used;
+    bool ok = k->walk(k->context, k->dry, n, e);
+    ok = run_finish(k->dry, e) && ok;
+    p->items = n;
+    p->scratch = run_memory(k->dry);
+    p->lasting = d->memory_peak - used - p->scratch;
+    d->planning = false;
+    d->memory_used = used;
+    d->memory_peak = peak;
+    return ok;
+}
+
+static bool fits(const planner *k, const plan *p)
+{
+    uint64_t beside = p->scratch + p->lasting, passing = params_passing(&k->m->params, k->uses);
+    return p->weights <= k->room && (beside > passing ? beside : passing) <= k->room - p->weights;
+}
+
+/* From `most` items down to `least`, with weights of that size, what fits.  e: where even one item can't be, whatever
+ * the memory. */
+static bool try(planner *k, plan *p, int most, int least, uint64_t weights, err *e)
+{
+    for (int n = most; n >= least; n--) {
+        err why = {0};
+        p->weights = weights;
+        if (count(k, p, n, n > 1 ? &why : e) && fits(k, p))
+            return true;
+    }
+    return false;
+}
+
+/* As few layers as must be. */
+static void stream_fewer(planner *k, plan *p)
+{
+    for (int n = p->layers - 1; n > 2; n--) {
+        plan less = *p;
+        less.layers = n;
+        less.weights = params_bytes(&k->m->params, k->uses, n);
+        if (!fits(k, &less))
+            return;
+        *p = less;
+    }
+}
+
+/* Whether there is a way, and which.  Else p is what the last one needs. */
+static bool choose(planner *k, plan *p, int most, err *e)
+{
+    param_table *t = &k->m->params;
+    int all = params_layers(t, k->uses);
+    /* first beside what is there, but where layers are streamed that may fit now */
+    p->beside = k->m->busy || !(t->stream && k->uses & USE_TRANSFORMER);
+    if (p->beside && try(k, p, most, k->m->busy ? 1 : most, params_loaded(t) + params_missing(t, k->uses), e))
+        return true;
+    if (k->m->busy)
+        return false;
+    p->beside = false;
+    if (try(k, p, most, 1, params_bytes(t, k->uses, 0), e))
+        return true;
+    if (all < 3) /* two fill the places that they would be streamed to */
+        return false;
+    p->layers = all;
+    bool found = try(k, p, most, 1, params_bytes(t, k->uses, all), e);
+    if (found)
+        stream_fewer(k, p);
+    return found;
+}
+
+static bool too_large(const planner *k, const plan *p, const char *what, const char *help, err *e)
+{
+    const device *d = k->m->dev;
+    double beside = (double)(p->lasting + p->scratch), all = (double)p->weights + beside + (double)p->others;
+    return err_set(
+        e, ERR_FAILED,
+        "%s: %.1f MiB would exceed the limit of %.1f MiB on %s: weights of %.1f MiB%s, caches and the like of "
+        "%.1f MiB, scratch of %.1f MiB, other models of %.1f MiB (%s, or raise --mem-limit)",
+        what, all / MIB, (double)d->memory_limit / MIB, d->info.name, (double)p->weights / MIB,
+        params_layers(&k->m->params, k->uses) > 2 ? " with all layers streamed" : "", (double)p->lasting / MIB,
+        (double)p->scratch / MIB, (double)p->others / MIB, help);
+}
+
+static void report(const planner *k, const plan *p, const char *what)
+{
+    const device *d = k->m->dev;
+    uint64_t all = p->weights + p->lasting + p->scratch + p->others;
+    k->m->planned = all;
+    log_write(
+        LOG_INFO,
+        "%s: plan: %.1f MiB of %.1f MiB: weights %.1f, caches and the like %.1f, scratch %.1f, other models %.1f; "
+        "%d at once",
+        what, (double)all / MIB, (double)d->memory_limit / MIB, (double)p->weights / MIB, (double)p->lasting / MIB,
+        (double)p->scratch / MIB, (double)p->others / MIB, p->items);
+    if (p->layers)
+        log_write(LOG_INFO, "%s: plan: %d of %d layers, %.1f MiB, stay in the file and are copied when they are wanted",
+                  what, p->layers, params_layers(&k->m->params, k->uses), (double)p->streamed / MIB);
+}
+
+/* The weights for k->uses as planned. */
+static bool bring(const planner *k, plan *p, err *e)
+{
+    model *m = k->m;
+    param_table *t = &m->params;
+    bool same = p->layers && t->stream && params_bytes(t, k->uses, p->layers) == params_loaded(t);
+    bool ok = p->beside || same || params_unload(t, m->run, p->layers || t->stream ? 0 : k->uses, e);
+    ok = ok && params_load(t, m->run, k->uses, p->layers, e);
+    p->streamed = p->layers ? params_streamed(t) : 0;
+    return ok;
+}
+
+bool plan_make(plan *p, model *m, run *r, const char *what, unsigned uses, int most, plan_work *walk, void *context,
+               const char *help, err *e)
+{
+    device *d = m->dev;
+    param_table *t = &m->params;
+    planner k = {.m = m, .uses = uses, .walk = walk, .context = context};
+    *p = (plan){.others = d->memory_used - params_loaded(t) - run_memory(m->run)};
+    k.room = d->memory_limit > p->others ? d->memory_limit - p->others : 0;
+    bool ok = choose(&k, p, most, e) || too_large(&k, p, what, help, e);
+    /* scratch that is there may be in the way of the weights */
+    bool settled = p->beside && params_missing(t, uses) == 0 && r == m->run;
+    ok = ok && (settled || run_reserve(m->run, NULL, e)) && bring(&k, p, e) && run_reserve(r, k.dry, e);
+    if (ok)
+        report(&k, p, what);
+    run_free(k.dry);
+    return ok;
+}
