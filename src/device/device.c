@@ -25,14 +25,17 @@ tuning device_default_tuning(const limn_device_info *i)
 
 /* Whether it does attention by tiles (cl/attention_tile.cl): of registers, or of local memory.  Where vectors are taken
  * apart into numbers first, the compiler has minutes to do with a kernel of many of them. */
-static bool has_tiles(const device *d)
+static bool choose_tiles(device *d, err *e)
 {
     cl_uint width = 0;
     uint64_t tile = 4 * (uint64_t)d->tune.gemm_side;
-    if (!d->tune.panels)
-        return d->info.local_memory >= sizeof(float) * ((tile + 32) * (tile + 1) + 5 * tile);
-    return clGetDeviceInfo(d->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof width, &width, NULL) == CL_SUCCESS &&
-           width >= 4;
+    if (!d->tune.panels) {
+        d->tune.tiles = d->info.local_memory >= sizeof(float) * ((tile + 32) * (tile + 1) + 5 * tile);
+        return true;
+    }
+    cl_int status = clGetDeviceInfo(d->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof width, &width, NULL);
+    d->tune.tiles = width >= 4;
+    return cl_ok(status, "clGetDeviceInfo", e);
 }
 
 device *device_open(const char *spec, const limn_device_options *o, err *e)
@@ -55,13 +58,15 @@ device *device_open(const char *spec, const limn_device_options *o, err *e)
             tuning_text(&d->tune, text);
             log_write(LOG_INFO, "tuned: %s", text);
         }
-        d->tune.tiles = has_tiles(d);
         d->memory_limit = d->info.memory;
         if (o) {
             d->no_cache = o->no_cache;
             if (o->memory_limit && o->memory_limit < d->memory_limit)
                 d->memory_limit = o->memory_limit;
         }
+        ok = choose_tiles(d, e);
+    }
+    if (ok) {
         cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)d->platform, 0};
         d->context = clCreateContext(properties, 1, &d->id, NULL, NULL, &status);
         ok = cl_ok(status, "clCreateContext", e);
