@@ -1,5 +1,5 @@
 /* What the op tests share: the environment of a case, its shapes, and helpers that make inputs and measure errors.
- * The table is in ops_test.c; the functions that its rows name are in ops_cases_*.c. */
+ * The table is in ops_rows.c; the functions that its rows name are in ops_cases_*.c. */
 #ifndef TESTS_OPS_CASES_H
 #define TESTS_OPS_CASES_H
 #include <setjmp.h> /* cmocka.h wants these four before it */
@@ -65,6 +65,18 @@ ops_check check_cross_entropy, check_l1, check_l2, check_logit_laplace, check_kl
 
 /* ops_cases_quantise.c: values and gradients */
 ops_check check_straight_through, check_hinge, check_balance, check_codebook;
+
+/* One op of the table. */
+typedef struct ops_row {
+    const char *op;
+    ops_check *check;
+    double bound;    /* of ops_error */
+    const char *why; /* the bound is that */
+    const shape *shapes;
+    size_t n;
+} ops_row;
+extern const ops_row ops_rows[]; /* ops_rows.c */
+extern const size_t ops_n_rows;
 
 /* Tests of behaviour that a number doesn't express; each runs for every style of kernels. */
 typedef struct ops_behaviour {
