@@ -350,7 +350,7 @@ static void check_limits(const char *path, const char *name)
 static void streamed_layers_give_the_same_codes(void **state)
 {
     (void)state;
-    for (int i = 0; i < KINDS; i++)
+    for (int i = 0; i < (getenv("LIMN_TEST_BRIEF") ? 1 : KINDS); i++)
         check_limits(write_kind(&kinds[i]), kinds[i].name);
 }
 
