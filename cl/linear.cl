@@ -102,10 +102,16 @@ inline float half_at(__global const uchar *b)
         q1 = convert_float16(as_char16(vload16(0, b + 18)));                                                           \
     }
 
+/* v as 4 x 4 */
+inline float16 transposed(float16 v) /* element by element: see common.cl on HIGH */
+{
+    return (float16)(v.s0, v.s4, v.s8, v.sc, v.s1, v.s5, v.s9, v.sd, v.s2, v.s6, v.sa, v.se, v.s3, v.s7, v.sb, v.sf);
+}
+
 /* The block's 16 bytes as 4 words, four times: the times differ in which byte of the word comes to the top of a float's
  * mantissa.  A nibble q becomes 1 + q / 16, so that d (q - 8) = 16 d (that - 1.5). */
 #define BYTES_q4_0 18
-#define X_q4_0(p)  vload16(0, p).s048c159d26ae37bf
+#define X_q4_0(p)  transposed(vload16(0, p))
 #define Z_q4_0(x)  ((x) * -1.5f)
 #define LOW_LEFT   (uint16)(19, 19, 19, 19, 11, 11, 11, 11, 3, 3, 3, 3, 27, 27, 27, 27)
 #define HIGH_LEFT  (uint16)(15, 15, 15, 15, 7, 7, 7, 7, 31, 31, 31, 31, 23, 23, 23, 23)
@@ -113,7 +119,7 @@ inline float half_at(__global const uchar *b)
 #define BLOCK_q4_0(b)                                                                                                  \
     {                                                                                                                  \
         uint4 word = as_uint4(vload16(0, b + 2));                                                                      \
-        uint16 words = (uint16)(word, word, word, word);                                                               \
+        uint16 words = word.s0123012301230123;                                                                         \
         d = 16.0f * half_at(b);                                                                                        \
         q0 = MANTISSA(rotate(words, LOW_LEFT));                                                                        \
         q1 = MANTISSA(rotate(words, HIGH_LEFT));                                                                       \
