@@ -43,7 +43,7 @@ typedef struct param_layer {
     bool streamed;  /* its matrices come when they are wanted */
 } param_layer;
 
-/* Errors (no memory) stay until params_load reports them. */
+/* Errors (no memory) stay until params_open reports them. */
 typedef struct param_table {
     param *list;
     size_t n, capacity;
