@@ -1,4 +1,5 @@
-/* Products with few rows: y[m,n] = act(x[m,k] w[n,k]^T + b[n]) + residual[m,n], bound by reading w once.
+/* Products with few rows: y[m,n] = act(x[m,k] w[n,k]^T + b[n]) + residual[m,n], bound by reading w once; on CPUs, with
+ * quantised weights, those of any number of rows.
  *
  * rows1_T: one row of x at a time; rows4_T: four at a time, for m >= 4.  A sum's order depends on k alone, never on m or
  * on the kernel, so a row's result is the same bit for bit whatever rows stand beside it.
@@ -6,10 +7,11 @@
  *
  * CPU: a work-item computes 8 (rows1) or 4 (rows4) rows of w for all m, with 16-wide partial sums.  w streams through
  * the nearest cache and drives x out of it: 8 rows of w halve what is read again of x.
+ * Of quantised weights see further down.
  * else: a work-group computes 4, its WG work-items striding over k by 4; the partial sums meet in local memory. */
 
-#define ROWS_ARGUMENTS(T)                                                                                              \
-    IN(float, x), IN(T, w), IN(float, b), IN(float, residual), OUT(float, y), const int m, const int n, const int k,   \
+#define ROWS_ARGUMENTS(X, T)                                                                                           \
+    IN(X, x), IN(T, w), IN(float, b), IN(float, residual), OUT(float, y), const int m, const int n, const int k,       \
         const int act, const int ldy, const int column
 
 inline void store_sum(float v, __global const float *b, uint b_at, __global const float *residual, uint residual_at,
@@ -31,6 +33,7 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
 /* Sums are named variables, not arrays: some compilers keep arrays in memory.  Xn(F, ...): F(i, ...) for n rows of x;
  * Wn(F, ...): F(j, ...) for n rows of w. */
 #define X1(F, ...) F(0, __VA_ARGS__)
+#define X2(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__)
 #define X4(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)
 #define W4(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)
 #define W8(F, ...) W4(F, __VA_ARGS__) F(4, __VA_ARGS__) F(5, __VA_ARGS__) F(6, __VA_ARGS__) F(7, __VA_ARGS__)
@@ -51,89 +54,27 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
     }
 
 /* 16 elements at a time. */
-#define WHOLE_PLAIN     (k & ~15)
-#define X_PLAIN(i, T)   float16 v##i = vload16(0, x##i + c);
-#define MAD_PLAIN(i, j) s##i##j = MAD(wv, v##i, s##i##j);
-#define W_PLAIN(j, T, EACH)                                                                                            \
+#define X_NEXT(i, T)   float16 v##i = vload16(0, x##i + c);
+#define MAD_NEXT(i, j) s##i##j = MAD(wv, v##i, s##i##j);
+#define W_NEXT(j, T, EACH)                                                                                             \
     wv = load16_##T(AT(w), start##j + c);                                                                              \
-    EACH(MAD_PLAIN, j)
-#define LOOP_PLAIN(T, EACH, EACH_W)                                                                                    \
+    EACH(MAD_NEXT, j)
+#define LOOP(T, EACH, EACH_W)                                                                                          \
     for (int c = 0; c < whole; c += 16) {                                                                              \
         float16 wv;                                                                                                    \
-        EACH(X_PLAIN, T)                                                                                               \
-        EACH_W(W_PLAIN, T, EACH)                                                                                       \
-    }
-
-/* A block of 32 at a time: its scale is read and multiplied once.  v, u: halves of the block of x in the order of q0 and
- * q1; z: what q0 and q1 have too much, times x. */
-#define WHOLE_BLOCKS    k
-#define X_BLOCK(i, T)   float16 v##i = X_##T(x##i + c), u##i = X_##T(x##i + c + 16), z##i = Z_##T(v##i + u##i);
-#define MAD_BLOCK(i, j) s##i##j = MAD((float16)(d), MAD(q1, u##i, MAD(q0, v##i, z##i)), s##i##j);
-#define AT_BLOCK(j, T)  __global const uchar *b##j = AT(w) + start##j / 32 * BYTES_##T;
-#define W_BLOCK(j, T, EACH)                                                                                            \
-    BLOCK_##T(b##j)                                                                                                    \
-    EACH(MAD_BLOCK, j)                                                                                                 \
-    b##j += BYTES_##T;
-#define LOOP_BLOCKS(T, EACH, EACH_W)                                                                                   \
-    EACH_W(AT_BLOCK, T)                                                                                                \
-    for (int c = 0; c < k; c += 32) {                                                                                  \
-        float16 q0, q1;                                                                                                \
-        float d;                                                                                                       \
-        EACH(X_BLOCK, T)                                                                                               \
-        EACH_W(W_BLOCK, T, EACH)                                                                                       \
-    }
-
-/* A half that is finite, by integers: some compilers make 20 instructions of vload_half.  No denormal float is met. */
-inline float half_at(__global const uchar *b)
-{
-    int h = *(__global const short *)b;
-    int bits = (h & 0x7fff) << 13; /* exponent and mantissa where a float has them; its exponent is larger by 112 */
-    float f = bits < 1 << 23 ? as_float(bits + (113 << 23)) - 0x1p-14f : as_float(bits + (112 << 23));
-    return h < 0 ? -f : f;
-}
-
-#define BYTES_q8_0 34
-#define X_q8_0(p)  vload16(0, p)
-#define Z_q8_0(x)  ((float16)(0.0f))
-#define BLOCK_q8_0(b)                                                                                                  \
-    {                                                                                                                  \
-        d = half_at(b);                                                                                                \
-        q0 = convert_float16(as_char16(vload16(0, b + 2)));                                                            \
-        q1 = convert_float16(as_char16(vload16(0, b + 18)));                                                           \
-    }
-
-/* v as 4 x 4 */
-inline float16 transposed(float16 v) /* element by element: see common.cl on HIGH */
-{
-    return (float16)(v.s0, v.s4, v.s8, v.sc, v.s1, v.s5, v.s9, v.sd, v.s2, v.s6, v.sa, v.se, v.s3, v.s7, v.sb, v.sf);
-}
-
-/* The block's 16 bytes as 4 words, four times: the times differ in which byte of the word comes to the top of a float's
- * mantissa.  A nibble q becomes 1 + q / 16, so that d (q - 8) = 16 d (that - 1.5). */
-#define BYTES_q4_0 18
-#define X_q4_0(p)  transposed(vload16(0, p))
-#define Z_q4_0(x)  ((x) * -1.5f)
-#define LOW_LEFT   (uint16)(19, 19, 19, 19, 11, 11, 11, 11, 3, 3, 3, 3, 27, 27, 27, 27)
-#define HIGH_LEFT  (uint16)(15, 15, 15, 15, 7, 7, 7, 7, 31, 31, 31, 31, 23, 23, 23, 23)
-#define MANTISSA(q) as_float16(((q) & (uint16)(15 << 19)) | (uint16)(127 << 23))
-#define BLOCK_q4_0(b)                                                                                                  \
-    {                                                                                                                  \
-        uint4 word = as_uint4(vload16(0, b + 2));                                                                      \
-        uint16 words = word.s0123012301230123;                                                                         \
-        d = 16.0f * half_at(b);                                                                                        \
-        q0 = MANTISSA(rotate(words, LOW_LEFT));                                                                        \
-        q1 = MANTISSA(rotate(words, HIGH_LEFT));                                                                       \
+        EACH(X_NEXT, T)                                                                                                \
+        EACH_W(W_NEXT, T, EACH)                                                                                        \
     }
 
 /* Rows of x from row `row`; rows of w beyond n repeat the last and are not stored. */
-#define ROWS_BLOCK(NAME, T, TYPE, KIND, EACH, EACH_W)                                                                  \
-    inline void NAME(ROWS_ARGUMENTS(TYPE), const int first, const int row)                                             \
+#define ROWS_BLOCK(NAME, T, TYPE, EACH, EACH_W)                                                                        \
+    inline void NAME(ROWS_ARGUMENTS(float, TYPE), const int first, const int row)                                      \
     {                                                                                                                  \
-        const int whole = WHOLE_##KIND;                                                                                \
+        const int whole = k & ~15;                                                                                     \
         EACH_W(START, T)                                                                                               \
         EACH(ROW, T)                                                                                                   \
         EACH_W(SUMS, EACH)                                                                                             \
-        LOOP_##KIND(T, EACH, EACH_W)                                                                                   \
+        LOOP(T, EACH, EACH_W)                                                                                          \
         EACH_W(FINISH, T, EACH)                                                                                        \
     }
 
@@ -141,17 +82,17 @@ inline float16 transposed(float16 v) /* element by element: see common.cl on HIG
     x_buffer, x_at, w_buffer, w_at, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, m, n, k, act, ldy,   \
         column
 
-#define ROWS(T, TYPE, KIND)                                                                                            \
-    ROWS_BLOCK(block1x8_##T, T, TYPE, KIND, X1, W8)                                                                    \
-    ROWS_BLOCK(block1x4_##T, T, TYPE, KIND, X1, W4)                                                                    \
-    ROWS_BLOCK(block4x4_##T, T, TYPE, KIND, X4, W4)                                                                    \
-    __kernel void rows1_##T(ROWS_ARGUMENTS(TYPE))                                                                      \
+#define ROWS(T, TYPE)                                                                                                  \
+    ROWS_BLOCK(block1x8_##T, T, TYPE, X1, W8)                                                                          \
+    ROWS_BLOCK(block1x4_##T, T, TYPE, X1, W4)                                                                          \
+    ROWS_BLOCK(block4x4_##T, T, TYPE, X4, W4)                                                                          \
+    __kernel void rows1_##T(ROWS_ARGUMENTS(float, TYPE))                                                               \
     {                                                                                                                  \
         const int first = get_global_id(0) * 8;                                                                        \
         for (int row = 0; row < m; row++)                                                                              \
             block1x8_##T(PASS, first, row);                                                                            \
     }                                                                                                                  \
-    __kernel void rows4_##T(ROWS_ARGUMENTS(TYPE))                                                                      \
+    __kernel void rows4_##T(ROWS_ARGUMENTS(float, TYPE))                                                               \
     {                                                                                                                  \
         const int first = get_global_id(0) * 4;                                                                        \
         int row = 0;                                                                                                   \
@@ -160,6 +101,180 @@ inline float16 transposed(float16 v) /* element by element: see common.cl on HIG
         for (; row < m; row++)                                                                                         \
             block1x4_##T(PASS, first, row);                                                                            \
     }
+ROWS(f32, float)
+ROWS(f16, half)
+
+/* ---- quantised weights ----
+ * x is quantised too, as quantise() leaves it, so that products are sums of pairs of 16-bit integers, for which CPUs have
+ * instructions.  The error of x is within 2^-16 of the largest of its block of 32.
+ *
+ * A panel is 16 rows of w, the last one filled up; it has for each block of 32 columns their 16 scales, then vectors of
+ * a pair of neighbouring columns for each row: Q8_0 16 of them, Q4_0 8, as pair t in the low and pair t + 8 in the high
+ * nibbles.  So a vector's lanes are rows of w, and need no adding up. */
+
+#define QUANTISED_ROWS 32 /* rows of x that a work-item takes: src/ops/linear.c */
+#define X_BLOCK        18 /* ints: 16 pairs, the scale, the sum of the 32 integers */
+
+#define BLOCK_OF_q8_0 34
+#define BLOCK_OF_q4_0 18
+#define VECTORS_q8_0  16
+#define VECTORS_q4_0  8
+
+/* x as integers, 32767 for the largest of a block; a scale that isn't finite makes all of it NaN.  A work-item takes 32
+ * blocks. */
+__kernel void quantise(IN(float, x), OUT(int, q), const int blocks)
+{
+    const int first = get_global_id(0) * 32;
+    for (int block = first; block < min(blocks, first + 32); block++) {
+        float16 a = vload16(0, AT(x) + (size_t)block * 32), b = vload16(1, AT(x) + (size_t)block * 32);
+        __global int *to = AT(q) + (size_t)block * X_BLOCK;
+        float most = max16(fmax(fabs(a), fabs(b))), wrong = sum16(a * 0.0f + b * 0.0f);
+        float inverse = most > 0x1p-100f ? 32767.0f / most : 0.0f;
+        const float16 rounds = 0x1.8p23f; /* integers are a float's last bits there */
+        a = MAD(a, (float16)(inverse), rounds);
+        b = MAD(b, (float16)(inverse), rounds);
+        vstore16(convert_short16(as_int16(a)), 0, (__global short *)to);
+        vstore16(convert_short16(as_int16(b)), 1, (__global short *)to);
+        to[16] = as_int(most / 32767.0f + wrong);
+        to[17] = (int)sum16((a - rounds) + (b - rounds));
+    }
+}
+
+/* Halves that are finite, as floats, by integers: some compilers make 20 instructions of one vload_half.  No denormal
+ * float is met. */
+inline float8 halves(uchar16 bytes)
+{
+    int8 h = convert_int8(as_short8(bytes));
+    int8 bits = (h & 0x7fff) << 13; /* exponent and mantissa where a float has them; its exponent is larger by 112 */
+    float8 faint = as_float8(bits + (113 << 23)) - 0x1p-14f, f = as_float8(bits + (112 << 23));
+    f = bits < (int8)(1 << 23) ? faint : f;
+    return h < 0 ? -f : f;
+}
+
+/* a.s0 b.s0 + a.s1 b.s1, ... */
+inline int8 pairs(short16 a, short16 b)
+{
+#if defined(__AVX2__) && defined(__has_builtin)
+#if __has_builtin(__builtin_ia32_pmaddwd256)
+#define HAS_PAIRS
+    return __builtin_astype(__builtin_ia32_pmaddwd256(a, b), int8);
+#endif
+#endif
+#ifndef HAS_PAIRS
+    int16 p = convert_int16(a) * convert_int16(b);
+    return (int8)(p.s0, p.s2, p.s4, p.s6, p.s8, p.sa, p.sc, p.se) +
+           (int8)(p.s1, p.s3, p.s5, p.s7, p.s9, p.sb, p.sd, p.sf);
+#endif
+}
+
+/* 16 rows of w from `first`, as a block of a panel. */
+#define BLOCK_OF_ROWS(T, to, w, block)                                                                                 \
+    for (int j = 0; j < 16; j++) {                                                                                     \
+        __global const ushort *from = (__global const ushort *)((w) + ((size_t)min(first + j, n - 1) * (k / 32) +      \
+                                                                       (block)) * BLOCK_OF_##T);                       \
+        for (int t = 0; t <= VECTORS_##T; t++)                                                                         \
+            (to)[16 * t + j] = from[t];                                                                                \
+    }
+
+/* Row i of x, and its sums with rows 0 to 7 and 8 to 15 of the panel.  Integers are added up in l and h, and, so that
+ * additions wait less for each other, every second vector's in e and f; Q4_0 has the high nibbles there, 16 times. */
+#define X_START(i, T)                                                                                                  \
+    __global const int *x##i = AT(x) + (size_t)(row + i) * (k / 32) * X_BLOCK;                                         \
+    float8 s##i = 0.0f, u##i = 0.0f;
+#define BEGIN_q8_0(i, T) int8 l##i = 0, h##i = 0, e##i = 0, f##i = 0;
+#define BEGIN_q4_0(i, T) int8 l##i = -8 * x##i[17], h##i = l##i, e##i = 0, f##i = 0; /* nibbles are too large by 8 */
+#define SUM_q8_0(l, e)   ((l) + (e))
+#define SUM_q4_0(l, e)   ((l) + ((e) >> 4))
+#define ADD(i, l, h, t)                                                                                                \
+    {                                                                                                                  \
+        short16 pair = as_short16((int8)(x##i[t]));                                                                    \
+        l##i += pairs(w0, pair);                                                                                       \
+        h##i += pairs(w1, pair);                                                                                       \
+    }
+#define VECTORS_AT_q8_0(EACH)                                                                                          \
+    short16 w0 = convert_short16(as_char16(vload16(4 * t + 2, b)));                                                    \
+    short16 w1 = convert_short16(as_char16(vload16(4 * t + 3, b)));                                                    \
+    EACH(ADD, l, h, 2 * t)                                                                                             \
+    w0 = convert_short16(as_char16(vload16(4 * t + 4, b)));                                                            \
+    w1 = convert_short16(as_char16(vload16(4 * t + 5, b)));                                                            \
+    EACH(ADD, e, f, 2 * t + 1)
+#define VECTORS_AT_q4_0(EACH)                                                                                          \
+    ushort16 q0 = convert_ushort16(vload16(2 * t + 2, b)), q1 = convert_ushort16(vload16(2 * t + 3, b));               \
+    short16 w0 = as_short16(q0 & (ushort16)0x0f), w1 = as_short16(q1 & (ushort16)0x0f);                                \
+    EACH(ADD, l, h, t)                                                                                                 \
+    w0 = as_short16(q0 & (ushort16)0xf0);                                                                              \
+    w1 = as_short16(q1 & (ushort16)0xf0);                                                                              \
+    EACH(ADD, e, f, t + 8)
+#define SCALE(i, T)                                                                                                    \
+    s##i = MAD(convert_float8(SUM_##T(l##i, e##i)), d0 * as_float(x##i[16]), s##i);                                    \
+    u##i = MAD(convert_float8(SUM_##T(h##i, f##i)), d1 * as_float(x##i[16]), u##i);                                    \
+    x##i += X_BLOCK;
+#define X_STORE(i, T)                                                                                                  \
+    {                                                                                                                  \
+        size_t at = (size_t)(row + i) * ldy + column + first;                                                          \
+        float16 v = 0.0f;                                                                                              \
+        v.lo = s##i;                                                                                                   \
+        v.hi = u##i;                                                                                                   \
+        tile_store(v, b_buffer ? AT(b) + column + first : 0, residual_buffer ? AT(residual) + at : 0, AT(y) + at,      \
+                   n - first, act);                                                                                    \
+    }
+
+/* The block of w where it lies in a panel, or made from the file's order. */
+#define POINT_panels(T) __global const uchar *block = AT(w) + (size_t)first * (k / 32) * BLOCK_OF_##T;
+#define FETCH_panels(T) __global const uchar *b = block + (size_t)c * 16 * BLOCK_OF_##T;
+#define POINT_rows(T)   ushort tile[8 * BLOCK_OF_##T];
+#define FETCH_rows(T)                                                                                                  \
+    BLOCK_OF_ROWS(T, tile, AT(w), c)                                                                                   \
+    const uchar *b = (const uchar *)tile;
+
+#define PANEL(NAME, T, ORDER, EACH)                                                                                    \
+    inline void NAME(ROWS_ARGUMENTS(int, uchar), const int first, const int row)                                       \
+    {                                                                                                                  \
+        EACH(X_START, T)                                                                                               \
+        POINT_##ORDER(T)                                                                                               \
+        for (int c = 0; c < k / 32; c++) {                                                                             \
+            FETCH_##ORDER(T)                                                                                           \
+            EACH(BEGIN_##T, T)                                                                                         \
+            UNROLL                                                                                                     \
+            for (int t = 0; t < 8; t++) {                                                                              \
+                VECTORS_AT_##T(EACH)                                                                                   \
+            }                                                                                                          \
+            float8 d0 = halves(vload16(0, b)), d1 = halves(vload16(1, b));                                             \
+            EACH(SCALE, T)                                                                                             \
+        }                                                                                                              \
+        EACH(X_STORE, T)                                                                                               \
+    }
+
+#define QUANTISED(T, ORDER)                                                                                            \
+    PANEL(ORDER##1_##T, T, ORDER, X1)                                                                                  \
+    PANEL(ORDER##2_##T, T, ORDER, X2)                                                                                  \
+    PANEL(ORDER##4_##T, T, ORDER, X4)                                                                                  \
+    __kernel void quantised_##ORDER##_##T(ROWS_ARGUMENTS(int, uchar))                                                  \
+    {                                                                                                                  \
+        const int first = get_global_id(0) * 16, end = min(m, (int)(get_global_id(1) + 1) * QUANTISED_ROWS);           \
+        int row = get_global_id(1) * QUANTISED_ROWS;                                                                   \
+        for (; row + 4 <= end; row += 4)                                                                               \
+            ORDER##4_##T(PASS, first, row);                                                                            \
+        if (row + 2 <= end) {                                                                                          \
+            ORDER##2_##T(PASS, first, row);                                                                            \
+            row += 2;                                                                                                  \
+        }                                                                                                              \
+        if (row < end)                                                                                                 \
+            ORDER##1_##T(PASS, first, row);                                                                            \
+    }
+
+#define QUANTISED_TYPE(T)                                                                                              \
+    QUANTISED(T, rows)                                                                                                 \
+    QUANTISED(T, panels)                                                                                               \
+    __kernel void panels_##T(IN(uchar, w), OUT(uchar, panels), const int n, const int k)                               \
+    {                                                                                                                  \
+        const int first = get_global_id(0) * 16;                                                                       \
+        __global ushort *to = (__global ushort *)(AT(panels) + (size_t)first * (k / 32) * BLOCK_OF_##T);               \
+        for (int c = 0; c < k / 32; c++, to += 8 * BLOCK_OF_##T)                                                       \
+            BLOCK_OF_ROWS(T, to, AT(w), c)                                                                             \
+    }
+QUANTISED_TYPE(q8_0)
+QUANTISED_TYPE(q4_0)
 
 #else
 
@@ -167,7 +282,7 @@ inline float16 transposed(float16 v) /* element by element: see common.cl on HIG
 
 /* Rows of x beyond m repeat the last and are not stored. */
 #define ROWS_GROUP(NAME, T, TYPE, MB)                                                                                  \
-    __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void NAME(ROWS_ARGUMENTS(TYPE))                           \
+    __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void NAME(ROWS_ARGUMENTS(float, TYPE))                    \
     {                                                                                                                  \
         __local float partial[MB * WROWS][WG + 1];                                                                     \
         int l = get_local_id(0), first = GROUP(0) * WROWS, whole = k & ~3;                                             \
@@ -213,13 +328,12 @@ inline float16 transposed(float16 v) /* element by element: see common.cl on HIG
         }                                                                                                              \
     }
 
-#define ROWS(T, TYPE, KIND)                                                                                            \
+#define ROWS(T, TYPE)                                                                                                  \
     ROWS_GROUP(rows1_##T, T, TYPE, 1)                                                                                  \
     ROWS_GROUP(rows4_##T, T, TYPE, 4)
+ROWS(f32, float)
+ROWS(f16, half)
+ROWS(q8_0, uchar)
+ROWS(q4_0, uchar)
 
 #endif
-
-ROWS(f32, float, PLAIN)
-ROWS(f16, half, PLAIN)
-ROWS(q8_0, uchar, BLOCKS)
-ROWS(q4_0, uchar, BLOCKS)

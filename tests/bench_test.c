@@ -39,9 +39,10 @@ static void random_models_of_every_type_generate(void **state)
         assert_non_null(m);
         uint64_t before = dev->memory_used, bytes = params_random_bytes(&m->params, (dtype)type);
         assert_true(params_open_random(&m->params, m->run, (dtype)type, &e) && model_load(m, ~0u, &e));
-        assert_true(bytes > 0 && dev->memory_used - before == bytes);
+        assert_true(bytes > 0 && dev->memory_used - before >= bytes);
+        assert_true(linear_packs(dev, (dtype)type) || dev->memory_used - before == bytes); /* panels are filled up */
         for (size_t i = 0; i < m->params.n; i++)
-            if (m->params.list[i].use == PARAM_MATRIX && m->params.list[i].shape[1] % 32 == 0)
+            if (param_is_matrix(&m->params.list[i]) && m->params.list[i].shape[1] % 32 == 0)
                 assert_int_equal(m->params.list[i].to->type, type);
         limn_generate_options o = {.text_ids = ids, .n_text_ids = 1, .count = 1, .temperature = 1};
         assert_true(limn_generate(m, &o, codes, &e));

@@ -78,7 +78,7 @@ static void put_values(gguf_writer *w, const param_table *t, dtype type)
     for (int pass = 0; pass < 2; pass++) {
         for (size_t i = 0; i < t->n; i++) {
             const param *p = &t->list[i];
-            dtype of = p->use == PARAM_MATRIX ? type : DTYPE_F32;
+            dtype of = param_is_matrix(p) ? type : DTYPE_F32;
             int64_t n = p->shape[0] * (p->nd > 1 ? p->shape[1] : 1);
             if (pass == 0) {
                 gguf_add_tensor(w, p->name, of, p->nd, p->shape);
@@ -89,7 +89,7 @@ static void put_values(gguf_writer *w, const param_table *t, dtype type)
             assert_true(values && bytes);
             for (int64_t k = 0; k < n; k++)
                 values[k] =
-                    p->mean + (p->use == PARAM_MATRIX ? 0.15f : 0.1f) * rng_normal(7, (uint32_t)i, 0, (uint32_t)k);
+                    p->mean + (param_is_matrix(p) ? 0.15f : 0.1f) * rng_normal(7, (uint32_t)i, 0, (uint32_t)k);
             dtype_from_float(of, bytes, values, n);
             gguf_write_data(w, bytes, dtype_row_bytes(of, n));
             free(values);

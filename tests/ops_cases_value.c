@@ -10,6 +10,22 @@ static double *reference_of(ops_env *v, int n)
     return ops_memory(v, (size_t)n, sizeof(double));
 }
 
+/* Panels give the same bits. */
+static void check_packed(ops_env *v, const shape *s, tensor x, const linear *l, tensor residual, tensor y)
+{
+    linear packed = *l;
+    err e = {0};
+    float *plain = ops_memory(v, (size_t)(s->m * s->n), sizeof *plain),
+          *panels = ops_memory(v, (size_t)(s->m * s->n), sizeof *panels);
+    if (!linear_pack(v->r, &packed.w, l->w, "test", &e))
+        fail_msg("%s", e.text);
+    tensor again = s->residual ? op_linear_add(v->r, x, &packed, residual) : op_linear(v->r, x, &packed, s->act);
+    run_read(v->r, y, plain);
+    run_read(v->r, again, panels);
+    buffer_free(packed.w.buf);
+    assert_memory_equal(plain, panels, (size_t)(s->m * s->n) * sizeof *plain);
+}
+
 double check_linear(ops_env *v, const shape *s)
 {
     float *x = ops_numbers(v, s->m * s->k), *w = ops_numbers(v, s->n * s->k);
@@ -20,11 +36,16 @@ double check_linear(ops_env *v, const shape *s)
     linear l = {.w = ops_weight(v, s, s->n, s->k, w)};
     if (b)
         l.b = ops_tensor(v, DTYPE_F32, SHAPE(s->n), b);
-    tensor y = s->residual ? op_linear_add(v->r, tx, &l, ops_input(v, s, SHAPE(s->m, s->n), residual))
-                           : op_linear(v->r, tx, &l, s->act);
+    tensor tr = residual ? ops_input(v, s, SHAPE(s->m, s->n), residual) : (tensor){0};
+    tensor y = s->residual ? op_linear_add(v->r, tx, &l, tr) : op_linear(v->r, tx, &l, s->act);
     double *reference = reference_of(v, s->m * s->n);
     ref_linear(reference, x, w, b, residual, s->m, s->n, s->k, s->act);
-    return ops_error(v, y, reference, s->m * s->n);
+    double error = ops_error(v, y, reference, s->m * s->n);
+    if (linear_packs(v->d, s->type)) {
+        check_packed(v, s, tx, &l, tr, y);
+        return error * OPS_X_BITS;
+    }
+    return error;
 }
 
 double check_conv(ops_env *v, const shape *s)

@@ -54,7 +54,7 @@ static void product_body(run *r, void *context)
     op_linear(r, p->x, &p->l, ACT_NONE);
 }
 
-/* y[m,n] = x[m,k] w[n,k]^T; weights and x are zeros, and x the beginning of them. */
+/* y[m,n] = x[m,k] w[n,k]^T; weights and x are zeros, and x the beginning of them.  Weights are as models have them. */
 static bool measure_product(bench *b, const bench_case *c, int64_t m, int64_t n, int64_t k, err *e)
 {
     int64_t weights = ((int64_t)dtype_row_bytes(c->type, k) * n + 127) / 128 * 32;
@@ -62,8 +62,16 @@ static bool measure_product(bench *b, const bench_case *c, int64_t m, int64_t n,
         return true;
     product p = {.x = ZEROS(b, 0, m, k), .l.w = ZEROS(b, 0, n, k)};
     p.l.w.type = c->type;
+    bool packs = linear_packs(b->d, c->type);
+    tensor packed = {0};
+    if (packs && !(linear_pack(b->r, &packed, p.l.w, c->name, e) && run_finish(b->r, e)))
+        return false;
+    if (packs)
+        p.l.w = packed;
     double bytes = (double)dtype_row_bytes(c->type, n * k) + 4.0 * (double)(m * (n + k));
-    return op_row(b, c, product_body, &p, 2.0 * (double)(m * n * k), bytes, e);
+    bool ok = op_row(b, c, product_body, &p, 2.0 * (double)(m * n * k), bytes, e);
+    buffer_free(packed.buf);
+    return ok;
 }
 
 /* a rows over 64 MiB of weights */

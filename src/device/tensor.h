@@ -31,6 +31,7 @@ typedef struct tensor {
     dtype type;
     int nd;
     int64_t shape[4];
+    bool panels; /* a linear layer's weight in the order of linear_pack (ops.h), which only linear layers read */
 } tensor;
 
 int64_t tensor_count(const tensor *t);

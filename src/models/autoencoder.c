@@ -209,7 +209,7 @@ static void declare(autoencoder *a, int latent, const char *latent_name, int out
     }
     declare_blocks(p, a->encoder, k->encoder_blocks, channels, k->block_width, "codec.encoder");
     param_conv(p, &a->latent, channels, latent, 1, 1, 0, latent_name);
-    param_matrix(p, &a->codebook, k->codes, k->code_dim, PARAM_MATRIX, "codec.codebook.weight");
+    param_matrix(p, &a->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
     if (p->n)
         p->list[p->n - 1].deviation = 1; /* the only input of the decoder */
     channels = k->decoder_channels[0];

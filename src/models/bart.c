@@ -193,13 +193,13 @@ bool bart_declare(bart *b, const char *file, param_table *p, err *e)
     if (!b->encoder || !b->decoder)
         return err_no_memory(e, "transformer", (size_t)(b->encoder_layers + b->layers) * sizeof *b->decoder);
     int64_t cells = (int64_t)b->grid_width * b->grid_height;
-    param_matrix(p, &b->text, b->vocabulary, b->dim, PARAM_MATRIX, "transformer.encoder.embedding.weight");
+    param_matrix(p, &b->text, b->vocabulary, b->dim, PARAM_TABLE, "transformer.encoder.embedding.weight");
     param_matrix(p, &b->text_position, b->text_length, b->dim, PARAM_VECTOR, "transformer.encoder.position.weight");
     param_norm(p, &b->text_norm, b->dim, b->eps, "transformer.encoder.embedding_norm");
     for (int i = 0; i < b->encoder_layers; i++)
         declare_block(b, &b->encoder[i], false, i, p);
     param_norm(p, &b->encoder_final, b->dim, b->eps, "transformer.encoder.norm");
-    param_matrix(p, &b->image, b->codes, b->dim, PARAM_MATRIX, "transformer.embedding.weight");
+    param_matrix(p, &b->image, b->codes, b->dim, PARAM_TABLE, "transformer.embedding.weight");
     param_matrix(p, &b->image_position, cells, b->dim, PARAM_VECTOR, "transformer.position.weight");
     param_norm(p, &b->image_norm, b->dim, b->eps, "transformer.embedding_norm");
     for (int i = 0; i < b->layers; i++)

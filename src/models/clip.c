@@ -289,7 +289,7 @@ void clip_declare(clip *c, param_table *p)
     if (c->image.pooling == CLIP_CLASS)
         param_vector(p, &c->class_token, c->image.width, "clip.image.class_token");
     declare_tower(c, &c->image, "image", p);
-    param_matrix(p, &c->tokens, c->vocabulary, c->text.width, PARAM_MATRIX, "clip.text.embedding.weight");
+    param_matrix(p, &c->tokens, c->vocabulary, c->text.width, PARAM_TABLE, "clip.text.embedding.weight");
     declare_tower(c, &c->text, "text", p);
     param_vector(p, &c->log_scale, 1, "clip.log_scale");
     if (!p->error.code)

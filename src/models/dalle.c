@@ -95,8 +95,8 @@ void dalle_declare(dalle *d, param_table *p)
     int64_t ids = d->vocabulary + (d->pad_per_position ? d->text_length : 0);
     *s =
         (sequence_embedding){.text_length = d->text_length, .grid_width = d->grid_width, .grid_height = d->grid_height};
-    param_matrix(p, &s->text, ids, d->dim, PARAM_MATRIX, "transformer.text_embedding.weight");
-    param_matrix(p, &s->image, d->codes, d->dim, PARAM_MATRIX, "transformer.image_embedding.weight");
+    param_matrix(p, &s->text, ids, d->dim, PARAM_TABLE, "transformer.text_embedding.weight");
+    param_matrix(p, &s->image, d->codes, d->dim, PARAM_TABLE, "transformer.image_embedding.weight");
     param_matrix(p, &s->text_position, d->text_length, d->dim, PARAM_VECTOR, "transformer.text_position.weight");
     param_matrix(p, &s->row_position, d->grid_height, d->dim, PARAM_VECTOR, "transformer.row_position.weight");
     param_matrix(p, &s->column_position, d->grid_width, d->dim, PARAM_VECTOR, "transformer.column_position.weight");

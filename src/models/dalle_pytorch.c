@@ -245,8 +245,8 @@ void dalle_pytorch_params(dalle_pytorch *d, param_table *p)
     int inner = d->heads * d->head_dim, ids = d->vocabulary + d->text_length - 1;
     sequence_embedding *s = &d->embedding;
     *s = (sequence_embedding){.text_length = d->text_length, .grid_width = d->grid_width, .grid_height = d->grid_width};
-    param_matrix(p, &s->text, ids, d->dim, PARAM_MATRIX, "transformer.text_embedding.weight");
-    param_matrix(p, &s->image, d->codes, d->dim, PARAM_MATRIX, "transformer.image_embedding.weight");
+    param_matrix(p, &s->text, ids, d->dim, PARAM_TABLE, "transformer.text_embedding.weight");
+    param_matrix(p, &s->image, d->codes, d->dim, PARAM_TABLE, "transformer.image_embedding.weight");
     if (d->turned) {
         param_matrix(p, &d->angles, d->text_length + (int64_t)d->grid_width * d->grid_width, d->turned, PARAM_VECTOR,
                      "transformer.angles");

@@ -106,7 +106,7 @@ static void declare(dalle_pytorch_vae *v, param_table *p, const dalle_pytorch_co
     }
     declare_blocks(p, v->encoder, k->blocks, k->hidden, "codec.encoder");
     param_conv(p, &v->logits, k->hidden, k->codes, 1, 1, 0, "codec.encoder.logits");
-    param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_MATRIX, "codec.codebook.weight");
+    param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
     if (k->blocks)
         param_conv(p, &v->in, k->code_dim, k->hidden, 1, 1, 0, "codec.decoder.in");
     declare_blocks(p, v->decoder, k->blocks, k->hidden, "codec.decoder");

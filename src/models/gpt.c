@@ -220,8 +220,8 @@ void gpt_declare(gpt *d, param_table *p)
     sequence_embedding *s = &d->embedding;
     *s = (sequence_embedding){.text_length = d->text_length};
     if (!d->shared)
-        param_matrix(p, &s->text, d->vocabulary, d->dim, PARAM_MATRIX, "transformer.text_embedding.weight");
-    param_matrix(p, &s->image, d->codes, d->dim, PARAM_MATRIX, "transformer.image_embedding.weight");
+        param_matrix(p, &s->text, d->vocabulary, d->dim, PARAM_TABLE, "transformer.text_embedding.weight");
+    param_matrix(p, &s->image, d->codes, d->dim, PARAM_TABLE, "transformer.image_embedding.weight");
     declare_positions(d, p);
     for (int i = 0; i < d->layers; i++)
         declare_block(d, p, &d->blocks[i], i);

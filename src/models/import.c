@@ -221,7 +221,7 @@ static dtype stored_type(const import *im, const param *p, dtype own)
         return DTYPE_F32;
     bool has_own = own == DTYPE_F32 || own == DTYPE_F16 || own == DTYPE_Q8_0 || own == DTYPE_Q4_0;
     dtype type = im->typed ? im->type : has_own ? own : own == DTYPE_BF16 ? DTYPE_F16 : DTYPE_F32;
-    bool blocks = p->use == PARAM_MATRIX && p->shape[p->nd - 1] % 32 == 0;
+    bool blocks = param_is_matrix(p) && p->shape[p->nd - 1] % 32 == 0;
     return dtype_table[type].block > 1 && !blocks ? DTYPE_F16 : type;
 }
 

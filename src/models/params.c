@@ -137,7 +137,7 @@ float *param_floats(const file_tensor *f, err *e)
 
 bool param_one_piece(const param *p, const device *d, uint64_t bytes, err *e)
 {
-    return p->use == PARAM_MATRIX || bytes <= d->info.max_allocation ||
+    return param_is_matrix(p) || bytes <= d->info.max_allocation ||
            err_set(e, ERR_FAILED, "%s: %.1f MiB in one piece, and %s allows %.1f MiB", p->name, (double)bytes / 0x1p20,
                    d->info.name, (double)d->info.max_allocation / 0x1p20);
 }

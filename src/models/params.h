@@ -11,7 +11,8 @@
 
 typedef enum param_use {
     PARAM_VECTOR, /* biases, norms, positions: F32 on the device */
-    PARAM_MATRIX, /* linear weights and tables: kept in the file's type */
+    PARAM_MATRIX, /* weights of linear layers: kept in the file's type, in panels where the device wants that (ops.h) */
+    PARAM_TABLE,  /* tables of which rows are read: kept in the file's type */
     PARAM_CONV,   /* [out, kernel, kernel, in]: packed into panels (ops.h, struct conv) */
 } param_use;
 
@@ -32,6 +33,11 @@ typedef struct param {
     uint64_t bytes; /* on the device */
     int layer;      /* in the table's, where it is a matrix that can be streamed; else -1 */
 } param;
+
+static inline bool param_is_matrix(const param *p)
+{
+    return p->use == PARAM_MATRIX || p->use == PARAM_TABLE;
+}
 
 /* The matrices of a block of a transformer. */
 typedef struct param_layer {

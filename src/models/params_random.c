@@ -18,7 +18,7 @@ static int64_t count_of(const param *p)
 
 static dtype random_type(const param *p, dtype type)
 {
-    if (p->use != PARAM_MATRIX)
+    if (!param_is_matrix(p))
         return DTYPE_F32;
     return p->shape[p->nd - 1] % dtype_table[type].block ? DTYPE_F16 : type;
 }

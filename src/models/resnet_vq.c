@@ -359,7 +359,7 @@ bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, pa
     set_reach(c, k);
     if (k->has_encoder)
         declare_encoder(v, p);
-    param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_MATRIX, "codec.codebook.weight");
+    param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
     declare_decoder(v, p);
     return true;
 }

@@ -44,6 +44,12 @@ static bool keeps_type(const param *p)
            (p->use != PARAM_VECTOR && (type == DTYPE_F16 || type == DTYPE_Q8_0 || type == DTYPE_Q4_0));
 }
 
+/* Whether the device reads p in panels, which are packed from a tensor that is there only for a while. */
+static bool is_packed(const param *p, const device *d)
+{
+    return p->use == PARAM_CONV || (p->use == PARAM_MATRIX && linear_packs(d, p->file->type));
+}
+
 static bool load(const param_table *t, param *p, run *r, err *e)
 {
     const file_tensor *f = p->file;
@@ -60,9 +66,9 @@ static bool load(const param_table *t, param *p, run *r, err *e)
     tensor made = {0};
     bool ok = tensor_new(&made, d, keep ? f->type : DTYPE_F32, p->nd, p->shape, keep ? f->data : converted,
                          keep && t->lasting, p->name, e);
-    if (ok && p->use == PARAM_CONV) {
+    if (ok && is_packed(p, d)) {
         tensor panels = {0};
-        ok = conv_pack(r, &panels, made, p->name, e);
+        ok = (p->use == PARAM_CONV ? conv_pack : linear_pack)(r, &panels, made, p->name, e);
         ok = run_finish(r, e) && ok; /* packed before its source goes */
         buffer_free(made.buf);
         made = panels;
@@ -222,7 +228,7 @@ uint64_t params_passing(const param_table *t, unsigned uses)
     uint64_t most = 0;
     for (size_t i = 0; i < t->n; i++) {
         const param *p = &t->list[i];
-        if (p->uses & uses && p->use == PARAM_CONV && !is_loaded(p)) {
+        if (p->uses & uses && is_packed(p, p->to->buf->dev) && !is_loaded(p)) {
             uint64_t bytes = dtype_row_bytes(keeps_type(p) ? p->file->type : DTYPE_F32, file_tensor_count(p->file));
             most = bytes > most ? bytes : most;
         }

@@ -3,6 +3,11 @@
 
 #define FEW_ROWS 32 /* up to here reading the weights bounds the time, and sums don't depend on the number of rows */
 
+/* of cl/linear.cl */
+#define PANEL          16
+#define QUANTISED_ROWS 32
+#define X_BLOCK        18
+
 const char *const activation_names[ACT_COUNT] = {"none",       "relu",    "gelu_erf", "gelu_tanh", "silu",
                                                  "quick_gelu", "sigmoid", "tanh",     "leaky_relu"};
 
@@ -23,22 +28,97 @@ static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tenso
            ARG_I(column));
 }
 
+/* ---- quantised weights on CPU devices ---- */
+
+bool linear_packs(const device *d, dtype type)
+{
+    return d->tune.panels && dtype_table[type].block > 1;
+}
+
+static int64_t panels_of(int64_t rows)
+{
+    return (rows + PANEL - 1) / PANEL;
+}
+
+bool linear_pack(run *r, tensor *w, tensor from, const char *what, err *e)
+{
+    device *d = run_device(r);
+    int64_t n = from.shape[0], k = tensor_count(&from) / n;
+    assert(linear_packs(d, from.type));
+    *w = from;
+    w->at = 0;
+    w->panels = true;
+    w->buf = NULL;
+    bool ok = !run_failed(r);
+    buffer **end = &w->buf;
+    for (buffer *b = from.buf; ok && b; b = b->next) {
+        int64_t rows = b->rows ? b->rows : n;
+        tensor piece = from, panels = *w;
+        size_t bytes = dtype_row_bytes(from.type, panels_of(rows) * PANEL * k);
+        ok = (*end = buffer_new(d, bytes, NULL, false, what, e)) != NULL;
+        if (!ok)
+            break;
+        piece.buf = b;
+        panels.buf = *end;
+        panels.buf->rows = b->rows;
+        end = &panels.buf->next;
+        LAUNCH(r, TYPED("linear:panels_", from.type),
+               ((work){.global = {(size_t)panels_of(rows)}, .local = {1}, .bytes = 2.0 * (double)bytes}), ARG_T(piece),
+               ARG_T(panels), ARG_I(rows), ARG_I(k));
+        ok = !run_failed(r);
+    }
+    if (!ok) {
+        buffer_free(w->buf);
+        *w = (tensor){0};
+    }
+    return ok;
+}
+
+/* x[m,k] as cl/linear.cl wants it. */
+static tensor quantise(run *r, tensor x)
+{
+    int64_t k = last_of(&x), blocks = rows_of(&x) * (k / 32);
+    tensor q = TENSOR(r, DTYPE_I32, rows_of(&x), k / 32 * X_BLOCK);
+    LAUNCH(r, "linear:quantise",
+           ((work){
+               .global = {(size_t)(blocks + 31) / 32}, .local = {1}, .bytes = (4 * 32 + 4 * X_BLOCK) * (double)blocks}),
+           ARG_T(x), ARG_T(q), ARG_I(blocks));
+    return q;
+}
+
+/* One piece of the weight's rows, as few_rows; x is quantised. */
+static void quantised_rows(run *r, tensor x, tensor w, tensor b, activation act, tensor residual, tensor y,
+                           int64_t column)
+{
+    int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
+    work size = {.global = {(size_t)panels_of(n), (size_t)(m + QUANTISED_ROWS - 1) / QUANTISED_ROWS}, .local = {1, 1}};
+    size.flops = 2.0 * (double)m * (double)n * (double)k;
+    size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
+    LAUNCH(r, w.panels ? TYPED("linear:quantised_panels_", w.type) : TYPED("linear:quantised_rows_", w.type), size,
+           ARG_T(x), ARG_T(w), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k), ARG_I(act),
+           ARG_I(last_of(&y)), ARG_I(column));
+}
+
 static tensor linear_any(run *r, tensor x, const linear *l, activation act, tensor residual)
 {
-    int64_t m = rows_of(&x), n = l->w.shape[0];
+    int64_t m = rows_of(&x), n = l->w.shape[0], column = 0;
+    bool quantised = linear_packs(run_device(r), l->w.type);
     tensor y = tensor_like(r, &x, n);
-    if (m > FEW_ROWS && gemm(r, x, l, act, residual, y))
+    if (m > FEW_ROWS && !quantised && gemm(r, x, l, act, residual, y))
         return y;
-    int64_t column = 0;
+    if (quantised)
+        x = quantise(r, x);
     for (buffer *b = l->w.buf; b; b = b->next) { /* the pieces of a weight larger than an allocation may be */
         tensor piece = l->w;
         piece.buf = b;
         piece.shape[0] = b->rows ? b->rows : n;
-        few_rows(r, x, piece, l->b, act, residual, y, column);
+        (quantised ? quantised_rows : few_rows)(r, x, piece, l->b, act, residual, y, column);
         column += piece.shape[0];
         if (!b->rows)
             break;
     }
+    if (quantised)
+        run_give_back(r, x);
     return y;
 }
 
@@ -48,6 +128,7 @@ static void linear_back(run *r, tape *t, const tape_step *s)
     tensor x = s->in[0], w = s->in[1], b = s->in[2], residual = s->in[3], dy = tape_gradient(t, s->out);
     int add;
     if (tape_wants(t, x)) {
+        assert(!w.panels);
         tensor dx = tape_gradient_of(t, x, &add);
         gemm_columns(r, dy, w, dx, add);
     }

@@ -29,6 +29,13 @@ typedef struct linear {
     tensor b; /* [out] F32, or empty */
 } linear;
 
+/* CPU devices multiply with Q8_0 and Q4_0 by integers: x is rounded to 16 bits, relative to the largest of each 32
+ * neighbours of a row, and a row's result doesn't depend on how many rows there are.  They read such a weight once, and
+ * fastest, in panels: whether d reads weights of this type so. */
+bool linear_packs(const device *d, dtype type);
+/* The weight `from` in panels, in new memory: buffer_free(w->buf).  It gives the same results, and no gradient of x.
+ * False with e or the run's error set. */
+bool linear_pack(run *r, tensor *w, tensor from, const char *what, err *e);
 /* y[...,o] = act(x[...,i] w[o,i]^T + b[o]) */
 tensor op_linear(run *r, tensor x, const linear *l, activation act);
 /* y[...,o] = residual[...,o] + x[...,i] w[o,i]^T + b[o] */
