@@ -5,14 +5,14 @@
  * on the kernel, so a row's result is the same bit for bit whatever rows stand beside it.
  * w is a piece of n rows of a weight; y and residual have rows of ldy elements, and the piece starts at column `column`.
  *
- * CPU: a work-item computes 8 (rows1) or 4 (rows4) rows of w for all m, with 16-wide partial sums.  w streams through
+ * CPU: a work-item computes `each` times 8 (rows1) or 4 (rows4) rows of w for all m, with 16-wide partial sums.  w streams through
  * the nearest cache and drives x out of it: 8 rows of w halve what is read again of x.
  * Of quantised weights see further down.
  * else: a work-group computes 4, its WG work-items striding over k by 4; the partial sums meet in local memory. */
 
 #define ROWS_ARGUMENTS(X, T)                                                                                           \
     IN(X, x), IN(T, w), IN(float, b), IN(float, residual), OUT(float, y), const int m, const int n, const int k,       \
-        const int act, const int ldy, const int column
+        const int act, const int ldy, const int column, const int each
 
 inline void store_sum(float v, __global const float *b, uint b_at, __global const float *residual, uint residual_at,
                       __global float *y, uint y_at, int row, int col, int act, int ldy, int column)
@@ -80,7 +80,7 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
 
 #define PASS                                                                                                           \
     x_buffer, x_at, w_buffer, w_at, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, m, n, k, act, ldy,   \
-        column
+        column, each
 
 #define ROWS(T, TYPE)                                                                                                  \
     ROWS_BLOCK(block1x8_##T, T, TYPE, X1, W8)                                                                          \
@@ -88,18 +88,19 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
     ROWS_BLOCK(block4x4_##T, T, TYPE, X4, W4)                                                                          \
     __kernel void rows1_##T(ROWS_ARGUMENTS(float, TYPE))                                                               \
     {                                                                                                                  \
-        const int first = get_global_id(0) * 8;                                                                        \
-        for (int row = 0; row < m; row++)                                                                              \
-            block1x8_##T(PASS, first, row);                                                                            \
+        for (int i = 0, first = get_global_id(0) * 8 * each; i < each && first < n; i++, first += 8)                   \
+            for (int row = 0; row < m; row++)                                                                          \
+                block1x8_##T(PASS, first, row);                                                                        \
     }                                                                                                                  \
     __kernel void rows4_##T(ROWS_ARGUMENTS(float, TYPE))                                                               \
     {                                                                                                                  \
-        const int first = get_global_id(0) * 4;                                                                        \
-        int row = 0;                                                                                                   \
-        for (; row + 4 <= m; row += 4)                                                                                 \
-            block4x4_##T(PASS, first, row);                                                                            \
-        for (; row < m; row++)                                                                                         \
-            block1x4_##T(PASS, first, row);                                                                            \
+        for (int i = 0, first = get_global_id(0) * 4 * each; i < each && first < n; i++, first += 4) {                 \
+            int row = 0;                                                                                               \
+            for (; row + 4 <= m; row += 4)                                                                             \
+                block4x4_##T(PASS, first, row);                                                                        \
+            for (; row < m; row++)                                                                                     \
+                block1x4_##T(PASS, first, row);                                                                        \
+        }                                                                                                              \
     }
 ROWS(f32, float)
 ROWS(f16, half)
@@ -249,18 +250,20 @@ inline int8 pairs(short16 a, short16 b)
     PANEL(ORDER##1_##T, T, ORDER, X1)                                                                                  \
     PANEL(ORDER##2_##T, T, ORDER, X2)                                                                                  \
     PANEL(ORDER##4_##T, T, ORDER, X4)                                                                                  \
-    __kernel void quantised_##ORDER##_##T(ROWS_ARGUMENTS(int, uchar))                                                  \
+    __kernel __attribute__((vec_type_hint(float16))) void quantised_##ORDER##_##T(ROWS_ARGUMENTS(int, uchar))          \
     {                                                                                                                  \
-        const int first = get_global_id(0) * 16, end = min(m, (int)(get_global_id(1) + 1) * QUANTISED_ROWS);           \
-        int row = get_global_id(1) * QUANTISED_ROWS;                                                                   \
-        for (; row + 4 <= end; row += 4)                                                                               \
-            ORDER##4_##T(PASS, first, row);                                                                            \
-        if (row + 2 <= end) {                                                                                          \
-            ORDER##2_##T(PASS, first, row);                                                                            \
-            row += 2;                                                                                                  \
+        const int end = min(m, (int)(get_global_id(1) + 1) * QUANTISED_ROWS);                                          \
+        for (int i = 0, first = get_global_id(0) * 16 * each; i < each && first < n; i++, first += 16) {               \
+            int row = get_global_id(1) * QUANTISED_ROWS;                                                               \
+            for (; row + 4 <= end; row += 4)                                                                           \
+                ORDER##4_##T(PASS, first, row);                                                                        \
+            if (row + 2 <= end) {                                                                                      \
+                ORDER##2_##T(PASS, first, row);                                                                        \
+                row += 2;                                                                                              \
+            }                                                                                                          \
+            if (row < end)                                                                                             \
+                ORDER##1_##T(PASS, first, row);                                                                        \
         }                                                                                                              \
-        if (row < end)                                                                                                 \
-            ORDER##1_##T(PASS, first, row);                                                                            \
     }
 
 #define QUANTISED_TYPE(T)                                                                                              \

@@ -1,10 +1,11 @@
 /* Opens a device: selection, context, queue, tunables. */
-#include "device/device.h"
+#include "device/program.h"
 
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/ranks.h"
+#include "device/pages.h"
 #include "device/profile.h"
 #include "device/program.h"
 
@@ -94,5 +95,6 @@ void device_free(device *d)
         clReleaseCommandQueue(d->queue);
     if (d->context)
         clReleaseContext(d->context);
+    pages_release(&d->pages);
     free(d);
 }

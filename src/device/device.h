@@ -38,9 +38,10 @@ struct limn_device {
     cl_command_queue queue;
     tuning tune;
     programs *programs;
-    profile *profile;    /* NULL: kernels are not timed */
-    int clblast_applied; /* the clblast_set that CLBlast was told */
-    double opened;       /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
+    struct page_region *pages; /* of a CPU: device/pages.h */
+    profile *profile;          /* NULL: kernels are not timed */
+    int clblast_applied;       /* the clblast_set that CLBlast was told */
+    double opened;             /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
 };
 
 /* One candidate of an enumeration. */

@@ -5,7 +5,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MIB 1048576.0
+#include "device/pages.h"
+
+#define MIB            1048576.0
+#define LEAST_IN_PAGES 65536
 
 static bool fits(const device *d, size_t bytes, const char *what, err *e)
 {
@@ -28,6 +31,31 @@ void buffer_count(device *d, size_t bytes)
         d->memory_peak = d->memory_used;
 }
 
+static void CL_CALLBACK give_back(cl_mem mem, void *piece)
+{
+    (void)mem;
+    pages_give_back(piece);
+}
+
+/* A buffer in memory that limn takes for it; CL_INVALID_HOST_PTR where there is none. */
+static cl_mem in_pages(device *d, size_t bytes, const void *host, cl_int *status)
+{
+    page_piece *piece = NULL;
+    if (d->info.type == LIMN_CPU && d->info.unified_memory && bytes >= LEAST_IN_PAGES)
+        piece = pages_take(&d->pages, bytes);
+    if (!piece)
+        return NULL;
+    if (host)
+        memcpy(piece->at, host, bytes);
+    cl_mem mem = clCreateBuffer(d->context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, bytes, piece->at, status);
+    if (*status == CL_SUCCESS && (*status = clSetMemObjectDestructorCallback(mem, give_back, piece)) == CL_SUCCESS)
+        return mem;
+    if (mem)
+        clReleaseMemObject(mem);
+    pages_give_back(piece);
+    return NULL;
+}
+
 buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, const char *what, err *e)
 {
     if (bytes == 0)
@@ -44,6 +72,8 @@ buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, cons
     if (!d->planning && host && lasting && d->info.unified_memory && (size_t)host % (size_t)sysconf(_SC_PAGESIZE) == 0)
         b->mem =
             clCreateBuffer(d->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR, bytes, (void *)(uintptr_t)host, &status);
+    if (status == CL_INVALID_HOST_PTR)
+        b->mem = in_pages(d, bytes, host, &status);
     if (status == CL_INVALID_HOST_PTR) /* not asked for, or a driver that can't use such memory in place */
         b->mem = clCreateBuffer(d->context, CL_MEM_READ_WRITE | (host ? CL_MEM_COPY_HOST_PTR : 0), bytes,
                                 (void *)(uintptr_t)host, &status);

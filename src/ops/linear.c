@@ -11,21 +11,29 @@
 const char *const activation_names[ACT_COUNT] = {"none",       "relu",    "gelu_erf", "gelu_tanh", "silu",
                                                  "quick_gelu", "sigmoid", "tanh",     "leaky_relu"};
 
+/* How many of `items` a CPU's work-item takes one after another: starting one costs as much as reading some KiB, and
+ * each compute unit gets enough of them to share the work evenly. */
+static int64_t each_of(const device *d, int64_t items)
+{
+    int64_t each = items / (8 * (int64_t)d->info.compute_units);
+    return !d->tune.panels || each < 1 ? 1 : each < 8 ? each : 8;
+}
+
 /* One piece of the weight's rows, output columns from `column` on. */
 static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tensor residual, tensor y, int64_t column)
 {
     int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
     const device *d = run_device(r);
     int64_t wrows = d->tune.panels && m < 4 ? 8 : 4; /* of w at once: cl/linear.cl */
-    size_t items = (size_t)((n + wrows - 1) / wrows);
-    work size = {.global = {items}, .local = {1}};
+    int64_t items = (n + wrows - 1) / wrows, each = each_of(d, items);
+    work size = {.global = {(size_t)((items + each - 1) / each)}, .local = {1}};
     if (!d->tune.panels)
-        size = (work){.global = {items * (size_t)d->tune.wg}, .local = {(size_t)d->tune.wg}};
+        size = (work){.global = {(size_t)(items * d->tune.wg)}, .local = {(size_t)d->tune.wg}};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
     LAUNCH(r, m >= 4 ? TYPED("linear:rows4_", w.type) : TYPED("linear:rows1_", w.type), size, ARG_T(x), ARG_T(w),
            ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k), ARG_I(act), ARG_I(last_of(&y)),
-           ARG_I(column));
+           ARG_I(column), ARG_I(each));
 }
 
 /* ---- quantised weights on CPU devices ---- */
@@ -91,12 +99,14 @@ static void quantised_rows(run *r, tensor x, tensor w, tensor b, activation act,
                            int64_t column)
 {
     int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
-    work size = {.global = {(size_t)panels_of(n), (size_t)(m + QUANTISED_ROWS - 1) / QUANTISED_ROWS}, .local = {1, 1}};
+    int64_t items = panels_of(n), each = each_of(run_device(r), items);
+    work size = {.global = {(size_t)((items + each - 1) / each), (size_t)(m + QUANTISED_ROWS - 1) / QUANTISED_ROWS},
+                 .local = {1, 1}};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
     LAUNCH(r, w.panels ? TYPED("linear:quantised_panels_", w.type) : TYPED("linear:quantised_rows_", w.type), size,
            ARG_T(x), ARG_T(w), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k), ARG_I(act),
-           ARG_I(last_of(&y)), ARG_I(column));
+           ARG_I(last_of(&y)), ARG_I(column), ARG_I(each));
 }
 
 static tensor linear_any(run *r, tensor x, const linear *l, activation act, tensor residual)
