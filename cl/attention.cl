@@ -8,6 +8,7 @@
  * One query may have its keys in parts, `chunk` positions each (the launch's last dimension), so that a device is full
  * where heads are few: each leaves its sum, the largest score and the sum of exponentials in
  * parts[b,t,heads,n][HEAD_DIM + 2], and join_parts makes y of them.
+ * -DKV_F16: the caches are F16 (cl/common.cl); not with BACKWARD.
  * With -DCROSS the keys are of another sequence: qkv[b,t,d] holds queries alone, and a key is seen where ids[b,length]
  * isn't `pad`. */
 #ifndef HEAD_DIM
@@ -16,7 +17,7 @@
 
 /* cache[b,h,p+t,:] = the keys and values of x[b,t,parts d], its last two parts; p is 0 without a position.
  * One work-item: an element; CPU: a head, 16 at a time where its size allows. */
-__kernel void store_kv(IN(float, x), OUT(float, k), OUT(float, v), IN(int, position), const int t, const int heads,
+__kernel void store_kv(IN(float, x), OUT(KV, k), OUT(KV, v), IN(int, position), const int t, const int heads,
                        const int length, const int parts)
 {
 #if CPU
@@ -27,12 +28,12 @@ __kernel void store_kv(IN(float, x), OUT(float, k), OUT(float, v), IN(int, posit
     __global const float *from = AT(x) + ((size_t)row * parts + parts - 2) * d + head * HEAD_DIM;
     const size_t to = (((size_t)(row / t) * heads + head) * length + p) * HEAD_DIM;
     for (; i + 16 <= HEAD_DIM; i += 16) {
-        vstore16(vload16(0, from + i), 0, AT(k) + to + i);
-        vstore16(vload16(0, from + d + i), 0, AT(v) + to + i);
+        KV_PUT_16(vload16(0, from + i), AT(k) + to + i);
+        KV_PUT_16(vload16(0, from + d + i), AT(v) + to + i);
     }
     for (; i < HEAD_DIM; i++) {
-        AT(k)[to + i] = from[i];
-        AT(v)[to + i] = from[d + i];
+        KV_PUT_1(from[i], AT(k) + to + i);
+        KV_PUT_1(from[d + i], AT(v) + to + i);
     }
 #else
     int i = get_global_id(0), d = heads * HEAD_DIM, row = get_global_id(1);
@@ -41,8 +42,8 @@ __kernel void store_kv(IN(float, x), OUT(float, k), OUT(float, v), IN(int, posit
         return;
     size_t to = (((size_t)(row / t) * heads + i / HEAD_DIM) * length + p) * HEAD_DIM + i % HEAD_DIM;
     size_t from = ((size_t)row * parts + parts - 2) * d + i;
-    AT(k)[to] = AT(x)[from];
-    AT(v)[to] = AT(x)[from + d];
+    KV_PUT_1(AT(x)[from], AT(k) + to);
+    KV_PUT_1(AT(x)[from + d], AT(v) + to);
 #endif
 }
 
@@ -111,7 +112,7 @@ inline keys within(keys r, int from, int to)
 }
 
 #define ATTENTION_ARGUMENTS                                                                                            \
-    IN(float, qkv), IN(float, k), IN(float, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,        \
+    IN(float, qkv), IN(KV, k), IN(KV, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,              \
         const int heads, const int length, const int kind, const int text, const int width, const int side,            \
         OUT(float, parts), const int n_parts, const int chunk
 /* The part of work-item or group's row and head. */
@@ -135,18 +136,21 @@ inline keys within(keys r, int from, int to)
 #define VN 16
 typedef float16 vec;
 #define LOAD(p)     vload16(0, p)
+#define LOAD_KV(p)  KV_16(p)
 #define STORE(v, p) vstore16(v, 0, p)
 #define SUM(v)      sum16(v)
 #elif HEAD_DIM % 4 == 0
 #define VN 4
 typedef float4 vec;
 #define LOAD(p)     vload4(0, p)
+#define LOAD_KV(p)  KV_4(p)
 #define STORE(v, p) vstore4(v, 0, p)
 #define SUM(v)      ((v).x + (v).y + (v).z + (v).w)
 #else
 #define VN 1
 typedef float vec;
 #define LOAD(p)     (*(p))
+#define LOAD_KV(p)  KV_1(p)
 #define STORE(v, p) (*(p) = (v))
 #define SUM(v)      (v)
 #endif
@@ -158,7 +162,7 @@ __kernel void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
     if (q >= length)
         return;
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM;
-    __global const float *kp = AT(k) + cache, *vp = AT(v) + cache;
+    __global const KV *kp = AT(k) + cache, *vp = AT(v) + cache;
     __global const float *qp = AT(qkv) + (size_t)row * PARTS * heads * HEAD_DIM + head * HEAD_DIM;
     const float scale = rsqrt((float)HEAD_DIM);
     vec query[NV], sum[NV];
@@ -175,10 +179,10 @@ __kernel void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
             float s[16];
             for (int j = 0; j < 16; j++) {
                 int at = r.start + (first + min(j, n - 1)) * r.step;
-                __global const float *key = kp + (size_t)at * HEAD_DIM;
+                __global const KV *key = kp + (size_t)at * HEAD_DIM;
                 vec d = 0.0f;
                 for (int i = 0; i < NV; i++)
-                    d = MAD(query[i], LOAD(key + i * VN), d);
+                    d = MAD(query[i], LOAD_KV(key + i * VN), d);
                 s[j] = j < n && SEEN(row, at) ? SUM(d) : -INFINITY;
             }
             float16 sv = vload16(0, s);
@@ -191,9 +195,9 @@ __kernel void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
             for (int i = 0; i < NV; i++)
                 sum[i] *= keep;
             for (int j = 0; j < n; j++) {
-                __global const float *value = vp + (size_t)(r.start + (first + j) * r.step) * HEAD_DIM;
+                __global const KV *value = vp + (size_t)(r.start + (first + j) * r.step) * HEAD_DIM;
                 for (int i = 0; i < NV; i++)
-                    sum[i] = MAD((vec)(s[j]), LOAD(value + i * VN), sum[i]);
+                    sum[i] = MAD((vec)(s[j]), LOAD_KV(value + i * VN), sum[i]);
             }
         }
     }
@@ -223,7 +227,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
     if (q >= length) /* the same for the whole group */
         return;
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM;
-    __global const float *kp = AT(k) + cache, *vp = AT(v) + cache;
+    __global const KV *kp = AT(k) + cache, *vp = AT(v) + cache;
     __global const float *qp = AT(qkv) + (size_t)row * PARTS * heads * HEAD_DIM + head * HEAD_DIM;
     for (int i = l; i < HEAD_DIM; i += WG)
         query[i] = qp[i] * rsqrt((float)HEAD_DIM);
@@ -239,10 +243,10 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
             barrier(CLK_LOCAL_MEM_FENCE); /* the query is there; the last weights are used up */
             int at = r.start + (first + min(l, n - 1)) * r.step;
             if (l < n && SEEN(row, at)) {
-                __global const float *key = kp + (size_t)at * HEAD_DIM;
+                __global const KV *key = kp + (size_t)at * HEAD_DIM;
                 s = 0.0f;
                 for (int i = 0; i < HEAD_DIM; i++)
-                    s = MAD(query[i], key[i], s);
+                    s = MAD(query[i], KV_1(key + i), s);
             }
             float now = fmax(most, group_max(s, scratch)), keep = exp(most - now), p = exp(s - now);
             most = now;
@@ -251,9 +255,10 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
             for (int i = 0; i < PER_ITEM; i++) {
                 int d = l + i * WG;
                 sum[i] *= keep;
+                __global const KV *value = vp + (size_t)(r.start + first * r.step) * HEAD_DIM + d;
                 if (d < HEAD_DIM)
                     for (int j = 0; j < n; j++)
-                        sum[i] = MAD(weight[j], vp[(size_t)(r.start + (first + j) * r.step) * HEAD_DIM + d], sum[i]);
+                        sum[i] = MAD(weight[j], KV_1(value + (size_t)(j * r.step) * HEAD_DIM), sum[i]);
             }
         }
     }

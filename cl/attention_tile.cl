@@ -81,8 +81,13 @@ inline bool tile_sees_all(mask m, int i, int n, int j)
            (j + SPAN <= m.text || (!near_alone(m) && first_seen(m, i + n - 1) <= max(j, m.text)));
 }
 
+#if CPU
+#define KT float /* of panels */
+#else
+#define KT KV
+#endif
 #define ARGUMENTS                                                                                                      \
-    IN(float, qkv), IN(float, kt), IN(float, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,       \
+    IN(float, qkv), IN(KT, kt), IN(KV, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,             \
         const int heads, const int length, const int kind, const int text, const int width, const int side,            \
         const int places, const int head_dim
 /* As attention_back_q and attention_back_kv of cl/attention.cl. */
@@ -109,7 +114,7 @@ inline int16 seen(mask m, int i, int j)
 /* ---- panels ---- */
 
 /* One work-item: 16 of HEAD_DIM of one block; the positions from `end` on, p + t or t, are zeros. */
-__kernel void panels(IN(float, k), OUT(float, panels), IN(int, position), const int t, const int length, const int kind,
+__kernel void panels(IN(KV, k), OUT(float, panels), IN(int, position), const int t, const int length, const int kind,
                      const int text, const int width, const int places)
 {
     int d0 = get_global_id(0) * 16, first = get_global_id(1) * SPAN, head = get_global_id(2);
@@ -117,14 +122,14 @@ __kernel void panels(IN(float, k), OUT(float, panels), IN(int, position), const 
     const mask m = mask_of(kind, text, width, 1, length);
     if (!m.grid_width && first >= end)
         return;
-    __global const float *from = AT(k) + (size_t)head * length * HEAD_DIM + d0;
+    __global const KV *from = AT(k) + (size_t)head * length * HEAD_DIM + d0;
     __global float *to = AT(panels) + ((size_t)head * places + first) * HEAD_DIM + d0 * SPAN;
     float block[SPAN][16];
     for (int j = 0; j < SPAN; j++) {
         int at = place_position(m, first + j);
         float16 v = 0.0f;
         if (at < end)
-            v = vload16(0, from + (size_t)at * HEAD_DIM);
+            v = KV_16(from + (size_t)at * HEAD_DIM);
         vstore16(v, 0, block[j]);
     }
     for (int i = 0; i < 16; i++)
@@ -154,15 +159,16 @@ __kernel void panels(IN(float, k), OUT(float, panels), IN(int, position), const 
         TILE_LOOP(panel, head_dim)                                                                                     \
         EIGHT(PUT_ROW)                                                                                                 \
     }
-/* sums[8][head_dim] += weights (element j of row i: w[i * row_step + j * step]) times the `count` rows of x at at[] */
+/* sums[8][head_dim] += weights (element j of row i: w[i * row_step + j * step]) times the `count` rows of x at at[]:
+ * values, or what BACKWARD has, where all is F32 */
 #define WEIGH(sums, w, row_step, step, x, at, count)                                                                   \
     for (int c = 0; c < head_dim; c += 32) {                                                                           \
         float *to = (sums) + c;                                                                                        \
         const int stride = HEAD_DIM, row = row_step;                                                                   \
         EIGHT(GET_ROW)                                                                                                 \
         for (int j = 0; j < (count); j++) {                                                                            \
-            __global const float *from = (x) + (at)[j] + c;                                                            \
-            float16 b0 = vload16(0, from), b1 = vload16(1, from);                                                      \
+            __global const KV *from = (x) + (at)[j] + c;                                                               \
+            float16 b0 = KV_16(from), b1 = KV_16(from + 16);                                                           \
             const float *a = (w) + j * (step);                                                                         \
             EIGHT(ADD_ROW)                                                                                             \
         }                                                                                                              \
@@ -187,7 +193,8 @@ __kernel void attention(ARGUMENTS)
         return;
     const size_t d = heads * HEAD_DIM, cache = (size_t)image * heads + head;
     __global const float *queries = AT(qkv) + (size_t)image * t * 3 * d + head * HEAD_DIM;
-    __global const float *kp = AT(kt) + cache * places * HEAD_DIM, *vp = AT(v) + cache * length * HEAD_DIM;
+    __global const float *kp = AT(kt) + cache * places * HEAD_DIM;
+    __global const KV *vp = AT(v) + cache * length * HEAD_DIM;
     const float scale = rsqrt((float)HEAD_DIM);
     float sum[SPAN * HEAD_DIM], score[8 * SPAN], most[SPAN], total[SPAN];
     uint at_q[SPAN], at_v[SPAN];
@@ -383,6 +390,9 @@ inline int next_queries(mask m, int first, int block, int places)
     }
 /* One number of a head in row `row` of x; 0 where there is none. */
 #define HEAD_OF(x, row, stride, i) ((row) >= 0 && (i) < HEAD_DIM ? (x)[(size_t)(row) * (stride) + (i)] : 0.0f)
+/* The same of a cache, or of what BACKWARD has, where all is F32. */
+#define KV_OF(x, row, stride, i)                                                                                       \
+    ((row) >= 0 && (i) < HEAD_DIM ? KV_1((x) + (size_t)(row) * (stride) + (i)) : 0.0f)
 #define CLEAR(acc)                                                                                                     \
     UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < 4; j++) acc[i][j] = 0.0f;
 /* The 16 numbers of a work-item; all of a tile, without registers. */
@@ -421,7 +431,7 @@ inline int next_queries(mask m, int first, int block, int places)
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
         ROLL for (int l = lid; l < TILE * TILE_K; l += SIDE * SIDE) {                                                  \
             ta[l % TILE_K][l / TILE_K] = HEAD_OF(x, a[l / TILE_K], x_stride, k0 + l % TILE_K);                         \
-            tb[l % TILE_K][l / TILE_K] = HEAD_OF(z, b[l / TILE_K], z_stride, k0 + l % TILE_K);                         \
+            tb[l % TILE_K][l / TILE_K] = KV_OF(z, b[l / TILE_K], z_stride, k0 + l % TILE_K);                           \
         }                                                                                                              \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
         MULTIPLY(acc, FROM_TA)                                                                                         \
@@ -432,7 +442,7 @@ inline int next_queries(mask m, int first, int block, int places)
     {                                                                                                                  \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
         ROLL for (int l = lid; l < TILE * TILE_K; l += SIDE * SIDE)                                                    \
-            tb[l / TILE][l % TILE] = HEAD_OF(z, b[k0 + l / TILE], z_stride, n * TILE + l % TILE);                      \
+            tb[l / TILE][l % TILE] = KV_OF(z, b[k0 + l / TILE], z_stride, n * TILE + l % TILE);                        \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
         MULTIPLY(sums[n], FROM)                                                                                        \
     }
@@ -446,7 +456,7 @@ inline int next_queries(mask m, int first, int block, int places)
     const size_t at_head = (size_t)image * t * heads + head; /* of y, in heads; of lse */                              \
     const float scale = rsqrt((float)HEAD_DIM);                                                                        \
     __global const float *queries = AT(qkv) + (size_t)image * t * 3 * d + head * HEAD_DIM;                             \
-    __global const float *kp = AT(kt) + cache;
+    __global const KT *kp = AT(kt) + cache;
 #define GROUP_SIZE __attribute__((reqd_work_group_size(SIDE, SIDE, 1)))
 
 #ifndef BACKWARD
@@ -454,7 +464,7 @@ inline int next_queries(mask m, int first, int block, int places)
 __kernel GROUP_SIZE void attention(ARGUMENTS)
 {
     GROUP_DECLARE
-    __global const float *vp = AT(v) + cache;
+    __global const KV *vp = AT(v) + cache;
     __local float most[TILE], total[TILE], keep[TILE];
     const int p = AT(position)[0], end = min(length, p + t);
     const int first = (int)GROUP(0) * SPAN + (m.grid_width ? 0 : p);

@@ -216,6 +216,25 @@ inline float group_max(float v, __local float *t)
 #define load4_f16(p, i)  vload_half4(0, (p) + (i))
 #define load16_f16(p, i) vload_half16(0, (p) + (i))
 
+/* Keys and values: F32 or, with -DKV_F16, F16, which without cl_khr_fp16 only pointers may be of.  KV_N(p): N of them.
+ * KV_PUT_N(v, p) rounds to nearest, and what is beyond F16 to its largest number: infinite ones would make sums that are
+ * no numbers. */
+#ifdef KV_F16
+#define KV             half
+#define KV_1(p)        load1_f16(p, 0)
+#define KV_4(p)        load4_f16(p, 0)
+#define KV_16(p)       load16_f16(p, 0)
+#define KV_PUT_1(v, p)  vstore_half_rte(clamp(v, -65504.0f, 65504.0f), 0, p)
+#define KV_PUT_16(v, p) vstore_half16_rte(clamp(v, -65504.0f, 65504.0f), 0, p)
+#else
+#define KV             float
+#define KV_1(p)        load1_f32(p, 0)
+#define KV_4(p)        load4_f32(p, 0)
+#define KV_16(p)       load16_f32(p, 0)
+#define KV_PUT_1(v, p)  (*(p) = (v))
+#define KV_PUT_16(v, p) vstore16(v, 0, p)
+#endif
+
 /* Q8_0: 34 bytes for 32 elements, {half d; char q[32]}. */
 inline float16 load16_q8_0(__global const uchar *p, size_t i)
 {

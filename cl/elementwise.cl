@@ -47,6 +47,14 @@ __kernel void repeat(IN(float, x), OUT(float, y), const int count, const int per
         AT(y)[i] = AT(x)[i % period];
 }
 
+/* The same of F16, whose bits are copied. */
+__kernel void repeat_f16(IN(ushort, x), OUT(ushort, y), const int count, const int period)
+{
+    int i = get_global_id(0);
+    if (i < count)
+        AT(y)[i] = AT(x)[i % period];
+}
+
 /* y[b,k] = u + scale (c - u): the first count elements of x are c, the next count u */
 __kernel void guide(IN(float, x), OUT(float, y), const int count, const float scale)
 {

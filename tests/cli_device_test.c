@@ -60,6 +60,7 @@ static void test_generate(void **state)
     cli_has(text, ", Seed: 7, Size: ");
     cli_has(text, "Temperature: 0.5, Top-k: 20");
     cli_has(text, ", CFG scale: ");
+    assert_null(strstr(text, "KV cache"));
     assert_memory_equal(software, "limn ", 5);
     free(text);
     free(software);
@@ -78,6 +79,10 @@ static void test_generate(void **state)
     assert_memory_equal(one.data, three.data, (size_t)one.count * sizeof(int32_t));
     npy_release(&one);
     npy_release(&three);
+    cli_good("generate|a red apple|--kv-cache|f16|-o|half.png|-q");
+    text = image_read_png_text("half.png", "parameters");
+    cli_has(text, ", KV cache: f16");
+    free(text);
     cli_bad("generate|--class|3", 2, "reads text (give a prompt)");
 }
 

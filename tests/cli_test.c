@@ -109,6 +109,7 @@ static void test_usage_errors(void **state)
     cli_bad("generate|a|--top-p=1.5", 2, "--top-p");
     cli_bad("generate|a|--top-k|3.5", 2, "--top-k");
     cli_bad("generate|a|-n|0", 2, "--count");
+    cli_bad("generate|a|--kv-cache|q8_0", 2, "--kv-cache: \"q8_0\" is not possible (give one of f32|f16)");
     cli_bad("generate|a|-n9x", 2, "--count: \"9x\"");
     cli_bad("generate|a|--mem-limit|2X", 2, "--mem-limit: \"2X\" is not a size");
     cli_bad("generate|a|--mem-limit|0", 2, "--mem-limit");

@@ -104,14 +104,20 @@ static void first_of_nine_pictures_is_the_one_of_one(void **state)
 }
 
 /* Picture i of every smaller count is that of `MANY`, over several batches. */
-static void check_counts(float guidance)
+static void check_counts(float guidance, bool half)
 {
     static const int counts[] = {1, 3, 4, 17, 33}; /* kernels for up to 3 rows and for 4 of them, batches of 32 or 16 */
     static int32_t many[MANY * SMALL], some[MANY * SMALL];
-    limn_generate_options o = {
-        .prompt = "ab", .count = MANY, .seed = 1, .temperature = 1, .top_k = 6, .top_p = 0.95f, .guidance = guidance};
+    limn_generate_options o = {.prompt = "ab",
+                               .count = MANY,
+                               .seed = 1,
+                               .temperature = 1,
+                               .top_k = 6,
+                               .top_p = 0.95f,
+                               .guidance = guidance,
+                               .kv_cache_f16 = half};
     generate(tiny, &o, many);
-    for (size_t i = 0; i < COUNT(counts); i++) {
+    for (size_t i = 0; i < (half ? 2 : COUNT(counts)); i++) {
         o.count = counts[i];
         generate(tiny, &o, some);
         for (int k = 0; k < counts[i]; k++)
@@ -127,13 +133,35 @@ static void check_counts(float guidance)
 static void pictures_do_not_depend_on_the_count(void **state)
 {
     (void)state;
-    check_counts(1);
+    check_counts(1, false);
 }
 
 static void guided_pictures_do_not_depend_on_the_count(void **state)
 {
     (void)state;
-    check_counts(2.5f);
+    check_counts(2.5f, false);
+}
+
+static void pictures_of_f16_caches_do_not_depend_on_the_count(void **state)
+{
+    (void)state;
+    check_counts(2.5f, true);
+}
+
+/* Of a prompt that the model is sure of: it has no two codes that are nearly as likely. */
+static void f16_caches_draw_the_same_picture(void **state)
+{
+    (void)state;
+    int32_t f32[CELLS], f16[CELLS];
+    if (getenv("LIMN_TEST_BRIEF"))
+        skip();
+    limn_generate_options o = limn_generate_defaults(builtin);
+    o.prompt = "a panda";
+    o.temperature = 0;
+    generate(builtin, &o, f32);
+    o.kv_cache_f16 = true;
+    generate(builtin, &o, f16);
+    assert_true(equal(f32, f16, CELLS));
 }
 
 static void a_seed_gives_the_same_codes_each_time(void **state)
@@ -586,11 +614,13 @@ int main(int argc, char **argv)
 {
     static const struct CMUnitTest once[] = {
         TEST(first_of_nine_pictures_is_the_one_of_one),
+        TEST(f16_caches_draw_the_same_picture),
         TEST(other_weight_types_stay_near),
     };
     static const struct CMUnitTest tests[] = {
         TEST(pictures_do_not_depend_on_the_count),
         TEST(guided_pictures_do_not_depend_on_the_count),
+        TEST(pictures_of_f16_caches_do_not_depend_on_the_count),
         TEST(a_seed_gives_the_same_codes_each_time),
         TEST(greedy_ignores_the_seed_and_equals_top_k_of_one),
         TEST(guidance_of_one_is_none_and_of_three_is_not),

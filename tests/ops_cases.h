@@ -48,8 +48,8 @@ typedef struct shape {
 typedef double ops_check(ops_env *v, const shape *s);
 
 ops_check check_linear, check_conv, check_conv_parts, check_layer_norm, check_group_norm, check_softmax,
-    check_attention, check_activate, check_add, check_slice, check_upsample, check_repeat, check_guide, check_embed,
-    check_embed_sequence, check_argmax;
+    check_attention, check_attention_rounding, check_activate, check_add, check_slice, check_upsample, check_repeat,
+    check_guide, check_embed, check_embed_sequence, check_argmax;
 
 ops_check check_linear_gradient, check_conv_gradient; /* ops_cases_product_gradient.c */
 /* ops_cases_row_gradient.c */
@@ -109,7 +109,9 @@ tensor ops_integers(ops_env *v, int nd, const int64_t *shape, const int32_t *val
 tensor ops_input(ops_env *v, const shape *s, int nd, const int64_t *dims, float *values);
 /* A weight [rows, columns] of the shape's type, in pieces of s->split rows where it asks for that. */
 tensor ops_weight(ops_env *v, const shape *s, int rows, int columns, float *values);
-/* An attention's, of a larger batch, in memory that nobody has written. */
+/* x[n] as the type holds it; F32 or F16. */
+void ops_round(dtype type, float *x, int n);
+/* An attention's, of the shape's type and a larger batch, in memory that nobody has written. */
 kv_cache ops_cache(ops_env *v, const shape *s, int length);
 void ops_release(ops_env *v);
 /* sum (y - reference)^2 / sum reference^2; infinite where y is not of n finite numbers or the run failed. */

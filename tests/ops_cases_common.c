@@ -98,13 +98,23 @@ tensor ops_weight(ops_env *v, const shape *s, int rows, int columns, float *valu
     return w;
 }
 
+void ops_round(dtype type, float *x, int n)
+{
+    unsigned char stored[4 * 256];
+    for (int done = 0; done < n; done += 256) {
+        int some = n - done < 256 ? n - done : 256;
+        dtype_from_float(type, stored, x + done, some);
+        dtype_to_float(x + done, type, stored, some);
+    }
+}
+
 kv_cache ops_cache(ops_env *v, const shape *s, int length)
 {
     err e = {0};
     tensor t[2];
     for (int i = 0; i < 2; i++) {
-        if (!tensor_new(&t[i], v->d, DTYPE_F32, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL, false,
-                        "test cache", &e))
+        if (!tensor_new(&t[i], v->d, s->type, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL, false, "test cache",
+                        &e))
             fail_msg("%s", e.text);
         hold(v, t[i].buf);
     }

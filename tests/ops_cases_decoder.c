@@ -35,11 +35,12 @@ double check_cross_attention(ops_env *v, const shape *s)
         ids[b * s->n + s->n - 1] = 8;
     tensor cache[2], given = s->residual ? (tensor){0} : ops_integers(v, SHAPE(s->b, s->n), ids);
     for (int i = 0; i < 2; i++)
-        cache[i] = ops_tensor(v, DTYPE_F32, SHAPE(s->b, s->heads, s->n, s->head_dim), NULL);
+        cache[i] = ops_tensor(v, s->type, SHAPE(s->b, s->heads, s->n, s->head_dim), NULL);
     const kv_cache keys = {cache[0], cache[1]};
     op_cross_keys(v->r, ops_input(v, s, SHAPE(s->b, s->n, 2 * d), kv), &keys);
     tensor y = op_cross_attention(v->r, ops_input(v, s, SHAPE(s->b, s->t, d), q), &keys, given, pad);
     double *reference = ops_memory(v, (size_t)count, sizeof *reference);
+    ops_round(s->type, kv, s->b * s->n * 2 * d);
     for (int b = 0; b < s->b; b++)
         cross_attention(reference + b * s->t * d, q + b * s->t * d, kv + b * s->n * 2 * d,
                         s->residual ? NULL : ids + b * s->n, pad, s);

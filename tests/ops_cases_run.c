@@ -1,4 +1,5 @@
 /* Runs: batch invariance, recording, memory by stages, failures. */
+#include <math.h>
 #include <string.h>
 
 #include "base/rng.h"
@@ -128,6 +129,39 @@ static void test_record(ops_env *v)
         toy_read(v, &t, replayed);
         assert_memory_equal(direct, replayed, sizeof direct);
     }
+}
+
+/* What a cache of F16 holds, bit for bit: ties to even, subnormals, and no infinity. */
+static void half_keys(ops_env *v, int head_dim)
+{
+    static const float special[] = {0,        1,       0x1.002p0f, 0x1.006p0f,   -0x1.001p0f, 0x1.003p0f, 65504,
+                                    65519.9f, 65520,   1e9f,       -1e30f,       0x1p-14f,    0x1p-24f,   -0x1.8p-24f,
+                                    0x1p-25f, 3.1e-6f, -5e-5f,     0x1.ffep-15f, 0.1f,        -333.3f,    1e-30f};
+    enum { N = 6, SPECIAL = sizeof special / sizeof *special };
+    float *kv = ops_numbers(v, N * 2 * head_dim);
+    uint16_t *got = ops_memory(v, (size_t)(N * head_dim), sizeof *got);
+    for (int i = 0; i < N * 2 * head_dim; i += 2)
+        kv[i] = special[i / 2 % SPECIAL];
+    const kv_cache cache = {ops_tensor(v, DTYPE_F16, SHAPE(1, 1, N, head_dim), NULL),
+                            ops_tensor(v, DTYPE_F16, SHAPE(1, 1, N, head_dim), NULL)};
+    op_cross_keys(v->r, ops_tensor(v, DTYPE_F32, SHAPE(1, N, 2 * head_dim), kv), &cache);
+    for (int value = 0; value < 2; value++) {
+        run_read(v->r, value ? cache.v : cache.k, got);
+        finish(v);
+        for (int i = 0; i < N * head_dim; i++) {
+            float x = kv[(i / head_dim * 2 + value) * head_dim + i % head_dim];
+            uint16_t want = float_to_half(fminf(fmaxf(x, -65504), 65504));
+            if (got[i] != want)
+                fail_msg("%a became %#x, not %#x", (double)x, got[i], want);
+        }
+    }
+}
+
+static void test_half_keys(ops_env *v)
+{
+    half_keys(v, 5);
+    half_keys(v, 16);
+    half_keys(v, 20);
 }
 
 /* 1 + 1 + … over many stages, each of which reads the one before it. */
@@ -265,6 +299,7 @@ static void test_large_allocation(ops_env *v)
 const ops_behaviour ops_runs[] = {
     {"a row's product is the same bit for bit whatever rows stand beside it", test_batch_invariance},
     {"a recorded step, replayed, equals launching each", test_record},
+    {"F16 keys and values are the nearest, and finite", test_half_keys},
     {"memory of the stage before the last is used again", test_stages},
     {"tensors of blocks don't overlap their neighbours", test_block_uploads},
     {"a work-group that is too large fails with kernel and sizes, and the run goes on", test_large_group},

@@ -143,8 +143,9 @@ double check_softmax(ops_env *v, const shape *s)
 }
 
 /* In steps of s->step positions (0: all at once), so that decoding is compared with the same reference as prefilling.
- * The cache is larger than what is used of it, in both dimensions. */
-double check_attention(ops_env *v, const shape *s)
+ * The cache, of s->type, is larger than what is used of it, in both dimensions.  type: what the reference's keys and
+ * values are rounded to. */
+static double attention_error(ops_env *v, const shape *s, dtype type)
 {
     int d = s->heads * s->head_dim, length = s->t + 3, step = s->step ? s->step : s->t, row = 3 * d;
     float *qkv = ops_numbers(v, s->b * s->t * row), *y = ops_memory(v, (size_t)(s->b * s->t * d), sizeof *y);
@@ -167,9 +168,22 @@ double check_attention(ops_env *v, const shape *s)
     err e = {0};
     if (!run_finish(v->r, &e))
         fail_msg("%s", e.text);
+    for (int i = 0; i < s->b * s->t; i++)
+        ops_round(type, qkv + i * row + d, 2 * d);
     double *reference = reference_of(v, s->b * s->t * d);
     ref_attention(reference, qkv, s->b, s->t, s->heads, s->head_dim, &mask);
     return ops_error_of(y, reference, s->b * s->t * d);
+}
+
+double check_attention(ops_env *v, const shape *s)
+{
+    return attention_error(v, s, s->type);
+}
+
+/* What a cache of another type costs. */
+double check_attention_rounding(ops_env *v, const shape *s)
+{
+    return attention_error(v, s, DTYPE_F32);
 }
 
 double check_activate(ops_env *v, const shape *s)
@@ -215,13 +229,19 @@ double check_upsample(ops_env *v, const shape *s)
 
 double check_repeat(ops_env *v, const shape *s)
 {
-    float *x = ops_numbers(v, s->n);
-    tensor y = TENSOR(v->r, DTYPE_F32, s->m, s->n);
-    op_repeat(v->r, y, ops_input(v, s, SHAPE(s->n), x));
+    float *x = ops_numbers(v, s->n), *host = ops_memory(v, (size_t)(s->m * s->n), sizeof *host);
+    void *stored = ops_memory(v, (size_t)(s->m * s->n), sizeof *host);
+    tensor y = TENSOR(v->r, s->type, s->m, s->n);
+    op_repeat(v->r, y, s->type ? ops_tensor(v, s->type, SHAPE(s->n), x) : ops_input(v, s, SHAPE(s->n), x));
+    run_read(v->r, y, stored);
+    err e = {0};
+    if (!run_finish(v->r, &e))
+        fail_msg("%s", e.text);
+    dtype_to_float(host, s->type, stored, s->m * s->n);
     double *reference = reference_of(v, s->m * s->n);
     for (int i = 0; i < s->m * s->n; i++)
         reference[i] = x[i % s->n];
-    return ops_error(v, y, reference, s->m * s->n);
+    return ops_error_of(host, reference, s->m * s->n);
 }
 
 double check_guide(ops_env *v, const shape *s)

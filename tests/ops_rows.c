@@ -153,6 +153,8 @@ static const shape cross_shapes[] = {
     {.b = 2, .t = 1, .n = 64, .heads = 6, .head_dim = 8, .first = 20},
     {.b = 1, .t = 256, .n = 33, .heads = 2, .head_dim = 64, .view = true},
     {.b = 3, .t = 70, .n = 70, .heads = 1, .head_dim = 12, .residual = true},
+    {.b = 2, .t = 3, .n = 5, .heads = 2, .head_dim = 5, .type = DTYPE_F16, .tiny = true},
+    {.b = 2, .t = 2, .n = 64, .heads = 2, .head_dim = 64, .type = DTYPE_F16, .first = 20, .view = true},
 };
 static const shape decoder_shapes[] = {
     {.b = 2, .t = 6, .n = 6, .d = 5, .tiny = true},
@@ -230,6 +232,35 @@ static const shape attention_shapes[] = {
     {.b = 1, .t = 150, .heads = 1, .head_dim = 64, .mask = MASK_ROW, .text = 100, .grid_width = 20, .step = 50},
     {.b = 2, .t = 7, .heads = 2, .head_dim = 5, .mask = MASK_ALL, .text = 7, .tiny = true},
     {.b = 2, .t = 65, .heads = 3, .head_dim = 32, .mask = MASK_ALL, .text = 65, .view = true},
+    /* F16 keys and values: one by one, in parts, by tiles */
+    {.b = 2, .t = 9, .heads = 2, .head_dim = 5, .type = DTYPE_F16, .tiny = true},
+    {.b = 1, .t = 20, .heads = 1, .head_dim = 64, .type = DTYPE_F16, .tiny = true},
+    {.b = 2,
+     .t = 24,
+     .heads = 2,
+     .head_dim = 20,
+     .type = DTYPE_F16,
+     .mask = MASK_CONV,
+     .kernel = 3,
+     TEXT_8_GRID_4,
+     .step = 1},
+    {.b = 2, .t = 33, .heads = 2, .head_dim = 64, .type = DTYPE_F16, .step = 1},
+    {.b = 1, .t = 541, .heads = 1, .head_dim = 64, .type = DTYPE_F16, .step = 540},
+    {.b = 2, .t = 100, .heads = 3, .head_dim = 64, .type = DTYPE_F16, .view = true},
+    {.b = 1,
+     .t = 140,
+     .heads = 1,
+     .head_dim = 64,
+     .type = DTYPE_F16,
+     .mask = MASK_COLUMN,
+     .text = 8,
+     .grid_width = 11,
+     .step = 50},
+};
+
+static const shape attention_rounding_shapes[] = {
+    {.b = 2, .t = 33, .heads = 2, .head_dim = 64, .type = DTYPE_F16, .step = 1},
+    {.b = 2, .t = 100, .heads = 3, .head_dim = 64, .type = DTYPE_F16},
 };
 
 static const shape activate_shapes[] = {
@@ -309,8 +340,10 @@ static const shape haar_shapes[] = {{.b = 2, .h = 2, .w = 3, .c = 3, .tiny = tru
                                     {.b = 1, .h = 9, .w = 7, .c = 3, .view = true},
                                     {.b = 1, .h = 5, .w = 5, .c = 20}};
 
-static const shape repeat_shapes[] = {
-    {.m = 2, .n = 5, .tiny = true}, {.m = 1, .n = 100}, {.m = 5, .n = 33, .view = true}};
+static const shape repeat_shapes[] = {{.m = 2, .n = 5, .tiny = true},
+                                      {.m = 1, .n = 100},
+                                      {.m = 5, .n = 33, .view = true},
+                                      {.m = 3, .n = 5, .type = DTYPE_F16, .tiny = true}};
 
 static const shape guide_shapes[] = {
     {.b = 2, .k = 5, .tiny = true}, {.b = 1, .k = 1000}, {.b = 9, .k = 33, .view = true}};
@@ -463,6 +496,8 @@ const ops_row ops_rows[] = {
     {"group_norm", check_group_norm, 1e-11, "F32 sums of numbers around 10", SHAPES(group_norm_shapes)},
     {"softmax", check_softmax, 1e-11, "F32 sums of 8192 exponentials", SHAPES(softmax_shapes)},
     {"attention", check_attention, 5e-13, "F32 sums, exp of 3 ulp", SHAPES(attention_shapes)},
+    {"attention, F16 for F32", check_attention_rounding, 0x1p-22, "keys and values rounded by 2^-11 at most",
+     SHAPES(attention_rounding_shapes)},
     {"activate", check_activate, 1e-14, "exp, erf, tanh of a few ulp", SHAPES(activate_shapes)},
     {"add", check_add, 5e-15, "one rounding", SHAPES(add_shapes)},
     {"slice", check_slice, 0, "a copy", SHAPES(slice_shapes)},

@@ -147,6 +147,7 @@ typedef struct limn_generate_options {
     int top_k;         /* sample among the k most likely codes (and those tied with the k-th); 0: all */
     float top_p;       /* among the fewest most likely codes that hold this probability together; 0 or 1: all */
     float guidance;    /* classifier-free guidance (Ho & Salimans 2022): u + g (c - u); 0 or 1: none */
+    bool kv_cache_f16; /* keep the keys and values of attention as F16: half the memory, and slightly other logits */
     /* Image prompt: where keep[i] != 0, cell i has kept_codes[i] in every picture.  Both NULL, or one entry a cell. */
     const uint8_t *keep;
     const int32_t *kept_codes;

@@ -64,8 +64,8 @@ typedef struct generation_time {
 } generation_time;
 /* Generates `count` pictures (guidance 1: none), five times or, where one lasts over two seconds, once; ended after
  * `most` seconds and two lines of the grid, where that isn't 0. */
-bool bench_generate(model *m, int count, float guidance, double most, generation_time *time, err *e);
+bool bench_generate(model *m, int count, float guidance, dtype keys, double most, generation_time *time, err *e);
 /* What a step of so many rows must read and multiply, at half the length of a picture of which only a share is made:
  * weights once, and caches. */
-void bench_step_cost(const model *m, int rows, double share, double *flops, double *bytes);
+void bench_step_cost(const model *m, int rows, dtype keys, double share, double *flops, double *bytes);
 #endif

@@ -208,10 +208,11 @@ static bool in_step(const char *name)
     return !strncmp(name, "transformer.", 12);
 }
 
-void bench_step_cost(const model *m, int rows, double share, double *flops, double *bytes)
+void bench_step_cost(const model *m, int rows, dtype keys, double share, double *flops, double *bytes)
 {
     const transformer *t = m->transformer;
-    double length = t->prefix + 0.5 * share * t->grid_width * t->grid_height, dim = t->heads * t->head_dim, cross = 0;
+    double positions = t->prefix + 0.5 * share * t->grid_width * t->grid_height, dim = t->heads * t->head_dim,
+           cross = 0;
     *flops = *bytes = 0;
     for (size_t i = 0; i < m->params.n; i++) {
         const param *p = &m->params.list[i];
@@ -223,7 +224,7 @@ void bench_step_cost(const model *m, int rows, double share, double *flops, doub
         if (p->use == PARAM_MATRIX)
             *flops += 2.0 * rows * (double)tensor_count(p->to);
     }
-    double keys = length * t->layers + cross;
-    *flops += 4 * rows * keys * dim;
-    *bytes += 2 * rows * keys * dim * sizeof(float);
+    double seen = positions * t->layers + cross;
+    *flops += 4 * rows * seen * dim;
+    *bytes += 2 * rows * seen * dim * (double)dtype_row_bytes(keys, 1);
 }

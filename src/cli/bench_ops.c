@@ -108,7 +108,8 @@ static void cross_body(run *r, void *context)
     op_cross_attention(r, a->q, &a->cache, (tensor){0}, 0);
 }
 
-/* a rows of b positions, of which the last is number c; 16 heads of 64.  d: to another sequence of c positions. */
+/* a rows of b positions, of which the last is number c; 16 heads of 64.  d: to another sequence of c positions.
+ * type: of the cache. */
 static bool attention(bench *b, const bench_case *c, err *e)
 {
     const int64_t heads = 16, head = 64, dim = heads * head, rows = c->a, t = c->b, length = c->c;
@@ -121,11 +122,12 @@ static bool attention(bench *b, const bench_case *c, err *e)
                         .cache = {ZEROS(b, 0, rows, heads, length, head), ZEROS(b, cache, rows, heads, length, head)},
                         .mask = {.kind = MASK_FULL, .text = (int)length, .grid_width = 1},
                         .heads = (int)heads};
+    a.cache.k.type = a.cache.v.type = c->type;
     if (!tensor_new(&a.position, b->d, DTYPE_I32, 1, (int64_t[]){1}, &position, false, "position", e))
         return false;
     double keys = c->d ? (double)(length * t) : (double)(length * t) - 0.5 * (double)(t * (t - 1));
     double flops = 4.0 * (double)rows * keys * (double)dim,
-           bytes = 4.0 * (double)(2 * cache + (c->d ? 2 : 4) * rows * t * dim);
+           bytes = (double)dtype_row_bytes(c->type, 2 * cache) + 4.0 * (double)((c->d ? 2 : 4) * rows * t * dim);
     bool ok = op_row(b, c, c->d ? cross_body : attention_body, &a, flops, bytes, e);
     buffer_free(a.position.buf);
     return ok;
@@ -223,7 +225,9 @@ const bench_case bench_op_cases[] = {
     {.name = "product, 256 x 4096 x 1024, Q8_0", any_rows, false, .type = DTYPE_Q8_0, .a = 256, .b = 4096, .c = 1024},
     {.name = "product, 1024 x 1024 x 1024, F32", any_rows, true, .type = DTYPE_F32, .a = 1024, .b = 1024, .c = 1024},
     {.name = "attention, 1 row, 8192 keys", attention, true, .a = 1, .b = 1, .c = 8192},
+    {.name = "attention, 1 row, 8192 keys, F16", attention, false, .type = DTYPE_F16, .a = 1, .b = 1, .c = 8192},
     {.name = "attention, 18 rows, 1024 keys", attention, true, .a = 18, .b = 1, .c = 1024},
+    {.name = "attention, 18 rows, 1024 keys, F16", attention, false, .type = DTYPE_F16, .a = 18, .b = 1, .c = 1024},
     {.name = "attention, 512 positions", attention, true, .a = 1, .b = 512, .c = 512},
     {.name = "attention to another sequence, 18 rows, 1024 keys", attention, false, .a = 18, .b = 1, .c = 1024, .d = 1},
     {.name = "layer norm", plain, true, .a = LAYER_NORM, .b = 8192, .c = 1024},

@@ -32,7 +32,7 @@ static bool tick(void *context, int done, int total, const int32_t *codes)
 }
 
 /* One generation, with its watch. */
-static bool generate(model *m, int count, float guidance, watch *w, int32_t *codes, double *seconds, err *e)
+static bool generate(model *m, int count, float guidance, dtype keys, watch *w, int32_t *codes, double *seconds, err *e)
 {
     const int32_t ids[] = {3};
     limn_generate_options o = {.text_ids = ids,
@@ -42,6 +42,7 @@ static bool generate(model *m, int count, float guidance, watch *w, int32_t *cod
                                .temperature = 1,
                                .top_k = 64,
                                .guidance = guidance,
+                               .kv_cache_f16 = keys == DTYPE_F16,
                                .progress = tick,
                                .context = w,
                                .preview = true}; /* else it isn't waited for the line's end */
@@ -51,7 +52,7 @@ static bool generate(model *m, int count, float guidance, watch *w, int32_t *cod
     return ok;
 }
 
-bool bench_generate(model *m, int count, float guidance, double most, generation_time *time, err *e)
+bool bench_generate(model *m, int count, float guidance, dtype keys, double most, generation_time *time, err *e)
 {
     const limn_model_info *i = limn_model_get_info(m);
     int32_t *codes = array_new((size_t)count * (size_t)(i->grid_width * i->grid_height), sizeof *codes, "codes", e);
@@ -61,7 +62,7 @@ bool bench_generate(model *m, int count, float guidance, double most, generation
     int rounds = 1;
     bool ok = codes;
     for (int k = 0; ok && k < 2; k++) { /* kernels are compiled, and again for each size of work-group */
-        ok = generate(m, count, guidance, &w, codes, &seconds[0], &stopped) || w.last > 0;
+        ok = generate(m, count, guidance, keys, &w, codes, &seconds[0], &stopped) || w.last > 0;
         if (!ok)
             err_set(e, stopped.code, "%s", stopped.text);
     }
@@ -70,7 +71,7 @@ bool bench_generate(model *m, int count, float guidance, double most, generation
     for (int k = 0; ok && k < rounds; k++) {
         stopped = (err){0};
         w = (watch){.end = most > 0 ? clock_seconds() + most : 0};
-        ok = generate(m, count, guidance, &w, codes, &seconds[k], &stopped) || (w.n && w.share < 1);
+        ok = generate(m, count, guidance, keys, &w, codes, &seconds[k], &stopped) || (w.n && w.share < 1);
         if (!ok)
             err_set(e, stopped.code, "%s", stopped.text);
         ok = ok && interrupt_check(e);
@@ -99,18 +100,19 @@ static bool decode_seconds(model *m, int count, double *seconds, err *e)
     return ok;
 }
 
-/* what: the model; a: pictures; b: 1 with guidance, which doubles the rows */
+/* what: the model; a: pictures; b: 1 with guidance, which doubles the rows; c: type of the keys and values */
 static bool generation(bench *b, const bench_case *c, err *e)
 {
     model *m = bench_model(b, b->d, c->name, c->what, c->type, e);
+    const dtype keys = (dtype)c->c;
     int pictures = (int)c->a, rows = pictures * (1 + (int)c->b);
     generation_time t;
     double decode = 0, flops, bytes;
     if (!m)
         return e->code == ERR_NONE;
-    bool ok = bench_generate(m, pictures, c->b ? 4 : 1, options_number(b->o, "seconds", 0), &t, e);
+    bool ok = bench_generate(m, pictures, c->b ? 4 : 1, keys, options_number(b->o, "seconds", 0), &t, e);
     if (ok) {
-        bench_step_cost(m, rows, t.share, &flops, &bytes);
+        bench_step_cost(m, rows, keys, t.share, &flops, &bytes);
         bench_row(b, c->name, NULL,
                   &(bench_result){
                       .seconds = t.step, .flops = flops, .bytes = bytes, .unit = "tokens/s", .value = rows / t.step});
@@ -144,10 +146,10 @@ static bool host_time(bench *b, const bench_case *c, err *e)
     size_t n = 0, n_after = 0;
     double kernels = 0, wall = 0;
     generation_time t;
-    bool ok = m && bench_generate(m, (int)c->a, 1, 0, &t, e) && limn_device_profile(d, &before, &n, e);
+    bool ok = m && bench_generate(m, (int)c->a, 1, DTYPE_F32, 0, &t, e) && limn_device_profile(d, &before, &n, e);
     int32_t *codes = ok ? array_new((size_t)(c->a * m->info.grid_width * m->info.grid_height), 4, "codes", e) : NULL;
-    ok =
-        codes && generate(m, (int)c->a, 1, &(watch){0}, codes, &wall, e) && limn_device_profile(d, &after, &n_after, e);
+    ok = codes && generate(m, (int)c->a, 1, DTYPE_F32, &(watch){0}, codes, &wall, e) &&
+         limn_device_profile(d, &after, &n_after, e);
     for (size_t i = 0; ok && i < n_after; i++)
         kernels += after[i].seconds;
     for (size_t i = 0; ok && i < n; i++)
@@ -189,11 +191,24 @@ static bool host_time(bench *b, const bench_case *c, err *e)
     GENERATION(MODEL, F32, false), GENERATION(MODEL, F16, false), GENERATION(MODEL, Q8_0, false),                      \
         GENERATION(MODEL, Q4_0, false)
 
+/* F16 keys and values */
+#define HALF_CACHE(MODEL, N, ROWS)                                                                                     \
+    {                                                                                                                  \
+        .name = "generate " MODEL ", F16, " ROWS ", F16 cache", generation, .what = MODEL, .type = DTYPE_F16, .a = N,  \
+        .c = DTYPE_F16                                                                                                 \
+    }
+
 const bench_case bench_work_cases[] = {
     GENERATION("builtin", F16, true),
+    HALF_CACHE("builtin", 1, "1 row"),
+    HALF_CACHE("builtin", 9, "9 rows"),
     GENERATIONS("mini"),
+    HALF_CACHE("mini", 1, "1 row"),
+    HALF_CACHE("mini", 9, "9 rows"),
     GENERATIONS("mega"),
     GENERATIONS("mindalle"),
+    HALF_CACHE("mindalle", 1, "1 row"),
+    HALF_CACHE("mindalle", 9, "9 rows"),
     {.name = "host time, builtin", host_time, true, .what = "builtin", .type = DTYPE_F16, .a = 1},
     {.name = "host time, mini, F32", host_time, .what = "mini", .type = DTYPE_F32, .a = 1},
     {.name = "host time, mini, Q8_0", host_time, .what = "mini", .type = DTYPE_Q8_0, .a = 1},

@@ -198,6 +198,7 @@ static bool fill_options(job *j, err *e)
     g->top_k = (int)options_integer(o, "top-k", g->top_k);
     g->top_p = (float)options_number(o, "top-p", g->top_p);
     g->guidance = (float)options_number(o, "guidance", g->guidance);
+    g->kv_cache_f16 = !strcmp(options_text(o, "kv-cache", "f32"), "f16");
     g->progress = on_progress;
     g->context = j;
     g->preview = j->preview && ranks_rank() == 0;
@@ -296,6 +297,7 @@ static bool write_all(job *j, err *e)
         .top_k = g->top_k,
         .top_p = g->top_p,
         .guidance = g->guidance,
+        .kv_cache = g->kv_cache_f16 ? "f16" : NULL,
         .order = j->ranking.order,
         .scores = j->ranking.scores,
     };

@@ -48,6 +48,7 @@ char *parameters_text(const picture_settings *p, int i, int n)
         fprintf(f, ", Pictures: %d", n);
     if (p->order && i > 0)
         fprintf(f, ", CLIP score: %.4f", (double)p->scores[i - 1]);
+    put_field(f, "KV cache", p->kv_cache);
     put_field(f, "Image prompt", p->image_prompt);
     put_field(f, "Keep", p->keep);
     fprintf(f, ", Version: limn %s", limn_version());

@@ -12,8 +12,9 @@ typedef struct picture_settings {
     uint64_t seed;
     double temperature, top_p, guidance;
     int top_k;
-    const int *order;    /* which of the n each picture was, from 0; NULL: as they are */
-    const float *scores; /* [n] with order: CLIP's */
+    const char *kv_cache; /* NULL: f32 */
+    const int *order;     /* which of the n each picture was, from 0; NULL: as they are */
+    const float *scores;  /* [n] with order: CLIP's */
 } picture_settings;
 
 /* ims[n] to PATH; n > 1: to PATH-1 ... PATH-n, or to PATH as one grid. */

@@ -89,6 +89,12 @@ static const option generate_options[] = {
      .min = 0,
      .max = 1000,
      .help = "Classifier-free guidance: how much more the prompt counts; 0 or 1: none. Default: the model's."},
+    {.name = "kv-cache",
+     .argument = "TYPE",
+     .kind = OPTION_CHOICE,
+     .words = "f32|f16",
+     .help = "Type of the keys and values that attention keeps: f32, or f16, which halves the memory of this cache and "
+             "may change a code now and then. Default: f32."},
     {.name = "text-ids",
      .argument = "FILE.npy",
      .kind = OPTION_TEXT,

@@ -1,6 +1,7 @@
 /* Text to codes: the prompt once, then one recorded step replayed for every code of a batch. */
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ typedef struct generation {
     const transformer *d;
     const limn_generate_options *o;
     bool guided;
+    dtype keys; /* of the caches */
     int cells;
     int32_t *text; /* [2, text_length]: the prompt's row, the row without condition */
     int32_t *all;  /* [count, cells]: the caller's */
@@ -230,7 +232,7 @@ static bool walk(void *context, run *r, int n, err *e)
     const codec *c = &g->m->codec;
     session s = {0};
     run *preview = g->o->preview && c->kind ? run_new(run_device(r), e) : NULL;
-    bool ok = session_open(&s, g->d, r, n * (1 + g->guided), e) && prepare(g, &s, 0, n, e);
+    bool ok = session_open(&s, g->d, r, n * (1 + g->guided), g->keys, e) && prepare(g, &s, 0, n, e);
     if (ok && preview) {
         c->kind->decode(preview, c, TENSOR(preview, DTYPE_I32, 1, g->cells));
         ok = run_finish(preview, e);
@@ -243,11 +245,11 @@ static bool walk(void *context, run *r, int n, err *e)
 static bool make_room(generation *g, err *e)
 {
     int most = MAX_ROWS / (1 + g->guided);
+    char help[128];
+    snprintf(help, sizeof help, "convert the model with --type q8_0 or q4_0%s%s",
+             g->keys == DTYPE_F32 ? ", give --kv-cache f16" : "", g->guided ? ", do without --guidance" : "");
     unsigned uses = USE_TRANSFORMER | (g->o->preview && g->m->codec.kind ? USE_DECODER : 0);
-    return plan_make(&g->plan, g->m, g->r, "generate", uses, g->o->count < most ? g->o->count : most, walk, g,
-                     g->guided ? "convert the model with --type q8_0 or q4_0, do without --guidance"
-                               : "convert the model with --type q8_0 or q4_0",
-                     e);
+    return plan_make(&g->plan, g->m, g->r, "generate", uses, g->o->count < most ? g->o->count : most, walk, g, help, e);
 }
 
 bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t *codes, limn_error *e)
@@ -255,7 +257,7 @@ bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t 
     if (!model_needs_transformer(m, e))
         return false;
     limn_generate_options o = *options;
-    generation g = {.m = m, .d = m->transformer, .o = &o, .all = codes};
+    generation g = {.m = m, .d = m->transformer, .o = &o, .all = codes, .keys = o.kv_cache_f16 ? DTYPE_F16 : DTYPE_F32};
     g.cells = g.d->grid_width * g.d->grid_height;
     g.guided = o.guidance != 0 && o.guidance != 1;
     g.text = calloc(2 * (size_t)g.d->text_length, sizeof *g.text);
@@ -271,7 +273,7 @@ bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t 
         int images = o.count - first < g.plan.items ? o.count - first : g.plan.items;
         session s = {0};
         run_reset(g.r);
-        ok = session_open(&s, g.d, g.r, images * (1 + g.guided), e) && batch(&g, &s, first, images, e);
+        ok = session_open(&s, g.d, g.r, images * (1 + g.guided), g.keys, e) && batch(&g, &s, first, images, e);
         if (ok && first + images == o.count)
             report_streaming(&g, &s);
         session_release(&s);

@@ -43,7 +43,7 @@ static bool score(void *context, run *r, int n, err *e)
 {
     const scoring *k = context;
     session s = {0};
-    bool ok = session_open(&s, k->d, r, n, e);
+    bool ok = session_open(&s, k->d, r, n, DTYPE_F32, e);
     if (ok) {
         forward(&s, k->text, k->codes, k->text_logits, k->image_logits);
         ok = run_finish(r, e);

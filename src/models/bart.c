@@ -225,6 +225,7 @@ static void fill(transformer *t, bart *b)
     t->head_dim = b->dim / b->heads;
     t->layers = b->layers;
     t->n_kept = 2 * b->layers;
+    t->keeps_keys = true;
     t->kept_shape[0] = b->heads;
     t->kept_shape[1] = (int64_t)b->text_length * t->head_dim;
     t->image_head = &b->head;

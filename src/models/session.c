@@ -9,16 +9,16 @@ static int64_t cache_length(const transformer *d)
 }
 
 /* Kernels read a cache as one buffer, so it must not be split. */
-static bool memory_new(const session *s, tensor *t, int nd, const int64_t *shape, const char *what, err *e)
+static bool memory_new(const session *s, tensor *t, dtype type, int nd, const int64_t *shape, const char *what, err *e)
 {
     const device *dev = run_device(s->r);
-    double bytes = sizeof(float);
+    double bytes = (double)dtype_row_bytes(type, 1);
     for (int i = 0; i < nd; i++)
         bytes *= (double)shape[i];
     if (bytes > (double)dev->info.max_allocation)
         return err_set(e, ERR_FAILED, "%s: %.1f MiB in one piece, and %s allows %.1f MiB", what, bytes / 0x1p20,
                        dev->info.name, (double)dev->info.max_allocation / 0x1p20);
-    return tensor_new(t, run_device(s->r), DTYPE_F32, nd, shape, NULL, false, what, e);
+    return tensor_new(t, run_device(s->r), type, nd, shape, NULL, false, what, e);
 }
 
 /* A block that is done again on the way back fills its cache again: then all may share one. */
@@ -34,7 +34,7 @@ static bool new_lists(transformer_memory *m, const transformer *d, err *e)
     return m->caches && m->kept ? true : err_no_memory(e, "session", (size_t)d->layers * sizeof *m->caches);
 }
 
-static bool open_memory(session *s, err *e)
+static bool open_memory(session *s, dtype keys, err *e)
 {
     const transformer *d = s->d;
     transformer_memory *m = &s->memory;
@@ -42,16 +42,16 @@ static bool open_memory(session *s, err *e)
     int64_t kept[] = {s->rows, d->kept_shape[0], d->kept_shape[1]};
     bool ok = new_lists(m, d, e) && new_lists(&s->row, d, e);
     for (int i = 0; ok && i < own_caches(d); i++)
-        ok = memory_new(s, &m->caches[i].k, 4, cache, "key cache", e) &&
-             memory_new(s, &m->caches[i].v, 4, cache, "value cache", e);
+        ok = memory_new(s, &m->caches[i].k, keys, 4, cache, "key cache", e) &&
+             memory_new(s, &m->caches[i].v, keys, 4, cache, "value cache", e);
     for (int i = own_caches(d); ok && i < d->layers; i++)
         m->caches[i] = m->caches[0];
     for (int i = 0; ok && i < d->n_kept; i++)
-        ok = memory_new(s, &m->kept[i], 3, kept, "session", e);
+        ok = memory_new(s, &m->kept[i], d->keeps_keys ? keys : DTYPE_F32, 3, kept, "session", e);
     return ok;
 }
 
-bool session_open(session *s, const transformer *d, run *r, int rows, err *e)
+bool session_open(session *s, const transformer *d, run *r, int rows, dtype keys, err *e)
 {
     *s = (session){.d = d, .r = r, .rows = rows};
     device *dev = run_device(r);
@@ -61,7 +61,7 @@ bool session_open(session *s, const transformer *d, run *r, int rows, err *e)
               tensor_new(&s->forced, dev, DTYPE_I32, 1, &cells, NULL, false, "kept codes", e) &&
               tensor_new(&s->position, dev, DTYPE_I32, 1, (int64_t[]){1}, NULL, false, "position", e) &&
               tensor_new(&s->last, dev, DTYPE_F32, 3, (int64_t[]){2, 1, d->dim}, NULL, false, "prompt", e) &&
-              open_memory(s, e);
+              open_memory(s, keys, e);
     s->memory.ids = s->ids;
     if (!ok)
         session_release(s);

@@ -15,7 +15,8 @@ typedef struct session {
     transformer_memory memory, row; /* row: lists for session_row */
 } session;
 
-bool session_open(session *s, const transformer *d, run *r, int rows, err *e);
+/* keys: F32 or F16, the type that keys and values are kept in. */
+bool session_open(session *s, const transformer *d, run *r, int rows, dtype keys, err *e);
 void session_release(session *s);
 /* A row's part of the memory, until the next call. */
 const transformer_memory *session_row(session *s, int row);

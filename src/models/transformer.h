@@ -7,8 +7,8 @@ typedef struct transformer transformer;
 
 /* What a batch of sequences keeps between steps. */
 typedef struct transformer_memory {
-    kv_cache *caches; /* [layers]: F32 [rows, heads, prefix + cells - 1, head_dim]; one in all with one_cache */
-    tensor *kept;     /* [n_kept]: F32 [rows, kept_shape], whatever else the kind wants to find again */
+    kv_cache *caches; /* [layers]: [rows, heads, prefix + cells - 1, head_dim]; one in all with one_cache */
+    tensor *kept;     /* [n_kept]: [rows, kept_shape], whatever else the kind wants to find again */
     tensor ids;       /* I32 [rows, text_length]: the text of these rows, also in the steps after it was read */
 } transformer_memory;
 
@@ -42,6 +42,7 @@ struct transformer {
     bool one_cache; /* in training, where all layers fill one in turn */
     int n_kept;
     int64_t kept_shape[2];
+    bool keeps_keys;                    /* what is kept are keys and values too, of the caches' type; else F32 */
     float guidance, temperature, top_p; /* defaults for sampling, which the registry reads */
     int top_k;
     const linear *text_head; /* in the state; NULL where text isn't predicted */

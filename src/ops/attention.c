@@ -7,20 +7,28 @@ const char *const mask_names[MASK_COUNT] = {"full", "row", "column", "conv", "wi
 
 static tape_function attention_back;
 
-const char *head_option(int head_dim, const char *more, char out[48])
+const char *cache_option(const kv_cache *cache, const char *more, char out[48])
 {
-    snprintf(out, 48, "-DHEAD_DIM=%d%s", head_dim, more);
+    const char *half = cache->k.type == DTYPE_F16 ? " -DKV_F16" : "";
+    snprintf(out, 48, "-DHEAD_DIM=%d%s%s", (int)cache->k.shape[3], half, more);
     return out;
 }
 
-/* The keys and values of x[b,t,parts d] to the cache, from `position` on (empty: from 0). */
-static void store(run *r, tensor x, int parts, const kv_cache *cache, tensor position, const char *option)
+/* Bytes of a key or value. */
+static double cache_bytes(const kv_cache *cache)
 {
+    return (double)dtype_row_bytes(cache->k.type, 1);
+}
+
+/* The keys and values of x[b,t,parts d] to the cache, from `position` on (empty: from 0). */
+static void store(run *r, tensor x, int parts, const kv_cache *cache, tensor position)
+{
+    char option[48];
     int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2] / parts, heads = cache->k.shape[1];
     bool cpu = run_device(r)->tune.panels;
     work size = {.global = {cpu ? (size_t)heads : round_up((size_t)d, 64), (size_t)(b * t)},
-                 .bytes = 16.0 * (double)(b * t * d),
-                 .options = option};
+                 .bytes = (8 + 2 * cache_bytes(cache)) * (double)(b * t * d),
+                 .options = cache_option(cache, "", option)};
     LAUNCH(r, "attention:store_kv", size, ARG_T(x), ARG_T(cache->k), ARG_T(cache->v), ARG_T(position), ARG_I(t),
            ARG_I(heads), ARG_I(cache->k.shape[2]), ARG_I(parts));
 }
@@ -38,17 +46,17 @@ static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, c
 {
     int64_t b = qkv.shape[0], t = qkv.shape[1], heads = cache->k.shape[1], length = cache->k.shape[2];
     int64_t head_dim = cache->k.shape[3];
+    char option[48];
     /* the position is the device's secret: half the cache is what a query sees on average */
     double seen = 0.5 * (double)(b * t * heads * head_dim) * (double)length;
-    char option[48];
-    head_option((int)head_dim, "", option);
+    cache_option(cache, "", option);
     size_t wg = (size_t)run_device(r)->tune.wg;
     int64_t n = key_parts(r, t, heads, length), chunk = (length + n - 1) / n;
     tensor parts = n > 1 ? TENSOR(r, DTYPE_F32, b * t, heads, n, head_dim + 2) : (tensor){0};
     work size = {.global = {(size_t)(b * t) * wg, (size_t)heads, (size_t)n},
                  .local = {wg, 1, 1},
                  .flops = 4 * seen,
-                 .bytes = 4 * seen,
+                 .bytes = 2 * cache_bytes(cache) * seen,
                  .options = option};
     LAUNCH(r, "attention:attention", size, ARG_T(qkv), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(lse),
            ARG_T(position), ARG_I(t), ARG_I(heads), ARG_I(length), ARG_I(m->kind), ARG_I(m->text), ARG_I(m->grid_width),
@@ -65,8 +73,9 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
         return (tensor){0};
     int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3;
     assert(qkv.nd == 3 && d % heads == 0 && cache->k.shape[0] >= b && cache->k.shape[1] == heads);
-    char option[48];
-    store(r, qkv, 3, cache, position, head_option((int)(d / heads), "", option));
+    assert(cache->k.shape[3] == d / heads && cache->v.type == cache->k.type);
+    assert(cache->k.type == DTYPE_F32 || (cache->k.type == DTYPE_F16 && !run_tape(r)));
+    store(r, qkv, 3, cache, position);
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), lse = {0};
     assert(!run_tape(r) || mask->kind != MASK_TORUS);
     if (run_tape(r))
@@ -86,10 +95,9 @@ void op_cross_keys(run *r, tensor kv, const kv_cache *cache)
 {
     if (run_failed(r))
         return;
-    char option[48];
     assert(kv.nd == 3 && cache->k.nd == 4 && kv.shape[0] == cache->k.shape[0] && kv.shape[1] == cache->k.shape[2] &&
            kv.shape[2] == 2 * cache->k.shape[1] * cache->k.shape[3]);
-    store(r, kv, 2, cache, (tensor){0}, head_option((int)cache->k.shape[3], "", option));
+    store(r, kv, 2, cache, (tensor){0});
 }
 
 tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, int pad)
@@ -105,8 +113,8 @@ tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, i
     work size = {.global = {(size_t)(b * t) * wg, (size_t)heads},
                  .local = {wg, 1, 1},
                  .flops = 4 * seen,
-                 .bytes = 4 * seen,
-                 .options = head_option((int)(d / heads), " -DCROSS", option)};
+                 .bytes = 2 * cache_bytes(cache) * seen,
+                 .options = cache_option(cache, " -DCROSS", option)};
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), none = {0};
     LAUNCH(r, "attention:attention", size, ARG_T(q), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(none),
            ARG_T(none), ARG_I(t), ARG_I(heads), ARG_I(n), ARG_I(MASK_ALL), ARG_I(n), ARG_I(1), ARG_I(1), ARG_T(none),
@@ -131,7 +139,7 @@ static void attention_back(run *r, tape *tp, const tape_step *s)
     double seen = 0.5 * (double)(b * t * d) * (double)t;
     work size = {.global = {(size_t)(b * t) * wg, (size_t)heads},
                  .local = {wg, 1, 1},
-                 .options = head_option((int)(d / heads), " -DBACKWARD", option)};
+                 .options = cache_option(&(kv_cache){k, v}, " -DBACKWARD", option)};
     static const char *const kernels[] = {"attention:attention_back_q", "attention:attention_back_kv"};
     for (int i = 0; i < 2; i++) {
         size.flops = size.bytes = (6 + 2 * i) * seen;

@@ -28,7 +28,7 @@ static tiles tiles_of(run *r, const tensor *qkv, const kv_cache *cache, const at
     return s;
 }
 
-/* The panels of a cache on CPUs; else itself. */
+/* The panels of a cache, F32, on CPUs; else itself. */
 static tensor panels(run *r, const tiles *s, tensor cache, tensor position, const char *option)
 {
     if (!run_device(r)->tune.panels)
@@ -36,7 +36,7 @@ static tensor panels(run *r, const tiles *s, tensor cache, tensor position, cons
     tensor y = TENSOR(r, DTYPE_F32, s->b * s->heads, s->places, s->head_dim);
     work size = {.global = {(size_t)s->head_dim / 16, (size_t)(s->places / s->span), (size_t)(s->b * s->heads)},
                  .local = {1, 1, 1},
-                 .bytes = 8.0 * (double)tensor_count(&y),
+                 .bytes = (4.0 + (double)dtype_row_bytes(cache.type, 1)) * (double)tensor_count(&y),
                  .options = option};
     LAUNCH(r, "attention_tile:panels", size, ARG_T(cache), ARG_T(y), ARG_T(position), ARG_I(s->t), ARG_I(s->length),
            ARG_I(s->mask->kind), ARG_I(s->mask->text), ARG_I(s->mask->grid_width), ARG_I(s->places));
@@ -63,7 +63,7 @@ bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, co
     if (!s.places)
         return false;
     char option[48];
-    tensor kt = panels(r, &s, cache->k, position, head_option((int)s.head_dim, "", option));
+    tensor kt = panels(r, &s, cache->k, position, cache_option(cache, "", option));
     LAUNCH(r, "attention_tile:attention", tile_work(r, &s, 2, option), ARG_T(qkv), ARG_T(kt), ARG_T(cache->v), ARG_T(y),
            ARG_T(lse), ARG_T(position), ARG_I(s.t), ARG_I(s.heads), ARG_I(s.length), ARG_I(m->kind), ARG_I(m->text),
            ARG_I(m->grid_width), ARG_I(m->kernel), ARG_I(s.places), ARG_I(s.head_dim));
@@ -78,11 +78,11 @@ bool attend_tiles_back(run *r, const tape_step *step, const attention_mask *m, t
     if (!s.places)
         return false;
     char option[48];
-    head_option((int)s.head_dim, "", option);
+    cache_option(&cache, "", option);
     tensor kt = panels(r, &s, cache.k, (tensor){0}, option), vt = panels(r, &s, cache.v, (tensor){0}, option);
     tensor delta = TENSOR(r, DTYPE_F32, s.b, s.t, s.heads);
     double count = (double)tensor_count(&step->out);
-    head_option((int)s.head_dim, " -DBACKWARD", option);
+    cache_option(&cache, " -DBACKWARD", option);
     LAUNCH(r, "attention_tile:delta",
            ((work){.global = {(size_t)s.heads, (size_t)(s.b * s.t)}, .bytes = 8 * count, .options = option}),
            ARG_T(step->out), ARG_T(dy), ARG_T(delta), ARG_I(s.heads));

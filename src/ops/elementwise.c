@@ -172,8 +172,10 @@ static void scale_exp_back(run *r, tape *t, const tape_step *s)
 void op_repeat(run *r, tensor to, tensor from)
 {
     int64_t n = tensor_count(&to), period = tensor_count(&from);
-    assert(run_failed(r) || n % period == 0);
-    LAUNCH(r, "elementwise:repeat", work_each(n, 0, 8), ARG_T(from), ARG_T(to), ARG_I(n), ARG_I(period));
+    const bool half = to.type == DTYPE_F16;
+    assert(run_failed(r) || (n % period == 0 && half == (from.type == DTYPE_F16)));
+    LAUNCH(r, half ? "elementwise:repeat_f16" : "elementwise:repeat", work_each(n, 0, half ? 4 : 8), ARG_T(from),
+           ARG_T(to), ARG_I(n), ARG_I(period));
 }
 
 tensor op_guide(run *r, tensor x, float scale)

@@ -105,9 +105,10 @@ typedef struct attention_mask {
     int kernel;     /* MASK_CONV, MASK_CORNER, MASK_TORUS: odd */
 } attention_mask;
 
-/* Keys and values of all positions so far. */
+/* Keys and values of all positions so far, both F32 or both F16: then they are rounded to nearest, those beyond it to
+ * 65504, the sums stay F32, and no tape may record. */
 typedef struct kv_cache {
-    tensor k, v; /* [b, heads, length, head_dim] F32 */
+    tensor k, v; /* [b, heads, length, head_dim] */
 } kv_cache;
 
 /* Scaled dot-product attention (Vaswani et al. 2017).  qkv[b,t,3d]: queries, keys, values of the positions p to p+t-1,
@@ -191,7 +192,7 @@ tensor op_add(run *r, tensor a, tensor b); /* of one shape */
 tensor op_slice(run *r, tensor x, int64_t first, int64_t n);
 /* y[b, h*factor, w*factor, c], nearest neighbour */
 tensor op_upsample(run *r, tensor x, int factor);
-/* to[i] = from[i % count of from]; the count of `to` is a multiple of it */
+/* to[i] = from[i % count of from]; the count of `to` is a multiple of it; both F32 or I32, or both F16 */
 void op_repeat(run *r, tensor to, tensor from);
 /* y[b,n,d] = position[n,d] + the rows of x[b,t,d], before them first[d] where there is one (then n = t + 1) */
 tensor op_add_position(run *r, tensor x, tensor first, tensor position);

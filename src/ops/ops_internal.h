@@ -97,8 +97,8 @@ void softmax_gradient(run *r, tape *t, tensor x, tensor y, tensor out, float sca
 /* y = act(x w^T + b) + residual for many rows; y is all of the output: gemm.c. */
 bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, tensor y);
 
-/* The build option that fixes the size of a head: attention.c. */
-const char *head_option(int head_dim, const char *more, char out[48]);
+/* The build options for a cache, its type and the size of a head, and `more`: attention.c. */
+const char *cache_option(const kv_cache *cache, const char *more, char out[48]);
 /* Attention of many queries, and its way back; false where others do it: attention_tile.c. */
 bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, const attention_mask *mask, tensor y,
                   tensor lse);

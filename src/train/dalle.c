@@ -215,7 +215,7 @@ static bool open_stage(stage *s, device *dev, dataset **data, err *e)
     return (s->r = run_new(dev, e)) && open_files(s, dev, e) && open_data(s, data, e) && open_memory(s, e) &&
            dalle_prepare(&s->d, "train dalle", e) && (dalle_declare(&s->d, &s->params), true) &&
            trainer_load(&s->params, s->r, o->run.init, o->run.settings.seed, e) &&
-           (s->view = dalle_view(&s->d), true) && session_open(&s->s, &s->view, s->r, o->run.batch, e) &&
+           (s->view = dalle_view(&s->d), true) && session_open(&s->s, &s->view, s->r, o->run.batch, DTYPE_F32, e) &&
            trainer_open(&s->t, s->r, &s->params, &o->run.settings, e);
 }
 
