@@ -136,24 +136,8 @@ static void declare(openai_dvae *v, param_table *p, const openai_dvae_config *k)
     param_conv(p, &v->decoder.out, k->decoder_width, STATS, 1, 1, 0, "codec.decoder.output.conv");
 }
 
-/* What the decoder reads and keeps: codec.h. */
 static void set_reach(codec *c, const openai_dvae_config *k)
 {
-    decode_sizes s = {0};
-    double pixels = 1;
-    decode_stage(&s, k->code_dim);
-    for (int g = 0, from = k->code_dim; g < GROUPS; g++) {
-        int to = k->decoder_width << (GROUPS - 1 - g), inner = to / 4;
-        for (int i = 0; i < k->decoder_blocks; i++, from = to) {
-            double before = pixels; /* the convolutions of 1 x 1 are done before the picture doubles */
-            if (g > 0 && i == 0)
-                pixels *= 4;
-            decode_stage(&s, before * (from + inner + (from != to ? to : 0)) +
-                                 pixels * (3 * inner + 2 * to + (pixels > before ? to : 0)));
-        }
-    }
-    decode_stage(&s, pixels * (k->decoder_width + 2 * STATS));
-    c->cell_floats = (int64_t)(s.most[0] + s.most[1]);
     for (int g = 0; g < GROUPS; g++) /* three convolutions of 3 x 3 a block, and half as far in the picture below */
         c->reach = (c->reach + 1) / 2 + 3 * k->decoder_blocks;
 }

@@ -312,29 +312,6 @@ static void declare_decoder(resnet_vq *v, param_table *p)
     declare_conv(&d, &v->decoder.out, in, k->wavelet ? 4 * CHANNELS : CHANNELS, 3, "conv_out", "");
 }
 
-/* What decode_grid keeps (codec.h).  Norms and attention make each pixel depend on all. */
-static void set_reach(codec *c, const resnet_vq_config *k)
-{
-    decode_sizes s = {0};
-    double pixels = 1, scores = (double)c->grid_width * c->grid_height;
-    int from = k->decoder.channels[k->stages - 1];
-    decode_stage(&s, k->code_dim + k->latent + from);
-    decode_stage(&s, 4 * from);
-    decode_stage(&s, 6 * from + scores);
-    decode_stage(&s, 4 * from);
-    for (int i = k->stages - 1; i >= 0; i--, pixels *= 4) {
-        int to = k->decoder.channels[i];
-        for (int b = 0; b < k->decoder.blocks; b++, from = to) {
-            decode_stage(&s, pixels * (from + (from != to ? 4 : 3) * to));
-            if (k->decoder.attention[i])
-                decode_stage(&s, pixels * (6 * to + pixels * scores));
-        }
-        decode_stage(&s, i > 0 ? pixels * 8 * to : pixels * (to + 2 * c->channels));
-    }
-    c->cell_floats = (int64_t)(s.most[0] + s.most[1]);
-    c->reach = -1;
-}
-
 bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, param_table *p, err *e)
 {
     if (!check(k, file, e))
@@ -356,7 +333,7 @@ bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, pa
                  .doubles = k->wavelet,
                  .no_encoder = !k->has_encoder,
                  .state = v};
-    set_reach(c, k);
+    c->reach = -1; /* norms and attention */
     if (k->has_encoder)
         declare_encoder(v, p);
     param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_MATRIX, "codec.codebook.weight");
