@@ -105,17 +105,6 @@ tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residua
     return conv_step(r, false, x, c, oh, ow, act, residual);
 }
 
-tensor op_upsample_conv2d(run *r, tensor x, int factor, const conv *c, activation act)
-{
-    int64_t oh = x.shape[1] * factor + 2 * c->pad + c->pad_end - c->kernel + 1;
-    int64_t ow = x.shape[2] * factor + 2 * c->pad + c->pad_end - c->kernel + 1;
-    if (run_failed(r) || run_tape(r) || !winograd_applies(r, c, x.shape[0], oh, ow))
-        return op_conv2d(r, op_upsample(r, x, factor), c, act, (tensor){0});
-    tensor y = TENSOR(r, DTYPE_F32, x.shape[0], oh, ow, c->out);
-    winograd(r, x, c, false, factor, c->pad, act, (tensor){0}, y);
-    return y;
-}
-
 tensor op_conv_transpose2d(run *r, tensor x, const conv *c, activation act)
 {
     int64_t oh = (x.shape[1] - 1) * c->stride - 2 * c->pad + c->kernel;

@@ -50,7 +50,7 @@ void conv_repack(run *r, const conv *c);
 /* y[b,oy,ox,o] = act(sum x[b, oy*stride - pad + ky, ox*stride - pad + kx, c] w[o,ky,kx,c] + bias[o]) + residual.
  * residual: empty, or of y's shape. */
 tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residual);
-/* op_conv2d of op_upsample(x, factor), which where it can isn't written to memory. */
+/* op_conv2d of op_upsample(x, factor), which but where a tape records isn't in memory whole. */
 tensor op_upsample_conv2d(run *r, tensor x, int factor, const conv *c, activation act);
 /* What a convolution reads: x through a group norm (or without: NULL), then an activation. */
 typedef struct conv_input {

@@ -101,6 +101,11 @@ bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, te
  * many as y needs.  by_winograd: as winograd_applies says of the whole picture: conv.c. */
 void conv_rows(run *r, tensor x, const conv *c, int pad_top, bool by_winograd, activation act, tensor residual,
                tensor y);
+/* What the ops of these names launch, into y, which may be an input where the shapes are equal: elementwise.c, loss.c.
+ */
+void activate(run *r, tensor x, activation act, tensor y);
+void upsample(run *r, tensor x, int factor, tensor y);
+void scale_add(run *r, tensor a, float wa, tensor b, float wb, tensor y);
 /* Mean and 1/sqrt(variance + eps), stats[b,groups,2], of x[b,h,w,c]; y = act(group norm of x) by them: norm.c. */
 tensor group_norm_stats(run *r, tensor x, int groups, float eps);
 void group_norm_apply(run *r, tensor x, tensor stats, const norm *n, int groups, activation act, tensor y);
