@@ -218,7 +218,7 @@ static void codecs_with_norms_have_no_tiles(void **state)
 
 /* ---- decoding by tiles, through the command line ---- */
 
-enum { GRID = 12, PICTURE = 4 * GRID, CODES = 16 };
+enum { GRID = 8, PICTURE = 4 * GRID, CODES = 16 };
 
 /* A small transformer, and a codec whose decoder takes more memory than it. */
 static void write_wide_codec(const char *path)
@@ -298,7 +298,7 @@ static void good_by_tiles(const char *arguments, unsigned long long limit)
     cli_result r = cli_good(line);
     cli_has(r.err, "decode: plan: ");
     cli_has(r.err, "parts of 1");
-    cli_has(r.err, "decode: a picture of 12 x 12 cells exceeds the limit: 4 tiles of ");
+    cli_has(r.err, "decode: a picture of 8 x 8 cells exceeds the limit: 4 tiles of ");
 }
 
 static void what_does_not_fit_is_decoded_by_tiles(void **state)
