@@ -12,7 +12,7 @@
 #define CONV_ARGUMENTS                                                                                                 \
     IN(float, x), IN(float, panels), IN(float, b), IN(float, residual), IN(float, zeros), OUT(float, y),               \
         const int pixels, const int h, const int w, const int c, const int oh, const int ow, const int out,            \
-        const int kernel_side, const int stride, const int pad, const int act
+        const int kernel_side, const int stride, const int pad_top, const int pad, const int act
 
 /* What a launch's product looks like: rows of pixels pw wide and ph high, taps from t0y, t0x in steps of `step`. */
 typedef struct geometry {
@@ -22,7 +22,8 @@ typedef struct geometry {
     int ny, nx;           /* taps */
 } geometry;
 
-inline geometry geometry_of(int transposed, int phase, int oh, int ow, int side, int stride, int pad)
+inline geometry geometry_of(int transposed, int phase, int oh, int ow, int side, int stride, int pad_top,
+                            int pad)
 {
     geometry g;
     if (transposed) {
@@ -31,7 +32,7 @@ inline geometry geometry_of(int transposed, int phase, int oh, int ow, int side,
         g.scale = stride;
         g.pw = (ow - g.px + stride - 1) / stride;
         g.ph = (oh - g.py + stride - 1) / stride;
-        g.t0y = (g.py + pad) % stride;
+        g.t0y = (g.py + pad_top) % stride;
         g.t0x = (g.px + pad) % stride;
         g.step = stride;
     } else {
@@ -45,8 +46,8 @@ inline geometry geometry_of(int transposed, int phase, int oh, int ow, int side,
     return g;
 }
 
-/* Where output coordinate o of tap t reads; the caller checks the range. */
-#define SOURCE(o, t) (transposed ? ((o) + pad - (t)) / stride : (o) * stride - pad + (t))
+/* Where output coordinate o of tap t reads, with so many zeros before it; the caller checks the range. */
+#define SOURCE(o, t, pad) (transposed ? ((o) + (pad) - (t)) / stride : (o) * stride - (pad) + (t))
 
 #if CPU
 
@@ -54,7 +55,7 @@ inline geometry geometry_of(int transposed, int phase, int oh, int ow, int side,
 
 inline void conv_tile(CONV_ARGUMENTS, const int panels_each, const int transposed)
 {
-    const geometry g = geometry_of(transposed, get_global_id(2), oh, ow, kernel_side, stride, pad);
+    const geometry g = geometry_of(transposed, get_global_id(2), oh, ow, kernel_side, stride, pad_top, pad);
     const int in_phase = pixels / (oh * ow) * g.pw * g.ph, row0 = get_global_id(0) * ROWS;
     const int rows = min(ROWS, in_phase - row0), taps = kernel_side * kernel_side, sign = transposed ? -1 : 1;
     const int first = get_global_id(1) * panels_each, last = min(first + panels_each, (out + 31) / 32);
@@ -65,8 +66,8 @@ inline void conv_tile(CONV_ARGUMENTS, const int panels_each, const int transpose
     for (int i = 0; i < ROWS; i++) { /* the first tap's pixel, inside or not; the next ones are `sign` further */
         int r = row0 + min(i, rows - 1), image = r / g.pw / g.ph;
         int oy = r / g.pw % g.ph * g.scale + g.py, ox = r % g.pw * g.scale + g.px;
-        y0[i] = SOURCE(oy, g.t0y);
-        x0[i] = SOURCE(ox, g.t0x);
+        y0[i] = SOURCE(oy, g.t0y, pad_top);
+        x0[i] = SOURCE(ox, g.t0x, pad);
         at[i] = (image * oh + oy) * ow + ox;
         from[i] = AT(x) + (((long)image * h + y0[i]) * w + x0[i]) * c;
     }
@@ -114,21 +115,21 @@ inline void conv_tile(CONV_ARGUMENTS, const int panels_each, const int transpose
     __kernel void NAME(CONV_ARGUMENTS, const int panels_each)                                                          \
     {                                                                                                                  \
         conv_tile(x_buffer, x_at, panels_buffer, panels_at, b_buffer, b_at, residual_buffer, residual_at,              \
-                  zeros_buffer, zeros_at, y_buffer, y_at, pixels, h, w, c, oh, ow, out, kernel_side, stride, pad, act, \
-                  panels_each, TRANSPOSED);                                                                            \
+                  zeros_buffer, zeros_at, y_buffer, y_at, pixels, h, w, c, oh, ow, out, kernel_side, stride, pad_top,  \
+                  pad, act, panels_each, TRANSPOSED);                                                                  \
     }
 
 #else
 
 /* x at product row r, inner index kk; 0 outside of the picture and of the product. */
 inline float conv_load(IN(float, x), const geometry g, int r, int kk, int in_phase, int h, int w, int c, int stride,
-                       int pad, int transposed)
+                       int pad_top, int pad, int transposed)
 {
     int tap = kk / c, ty = tap / g.nx, tx = tap % g.nx;
     if (r >= in_phase || ty >= g.ny)
         return 0.0f;
     int oy = r / g.pw % g.ph * g.scale + g.py, ox = r % g.pw * g.scale + g.px;
-    int y = SOURCE(oy, g.t0y + ty * g.step), u = SOURCE(ox, g.t0x + tx * g.step);
+    int y = SOURCE(oy, g.t0y + ty * g.step, pad_top), u = SOURCE(ox, g.t0x + tx * g.step, pad);
     if (y < 0 || y >= h || u < 0 || u >= w)
         return 0.0f;
     return AT(x)[(((size_t)(r / g.pw / g.ph) * h + y) * w + u) * c + kk % c];
@@ -148,7 +149,7 @@ inline float conv_weight(IN(float, panels), const geometry g, int col, int kk, i
     __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void NAME(CONV_ARGUMENTS, const int panels_each)     \
     {                                                                                                                  \
         __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE];                                                          \
-        const geometry g = geometry_of(TRANSPOSED, get_global_id(2), oh, ow, kernel_side, stride, pad);                \
+        const geometry g = geometry_of(TRANSPOSED, get_global_id(2), oh, ow, kernel_side, stride, pad_top, pad);       \
         const int in_phase = pixels / (oh * ow) * g.pw * g.ph, columns = (out + 31) / 32 * 32;                         \
         const int col0 = GROUP(0) * TILE, row0 = GROUP(1) * TILE;                                                      \
         TILED_LOOP(LOAD_##NAME, row0, col0, g.ny * g.nx * c, LOAD_WEIGHT)                                              \
@@ -165,8 +166,8 @@ inline float conv_weight(IN(float, panels), const geometry g, int col, int kk, i
                 AT(y)[at] = residual_buffer ? v + AT(residual)[at] : v;                                                \
             }                                                                                                          \
     }
-#define LOAD_conv2d(r, kk)           conv_load(x_buffer, x_at, g, r, kk, in_phase, h, w, c, stride, pad, 0)
-#define LOAD_conv_transpose2d(r, kk) conv_load(x_buffer, x_at, g, r, kk, in_phase, h, w, c, stride, pad, 1)
+#define LOAD_conv2d(r, kk)           conv_load(x_buffer, x_at, g, r, kk, in_phase, h, w, c, stride, pad_top, pad, 0)
+#define LOAD_conv_transpose2d(r, kk) conv_load(x_buffer, x_at, g, r, kk, in_phase, h, w, c, stride, pad_top, pad, 1)
 #define LOAD_WEIGHT(col, kk)         conv_weight(panels_buffer, panels_at, g, col, kk, c, kernel_side, columns)
 
 #endif
@@ -260,10 +261,11 @@ __kernel void winograd_weights(IN(float, panels), OUT(float, u), const int in, c
 /* v of the n tiles from `first` on, of tw x th in a picture.  x[b, h / factor, w / factor, c] is read as if each pixel
  * were factor x factor of them.  One work-item: a tile. */
 __kernel void winograd_input(IN(float, x), IN(float, zeros), OUT(float, v), const int h, const int w, const int c,
-                             const int tw, const int th, const int pad, const int factor, const int first, const int n)
+                             const int tw, const int th, const int pad_top, const int pad, const int factor,
+                             const int first, const int n)
 {
     const int tile = get_global_id(0), t = first + tile;
-    const int x0 = t % tw * 4 - pad, y0 = t / tw % th * 4 - pad, sw = w / factor, sh = h / factor;
+    const int x0 = t % tw * 4 - pad, y0 = t / tw % th * 4 - pad_top, sw = w / factor, sh = h / factor;
     __global const float *picture = AT(x) + (size_t)(t / tw / th) * sh * sw * c, *from[36];
     for (int i = 0; i < 36; i++) {
         const int px = x0 + i % 6, py = y0 + i / 6;

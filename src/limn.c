@@ -160,22 +160,14 @@ static bool walk_encode(void *context, run *r, int n, err *e)
     return run_finish(r, e);
 }
 
-static bool walk_decode(void *context, run *r, int n, err *e)
+/* Room for up to n pictures at once, or for the parts of one. */
+static bool make_room(plan *p, model *m, plan_job job, int n, err *e)
 {
-    const codec *c = context;
-    c->kind->decode(r, c, TENSOR(r, DTYPE_I32, n, c->grid_height * c->grid_width));
-    return run_finish(r, e);
-}
-
-/* Room for up to n pictures at once; 0 with e filled where there is none for one. */
-static int make_room(model *m, const char *what, unsigned uses, int n, plan_work *walk, err *e)
-{
-    codec *c = &m->codec;
-    plan p;
-    int most = images_at_once(c);
-    return plan_make(&p, m, m->run, what, uses, n < most ? n : most, walk, c, "take another device: --device", e)
-               ? p.items
-               : 0;
+    int most = images_at_once(&m->codec);
+    job.most = n < most ? n : most;
+    job.context = &m->codec;
+    job.help = "take another device: --device";
+    return plan_make(p, m, m->run, &job, e);
 }
 
 bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e)
@@ -185,10 +177,11 @@ bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float
     bool ok = host;
     int64_t cells = (int64_t)c->grid_width * c->grid_height;
     int64_t pixels = (int64_t)codec_input_width(c) * codec_input_height(c) * 3;
-    int most = ok && n > 0 ? make_room(m, "encode", USE_ENCODER, n, walk_encode, e) : 0;
-    ok = ok && (most || n <= 0);
-    for (int done = 0; ok && done < n; done += most) {
-        int some = n - done < most ? n - done : most;
+    const plan_job job = {.what = "encode", .uses = USE_ENCODER, .walk = walk_encode};
+    plan p = {0};
+    ok = ok && (n <= 0 || make_room(&p, m, job, n, e));
+    for (int done = 0; ok && done < n; done += p.n) {
+        int some = n - done < p.n ? n - done : p.n;
         ok = encode_some(m, rgb + done * pixels, some, codes + done * cells,
                          logits ? logits + done * cells * c->codes : NULL, host, e);
     }
@@ -196,17 +189,27 @@ bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float
     return ok;
 }
 
-static bool decode_some(model *m, const int32_t *codes, int n, float *pixels, float *host, err *e)
+/* way: the plan's. */
+static bool decode_some(model *m, const int32_t *codes, int n, int way, float *pixels, float *host, err *e)
 {
     const codec *c = &m->codec;
     int64_t area = (int64_t)c->width * c->height;
-    if (!codec_decode(m->run, c, codes, n, host, e))
+    if (!codec_decode_way(m->run, c, codes, n, way, host, e))
         return false;
     for (int64_t i = 0; i < n; i++) /* channels-last to channels-first */
         for (int64_t p = 0; p < area; p++)
             for (int64_t k = 0; k < 3; k++)
                 pixels[(i * 3 + k) * area + p] = host[(i * area + p) * 3 + k];
     return true;
+}
+
+static void report_tiles(const codec *c, int way)
+{
+    int width, height, n = codec_tiles(c, way, &width, &height);
+    log_write(LOG_INFO,
+              "decode: a picture of %d x %d cells exceeds the limit: %d tiles of %d x %d, of which %d on each side are "
+              "margin",
+              c->grid_width, c->grid_height, n, width, height, c->reach);
 }
 
 bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn_error *e)
@@ -220,11 +223,15 @@ bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn
             return err_set(e, ERR_USAGE, "codes: %d in row %d is outside of the codebook of %d", codes[i],
                            (int)(i / cells), c->codes);
     float *host = scratch_for(c, e);
-    int most = host && n > 0 ? make_room(m, "decode", USE_DECODER, n, walk_decode, e) : 0;
-    bool ok = host && (most || n <= 0);
+    const plan_job job = {.what = "decode", .uses = USE_DECODER, .parts = codec_tilings(c), .walk = codec_walk_decode};
+    plan p = {0};
+    bool ok = host && (n <= 0 || make_room(&p, m, job, n, e));
+    if (ok && n > 0 && p.n < 1)
+        report_tiles(c, p.n);
+    int most = p.n > 0 ? p.n : 1;
     for (int done = 0; ok && done < n; done += most) {
         int some = n - done < most ? n - done : most;
-        ok = decode_some(m, codes + done * cells, some, pixels + done * 3 * area, host, e);
+        ok = decode_some(m, codes + done * cells, some, p.n, pixels + done * 3 * area, host, e);
     }
     free(host);
     return ok;

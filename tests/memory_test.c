@@ -14,7 +14,6 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
-#include "base/rng.h"
 #include "models/bart.h"
 #include "models/dalle_pytorch.h"
 #include "models/gpt.h"
@@ -73,34 +72,6 @@ enum {
     WORDS = 24,
     MLP = 8 * DIM
 };
-
-/* Random values for what the table declares: norms near 1, matrices in `type`. */
-static void put_values(gguf_writer *w, const param_table *t, dtype type)
-{
-    for (int pass = 0; pass < 2; pass++) {
-        for (size_t i = 0; i < t->n; i++) {
-            const param *p = &t->list[i];
-            dtype of = param_is_matrix(p) ? type : DTYPE_F32;
-            int64_t n = p->shape[0] * (p->nd > 1 ? p->shape[1] : 1);
-            if (pass == 0) {
-                gguf_add_tensor(w, p->name, of, p->nd, p->shape);
-                continue;
-            }
-            float *values = malloc((size_t)n * sizeof *values);
-            void *bytes = malloc(dtype_row_bytes(of, n));
-            assert_true(values && bytes);
-            for (int64_t k = 0; k < n; k++)
-                values[k] =
-                    p->mean + (param_is_matrix(p) ? 0.15f : 0.1f) * rng_normal(7, (uint32_t)i, 0, (uint32_t)k);
-            dtype_from_float(of, bytes, values, n);
-            gguf_write_data(w, bytes, dtype_row_bytes(of, n));
-            free(values);
-            free(bytes);
-        }
-        if (pass == 0)
-            gguf_begin_data(w);
-    }
-}
 
 static void declare_gpt_model(gguf_writer *w, param_table *t, void **state)
 {
@@ -219,7 +190,7 @@ static const char *write_kind(const struct kind *k)
     gguf_writer *w = gguf_writer_new(path);
     gguf_put_string(w, "general.architecture", "limn");
     k->declare(w, &t, &state);
-    put_values(w, &t, k->type);
+    support_write_values(w, &t, k->type);
     good(gguf_writer_commit(w, &e), &e);
     gguf_writer_free(w);
     free(t.list); /* the tensors in the state were never made */

@@ -56,6 +56,7 @@ ops_check check_linear_gradient, check_conv_gradient; /* ops_cases_product_gradi
 ops_check check_layer_norm_gradient, check_group_norm_gradient, check_softmax_gradient, check_attention_gradient,
     check_activate_gradient, check_add_gradient, check_slice_gradient, check_upsample_gradient, check_embed_gradient,
     check_embed_sequence_gradient;
+ops_check check_conv_strips, check_conv_strips_gradient; /* ops_cases_strips.c */
 /* ops_cases_picture.c: values and gradients */
 ops_check check_self_attention, check_distances, check_max_pool, check_inverse_haar;
 ops_check check_rms_norm, check_rotate_grid;                                             /* ops_cases_gate.c */

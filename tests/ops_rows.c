@@ -88,6 +88,28 @@ static const shape winograd_gradient_shapes[] = {
     {THREE, UP, .b = 1, .h = 14, .w = 16, .c = 16, .out = 16, .pad = 1, .bias = true},
 };
 
+/* step: rows of a strip, rounded to 4 (a whole tile of Winograd's).  The first of them are also for the way back. */
+static const shape strip_shapes[] = {
+    {.b = 2,
+     .h = 6,
+     .w = 3,
+     .c = 4,
+     .out = 5,
+     .kernel = 3,
+     .groups = 2,
+     .act = ACT_SILU,
+     .residual = true,
+     .tiny = true},
+    {.b = 1, .h = 5, .w = 4, .c = 6, .out = 33, .kernel = 1, .act = ACT_RELU, .tiny = true},
+    {.b = 1, .h = 9, .w = 4, .c = 4, .out = 3, .kernel = 3, .residual = true, .view = true},
+    {.b = 2, .h = 22, .w = 24, .c = 32, .out = 33, .kernel = 3, .groups = 8, .act = ACT_SILU, .step = 9},
+    {.b = 1, .h = 30, .w = 16, .c = 16, .out = 48, .kernel = 3, .residual = true, .factor = 1, .groups = 4, .step = 8},
+    {.b = 1, .h = 17, .w = 40, .c = 16, .out = 32, .kernel = 3, .residual = true, .step = 12, .view = true},
+    {.b = 3, .h = 7, .w = 8, .c = 10, .out = 7, .kernel = 5, .groups = 5, .act = ACT_RELU, .step = 15},
+    {.b = 2, .h = 12, .w = 12, .c = 64, .out = 3, .kernel = 1, .groups = 32, .residual = true, .factor = 1, .step = 8},
+};
+enum { STRIPS_BACK = 3 };
+
 static const shape transpose_shapes[] = {
     {UP, .b = 1, .h = 4, .w = 3, .c = 3, .out = 5, .kernel = 4, .stride = 2, .pad = 1, .bias = true, .tiny = true},
     {UP, .b = 2, .h = 3, .w = 3, .c = 2, .out = 33, .kernel = 3, .stride = 2, .pad = 1, .tiny = true},
@@ -485,6 +507,8 @@ const ops_row ops_rows[] = {
     {"conv2d", check_conv, 1e-12, "F32 sums", SHAPES(conv_shapes)},
     {"conv 3x3", check_conv, 3e-12, "F32 sums of 36 products", SHAPES(winograd_shapes)},
     {"conv 3x3 in parts", check_conv_parts, 3e-12, "F32 sums of 36 products", SHAPES(winograd_part_shapes)},
+    {"conv by strips", check_conv_strips, 3e-12, "F32 sums of 36 products", SHAPES(strip_shapes)},
+    {"conv by strips, gradient", check_conv_strips_gradient, 1e-11, "F32 sums", strip_shapes, STRIPS_BACK},
     {"conv_transpose2d", check_conv, 5e-13, "F32 sums", SHAPES(transpose_shapes)},
     {"linear gradient", check_linear_gradient, 1e-12, "F32 sums", SHAPES(linear_shapes)},
     {"conv2d gradient", check_conv_gradient, 1e-12, "F32 sums", SHAPES(conv_shapes)},

@@ -78,6 +78,36 @@ const char *support_path(const char *name)
     return paths[n++];
 }
 
+void support_write_values(gguf_writer *w, const param_table *t, dtype type)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < t->n; i++) {
+            const param *p = &t->list[i];
+            dtype of = param_is_matrix(p) ? type : DTYPE_F32;
+            int64_t n = 1;
+            for (int k = 0; k < p->nd; k++)
+                n *= p->shape[k];
+            if (pass == 0) {
+                gguf_add_tensor(w, p->name, of, p->nd, p->shape);
+                continue;
+            }
+            float *values = malloc((size_t)n * sizeof *values);
+            void *bytes = malloc(dtype_row_bytes(of, n));
+            if (!values || !bytes)
+                abort();
+            for (int64_t k = 0; k < n; k++)
+                values[k] =
+                    p->mean + (p->use == PARAM_VECTOR ? 0.1f : 0.15f) * rng_normal(7, (uint32_t)i, 0, (uint32_t)k);
+            dtype_from_float(of, bytes, values, n);
+            gguf_write_data(w, bytes, dtype_row_bytes(of, n));
+            free(values);
+            free(bytes);
+        }
+        if (pass == 0)
+            gguf_begin_data(w);
+    }
+}
+
 void support_pictures(const char *folder)
 {
     enum { PICTURES = 12, SIDE = SUPPORT_SIDE };

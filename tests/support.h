@@ -2,6 +2,7 @@
 #ifndef TESTS_SUPPORT_H
 #define TESTS_SUPPORT_H
 #include "device/device.h"
+#include "models/params.h"
 
 /* ---- devices ---- */
 
@@ -23,6 +24,9 @@ device *support_device(void);
 /* The file of that name in a directory of this process, which goes with its files when the program ends.  Each name has
  * one path, which stays. */
 const char *support_path(const char *name);
+
+/* Declares and writes the tensors of w, random values for what the table declares: norms near 1, matrices in `type`. */
+void support_write_values(gguf_writer *w, const param_table *t, dtype type);
 
 /* Makes the folder with 12 pictures of SUPPORT_SIDE pixels, squares of one colour on another, and their colours as
  * captions: "red on blue". */

@@ -28,11 +28,10 @@ const option common_options[] = {
     {.name = "mem-limit",
      .argument = "SIZE",
      .kind = OPTION_SIZE,
-     .help =
-         "Device memory that limn may use: bytes, or 512M, 1.5G. Default: what the device has. Weights count where "
-         "they "
-         "are read in place, too. A transformer that doesn't fit stays in its file, and its layers are copied while "
-         "others compute: slower, with the same result; generate then says how much slower. -v shows the plan."},
+     .help = "Device memory that limn may use: bytes, or 512M, 1.5G. Default: what the device has. Weights count where "
+             "they are read in place, too. A transformer that doesn't fit stays in its file, and its layers are copied "
+             "while others compute: slower, with the same result; generate then says how much slower. A picture that "
+             "doesn't fit is decoded by tiles where the codec allows it. -v shows the plan."},
     {.name = "no-cache", .help = "Neither read nor write the cache of compiled kernels."},
     {.name = "profile",
      .help = "Time every kernel: a table on stderr, and a timeline in limn-trace.json in the current directory."},

@@ -11,7 +11,7 @@
 
 tuning device_default_tuning(const limn_device_info *i)
 {
-    tuning t = {.wg = 1, .gemm_side = 1};
+    tuning t = {.wg = 1, .gemm_side = 1, .strip = 2 << 20};
     t.panels = i->type == LIMN_CPU;
     if (t.panels) {
         t.winograd = 16; /* for fewer the transformed weights are written for too little */

@@ -19,6 +19,7 @@ typedef struct tuning {
     bool tiles;       /* attention of many queries by tiles: a CPU has vectors, others the local memory */
     int winograd;     /* 3x3 convolutions of at least so many 4x4 tiles by a quarter of the products; 0: none */
     int winograd_cache; /* floats of transformed weights, and of transformed pixels, that are worked on at a time */
+    int strip;          /* floats of a strip of rows, where a picture before a convolution isn't in memory whole */
 } tuning;
 #define CLBLAST_SETS 4 /* with the 0 */
 

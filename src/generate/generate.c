@@ -24,6 +24,7 @@ typedef struct generation {
     int32_t *all;  /* [count, cells]: the caller's */
     run *r;        /* not the model's: a caller may decode a preview within `progress` */
     plan plan;
+    int images;     /* at once */
     double seconds; /* of the codes after the first of each picture, without the caller's */
     int steps;
 } generation;
@@ -225,18 +226,22 @@ static bool read_text(generation *g, err *e)
     return ok;
 }
 
-/* For plans: all that the device holds at one time for n pictures. */
+static bool previews(const generation *g)
+{
+    return g->o->preview && g->m->codec.kind;
+}
+
+/* For plans: all that the device holds at one time for n pictures.  In parts: one, its preview by small tiles. */
 static bool walk(void *context, run *r, int n, err *e)
 {
     const generation *g = context;
-    const codec *c = &g->m->codec;
+    codec *c = &g->m->codec;
     session s = {0};
-    run *preview = g->o->preview && c->kind ? run_new(run_device(r), e) : NULL;
-    bool ok = session_open(&s, g->d, r, n * (1 + g->guided), g->keys, e) && prepare(g, &s, 0, n, e);
-    if (ok && preview) {
-        c->kind->decode(preview, c, TENSOR(preview, DTYPE_I32, 1, g->cells));
-        ok = run_finish(preview, e);
-    }
+    int images = n > 0 ? n : 1;
+    run *preview = previews(g) ? run_new(run_device(r), e) : NULL;
+    bool ok = session_open(&s, g->d, r, images * (1 + g->guided), g->keys, e) && prepare(g, &s, 0, images, e);
+    if (ok && preview)
+        ok = codec_walk_decode(c, preview, n > 0 ? 1 : 1 - codec_tilings(c), e);
     run_free(preview);
     session_release(&s);
     return ok;
@@ -248,8 +253,18 @@ static bool make_room(generation *g, err *e)
     char help[128];
     snprintf(help, sizeof help, "convert the model with --type q8_0 or q4_0%s%s",
              g->keys == DTYPE_F32 ? ", give --kv-cache f16" : "", g->guided ? ", do without --guidance" : "");
-    unsigned uses = USE_TRANSFORMER | (g->o->preview && g->m->codec.kind ? USE_DECODER : 0);
-    return plan_make(&g->plan, g->m, g->r, "generate", uses, g->o->count < most ? g->o->count : most, walk, g, help, e);
+    const plan_job job = {
+        .what = "generate",
+        .uses = USE_TRANSFORMER | (previews(g) ? USE_DECODER : 0),
+        .most = g->o->count < most ? g->o->count : most,
+        .parts = previews(g) && codec_tilings(&g->m->codec) > 0,
+        .walk = walk,
+        .context = g,
+        .help = help,
+    };
+    bool ok = plan_make(&g->plan, g->m, g->r, &job, e);
+    g->images = g->plan.n > 0 ? g->plan.n : 1;
+    return ok;
 }
 
 bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t *codes, limn_error *e)
@@ -269,8 +284,8 @@ bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t 
     ok = ok && (g.r = run_new(m->dev, e)) && make_room(&g, e);
     unsigned busy = m->busy;
     m->busy |= ok ? USE_TRANSFORMER : 0;
-    for (int first = 0; ok && first < o.count; first += g.plan.items) {
-        int images = o.count - first < g.plan.items ? o.count - first : g.plan.items;
+    for (int first = 0; ok && first < o.count; first += g.images) {
+        int images = o.count - first < g.images ? o.count - first : g.images;
         session s = {0};
         run_reset(g.r);
         ok = session_open(&s, g.d, g.r, images * (1 + g.guided), g.keys, e) && batch(&g, &s, first, images, e);

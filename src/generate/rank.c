@@ -72,12 +72,16 @@ bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int w
     plan p = {0};
     size_t one = (size_t)c->image_size * (size_t)c->image_size * 3, picture = (size_t)width * (size_t)height * 3;
     float *pixels = malloc(AT_ONCE * one * sizeof *pixels), *embedding = malloc((size_t)c->dim * sizeof *embedding);
-    bool ok = pixels && embedding ? plan_make(&p, m, m->run, "rank", USE_CLIP, n < AT_ONCE ? n : AT_ONCE, walk,
-                                              (void *)(uintptr_t)c, "convert the CLIP with --type q8_0", e) &&
-                                        embed_text(m, text, embedding, e)
+    const plan_job job = {.what = "rank",
+                          .uses = USE_CLIP,
+                          .most = n < AT_ONCE ? n : AT_ONCE,
+                          .walk = walk,
+                          .context = m->clip,
+                          .help = "convert the CLIP with --type q8_0"};
+    bool ok = pixels && embedding ? plan_make(&p, m, m->run, &job, e) && embed_text(m, text, embedding, e)
                                   : err_no_memory(e, "pictures", AT_ONCE * one * sizeof *pixels);
-    for (int done = 0; ok && done < n; done += p.items) {
-        int some = n - done < p.items ? n - done : p.items;
+    for (int done = 0; ok && done < n; done += p.n) {
+        int some = n - done < p.n ? n - done : p.n;
         for (int i = 0; ok && i < some; i++)
             ok = fit(c, pixels + (size_t)i * one, rgb + (size_t)(done + i) * picture, width, height, e);
         run_reset(m->run);

@@ -69,13 +69,17 @@ bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids,
     size_t text_count = (size_t)d->text_length * (size_t)ids + 1, used = 0;
     int32_t *row = calloc((size_t)d->text_length, sizeof *row);
     float *text = malloc(text_count * sizeof *text), *image = malloc((size_t)cells * (size_t)d->codes * sizeof *image);
-    scoring job = {.d = d, .text = row, .codes = codes, .text_logits = text, .image_logits = image};
+    scoring s = {.d = d, .text = row, .codes = codes, .text_logits = text, .image_logits = image};
+    const plan_job job = {.what = "score",
+                          .uses = USE_TRANSFORMER,
+                          .most = 1,
+                          .walk = score,
+                          .context = &s,
+                          .help = "convert the model with --type q8_0 or q4_0"};
     plan p;
     bool ok = row && text && image ? true : err_no_memory(e, "score", text_count * sizeof *text);
-    ok = ok && d->kind->text_row(d->state, text_ids, n_text_ids, row, &used, e) &&
-         plan_make(&p, m, m->run, "score", USE_TRANSFORMER, 1, score, &job,
-                   "convert the model with --type q8_0 or q4_0", e) &&
-         score(&job, m->run, 1, e);
+    ok = ok && d->kind->text_row(d->state, text_ids, n_text_ids, row, &used, e) && plan_make(&p, m, m->run, &job, e) &&
+         score(&s, m->run, 1, e);
     for (int i = 0; ok && i < cells; i++) {
         result->image_log_likelihood += log_probability(image + (size_t)i * (size_t)d->codes, d->codes, codes[i]);
         for (int k = 0; logits && k < d->codes; k++)

@@ -226,22 +226,8 @@ static void declare(autoencoder *a, int latent, const char *latent_name, int out
     param_conv(p, &a->out, channels, out, 1, 1, 0, "codec.decoder.out");
 }
 
-/* What decode_grid reads and keeps: codec.h. */
 static void set_reach(codec *c, const autoencoder_config *k)
 {
-    decode_sizes s = {0};
-    double pixels = 1;
-    int channels = k->decoder_channels[0];
-    decode_stage(&s, k->code_dim + channels);
-    for (int i = 0; i < k->decoder_blocks; i++)
-        decode_stage(&s, 2 * channels + k->block_width);
-    decode_stage(&s, channels);
-    for (int i = 0; i < k->stages; i++, channels = k->decoder_channels[i - 1]) {
-        pixels *= 4;
-        decode_stage(&s, pixels * (k->decoder_channels[i] + (k->up == UPSAMPLING_NEAREST ? channels : 0)));
-    }
-    decode_stage(&s, pixels * 2 * c->channels);
-    c->cell_floats = (int64_t)(s.most[0] + s.most[1]);
     for (int i = 0; i < k->stages; i++) /* a pixel of a doubled picture comes of three of it in a row */
         c->reach = (c->reach + 1) / 2 + 1;
     c->reach += k->decoder_blocks;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "models/config.h"
+#include "models/plan.h"
 
 static const codec_kind *const kinds[] = {&codec_dvae, &codec_vqvae, &codec_openai_dvae, &codec_resnet_vq,
                                           &codec_dalle_pytorch};
@@ -69,18 +70,23 @@ bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *co
 
 bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e)
 {
-    const device *d = run_device(r);
+    device *d = run_device(r);
     int64_t cells = (int64_t)c->grid_height * c->grid_width, size = (int64_t)c->height * c->width * 3;
-    uint64_t used = d->memory_used - run_memory(r), available = d->memory_limit > used ? d->memory_limit - used : 0;
-    int at_once = n;
-    while (at_once > 1 && codec_decode_bytes(c, d, at_once, c->grid_height, c->grid_width) > available)
-        at_once = (at_once + 1) / 2;
-    int tile = at_once > 1 ? 0 : codec_tile_for(c, d, available);
-    for (int i = 0; i < n; i += at_once) {
-        int some = n - i < at_once ? n - i : at_once;
-        if (!(tile ? codec_decode_tiles(r, c, codes + i * cells, tile, pixels + i * size, e)
-                   : codec_decode_whole(r, c, codes + i * cells, some, pixels + i * size, e)))
-            return false;
+    uint64_t used = d->memory_used - run_memory(r), room = d->memory_limit > used ? d->memory_limit - used : 0;
+    int way = n, least = 1 - codec_tilings(c);
+    codec walked = *c;
+    plan p = {0};
+    run *dry = NULL;
+    err why = {0};
+    while (way > least &&
+           !(plan_count(&p, d, codec_walk_decode, &walked, way, &dry, &why) && p.scratch + p.lasting <= room))
+        way--;
+    /* a run that grows by itself may leave gaps */
+    bool ok = (way == n && 2 * p.scratch < room) || run_reserve(r, dry, e);
+    run_free(dry);
+    for (int i = 0, some; ok && i < n; i += some) {
+        some = way < 1 ? 1 : n - i < way ? n - i : way;
+        ok = codec_decode_way(r, c, codes + i * cells, some, way, pixels + i * size, e);
     }
-    return true;
+    return ok;
 }

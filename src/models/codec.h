@@ -34,13 +34,12 @@ typedef struct pixel_map {
 struct codec {
     const codec_kind *kind;
     int width, height, grid_width, grid_height, codes;
-    int channels;        /* of what decode returns: at least 3 */
-    int reach;           /* a decoded pixel depends on cells at most so far from its own; -1: on all */
-    int64_t cell_floats; /* numbers for each cell that decode has in memory at a time, without an op's scratch */
-    pixel_map input;     /* from 0..1 */
-    pixel_map output;    /* to 0..1, before clamping */
-    bool doubles;        /* decode gives pictures of twice the sides that encode takes */
-    bool no_encoder;     /* encode is not to be called */
+    int channels;     /* of what decode returns: at least 3 */
+    int reach;        /* a decoded pixel depends on cells at most so far from its own; -1: on all */
+    pixel_map input;  /* from 0..1 */
+    pixel_map output; /* to 0..1, before clamping */
+    bool doubles;     /* decode gives pictures of twice the sides that encode takes */
+    bool no_encoder;  /* encode is not to be called */
     void *state;
 };
 
@@ -57,31 +56,24 @@ void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
  * the run.
  */
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
-/* codes[n,cells] -> pixels[n,height,width,3] in 0..1.  Resets the run.  Pictures that the device's memory seems too
- * small for are decoded one after the other, and one picture by tiles, where its pixels don't depend on all cells: then
- * the pixels are the same to rounding. */
+/* codes[n,cells] -> pixels[n,height,width,3] in 0..1, in the first way that fits into the device's memory.  Resets the
+ * run. */
 bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e);
 
-/* ---- codec_tile.c ---- */
+/* ---- codec_tile.c ----
+ * Ways to decode, from the one that takes the most memory to the one that takes the least: way n > 0 is n pictures at
+ * once; way 0 is one picture by 2 x 2 tiles, -1 by 3 x 3, and so on, each with a margin of c->reach cells, so that
+ * there are no seams: the pixels are the same to rounding. */
 
-/* Bytes of a run's memory that decode needs for n pictures of h x w cells, about. */
-uint64_t codec_decode_bytes(const codec *c, const device *d, int64_t n, int64_t h, int64_t w);
-/* One picture, codes[cells] -> pixels[height,width,3], by tiles of tile x tile cells: each is decoded with a margin of
- * c->reach cells, which is not negative, so there are no seams. */
-bool codec_decode_tiles(run *r, const codec *c, const int32_t *codes, int tile, float *pixels, err *e);
-/* The largest tile that seems to fit into `available` bytes, but none of less than half the reach; 0: the whole picture
- * fits, or can't be cut. */
-int codec_tile_for(const codec *c, const device *d, uint64_t available);
-/* codes[n,cells] all at once, whatever memory that takes. */
-bool codec_decode_whole(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e);
-
-/* For kinds: a run's memory is in two parts, which stages use in turn (run_next).  floats: of the next stage, for each
- * cell. */
-typedef struct decode_sizes {
-    double most[2];
-    int n;
-} decode_sizes;
-void decode_stage(decode_sizes *s, double floats);
+/* How many ways to cut a picture there are: down to way 1 - n.  0: its pixels depend on all cells, or on so many that
+ * tiles would be margin for the most part. */
+int codec_tilings(const codec *c);
+/* How many tiles a way < 1 has, and their sides in cells with their margins. */
+int codec_tiles(const codec *c, int way, int *width, int *height);
+/* codes[n,cells] -> pixels, n <= way or 1.  Resets the run. */
+bool codec_decode_way(run *r, const codec *c, const int32_t *codes, int n, int way, float *pixels, err *e);
+/* A plan_work (plan.h): what codec_decode_way takes of r's memory.  context: the codec. */
+bool codec_walk_decode(void *context, run *r, int way, err *e);
 
 extern const codec_kind codec_dvae, codec_vqvae;                                 /* dvae.c, vqvae.c */
 extern const codec_kind codec_openai_dvae, codec_resnet_vq, codec_dalle_pytorch; /* openai_dvae.c, … */

@@ -5,20 +5,6 @@
 
 #include "models/codec.h"
 
-void decode_stage(decode_sizes *s, double floats)
-{
-    double *most = &s->most[s->n++ % 2];
-    *most = fmax(*most, floats);
-}
-
-uint64_t codec_decode_bytes(const codec *c, const device *d, int64_t n, int64_t h, int64_t w)
-{
-    double scratch = d->tune.winograd ? 2.0 * d->tune.winograd_cache : 0, floats = (double)(n * h * w * c->cell_floats);
-    /* a run's pieces of memory (device/run.c) that are too small for what comes later: more, where all are small */
-    double pieces = floats < 16e6 ? 2 : 1.25;
-    return (uint64_t)(4 * (pieces * floats + fmin(scratch, floats)));
-}
-
 /* out = the first three channels of x[count,channels] as pixels */
 static void to_pixels(float *out, const float *x, int64_t count, const codec *c)
 {
@@ -28,7 +14,7 @@ static void to_pixels(float *out, const float *x, int64_t count, const codec *c)
     }
 }
 
-bool codec_decode_whole(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e)
+static bool decode_whole(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e)
 {
     int64_t count = (int64_t)n * c->height * c->width;
     float *host = malloc((size_t)(count * c->channels) * sizeof *host);
@@ -49,25 +35,73 @@ typedef struct range {
     int first, n, outer_first, outer_n;
 } range;
 
-/* All ranges of a side are equally long with their margins, so that a tile's memory is right for the next one. */
-static range range_of(int first, int tile, int side, int reach)
+/* All ranges of a side are equally long with their margins, so that a tile's memory is right for the next one.  There
+ * is no margin where the picture ends. */
+static range range_at(int first, int tile, int side, int reach)
 {
-    int outer = tile + 2 * reach < side ? tile + 2 * reach : side, at = first > reach ? first - reach : 0;
-    return (range){.first = first,
-                   .n = side - first < tile ? side - first : tile,
-                   .outer_first = at < side - outer ? at : side - outer,
-                   .outer_n = outer};
+    range t = {.first = first, .outer_first = first > reach ? first - reach : 0, .outer_n = tile < side ? tile : side};
+    if (t.outer_first > side - t.outer_n)
+        t.outer_first = side - t.outer_n;
+    int end = t.outer_first + t.outer_n;
+    t.n = (end < side ? end - reach : side) - first;
+    return t;
 }
 
-/* One tile: a picture of its own, of which the inside is taken. */
-static bool decode_tile(run *r, const codec *c, const int32_t *codes, range y, range x, float *pixels, err *e)
+static int longer_side(const codec *c)
+{
+    return c->grid_height > c->grid_width ? c->grid_height : c->grid_width;
+}
+
+int codec_tilings(const codec *c)
+{
+    int side = longer_side(c), least = 2 * c->reach + 1;
+    if (c->reach < 0 || least > side)
+        return 0;
+    /* n tiles in a row are side + 2 reach (n - 1) cells: not more than five times as many as the side has */
+    int most = c->reach ? 1 + 2 * side / c->reach : side;
+    return (most < side - least + 1 ? most : side - least + 1) - 1;
+}
+
+/* The side of a tile, so that 2 - way of them in a row are the longer side. */
+static int tile_side(const codec *c, int way)
+{
+    int n = 2 - way;
+    return (longer_side(c) + 2 * c->reach * (n - 1) + n - 1) / n;
+}
+
+static int ranges_of(int tile, int side, int reach)
+{
+    int n = 0;
+    for (int at = 0; at < side; at += range_at(at, tile, side, reach).n)
+        n++;
+    return n;
+}
+
+int codec_tiles(const codec *c, int way, int *width, int *height)
+{
+    int tile = tile_side(c, way);
+    *width = range_at(0, tile, c->grid_width, c->reach).outer_n;
+    *height = range_at(0, tile, c->grid_height, c->reach).outer_n;
+    return ranges_of(tile, c->grid_width, c->reach) * ranges_of(tile, c->grid_height, c->reach);
+}
+
+/* A tile as a picture of its own. */
+static codec part_of(const codec *c, int width, int height)
 {
     int step = c->width / c->grid_width;
     codec part = *c;
-    part.grid_width = x.outer_n;
-    part.grid_height = y.outer_n;
-    part.width = x.outer_n * step;
-    part.height = y.outer_n * step;
+    part.grid_width = width;
+    part.grid_height = height;
+    part.width = width * step;
+    part.height = height * step;
+    return part;
+}
+
+/* One tile, of which the inside is taken. */
+static bool decode_tile(run *r, const codec *c, const int32_t *codes, range y, range x, float *pixels, err *e)
+{
+    int step = c->width / c->grid_width;
+    codec part = part_of(c, x.outer_n, y.outer_n);
     size_t cells = (size_t)x.outer_n * (size_t)y.outer_n, bytes = (size_t)part.width * (size_t)part.height * 12;
     int32_t *own = malloc(cells * sizeof *own);
     float *decoded = malloc(bytes);
@@ -76,7 +110,7 @@ static bool decode_tile(run *r, const codec *c, const int32_t *codes, range y, r
         memcpy(own + (size_t)i * (size_t)x.outer_n,
                codes + (size_t)(y.outer_first + i) * (size_t)c->grid_width + x.outer_first,
                (size_t)x.outer_n * sizeof *own);
-    ok = ok && codec_decode_whole(r, &part, own, 1, decoded, e);
+    ok = ok && decode_whole(r, &part, own, 1, decoded, e);
     for (int i = 0; ok && i < y.n * step; i++)
         memcpy(pixels + ((size_t)(y.first * step + i) * (size_t)c->width + (size_t)(x.first * step)) * 3,
                decoded + ((size_t)((y.first - y.outer_first) * step + i) * (size_t)part.width +
@@ -88,28 +122,31 @@ static bool decode_tile(run *r, const codec *c, const int32_t *codes, range y, r
     return ok;
 }
 
-bool codec_decode_tiles(run *r, const codec *c, const int32_t *codes, int tile, float *pixels, err *e)
+bool codec_decode_way(run *r, const codec *c, const int32_t *codes, int n, int way, float *pixels, err *e)
 {
-    for (int y = 0; y < c->grid_height; y += tile)
-        for (int x = 0; x < c->grid_width; x += tile)
-            if (!decode_tile(r, c, codes, range_of(y, tile, c->grid_height, c->reach),
-                             range_of(x, tile, c->grid_width, c->reach), pixels, e))
+    if (way > 0)
+        return decode_whole(r, c, codes, n, pixels, e);
+    int tile = tile_side(c, way);
+    for (range y = {0}; y.first + y.n < c->grid_height;) {
+        y = range_at(y.first + y.n, tile, c->grid_height, c->reach);
+        for (range x = {0}; x.first + x.n < c->grid_width;) {
+            x = range_at(x.first + x.n, tile, c->grid_width, c->reach);
+            if (!decode_tile(r, c, codes, y, x, pixels, e))
                 return false;
+        }
+    }
     return true;
 }
 
-int codec_tile_for(const codec *c, const device *d, uint64_t available)
+bool codec_walk_decode(void *context, run *r, int way, err *e)
 {
-    int side = c->grid_height > c->grid_width ? c->grid_height : c->grid_width;
-    if (c->reach < 0 || codec_decode_bytes(c, d, 1, c->grid_height, c->grid_width) <= available)
-        return 0;
-    /* smaller tiles would be margin for the most part, and take more than 25 times as long as the whole */
-    int tile = side - 1, least = c->reach > 3 ? c->reach / 2 : 1;
-    for (; tile > least; tile--) {
-        int outer = tile + 2 * c->reach;
-        int64_t h = outer < c->grid_height ? outer : c->grid_height, w = outer < c->grid_width ? outer : c->grid_width;
-        if (codec_decode_bytes(c, d, 1, h, w) <= available)
-            break;
+    const codec *c = context;
+    codec part = *c;
+    int width, height;
+    if (way < 1) {
+        codec_tiles(c, way, &width, &height);
+        part = part_of(c, width, height);
     }
-    return tile > 0 ? tile : 1;
+    c->kind->decode(r, &part, TENSOR(r, DTYPE_I32, way > 0 ? way : 1, part.grid_height * part.grid_width));
+    return run_finish(r, e);
 }

@@ -117,17 +117,8 @@ static void declare(dalle_pytorch_vae *v, param_table *p, const dalle_pytorch_co
     param_conv(p, &v->out, k->hidden, CHANNELS, 1, 1, 0, "codec.decoder.out");
 }
 
-/* What decode_grid reads and keeps: codec.h. */
 static void set_reach(codec *c, const dalle_pytorch_config *k)
 {
-    decode_sizes s = {0};
-    double pixels = 1;
-    decode_stage(&s, k->code_dim + k->hidden);
-    for (int i = 0; i < k->blocks; i++)
-        decode_stage(&s, 3 * k->hidden);
-    for (int i = 0; i < k->stages; i++)
-        decode_stage(&s, (pixels *= 4) * (k->hidden + (i == k->stages - 1 ? CHANNELS : 0)));
-    c->cell_floats = (int64_t)(s.most[0] + s.most[1]);
     for (int i = 0; i < k->stages; i++) /* a pixel of a doubled picture comes of three of it in a row */
         c->reach = (c->reach + 1) / 2 + 1;
     c->reach += 2 * k->blocks;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "models/config.h"
+#include "ops/tape.h"
 
 #define GROUPS   OPENAI_DVAE_GROUPS
 #define BLOCKS   OPENAI_DVAE_BLOCKS
@@ -33,30 +34,41 @@ typedef struct openai_dvae {
     tensor codebook; /* [codes, code_dim] */
 } openai_dvae;
 
-/* up: of op_upsample(x, 2), which commutes with the convolutions of 1x1 that a decoder's block begins with: the same
+/* Takes x from the stage before, and leaves the result there, in x's memory where nothing skips (run_next).
+ * up: of op_upsample(x, 2), which commutes with the convolutions of 1x1 that a decoder's block begins with: the same
  * numbers for a quarter of the work. */
 static tensor block_forward(run *r, const block *b, float gain, bool up, tensor x)
 {
-    tensor h = op_conv2d(r, op_activate(r, x, ACT_RELU), &b->path[0], ACT_RELU, (tensor){0});
-    tensor skip = b->skip.in ? op_conv2d(r, x, &b->skip, ACT_NONE, (tensor){0}) : x;
-    h = up ? op_upsample_conv2d(r, h, 2, &b->path[1], ACT_RELU) : op_conv2d(r, h, &b->path[1], ACT_RELU, (tensor){0});
-    h = op_conv2d(r, op_conv2d(r, h, &b->path[2], ACT_RELU, (tensor){0}), &b->path[3], ACT_NONE, (tensor){0});
-    return op_scale_add(r, h, gain, up ? op_upsample(r, skip, 2) : skip, 1);
+    const conv_input relu = {.act = ACT_RELU}, plain = {0};
+    tensor y = b->skip.in ? op_conv2d(r, x, &b->skip, ACT_NONE, (tensor){0}) : x, h[3];
+    if (up)
+        y = op_upsample(r, y, 2);
+    h[0] = op_conv2d_of(r, x, &relu, &b->path[0], ACT_RELU);
+    h[1] = up ? op_upsample_conv2d(r, h[0], 2, &b->path[1], ACT_RELU)
+              : op_conv2d(r, h[0], &b->path[1], ACT_RELU, (tensor){0});
+    h[2] = op_conv2d(r, h[1], &b->path[2], ACT_RELU, (tensor){0});
+    y = op_conv2d_onto(r, h[2], &plain, &b->path[3], gain, y);
+    if (up || b->skip.in)
+        run_next(r);
+    for (int i = 2; i >= 0 && !up && !b->skip.in && !run_tape(r); i--)
+        run_give_back(r, h[i]);
+    return y;
 }
 
 /* The groups, then the last convolution; between groups the picture halves, or doubles. */
 static tensor side_forward(run *r, const side *s, bool up, tensor x)
 {
+    const conv_input relu = {.act = ACT_RELU};
+    run_next(r);
     for (int g = 0; g < GROUPS; g++) {
-        for (int i = 0; i < s->blocks; i++) {
-            run_next(r);
+        for (int i = 0; i < s->blocks; i++)
             x = block_forward(r, &s->group[g][i], s->gain, up && g > 0 && i == 0, x);
-        }
+        if (g == GROUPS - 1 || up)
+            continue;
+        x = op_max_pool(r, x, 2);
         run_next(r);
-        if (g < GROUPS - 1 && !up)
-            x = op_max_pool(r, x, 2);
     }
-    return op_conv2d(r, op_activate(r, x, ACT_RELU), &s->out, ACT_NONE, (tensor){0});
+    return op_conv2d_of(r, x, &relu, &s->out, ACT_NONE);
 }
 
 static tensor encode(run *r, const codec *c, tensor x)
@@ -136,24 +148,8 @@ static void declare(openai_dvae *v, param_table *p, const openai_dvae_config *k)
     param_conv(p, &v->decoder.out, k->decoder_width, STATS, 1, 1, 0, "codec.decoder.output.conv");
 }
 
-/* What the decoder reads and keeps: codec.h. */
 static void set_reach(codec *c, const openai_dvae_config *k)
 {
-    decode_sizes s = {0};
-    double pixels = 1;
-    decode_stage(&s, k->code_dim);
-    for (int g = 0, from = k->code_dim; g < GROUPS; g++) {
-        int to = k->decoder_width << (GROUPS - 1 - g), inner = to / 4;
-        for (int i = 0; i < k->decoder_blocks; i++, from = to) {
-            double before = pixels; /* the convolutions of 1 x 1 are done before the picture doubles */
-            if (g > 0 && i == 0)
-                pixels *= 4;
-            decode_stage(&s, before * (from + inner + (from != to ? to : 0)) +
-                                 pixels * (3 * inner + 2 * to + (pixels > before ? to : 0)));
-        }
-    }
-    decode_stage(&s, pixels * (k->decoder_width + 2 * STATS));
-    c->cell_floats = (int64_t)(s.most[0] + s.most[1]);
     for (int g = 0; g < GROUPS; g++) /* three convolutions of 3 x 3 a block, and half as far in the picture below */
         c->reach = (c->reach + 1) / 2 + 3 * k->decoder_blocks;
 }

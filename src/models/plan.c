@@ -7,27 +7,24 @@
 
 typedef struct planner {
     model *m;
-    unsigned uses;
-    plan_work *walk;
-    void *context;
+    const plan_job *job;
+    unsigned uses; /* the job's */
     run *dry;      /* of the last count */
     uint64_t room; /* for weights and work */
 } planner;
 
-/* Fills what n items need beside the weights. */
-static bool count(planner *k, plan *p, int n, err *e)
+bool plan_count(plan *p, device *d, plan_work *walk, void *context, int n, run **dry, err *e)
 {
-    device *d = k->m->dev;
     uint64_t used = d->memory_used, peak = d->memory_peak;
-    run_free(k->dry);
-    if (!(k->dry = run_new(d, e)))
+    run_free(*dry);
+    if (!(*dry = run_new(d, e)))
         return false;
     d->planning = true;
     d->memory_peak = used;
-    bool ok = k->walk(k->context, k->dry, n, e);
-    ok = run_finish(k->dry, e) && ok;
-    p->items = n;
-    p->scratch = run_memory(k->dry);
+    bool ok = walk(context, *dry, n, e);
+    ok = run_finish(*dry, e) && ok;
+    p->n = n;
+    p->scratch = run_memory(*dry);
     p->lasting = d->memory_peak - used - p->scratch;
     d->planning = false;
     d->memory_used = used;
@@ -41,14 +38,15 @@ static bool fits(const planner *k, const plan *p)
     return p->weights <= k->room && (beside > passing ? beside : passing) <= k->room - p->weights;
 }
 
-/* From `most` items down to `least`, with weights of that size, what fits.  e: where even one item can't be, whatever
- * the memory. */
-static bool try(planner *k, plan *p, int most, int least, uint64_t weights, err *e)
+/* From the job's most items down to `least`, with weights of that size, what fits.  e: where even the least can't be,
+ * whatever the memory. */
+static bool try(planner *k, plan *p, int least, uint64_t weights, err *e)
 {
-    for (int n = most; n >= least; n--) {
+    const plan_job *job = k->job;
+    for (int n = job->most; n >= least; n--) {
         err why = {0};
         p->weights = weights;
-        if (count(k, p, n, n > 1 ? &why : e) && fits(k, p))
+        if (plan_count(p, k->m->dev, job->walk, job->context, n, &k->dry, n > least ? &why : e) && fits(k, p))
             return true;
     }
     return false;
@@ -68,52 +66,54 @@ static void stream_fewer(planner *k, plan *p)
 }
 
 /* Whether there is a way, and which.  Else p is what the last one needs. */
-static bool choose(planner *k, plan *p, int most, err *e)
+static bool choose(planner *k, plan *p, err *e)
 {
     param_table *t = &k->m->params;
-    int all = params_layers(t, k->uses);
+    int all = params_layers(t, k->uses), most = k->job->most, least = 1 - k->job->parts;
     /* first beside what is there, but where layers are streamed that may fit now */
     p->beside = k->m->busy || !(t->stream && k->uses & USE_TRANSFORMER);
-    if (p->beside && try(k, p, most, k->m->busy ? 1 : most, params_loaded(t) + params_missing(t, k->uses), e))
+    if (p->beside && try(k, p, k->m->busy ? least : most, params_loaded(t) + params_missing(t, k->uses), e))
         return true;
     if (k->m->busy)
         return false;
     p->beside = false;
-    if (try(k, p, most, 1, params_bytes(t, k->uses, 0), e))
+    if (try(k, p, least, params_bytes(t, k->uses, 0), e))
         return true;
     if (all < 3) /* two fill the places that they would be streamed to */
         return false;
     p->layers = all;
-    bool found = try(k, p, most, 1, params_bytes(t, k->uses, all), e);
+    bool found = try(k, p, least, params_bytes(t, k->uses, all), e);
     if (found)
         stream_fewer(k, p);
     return found;
 }
 
-static bool too_large(const planner *k, const plan *p, const char *what, const char *help, err *e)
+static bool too_large(const planner *k, const plan *p, err *e)
 {
     const device *d = k->m->dev;
+    const plan_job *job = k->job;
     double beside = (double)(p->lasting + p->scratch), all = (double)p->weights + beside + (double)p->others;
     return err_set(
         e, ERR_FAILED,
-        "%s: %.1f MiB would exceed the limit of %.1f MiB on %s: weights of %.1f MiB%s, caches and the like of "
+        "%s%s: %.1f MiB would exceed the limit of %.1f MiB on %s: weights of %.1f MiB%s, caches and the like of "
         "%.1f MiB, scratch of %.1f MiB, other models of %.1f MiB (%s, or raise --mem-limit)",
-        what, all / MIB, (double)d->memory_limit / MIB, d->info.name, (double)p->weights / MIB,
-        params_layers(&k->m->params, k->uses) > 2 ? " with all layers streamed" : "", (double)p->lasting / MIB,
-        (double)p->scratch / MIB, (double)p->others / MIB, help);
+        job->what, job->parts ? ", in the smallest parts" : "", all / MIB, (double)d->memory_limit / MIB, d->info.name,
+        (double)p->weights / MIB, params_layers(&k->m->params, k->uses) > 2 ? " with all layers streamed" : "",
+        (double)p->lasting / MIB, (double)p->scratch / MIB, (double)p->others / MIB, job->help);
 }
 
-static void report(const planner *k, const plan *p, const char *what)
+static void report(const planner *k, const plan *p)
 {
     const device *d = k->m->dev;
+    const char *what = k->job->what;
     uint64_t all = p->weights + p->lasting + p->scratch + p->others;
     k->m->planned = all;
     log_write(
         LOG_INFO,
         "%s: plan: %.1f MiB of %.1f MiB: weights %.1f, caches and the like %.1f, scratch %.1f, other models %.1f; "
-        "%d at once",
+        "%s%d at once",
         what, (double)all / MIB, (double)d->memory_limit / MIB, (double)p->weights / MIB, (double)p->lasting / MIB,
-        (double)p->scratch / MIB, (double)p->others / MIB, p->items);
+        (double)p->scratch / MIB, (double)p->others / MIB, p->n > 0 ? "" : "parts of ", p->n > 0 ? p->n : 1);
     if (p->layers)
         log_write(LOG_INFO, "%s: plan: %d of %d layers, %.1f MiB, stay in the file and are copied when they are wanted",
                   what, p->layers, params_layers(&k->m->params, k->uses), (double)p->streamed / MIB);
@@ -131,20 +131,19 @@ static bool bring(const planner *k, plan *p, err *e)
     return ok;
 }
 
-bool plan_make(plan *p, model *m, run *r, const char *what, unsigned uses, int most, plan_work *walk, void *context,
-               const char *help, err *e)
+bool plan_make(plan *p, model *m, run *r, const plan_job *job, err *e)
 {
     device *d = m->dev;
     param_table *t = &m->params;
-    planner k = {.m = m, .uses = uses, .walk = walk, .context = context};
+    planner k = {.m = m, .job = job, .uses = job->uses};
     *p = (plan){.others = d->memory_used - params_loaded(t) - run_memory(m->run)};
     k.room = d->memory_limit > p->others ? d->memory_limit - p->others : 0;
-    bool ok = choose(&k, p, most, e) || too_large(&k, p, what, help, e);
+    bool ok = choose(&k, p, e) || too_large(&k, p, e);
     /* scratch that is there may be in the way of the weights */
-    bool settled = p->beside && params_missing(t, uses) == 0 && r == m->run;
+    bool settled = p->beside && params_missing(t, k.uses) == 0 && r == m->run;
     ok = ok && (settled || run_reserve(m->run, NULL, e)) && bring(&k, p, e) && run_reserve(r, k.dry, e);
     if (ok)
-        report(&k, p, what);
+        report(&k, p);
     run_free(k.dry);
     return ok;
 }

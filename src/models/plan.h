@@ -2,19 +2,29 @@
  *
  * Nothing is computed twice: the command's own work is walked on a device that is planning, where buffers are counted
  * and launches do nothing.  Then, in this order, until it fits: what the model has on the device for other commands
- * goes; the work is done for fewer items at once; layers of the transformer are streamed (device/stream.h), no more of
- * them than must be. */
+ * goes; the work is done for fewer items at once; then in parts of one; layers of the transformer are streamed
+ * (device/stream.h), no more of them than must be. */
 #ifndef MODELS_PLAN_H
 #define MODELS_PLAN_H
 #include "models/model.h"
 
 /* The largest part of the command, for n items at once: it allocates all that the command has at one time.  What it
- * reads back is undefined. */
+ * reads back is undefined.  n < 1: for one item in parts, which are smaller the smaller n is. */
 typedef bool plan_work(void *context, run *r, int n, err *e);
+
+typedef struct plan_job {
+    const char *what; /* the command: messages begin with it */
+    unsigned uses;    /* USE_… of the weights */
+    int most;         /* items at once */
+    int parts;        /* ways to do one item in parts, down to n = 1 - parts; 0: it can't be */
+    plan_work *walk;
+    void *context;
+    const char *help; /* the options that would make it fit */
+} plan_job;
 
 /* Bytes of device memory. */
 typedef struct plan {
-    int items;         /* at once */
+    int n;             /* items at once; less than 1: one, in parts */
     uint64_t weights;  /* with the two places that layers are streamed to */
     uint64_t lasting;  /* what the work allocates beside its run: caches */
     uint64_t scratch;  /* of its run */
@@ -24,10 +34,12 @@ typedef struct plan {
     bool beside;       /* what was on the device for other commands stays there, and counts as weights */
 } plan;
 
-/* What the command `what` needs for as many items, `most` at most, as fit.  Afterwards the weights for `uses` are
- * usable, r has its scratch, and both stay so until the next plan; what m->run had is gone.  While m->busy, what is
- * there stays there.  Logs the plan.  ERR_FAILED where one item doesn't fit: what needs how much, and `help`, the
- * options that would change that. */
-bool plan_make(plan *p, model *m, run *r, const char *what, unsigned uses, int most, plan_work *walk, void *context,
-               const char *help, err *e);
+/* What the job needs for as many items as fit, or for as large parts of one.  Afterwards its weights are usable, r has
+ * its scratch, and both stay so until the next plan; what m->run had is gone.  While m->busy, what is there stays
+ * there. Logs the plan.  ERR_FAILED where the least doesn't fit: what needs how much, and the job's help. */
+bool plan_make(plan *p, model *m, run *r, const plan_job *job, err *e);
+
+/* What the walk alone needs: fills n, lasting and scratch.  *dry becomes the run that was walked (run_reserve), for
+ * run_free; it is NULL or another one before, which is freed.  Nothing of d stays in use. */
+bool plan_count(plan *p, device *d, plan_work *walk, void *context, int n, run **dry, err *e);
 #endif

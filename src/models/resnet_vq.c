@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "models/config.h"
+#include "ops/tape.h"
 
 #define STAGES   RESNET_VQ_STAGES
 #define BLOCKS   RESNET_VQ_BLOCKS
@@ -48,22 +49,31 @@ typedef struct resnet_vq {
     tensor codebook;                 /* [codes, code_dim] */
 } resnet_vq;
 
+/* The forward passes of parts of the net take x from the stage before, and leave their result there (run_next): so a
+ * block without skip works in x's memory, and the net needs the memory of two pictures of its widest layer. */
+
 static tensor residual_forward(run *r, const residual *b, int groups, tensor x)
 {
-    run_next(r);
-    tensor h = op_conv2d(r, op_group_norm(r, x, &b->norm1, groups, ACT_SILU), &b->conv1, ACT_NONE, (tensor){0});
-    tensor skip = b->skip.in ? op_conv2d(r, x, &b->skip, ACT_NONE, (tensor){0}) : x;
-    return op_conv2d(r, op_group_norm(r, h, &b->norm2, groups, ACT_SILU), &b->conv2, ACT_NONE, skip);
+    const conv_input first = {&b->norm1, groups, ACT_SILU}, second = {&b->norm2, groups, ACT_SILU};
+    tensor y = b->skip.in ? op_conv2d(r, x, &b->skip, ACT_NONE, (tensor){0}) : x;
+    tensor h = op_conv2d_of(r, x, &first, &b->conv1, ACT_NONE);
+    y = op_conv2d_onto(r, h, &second, &b->conv2, 1, y);
+    if (b->skip.in)
+        run_next(r);
+    else if (!run_tape(r))
+        run_give_back(r, h);
+    return y;
 }
 
 static tensor attention_forward(run *r, const attention *a, int groups, tensor x)
 {
-    run_next(r);
     tensor h = op_group_norm(r, x, &a->norm, groups, ACT_NONE), qkv[3];
     const conv *project[] = {&a->q, &a->k, &a->v};
     for (int i = 0; i < 3; i++)
         qkv[i] = op_conv2d(r, h, project[i], ACT_NONE, (tensor){0});
-    return op_conv2d(r, op_self_attention(r, qkv[0], qkv[1], qkv[2]), &a->out, ACT_NONE, x);
+    x = op_conv2d(r, op_self_attention(r, qkv[0], qkv[1], qkv[2]), &a->out, ACT_NONE, x);
+    run_next(r);
+    return x;
 }
 
 static tensor stage_forward(run *r, const stage *s, const resnet_vq_side *k, int i, int groups, tensor x)
@@ -73,7 +83,6 @@ static tensor stage_forward(run *r, const stage *s, const resnet_vq_side *k, int
         if (k->attention[i])
             x = attention_forward(r, &s->attention[b], groups, x);
     }
-    run_next(r);
     return x;
 }
 
@@ -85,8 +94,8 @@ static tensor middle_forward(run *r, const side *s, int groups, tensor x)
 
 static tensor last_forward(run *r, const side *s, int groups, tensor x)
 {
-    run_next(r);
-    return op_conv2d(r, op_group_norm(r, x, &s->norm, groups, ACT_SILU), &s->out, ACT_NONE, (tensor){0});
+    const conv_input k = {&s->norm, groups, ACT_SILU};
+    return op_conv2d_of(r, x, &k, &s->out, ACT_NONE);
 }
 
 static tensor encode(run *r, const codec *c, tensor x)
@@ -95,10 +104,13 @@ static tensor encode(run *r, const codec *c, tensor x)
     const side *s = &v->encoder;
     int n = v->k.stages, groups = v->k.groups;
     x = op_conv2d(r, x, &s->in, ACT_NONE, (tensor){0});
+    run_next(r);
     for (int i = 0; i < n; i++) {
         x = stage_forward(r, &s->stage[i], &v->k.encoder, i, groups, x);
-        if (i < n - 1)
-            x = op_conv2d(r, x, &s->stage[i].resample, ACT_NONE, (tensor){0});
+        if (i == n - 1)
+            break;
+        x = op_conv2d(r, x, &s->stage[i].resample, ACT_NONE, (tensor){0});
+        run_next(r);
     }
     x = last_forward(r, s, groups, middle_forward(r, s, groups, x));
     x = op_conv2d(r, x, &v->to_code, ACT_NONE, (tensor){0});
@@ -110,11 +122,14 @@ static tensor decode_grid(run *r, const resnet_vq *v, tensor x)
     const side *s = &v->decoder;
     int n = v->k.stages, groups = v->k.groups;
     x = op_conv2d(r, op_conv2d(r, x, &v->from_code, ACT_NONE, (tensor){0}), &s->in, ACT_NONE, (tensor){0});
+    run_next(r);
     x = middle_forward(r, s, groups, x);
     for (int i = n - 1; i >= 0; i--) {
         x = stage_forward(r, &s->stage[i], &v->k.decoder, i, groups, x);
-        if (i > 0)
-            x = op_upsample_conv2d(r, x, 2, &s->stage[i].resample, ACT_NONE);
+        if (i == 0)
+            break;
+        x = op_upsample_conv2d(r, x, 2, &s->stage[i].resample, ACT_NONE);
+        run_next(r);
     }
     x = last_forward(r, s, groups, x);
     return v->k.wavelet ? op_inverse_haar(r, x) : x;
@@ -312,29 +327,6 @@ static void declare_decoder(resnet_vq *v, param_table *p)
     declare_conv(&d, &v->decoder.out, in, k->wavelet ? 4 * CHANNELS : CHANNELS, 3, "conv_out", "");
 }
 
-/* What decode_grid keeps (codec.h).  Norms and attention make each pixel depend on all. */
-static void set_reach(codec *c, const resnet_vq_config *k)
-{
-    decode_sizes s = {0};
-    double pixels = 1, scores = (double)c->grid_width * c->grid_height;
-    int from = k->decoder.channels[k->stages - 1];
-    decode_stage(&s, k->code_dim + k->latent + from);
-    decode_stage(&s, 4 * from);
-    decode_stage(&s, 6 * from + scores);
-    decode_stage(&s, 4 * from);
-    for (int i = k->stages - 1; i >= 0; i--, pixels *= 4) {
-        int to = k->decoder.channels[i];
-        for (int b = 0; b < k->decoder.blocks; b++, from = to) {
-            decode_stage(&s, pixels * (from + (from != to ? 4 : 3) * to));
-            if (k->decoder.attention[i])
-                decode_stage(&s, pixels * (6 * to + pixels * scores));
-        }
-        decode_stage(&s, i > 0 ? pixels * 8 * to : pixels * (to + 2 * c->channels));
-    }
-    c->cell_floats = (int64_t)(s.most[0] + s.most[1]);
-    c->reach = -1;
-}
-
 bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, param_table *p, err *e)
 {
     if (!check(k, file, e))
@@ -356,7 +348,7 @@ bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, pa
                  .doubles = k->wavelet,
                  .no_encoder = !k->has_encoder,
                  .state = v};
-    set_reach(c, k);
+    c->reach = -1; /* norms and attention */
     if (k->has_encoder)
         declare_encoder(v, p);
     param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");

@@ -4,8 +4,8 @@
 #define ROWS 32 /* of a CPU work-item: cl/conv.cl */
 
 /* y[b,oh,ow,out] from x[b,h,w,c] by c's panels; phases: parts of the output that share their taps. */
-static void conv_product(run *r, const char *name, tensor x, const conv *c, int phases, activation act, tensor residual,
-                         tensor y)
+static void conv_product(run *r, const char *name, tensor x, const conv *c, int phases, int pad_top, activation act,
+                         tensor residual, tensor y)
 {
     if (run_failed(r))
         return;
@@ -29,17 +29,26 @@ static void conv_product(run *r, const char *name, tensor x, const conv *c, int 
     tensor zeros = run_zeros(r, (int64_t)c->kernel * c->in);
     LAUNCH(r, name, size, ARG_T(x), ARG_T(c->panels), ARG_T(c->b), ARG_T(residual), ARG_T(zeros), ARG_T(y),
            ARG_I(pixels), ARG_I(h), ARG_I(w), ARG_I(c->in), ARG_I(oh), ARG_I(ow), ARG_I(c->out), ARG_I(c->kernel),
-           ARG_I(c->stride), ARG_I(c->pad), ARG_I(act), ARG_I(each));
+           ARG_I(c->stride), ARG_I(pad_top), ARG_I(c->pad), ARG_I(act), ARG_I(each));
 }
 
 static void conv_forward(run *r, bool transposed, tensor x, const conv *c, activation act, tensor residual, tensor y)
 {
     if ((!transposed || c->stride == 1) && winograd_applies(r, c, y.shape[0], y.shape[1], y.shape[2]))
-        winograd(r, x, c, transposed, 1, act, residual, y);
+        winograd(r, x, c, transposed, 1, c->pad, act, residual, y);
     else if (transposed)
-        conv_product(r, "conv:conv_transpose2d", x, c, c->stride * c->stride, act, residual, y);
+        conv_product(r, "conv:conv_transpose2d", x, c, c->stride * c->stride, c->pad, act, residual, y);
     else
-        conv_product(r, "conv:conv2d", x, c, 1, act, residual, y);
+        conv_product(r, "conv:conv2d", x, c, 1, c->pad, act, residual, y);
+}
+
+void conv_rows(run *r, tensor x, const conv *c, int pad_top, bool by_winograd, activation act, tensor residual,
+               tensor y)
+{
+    if (by_winograd)
+        winograd(r, x, c, false, 1, pad_top, act, residual, y);
+    else
+        conv_product(r, "conv:conv2d", x, c, 1, pad_top, act, residual, y);
 }
 
 /* Each is the other's gradient with respect to its input, with in and out exchanged. */
@@ -94,17 +103,6 @@ tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residua
     int64_t oh = (x.shape[1] + 2 * c->pad + c->pad_end - c->kernel) / c->stride + 1;
     int64_t ow = (x.shape[2] + 2 * c->pad + c->pad_end - c->kernel) / c->stride + 1;
     return conv_step(r, false, x, c, oh, ow, act, residual);
-}
-
-tensor op_upsample_conv2d(run *r, tensor x, int factor, const conv *c, activation act)
-{
-    int64_t oh = x.shape[1] * factor + 2 * c->pad + c->pad_end - c->kernel + 1;
-    int64_t ow = x.shape[2] * factor + 2 * c->pad + c->pad_end - c->kernel + 1;
-    if (run_failed(r) || run_tape(r) || !winograd_applies(r, c, x.shape[0], oh, ow))
-        return op_conv2d(r, op_upsample(r, x, factor), c, act, (tensor){0});
-    tensor y = TENSOR(r, DTYPE_F32, x.shape[0], oh, ow, c->out);
-    winograd(r, x, c, false, factor, act, (tensor){0}, y);
-    return y;
 }
 
 tensor op_conv_transpose2d(run *r, tensor x, const conv *c, activation act)

@@ -8,10 +8,15 @@ static tape_function activate_back, add_back, slice_back, upsample_back, positio
 tensor op_activate(run *r, tensor x, activation act)
 {
     tensor y = tensor_like(r, &x, last_of(&x));
-    LAUNCH(r, "elementwise:activate", work_blocks(r, tensor_count(&x), 8, 8), ARG_T(x), ARG_T(y),
-           ARG_I(tensor_count(&x)), ARG_I(act));
+    activate(r, x, act, y);
     tape_push(r, &(tape_step){.back = activate_back, .in = {x}, .out = y, .i = {act}});
     return y;
+}
+
+void activate(run *r, tensor x, activation act, tensor y)
+{
+    LAUNCH(r, "elementwise:activate", work_blocks(r, tensor_count(&x), 8, 8), ARG_T(x), ARG_T(y),
+           ARG_I(tensor_count(&x)), ARG_I(act));
 }
 
 static void activate_back(run *r, tape *t, const tape_step *s)
@@ -72,10 +77,16 @@ tensor op_upsample(run *r, tensor x, int factor)
 {
     int64_t b = x.shape[0], h = x.shape[1], w = x.shape[2], c = x.shape[3], f = factor;
     tensor y = TENSOR(r, DTYPE_F32, b, h * f, w * f, c);
-    LAUNCH(r, "elementwise:upsample_nearest", work_rows(r, b * h * w, 0, 4.0 * (double)(b * h * w * c * (1 + f * f))),
-           ARG_T(x), ARG_T(y), ARG_I(w), ARG_I(c), ARG_I(f));
+    upsample(r, x, factor, y);
     tape_push(r, &(tape_step){.back = upsample_back, .in = {x}, .out = y, .i = {factor}});
     return y;
+}
+
+void upsample(run *r, tensor x, int factor, tensor y)
+{
+    int64_t w = x.shape[2], c = x.shape[3], pixels = rows_of(&x), f = factor;
+    LAUNCH(r, "elementwise:upsample_nearest", work_rows(r, pixels, 0, 4.0 * (double)(pixels * c * (1 + f * f))),
+           ARG_T(x), ARG_T(y), ARG_I(w), ARG_I(c), ARG_I(f));
 }
 
 static void upsample_back(run *r, tape *t, const tape_step *s)

@@ -157,13 +157,18 @@ static void usage_entropy_back(run *r, tape *t, const tape_step *s)
 
 tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb)
 {
-    int64_t count = tensor_count(&a);
-    assert(run_failed(r) || !b.buf || tensor_count(&b) == count);
+    assert(run_failed(r) || !b.buf || tensor_count(&b) == tensor_count(&a));
     tensor y = tensor_like(r, &a, last_of(&a));
-    LAUNCH(r, "loss:scale_add", work_blocks(r, count, 3, 12), ARG_T(a), ARG_T(b), ARG_T(y), ARG_I(count), ARG_F(wa),
-           ARG_F(wb));
+    scale_add(r, a, wa, b, wb, y);
     tape_push(r, &(tape_step){.back = scale_add_back, .in = {a, b}, .out = y, .f = {wa, wb}});
     return y;
+}
+
+void scale_add(run *r, tensor a, float wa, tensor b, float wb, tensor y)
+{
+    int64_t count = tensor_count(&a);
+    LAUNCH(r, "loss:scale_add", work_blocks(r, count, b.buf ? 3 : 1, b.buf ? 12 : 8), ARG_T(a), ARG_T(b), ARG_T(y),
+           ARG_I(count), ARG_F(wa), ARG_F(wb));
 }
 
 static void scale_add_back(run *r, tape *t, const tape_step *s)

@@ -54,25 +54,41 @@ tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act
 {
     if (run_tape(r) && act != ACT_NONE) /* the way back wants what the activation sees */
         return op_activate(r, op_group_norm(r, x, n, groups, ACT_NONE), act);
+    tensor stats = group_norm_stats(r, x, groups, n->eps), y = tensor_like(r, &x, last_of(&x));
+    group_norm_apply(r, x, stats, n, groups, act, y);
+    tape_push(r,
+              &(tape_step){.back = group_norm_back, .in = {x, n->w, n->b}, .out = y, .saved = {stats}, .i = {groups}});
+    return y;
+}
+
+tensor group_norm_stats(run *r, tensor x, int groups, float eps)
+{
     if (run_failed(r))
         return (tensor){0};
     int64_t b = x.shape[0], pixels = x.shape[1] * x.shape[2], c = x.shape[3];
     assert(c % groups == 0);
     double count = (double)tensor_count(&x);
     tensor stats = TENSOR(r, DTYPE_F32, b, groups, 2);
-    tensor y = tensor_like(r, &x, c);
     int64_t each, chunks = chunks_of(b, pixels, &each);
     tensor parts = TENSOR(r, DTYPE_F32, b * chunks, 2, c);
     LAUNCH(r, "norm:group_norm_parts", work_columns(r, c, b * chunks, 4 * count, 4 * count), ARG_T(x), ARG_T(parts),
            ARG_I(pixels), ARG_I(c), ARG_I(each), ARG_I(chunks));
     LAUNCH(r, "norm:group_norm_stats", work_rows(r, b * groups, 0, 8.0 * (double)(b * chunks * c)), ARG_T(parts),
-           ARG_T(stats), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(each), ARG_I(chunks), ARG_F(n->eps));
+           ARG_T(stats), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(each), ARG_I(chunks), ARG_F(eps));
+    run_give_back(r, parts);
+    return stats;
+}
+
+void group_norm_apply(run *r, tensor x, tensor stats, const norm *n, int groups, activation act, tensor y)
+{
+    if (run_failed(r))
+        return;
+    int64_t b = x.shape[0], pixels = x.shape[1] * x.shape[2], c = x.shape[3];
+    double count = (double)tensor_count(&x);
+    int64_t each, chunks = chunks_of(b, pixels, &each);
     LAUNCH(r, "norm:group_norm_apply", work_columns(r, c, b * chunks, 4 * count, 8 * count), ARG_T(x), ARG_T(stats),
            ARG_T(n->w), ARG_T(n->b), ARG_T(y), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(each), ARG_I(chunks),
            ARG_I(act));
-    tape_push(r,
-              &(tape_step){.back = group_norm_back, .in = {x, n->w, n->b}, .out = y, .saved = {stats}, .i = {groups}});
-    return y;
 }
 
 static void group_norm_back(run *r, tape *t, const tape_step *s)

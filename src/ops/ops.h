@@ -57,8 +57,19 @@ void conv_repack(run *r, const conv *c);
 /* y[b,oy,ox,o] = act(sum x[b, oy*stride - pad + ky, ox*stride - pad + kx, c] w[o,ky,kx,c] + bias[o]) + residual.
  * residual: empty, or of y's shape. */
 tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residual);
-/* op_conv2d of op_upsample(x, factor), which where it can isn't written to memory. */
+/* op_conv2d of op_upsample(x, factor), which but where a tape records isn't in memory whole. */
 tensor op_upsample_conv2d(run *r, tensor x, int factor, const conv *c, activation act);
+/* What a convolution reads: x through a group norm (or without: NULL), then an activation. */
+typedef struct conv_input {
+    const struct norm *norm;
+    int groups;
+    activation act;
+} conv_input;
+/* act(conv2d(k of x) + bias) of a convolution whose output has x's sides (stride 1).  But where a tape records, what it
+ * reads is in memory by strips of rows alone, not whole. */
+tensor op_conv2d_of(run *r, tensor x, const conv_input *k, const conv *c, activation act);
+/* y + gain (conv2d(k of x) + bias); but where a tape records in y's memory, so that y is gone then. */
+tensor op_conv2d_onto(run *r, tensor x, const conv_input *k, const conv *c, float gain, tensor y);
 /* The gradient of op_conv2d with respect to its input: y[b, iy*stride - pad + ky, ...] += x[b,iy,ix,c] w[o,ky,kx,c],
  * + bias; output side (h - 1) * stride - 2 pad + kernel. */
 tensor op_conv_transpose2d(run *r, tensor x, const conv *c, activation act);

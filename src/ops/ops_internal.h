@@ -97,6 +97,19 @@ void softmax_gradient(run *r, tape *t, tensor x, tensor y, tensor out, float sca
 /* y = act(x w^T + b) + residual for many rows; y is all of the output: gemm.c. */
 bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, tensor y);
 
+/* y = act(conv2d(x) + bias) + residual of some rows of a picture: pad_top rows of zeros are above x, and below it as
+ * many as y needs.  by_winograd: as winograd_applies says of the whole picture: conv.c. */
+void conv_rows(run *r, tensor x, const conv *c, int pad_top, bool by_winograd, activation act, tensor residual,
+               tensor y);
+/* What the ops of these names launch, into y, which may be an input where the shapes are equal: elementwise.c, loss.c.
+ */
+void activate(run *r, tensor x, activation act, tensor y);
+void upsample(run *r, tensor x, int factor, tensor y);
+void scale_add(run *r, tensor a, float wa, tensor b, float wb, tensor y);
+/* Mean and 1/sqrt(variance + eps), stats[b,groups,2], of x[b,h,w,c]; y = act(group norm of x) by them: norm.c. */
+tensor group_norm_stats(run *r, tensor x, int groups, float eps);
+void group_norm_apply(run *r, tensor x, tensor stats, const norm *n, int groups, activation act, tensor y);
+
 /* The build options for a cache, its type and the size of a head, and `more`: attention.c. */
 const char *cache_option(const kv_cache *cache, const char *more, char out[48]);
 /* Attention of many queries, and its way back; false where others do it: attention_tile.c. */
@@ -108,9 +121,11 @@ bool attend_tiles_back(run *r, const tape_step *s, const attention_mask *mask, t
 
 /* Whether c makes y[b,oh,ow,out] so. */
 bool winograd_applies(run *r, const conv *c, int64_t b, int64_t oh, int64_t ow);
-/* y = act(conv2d or transposed(op_upsample(x, factor)) + bias) + residual.  Its error is about 5 times that of the
- * plain sum: 2e-6 sqrt(mean y^2) on average where 512 channels are summed, 2e-5 of it at most. */
-void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, activation act, tensor residual, tensor y);
+/* y = act(conv2d or transposed(op_upsample(x, factor)) + bias) + residual, with pad_top rows of zeros above x.  Its
+ * error is about 5 times that of the plain sum: 2e-6 sqrt(mean y^2) on average where 512 channels are summed, 2e-5 of
+ * it at most. */
+void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, int pad_top, activation act,
+              tensor residual, tensor y);
 
 /* ---- gradients of products: gemm.c.  add: 0 overwrites y, 1 adds to it ---- */
 

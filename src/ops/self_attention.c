@@ -33,8 +33,7 @@ tensor op_self_attention(run *r, tensor q, tensor k, tensor v)
         product(r, picture(q, i), picture(k, i), picture(p, i));
     double count = (double)(b * n * n);
     /* both in place */
-    LAUNCH(r, "loss:scale_add", work_blocks(r, b * n * n, 1, 8), ARG_T(p), ARG_T((tensor){0}), ARG_T(p),
-           ARG_I(b * n * n), ARG_F(1 / sqrt((double)d)), ARG_F(0));
+    scale_add(r, p, (float)(1 / sqrt((double)d)), (tensor){0}, 0, p);
     LAUNCH(r, "norm:softmax", work_rows(r, b * n, 8 * count, 8 * count), ARG_T(p), ARG_T(p), ARG_I(n));
     for (int64_t i = 0; i < b && !run_failed(r); i++)
         gemm_columns(r, picture(p, i), picture(v, i), picture(y, i), 0);

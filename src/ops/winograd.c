@@ -17,7 +17,8 @@ bool winograd_applies(run *r, const conv *c, int64_t b, int64_t oh, int64_t ow)
            12 * tiles <= b * oh * ow;
 }
 
-void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, activation act, tensor residual, tensor y)
+void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, int pad_top, activation act,
+              tensor residual, tensor y)
 {
     if (run_failed(r))
         return;
@@ -37,7 +38,8 @@ void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, acti
         LAUNCH(r, "conv:winograd_input",
                ((work){.global = {(size_t)n}, .local = {1, 1, 1}, .flops = 168 * in, .bytes = 4 * (16 + 36) * in}),
                ARG_T(x), ARG_T(zeros), ARG_T(v), ARG_I(h), ARG_I(w), ARG_I(c->in), ARG_I(tw), ARG_I(th),
-               ARG_I(transposed ? 2 - c->pad : c->pad), ARG_I(factor), ARG_I(t), ARG_I(n));
+               ARG_I(transposed ? 2 - pad_top : pad_top), ARG_I(transposed ? 2 - c->pad : c->pad), ARG_I(factor),
+               ARG_I(t), ARG_I(n));
         for (int64_t p = 0; p < panels; p += few) {
             int64_t np = panels - p < few ? panels - p : few;
             double weights = (double)(np * c->in * 32);
