@@ -13,7 +13,7 @@
 #if CPU
 #define SPAN 32
 #else
-#define SPAN TILE
+#define SPAN (4 * SIDE)
 #endif
 
 enum { FULL, ROW, COLUMN, CONV, WINDOW, CORNER, TORUS, ALL };
@@ -161,6 +161,25 @@ __kernel void panels(IN(KV, k), OUT(float, panels), IN(int, position), const int
     }
 /* sums[8][head_dim] += weights (element j of row i: w[i * row_step + j * step]) times the `count` rows of x at at[]:
  * values, or what BACKWARD has, where all is F32 */
+#if SPLIT /* quarters, as TILE_QUARTERS has them */
+#define WEIGH(sums, w, row_step, step, x, at, count)                                                                   \
+    for (int c = 0; c < head_dim; c += 16)                                                                             \
+        ROLL for (int four = 0; four < 8; four += 4) {                                                                 \
+            float *to = (sums) + four * HEAD_DIM + c;                                                                  \
+            float16 t0 = vload16(0, to), t1 = vload16(0, to + HEAD_DIM);                                               \
+            float16 t2 = vload16(0, to + 2 * HEAD_DIM), t3 = vload16(0, to + 3 * HEAD_DIM);                            \
+            for (int j = 0; j < (count); j++) {                                                                        \
+                float16 b = KV_16((x) + (at)[j] + c);                                                                  \
+                const float *a = (w) + four * (row_step) + j * (step);                                                 \
+                t0 = MAD((float16)(a[0]), b, t0);                                                                      \
+                t1 = MAD((float16)(a[row_step]), b, t1);                                                               \
+                t2 = MAD((float16)(a[2 * (row_step)]), b, t2);                                                         \
+                t3 = MAD((float16)(a[3 * (row_step)]), b, t3);                                                         \
+            }                                                                                                          \
+            vstore16(t0, 0, to), vstore16(t1, 0, to + HEAD_DIM);                                                       \
+            vstore16(t2, 0, to + 2 * HEAD_DIM), vstore16(t3, 0, to + 3 * HEAD_DIM);                                    \
+        }
+#else
 #define WEIGH(sums, w, row_step, step, x, at, count)                                                                   \
     for (int c = 0; c < head_dim; c += 32) {                                                                           \
         float *to = (sums) + c;                                                                                        \
@@ -174,6 +193,7 @@ __kernel void panels(IN(KV, k), OUT(float, panels), IN(int, position), const int
         }                                                                                                              \
         EIGHT(PUT_ROW)                                                                                                 \
     }
+#endif
 
 /* Where the places from i on lie in rows of `stride`, of the positions p to end - 1; those outside: any of these. */
 inline void rows_at(uint *at, mask m, int i, int p, int end, uint stride)
@@ -381,7 +401,7 @@ inline int next_queries(mask m, int first, int block, int places)
     return block;
 }
 
-#define ACROSS ((HEAD_DIM + TILE - 1) / TILE) /* tiles of a head */
+#define ACROSS ((HEAD_DIM + SPAN - 1) / SPAN) /* tiles of a head */
 /* Where a place lies in rows of `stride`; -1: not among the positions p to end - 1. */
 #define ROWS_AT(rows, first, p, end)                                                                                   \
     for (int l = lid; l < SPAN; l += SIDE * SIDE) {                                                                    \
@@ -403,12 +423,10 @@ inline int next_queries(mask m, int first, int block, int places)
         BODY                                                                                                           \
     }
 #define ALL(BODY)                                                                                                      \
-    ROLL for (int l = lid; l < TILE * TILE; l += SIDE * SIDE) {                                                        \
-        const int r = l / TILE, c = l % TILE;                                                                          \
+    ROLL for (int l = lid; l < SPAN * SPAN; l += SIDE * SIDE) {                                                        \
+        const int r = l / SPAN, c = l % SPAN;                                                                          \
         BODY                                                                                                           \
     }
-/* Compilers that unroll these too run out of registers. */
-#define ROLL _Pragma("unroll 1")
 /* acc[4][4] += A(row of a work-item, kk) bv */
 #define MULTIPLY(acc, A)                                                                                               \
     for (int kk = 0; kk < TILE_K; kk++) {                                                                              \
@@ -429,7 +447,7 @@ inline int next_queries(mask m, int first, int block, int places)
     CLEAR(acc)                                                                                                         \
     ROLL for (int k0 = 0; k0 < HEAD_DIM; k0 += TILE_K) {                                                               \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-        ROLL for (int l = lid; l < TILE * TILE_K; l += SIDE * SIDE) {                                                  \
+        ROLL for (int l = lid; l < SPAN * TILE_K; l += SIDE * SIDE) {                                                  \
             ta[l % TILE_K][l / TILE_K] = HEAD_OF(x, a[l / TILE_K], x_stride, k0 + l % TILE_K);                         \
             tb[l % TILE_K][l / TILE_K] = KV_OF(z, b[l / TILE_K], z_stride, k0 + l % TILE_K);                           \
         }                                                                                                              \
@@ -438,17 +456,17 @@ inline int next_queries(mask m, int first, int block, int places)
     }
 /* sums[ACROSS] += the scores, by FROM, times the rows b of z.  Begins with a barrier. */
 #define WEIGH(sums, FROM, z, z_stride, b)                                                                              \
-    UNROLL for (int n = 0; n < ACROSS; n++) ROLL for (int k0 = 0; k0 < TILE; k0 += TILE_K)                             \
+    UNROLL for (int n = 0; n < ACROSS; n++) ROLL for (int k0 = 0; k0 < SPAN; k0 += TILE_K)                             \
     {                                                                                                                  \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-        ROLL for (int l = lid; l < TILE * TILE_K; l += SIDE * SIDE)                                                    \
-            tb[l / TILE][l % TILE] = KV_OF(z, b[k0 + l / TILE], z_stride, n * TILE + l % TILE);                        \
+        ROLL for (int l = lid; l < SPAN * TILE_K; l += SIDE * SIDE)                                                    \
+            tb[l / SPAN][l % SPAN] = KV_OF(z, b[k0 + l / SPAN], z_stride, n * SPAN + l % SPAN);                        \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
         MULTIPLY(sums[n], FROM)                                                                                        \
     }
 #define GROUP_DECLARE                                                                                                  \
-    __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE + 1], scores[TILE][TILE + 1];                                  \
-    __local int at_q[TILE], at_k[TILE];                                                                                \
+    __local float ta[TILE_K][SPAN + 1], tb[TILE_K][SPAN + 1], scores[SPAN][SPAN + 1];                                  \
+    __local int at_q[SPAN], at_k[SPAN];                                                                                \
     const int lx = get_local_id(0), ly = get_local_id(1), lid = ly * SIDE + lx;                                        \
     const int head = GROUP(1), image = get_global_id(2);                                                               \
     const mask m = mask_of(kind, text, width, side, length);                                                           \
@@ -465,14 +483,14 @@ __kernel GROUP_SIZE void attention(ARGUMENTS)
 {
     GROUP_DECLARE
     __global const KV *vp = AT(v) + cache;
-    __local float most[TILE], total[TILE], keep[TILE];
+    __local float most[SPAN], total[SPAN], keep[SPAN];
     const int p = AT(position)[0], end = min(length, p + t);
     const int first = (int)GROUP(0) * SPAN + (m.grid_width ? 0 : p);
     float acc[4][4], sum[ACROSS][4][4];
     UNROLL
     for (int n = 0; n < ACROSS; n++)
         CLEAR(sum[n])
-    for (int l = lid; l < TILE; l += SIDE * SIDE) {
+    for (int l = lid; l < SPAN; l += SIDE * SIDE) {
         most[l] = -FLT_MAX; /* finite: a difference to it is a number where no key is seen yet */
         total[l] = 0.0f;
     }
@@ -487,9 +505,9 @@ __kernel GROUP_SIZE void attention(ARGUMENTS)
         if (m.grid_width || !tile_sees_all(m, first, SPAN, block))
             ALL(if (at_k[c] < 0 || !sees(m, first + r, block + c)) scores[r][c] = -INFINITY;)
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int l = lid; l < TILE; l += SIDE * SIDE) {
+        for (int l = lid; l < SPAN; l += SIDE * SIDE) {
             float now = most[l];
-            for (int c = 0; c < TILE; c++)
+            for (int c = 0; c < SPAN; c++)
                 now = fmax(now, scores[l][c]);
             keep[l] = exp(most[l] - now);
             most[l] = now;
@@ -500,9 +518,9 @@ __kernel GROUP_SIZE void attention(ARGUMENTS)
         for (int n = 0; n < ACROSS; n++)
             OWN(sum[n][i][j] *= keep[r]; (void)c;)
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int l = lid; l < TILE; l += SIDE * SIDE) {
+        for (int l = lid; l < SPAN; l += SIDE * SIDE) {
             float s = 0.0f;
-            for (int c = 0; c < TILE; c++)
+            for (int c = 0; c < SPAN; c++)
                 s += scores[l][c];
             total[l] = total[l] * keep[l] + s;
         }
@@ -511,9 +529,9 @@ __kernel GROUP_SIZE void attention(ARGUMENTS)
     barrier(CLK_LOCAL_MEM_FENCE);
     UNROLL
     for (int n = 0; n < ACROSS; n++)
-        OWN(if (at_q[r] >= 0 && n * TILE + c < HEAD_DIM)
-                AT(y)[(at_head + (size_t)at_q[r] * heads) * HEAD_DIM + n * TILE + c] = sum[n][i][j] / total[r];)
-    for (int l = lid; l < TILE && lse_buffer; l += SIDE * SIDE)
+        OWN(if (at_q[r] >= 0 && n * SPAN + c < HEAD_DIM)
+                AT(y)[(at_head + (size_t)at_q[r] * heads) * HEAD_DIM + n * SPAN + c] = sum[n][i][j] / total[r];)
+    for (int l = lid; l < SPAN && lse_buffer; l += SIDE * SIDE)
         if (at_q[l] >= 0)
             AT(lse)[at_head + (size_t)at_q[l] * heads] = most[l] + log(total[l]);
 }
@@ -525,7 +543,7 @@ __kernel GROUP_SIZE void attention(ARGUMENTS)
     const int first = (int)GROUP(0) * SPAN;                                                                            \
     __global const float *outs = AT(dy) + at_head * HEAD_DIM, *vp = AT(vt) + cache;                                    \
     float acc[4][4];                                                                                                   \
-    __local float log_sum[TILE], own[TILE];
+    __local float log_sum[SPAN], own[SPAN];
 /* Queries from place i0 on. */
 #define QUERIES_AT(i0)                                                                                                 \
     for (int l = lid; l < SPAN; l += SIDE * SIDE) {                                                                    \
@@ -573,8 +591,8 @@ __kernel GROUP_SIZE void attention_back_q(BACK_ARGUMENTS)
     }
     UNROLL
     for (int n = 0; n < ACROSS; n++)
-        OWN(if (at_q[r] >= 0 && n * TILE + c < HEAD_DIM) {
-            size_t at = ((size_t)image * t + at_q[r]) * 3 * d + head * HEAD_DIM + n * TILE + c;
+        OWN(if (at_q[r] >= 0 && n * SPAN + c < HEAD_DIM) {
+            size_t at = ((size_t)image * t + at_q[r]) * 3 * d + head * HEAD_DIM + n * SPAN + c;
             ADD_TO(AT(dqkv) + at, sum[n][i][j] * scale);
         })
 }
@@ -600,8 +618,8 @@ __kernel GROUP_SIZE void attention_back_kv(BACK_ARGUMENTS)
     }
     UNROLL
     for (int n = 0; n < ACROSS; n++)
-        OWN(if (at_k[r] >= 0 && n * TILE + c < HEAD_DIM) {
-            size_t at = ((size_t)image * t + at_k[r]) * 3 * d + d + head * HEAD_DIM + n * TILE + c;
+        OWN(if (at_k[r] >= 0 && n * SPAN + c < HEAD_DIM) {
+            size_t at = ((size_t)image * t + at_k[r]) * 3 * d + d + head * HEAD_DIM + n * SPAN + c;
             ADD_TO(AT(dqkv) + at, dk[n][i][j] * scale);
             ADD_TO(AT(dqkv) + at + d, dv[n][i][j]);
         })

@@ -4,7 +4,9 @@
  * Tunables, set by the device layer:
  *   CPU   1: one work-item computes a whole tile with wide vectors; 0: work-groups share local memory
  *   WG    work-items that share a row's reduction, a power of two (1 where CPU)
- *   SIDE  side of the square work-group of tiled products */
+ *   SIDE  side of the square work-group of tiled products
+ *   ITEM  columns of a work-item of these, which makes 4 x ITEM sums
+ *   SPLIT 1: register tiles in four parts, for fewer or shorter vector registers (CPU) */
 /* Plain `inline` of C99 leaves a call to a function that is defined nowhere, where a compiler doesn't inline. */
 #undef inline /* a macro of PoCL's */
 #define inline static inline
@@ -18,6 +20,14 @@
 #ifndef SIDE
 #define SIDE 16
 #endif
+#ifndef ITEM
+#define ITEM 8
+#endif
+#ifndef SPLIT
+#define SPLIT 0
+#endif
+/* Loops that compilers shouldn't unroll. */
+#define ROLL _Pragma("unroll 1")
 
 /* A tensor is passed as buffer and first element, since views start anywhere: IN(float, x), then AT(x). */
 #define IN(T, name)  __global const T *name##_buffer, const uint name##_at
@@ -341,14 +351,42 @@ inline uint4 philox(uint4 c, uint2 k)
     c##i##0 = MAD((float16)((a)[kk]), b0, c##i##0);                                                                    \
     c##i##1 = MAD((float16)((a)[kk]), b1, c##i##1);
 /* sum over kk < count of a0..a7[kk] times the panel's row kk */
-#define TILE_LOOP(panel, count)                                                                                        \
+#define TILE_LOOP_WHOLE(panel, count)                                                                                  \
     for (int kk = 0; kk < (count); kk++) {                                                                             \
         float16 b0 = vload16(0, (panel) + (size_t)kk * 32), b1 = vload16(0, (panel) + (size_t)kk * 32 + 16);           \
         TILE_ROW(0, a0, kk) TILE_ROW(1, a1, kk) TILE_ROW(2, a2, kk) TILE_ROW(3, a3, kk)                                \
         TILE_ROW(4, a4, kk) TILE_ROW(5, a5, kk) TILE_ROW(6, a6, kk) TILE_ROW(7, a7, kk)                                \
     }
 
+#if SPLIT
+/* Quarters of 4 rows and 16 columns one after the other, which is 8 registers of 8 floats: the whole tile has 32 of
+ * them, and CPUs of such vectors have 16.  The same sums in the same order.  In memory between the quarters, since
+ * compilers that see all of them at once keep the wrong ones in registers. */
+#define TILE_QUARTERS(panel, count, quarters)                                                                          \
+    {                                                                                                                  \
+        float16 t[16] = {c00, c10, c20, c30, c40, c50, c60, c70, c01, c11, c21, c31, c41, c51, c61, c71};              \
+        __global const float *rows[8] = {a0, a1, a2, a3, a4, a5, a6, a7};                                              \
+        ROLL for (int q = 0; q < 4 * (quarters); q += 4) {                                                             \
+            __global const float *r0 = rows[q % 8], *r1 = rows[q % 8 + 1], *r2 = rows[q % 8 + 2];                      \
+            __global const float *r3 = rows[q % 8 + 3], *half_panel = (panel) + q / 8 * 16;                            \
+            float16 t0 = t[q], t1 = t[q + 1], t2 = t[q + 2], t3 = t[q + 3];                                            \
+            for (int kk = 0; kk < (count); kk++) {                                                                     \
+                float16 b = vload16(0, half_panel + (size_t)kk * 32);                                                  \
+                t0 = MAD((float16)(r0[kk]), b, t0);                                                                    \
+                t1 = MAD((float16)(r1[kk]), b, t1);                                                                    \
+                t2 = MAD((float16)(r2[kk]), b, t2);                                                                    \
+                t3 = MAD((float16)(r3[kk]), b, t3);                                                                    \
+            }                                                                                                          \
+            t[q] = t0, t[q + 1] = t1, t[q + 2] = t2, t[q + 3] = t3;                                                    \
+        }                                                                                                              \
+        c00 = t[0], c10 = t[1], c20 = t[2], c30 = t[3], c40 = t[4], c50 = t[5], c60 = t[6], c70 = t[7];                \
+        c01 = t[8], c11 = t[9], c21 = t[10], c31 = t[11], c41 = t[12], c51 = t[13], c61 = t[14], c71 = t[15];          \
+    }
+#define TILE_LOOP(panel, count)        TILE_QUARTERS(panel, count, 4)
 /* of the panel's first 16 columns alone, as the last panel may have no more */
+#define TILE_LOOP_NARROW(panel, count) TILE_QUARTERS(panel, count, 2)
+#else
+#define TILE_LOOP(panel, count) TILE_LOOP_WHOLE(panel, count)
 #define TILE_NARROW(i, kk) c##i##0 = MAD((float16)(a##i[kk]), b0, c##i##0);
 #define TILE_LOOP_NARROW(panel, count)                                                                                 \
     for (int kk = 0; kk < (count); kk++) {                                                                             \
@@ -356,6 +394,7 @@ inline uint4 philox(uint4 c, uint2 k)
         TILE_NARROW(0, kk) TILE_NARROW(1, kk) TILE_NARROW(2, kk) TILE_NARROW(3, kk)                                    \
         TILE_NARROW(4, kk) TILE_NARROW(5, kk) TILE_NARROW(6, kk) TILE_NARROW(7, kk)                                    \
     }
+#endif
 
 /* 16 of a row's columns, `columns` of them inside the matrix: bias, activation, residual, store.
  * bias, residual: NULL or the address of the first column. */
@@ -381,28 +420,24 @@ inline void tile_store(float16 v, __global const float *bias, __global const flo
 
 #else
 
-/* ---- tiles in local memory: SIDE x SIDE work-items, 4 x 4 sums each ---- */
+/* ---- tiles in local memory: SIDE x SIDE work-items, 4 x ITEM sums each ---- */
 
 #define TILE (4 * SIDE)
+#define TILE_N (ITEM * SIDE)
 #define TILE_K 16
 /* The sums of a work-item, and who it is. */
 #define TILED_DECLARE                                                                                                  \
-    float acc[4][4];                                                                                                   \
+    float acc[4][ITEM];                                                                                                \
     int lx = get_local_id(0), ly = get_local_id(1), lid = ly * SIDE + lx;                                              \
-    for (int i = 0; i < 4; i++)                                                                                        \
-        for (int j = 0; j < 4; j++)                                                                                    \
-            acc[i][j] = 0.0f;
-/* acc += what lies in ta and tb: __local float [TILE_K][TILE + 1] and [TILE_K][TILE] */
+    UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < ITEM; j++) acc[i][j] = 0.0f;
+/* acc += what lies in ta and tb: __local float [TILE_K][TILE + 1] and [TILE_K][TILE_N] */
 #define TILED_MULTIPLY                                                                                                 \
-    for (int kk = 0; kk < TILE_K; kk++) {                                                                              \
-        float av[4], bv[4];                                                                                            \
-        for (int i = 0; i < 4; i++) {                                                                                  \
-            av[i] = ta[kk][ly + SIDE * i];                                                                             \
-            bv[i] = tb[kk][lx + SIDE * i];                                                                             \
-        }                                                                                                              \
-        for (int i = 0; i < 4; i++)                                                                                    \
-            for (int j = 0; j < 4; j++)                                                                                \
-                acc[i][j] = MAD(av[i], bv[j], acc[i][j]);                                                              \
+    ROLL for (int kk = 0; kk < TILE_K; kk++) {                                                                         \
+        float av[4], bv[ITEM];                                                                                         \
+        UNROLL for (int i = 0; i < 4; i++) av[i] = ta[kk][ly + SIDE * i];                                              \
+        UNROLL for (int j = 0; j < ITEM; j++) bv[j] = tb[kk][lx + SIDE * j];                                           \
+        UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < ITEM; j++) acc[i][j] =                           \
+            MAD(av[i], bv[j], acc[i][j]);                                                                              \
     }
 /* acc = product of rows row0.. and columns col0.. with load_a(row, k) and panels [n/32][count][32]. */
 #define TILED_LOOP(LOAD_A, row0, col0, count, LOAD_B)                                                                  \
@@ -411,8 +446,8 @@ inline void tile_store(float16 v, __global const float *bias, __global const flo
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
         for (int t = lid; t < TILE * TILE_K; t += SIDE * SIDE)                                                         \
             ta[t % TILE_K][t / TILE_K] = LOAD_A((row0) + t / TILE_K, k0 + t % TILE_K);                                 \
-        for (int t = lid; t < TILE * TILE_K; t += SIDE * SIDE)                                                         \
-            tb[t / TILE][t % TILE] = LOAD_B((col0) + t % TILE, k0 + t / TILE);                                         \
+        for (int t = lid; t < TILE_N * TILE_K; t += SIDE * SIDE)                                                       \
+            tb[t / TILE_N][t % TILE_N] = LOAD_B((col0) + t % TILE_N, k0 + t / TILE_N);                                 \
         barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
         TILED_MULTIPLY                                                                                                 \
     }

@@ -6,8 +6,8 @@
  * (oy + pad - ky) % stride == 0; a launch covers all stride * stride phases in its third dimension.
  *
  * CPU: a work-item computes ROWS pixels x panels_each * 32 channels, 8 x 32 at a time in registers; a tap outside the
- * picture reads from `zeros`, which holds at least kernel * c zeros.  else: work-groups of SIDE x SIDE compute 4 SIDE
- * pixels x 4 SIDE channels. */
+ * picture reads from `zeros`, which holds at least kernel * c zeros.  else: work-groups of SIDE x SIDE compute
+ * 4 SIDE pixels x ITEM SIDE channels. */
 
 #define CONV_ARGUMENTS                                                                                                 \
     IN(float, x), IN(float, panels), IN(float, b), IN(float, residual), IN(float, zeros), OUT(float, y),               \
@@ -148,23 +148,27 @@ inline float conv_weight(IN(float, panels), const geometry g, int col, int kk, i
 #define CONV(NAME, TRANSPOSED)                                                                                         \
     __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void NAME(CONV_ARGUMENTS, const int panels_each)     \
     {                                                                                                                  \
-        __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE];                                                          \
+        __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE_N];                                                        \
         const geometry g = geometry_of(TRANSPOSED, get_global_id(2), oh, ow, kernel_side, stride, pad_top, pad);       \
         const int in_phase = pixels / (oh * ow) * g.pw * g.ph, columns = (out + 31) / 32 * 32;                         \
-        const int col0 = GROUP(0) * TILE, row0 = GROUP(1) * TILE;                                                      \
+        const int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE;                                                    \
         TILED_LOOP(LOAD_##NAME, row0, col0, g.ny * g.nx * c, LOAD_WEIGHT)                                              \
         UNROLL                                                                                                         \
-        for (int i = 0; i < 4; i++)                                                                                    \
+        for (int i = 0; i < 4; i++) {                                                                                  \
+            int r = row0 + ly + SIDE * i;                                                                              \
+            if (r >= in_phase)                                                                                         \
+                continue;                                                                                              \
+            int oy = r / g.pw % g.ph * g.scale + g.py, ox = r % g.pw * g.scale + g.px;                                 \
+            size_t at = (((size_t)(r / g.pw / g.ph) * oh + oy) * ow + ox) * out;                                       \
             UNROLL                                                                                                     \
-            for (int j = 0; j < 4; j++) {                                                                              \
-                int r = row0 + ly + SIDE * i, o = col0 + lx + SIDE * j;                                                \
-                if (r >= in_phase || o >= out)                                                                         \
+            for (int j = 0; j < ITEM; j++) {                                                                           \
+                int o = col0 + lx + SIDE * j;                                                                          \
+                if (o >= out)                                                                                          \
                     continue;                                                                                          \
-                int oy = r / g.pw % g.ph * g.scale + g.py, ox = r % g.pw * g.scale + g.px;                             \
-                size_t at = (((size_t)(r / g.pw / g.ph) * oh + oy) * ow + ox) * out + o;                               \
                 float v = activate_float(acc[i][j] + (b_buffer ? AT(b)[o] : 0.0f), act);                               \
-                AT(y)[at] = residual_buffer ? v + AT(residual)[at] : v;                                                \
+                AT(y)[at + o] = residual_buffer ? v + AT(residual)[at + o] : v;                                        \
             }                                                                                                          \
+        }                                                                                                              \
     }
 #define LOAD_conv2d(r, kk)           conv_load(x_buffer, x_at, g, r, kk, in_phase, h, w, c, stride, pad_top, pad, 0)
 #define LOAD_conv_transpose2d(r, kk) conv_load(x_buffer, x_at, g, r, kk, in_phase, h, w, c, stride, pad_top, pad, 1)
@@ -306,7 +310,7 @@ __kernel void winograd_output(IN(float, u), IN(float, v), IN(float, b), IN(float
             ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)
 #undef ROW
             TILE_DECLARE
-            TILE_LOOP(p, in)
+            TILE_LOOP_WHOLE(p, in) /* quarters are no faster for so short sums */
             float *s = sums + (k * TILES + row) * 32;
 #define KEEP(i) vstore16(c##i##0, 2 * i, s), vstore16(c##i##1, 2 * i + 1, s);
             KEEP(0) KEEP(1) KEEP(2) KEEP(3) KEEP(4) KEEP(5) KEEP(6) KEEP(7)

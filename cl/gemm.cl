@@ -2,7 +2,7 @@
  *
  * pack_T: any weight type to F32 panels [ceil(n/32)][k][32]: panel p holds rows 32p to 32p+31 of w, zeros beyond n.
  * gemm: from panels.  CPU: a work-item computes item_rows x 32 columns, 8 rows at a time in registers.  else:
- * work-groups of SIDE x SIDE compute 4 SIDE x 4 SIDE through local memory.
+ * work-groups of SIDE x SIDE compute 4 SIDE x ITEM SIDE through local memory.
  * gemm_epilogue: bias, activation and residual after a product by a library.
  *
  * With -DBACKWARD, the kernels of gradients instead (inference never compiles them):
@@ -91,8 +91,8 @@ __kernel void gemm(GEMM_ARGUMENTS)
 
 __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void gemm(GEMM_ARGUMENTS)
 {
-    __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE];
-    int col0 = GROUP(0) * TILE, row0 = GROUP(1) * TILE;
+    __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE_N];
+    int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE;
 #define LOAD_X(r, kk) ((r) < m && (kk) < k ? AT(x)[(size_t)(r)*k + (kk)] : 0.0f)
 #define LOAD_P(c, kk)                                                                                                  \
     ((c) < (n + 31) / 32 * 32 && (kk) < k ? AT(panels)[((size_t)((c) / 32) * k + (kk)) * 32 + (c) % 32] : 0.0f)
@@ -100,7 +100,7 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void gemm(GEMM_ARG
     UNROLL
     for (int i = 0; i < 4; i++)
         UNROLL
-        for (int j = 0; j < 4; j++) {
+        for (int j = 0; j < ITEM; j++) {
             int r = row0 + ly + SIDE * i, c = col0 + lx + SIDE * j;
             if (r >= m || c >= n)
                 continue;
@@ -198,6 +198,22 @@ __kernel void transpose_panels(IN(float, panels), OUT(float, y), const int taps,
 #define BLOCK 32
 
 /* s[16] += the products of n pixels' 8 elements at A and 32 at B, which are functions of i */
+#if SPLIT /* quarters, as TILE_QUARTERS has them */
+#define TILE_SUMS(A, B)                                                                                                \
+    ROLL for (int q = 0; q < 4; q++) {                                                                                 \
+        const int first_row = q % 2 * 4, half_row = q / 2;                                                             \
+        float16 *to_sums = s + 2 * first_row + half_row;                                                               \
+        float16 t0 = to_sums[0], t1 = to_sums[2], t2 = to_sums[4], t3 = to_sums[6];                                    \
+        for (int i = 0; i < n; i++) {                                                                                  \
+            float16 v = vload16(half_row, B);                                                                          \
+            t0 = MAD((float16)((A)[first_row]), v, t0);                                                                \
+            t1 = MAD((float16)((A)[first_row + 1]), v, t1);                                                            \
+            t2 = MAD((float16)((A)[first_row + 2]), v, t2);                                                            \
+            t3 = MAD((float16)((A)[first_row + 3]), v, t3);                                                            \
+        }                                                                                                              \
+        to_sums[0] = t0, to_sums[2] = t1, to_sums[4] = t2, to_sums[6] = t3;                                            \
+    }
+#else
 #define TILE_SUMS(A, B)                                                                                                \
     {                                                                                                                  \
         float16 c00 = s[0], c01 = s[1], c10 = s[2], c11 = s[3], c20 = s[4], c21 = s[5], c30 = s[6], c31 = s[7];        \
@@ -210,6 +226,7 @@ __kernel void transpose_panels(IN(float, panels), OUT(float, y), const int taps,
         s[0] = c00, s[1] = c01, s[2] = c10, s[3] = c11, s[4] = c20, s[5] = c21, s[6] = c30, s[7] = c31;                \
         s[8] = c40, s[9] = c41, s[10] = c50, s[11] = c51, s[12] = c60, s[13] = c61, s[14] = c70, s[15] = c71;          \
     }
+#endif
 
 __kernel void weight_gradient(GRADIENT_ARGUMENTS)
 {
@@ -314,12 +331,12 @@ __kernel void column_sums(IN(float, x), OUT(float, y), const int rows, const int
 
 #else
 
-/* Work-groups of SIDE x SIDE make 4 SIDE rows x 4 SIDE columns. */
+/* Work-groups of SIDE x SIDE make 4 SIDE rows x ITEM SIDE columns. */
 __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void weight_gradient(GRADIENT_ARGUMENTS)
 {
-    __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE];
+    __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE_N];
     __local int pixel_a[TILE_K], pixel_b[TILE_K]; /* -1: outside */
-    const int col0 = GROUP(0) * TILE, row0 = GROUP(1) * TILE, taps = kernel_side * kernel_side;
+    const int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE, taps = kernel_side * kernel_side;
     const int tap = get_global_id(2) % taps, ky = tap / kernel_side, kx = tap % kernel_side;
     const int first = get_global_id(2) / taps * chunk, last = min(first + chunk, images * h * w);
     TILED_DECLARE
@@ -336,14 +353,19 @@ __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void weight_gradie
         for (int t = lid; t < TILE * TILE_K; t += SIDE * SIDE) {
             int i = t % TILE, kk = t / TILE;
             ta[kk][i] = pixel_a[kk] >= 0 && row0 + i < na ? AT(a)[(size_t)pixel_a[kk] * na + row0 + i] : 0.0f;
+        }
+        for (int t = lid; t < TILE_N * TILE_K; t += SIDE * SIDE) {
+            int i = t % TILE_N, kk = t / TILE_N;
             tb[kk][i] = pixel_b[kk] >= 0 && col0 + i < nb ? AT(b)[(size_t)pixel_b[kk] * nb + col0 + i] : 0.0f;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         TILED_MULTIPLY
     }
     __global float *to = AT(y) + (size_t)(get_global_id(2) / taps) * part + (size_t)tap * tap_stride;
+    UNROLL
     for (int i = 0; i < 4; i++)
-        for (int j = 0; j < 4; j++) {
+        UNROLL
+        for (int j = 0; j < ITEM; j++) {
             int r = row0 + ly + SIDE * i, c = col0 + lx + SIDE * j;
             if (r >= na || c >= nb)
                 continue;

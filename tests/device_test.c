@@ -150,6 +150,7 @@ static void defaults_follow_limits_not_names(void **state)
     assert_false(t.panels);
     assert_int_equal(t.wg, 64);
     assert_int_equal(t.gemm_side, 16);
+    assert_true(tuning_valid(&t, &d));
     d.max_work_group = 64;
     t = device_default_tuning(&d);
     assert_int_equal(t.gemm_side * t.gemm_side, 64);
@@ -158,7 +159,14 @@ static void defaults_follow_limits_not_names(void **state)
     t = device_default_tuning(&d);
     assert_true(t.wg <= 16 && t.gemm_side * t.gemm_side <= 16);
     d.type = LIMN_CPU;
-    assert_true(device_default_tuning(&d).panels);
+    for (d.vector_width = 1; d.vector_width <= 16; d.vector_width *= 2) {
+        t = device_default_tuning(&d);
+        assert_true(t.panels && t.winograd && tuning_valid(&t, &d));
+        assert_int_equal(t.tiles, d.vector_width >= 4);
+        assert_int_equal(t.split, d.vector_width == 4 || d.vector_width == 8); /* fewer or shorter registers */
+    }
+    t = device_form_tuning(&d, false); /* kernels for groups run on a CPU too */
+    assert_true(!t.panels && !t.winograd);
 }
 
 /* ---- the program ---- */

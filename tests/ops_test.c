@@ -115,10 +115,15 @@ static size_t list_styles(const device *d, bool tiny, const char **names, tuning
 {
     size_t n = 0;
     const limn_device_info *i = &d->info;
-    const tuning cpu =
-                     {.wg = 1, .gemm_side = 1, .panels = true, .tiles = tiny, .winograd = 1, .winograd_cache = 1 << 20},
-                 wide = {.wg = 16, .gemm_side = 4, .tiles = tiny};
-    const tuning gpu = {.wg = 64, .gemm_side = i->max_work_group >= 256 ? 16 : 8, .tiles = true};
+    const tuning cpu = {.wg = 1,
+                        .gemm_side = 1,
+                        .panels = true,
+                        .split = true,
+                        .tiles = tiny,
+                        .winograd = 1,
+                        .winograd_cache = 1 << 20},
+                 wide = {.wg = 16, .gemm_side = 4, .gemm_item = 4, .tiles = tiny};
+    const tuning gpu = {.wg = 64, .gemm_side = i->max_work_group >= 256 ? 16 : 8, .gemm_item = 8, .tiles = true};
     if (!tiny) {
         names[n] = "default";
         tunes[n] = d->tune;

@@ -53,6 +53,7 @@ typedef struct limn_device_info {
     uint64_t memory, max_allocation, local_memory;
     uint64_t max_work_group;
     uint32_t compute_units;
+    uint32_t vector_width;   /* floats of a native vector: 16, 8, 4; 1 where items are scalar */
     uint32_t base_alignment; /* bytes */
     bool unified_memory, fp16, subgroups, int8_dot, command_buffer;
     /* Measured by `limn bench` or `limn tune` on this machine; 0 where it was not. */

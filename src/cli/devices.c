@@ -41,6 +41,7 @@ static json_t *device_json(const limn_device_info *d)
     json_object_set_new(j, "local_memory", json_integer((json_int_t)d->local_memory));
     json_object_set_new(j, "max_work_group", json_integer((json_int_t)d->max_work_group));
     json_object_set_new(j, "compute_units", json_integer(d->compute_units));
+    json_object_set_new(j, "vector_width", json_integer(d->vector_width));
     json_object_set_new(j, "unified_memory", json_boolean(d->unified_memory));
     json_object_set_new(j, "fp16", json_boolean(d->fp16));
     json_object_set_new(j, "subgroups", json_boolean(d->subgroups));

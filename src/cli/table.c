@@ -477,8 +477,9 @@ const command command_table[] = {
          "Tries kernels, sizes of work-groups, and the use and the parameters of CLBlast, and keeps what was faster: "
          "for this device and this version of its driver, in the file tuning of the cache directory, which every "
          "command reads from then on. A line of it may be deleted. Each trial is a process of its own with a time "
-         "limit, since drivers hang and crash, and counts only where its results are right. What was found is saved "
-         "after each step, so Ctrl-C loses one.\n",
+         "limit, since drivers hang and crash, and counts only where its results are right; what seems faster must be "
+         "so "
+         "again in turn with the one before. What was found is saved after each step, so Ctrl-C loses one.\n",
      .example = "limn tune --device gpu\n"},
     {.name = "selftest",
      .run = command_selftest,

@@ -11,8 +11,10 @@ typedef struct limn_device device;
  * (tuning.c, where each has its name); tests set others. */
 typedef struct tuning {
     int wg;           /* work-items that share a row (a reduction): 1 on CPUs, a power of two else */
-    int gemm_side;    /* side of the square work-group of tiled products: 16, 8 or, on CPUs, 1 */
+    int gemm_side;    /* side of the square work-group of tiled products: 16, 8, 4 or, on CPUs, 1 */
+    int gemm_item;    /* columns of a work-item of these, of 4 rows: 4 or 8 */
     bool panels;      /* products by one work-item per 8x32 register tile over packed panels, else tiled work-groups */
+    bool split;       /* panels: the register tile in four parts one after the other */
     bool clblast;     /* products of many rows by CLBlast where it applies */
     int clblast_rows; /* and where they have at least so many */
     int clblast_set;  /* its parameters: 0 for its own choice, else one of the sets of ops/gemm.c */
@@ -62,8 +64,9 @@ const char *device_type_name(limn_device_type t); /* "cpu", "igpu", "dgpu", "acc
 bool device_select(const device_entry *list, size_t n, const char *spec, int turn, int turns, size_t *chosen,
                    char reason[160], err *e);
 
-/* device.c */
+/* device.c: the choices for a device, and those for one form of kernels on it. */
 tuning device_default_tuning(const limn_device_info *info);
+tuning device_form_tuning(const limn_device_info *info, bool panels);
 device *device_open(const char *spec, const limn_device_options *o, err *e);
 void device_free(device *d);
 
@@ -77,8 +80,10 @@ bool device_line_write(const char *file, const limn_device_info *info, const cha
 
 /* tuning.c: what limn tune found, kept beside the score by device, driver and version.  The version grows when what is
  * tuned means something else, or other kernels were measured. */
-#define TUNING_VERSION 1
+#define TUNING_VERSION 2
 #define TUNING_TEXT    256
+/* What isn't tuned follows from what is. */
+void tuning_complete(tuning *t, const limn_device_info *info);
 /* "wg=64 gemm_side=16 …" */
 void tuning_text(const tuning *t, char out[TUNING_TEXT]);
 /* Whether the device can run it. */

@@ -57,7 +57,7 @@ static bool describe(device_entry *d, err *e)
     limn_device_info *i = &d->info;
     cl_device_type type = 0;
     cl_ulong memory = 0, allocation = 0, local = 0;
-    cl_uint units = 0, align_bits = 0;
+    cl_uint units = 0, align_bits = 0, width = 0;
     cl_bool unified = 0;
     size_t group = 0;
     static char extensions[16384]; /* enumeration happens on one thread, and the list is long */
@@ -71,6 +71,7 @@ static bool describe(device_entry *d, err *e)
               get(d->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof allocation, &allocation, e) &&
               get(d->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof local, &local, e) &&
               get(d->id, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof units, &units, e) &&
+              get(d->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof width, &width, e) &&
               get(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof group, &group, e) &&
               get(d->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof align_bits, &align_bits, e) &&
               get(d->id, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, e);
@@ -80,6 +81,7 @@ static bool describe(device_entry *d, err *e)
     i->max_allocation = allocation;
     i->local_memory = local;
     i->compute_units = units;
+    i->vector_width = width;
     i->max_work_group = group;
     i->base_alignment = align_bits / 8;
     i->unified_memory = unified;

@@ -152,8 +152,9 @@ static program *program_build(device *d, const char *file, const char *options, 
     program *p = source ? calloc(1, sizeof *p + strlen(options) + 1) : NULL;
     if (p) {
         char all[512];
-        snprintf(all, sizeof all, "-cl-std=CL1.2 -DCPU=%d -DWG=%d -DSIDE=%d %s", d->tune.panels, d->tune.wg,
-                 d->tune.gemm_side, options);
+        const tuning *t = &d->tune;
+        snprintf(all, sizeof all, "-cl-std=CL1.2 -DCPU=%d -DWG=%d -DSIDE=%d -DITEM=%d -DSPLIT=%d %s", t->panels, t->wg,
+                 t->gemm_side, t->gemm_item, t->split, options);
         strcpy(p->options, options);
         p->file = name;
         cache_key key = cache_key_of(d, name, source, all);

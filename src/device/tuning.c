@@ -12,7 +12,9 @@ static const struct tunable {
 } tunables[] = {
     {"wg", offsetof(tuning, wg), false},
     {"gemm_side", offsetof(tuning, gemm_side), false},
+    {"gemm_item", offsetof(tuning, gemm_item), false},
     {"panels", offsetof(tuning, panels), true},
+    {"split", offsetof(tuning, split), true},
     {"clblast", offsetof(tuning, clblast), true},
     {"clblast_rows", offsetof(tuning, clblast_rows), false},
     {"clblast_set", offsetof(tuning, clblast_set), false},
@@ -43,13 +45,26 @@ void tuning_text(const tuning *t, char out[TUNING_TEXT])
                       get(t, &tunables[i]));
 }
 
+/* Attention by tiles takes vectors, as where these are taken apart into numbers first the compiler has minutes to do
+ * with a kernel of many (cl/attention_tile.cl), or else the local memory. */
+void tuning_complete(tuning *t, const limn_device_info *i)
+{
+    uint64_t tile = 4 * (uint64_t)t->gemm_side;
+    t->tiles =
+        t->panels ? i->vector_width >= 4 : i->local_memory >= sizeof(float) * ((tile + 32) * (tile + 1) + 5 * tile);
+    t->winograd = t->panels ? 16 : 0; /* for fewer the transformed weights are written for too little */
+    t->winograd_cache = t->panels ? 4 << 20 : 0;
+    t->strip = 2 << 20;
+}
+
 bool tuning_valid(const tuning *t, const limn_device_info *i)
 {
     int most = i->max_work_group < 256 ? (int)i->max_work_group : 256;
     bool side = t->gemm_side == 1 || t->gemm_side == 4 || t->gemm_side == 8 || t->gemm_side == 16;
     return t->wg >= 1 && t->wg <= most && (t->wg & (t->wg - 1)) == 0 && side && t->gemm_side * t->gemm_side <= most &&
-           t->panels == (t->gemm_side == 1) && (!t->panels || t->wg == 1) && t->clblast_rows >= 0 &&
-           t->clblast_set >= 0 && t->clblast_set < CLBLAST_SETS;
+           t->panels == (t->gemm_side == 1) && (!t->panels || t->wg == 1) && (t->panels || !t->split) &&
+           (t->gemm_item == 4 || t->gemm_item == 8) && t->clblast_rows >= 0 && t->clblast_set >= 0 &&
+           t->clblast_set < CLBLAST_SETS;
 }
 
 /* All of them must be there, and nothing else. */
@@ -74,6 +89,7 @@ bool tuning_load(tuning *t, const limn_device_info *i)
     tuning found = {0};
     if (!device_line_read("tuning", i, text) || !parse(&found, text) || !tuning_valid(&found, i))
         return false;
+    tuning_complete(&found, i);
     *t = found;
     return true;
 }
