@@ -153,13 +153,6 @@ static float *scratch_for(const codec *c, err *e)
 }
 
 /* For plans. */
-static bool walk_encode(void *context, run *r, int n, err *e)
-{
-    const codec *c = context;
-    op_argmax(r, c->kind->encode(r, c, TENSOR(r, DTYPE_F32, n, codec_input_height(c), codec_input_width(c), 3)));
-    return run_finish(r, e);
-}
-
 static bool walk_decode(void *context, run *r, int n, err *e)
 {
     const codec *c = context;
@@ -185,7 +178,7 @@ bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float
     bool ok = host;
     int64_t cells = (int64_t)c->grid_width * c->grid_height;
     int64_t pixels = (int64_t)codec_input_width(c) * codec_input_height(c) * 3;
-    int most = ok && n > 0 ? make_room(m, "encode", USE_ENCODER, n, walk_encode, e) : 0;
+    int most = ok && n > 0 ? make_room(m, "encode", USE_ENCODER, n, codec_encode_walk, e) : 0;
     ok = ok && (most || n <= 0);
     for (int done = 0; ok && done < n; done += most) {
         int some = n - done < most ? n - done : most;

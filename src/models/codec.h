@@ -57,6 +57,8 @@ void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
  * the run.
  */
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
+/* What codec_encode has on the device, for plans (a plan_work of models/plan.h, with the codec as its context). */
+bool codec_encode_walk(void *c, run *r, int n, err *e);
 /* codes[n,cells] -> pixels[n,height,width,3] in 0..1.  Resets the run.  Pictures that the device's memory seems too
  * small for are decoded one after the other, and one picture by tiles, where its pixels don't depend on all cells: then
  * the pixels are the same to rounding. */
