@@ -152,14 +152,6 @@ static float *scratch_for(const codec *c, err *e)
     return host;
 }
 
-/* For plans. */
-static bool walk_encode(void *context, run *r, int n, err *e)
-{
-    const codec *c = context;
-    op_argmax(r, c->kind->encode(r, c, TENSOR(r, DTYPE_F32, n, codec_input_height(c), codec_input_width(c), 3)));
-    return run_finish(r, e);
-}
-
 /* Room for up to n pictures at once, or for the parts of one. */
 static bool make_room(plan *p, model *m, plan_job job, int n, err *e)
 {
@@ -177,7 +169,7 @@ bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float
     bool ok = host;
     int64_t cells = (int64_t)c->grid_width * c->grid_height;
     int64_t pixels = (int64_t)codec_input_width(c) * codec_input_height(c) * 3;
-    const plan_job job = {.what = "encode", .uses = USE_ENCODER, .walk = walk_encode};
+    const plan_job job = {.what = "encode", .uses = USE_ENCODER, .walk = codec_encode_walk};
     plan p = {0};
     ok = ok && (n <= 0 || make_room(&p, m, job, n, e));
     for (int done = 0; ok && done < n; done += p.n) {

@@ -533,7 +533,7 @@ static void what_does_not_fit_says_why(void **state)
         {"decode %2$s -o %1$s", "1M", "decode: "},
         {"reconstruct %3$s/00.png -o %1$s", "1M", "encode: "},
         {"score --text pizza --codes %2$s", "4M", "score: "},
-        {"train codec --data %3$s --steps 1 -o %1$s.gguf", "1M", "codec."},
+        {"train codec --data %3$s --steps 1 -o %1$s.gguf", "1M", "train codec: "},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         int n = snprintf(line, sizeof line, rows[i].format, out, codes, pictures);
@@ -543,6 +543,9 @@ static void what_does_not_fit_says_why(void **state)
         struct stat st;
         assert_int_not_equal(stat(out, &st), 0);
     }
+    snprintf(line, sizeof line, "train codec --data %s --size 16 --batch 2 --steps 1 -v -o %s.gguf", pictures, out);
+    run_cli(line, 0,
+            (const char *[]){"train codec: plan: ", "gradients ", "moments ", "activations ", "; 2 at once", NULL});
     /* and what fits into half of the file's 19 MiB is drawn */
     snprintf(line, sizeof line, "generate pizza -v -n 2 --rank own --mem-limit 9.5M -o %s", out);
     run_cli(line, 0, (const char *[]){"generate: plan: ", "decode: plan: ", "rank: plan: ", "times the", NULL});

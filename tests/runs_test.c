@@ -409,7 +409,7 @@ static train_codes open_codes(limn_model *m, const char *from, const char *path)
     err e = {0};
     train_codes t;
     const dataset_options o = {.sources = &from, .n_sources = 1, .seed = 1};
-    must(train_codes_open(&t, m->run, m, &o, path, count_encoding, NULL, &e), &e);
+    must(train_codes_open(&t, m, &o, path, count_encoding, NULL, &e), &e);
     return t;
 }
 

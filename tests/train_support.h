@@ -128,7 +128,7 @@ static void same_logs(const char *a, const char *b)
 }
 
 /* o to its end, then the same in two parts to another file: model, checkpoint and log are equal. */
-static void resumes_in_the_same_bytes(train_codec_options *o, const char *other, int64_t pause_after)
+static inline void resumes_in_the_same_bytes(train_codec_options *o, const char *other, int64_t pause_after)
 {
     static const char *const ends[] = {"", ".checkpoint", ".csv"};
     char whole[512], parts[512];

@@ -38,6 +38,9 @@ void ranks_max(int32_t *x, size_t n);
 void ranks_broadcast(void *x, size_t bytes, int from);
 /* Whether it is true on all of them. */
 bool ranks_all(bool mine);
+/* While it is on, those four wait for nobody and leave x as it is, though rank and size stay: for work that is only
+ * planned (train/plan.c). */
+void ranks_rehearse(bool on);
 
 /* ranks_sum without waiting: x is not to be touched until done says true, which it says once, and which releases the
  * request.  Sums begin in the same order on all ranks.  Only where there are others; NULL where there is no memory. */

@@ -81,8 +81,9 @@ const option train_tokenizer_table[] = {
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 65536,                                                                                                 \
-         .help = "Pictures that go through the model at once, of each process under mpirun. Default: 32 (codec), "     \
-                 "48 (dalle), 128 (clip)."},                                                                           \
+         .help = "Pictures that go through the model at once, of each process under mpirun. Where there is no memory " \
+                 "for them, an error says how many there is memory for. Default: 32 (codec), 48 (dalle), 128 "         \
+                 "(clip)."},                                                                                           \
         {.name = "accumulate",                                                                                         \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
@@ -334,7 +335,8 @@ const option train_dalle_table[] = {
      .help = "Where the codes of the pictures are kept between starts, for this data and codec. Remove it where a "
              "picture has changed under its old name. Default: OUT.gguf.codes."},
     {.name = "recompute",
-     .help = "Do each block again on the way back instead of keeping what it made: less memory, the same result."},
+     .help = "Do each block again on the way back instead of keeping what it made: less memory, the same result. It is "
+             "done without being asked for where --mem-limit, or the device's memory, is too small otherwise."},
     OPTIONS_END,
 };
 

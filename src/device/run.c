@@ -120,6 +120,10 @@ bool run_reserve(run *r, const run *planned, err *e)
         return true;
     free_chunks(r);
     r->current = 0;
+    if (!planned) {
+        buffer_free(r->zeros.buf);
+        r->zeros = (tensor){0};
+    }
     for (int i = 0; ok && planned && i < 2; i++) {
         chunk **end = &r->stage[i].first;
         for (const chunk *c = planned->stage[i].first; ok && c; c = c->next) {

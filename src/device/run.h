@@ -30,7 +30,7 @@ void run_return(run *r);
  * on may write over it, since the queue is in order. */
 void run_give_back(run *r, tensor t);
 /* Makes r's memory, of which nothing is in use, that of a run on a device that planned: what took place there has room
- * here, in the same order, and r grows no more.  NULL: frees r's memory. */
+ * here, in the same order, and r grows no more.  NULL: frees r's memory, also its zeros. */
 bool run_reserve(run *r, const run *planned, err *e);
 /* Bytes of a run's memory. */
 uint64_t run_memory(const run *r);

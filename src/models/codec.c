@@ -68,6 +68,13 @@ bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *co
     return run_finish(r, e);
 }
 
+bool codec_encode_walk(void *context, run *r, int n, err *e)
+{
+    const codec *c = context;
+    op_argmax(r, c->kind->encode(r, c, TENSOR(r, DTYPE_F32, n, codec_input_height(c), codec_input_width(c), 3)));
+    return run_finish(r, e);
+}
+
 bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e)
 {
     device *d = run_device(r);

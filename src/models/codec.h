@@ -56,6 +56,8 @@ void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
  * the run.
  */
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
+/* What codec_encode has on the device, for plans (a plan_work of models/plan.h, with the codec as its context). */
+bool codec_encode_walk(void *c, run *r, int n, err *e);
 /* codes[n,cells] -> pixels[n,height,width,3] in 0..1, in the first way that fits into the device's memory.  Resets the
  * run. */
 bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e);

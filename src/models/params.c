@@ -159,10 +159,11 @@ static bool load_trainable(param *p, run *r, const file_tensor *f, uint64_t seed
     int64_t n = 1;
     for (int i = 0; i < p->nd; i++)
         n *= p->shape[i];
-    float *values = f ? param_floats(f, e) : malloc((size_t)n * sizeof *values);
-    if (!values)
+    bool planning = run_device(r)->planning;
+    float *values = planning ? NULL : f ? param_floats(f, e) : malloc((size_t)n * sizeof *values);
+    if (!values && !planning)
         return f ? false : err_no_memory(e, p->name, (unsigned long long)n * sizeof *values);
-    if (!f)
+    if (!f && values)
         draw(p, values, n, seed, index);
     bool ok = param_one_piece(p, run_device(r), 4 * (uint64_t)n, e) &&
               tensor_new(param_value(p), run_device(r), DTYPE_F32, p->nd, p->shape, values, false, p->name, e);

@@ -78,6 +78,8 @@ static bool load(const param_table *t, param *p, run *r, err *e)
         buffer_free(made.buf);
         return false;
     }
+    if (d->planning) /* what stood for it until now was never counted */
+        d->memory_used += tensor_bytes(p->to);
     buffer_free(p->to->buf);
     *p->to = made;
     return true;
@@ -88,12 +90,13 @@ static bool plan(const param_table *t, param *p, run *r, err *e)
 {
     device *d = run_device(r);
     uint64_t used = d->memory_used, peak = d->memory_peak;
-    buffer_free(p->to->buf); /* what was there, if anything, doesn't count from here on */
+    bool planning = d->planning; /* training's plans open models */
+    buffer_free(p->to->buf);     /* what was there, if anything, doesn't count from here on */
     p->to->buf = NULL;
     used = d->memory_used;
     d->planning = true;
     bool ok = load(t, p, r, e);
-    d->planning = false;
+    d->planning = planning;
     d->memory_used = used;
     d->memory_peak = peak;
     return ok;

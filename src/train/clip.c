@@ -17,6 +17,9 @@ typedef struct stage {
     const train_clip_options *o;
     run *r;
     model *codec; /* or NULL */
+    run *coder;   /* in which it works */
+    run *planned_coder;
+    int last; /* pictures in the last batch */
     bpe *tokenizer;
     clip c;
     param_table params;
@@ -93,15 +96,16 @@ static void move(uint8_t *to, const uint8_t *from, int side, int dx, int dy)
         }
 }
 
-/* The chosen pictures of s->seen, n <= CODEC_BATCH, as the codec gives them back. */
+/* The chosen pictures of s->seen, n <= CODEC_BATCH, as the codec gives them back: planned, so never by tiles, which are
+ * the same to rounding alone. */
 static bool through_codec(stage *s, const int *chosen, int n, err *e)
 {
     const codec *c = &s->codec->codec;
     size_t one = (size_t)c->width * (size_t)c->height * 3;
     for (int i = 0; i < n; i++)
         memcpy(s->coded + (size_t)i * one, s->seen + (size_t)chosen[i] * one, one);
-    if (n > 0 && !(codec_encode(s->codec->run, c, s->coded, n, s->codes, NULL, e) &&
-                   codec_decode(s->codec->run, c, s->codes, n, s->decoded, e)))
+    if (n > 0 && !(codec_encode(s->coder, c, s->coded, n, s->codes, NULL, e) &&
+                   codec_decode_way(s->coder, c, s->codes, n, n, s->decoded, e)))
         return false;
     for (int i = 0; i < n; i++)
         for (size_t p = 0; p < one; p++)
@@ -115,6 +119,7 @@ static bool fill_pictures(stage *s, const dataset_batch *b, int64_t step, err *e
     int side = s->c.image_size, reach = 2 * s->o->shift + 1, chosen[CODEC_BATCH], n = 0;
     size_t one = (size_t)side * (size_t)side * 3;
     bool ok = true;
+    s->last = b->n;
     for (int i = 0; i < b->n; i++) {
         int dx = (int)(draw(s, DRAW_SHIFT_X, step, i) * (float)reach),
             dy = (int)(draw(s, DRAW_SHIFT_Y, step, i) * (float)reach);
@@ -207,7 +212,7 @@ static bool open_codec(stage *s, device *dev, err *e)
     if (!o->codec)
         return true;
     s->codec = model_open(dev, o->codec, e);
-    if (!s->codec || !model_needs_encoder(s->codec, e) || !model_load(s->codec, USE_ENCODER | USE_DECODER, e))
+    if (!s->codec || !model_needs_encoder(s->codec, e))
         return false;
     const codec *c = &s->codec->codec;
     if (c->width != s->c.image_size || c->height != s->c.image_size || codec_input_width(c) != c->width)
@@ -233,7 +238,7 @@ static bool open_memory(stage *s, err *e)
                : err_no_memory(e, "batch", n * one * sizeof *s->pixels);
 }
 
-static bool open_stage(stage *s, device *dev, dataset **data, err *e)
+static bool open_files(stage *s, device *dev, dataset **data, err *e)
 {
     const train_clip_options *o = s->o;
     s->c = o->model;
@@ -247,31 +252,78 @@ static bool open_stage(stage *s, device *dev, dataset **data, err *e)
                             .height = s->c.image_size,
                             .seed = o->run.settings.seed};
     *data = dataset_open(&want, e);
-    return *data && (s->r = run_new(dev, e)) && open_tokenizer(s, e) && clip_prepare(&s->c, "train clip", e) &&
-           open_codec(s, dev, e) && open_memory(s, e) && (clip_declare(&s->c, &s->params), true) &&
-           trainer_load(&s->params, s->r, o->run.init, o->run.settings.seed, e) &&
-           trainer_open(&s->t, s->r, &s->params, &o->run.settings, e);
+    return *data && open_tokenizer(s, e) && clip_prepare(&s->c, "train clip", e) && open_codec(s, dev, e) &&
+           open_memory(s, e);
+}
+
+static bool open_coder(stage *s, err *e)
+{
+    return !s->codec ||
+           (model_load(s->codec, USE_ENCODER | USE_DECODER, e) && (s->coder = run_new(run_device(s->r), e)) &&
+            (!s->planned_coder || run_reserve(s->coder, s->planned_coder, e)));
+}
+
+static bool open_stage(void *self, run *r, int batch, err *e)
+{
+    stage *s = self;
+    (void)batch;
+    s->r = r;
+    clip_declare(&s->c, &s->params);
+    return trainer_load(&s->params, r, s->o->run.init, s->o->run.settings.seed, e) &&
+           trainer_open(&s->t, r, &s->params, &s->o->run.settings, e) && open_coder(s, e);
+}
+
+static void close_stage(void *self)
+{
+    stage *s = self;
+    if (s->t.params)
+        trainer_release(&s->t);
+    params_release(&s->params);
+    if (s->coder && run_device(s->coder)->planning) { /* for the real one */
+        run_free(s->planned_coder);
+        s->planned_coder = s->coder;
+    } else {
+        run_free(s->coder);
+    }
+    s->coder = NULL;
+}
+
+/* As many pictures through the codec as there can be: how many there are is chance. */
+static bool besides(void *self, err *e)
+{
+    stage *s = self;
+    int all[CODEC_BATCH], n = s->last < CODEC_BATCH ? s->last : CODEC_BATCH;
+    for (int i = 0; i < n; i++)
+        all[i] = i;
+    return !s->codec || through_codec(s, all, n, e);
 }
 
 bool train_clip(device *dev, const train_clip_options *o, err *e)
 {
     stage s = {.o = o};
-    dataset *data = NULL;
-    bool ok = open_stage(&s, dev, &data, e);
+    train_stage all = {.self = &s,
+                       .t = &s.t,
+                       .open = open_stage,
+                       .close = close_stage,
+                       .besides = besides,
+                       .width = o->model.image_size,
+                       .height = o->model.image_size,
+                       .others = o->codec ? "the codec and its scratch" : "constants",
+                       .help = "a smaller --width or --text-width, or fewer --layers",
+                       .whole_batches = true,
+                       .forward = forward,
+                       .keys = keys};
+    run *r = run_new(dev, e);
+    bool ok = r && open_files(&s, dev, &all.data, e) && train_plan(&o->run, &all, dev, "train clip", e) &&
+              train_open(&o->run, &all, r, e);
     if (ok) {
-        train_stage all = {.self = &s,
-                           .t = &s.t,
-                           .data = data,
-                           .fingerprint = dataset_fingerprint(data),
-                           .forward = forward,
-                           .keys = keys};
+        all.fingerprint = dataset_fingerprint(all.data);
         ok = train_loop(&o->run, &all, e);
     }
-    dataset_free(data);
-    if (s.t.params)
-        trainer_release(&s.t);
-    run_free(s.r);
-    params_release(&s.params);
+    dataset_free(all.data);
+    train_close(&all);
+    run_free(r);
+    run_free(s.planned_coder);
     clip_release(&s.c);
     model_free(s.codec);
     bpe_free(s.tokenizer);

@@ -155,7 +155,20 @@ static bool report(codec_stage *s, err *e)
     return ok;
 }
 
-static bool open_stage(codec_stage *s, device *d, dataset **data, err *e)
+/* What sample and report have on the device. */
+static bool besides(void *self, err *e)
+{
+    codec_stage *s = self;
+    size_t n = (size_t)s->n_seen * (size_t)(s->c.width * s->c.height * 3);
+    float *again = malloc((n + 1) * sizeof *again);
+    bool ok = again ? true : err_no_memory(e, "pictures", n * sizeof *again);
+    ok = ok && codec_encode(s->r, &s->c, s->seen, s->n_seen, s->ids, NULL, e) &&
+         codec_decode(s->r, &s->c, s->ids, s->n_seen, again, e);
+    free(again);
+    return ok;
+}
+
+static bool open_files(codec_stage *s, dataset **data, err *e)
 {
     const train_codec_options *o = s->o;
     dataset_options want = {.sources = o->run.sources,
@@ -177,43 +190,67 @@ static bool open_stage(codec_stage *s, device *d, dataset **data, err *e)
     s->seen = malloc(SAMPLES * picture);
     if (!s->host || !s->seen)
         return err_no_memory(e, "batch", (size_t)o->run.batch * picture * sizeof *s->host);
-    if (!*data || !(s->r = run_new(d, e)) || !s->how->declare(&s->c, &o->model, "train codec", &s->params, e))
+    return *data != NULL;
+}
+
+static bool open_stage(void *self, run *r, int batch, err *e)
+{
+    codec_stage *s = self;
+    const train_codec_options *o = s->o;
+    s->r = r;
+    s->batch = batch;
+    if (!s->how->declare(&s->c, &o->model, "train codec", &s->params, e))
         return false;
-    size_t ids =
-        (size_t)(o->run.batch > SAMPLES ? o->run.batch : SAMPLES) * (size_t)(s->c.grid_width * s->c.grid_height);
-    s->ids = malloc(ids * sizeof *s->ids);
+    size_t ids = (size_t)(batch > SAMPLES ? batch : SAMPLES) * (size_t)(s->c.grid_width * s->c.grid_height);
+    s->ids = calloc(ids, sizeof *s->ids);
     if (!s->ids)
         return err_no_memory(e, "codes", ids * sizeof *s->ids);
-    return trainer_load(&s->params, s->r, o->run.init, o->run.settings.seed, e) &&
-           trainer_open(&s->t, s->r, &s->params, &o->run.settings, e) && (!s->how->open || s->how->open(s, e));
+    return trainer_load(&s->params, r, o->run.init, o->run.settings.seed, e) &&
+           trainer_open(&s->t, r, &s->params, &o->run.settings, e) && (!s->how->open || s->how->open(s, e));
+}
+
+static void close_stage(void *self)
+{
+    codec_stage *s = self;
+    if (s->how->release)
+        s->how->release(s);
+    if (s->t.params)
+        trainer_release(&s->t);
+    params_release(&s->params);
+    codec_release(&s->c);
+    free(s->ids);
+    s->ids = NULL;
+    s->n_seen = 0;
 }
 
 bool train_codec(device *d, const train_codec_options *o, err *e)
 {
     codec_stage s = {.o = o, .how = kinds[o->kind]};
-    dataset *data = NULL;
-    bool ok = open_stage(&s, d, &data, e);
+    train_stage all = {.self = &s,
+                       .t = &s.t,
+                       .open = open_stage,
+                       .close = close_stage,
+                       .besides = besides,
+                       .width = o->model.width,
+                       .height = o->model.height,
+                       .others = s.how->others,
+                       .help = "a smaller --size, or fewer channels: --encoder, --decoder, --block-width",
+                       .whole_batches = o->kind != TRAIN_CODEC_DVAE,
+                       .forward = forward,
+                       .after = after,
+                       .sample = sample,
+                       .keys = keys};
+    run *r = run_new(d, e);
+    bool ok = r && open_files(&s, &all.data, e) && train_plan(&o->run, &all, d, "train codec", e) &&
+              train_open(&o->run, &all, r, e);
     if (ok) {
-        train_stage all = {.self = &s,
-                           .t = &s.t,
-                           .data = data,
-                           .fingerprint = dataset_fingerprint(data),
-                           .forward = forward,
-                           .after = after,
-                           .sample = sample,
-                           .keys = keys};
+        all.fingerprint = dataset_fingerprint(all.data);
         ok = train_loop(&o->run, &all, e) && (s.n_seen == 0 || ranks_rank() > 0 || report(&s, e));
     }
-    dataset_free(data);
-    if (s.how->release)
-        s.how->release(&s);
-    if (s.t.params)
-        trainer_release(&s.t);
-    run_free(s.r);
-    params_release(&s.params);
-    codec_release(&s.c);
+    dataset_free(all.data);
+    train_close(&all);
+    run_free(r);
     free(s.host);
-    free(s.ids);
     free(s.seen);
     return ok;
 }

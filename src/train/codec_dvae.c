@@ -28,4 +28,5 @@ static tensor forward(codec_stage *s, tensor x, int64_t step, train_scalars *out
     return loss;
 }
 
-const codec_training train_dvae = {.kind = &codec_dvae, .declare = dvae_declare, .forward = forward};
+const codec_training train_dvae = {
+    .kind = &codec_dvae, .others = "constants", .declare = dvae_declare, .forward = forward};

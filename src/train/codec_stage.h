@@ -8,10 +8,11 @@ typedef struct codec_stage codec_stage;
 /* How a kind trains. */
 typedef struct codec_training {
     const codec_kind *kind; /* of the model file */
+    const char *others;     /* what it has on the device besides its trainer, in words */
     bool (*declare)(codec *c, const autoencoder_config *k, const char *file, param_table *p, err *e);
     /* Makes the state, when parameters and optimiser are there.  NULL: none. */
     bool (*open)(codec_stage *s, err *e);
-    void (*release)(codec_stage *s);
+    void (*release)(codec_stage *s); /* also what a failed open left; may follow itself */
     /* The loss of x[b,height,width,3].  Sets s->chosen and, where it isn't ln K, s->kl. */
     tensor (*forward)(codec_stage *s, tensor x, int64_t step, train_scalars *out);
     /* After the optimiser's step, while the results of `forward` are still there.  NULL: nothing to do. */
@@ -30,6 +31,7 @@ struct codec_stage {
     const train_codec_options *o;
     const codec_training *how;
     run *r;
+    int batch; /* pictures of a step, at most */
     codec c;
     param_table params;
     trainer t;

@@ -55,8 +55,8 @@ static bool open(codec_stage *s, err *e)
                                  "train codec", &a->params, e) &&
            params_load_trainable(&a->params, s->r, NULL, settings.seed ^ SEED_OF_ITS_OWN, e) &&
            trainer_open(&a->t, s->r, &a->params, &settings, e) && trainer_keep_all(&s->t, &a->t, e) &&
-           tensor_new(&a->fake, run_device(s->r), DTYPE_F32, 4, (int64_t[]){o->run.batch, s->c.height, s->c.width, 3},
-                      NULL, false, "reconstructions", e);
+           tensor_new(&a->fake, run_device(s->r), DTYPE_F32, 4, (int64_t[]){s->batch, s->c.height, s->c.width, 3}, NULL,
+                      false, "reconstructions", e);
 }
 
 static void release(codec_stage *s)
@@ -71,6 +71,7 @@ static void release(codec_stage *s)
     buffer_free(a->fake.buf);
     model_free(a->sight);
     free(a);
+    s->adversary = NULL;
 }
 
 /* x, pixels by the map `from`, by the map `to`. */
@@ -151,6 +152,7 @@ static void after(codec_stage *s, int64_t step, train_scalars *out)
 }
 
 const codec_training train_vqgan = {.kind = &codec_vqvae,
+                                    .others = "codebook, discriminator and perceptual codec",
                                     .declare = vqvae_declare,
                                     .open = open,
                                     .release = release,

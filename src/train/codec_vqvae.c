@@ -36,6 +36,7 @@ void vqvae_train_release(codec_stage *s)
     buffer_free(q->book.sums.buf);
     buffer_free(q->book.batch_counts.buf);
     buffer_free(q->book.batch_sums.buf);
+    *q = (quantiser){0};
 }
 
 tensor vqvae_pass(codec_stage *s, tensor x, tensor *y, tensor *last, train_scalars *out)
@@ -91,6 +92,7 @@ void vqvae_train_after(codec_stage *s, int64_t step, train_scalars *out)
 }
 
 const codec_training train_vqvae = {.kind = &codec_vqvae,
+                                    .others = "the codebook's counts and means",
                                     .declare = vqvae_declare,
                                     .open = vqvae_train_open,
                                     .release = vqvae_train_release,

@@ -89,7 +89,20 @@ static void write_file(const train_codes *t, const char *path, uint64_t data, ui
 
 /* ---- the codec ---- */
 
-static bool encode(train_codes *t, run *r, const codec *c, dataset *d, train_codes_progress *progress, void *context,
+/* `most` at once */
+static bool encode_batch(train_codes *t, model *m, const dataset_batch *b, int most, int32_t *some, err *e)
+{
+    const codec *c = &m->codec;
+    size_t one = (size_t)codec_input_width(c) * (size_t)codec_input_height(c) * 3, row = (size_t)t->cells;
+    for (int i = 0, n; i < b->n; i += n) {
+        n = b->n - i < most ? b->n - i : most;
+        if (!codec_encode(m->run, c, b->pixels + (size_t)i * one, n, some + (size_t)i * row, NULL, e))
+            return false;
+    }
+    return true;
+}
+
+static bool encode(train_codes *t, model *m, int most, dataset *d, train_codes_progress *progress, void *context,
                    err *e)
 {
     dataset_batch b = {0};
@@ -100,7 +113,7 @@ static bool encode(train_codes *t, run *r, const codec *c, dataset *d, train_cod
     for (int64_t done = 0; ok && done < t->n; done += BATCH * ranks_size()) { /* each rank has its share */
         ok = (!progress || progress(context, done, t->n) ||
               err_set(e, ERR_FAILED, "interrupted while the pictures' codes were made: nothing was written")) &&
-             dataset_next(d, &b, e) && codec_encode(r, c, b.pixels, b.n, some, NULL, e);
+             dataset_next(d, &b, e) && encode_batch(t, m, &b, most, some, e);
         for (int i = 0; ok && i < b.n; i++) /* a bad picture's place has another one, so its own row stays */
             memcpy(t->codes + b.items[i] * t->cells, some + i * t->cells, row);
     }
@@ -111,7 +124,7 @@ static bool encode(train_codes *t, run *r, const codec *c, dataset *d, train_cod
     return ok;
 }
 
-bool train_codes_open(train_codes *t, run *r, model *m, const dataset_options *options, const char *path,
+bool train_codes_open(train_codes *t, model *m, const dataset_options *options, const char *path,
                       train_codes_progress *progress, void *context, err *e)
 {
     const codec *c = &m->codec;
@@ -139,7 +152,14 @@ bool train_codes_open(train_codes *t, run *r, model *m, const dataset_options *o
         ranks_broadcast(t->codes, bytes, 0);
         log_write(LOG_INFO, "%s: codes of %lld pictures", path, (long long)t->n);
     } else if (ok) {
-        ok = model_load(m, USE_ENCODER, e) && encode(t, r, c, d, progress, context, e) && limn_model_rest(m, e);
+        plan p;
+        const plan_job job = {.what = "codes of the pictures",
+                              .uses = USE_ENCODER,
+                              .most = BATCH,
+                              .walk = codec_encode_walk,
+                              .context = &m->codec,
+                              .help = "take another device: --device"};
+        ok = plan_make(&p, m, m->run, &job, e) && encode(t, m, p.n, d, progress, context, e) && limn_model_rest(m, e);
         dataset_log_problems(d);
         if (ok && first)
             write_file(t, path, of_data, of_codec);

@@ -2,7 +2,7 @@
  * and with the hashes of data and codec, by which it is known again. */
 #ifndef TRAIN_CODES_H
 #define TRAIN_CODES_H
-#include "models/model.h"
+#include "models/plan.h"
 #include "train/dataset.h"
 
 typedef struct train_codes {
@@ -14,11 +14,12 @@ typedef struct train_codes {
 /* Called with the pictures that are done; false ends the work with "interrupted". */
 typedef bool train_codes_progress(void *context, int64_t done, int64_t total);
 
-/* From the file at `path`, or by m's codec, and then the file is written.  The file is used where the items have the
+/* From the file at `path`, or by m's codec, by as many pictures at once as its plan has room for, and then the file is
+ * written.  The file is used where the items have the
  * same names in the same order (dataset_fingerprint) and the codec has the same settings and values.  options: the
  * data; what is wanted, and the size of pictures and batches, is set here.  progress may be NULL.  With
  * other ranks (base/ranks.h) rank 0 reads and writes, and each encodes its share. */
-bool train_codes_open(train_codes *t, run *r, model *m, const dataset_options *options, const char *path,
+bool train_codes_open(train_codes *t, model *m, const dataset_options *options, const char *path,
                       train_codes_progress *progress, void *context, err *e);
 void train_codes_release(train_codes *t);
 /* Items whose picture is bad get no place in a batch. */

@@ -113,7 +113,7 @@ static tensor forward(void *self, const dataset_batch *b, const train_part *p, t
     int32_t *ids = s->ids + p->first * d->text_length, *said = s->text_targets + p->first * (d->text_length - 1);
     if (p->first == 0)
         fill_texts(s, p->whole, p->step);
-    for (int i = 0; i < b->n; i++)
+    for (int i = 0; s->codes.codes && i < b->n; i++) /* none yet in plans */
         memcpy(s->part_codes + i * s->cells, s->codes.codes + b->items[i] * s->cells,
                (size_t)s->cells * sizeof(int32_t));
     run_write(r, s->s.ids, ids);
@@ -202,47 +202,61 @@ static bool open_data(stage *s, dataset **data, err *e)
     if (ranks_rank() == 0)
         file_remove_leftovers(path);
     bool ok = (*data = dataset_open(&want, e)) &&
-              train_codes_open(&s->codes, s->r, s->codec, &want, path, o->encoding, o->run.context, e);
+              train_codes_open(&s->codes, s->codec, &want, path, o->encoding, o->run.context, e);
     if (ok)
         train_codes_exclude(&s->codes, *data);
     free(beside);
     return ok && choose_captions(s, *data, e);
 }
 
-static bool open_stage(stage *s, device *dev, dataset **data, err *e)
+static bool open_stage(void *self, run *r, int batch, err *e)
 {
+    stage *s = self;
     const train_dalle_options *o = s->o;
-    return (s->r = run_new(dev, e)) && open_files(s, dev, e) && open_data(s, data, e) && open_memory(s, e) &&
-           dalle_prepare(&s->d, "train dalle", e) && (dalle_declare(&s->d, &s->params), true) &&
-           trainer_load(&s->params, s->r, o->run.init, o->run.settings.seed, e) &&
-           (s->view = dalle_view(&s->d), true) && session_open(&s->s, &s->view, s->r, o->run.batch, DTYPE_F32, e) &&
-           trainer_open(&s->t, s->r, &s->params, &o->run.settings, e);
+    s->r = r;
+    dalle_declare(&s->d, &s->params);
+    s->view = dalle_view(&s->d);
+    return trainer_load(&s->params, r, o->run.init, o->run.settings.seed, e) &&
+           session_open(&s->s, &s->view, r, batch, DTYPE_F32, e) &&
+           trainer_open(&s->t, r, &s->params, &o->run.settings, e);
+}
+
+static void close_stage(void *self)
+{
+    stage *s = self;
+    if (s->t.params)
+        trainer_release(&s->t);
+    if (s->s.d)
+        session_release(&s->s);
+    params_release(&s->params);
 }
 
 bool train_dalle(device *dev, const train_dalle_options *o, err *e)
 {
     stage s = {.o = o};
-    dataset *data = NULL;
-    bool ok = open_stage(&s, dev, &data, e);
+    train_stage all = {.self = &s,
+                       .t = &s.t,
+                       .open = open_stage,
+                       .close = close_stage,
+                       .others = "keys, values and inputs",
+                       .help = "a smaller --dim or --mlp, or fewer --layers",
+                       .recompute = &s.d.recompute,
+                       .forward = forward,
+                       .keys = keys};
+    run *r = run_new(dev, e);
+    bool ok = r && open_files(&s, dev, e) && open_memory(&s, e) && dalle_prepare(&s.d, "train dalle", e) &&
+              train_plan(&o->run, &all, dev, "train dalle", e) && open_data(&s, &all.data, e) &&
+              train_open(&o->run, &all, r, e);
     if (ok) {
-        train_stage all = {.self = &s,
-                           .t = &s.t,
-                           .data = data,
-                           .fingerprint = dataset_fingerprint(data),
-                           .forward = forward,
-                           .captions = (const char *const *)s.captions,
-                           .n_captions = s.n_captions,
-                           .keys = keys,
-                           .further = s.codec->gguf};
+        all.fingerprint = dataset_fingerprint(all.data);
+        all.captions = (const char *const *)s.captions;
+        all.n_captions = s.n_captions;
+        all.further = s.codec->gguf;
         ok = train_loop(&o->run, &all, e);
     }
-    dataset_free(data);
-    if (s.t.params)
-        trainer_release(&s.t);
-    if (s.s.d)
-        session_release(&s.s);
-    run_free(s.r);
-    params_release(&s.params);
+    dataset_free(all.data);
+    train_close(&all);
+    run_free(r);
     free(s.d.blocks);
     model_free(s.codec);
     bpe_free(s.tokenizer);

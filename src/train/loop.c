@@ -177,6 +177,18 @@ static bool one_step(loop *l, err *e)
                    kept);
 }
 
+void train_walk_step(const train_run *q, train_stage *s, const dataset_batch *b, int64_t step)
+{
+    loop l = {.q = q, .s = s, .batch = *b};
+    int parts = q->accumulate > 1 ? q->accumulate : 1;
+    s->t->step = step;
+    trainer_begin(s->t);
+    for (int k = 0; k<parts; k += parts> 1 ? parts - 1 : 1) /* those between are as the first */
+        one_part(&l, k, parts);
+    if (s->after)
+        s->after(s->self, step, &l.scalars);
+}
+
 static void record_step(loop *l, double seconds)
 {
     const trainer *t = l->s->t;
@@ -233,7 +245,8 @@ static bool run_steps(loop *l, err *e)
             return false;
         if (l->writes)
             record_step(l, now() - begin);
-        train_progress p = {.step = t->step, .steps = steps, .first = l->first, .loss = l->loss};
+        train_progress p = {
+            .step = t->step, .steps = steps, .first = l->first, .loss = l->loss, .planned = l->s->memory.peak};
         going = ranks_all(!q->progress || q->progress(q->context, &p));
         bool last = t->step == steps;
         bool picture = q->sample_every && (last || t->step % q->sample_every == 0) && (going || last);

@@ -25,6 +25,7 @@ typedef struct train_progress {
     int64_t step, steps;
     int64_t first; /* the run began after this step: 0, or the checkpoint's */
     double loss;
+    uint64_t planned; /* bytes of the device's memory, by train_plan */
 } train_progress;
 
 /* A picture that is wanted: what the model makes of the captions. */
@@ -69,10 +70,33 @@ typedef struct train_part {
 /* A usage error where batches are accumulated by a stage for which the mean of their gradients isn't the whole's. */
 bool train_needs_whole_batches(const train_run *q, const char *why, err *e);
 
-/* A stage, for the loop. */
+/* What a run needs at its largest moment, in bytes of the device's memory.  Samples of stage 2 are made in what is left
+ * then, or not at all. */
+typedef struct train_memory {
+    uint64_t weights, gradients, moments, averages; /* of what the stage's trainer has */
+    uint64_t activations;                           /* of the run: what the way back needs, and scratch */
+    uint64_t others;                                /* of the stage: its `others` */
+    uint64_t before;                                /* what was there before */
+    uint64_t peak;                                  /* the sum */
+} train_memory;
+
+/* A stage, for plan and loop. */
 typedef struct train_stage {
     void *self;
-    trainer *t;
+    trainer *t; /* there from `open` to `close` */
+    /* Makes what the stage has on the device for steps of `batch` items at once, and takes r for its launches.  close
+     * frees it, also what a failed open left, and may follow itself; then open may follow again. */
+    bool (*open)(void *self, run *r, int batch, err *e);
+    void (*close)(void *self);
+    /* After a step: what else the stage does that needs memory, for plans.  NULL: nothing. */
+    bool (*besides)(void *self, err *e);
+    int width, height;   /* of a batch's pictures; 0: it has none */
+    const char *others;  /* what the stage has on the device besides its trainer, in words */
+    const char *help;    /* the options that make it smaller, in words */
+    bool *recompute;     /* set to do parts again on the way back, with the same results; NULL: there is no such way */
+    bool whole_batches;  /* --accumulate is not for it */
+    train_memory memory; /* train_plan's */
+    run *planned;        /* the same: the run as it was on a device that only counted */
     dataset *data;
     uint64_t fingerprint; /* of data and whatever else a resumed run must share */
     /* The forward pass of one part, b: the loss, F32 [1].  Losses that are means over other things than items count
@@ -88,6 +112,18 @@ typedef struct train_stage {
     trainer_keys *keys;
     const gguf *further;
 } train_stage;
+
+/* Plans the run on d, before its first launch (plan.c): the stage is opened, taken through steps and closed while the
+ * device only counts (device.h, `planning`).  Where that doesn't fit it sets *s->recompute; where that doesn't help
+ * either, an error says what needs how much and which option would help.  Logs the plan.  Of the stage all but `data`
+ * and `fingerprint` is there. */
+bool train_plan(const train_run *q, train_stage *s, device *d, const char *what, err *e);
+/* Opens the stage for train_loop, with a run of which nothing is in use and which gets the memory that was planned. */
+bool train_open(const train_run *q, train_stage *s, run *r, err *e);
+/* Follows train_plan, whatever came of it. */
+void train_close(train_stage *s);
+/* For plans: what a step launches.  It learns nothing and reports nothing. */
+void train_walk_step(const train_run *q, train_stage *s, const dataset_batch *b, int64_t step);
 
 /* Whether all ranks have data of this fingerprint. */
 bool train_same_data(uint64_t fingerprint, err *e);
