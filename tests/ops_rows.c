@@ -340,6 +340,19 @@ static const shape sequence_shapes[] = {
     {.b = 2, .t = 10, .d = 33, .m = 50, .n = 30, .text = 1, .grid_width = 1, .grid_height = 9, .k = 4},
     {.b = 2, .t = 18, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .k = 6},
     {.b = 2, .t = 18, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .k = 7},
+    {.b = 3, .t = 1, .d = 64, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 9, .type = DTYPE_Q8_0},
+    {.b = 3, .t = 2, .d = 96, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 7, .k = 4, .type = DTYPE_Q4_0},
+    {.b = 2,
+     .t = 5,
+     .d = 3,
+     .m = 9,
+     .n = 8,
+     .text = 1,
+     .grid_width = 2,
+     .grid_height = 4,
+     .first = 3,
+     .k = 6,
+     .tiny = true},
 };
 
 static const shape argmax_shapes[] = {
