@@ -105,6 +105,12 @@ static const shape layer_norm_shapes[] = {
     {.m = 100, .d = 1024},           {.m = 7, .d = 4097},
 };
 
+static const shape layer_norm_add_shapes[] = {
+    {.m = 3, .d = 21, .residual = true, .tiny = true},
+    {.m = 18, .d = 100, .residual = true, .view = true},
+    {.m = 2, .d = 1024, .residual = true},
+};
+
 static const shape group_norm_shapes[] = {
     {.b = 2, .h = 3, .w = 5, .c = 6, .groups = 3, .tiny = true},
     {.b = 1, .h = 16, .w = 15, .c = 64, .groups = 32, .act = ACT_SILU},
@@ -471,6 +477,7 @@ const ops_row ops_rows[] = {
     {"conv 3x3 gradient", check_conv_gradient, 1e-12, "F32 sums of 36 products", SHAPES(winograd_gradient_shapes)},
     {"conv_transpose2d gradient", check_conv_gradient, 1e-12, "F32 sums", SHAPES(transpose_shapes)},
     {"layer_norm", check_layer_norm, 3e-12, "F32 sums of numbers around 10", SHAPES(layer_norm_shapes)},
+    {"layer_norm", check_layer_norm, 3e-12, "the same, one rounding more", SHAPES(layer_norm_add_shapes)},
     {"rms_norm", check_rms_norm, 5e-14, "F32 sums", SHAPES(layer_norm_shapes)},
     {"rotate_grid", check_rotate_grid, 1e-13, "exp, sine and cosine", SHAPES(rotate_grid_shapes)},
     {"group_norm", check_group_norm, 1e-11, "F32 sums of numbers around 10", SHAPES(group_norm_shapes)},
