@@ -187,6 +187,7 @@ static const shape attention_shapes[] = {
      .step = 5,
      .tiny = true},
     {.b = 1, .t = 20, .heads = 1, .head_dim = 32, .mask = MASK_COLUMN, .text = 3, .grid_width = 4, .tiny = true},
+    {.b = 2, .t = 4, .heads = 2, .head_dim = 20, .step = 1, .tiny = true},
     {.b = 1, .t = 1, .heads = 4, .head_dim = 64},
     {.b = 2, .t = 100, .heads = 3, .head_dim = 64, .view = true},
     {.b = 1, .t = 33, .heads = 2, .head_dim = 32, .step = 1},
