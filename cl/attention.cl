@@ -9,32 +9,42 @@
  * where heads are few: each leaves its sum, the largest score and the sum of exponentials in
  * parts[b,t,heads,n][HEAD_DIM + 2], and join_parts makes y of them.
  * -DKV_F16: the caches are F16 (cl/common.cl); not with BACKWARD.
+ * Where t is 1, the query's own key and value are not in the cache yet: the part that reads them writes them first.
  * With -DCROSS the keys are of another sequence: qkv[b,t,d] holds queries alone, and a key is seen where ids[b,length]
  * isn't `pad`. */
 #ifndef HEAD_DIM
 #define HEAD_DIM 64
 #endif
 
+#if CPU
+/* A head's key and value to their place, 16 at a time where its size allows. */
+inline void store_pair(__global const float *key, __global const float *value, __global KV *k, __global KV *v)
+{
+    int i = 0;
+    for (; i + 16 <= HEAD_DIM; i += 16) {
+        KV_PUT_16(vload16(0, key + i), k + i);
+        KV_PUT_16(vload16(0, value + i), v + i);
+    }
+    for (; i < HEAD_DIM; i++) {
+        KV_PUT_1(key[i], k + i);
+        KV_PUT_1(value[i], v + i);
+    }
+}
+#endif
+
 /* cache[b,h,p+t,:] = the keys and values of x[b,t,parts d], its last two parts; p is 0 without a position.
- * One work-item: an element; CPU: a head, 16 at a time where its size allows. */
+ * One work-item: an element; CPU: a head. */
 __kernel void store_kv(IN(float, x), OUT(KV, k), OUT(KV, v), IN(int, position), const int t, const int heads,
                        const int length, const int parts)
 {
 #if CPU
-    int head = get_global_id(0), d = heads * HEAD_DIM, row = get_global_id(1), i = 0;
+    int head = get_global_id(0), d = heads * HEAD_DIM, row = get_global_id(1);
     int p = (position_buffer ? AT(position)[0] : 0) + row % t;
     if (p >= length)
         return;
     __global const float *from = AT(x) + ((size_t)row * parts + parts - 2) * d + head * HEAD_DIM;
     const size_t to = (((size_t)(row / t) * heads + head) * length + p) * HEAD_DIM;
-    for (; i + 16 <= HEAD_DIM; i += 16) {
-        KV_PUT_16(vload16(0, from + i), AT(k) + to + i);
-        KV_PUT_16(vload16(0, from + d + i), AT(v) + to + i);
-    }
-    for (; i < HEAD_DIM; i++) {
-        KV_PUT_1(from[i], AT(k) + to + i);
-        KV_PUT_1(from[d + i], AT(v) + to + i);
-    }
+    store_pair(from, from + d, AT(k) + to, AT(v) + to);
 #else
     int i = get_global_id(0), d = heads * HEAD_DIM, row = get_global_id(1);
     int p = (position_buffer ? AT(position)[0] : 0) + row % t;
@@ -112,7 +122,7 @@ inline keys within(keys r, int from, int to)
 }
 
 #define ATTENTION_ARGUMENTS                                                                                            \
-    IN(float, qkv), IN(KV, k), IN(KV, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,              \
+    IN(float, qkv), OUT(KV, k), OUT(KV, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,              \
         const int heads, const int length, const int kind, const int text, const int width, const int side,            \
         OUT(float, parts), const int n_parts, const int chunk
 /* The part of work-item or group's row and head. */
@@ -123,11 +133,13 @@ inline keys within(keys r, int from, int to)
 #define QUERY_OF(row)  0
 #define PARTS          1
 #define SEEN(row, key) (!ids_buffer || AT(ids)[(size_t)((row) / t) * length + (key)] != pad)
+#define STORES         false
 #else
 #define MORE_ARGUMENTS
 #define QUERY_OF(row)  (AT(position)[0] + (row) % t)
 #define PARTS          3 /* of a row of qkv */
 #define SEEN(row, key) true
+#define STORES         (t == 1 && q >= first_key && q < first_key + chunk)
 #endif
 
 #if CPU
@@ -164,6 +176,9 @@ __kernel void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM;
     __global const KV *kp = AT(k) + cache, *vp = AT(v) + cache;
     __global const float *qp = AT(qkv) + (size_t)row * PARTS * heads * HEAD_DIM + head * HEAD_DIM;
+    if (STORES)
+        store_pair(qp + heads * HEAD_DIM, qp + 2 * heads * HEAD_DIM, AT(k) + cache + q * HEAD_DIM,
+                   AT(v) + cache + q * HEAD_DIM);
     const float scale = rsqrt((float)HEAD_DIM);
     vec query[NV], sum[NV];
     for (int i = 0; i < NV; i++) {
@@ -231,6 +246,13 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
     __global const float *qp = AT(qkv) + (size_t)row * PARTS * heads * HEAD_DIM + head * HEAD_DIM;
     for (int i = l; i < HEAD_DIM; i += WG)
         query[i] = qp[i] * rsqrt((float)HEAD_DIM);
+    if (STORES) { /* the same for the whole group */
+        for (int i = l; i < HEAD_DIM; i += WG) {
+            KV_PUT_1(qp[heads * HEAD_DIM + i], AT(k) + cache + q * HEAD_DIM + i);
+            KV_PUT_1(qp[2 * heads * HEAD_DIM + i], AT(v) + cache + q * HEAD_DIM + i);
+        }
+        barrier(CLK_GLOBAL_MEM_FENCE);
+    }
     float sum[PER_ITEM], most = -FLT_MAX, total = 0.0f;
     for (int i = 0; i < PER_ITEM; i++)
         sum[i] = 0.0f;

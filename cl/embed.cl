@@ -46,6 +46,35 @@ __kernel void add_position(IN(float, text_position), IN(float, row_position), IN
     AT(y)[(size_t)n * d + i] += v;
 }
 
+/* y[b,t,d] at positions of the grid alone: sequence_ids, embed and add_position at once.  A group of WG takes a row. */
+#if CPU
+#define WIDE(T)                                                                                                        \
+    for (; i + 16 <= d; i += 16)                                                                                       \
+        vstore16(load16_##T(AT(image), from + i) + CELL_POSITION(ROW_VECTOR), 0, yr + i);
+#else
+#define WIDE(T)
+#endif
+#define CELL_POSITION(LOAD) ((row_position_buffer ? LOAD(rp) : 0.0f) + (column_position_buffer ? LOAD(cp) : 0.0f))
+#define EMBED_CELLS(T, TYPE)                                                                                           \
+    __kernel void embed_cells_##T(IN(int, codes), IN(TYPE, image), IN(float, row_position),                            \
+                                  IN(float, column_position), IN(int, position), OUT(float, y), const int d,           \
+                                  const int t, const int text, const int width, const int cells, const int n_codes)    \
+    {                                                                                                                  \
+        int n = GROUP(0), cell = min(AT(position)[0] + n % t - text, cells - 1), i = get_local_id(0);                  \
+        int code = AT(codes)[n / t * cells + cell];                                                                    \
+        const size_t from = code < 0 || code >= n_codes ? 0 : (size_t)code * d;                                        \
+        __global const float *rp = AT(row_position) + (size_t)(cell / width) * d;                                      \
+        __global const float *cp = AT(column_position) + (size_t)(cell % width) * d;                                   \
+        __global float *yr = AT(y) + (size_t)n * d;                                                                    \
+        WIDE(T)                                                                                                        \
+        for (; i < d; i += WG)                                                                                         \
+            yr[i] = load1_##T(AT(image), from + i) + CELL_POSITION(ROW_ONE);                                           \
+    }
+EMBED_CELLS(f32, float)
+EMBED_CELLS(f16, half)
+EMBED_CELLS(q8_0, uchar)
+EMBED_CELLS(q4_0, uchar)
+
 /* out[b,t] = the code before each position from *position on, of codes[b,cells]; `first` before all */
 __kernel void decoder_ids(IN(int, codes), IN(int, position), OUT(int, out), const int count, const int t,
                           const int cells, const int first)

@@ -3,8 +3,10 @@
 #define X(LOAD)      LOAD(xr)
 #define SQUARE(LOAD) (LOAD(xr) - mean) * (LOAD(xr) - mean)
 
-/* y[row,d] = (x - mean) / sqrt(var + eps) * w + b; var by a second pass, as the difference of squares cancels */
-__kernel void layer_norm(IN(float, x), IN(float, w), IN(float, b), OUT(float, y), const int d, const float eps)
+/* y[row,d] = (x - mean) / sqrt(var + eps) * w + b + residual[row,d] where there is one; var by a second pass, as the
+ * difference of squares cancels */
+__kernel void layer_norm(IN(float, x), IN(float, w), IN(float, b), IN(float, residual), OUT(float, y), const int d,
+                         const float eps)
 {
     SCRATCH
     size_t row = GROUP(0);
@@ -15,9 +17,16 @@ __kernel void layer_norm(IN(float, x), IN(float, w), IN(float, b), OUT(float, y)
     mean /= d;
     ROW_SUM(variance, d, SQUARE)
     float scale = rsqrt(variance / d + eps);
-#define Y(LOAD) (LOAD(xr) - mean) * scale * LOAD(AT(w)) + LOAD(AT(b))
-    ROW_SET(yr, d, Y)
+#define Y(LOAD)     (LOAD(xr) - mean) * scale * LOAD(AT(w)) + LOAD(AT(b))
+#define Y_ADD(LOAD) Y(LOAD) + LOAD(rr)
+    if (residual_buffer) {
+        __global const float *rr = AT(residual) + row * d;
+        ROW_SET(yr, d, Y_ADD)
+    } else {
+        ROW_SET(yr, d, Y)
+    }
 #undef Y
+#undef Y_ADD
 }
 
 /* y[row,d] = x / sqrt(mean(x^2) + eps) * w */

@@ -24,13 +24,14 @@ inline int group_argmax(float v, int index, __local float *tv, __local int *ti)
 #endif
 }
 
+#define OF_ROW(LOAD) LOAD(p)
+
 __kernel void argmax(IN(float, x), OUT(int, y), const int k)
 {
     __global const float *p = AT(x) + (size_t)GROUP(0) * k;
 #if CPU
     float best;
     int index = 0;
-#define OF_ROW(LOAD) LOAD(p)
     ROW_MAX(best, k, OF_ROW)
     while (index + 16 <= k && !any(vload16(0, p + index) == best))
         index += 16;
@@ -59,6 +60,13 @@ inline uint order_key(float v)
     uint u = as_uint(v);
     return u & 0x80000000u ? ~u : u | 0x80000000u;
 }
+#if CPU
+inline uint16 order_key16(float16 v)
+{
+    uint16 u = as_uint16(v);
+    return u ^ (as_uint16(as_int16(u) >> 31) | 0x80000000u);
+}
+#endif
 
 /* The weight of those with a key of at least `least`: their number (inverse 0), or their mass. */
 inline float weight_from(__global const float *p, int k, uint least, float most, float inverse, __local float *scratch)
@@ -69,9 +77,8 @@ inline float weight_from(__global const float *p, int k, uint least, float most,
     float16 sums = 0.0f;
     for (; start + 16 <= k; start += 16) {
         float16 v = vload16(0, p + start);
-        uint16 u = as_uint16(v), key = u ^ (as_uint16(as_int16(u) >> 31) | 0x80000000u); /* order_key */
         float16 weight = inverse > 0.0f ? exp((v - most) * inverse) : (float16)1.0f;
-        sums += select((float16)0.0f, weight, key >= least);
+        sums += select((float16)0.0f, weight, order_key16(v) >= least);
     }
     sum = sum16(sums);
 #endif
@@ -81,13 +88,18 @@ inline float weight_from(__global const float *p, int k, uint least, float most,
     return group_sum(sum, scratch);
 }
 
-/* The largest key that at least `wanted` of the weight lies at or above. */
+/* The largest key that at least `wanted` of the weight lies at or above; or, where so many of a number lie there
+ * exactly, a smaller one that these lie above too. */
 inline uint threshold(__global const float *p, int k, float wanted, float most, float inverse, __local float *scratch)
 {
     uint least = 0;
-    for (uint bit = 0x80000000u; bit; bit >>= 1)
-        if (weight_from(p, k, least | bit, most, inverse, scratch) >= wanted)
+    for (uint bit = 0x80000000u; bit; bit >>= 1) {
+        float weight = weight_from(p, k, least | bit, most, inverse, scratch);
+        if (weight >= wanted)
             least |= bit;
+        if (weight == wanted && inverse == 0.0f)
+            break;
+    }
     return least;
 }
 
@@ -102,20 +114,22 @@ __kernel void sample(IN(float, logits), OUT(int, codes), IN(int, forced), IN(int
     if (cell < 0 || cell >= cells) /* the same for the whole group */
         return;
     __global const float *p = AT(logits) + (size_t)row * k;
-    float inverse = temperature > 0.0f ? 1.0f / temperature : 0.0f, most = -INFINITY;
-    for (int i = l; i < k; i += WG)
-        most = fmax(most, p[i]);
-    most = group_max(most, scratch);
-    uint least = temperature > 0.0f ? 0u : order_key(most);
+    float inverse = temperature > 0.0f ? 1.0f / temperature : 0.0f, largest;
+    ROW_MAX(largest, k, OF_ROW)
+    uint least = temperature > 0.0f ? 0u : order_key(largest);
     if (temperature > 0.0f && top_k > 0 && top_k < k)
-        least = threshold(p, k, (float)top_k, most, 0.0f, scratch);
+        least = threshold(p, k, (float)top_k, largest, 0.0f, scratch);
     if (temperature > 0.0f && top_p > 0.0f && top_p < 1.0f) {
-        float all = weight_from(p, k, least, most, inverse, scratch);
-        least = max(least, threshold(p, k, top_p * all, most, inverse, scratch));
+        float all = weight_from(p, k, least, largest, inverse, scratch);
+        least = max(least, threshold(p, k, top_p * all, largest, inverse, scratch));
     }
     float best = -INFINITY;
     int index = k;
     for (int i = l; i < k; i += WG) {
+#if CPU
+        while (i % 16 == 0 && i + 16 < k && !any(order_key16(vload16(0, p + i)) >= least))
+            i += 16;
+#endif
         if (order_key(p[i]) < least)
             continue;
         float v = p[i];

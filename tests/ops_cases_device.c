@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/rng.h"
 #include "device/kernels.h"
+#include "device/profile.h"
 #include "device/program.h"
 #include "ops_cases.h"
 
@@ -142,6 +144,7 @@ static void test_profile(void **state)
     assert_int_equal(n, 0);
     for (int i = 0; i < 3; i++)
         assert_true(add_ones(r, &e));
+    nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL);
     float zeros[64] = {0};
     op_softmax(r, run_upload(r, DTYPE_F32, SHAPE(4, 16), zeros));
     assert_true(run_finish(r, &e));
@@ -154,6 +157,13 @@ static void test_profile(void **state)
     }
     assert_true(found);
     free(rows);
+    profile_time t;
+    assert_int_equal(profile_count(d->profile), 4);
+    assert_true(profile_times(d->profile, 2, &t, &e)); /* the host slept between these two */
+    if (t.kernels > 1e-7)                              /* rusticl 22.3 says that a launch takes a nanosecond */
+        assert_true(t.waiting > 0.02 && t.all >= t.waiting + t.kernels);
+    assert_true(profile_times(d->profile, 3, &t, &e));
+    assert_true(t.waiting == 0 && t.all == t.kernels);
     char path[64], file[128];
     struct stat s;
     ops_make_directory(path);

@@ -235,6 +235,7 @@ static void check_sticky(ops_env *v, const char *a, const char *b)
     assert_null(op_add(v->r, x, x).buf);
     assert_null(op_linear(v->r, x, &(linear){.w = weights}, ACT_NONE).buf);
     assert_null(op_layer_norm(v->r, x, &n).buf);
+    assert_null(op_layer_norm_add(v->r, x, &n, x).buf);
     assert_null(op_group_norm(v->r, x, &n, 4, ACT_SILU).buf);
     assert_null(op_softmax(v->r, x).buf);
     assert_null(op_conv2d(v->r, x, &c, ACT_NONE, none).buf);

@@ -113,9 +113,17 @@ double check_layer_norm(ops_env *v, const shape *s)
     int count = s->m * s->d;
     float *x = ops_numbers(v, count), *w, *b;
     norm n = make_norm(v, s->d, x, count, &w, &b);
-    tensor y = op_layer_norm(v->r, ops_input(v, s, SHAPE(s->m, s->d), x), &n);
+    tensor tx = ops_input(v, s, SHAPE(s->m, s->d), x), y;
     double *reference = reference_of(v, count);
     ref_layer_norm(reference, x, w, b, n.eps, s->m, s->d);
+    if (s->residual) {
+        float *residual = ops_numbers(v, count);
+        y = op_layer_norm_add(v->r, tx, &n, ops_input(v, s, SHAPE(s->m, s->d), residual));
+        for (int i = 0; i < count; i++)
+            reference[i] += residual[i];
+    } else {
+        y = op_layer_norm(v->r, tx, &n);
+    }
     return ops_error(v, y, reference, count);
 }
 

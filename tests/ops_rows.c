@@ -127,6 +127,12 @@ static const shape layer_norm_shapes[] = {
     {.m = 100, .d = 1024},           {.m = 7, .d = 4097},
 };
 
+static const shape layer_norm_add_shapes[] = {
+    {.m = 3, .d = 21, .residual = true, .tiny = true},
+    {.m = 18, .d = 100, .residual = true, .view = true},
+    {.m = 2, .d = 1024, .residual = true},
+};
+
 static const shape group_norm_shapes[] = {
     {.b = 2, .h = 3, .w = 5, .c = 6, .groups = 3, .tiny = true},
     {.b = 1, .h = 16, .w = 15, .c = 64, .groups = 32, .act = ACT_SILU},
@@ -205,6 +211,7 @@ static const shape attention_shapes[] = {
      .step = 5,
      .tiny = true},
     {.b = 1, .t = 20, .heads = 1, .head_dim = 32, .mask = MASK_COLUMN, .text = 3, .grid_width = 4, .tiny = true},
+    {.b = 2, .t = 4, .heads = 2, .head_dim = 20, .step = 1, .tiny = true},
     {.b = 1, .t = 1, .heads = 4, .head_dim = 64},
     {.b = 2, .t = 100, .heads = 3, .head_dim = 64, .view = true},
     {.b = 1, .t = 33, .heads = 2, .head_dim = 32, .step = 1},
@@ -395,6 +402,19 @@ static const shape sequence_shapes[] = {
     {.b = 2, .t = 10, .d = 33, .m = 50, .n = 30, .text = 1, .grid_width = 1, .grid_height = 9, .k = 4},
     {.b = 2, .t = 18, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .k = 6},
     {.b = 2, .t = 18, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .k = 7},
+    {.b = 3, .t = 1, .d = 64, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 9, .type = DTYPE_Q8_0},
+    {.b = 3, .t = 2, .d = 96, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 7, .k = 4, .type = DTYPE_Q4_0},
+    {.b = 2,
+     .t = 5,
+     .d = 3,
+     .m = 9,
+     .n = 8,
+     .text = 1,
+     .grid_width = 2,
+     .grid_height = 4,
+     .first = 3,
+     .k = 6,
+     .tiny = true},
 };
 
 static const shape argmax_shapes[] = {
@@ -515,6 +535,7 @@ const ops_row ops_rows[] = {
     {"conv 3x3 gradient", check_conv_gradient, 1e-12, "F32 sums of 36 products", SHAPES(winograd_gradient_shapes)},
     {"conv_transpose2d gradient", check_conv_gradient, 1e-12, "F32 sums", SHAPES(transpose_shapes)},
     {"layer_norm", check_layer_norm, 3e-12, "F32 sums of numbers around 10", SHAPES(layer_norm_shapes)},
+    {"layer_norm", check_layer_norm, 3e-12, "the same, one rounding more", SHAPES(layer_norm_add_shapes)},
     {"rms_norm", check_rms_norm, 5e-14, "F32 sums", SHAPES(layer_norm_shapes)},
     {"rotate_grid", check_rotate_grid, 1e-13, "exp, sine and cosine", SHAPES(rotate_grid_shapes)},
     {"group_norm", check_group_norm, 1e-11, "F32 sums of numbers around 10", SHAPES(group_norm_shapes)},

@@ -10,7 +10,7 @@ typedef struct span {
     const char *name;
     cl_event event; /* NULL once read */
     double flops, bytes;
-    cl_ulong start, end; /* ns of the device's clock */
+    cl_ulong queued, start, end; /* ns of the device's clock */
 } span;
 
 struct profile {
@@ -38,17 +38,21 @@ void profile_free(profile *p)
     free(p);
 }
 
-/* Reads the times of finished events; waits for those that are not. */
-static bool profile_collect(profile *p, err *e)
+static bool read_time(const span *s, cl_profiling_info what, cl_ulong *time, err *e)
+{
+    return cl_ok(clGetEventProfilingInfo(s->event, what, sizeof *time, time, NULL), "clGetEventProfilingInfo", e);
+}
+
+/* Reads the times of the events up to number `end`; waits for those that are not finished. */
+static bool profile_collect(profile *p, size_t end, err *e)
 {
     bool ok = true;
-    for (; p->read < p->n; p->read++) {
+    for (; p->read < end; p->read++) {
         span *s = &p->spans[p->read];
         ok = ok && cl_ok(clWaitForEvents(1, &s->event), "clWaitForEvents", e) &&
-             cl_ok(clGetEventProfilingInfo(s->event, CL_PROFILING_COMMAND_START, sizeof s->start, &s->start, NULL),
-                   "clGetEventProfilingInfo", e) &&
-             cl_ok(clGetEventProfilingInfo(s->event, CL_PROFILING_COMMAND_END, sizeof s->end, &s->end, NULL),
-                   "clGetEventProfilingInfo", e);
+             read_time(s, CL_PROFILING_COMMAND_QUEUED, &s->queued, e) &&
+             read_time(s, CL_PROFILING_COMMAND_START, &s->start, e) &&
+             read_time(s, CL_PROFILING_COMMAND_END, &s->end, e);
         clReleaseEvent(s->event);
         s->event = NULL;
     }
@@ -68,8 +72,29 @@ void profile_add(profile *p, const char *name, cl_event event, double flops, dou
         p->capacity = capacity;
     }
     p->spans[p->n++] = (span){.name = name, .event = event, .flops = flops, .bytes = bytes};
-    if (p->n - p->read >= EVENTS_KEPT)
-        profile_collect(p, NULL);
+    if (p->n - p->read >= EVENTS_KEPT) /* the older ones: the device has more to do while the host waits */
+        profile_collect(p, p->n - EVENTS_KEPT / 2, NULL);
+}
+
+size_t profile_count(const profile *p)
+{
+    return p->n;
+}
+
+bool profile_times(profile *p, size_t first, profile_time *t, err *e)
+{
+    *t = (profile_time){0};
+    if (first >= p->n || !profile_collect(p, p->n, e))
+        return first >= p->n;
+    for (size_t i = first; i < p->n; i++) {
+        const span *s = &p->spans[i];
+        t->kernels += (double)(s->end - s->start) * 1e-9;
+        cl_ulong before = i > first ? p->spans[i - 1].end : s->start,
+                 until = s->queued < s->start ? s->queued : s->start;
+        t->waiting += until > before ? (double)(until - before) * 1e-9 : 0;
+    }
+    t->all = (double)(p->spans[p->n - 1].end - p->spans[first].start) * 1e-9;
+    return true;
 }
 
 static int by_seconds(const void *a, const void *b)
@@ -85,7 +110,7 @@ bool limn_device_profile(limn_device *d, limn_kernel_profile **rows, size_t *n, 
     profile *p = d->profile;
     if (!p || p->n == 0)
         return true;
-    if (!profile_collect(p, e))
+    if (!profile_collect(p, p->n, e))
         return false;
     limn_kernel_profile *table = NULL;
     size_t used = 0;
@@ -118,7 +143,7 @@ bool limn_device_write_trace(limn_device *d, const char *path, limn_error *e)
 {
     profile *p = d->profile;
     file_out out = {0};
-    if (p && !profile_collect(p, e))
+    if (p && !profile_collect(p, p->n, e))
         return false;
     bool ok = file_out_open(&out, path, e);
     if (ok) {

@@ -7,4 +7,15 @@ profile *profile_new(err *e);
 void profile_free(profile *p);
 /* Takes the event over.  name must live as long as the device. */
 void profile_add(profile *p, const char *name, cl_event event, double flops, double bytes);
+
+/* How many launches it has. */
+size_t profile_count(const profile *p);
+/* Seconds of the device's clock. */
+typedef struct profile_time {
+    double all;     /* from the start of the first launch to the end of the last */
+    double kernels; /* of these in kernels */
+    double waiting; /* of the rest, while the next launch had not been enqueued yet: what the host is to blame for */
+} profile_time;
+/* Of the launches from number `first` on, of one queue, which are finished. */
+bool profile_times(profile *p, size_t first, profile_time *t, err *e);
 #endif

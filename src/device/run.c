@@ -281,6 +281,15 @@ bool run_mark_passed(run *r, run_mark *m)
     return true;
 }
 
+void run_mark_wait(run *r, run_mark *m)
+{
+    if (!m->event)
+        return;
+    cl_ok(clWaitForEvents(1, &m->event), "clWaitForEvents", &r->error);
+    clReleaseEvent(m->event);
+    m->event = NULL;
+}
+
 tensor run_zeros(run *r, int64_t n)
 {
     if (run_failed(r) || (r->zeros.buf && r->zeros.shape[0] >= n))

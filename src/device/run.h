@@ -51,6 +51,8 @@ typedef struct run_mark {
 void run_mark_set(run *r, run_mark *m);
 /* Whether the device has come there.  Where that failed it has passed, and the run has the error. */
 bool run_mark_passed(run *r, run_mark *m);
+/* Waits until it has; what was launched after the mark goes on. */
+void run_mark_wait(run *r, run_mark *m);
 /* At least n zeros, F32, which stay. */
 tensor run_zeros(run *r, int64_t n);
 tensor run_upload(run *r, dtype type, int nd, const int64_t *shape, const void *host);

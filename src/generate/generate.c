@@ -26,6 +26,7 @@ typedef struct generation {
     plan plan;
     int images;     /* at once */
     double seconds; /* of the codes after the first of each picture, without the caller's */
+    double since;   /* what isn't in them yet */
     int steps;
 } generation;
 
@@ -87,21 +88,34 @@ static void mark_to_come(const generation *g, int first, int images, int done)
             g->all[(size_t)i * (size_t)g->cells + (size_t)c] = o->keep && o->keep[c] ? o->kept_codes[c] : -1;
 }
 
-/* Hands the codes so far to the caller; false where they want no more. */
-static bool report(const generation *g, session *s, int first, int images, int done, err *e)
+/* Hands the first `done` codes of each picture to the caller; false where they want no more. */
+static bool report(const generation *g, int first, int images, int done, err *e)
 {
     const limn_generate_options *o = g->o;
     if (!o->progress)
         return true;
     if (o->preview)
-        run_read(s->r, tensor_rows(s->codes, 0, images), g->all + (size_t)first * (size_t)g->cells);
-    if (!run_finish(s->r, e))
-        return false;
-    if (o->preview)
         mark_to_come(g, first, images, done);
     if (o->progress(o->context, first * g->cells + done * images, o->count * g->cells, o->preview ? g->all : NULL))
         return true;
     return err_set(e, ERR_FAILED, "generate: interrupted");
+}
+
+/* Starts the next step, whose codes are the first of a line, and reports the line before: the device is busy meanwhile.
+ */
+static bool report_line(generation *g, session *s, int first, int images, int done, err *e)
+{
+    run *r = s->r;
+    run_mark line = {0};
+    if (g->o->preview)
+        run_read_later(r, tensor_rows(s->codes, 0, images), g->all + (size_t)first * (size_t)g->cells);
+    run_mark_set(r, &line);
+    run_replay(r);
+    run_mark_wait(r, &line);
+    g->seconds += clock_seconds() - g->since;
+    bool ok = !run_failed(r) && report(g, first, images, done, e);
+    g->since = clock_seconds();
+    return ok;
 }
 
 /* The first code of each picture, then the recorded step that chooses the next. */
@@ -150,23 +164,18 @@ static bool batch(generation *g, session *s, int first, int images, err *e)
 {
     run *r = s->r;
     bool ok = prepare(g, s, first, images, e) && run_finish(r, e);
-    double begin = clock_seconds();
+    g->since = clock_seconds();
     /* a step after a failure would read what was never written */
-    for (int i = 1; ok && i < g->cells && !run_failed(r); i++) {
-        if (i % g->d->grid_width == 0) {
-            ok = run_finish(r, e);
-            g->seconds += clock_seconds() - begin;
-            ok = ok && report(g, s, first, images, i, e);
-            begin = clock_seconds();
-        }
-        if (ok)
+    for (int i = 1; ok && i < g->cells && !run_failed(r); i++)
+        if (i % g->d->grid_width == 0)
+            ok = report_line(g, s, first, images, i, e);
+        else
             run_replay(r);
-    }
     run_read(r, tensor_rows(s->codes, 0, images), g->all + (size_t)first * (size_t)g->cells);
     ok = run_finish(r, e) && ok;
-    g->seconds += clock_seconds() - begin;
+    g->seconds += clock_seconds() - g->since;
     g->steps += g->cells - 1;
-    return ok && report(g, s, first, images, g->cells, e);
+    return ok && report(g, first, images, g->cells, e);
 }
 
 /* Says what streaming cost, as measured. */

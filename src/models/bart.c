@@ -19,7 +19,7 @@ static tensor attend(run *r, const bart *b, const bart_attention *a, tensor x, t
 {
     tensor q = op_linear(r, y, &a->q, ACT_NONE);
     y = op_linear(r, op_cross_attention(r, q, keys, ids, b->pad_id), &a->out, ACT_NONE);
-    return op_add(r, x, op_layer_norm(r, y, &a->after));
+    return op_layer_norm_add(r, y, &a->after, x);
 }
 
 /* x + mlp(norm(x)) */
@@ -68,7 +68,7 @@ static tensor decoder_block(run *r, const bart *b, const bart_block *k, tensor x
     const attention_mask mask = {.kind = MASK_FULL, .text = 1, .grid_width = b->grid_width, .kernel = 1};
     tensor qkv = op_linear(r, op_layer_norm(r, x, &k->self.before), &k->self.qkv, ACT_NONE);
     tensor y = op_linear(r, op_attention(r, qkv, b->heads, cache, position, &mask), &k->self.out, ACT_NONE);
-    x = op_add(r, x, op_layer_norm(r, y, &k->self.after));
+    x = op_layer_norm_add(r, y, &k->self.after, x);
     x = attend(r, b, &k->cross, x, op_layer_norm(r, x, &k->cross.before), keys, ids);
     return feed(r, b, k, x);
 }

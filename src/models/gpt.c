@@ -23,7 +23,8 @@ static tensor branch_out(run *r, const gpt *d, tensor x, const linear *l, const 
 {
     if (!d->sandwich)
         return op_linear_add(r, x, l, residual);
-    return op_add(r, residual, normed(r, d, op_linear(r, x, l, ACT_NONE), out));
+    tensor y = op_linear(r, x, l, ACT_NONE);
+    return d->rms ? op_add(r, residual, op_rms_norm(r, y, out)) : op_layer_norm_add(r, y, out, residual);
 }
 
 /* x + attention(norm(x)), then x + mlp(norm(x)); x[b,t,dim] */

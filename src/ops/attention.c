@@ -75,12 +75,13 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
     assert(qkv.nd == 3 && d % heads == 0 && cache->k.shape[0] >= b && cache->k.shape[1] == heads);
     assert(cache->k.shape[3] == d / heads && cache->v.type == cache->k.type);
     assert(cache->k.type == DTYPE_F32 || (cache->k.type == DTYPE_F16 && !run_tape(r)));
-    store(r, qkv, 3, cache, position);
+    if (t > 1) /* one query stores its own */
+        store(r, qkv, 3, cache, position);
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), lse = {0};
     assert(!run_tape(r) || mask->kind != MASK_TORUS);
     if (run_tape(r))
         lse = TENSOR(r, DTYPE_F32, b, t, heads);
-    if (!attend_tiles(r, qkv, cache, position, mask, y, lse))
+    if (t == 1 || !attend_tiles(r, qkv, cache, position, mask, y, lse))
         attend(r, qkv, cache, position, mask, y, lse);
     tape_push(r,
               &(tape_step){.back = attention_back,

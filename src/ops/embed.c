@@ -61,10 +61,24 @@ static void embed_back(run *r, tape *t, const tape_step *s)
     table_back(r, t, s->in[0], s->saved[0], tape_gradient(t, s->out), 0, s->in[0].shape[0]);
 }
 
+/* Of the grid alone, in one launch. */
+static tensor embed_cells(run *r, const sequence_embedding *e, tensor codes, tensor position, int64_t t)
+{
+    int64_t b = codes.shape[0], d = e->image.shape[1];
+    tensor y = TENSOR(r, DTYPE_F32, b, t, d);
+    LAUNCH(r, TYPED("embed:embed_cells_", e->image.type), work_rows(r, b * t, 0, 16.0 * (double)(b * t * d)),
+           ARG_T(codes), ARG_T(e->image), ARG_T(e->row_position), ARG_T(e->column_position), ARG_T(position), ARG_T(y),
+           ARG_I(d), ARG_I(t), ARG_I(e->text_length), ARG_I(e->grid_width), ARG_I(e->grid_width * e->grid_height),
+           ARG_I(e->image.shape[0]));
+    return y;
+}
+
 tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor codes, tensor position, int64_t t)
 {
     int64_t b = codes.shape[0], d = e->image.shape[1], cells = e->grid_width * e->grid_height;
     int64_t text = e->text.shape[0], all = text + e->image.shape[0];
+    if (!run_failed(r) && !ids.buf && !run_tape(r) && !e->image.buf->rows)
+        return embed_cells(r, e, codes, position, t);
     tensor at = TENSOR(r, DTYPE_I32, b, t), y = TENSOR(r, DTYPE_F32, b, t, d);
     LAUNCH(r, "embed:sequence_ids", work_each(b * t, 0, 8), ARG_T(ids), ARG_T(codes), ARG_T(position), ARG_T(at),
            ARG_I(b * t), ARG_I(t), ARG_I(e->text_length), ARG_I(cells), ARG_I(text), ARG_I(e->image.shape[0]));

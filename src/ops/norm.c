@@ -6,14 +6,26 @@
 
 static tape_function layer_norm_back, group_norm_back, softmax_back, l2_normalise_back;
 
-tensor op_layer_norm(run *r, tensor x, const norm *n)
+static tensor layer_norm(run *r, tensor x, const norm *n, tensor residual)
 {
     tensor y = tensor_like(r, &x, last_of(&x));
     double count = (double)tensor_count(&x);
-    LAUNCH(r, "norm:layer_norm", work_rows(r, rows_of(&x), 8 * count, 8 * count), ARG_T(x), ARG_T(n->w), ARG_T(n->b),
-           ARG_T(y), ARG_I(last_of(&x)), ARG_F(n->eps));
+    LAUNCH(r, "norm:layer_norm", work_rows(r, rows_of(&x), 8 * count, (residual.buf ? 12 : 8) * count), ARG_T(x),
+           ARG_T(n->w), ARG_T(n->b), ARG_T(residual), ARG_T(y), ARG_I(last_of(&x)), ARG_F(n->eps));
+    return y;
+}
+
+tensor op_layer_norm(run *r, tensor x, const norm *n)
+{
+    tensor y = layer_norm(r, x, n, (tensor){0});
     tape_push(r, &(tape_step){.back = layer_norm_back, .in = {x, n->w, n->b}, .out = y, .f = {n->eps}});
     return y;
+}
+
+tensor op_layer_norm_add(run *r, tensor x, const norm *n, tensor residual)
+{
+    assert(run_failed(r) || tensor_count(&x) == tensor_count(&residual));
+    return run_tape(r) ? op_add(r, residual, op_layer_norm(r, x, n)) : layer_norm(r, x, n, residual);
 }
 
 static void layer_norm_back(run *r, tape *t, const tape_step *s)

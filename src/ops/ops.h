@@ -82,6 +82,8 @@ typedef struct norm {
 } norm;
 /* y = (x - mean) / sqrt(var + eps) * w + b over the last dimension: Ba et al. 2016 */
 tensor op_layer_norm(run *r, tensor x, const norm *n);
+/* y = residual + op_layer_norm(x) */
+tensor op_layer_norm_add(run *r, tensor x, const norm *n, tensor residual);
 /* y = x / sqrt(mean(x^2) + eps) * w over the last dimension (n->b is empty): Zhang & Sennrich 2019.  No gradient. */
 tensor op_rms_norm(run *r, tensor x, const norm *n);
 /* Over h, w and the channels of each group, x[b,h,w,c], then act: Wu & He 2018 */
