@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "models/config.h"
-#include "models/plan.h"
 
 static const codec_kind *const kinds[] = {&codec_dvae, &codec_vqvae, &codec_openai_dvae, &codec_resnet_vq,
                                           &codec_dalle_pytorch};
@@ -73,27 +72,4 @@ bool codec_encode_walk(void *context, run *r, int n, err *e)
     const codec *c = context;
     op_argmax(r, c->kind->encode(r, c, TENSOR(r, DTYPE_F32, n, codec_input_height(c), codec_input_width(c), 3)));
     return run_finish(r, e);
-}
-
-bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e)
-{
-    device *d = run_device(r);
-    int64_t cells = (int64_t)c->grid_height * c->grid_width, size = (int64_t)c->height * c->width * 3;
-    uint64_t used = d->memory_used - run_memory(r), room = d->memory_limit > used ? d->memory_limit - used : 0;
-    int way = n, least = 1 - codec_tilings(c);
-    codec walked = *c;
-    plan p = {0};
-    run *dry = NULL;
-    err why = {0};
-    while (way > least &&
-           !(plan_count(&p, d, codec_walk_decode, &walked, way, &dry, &why) && p.scratch + p.lasting <= room))
-        way--;
-    /* a run that grows by itself may leave gaps */
-    bool ok = (way == n && 2 * p.scratch < room) || run_reserve(r, dry, e);
-    run_free(dry);
-    for (int i = 0, some; ok && i < n; i += some) {
-        some = way < 1 ? 1 : n - i < way ? n - i : way;
-        ok = codec_decode_way(r, c, codes + i * cells, some, way, pixels + i * size, e);
-    }
-    return ok;
 }

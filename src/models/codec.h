@@ -58,9 +58,6 @@ void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
 /* What codec_encode has on the device, for plans (a plan_work of models/plan.h, with the codec as its context). */
 bool codec_encode_walk(void *c, run *r, int n, err *e);
-/* codes[n,cells] -> pixels[n,height,width,3] in 0..1, in the first way that fits into the device's memory.  Resets the
- * run. */
-bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e);
 
 /* ---- codec_tile.c ----
  * Ways to decode, from the one that takes the most memory to the one that takes the least: way n > 0 is n pictures at
@@ -72,7 +69,7 @@ bool codec_decode(run *r, const codec *c, const int32_t *codes, int n, float *pi
 int codec_tilings(const codec *c);
 /* How many tiles a way < 1 has, and their sides in cells with their margins. */
 int codec_tiles(const codec *c, int way, int *width, int *height);
-/* codes[n,cells] -> pixels, n <= way or 1.  Resets the run. */
+/* codes[n,cells] -> pixels[n,height,width,3] in 0..1, n <= way or 1.  Resets the run. */
 bool codec_decode_way(run *r, const codec *c, const int32_t *codes, int n, int way, float *pixels, err *e);
 /* A plan_work (plan.h): what codec_decode_way takes of r's memory.  context: the codec. */
 bool codec_walk_decode(void *context, run *r, int way, err *e);
