@@ -122,7 +122,7 @@ inline keys within(keys r, int from, int to)
 }
 
 #define ATTENTION_ARGUMENTS                                                                                            \
-    IN(float, qkv), OUT(KV, k), OUT(KV, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,              \
+    IN(float, qkv), OUT(KV, k), OUT(KV, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,            \
         const int heads, const int length, const int kind, const int text, const int width, const int side,            \
         OUT(float, parts), const int n_parts, const int chunk
 /* The part of work-item or group's row and head. */
@@ -168,7 +168,7 @@ typedef float vec;
 #endif
 #define NV (HEAD_DIM / VN)
 
-__kernel void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
+CPU_KERNEL void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
 {
     int row = get_global_id(0), head = get_global_id(1), q = QUERY_OF(row), first_key = get_global_id(2) * chunk;
     if (q >= length)
@@ -411,7 +411,7 @@ inline void store_head(__global float *p, const vec *a, float scale, int add)
         STORE(add ? LOAD(p + i * VN) + a[i] * scale : a[i] * scale, p + i * VN);
 }
 
-__kernel void attention_back_q(BACK_ARGUMENTS)
+CPU_KERNEL void attention_back_q(BACK_ARGUMENTS)
 {
     int row = get_global_id(0), head = get_global_id(1), q = row % t;
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM, at = ((size_t)row * heads + head) * HEAD_DIM;
@@ -441,7 +441,7 @@ __kernel void attention_back_q(BACK_ARGUMENTS)
     store_head(AT(dqkv) + at_q, sum, scale, add);
 }
 
-__kernel void attention_back_kv(BACK_ARGUMENTS)
+CPU_KERNEL void attention_back_kv(BACK_ARGUMENTS)
 {
     int row = get_global_id(0), head = get_global_id(1), key_at = row % t, image = row / t;
     const float scale = rsqrt((float)HEAD_DIM);

@@ -114,7 +114,7 @@ inline int16 seen(mask m, int i, int j)
 /* ---- panels ---- */
 
 /* One work-item: 16 of HEAD_DIM of one block; the positions from `end` on, p + t or t, are zeros. */
-__kernel void panels(IN(KV, k), OUT(float, panels), IN(int, position), const int t, const int length, const int kind,
+CPU_KERNEL void panels(IN(KV, k), OUT(float, panels), IN(int, position), const int t, const int length, const int kind,
                      const int text, const int width, const int places)
 {
     int d0 = get_global_id(0) * 16, first = get_global_id(1) * SPAN, head = get_global_id(2);
@@ -204,7 +204,7 @@ inline void rows_at(uint *at, mask m, int i, int p, int end, uint stride)
 
 #ifndef BACKWARD
 
-__kernel void attention(ARGUMENTS)
+CPU_KERNEL void attention(ARGUMENTS)
 {
     int head = get_global_id(1), image = get_global_id(2), p = AT(position)[0], end = min(length, p + t);
     const mask m = mask_of(kind, text, width, side, length);
@@ -311,7 +311,7 @@ __kernel void delta(IN(float, y), IN(float, dy), OUT(float, delta), const int he
     AT(delta)[at] = sum16(sum);
 }
 
-__kernel void attention_back_q(BACK_ARGUMENTS)
+CPU_KERNEL void attention_back_q(BACK_ARGUMENTS)
 {
     BACK_DECLARE
     __global const float *keys = AT(k) + cache * length * HEAD_DIM;
@@ -340,7 +340,7 @@ __kernel void attention_back_q(BACK_ARGUMENTS)
     }
 }
 
-__kernel void attention_back_kv(BACK_ARGUMENTS)
+CPU_KERNEL void attention_back_kv(BACK_ARGUMENTS)
 {
     BACK_DECLARE
     float dk[SPAN * HEAD_DIM], dv[SPAN * HEAD_DIM];

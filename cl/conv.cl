@@ -112,7 +112,7 @@ inline void conv_tile(CONV_ARGUMENTS, const int panels_each, const int transpose
 }
 
 #define CONV(NAME, TRANSPOSED)                                                                                         \
-    __kernel void NAME(CONV_ARGUMENTS, const int panels_each)                                                          \
+    CPU_KERNEL void NAME(CONV_ARGUMENTS, const int panels_each)                                                        \
     {                                                                                                                  \
         conv_tile(x_buffer, x_at, panels_buffer, panels_at, b_buffer, b_at, residual_buffer, residual_at,              \
                   zeros_buffer, zeros_at, y_buffer, y_at, pixels, h, w, c, oh, ow, out, kernel_side, stride, pad_top,  \
@@ -238,7 +238,7 @@ CONV(conv_transpose2d, 1)
 
 /* u of the panels from `first` on.  flip: of the transposed convolution, whose taps are in the opposite order.  One
  * work-item: 16 rows of a panel. */
-__kernel void winograd_weights(IN(float, panels), OUT(float, u), const int in, const int first, const int n,
+CPU_KERNEL void winograd_weights(IN(float, panels), OUT(float, u), const int in, const int first, const int n,
                                const int flip)
 {
     const int c0 = get_global_id(0) * 16, panel = get_global_id(1);
@@ -264,7 +264,7 @@ __kernel void winograd_weights(IN(float, panels), OUT(float, u), const int in, c
 
 /* v of the n tiles from `first` on, of tw x th in a picture.  x[b, h / factor, w / factor, c] is read as if each pixel
  * were factor x factor of them.  One work-item: a tile. */
-__kernel void winograd_input(IN(float, x), IN(float, zeros), OUT(float, v), const int h, const int w, const int c,
+CPU_KERNEL void winograd_input(IN(float, x), IN(float, zeros), OUT(float, v), const int h, const int w, const int c,
                              const int tw, const int th, const int pad_top, const int pad, const int factor,
                              const int first, const int n)
 {
@@ -296,7 +296,7 @@ __kernel void winograd_input(IN(float, x), IN(float, zeros), OUT(float, v), cons
 #define TILES 16 /* of a work-item: 72 KiB of sums, in which the panels are read from the cache once for two */
 
 /* y[b,oh,ow,out] of n tiles from `first` on and of the panels from `first_panel` on. */
-__kernel void winograd_output(IN(float, u), IN(float, v), IN(float, b), IN(float, residual), OUT(float, y),
+CPU_KERNEL void winograd_output(IN(float, u), IN(float, v), IN(float, b), IN(float, residual), OUT(float, y),
                               const int in, const int panels, const int first_panel, const int oh, const int ow,
                               const int out, const int tw, const int th, const int first, const int n, const int act)
 {

@@ -15,7 +15,7 @@
  * CPU: through a block of private memory, so that each row is read once, as rows of a power of two share cache sets. */
 #if CPU
 #define PACK(T, TYPE)                                                                                                  \
-    __kernel void pack_##T(IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first_panel)           \
+    CPU_KERNEL void pack_##T(IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first_panel)         \
     {                                                                                                                  \
         int k0 = get_global_id(0) * 16, panel = get_global_id(1), count = min(16, k - k0);                             \
         __global float *to = AT(panels) + ((size_t)(first_panel + panel) * k + k0) * 32;                               \
@@ -64,7 +64,7 @@ PACK(q4_0, uchar)
 
 #if CPU
 
-__kernel void gemm(GEMM_ARGUMENTS)
+CPU_KERNEL void gemm(GEMM_ARGUMENTS)
 {
     const int first = get_global_id(0) * item_rows, panel = get_global_id(1), col = panel * 32;
     __global const float *x0 = AT(x), *p = AT(panels) + (size_t)panel * k * 32;
@@ -80,7 +80,7 @@ __kernel void gemm(GEMM_ARGUMENTS)
         if (row + i < m) {                                                                                             \
             size_t at = (size_t)(row + i) * n + col;                                                                   \
             tile_store(c##i##0, bias, residual_buffer ? AT(residual) + at : 0, AT(y) + at, n - col, act);              \
-            tile_store(c##i##1, bias1, residual_buffer ? AT(residual) + at + 16 : 0, AT(y) + at + 16, n - col - 16, act);\
+            tile_store(c##i##1, bias1, residual_buffer ? AT(residual) + at + 16 : 0, AT(y) + at + 16, n - col - 16, act); \
         }
         PUT(0) PUT(1) PUT(2) PUT(3) PUT(4) PUT(5) PUT(6) PUT(7)
 #undef PUT
@@ -136,7 +136,7 @@ UNPACK(q4_0, uchar)
  * `rows`, from row `first` on.  16 rows of one panel: one work-item; else: 32 of them, each its column. */
 #if CPU
 #define PACK_COLUMNS(T, TYPE)                                                                                          \
-    __kernel void pack_columns_##T(IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first,         \
+    CPU_KERNEL void pack_columns_##T(IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first,       \
                                    const int rows)                                                                     \
     {                                                                                                                  \
         int row0 = get_global_id(0) * 16, panel = get_global_id(1), col = panel * 32;                                  \
@@ -228,7 +228,7 @@ __kernel void transpose_panels(IN(float, panels), OUT(float, y), const int taps,
     }
 #endif
 
-__kernel void weight_gradient(GRADIENT_ARGUMENTS)
+CPU_KERNEL void weight_gradient(GRADIENT_ARGUMENTS)
 {
     const int row = get_global_id(0) * TALL, col = get_global_id(1) * WIDE, taps = kernel_side * kernel_side;
     const int tap = get_global_id(2) % taps, ky = tap / kernel_side, kx = tap % kernel_side;
@@ -302,7 +302,7 @@ __kernel void weight_gradient(GRADIENT_ARGUMENTS)
 }
 
 /* y[n] (+)= sums of x[rows,n]'s columns; part i has `chunk` rows and goes to y + i * part.  32 columns a work-item. */
-__kernel void column_sums(IN(float, x), OUT(float, y), const int rows, const int n, const int chunk, const int part,
+CPU_KERNEL void column_sums(IN(float, x), OUT(float, y), const int rows, const int n, const int chunk, const int part,
                           const int add)
 {
     const int col = get_global_id(0) * 32, first = get_global_id(1) * chunk, last = min(first + chunk, rows);

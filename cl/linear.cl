@@ -86,13 +86,13 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
     ROWS_BLOCK(block1x8_##T, T, TYPE, X1, W8)                                                                          \
     ROWS_BLOCK(block1x4_##T, T, TYPE, X1, W4)                                                                          \
     ROWS_BLOCK(block4x4_##T, T, TYPE, X4, W4)                                                                          \
-    __kernel void rows1_##T(ROWS_ARGUMENTS(float, TYPE))                                                               \
+    CPU_KERNEL void rows1_##T(ROWS_ARGUMENTS(float, TYPE))                                                             \
     {                                                                                                                  \
         for (int i = 0, first = get_global_id(0) * 8 * each; i < each && first < n; i++, first += 8)                   \
             for (int row = 0; row < m; row++)                                                                          \
                 block1x8_##T(PASS, first, row);                                                                        \
     }                                                                                                                  \
-    __kernel void rows4_##T(ROWS_ARGUMENTS(float, TYPE))                                                               \
+    CPU_KERNEL void rows4_##T(ROWS_ARGUMENTS(float, TYPE))                                                             \
     {                                                                                                                  \
         for (int i = 0, first = get_global_id(0) * 4 * each; i < each && first < n; i++, first += 4) {                 \
             int row = 0;                                                                                               \
@@ -123,7 +123,7 @@ ROWS(f16, half)
 
 /* x as integers, 32767 for the largest of a block; a scale that isn't finite makes all of it NaN.  A work-item takes 32
  * blocks. */
-__kernel void quantise(IN(float, x), OUT(int, q), const int blocks)
+CPU_KERNEL void quantise(IN(float, x), OUT(int, q), const int blocks)
 {
     const int first = get_global_id(0) * 32;
     for (int block = first; block < min(blocks, first + 32); block++) {
@@ -250,7 +250,7 @@ inline int8 pairs(short16 a, short16 b)
     PANEL(ORDER##1_##T, T, ORDER, X1)                                                                                  \
     PANEL(ORDER##2_##T, T, ORDER, X2)                                                                                  \
     PANEL(ORDER##4_##T, T, ORDER, X4)                                                                                  \
-    __kernel __attribute__((vec_type_hint(float16))) void quantised_##ORDER##_##T(ROWS_ARGUMENTS(int, uchar))          \
+    CPU_KERNEL void quantised_##ORDER##_##T(ROWS_ARGUMENTS(int, uchar))                                                \
     {                                                                                                                  \
         const int end = min(m, (int)(get_global_id(1) + 1) * QUANTISED_ROWS);                                          \
         for (int i = 0, first = get_global_id(0) * 16 * each; i < each && first < n; i++, first += 16) {               \
