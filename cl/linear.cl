@@ -5,9 +5,9 @@
  * on the kernel, so a row's result is the same bit for bit whatever rows stand beside it.
  * w is a piece of n rows of a weight; y and residual have rows of ldy elements, and the piece starts at column `column`.
  *
- * CPU: a work-item computes `each` times 8 (rows1) or 4 (rows4) rows of w for all m, with 16-wide partial sums.  w streams through
- * the nearest cache and drives x out of it: 8 rows of w halve what is read again of x.
- * Of quantised weights see further down.
+ * CPU: a work-item computes `each` times 8 (rows1) or 4 (rows4) rows of w for all m, with 16-wide partial sums.  w
+ * streams through the nearest cache and drives x out of it: 8 rows of w halve what is read again of x.  Quantised weights
+ * have kernels of their own, further down.
  * else: a work-group computes 4, its WG work-items striding over k by 4; the partial sums meet in local memory. */
 
 #define ROWS_ARGUMENTS(X, T)                                                                                           \
@@ -121,7 +121,16 @@ ROWS(f16, half)
 #define VECTORS_q8_0  16
 #define VECTORS_q4_0  8
 
-/* x as integers, 32767 for the largest of a block; a scale that isn't finite makes all of it NaN.  A work-item takes 32
+/* The largest magnitude; NaN where there is one.  By integers: some compilers take a * 0 for 0. */
+inline float largest(float16 a, float16 b)
+{
+    float16 v = as_float16(max(as_int16(fabs(a)), as_int16(fabs(b))));
+    int8 c = max(as_int8(v.lo), as_int8(HIGH(v)));
+    int4 d = max(c.lo, c.hi);
+    return as_float(max(max(d.x, d.y), max(d.z, d.w)));
+}
+
+/* x as integers, 32767 for the largest of a block; a scale that isn't finite makes products so.  A work-item takes 32
  * blocks. */
 CPU_KERNEL void quantise(IN(float, x), OUT(int, q), const int blocks)
 {
@@ -129,14 +138,14 @@ CPU_KERNEL void quantise(IN(float, x), OUT(int, q), const int blocks)
     for (int block = first; block < min(blocks, first + 32); block++) {
         float16 a = vload16(0, AT(x) + (size_t)block * 32), b = vload16(1, AT(x) + (size_t)block * 32);
         __global int *to = AT(q) + (size_t)block * X_BLOCK;
-        float most = max16(fmax(fabs(a), fabs(b))), wrong = sum16(a * 0.0f + b * 0.0f);
+        float most = largest(a, b);
         float inverse = most > 0x1p-100f ? 32767.0f / most : 0.0f;
         const float16 rounds = 0x1.8p23f; /* integers are a float's last bits there */
         a = MAD(a, (float16)(inverse), rounds);
         b = MAD(b, (float16)(inverse), rounds);
         vstore16(convert_short16(as_int16(a)), 0, (__global short *)to);
         vstore16(convert_short16(as_int16(b)), 1, (__global short *)to);
-        to[16] = as_int(most / 32767.0f + wrong);
+        to[16] = as_int(most / 32767.0f);
         to[17] = (int)sum16((a - rounds) + (b - rounds));
     }
 }

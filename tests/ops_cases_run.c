@@ -210,6 +210,26 @@ static void test_block_uploads(ops_env *v)
     }
 }
 
+/* What isn't finite in a row of x stays in that row, where its results say so, whatever the weights' type. */
+static void test_not_finite(ops_env *v)
+{
+    enum { M = 6, N = 20, K = 96 };
+    static const float wrong[] = {NAN, INFINITY, -INFINITY};
+    for (int type = DTYPE_F32; type <= DTYPE_Q4_0; type++) {
+        float *x = ops_numbers(v, M * K), *w = ops_numbers(v, N * K), y[M * N];
+        unsigned char stored[4 * N * K];
+        for (int i = 0; i < 3; i++) /* in rows 1, 3 and 5, in each block of 32 */
+            x[(2 * i + 1) * K + 40 * i] = wrong[i];
+        dtype_from_float((dtype)type, stored, w, N * K);
+        linear l = {.w = run_upload(v->r, (dtype)type, SHAPE(N, K), stored)};
+        run_read(v->r, op_linear(v->r, run_upload(v->r, DTYPE_F32, SHAPE(M, K), x), &l, ACT_NONE), y);
+        finish(v);
+        for (int i = 0; i < M * N; i++)
+            if (!isfinite(y[i]) != (i / N % 2 == 1))
+                fail_msg("%s, row %d: %g", dtype_table[type].name, i / N, (double)y[i]);
+    }
+}
+
 /* The run works: 2 + 2. */
 static void usable_again(ops_env *v)
 {
@@ -304,6 +324,7 @@ const ops_behaviour ops_runs[] = {
     {"F16 keys and values are the nearest, and finite", test_half_keys},
     {"memory of the stage before the last is used again", test_stages},
     {"tensors of blocks don't overlap their neighbours", test_block_uploads},
+    {"what isn't finite stays in its row", test_not_finite},
     {"a work-group that is too large fails with kernel and sizes, and the run goes on", test_large_group},
     {"a kernel that is not there is named", test_unknown_kernel},
     {"an allocation over the limits fails with its size, and the run goes on", test_large_allocation},

@@ -8,7 +8,6 @@
 typedef struct planner {
     model *m;
     const plan_job *job;
-    unsigned uses; /* the job's */
     run *dry;      /* of the last count */
     uint64_t room; /* for weights and work */
 } planner;
@@ -34,7 +33,7 @@ bool plan_count(plan *p, device *d, plan_work *walk, void *context, int n, run *
 
 static bool fits(const planner *k, const plan *p)
 {
-    uint64_t beside = p->scratch + p->lasting, passing = params_passing(&k->m->params, k->uses);
+    uint64_t beside = p->scratch + p->lasting, passing = params_passing(&k->m->params, k->job->uses);
     return p->weights <= k->room && (beside > passing ? beside : passing) <= k->room - p->weights;
 }
 
@@ -58,7 +57,7 @@ static void stream_fewer(planner *k, plan *p)
     for (int n = p->layers - 1; n > 2; n--) {
         plan less = *p;
         less.layers = n;
-        less.weights = params_bytes(&k->m->params, k->uses, n);
+        less.weights = params_bytes(&k->m->params, k->job->uses, n);
         if (!fits(k, &less))
             return;
         *p = less;
@@ -69,20 +68,20 @@ static void stream_fewer(planner *k, plan *p)
 static bool choose(planner *k, plan *p, err *e)
 {
     param_table *t = &k->m->params;
-    int all = params_layers(t, k->uses), most = k->job->most, least = 1 - k->job->parts;
+    int all = params_layers(t, k->job->uses), most = k->job->most, least = 1 - k->job->parts;
     /* first beside what is there, but where layers are streamed that may fit now */
-    p->beside = k->m->busy || !(t->stream && k->uses & USE_TRANSFORMER);
-    if (p->beside && try(k, p, k->m->busy ? least : most, params_loaded(t) + params_missing(t, k->uses), e))
+    p->beside = k->m->busy || !(t->stream && k->job->uses & USE_TRANSFORMER);
+    if (p->beside && try(k, p, k->m->busy ? least : most, params_loaded(t) + params_missing(t, k->job->uses), e))
         return true;
     if (k->m->busy)
         return false;
     p->beside = false;
-    if (try(k, p, least, params_bytes(t, k->uses, 0), e))
+    if (try(k, p, least, params_bytes(t, k->job->uses, 0), e))
         return true;
     if (all < 3) /* two fill the places that they would be streamed to */
         return false;
     p->layers = all;
-    bool found = try(k, p, least, params_bytes(t, k->uses, all), e);
+    bool found = try(k, p, least, params_bytes(t, k->job->uses, all), e);
     if (found)
         stream_fewer(k, p);
     return found;
@@ -98,7 +97,7 @@ static bool too_large(const planner *k, const plan *p, err *e)
         "%s%s: %.1f MiB would exceed the limit of %.1f MiB on %s: weights of %.1f MiB%s, caches and the like of "
         "%.1f MiB, scratch of %.1f MiB, other models of %.1f MiB (%s, or raise --mem-limit)",
         job->what, job->parts ? ", in the smallest parts" : "", all / MIB, (double)d->memory_limit / MIB, d->info.name,
-        (double)p->weights / MIB, params_layers(&k->m->params, k->uses) > 2 ? " with all layers streamed" : "",
+        (double)p->weights / MIB, params_layers(&k->m->params, k->job->uses) > 2 ? " with all layers streamed" : "",
         (double)p->lasting / MIB, (double)p->scratch / MIB, (double)p->others / MIB, job->help);
 }
 
@@ -116,17 +115,17 @@ static void report(const planner *k, const plan *p)
         (double)p->scratch / MIB, (double)p->others / MIB, p->n > 0 ? "" : "parts of ", p->n > 0 ? p->n : 1);
     if (p->layers)
         log_write(LOG_INFO, "%s: plan: %d of %d layers, %.1f MiB, stay in the file and are copied when they are wanted",
-                  what, p->layers, params_layers(&k->m->params, k->uses), (double)p->streamed / MIB);
+                  what, p->layers, params_layers(&k->m->params, k->job->uses), (double)p->streamed / MIB);
 }
 
-/* The weights for k->uses as planned. */
+/* The weights for k->job->uses as planned. */
 static bool bring(const planner *k, plan *p, err *e)
 {
     model *m = k->m;
     param_table *t = &m->params;
-    bool same = p->layers && t->stream && params_bytes(t, k->uses, p->layers) == params_loaded(t);
-    bool ok = p->beside || same || params_unload(t, m->run, p->layers || t->stream ? 0 : k->uses, e);
-    ok = ok && params_load(t, m->run, k->uses, p->layers, e);
+    bool same = p->layers && t->stream && params_bytes(t, k->job->uses, p->layers) == params_loaded(t);
+    bool ok = p->beside || same || params_unload(t, m->run, p->layers || t->stream ? 0 : k->job->uses, e);
+    ok = ok && params_load(t, m->run, k->job->uses, p->layers, e);
     p->streamed = p->layers ? params_streamed(t) : 0;
     return ok;
 }
@@ -135,12 +134,12 @@ bool plan_make(plan *p, model *m, run *r, const plan_job *job, err *e)
 {
     device *d = m->dev;
     param_table *t = &m->params;
-    planner k = {.m = m, .job = job, .uses = job->uses};
+    planner k = {.m = m, .job = job};
     *p = (plan){.others = d->memory_used - params_loaded(t) - run_memory(m->run)};
     k.room = d->memory_limit > p->others ? d->memory_limit - p->others : 0;
     bool ok = choose(&k, p, e) || too_large(&k, p, e);
     /* scratch that is there may be in the way of the weights */
-    bool settled = p->beside && params_missing(t, k.uses) == 0 && r == m->run;
+    bool settled = p->beside && params_missing(t, job->uses) == 0 && r == m->run;
     ok = ok && (settled || run_reserve(m->run, NULL, e)) && bring(&k, p, e) && run_reserve(r, k.dry, e);
     if (ok)
         report(&k, p);

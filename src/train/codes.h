@@ -15,10 +15,9 @@ typedef struct train_codes {
 typedef bool train_codes_progress(void *context, int64_t done, int64_t total);
 
 /* From the file at `path`, or by m's codec, by as many pictures at once as its plan has room for, and then the file is
- * written.  The file is used where the items have the
- * same names in the same order (dataset_fingerprint) and the codec has the same settings and values.  options: the
- * data; what is wanted, and the size of pictures and batches, is set here.  progress may be NULL.  With
- * other ranks (base/ranks.h) rank 0 reads and writes, and each encodes its share. */
+ * written.  The file is used where the items have the same names in the same order (dataset_fingerprint) and the codec
+ * has the same settings and values.  options: the data; what is wanted, and the size of pictures and batches, is set
+ * here.  progress may be NULL.  With other ranks (base/ranks.h) rank 0 reads and writes, and each encodes its share. */
 bool train_codes_open(train_codes *t, model *m, const dataset_options *options, const char *path,
                       train_codes_progress *progress, void *context, err *e);
 void train_codes_release(train_codes *t);

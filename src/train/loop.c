@@ -183,8 +183,9 @@ void train_walk_step(const train_run *q, train_stage *s, const dataset_batch *b,
     int parts = q->accumulate > 1 ? q->accumulate : 1;
     s->t->step = step;
     trainer_begin(s->t);
-    for (int k = 0; k<parts; k += parts> 1 ? parts - 1 : 1) /* those between are as the first */
-        one_part(&l, k, parts);
+    one_part(&l, 0, parts);
+    if (parts > 1) /* those between are as the first */
+        one_part(&l, parts - 1, parts);
     if (s->after)
         s->after(s->self, step, &l.scalars);
 }
