@@ -1,13 +1,14 @@
 /* Products with few rows: y[m,n] = act(x[m,k] w[n,k]^T + b[n]) + residual[m,n], bound by reading w once; on CPUs, with
  * quantised weights, those of any number of rows.
  *
- * rows1_T: one row of x at a time; rows4_T: four at a time, for m >= 4.  A sum's order depends on k alone, never on m or
- * on the kernel, so a row's result is the same bit for bit whatever rows stand beside it.
- * w is a piece of n rows of a weight; y and residual have rows of ldy elements, and the piece starts at column `column`.
+ * rows1_T: one row of x at a time; rows4_T: four at a time, for m >= 4.  A sum's order depends on k alone, never on m
+ * or on the kernel, so a row's result is the same bit for bit whatever rows stand beside it.
+ * w is a piece of n rows of a weight; y and residual have rows of ldy elements, and the piece starts at column
+ * `column`.
  *
  * CPU: a work-item computes `each` times 8 (rows1) or 4 (rows4) rows of w for all m, with 16-wide partial sums.  w
- * streams through the nearest cache and drives x out of it: 8 rows of w halve what is read again of x.  Quantised weights
- * have kernels of their own, further down.
+ * streams through the nearest cache and drives x out of it: 8 rows of w halve what is read again of x.  Quantised
+ * weights have kernels of their own, further down.
  * else: a work-group computes 4, its WG work-items striding over k by 4; the partial sums meet in local memory. */
 
 #define ROWS_ARGUMENTS(X, T)                                                                                           \
@@ -106,8 +107,8 @@ ROWS(f32, float)
 ROWS(f16, half)
 
 /* ---- quantised weights ----
- * x is quantised too, as quantise() leaves it, so that products are sums of pairs of 16-bit integers, for which CPUs have
- * instructions.  The error of x is within 2^-16 of the largest of its block of 32.
+ * x is quantised too, as quantise() leaves it, so that products are sums of pairs of 16-bit integers, for which CPUs
+ * have instructions.  The error of x is within 2^-16 of the largest of its block of 32.
  *
  * A panel is 16 rows of w, the last one filled up; it has for each block of 32 columns their 16 scales, then vectors of
  * a pair of neighbouring columns for each row: Q8_0 16 of them, Q4_0 8, as pair t in the low and pair t + 8 in the high
@@ -152,17 +153,75 @@ CPU_KERNEL void quantise(IN(float, x), OUT(int, q), const int blocks)
 
 /* Halves that are finite, as floats, by integers: some compilers make 20 instructions of one vload_half.  No denormal
  * float is met. */
-inline float8 halves(uchar16 bytes)
+inline float16 halves(ushort16 bytes)
 {
-    int8 h = convert_int8(as_short8(bytes));
-    int8 bits = (h & 0x7fff) << 13; /* exponent and mantissa where a float has them; its exponent is larger by 112 */
-    float8 faint = as_float8(bits + (113 << 23)) - 0x1p-14f, f = as_float8(bits + (112 << 23));
-    f = bits < (int8)(1 << 23) ? faint : f;
+    int16 h = convert_int16(as_short16(bytes));
+    int16 bits = (h & 0x7fff) << 13; /* exponent and mantissa where a float has them; its exponent is larger by 112 */
+    float16 faint = as_float16(bits + (113 << 23)) - 0x1p-14f, f = as_float16(bits + (112 << 23));
+    f = bits < (int16)(1 << 23) ? faint : f;
     return h < 0 ? -f : f;
 }
 
-/* a.s0 b.s0 + a.s1 b.s1, ... */
-inline int8 pairs(short16 a, short16 b)
+/* A pair of columns for 16 rows of w, and the sums of its products with a pair of x: by one instruction of 512 bits
+ * where the compiler has it by name, else two of 256, which compilers also find themselves. */
+#if defined(__AVX512BW__) && defined(__has_builtin)
+#if __has_builtin(__builtin_ia32_pmaddwd512)
+#define WIDE
+#define LOAD_LANES(t, p) vload16(t, p)
+typedef short lanes __attribute__((ext_vector_type(32)));
+typedef char chars __attribute__((ext_vector_type(32)));
+typedef uchar uchars __attribute__((ext_vector_type(32)));
+typedef ushort ulanes __attribute__((ext_vector_type(32)));
+inline lanes lanes_of(ushort16 bytes)
+{
+    return __builtin_convertvector(__builtin_astype(bytes, chars), lanes);
+}
+inline lanes ulanes_of(ushort16 bytes)
+{
+    return __builtin_astype(__builtin_convertvector(__builtin_astype(bytes, uchars), ulanes), lanes);
+}
+inline lanes masked(lanes w)
+{
+    return w & (lanes)15;
+}
+inline lanes shifted(lanes w)
+{
+    return w >> (lanes)4;
+}
+inline int16 pairs(lanes w, int x)
+{
+    return __builtin_astype(__builtin_ia32_pmaddwd512(w, __builtin_astype((int16)x, lanes)), int16);
+}
+#endif
+#endif
+#ifndef WIDE
+#define LOAD_LANES(t, p) vload8(2 * (t), p), vload8(2 * (t) + 1, p)
+typedef struct lanes {
+    short16 lo, hi;
+} lanes;
+inline lanes lanes_of(ushort8 lo, ushort8 hi)
+{
+    lanes v = {convert_short16(as_char16(lo)), convert_short16(as_char16(hi))};
+    return v;
+}
+inline lanes ulanes_of(ushort8 lo, ushort8 hi)
+{
+    lanes v = {as_short16(convert_ushort16(as_uchar16(lo))), as_short16(convert_ushort16(as_uchar16(hi)))};
+    return v;
+}
+inline lanes masked(lanes w)
+{
+    w.lo &= (short16)15;
+    w.hi &= (short16)15;
+    return w;
+}
+inline lanes shifted(lanes w)
+{
+    w.lo >>= (short16)4;
+    w.hi >>= (short16)4;
+    return w;
+}
+inline int8 pairs8(short16 a, short16 b)
 {
 #if defined(__AVX2__) && defined(__has_builtin)
 #if __has_builtin(__builtin_ia32_pmaddwd256)
@@ -176,102 +235,124 @@ inline int8 pairs(short16 a, short16 b)
            (int8)(p.s1, p.s3, p.s5, p.s7, p.s9, p.sb, p.sd, p.sf);
 #endif
 }
+inline int16 pairs(lanes w, int x)
+{
+    short16 pair = as_short16((int8)x);
+    int16 v = 0;
+    v.lo = pairs8(w.lo, pair);
+    v.hi = pairs8(w.hi, pair);
+    return v;
+}
+#endif
 
-/* 16 rows of w from `first`, as a block of a panel. */
-#define BLOCK_OF_ROWS(T, to, w, block)                                                                                 \
+/* 16 rows of w from `first` (beyond the last, that one again), as a block of a panel. */
+#define BLOCK_OF_ROWS(T, to, w, block, first)                                                                          \
     for (int j = 0; j < 16; j++) {                                                                                     \
-        __global const ushort *from = (__global const ushort *)((w) + ((size_t)min(first + j, n - 1) * (k / 32) +      \
+        __global const ushort *from = (__global const ushort *)((w) + ((size_t)min((first) + j, n - 1) * (k / 32) +    \
                                                                        (block)) * BLOCK_OF_##T);                       \
         for (int t = 0; t <= VECTORS_##T; t++)                                                                         \
             (to)[16 * t + j] = from[t];                                                                                \
     }
 
-/* Row i of x, and its sums with rows 0 to 7 and 8 to 15 of the panel.  Integers are added up in l and h, and, so that
- * additions wait less for each other, every second vector's in e and f; Q4_0 has the high nibbles there, 16 times. */
-#define X_START(i, T)                                                                                                  \
-    __global const int *x##i = AT(x) + (size_t)(row + i) * (k / 32) * X_BLOCK;                                         \
-    float8 s##i = 0.0f, u##i = 0.0f;
-#define BEGIN_q8_0(i, T) int8 l##i = 0, h##i = 0, e##i = 0, f##i = 0;
-#define BEGIN_q4_0(i, T) int8 l##i = -8 * x##i[17], h##i = l##i, e##i = 0, f##i = 0; /* nibbles are too large by 8 */
-#define SUM_q8_0(l, e)   ((l) + (e))
-#define SUM_q4_0(l, e)   ((l) + ((e) >> 4))
-#define ADD(i, l, h, t)                                                                                                \
+/* A tile is some rows of x times one or two panels; Pn(F, ...): F(j, ...) for n panels. */
+#define P1(F, ...) F(0, __VA_ARGS__)
+#define P2(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__)
+
+/* The sums of row i with the rows of panel j; the integers of a block are added up in l.  Q4_0's nibbles are too large
+ * by 8. */
+#define X_ROW(i, T)        __global const int *x##i = AT(x) + (size_t)(row + i) * (k / 32) * X_BLOCK;
+#define X_NEXT_BLOCK(i, T) x##i += X_BLOCK;
+#define BEGIN_q8_0(i, j)   int16 l##i##j = 0;
+#define BEGIN_q4_0(i, j)   int16 l##i##j = -8 * x##i[17];
+#define START_SUM(i, j)    float16 s##i##j = 0.0f;
+#define ADD(j, i, t)       l##i##j += pairs(w##j, x##i[t]);
+#define SCALE(i, j, T)     s##i##j = MAD(convert_float16(l##i##j), d * as_float(x##i[16]), s##i##j);
+#define STORE_SUM(i, j)                                                                                                \
     {                                                                                                                  \
-        short16 pair = as_short16((int8)(x##i[t]));                                                                    \
-        l##i += pairs(w0, pair);                                                                                       \
-        h##i += pairs(w1, pair);                                                                                       \
-    }
-#define VECTORS_AT_q8_0(EACH)                                                                                          \
-    short16 w0 = convert_short16(as_char16(vload16(4 * t + 2, b)));                                                    \
-    short16 w1 = convert_short16(as_char16(vload16(4 * t + 3, b)));                                                    \
-    EACH(ADD, l, h, 2 * t)                                                                                             \
-    w0 = convert_short16(as_char16(vload16(4 * t + 4, b)));                                                            \
-    w1 = convert_short16(as_char16(vload16(4 * t + 5, b)));                                                            \
-    EACH(ADD, e, f, 2 * t + 1)
-#define VECTORS_AT_q4_0(EACH)                                                                                          \
-    ushort16 q0 = convert_ushort16(vload16(2 * t + 2, b)), q1 = convert_ushort16(vload16(2 * t + 3, b));               \
-    short16 w0 = as_short16(q0 & (ushort16)0x0f), w1 = as_short16(q1 & (ushort16)0x0f);                                \
-    EACH(ADD, l, h, t)                                                                                                 \
-    w0 = as_short16(q0 & (ushort16)0xf0);                                                                              \
-    w1 = as_short16(q1 & (ushort16)0xf0);                                                                              \
-    EACH(ADD, e, f, t + 8)
-#define SCALE(i, T)                                                                                                    \
-    s##i = MAD(convert_float8(SUM_##T(l##i, e##i)), d0 * as_float(x##i[16]), s##i);                                    \
-    u##i = MAD(convert_float8(SUM_##T(h##i, f##i)), d1 * as_float(x##i[16]), u##i);                                    \
-    x##i += X_BLOCK;
-#define X_STORE(i, T)                                                                                                  \
-    {                                                                                                                  \
-        size_t at = (size_t)(row + i) * ldy + column + first;                                                          \
-        float16 v = 0.0f;                                                                                              \
-        v.lo = s##i;                                                                                                   \
-        v.hi = u##i;                                                                                                   \
-        tile_store(v, b_buffer ? AT(b) + column + first : 0, residual_buffer ? AT(residual) + at : 0, AT(y) + at,      \
-                   n - first, act);                                                                                    \
+        size_t at = (size_t)(row + i) * ldy + column + first + 16 * j;                                                 \
+        tile_store(s##i##j, b_buffer ? AT(b) + column + first + 16 * j : 0, residual_buffer ? AT(residual) + at : 0,   \
+                   AT(y) + at, n - first - 16 * j, act);                                                               \
     }
 
-/* The block of w where it lies in a panel, or made from the file's order. */
-#define POINT_panels(T) __global const uchar *block = AT(w) + (size_t)first * (k / 32) * BLOCK_OF_##T;
-#define FETCH_panels(T) __global const uchar *b = block + (size_t)c * 16 * BLOCK_OF_##T;
-#define POINT_rows(T)   ushort tile[8 * BLOCK_OF_##T];
-#define FETCH_rows(T)                                                                                                  \
-    BLOCK_OF_ROWS(T, tile, AT(w), c)                                                                                   \
-    const uchar *b = (const uchar *)tile;
+/* Panel j: its block of w where it lies, or made from the file's order; with the rows of EACH. */
+#define panels_SPACE __global
+#define rows_SPACE
+#define POINT_panels(j, T)                                                                                             \
+    __global const uchar *b##j = AT(w) + (size_t)min(first + 16 * j, n - 1) / 16 * 16 * (k / 32) * BLOCK_OF_##T;
+#define NEXT_panels(j, T)  b##j += 16 * BLOCK_OF_##T;
+#define FETCH_panels(j, T)
+#define POINT_rows(j, T)                                                                                               \
+    ushort tile##j[8 * BLOCK_OF_##T] __attribute__((aligned(64)));                                                     \
+    const uchar *b##j = (const uchar *)tile##j;
+#define NEXT_rows(j, T)
+#define FETCH_rows(j, T) BLOCK_OF_ROWS(T, tile##j, AT(w), c, first + 16 * j)
 
-#define PANEL(NAME, T, ORDER, EACH)                                                                                    \
+#define AT_VECTORS(j, ORDER)     (ORDER##_SPACE const ushort *)b##j
+#define VECTOR_q8_0(j, ORDER, t)   lanes w##j = lanes_of(LOAD_LANES((t) + 1, AT_VECTORS(j, ORDER)));
+#define VECTOR_q4_0(j, ORDER, t)   lanes w##j = masked(ulanes_of(LOAD_LANES((t) + 1, AT_VECTORS(j, ORDER))));
+#define HIGH_NIBBLES(j, ORDER, t)  lanes w##j = shifted(ulanes_of(LOAD_LANES((t) + 1, AT_VECTORS(j, ORDER))));
+#define ROW_ADD(i, EACH_P, t)      EACH_P(ADD, i, t)
+#define VECTORS_AT_q8_0(EACH, EACH_P, ORDER)                                                                           \
+    {                                                                                                                  \
+        EACH_P(VECTOR_q8_0, ORDER, 2 * t)                                                                              \
+        EACH(ROW_ADD, EACH_P, 2 * t)                                                                                   \
+    }                                                                                                                  \
+    EACH_P(VECTOR_q8_0, ORDER, 2 * t + 1)                                                                              \
+    EACH(ROW_ADD, EACH_P, 2 * t + 1)
+#define VECTORS_AT_q4_0(EACH, EACH_P, ORDER)                                                                           \
+    {                                                                                                                  \
+        EACH_P(VECTOR_q4_0, ORDER, t)                                                                                  \
+        EACH(ROW_ADD, EACH_P, t)                                                                                       \
+    }                                                                                                                  \
+    EACH_P(HIGH_NIBBLES, ORDER, t)                                                                                     \
+    EACH(ROW_ADD, EACH_P, t + 8)
+#define ROWS_SUM(j, EACH)          EACH(START_SUM, j)
+#define ROWS_BEGIN(j, T, EACH)     EACH(BEGIN_##T, j)
+#define ROWS_STORE(j, EACH)        EACH(STORE_SUM, j)
+#define ROWS_SCALE(j, T, ORDER, EACH)                                                                                  \
+    {                                                                                                                  \
+        const float16 d = halves(vload16(0, AT_VECTORS(j, ORDER)));                                                    \
+        EACH(SCALE, j, T)                                                                                              \
+    }
+
+#define TILE(NAME, T, ORDER, EACH, EACH_P)                                                                             \
     inline void NAME(ROWS_ARGUMENTS(int, uchar), const int first, const int row)                                       \
     {                                                                                                                  \
-        EACH(X_START, T)                                                                                               \
-        POINT_##ORDER(T)                                                                                               \
+        EACH(X_ROW, T)                                                                                                 \
+        EACH_P(POINT_##ORDER, T)                                                                                       \
+        EACH_P(ROWS_SUM, EACH)                                                                                         \
         for (int c = 0; c < k / 32; c++) {                                                                             \
-            FETCH_##ORDER(T)                                                                                           \
-            EACH(BEGIN_##T, T)                                                                                         \
+            EACH_P(FETCH_##ORDER, T)                                                                                   \
+            EACH_P(ROWS_BEGIN, T, EACH)                                                                                \
             UNROLL                                                                                                     \
             for (int t = 0; t < 8; t++) {                                                                              \
-                VECTORS_AT_##T(EACH)                                                                                   \
+                VECTORS_AT_##T(EACH, EACH_P, ORDER)                                                                    \
             }                                                                                                          \
-            float8 d0 = halves(vload16(0, b)), d1 = halves(vload16(1, b));                                             \
-            EACH(SCALE, T)                                                                                             \
+            EACH_P(ROWS_SCALE, T, ORDER, EACH)                                                                         \
+            EACH_P(NEXT_##ORDER, T)                                                                                    \
+            EACH(X_NEXT_BLOCK, T)                                                                                      \
         }                                                                                                              \
-        EACH(X_STORE, T)                                                                                               \
+        EACH_P(ROWS_STORE, EACH)                                                                                       \
     }
 
+/* A work-item takes `each` pairs of panels, 4 rows of x at once while there are as many. */
 #define QUANTISED(T, ORDER)                                                                                            \
-    PANEL(ORDER##1_##T, T, ORDER, X1)                                                                                  \
-    PANEL(ORDER##2_##T, T, ORDER, X2)                                                                                  \
-    PANEL(ORDER##4_##T, T, ORDER, X4)                                                                                  \
+    TILE(ORDER##1_##T, T, ORDER, X1, P1)                                                                               \
+    TILE(ORDER##2_##T, T, ORDER, X2, P1)                                                                               \
+    TILE(ORDER##4_##T, T, ORDER, X4, P2)                                                                               \
     CPU_KERNEL void quantised_##ORDER##_##T(ROWS_ARGUMENTS(int, uchar))                                                \
     {                                                                                                                  \
         const int end = min(m, (int)(get_global_id(1) + 1) * QUANTISED_ROWS);                                          \
-        for (int i = 0, first = get_global_id(0) * 16 * each; i < each && first < n; i++, first += 16) {               \
+        for (int i = 0, first = get_global_id(0) * 32 * each; i < each && first < n; i++, first += 32) {               \
             int row = get_global_id(1) * QUANTISED_ROWS;                                                               \
             for (; row + 4 <= end; row += 4)                                                                           \
                 ORDER##4_##T(PASS, first, row);                                                                        \
-            if (row + 2 <= end) {                                                                                      \
-                ORDER##2_##T(PASS, first, row);                                                                        \
-                row += 2;                                                                                              \
+            for (int panel = first; panel < min(n, first + 32); panel += 16) {                                         \
+                if (end - row >= 2)                                                                                    \
+                    ORDER##2_##T(PASS, panel, row);                                                                    \
+                if ((end - row) % 2)                                                                                   \
+                    ORDER##1_##T(PASS, panel, end - 1);                                                                \
             }                                                                                                          \
-            if (row < end)                                                                                             \
-                ORDER##1_##T(PASS, first, row);                                                                        \
         }                                                                                                              \
     }
 
@@ -283,7 +364,7 @@ inline int8 pairs(short16 a, short16 b)
         const int first = get_global_id(0) * 16;                                                                       \
         __global ushort *to = (__global ushort *)(AT(panels) + (size_t)first * (k / 32) * BLOCK_OF_##T);               \
         for (int c = 0; c < k / 32; c++, to += 8 * BLOCK_OF_##T)                                                       \
-            BLOCK_OF_ROWS(T, to, AT(w), c)                                                                             \
+            BLOCK_OF_ROWS(T, to, AT(w), c, first)                                                                      \
     }
 QUANTISED_TYPE(q8_0)
 QUANTISED_TYPE(q4_0)

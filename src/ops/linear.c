@@ -99,7 +99,7 @@ static void quantised_rows(run *r, tensor x, tensor w, tensor b, activation act,
                            int64_t column)
 {
     int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
-    int64_t items = panels_of(n), each = each_of(run_device(r), items);
+    int64_t items = (panels_of(n) + 1) / 2, each = each_of(run_device(r), items); /* pairs of panels */
     work size = {.global = {(size_t)((items + each - 1) / each), (size_t)(m + QUANTISED_ROWS - 1) / QUANTISED_ROWS},
                  .local = {1, 1}};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
