@@ -1,110 +1,130 @@
 /* Products with few rows: y[m,n] = act(x[m,k] w[n,k]^T + b[n]) + residual[m,n], bound by reading w once; on CPUs, with
  * quantised weights, those of any number of rows.
- *
- * rows1_T: one row of x at a time; rows4_T: four at a time, for m >= 4.  A sum's order depends on k alone, never on m
- * or on the kernel, so a row's result is the same bit for bit whatever rows stand beside it.
  * w is a piece of n rows of a weight; y and residual have rows of ldy elements, and the piece starts at column
- * `column`.
+ * `column`.  A sum's order depends on k alone, never on m or on the kernel, so a row's result is the same bit for bit
+ * whatever rows stand beside it.
  *
- * CPU: a work-item computes `each` times 8 (rows1) or 4 (rows4) rows of w for all m, with 16-wide partial sums.  w
- * streams through the nearest cache and drives x out of it: 8 rows of w halve what is read again of x.  Quantised
- * weights have kernels of their own, further down.
- * else: a work-group computes 4, its WG work-items striding over k by 4; the partial sums meet in local memory. */
+ * CPU: rows_T: a work-item computes `each` times 16 rows of w for all m, in tiles of 3 x 8 sums that are 16 wide.
+ * Quantised weights have kernels of their own, further down.
+ * else: rows1_T: one row of x at a time; rows4_T: four at a time, for m >= 4.  A work-group computes 4 rows of w, its
+ * WG work-items striding over k by 4; the partial sums meet in local memory. */
 
 #define ROWS_ARGUMENTS(X, T)                                                                                           \
     IN(X, x), IN(T, w), IN(float, b), IN(float, residual), OUT(float, y), const int m, const int n, const int k,       \
         const int act, const int ldy, const int column, const int each
 
-inline void store_sum(float v, __global const float *b, uint b_at, __global const float *residual, uint residual_at,
-                      __global float *y, uint y_at, int row, int col, int act, int ldy, int column)
-{
-    if (b)
-        v += b[b_at + column + col];
-    v = activate_float(v, act);
-    size_t at = (size_t)row * ldy + column + col;
-    if (residual)
-        v += residual[residual_at + at];
-    y[y_at + at] = v;
-}
-#define STORE(v, row, col)                                                                                             \
-    store_sum(v, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, row, col, act, ldy, column)
-
 #if CPU
-
-/* Sums are named variables, not arrays: some compilers keep arrays in memory.  Xn(F, ...): F(i, ...) for n rows of x;
- * Wn(F, ...): F(j, ...) for n rows of w. */
-#define X1(F, ...) F(0, __VA_ARGS__)
-#define X2(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__)
-#define X4(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)
-#define W4(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)
-#define W8(F, ...) W4(F, __VA_ARGS__) F(4, __VA_ARGS__) F(5, __VA_ARGS__) F(6, __VA_ARGS__) F(7, __VA_ARGS__)
-
-#define ROW(i, T)     __global const float *x##i = AT(x) + (size_t)(row + i) * k;
-#define START(j, T)   const size_t start##j = (size_t)min(first + j, n - 1) * k;
-#define SUM(i, j)     float16 s##i##j = 0.0f;
-#define SUMS(j, EACH) EACH(SUM, j)
-
-/* From `whole` on a sum goes on by single elements. */
-#define FINISH(j, T, EACH) EACH(PUT, j, T)
-#define PUT(i, j, T)                                                                                                   \
-    if (first + j < n) {                                                                                               \
-        float s = sum16(s##i##j);                                                                                      \
-        for (int c = whole; c < k; c++)                                                                                \
-            s = MAD(load1_##T(AT(w), start##j + c), x##i[c], s);                                                       \
-        STORE(s, row + i, first + j);                                                                                  \
-    }
-
-/* 16 elements at a time. */
-#define X_NEXT(i, T)   float16 v##i = vload16(0, x##i + c);
-#define MAD_NEXT(i, j) s##i##j = MAD(wv, v##i, s##i##j);
-#define W_NEXT(j, T, EACH)                                                                                             \
-    wv = load16_##T(AT(w), start##j + c);                                                                              \
-    EACH(MAD_NEXT, j)
-#define LOOP(T, EACH, EACH_W)                                                                                          \
-    for (int c = 0; c < whole; c += 16) {                                                                              \
-        float16 wv;                                                                                                    \
-        EACH(X_NEXT, T)                                                                                                \
-        EACH_W(W_NEXT, T, EACH)                                                                                        \
-    }
-
-/* Rows of x from row `row`; rows of w beyond n repeat the last and are not stored. */
-#define ROWS_BLOCK(NAME, T, TYPE, EACH, EACH_W)                                                                        \
-    inline void NAME(ROWS_ARGUMENTS(float, TYPE), const int first, const int row)                                      \
-    {                                                                                                                  \
-        const int whole = k & ~15;                                                                                     \
-        EACH_W(START, T)                                                                                               \
-        EACH(ROW, T)                                                                                                   \
-        EACH_W(SUMS, EACH)                                                                                             \
-        LOOP(T, EACH, EACH_W)                                                                                          \
-        EACH_W(FINISH, T, EACH)                                                                                        \
-    }
 
 #define PASS                                                                                                           \
     x_buffer, x_at, w_buffer, w_at, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, m, n, k, act, ldy,   \
         column, each
 
-#define ROWS(T, TYPE)                                                                                                  \
-    ROWS_BLOCK(block1x8_##T, T, TYPE, X1, W8)                                                                          \
-    ROWS_BLOCK(block1x4_##T, T, TYPE, X1, W4)                                                                          \
-    ROWS_BLOCK(block4x4_##T, T, TYPE, X4, W4)                                                                          \
-    CPU_KERNEL void rows1_##T(ROWS_ARGUMENTS(float, TYPE))                                                             \
+/* 8 rows of w pass by in pieces of CHUNK columns, which stay in the nearest cache for all rows of x; the next piece is
+ * asked for early where that is an instruction, and not a call. */
+#if defined(__AVX2__) && defined(__has_builtin)
+#if __has_builtin(__builtin_prefetch)
+#define AHEAD(p) __builtin_prefetch((const void *)(size_t)(p));
+#define CHUNK    512
+#endif
+#endif
+#ifndef AHEAD
+#define AHEAD(p)
+#define CHUNK 1024
+#endif
+
+/* Xn(F, ...): F(i, ...) for n rows of x; W8(F, ...): F(j, ...) for 8 rows of w.  Sums are named variables, not arrays:
+ * some compilers keep arrays in memory. */
+#define X1(F, ...) F(0, __VA_ARGS__)
+#define X2(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__)
+#define X3(F, ...) X2(F, __VA_ARGS__) F(2, __VA_ARGS__)
+#define X4(F, ...) X2(F, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)
+#define W8(F, ...)                                                                                                     \
+    F(0, __VA_ARGS__) F(1, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)                                            \
+    F(4, __VA_ARGS__) F(5, __VA_ARGS__) F(6, __VA_ARGS__) F(7, __VA_ARGS__)
+
+#define X_ROW(i, T)        __global const float *x##i = AT(x) + (size_t)(row + i) * k;
+#define W_ROW(j, TYPE)     __global const TYPE *w##j = AT(w) + (size_t)min(first + j, n - 1) * k;
+#define SUM(i, j)          float16 s##i##j = sums[i * 8 + j];
+#define KEEP(i, j)         sums[i * 8 + j] = s##i##j;
+#define EACH_SUM(j, EACH, F) EACH(F, j)
+#define X_NEXT(i, T)       const float16 v##i = vload16(0, x##i + c);
+#define ADD_NEXT(i, j)     s##i##j = MAD(wv, v##i, s##i##j);
+#define W_NEXT(j, T, EACH)                                                                                             \
+    AHEAD(w##j + c + CHUNK)                                                                                            \
+    wv = load16_##T(w##j, c);                                                                                          \
+    EACH(ADD_NEXT, j)
+
+/* Columns `from` to `to` of some rows of x from row `row`, and of 8 rows of w, those beyond n the last one again. */
+#define BLOCK(NAME, T, TYPE, EACH)                                                                                     \
+    inline void NAME(ROWS_ARGUMENTS(float, TYPE), const int first, const int row, const int from, const int to,        \
+                     float16 *sums)                                                                                    \
     {                                                                                                                  \
-        for (int i = 0, first = get_global_id(0) * 8 * each; i < each && first < n; i++, first += 8)                   \
-            for (int row = 0; row < m; row++)                                                                          \
-                block1x8_##T(PASS, first, row);                                                                        \
-    }                                                                                                                  \
-    CPU_KERNEL void rows4_##T(ROWS_ARGUMENTS(float, TYPE))                                                             \
-    {                                                                                                                  \
-        for (int i = 0, first = get_global_id(0) * 4 * each; i < each && first < n; i++, first += 4) {                 \
-            int row = 0;                                                                                               \
-            for (; row + 4 <= m; row += 4)                                                                             \
-                block4x4_##T(PASS, first, row);                                                                        \
-            for (; row < m; row++)                                                                                     \
-                block1x4_##T(PASS, first, row);                                                                        \
+        W8(W_ROW, TYPE)                                                                                                \
+        EACH(X_ROW, T)                                                                                                 \
+        W8(EACH_SUM, EACH, SUM)                                                                                        \
+        for (int c = from; c < to; c += 16) {                                                                          \
+            float16 wv;                                                                                                \
+            EACH(X_NEXT, T)                                                                                            \
+            W8(W_NEXT, T, EACH)                                                                                        \
         }                                                                                                              \
+        W8(EACH_SUM, EACH, KEEP)                                                                                       \
     }
-ROWS(f32, float)
-ROWS(f16, half)
+
+/* The sums of each, as sum16 adds them up. */
+inline float4 sums4(const float16 *v)
+{
+    float8 a = v[0].lo + HIGH(v[0]), b = v[1].lo + HIGH(v[1]), c = v[2].lo + HIGH(v[2]), d = v[3].lo + HIGH(v[3]);
+    float4 e = a.lo + a.hi, f = b.lo + b.hi, g = c.lo + c.hi, h = d.lo + d.hi;
+    float4 t = (float4)(e.x, e.y, f.x, f.y) + (float4)(e.z, e.w, f.z, f.w);
+    float4 u = (float4)(g.x, g.y, h.x, h.y) + (float4)(g.z, g.w, h.z, h.w);
+    return (float4)(t.x, t.z, u.x, u.z) + (float4)(t.y, t.w, u.y, u.w);
+}
+
+/* 16 rows of w from `first`, for up to ROWS rows of x from `start`. */
+#define ROWS 32
+#define FEW_ROWS(T, TYPE)                                                                                              \
+    BLOCK(block1_##T, T, TYPE, X1)                                                                                     \
+    BLOCK(block2_##T, T, TYPE, X2)                                                                                     \
+    BLOCK(block3_##T, T, TYPE, X3)                                                                                     \
+    inline void some_rows_##T(ROWS_ARGUMENTS(float, TYPE), const int first, const int start, const int rows)           \
+    {                                                                                                                  \
+        const int whole = k & ~15, chunk = rows > 3 ? CHUNK : whole;                                                   \
+        float16 sums[ROWS * 8];                                                                                        \
+        float results[ROWS * 16];                                                                                      \
+        for (int eight = 0; eight < 16 && first + eight < n; eight += 8) {                                             \
+            for (int i = 0; i < rows * 8; i++)                                                                         \
+                sums[i] = 0.0f;                                                                                        \
+            for (int from = 0; from < whole; from += chunk) {                                                          \
+                const int to = min(whole, from + chunk);                                                               \
+                int row = 0;                                                                                           \
+                for (; row + 3 <= rows; row += 3)                                                                      \
+                    block3_##T(PASS, first + eight, start + row, from, to, sums + row * 8);                            \
+                if (row + 2 <= rows)                                                                                   \
+                    block2_##T(PASS, first + eight, start + row, from, to, sums + row * 8);                            \
+                else if (row < rows)                                                                                   \
+                    block1_##T(PASS, first + eight, start + row, from, to, sums + row * 8);                            \
+            }                                                                                                          \
+            for (int i = 0; i < rows * 2; i++)                                                                         \
+                vstore4(sums4(sums + i * 4), 0, results + i / 2 * 16 + eight + i % 2 * 4);                             \
+        }                                                                                                              \
+        for (int row = 0; row < rows; row++) {                                                                         \
+            for (int c = whole; c < k; c++)                                                                            \
+                for (int j = 0; j < min(16, n - first); j++)                                                           \
+                    results[row * 16 + j] = MAD(load1_##T(AT(w), (size_t)(first + j) * k + c),                         \
+                                                AT(x)[(size_t)(start + row) * k + c], results[row * 16 + j]);          \
+            size_t at = (size_t)(start + row) * ldy + column + first;                                                  \
+            tile_store(vload16(row, results), b_buffer ? AT(b) + column + first : 0,                                   \
+                       residual_buffer ? AT(residual) + at : 0, AT(y) + at, n - first, act);                           \
+        }                                                                                                              \
+    }                                                                                                                  \
+    CPU_KERNEL void rows_##T(ROWS_ARGUMENTS(float, TYPE))                                                              \
+    {                                                                                                                  \
+        for (int i = 0, first = get_global_id(0) * 16 * each; i < each && first < n; i++, first += 16)                 \
+            for (int start = 0; start < m; start += ROWS)                                                              \
+                some_rows_##T(PASS, first, start, min(ROWS, m - start));                                               \
+    }
+FEW_ROWS(f32, float)
+FEW_ROWS(f16, half)
 
 /* ---- quantised weights ----
  * x is quantised too, as quantise() leaves it, so that products are sums of pairs of 16-bit integers, for which CPUs
@@ -260,7 +280,7 @@ inline int16 pairs(lanes w, int x)
 
 /* The sums of row i with the rows of panel j; the integers of a block are added up in l.  Q4_0's nibbles are too large
  * by 8. */
-#define X_ROW(i, T)        __global const int *x##i = AT(x) + (size_t)(row + i) * (k / 32) * X_BLOCK;
+#define X_BLOCKS(i, T)     __global const int *x##i = AT(x) + (size_t)(row + i) * (k / 32) * X_BLOCK;
 #define X_NEXT_BLOCK(i, T) x##i += X_BLOCK;
 #define BEGIN_q8_0(i, j)   int16 l##i##j = 0;
 #define BEGIN_q4_0(i, j)   int16 l##i##j = -8 * x##i[17];
@@ -318,7 +338,7 @@ inline int16 pairs(lanes w, int x)
 #define TILE(NAME, T, ORDER, EACH, EACH_P)                                                                             \
     inline void NAME(ROWS_ARGUMENTS(int, uchar), const int first, const int row)                                       \
     {                                                                                                                  \
-        EACH(X_ROW, T)                                                                                                 \
+        EACH(X_BLOCKS, T)                                                                                              \
         EACH_P(POINT_##ORDER, T)                                                                                       \
         EACH_P(ROWS_SUM, EACH)                                                                                         \
         for (int c = 0; c < k / 32; c++) {                                                                             \
@@ -370,6 +390,20 @@ QUANTISED_TYPE(q8_0)
 QUANTISED_TYPE(q4_0)
 
 #else
+
+inline void store_sum(float v, __global const float *b, uint b_at, __global const float *residual, uint residual_at,
+                      __global float *y, uint y_at, int row, int col, int act, int ldy, int column)
+{
+    if (b)
+        v += b[b_at + column + col];
+    v = activate_float(v, act);
+    size_t at = (size_t)row * ldy + column + col;
+    if (residual)
+        v += residual[residual_at + at];
+    y[y_at + at] = v;
+}
+#define STORE(v, row, col)                                                                                             \
+    store_sum(v, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, row, col, act, ldy, column)
 
 #define WROWS 4 /* rows of w at once */
 

@@ -38,6 +38,7 @@ static void test_batch_invariance(ops_env *v)
     rows_alone(v, DTYPE_F32, 101);
     rows_alone(v, DTYPE_F16, 96);
     rows_alone(v, DTYPE_F16, 101);
+    rows_alone(v, DTYPE_F16, 1101);
     rows_alone(v, DTYPE_Q8_0, 96);
     rows_alone(v, DTYPE_Q4_0, 96);
 }

@@ -26,8 +26,10 @@ static const shape linear_shapes[] = {
     {.m = 100, .n = 160, .k = 129, .residual = true},
     {.m = 257, .n = 33, .k = 1000, .bias = true, .residual = true},
     {.m = 18, .n = 100, .k = 66, .bias = true, .residual = true, .view = true},
+    {.m = 7, .n = 19, .k = 2075, .bias = true}, /* pieces of k */
     {.m = 1, .n = 100, .k = 258, .type = DTYPE_F16, .bias = true},
     {.m = 18, .n = 33, .k = 99, .type = DTYPE_F16, .bias = true, .residual = true},
+    {.m = 8, .n = 25, .k = 1090, .type = DTYPE_F16, .residual = true},
     {.m = 100, .n = 70, .k = 45, .type = DTYPE_F16, .bias = true, .act = ACT_SILU},
     {.m = 1, .n = 70, .k = 1024, .type = DTYPE_Q8_0, .bias = true},
     {.m = 5, .n = 33, .k = 96, .type = DTYPE_Q8_0, .act = ACT_GELU_ERF},

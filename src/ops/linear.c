@@ -24,16 +24,18 @@ static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tenso
 {
     int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
     const device *d = run_device(r);
-    int64_t wrows = d->tune.panels && m < 4 ? 8 : 4; /* of w at once: cl/linear.cl */
+    int64_t wrows = d->tune.panels ? 16 : 4; /* of w, which an item or a group takes: cl/linear.cl */
     int64_t items = (n + wrows - 1) / wrows, each = each_of(d, items);
     work size = {.global = {(size_t)((items + each - 1) / each)}, .local = {1}};
     if (!d->tune.panels)
         size = (work){.global = {(size_t)(items * d->tune.wg)}, .local = {(size_t)d->tune.wg}};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
-    LAUNCH(r, m >= 4 ? TYPED("linear:rows4_", w.type) : TYPED("linear:rows1_", w.type), size, ARG_T(x), ARG_T(w),
-           ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k), ARG_I(act), ARG_I(last_of(&y)),
-           ARG_I(column), ARG_I(each));
+    const char *kernel = d->tune.panels ? TYPED("linear:rows_", w.type)
+                         : m >= 4       ? TYPED("linear:rows4_", w.type)
+                                        : TYPED("linear:rows1_", w.type);
+    LAUNCH(r, kernel, size, ARG_T(x), ARG_T(w), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k),
+           ARG_I(act), ARG_I(last_of(&y)), ARG_I(column), ARG_I(each));
 }
 
 /* ---- quantised weights on CPU devices ---- */
