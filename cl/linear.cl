@@ -19,12 +19,12 @@
     x_buffer, x_at, w_buffer, w_at, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, m, n, k, act, ldy,   \
         column, each
 
-/* 8 rows of w pass by in pieces of CHUNK columns, which stay in the nearest cache for all rows of x; the next piece is
- * asked for early where that is an instruction, and not a call. */
+/* 8 rows of w pass by in pieces of CHUNK columns, which stay in the nearest cache for all rows of x; what comes after a
+ * piece is asked for early where that is an instruction, and not a call. */
 #if defined(__AVX2__) && defined(__has_builtin)
 #if __has_builtin(__builtin_prefetch)
 #define AHEAD(p) __builtin_prefetch((const void *)(size_t)(p));
-#define CHUNK    512
+#define CHUNK    384
 #endif
 #endif
 #ifndef AHEAD
@@ -50,7 +50,7 @@
 #define X_NEXT(i, T)       const float16 v##i = vload16(0, x##i + c);
 #define ADD_NEXT(i, j)     s##i##j = MAD(wv, v##i, s##i##j);
 #define W_NEXT(j, T, EACH)                                                                                             \
-    AHEAD(w##j + c + CHUNK)                                                                                            \
+    AHEAD(w##j + c + 512)                                                                                              \
     wv = load16_##T(w##j, c);                                                                                          \
     EACH(ADD_NEXT, j)
 
