@@ -19,8 +19,8 @@
     x_buffer, x_at, w_buffer, w_at, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, m, n, k, act, ldy,   \
         column, each
 
-/* 8 rows of w pass by in pieces of CHUNK columns, which stay in the nearest cache for all rows of x; what comes after a
- * piece is asked for early where that is an instruction, and not a call. */
+/* 8 rows of w pass by in pieces of CHUNK columns, which stay in the nearest cache for all rows of x; what comes 512
+ * columns later is asked for early where that is an instruction, and not a call. */
 #if defined(__AVX2__) && defined(__has_builtin)
 #if __has_builtin(__builtin_prefetch)
 #define AHEAD(p) __builtin_prefetch((const void *)(size_t)(p));

@@ -63,14 +63,14 @@ static bool measure_product(bench *b, const bench_case *c, int64_t m, int64_t n,
     product p = {.x = ZEROS(b, 0, m, k), .l.w = ZEROS(b, 0, n, k)};
     p.l.w.type = c->type;
     tensor packed = {0};
+    bool ok = true;
     if (linear_packs(b->d, c->type)) {
-        bool ok = linear_pack(b->r, &packed, p.l.w, c->name, e);
-        if (!(run_finish(b->r, e) && ok))
-            return false;
+        ok = linear_pack(b->r, &packed, p.l.w, c->name, e);
+        ok = run_finish(b->r, e) && ok; /* which says why a launch failed */
         p.l.w = packed;
     }
     double bytes = (double)dtype_row_bytes(c->type, n * k) + 4.0 * (double)(m * (n + k));
-    bool ok = op_row(b, c, product_body, &p, 2.0 * (double)(m * n * k), bytes, e);
+    ok = ok && op_row(b, c, product_body, &p, 2.0 * (double)(m * n * k), bytes, e);
     buffer_free(packed.buf);
     return ok;
 }
