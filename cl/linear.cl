@@ -55,7 +55,7 @@
     EACH(ADD_NEXT, j)
 
 /* Columns `from` to `to` of some rows of x from row `row`, and of 8 rows of w, those beyond n the last one again. */
-#define BLOCK(NAME, T, TYPE, EACH)                                                                                     \
+#define ROWS_BLOCK(NAME, T, TYPE, EACH)                                                                                \
     inline void NAME(ROWS_ARGUMENTS(float, TYPE), const int first, const int row, const int from, const int to,        \
                      float16 *sums)                                                                                    \
     {                                                                                                                  \
@@ -83,9 +83,9 @@ inline float4 sums4(const float16 *v)
 /* 16 rows of w from `first`, for up to ROWS rows of x from `start`. */
 #define ROWS 32
 #define FEW_ROWS(T, TYPE)                                                                                              \
-    BLOCK(block1_##T, T, TYPE, X1)                                                                                     \
-    BLOCK(block2_##T, T, TYPE, X2)                                                                                     \
-    BLOCK(block3_##T, T, TYPE, X3)                                                                                     \
+    ROWS_BLOCK(block1_##T, T, TYPE, X1)                                                                                \
+    ROWS_BLOCK(block2_##T, T, TYPE, X2)                                                                                \
+    ROWS_BLOCK(block3_##T, T, TYPE, X3)                                                                                \
     inline void some_rows_##T(ROWS_ARGUMENTS(float, TYPE), const int first, const int start, const int rows)           \
     {                                                                                                                  \
         const int whole = k & ~15, chunk = rows > 3 ? CHUNK : whole;                                                   \
