@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -228,7 +229,7 @@ static int entries(void)
     int n = 0;
     DIR *d = opendir(directory);
     for (struct dirent *i; (i = readdir(d));)
-        n += *i->d_name != '.';
+        n += strcmp(i->d_name, ".") != 0 && strcmp(i->d_name, "..") != 0;
     closedir(d);
     return n;
 }
@@ -382,28 +383,120 @@ static void a_link_stays_a_link(void **state)
     unlink(path("a"));
 }
 
+static void links_and_read_only_files_are_as_cp_has_them(void **state)
+{
+    (void)state;
+    file_out o;
+    err e = {0};
+    struct stat st;
+    assert_int_equal(symlink("absent", path("link")), 0);
+    assert_false(file_out_open(&o, path("link"), &e));
+    assert_non_null(strstr(e.text, "link: cannot write: it is a link"));
+    assert_int_equal(lstat(path("link"), &st), 0);
+    unlink(path("link"));
+
+    /* A link to another folder: what is written lies beside the target. */
+    assert_int_equal(mkdir(path("there"), 0700), 0);
+    put_file("there/a", "old");
+    assert_int_equal(symlink("there/a", path("link")), 0);
+    assert_true(file_out_open(&o, path("link"), &e));
+    assert_int_equal(entries(), 2);
+    assert_true(file_out_write(&o, "new", 3, &e) && file_out_commit(&o, &e));
+    assert_file("there/a", "new");
+    unlink(path("link"));
+    unlink(path("there/a"));
+    rmdir(path("there"));
+
+    put_file("a", "old");
+    chmod(path("a"), 0400);
+    e = (err){0};
+    if (geteuid() == 0) { /* who may write all, may */
+        assert_true(file_out_open(&o, path("a"), &e) && file_out_write(&o, "new", 3, &e) && file_out_commit(&o, &e));
+        assert_file("a", "new");
+        assert_true(!stat(path("a"), &st) && (st.st_mode & 0777) == 0400);
+    } else {
+        assert_false(file_out_open(&o, path("a"), &e));
+        assert_non_null(strstr(e.text, "/a: cannot write: Permission denied"));
+        assert_file("a", "old");
+    }
+    assert_int_equal(entries(), 1);
+    unlink(path("a"));
+}
+
+static void a_name_may_have_all_the_letters_that_are_allowed(void **state)
+{
+    (void)state;
+    char name[257];
+    file_out o;
+    err e = {0};
+    memset(name, 'n', 256);
+    name[256] = 0;
+    assert_true(file_out_open(&o, path(name + 1), &e) && file_out_write(&o, "new", 3, &e) && file_out_commit(&o, &e));
+    assert_file(name + 1, "new");
+    unlink(path(name + 1));
+    assert_false(file_out_open(&o, path(name), &e)); /* one more */
+    assert_non_null(strstr(e.text, "File name too long"));
+    assert_int_equal(entries(), 0);
+}
+
+static void abandon(int number)
+{
+    file_out_abandon();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* A writer that ends by `number`: by a handler, or so that it can't do anything. */
+static void kill_a_writer(int number)
+{
+    int ends[2], status;
+    char c;
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        file_out o[2];
+        signal(SIGTERM, abandon);
+        if (!file_out_open(&o[0], path("a"), NULL) || !file_out_open(&o[1], path("b"), NULL) ||
+            write(ends[1], "x", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    assert_int_equal(read(ends[0], &c, 1), 1);
+    kill(child, number);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == number);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void what_killed_writers_left_is_removed_and_nothing_else(void **state)
 {
     (void)state;
-    pid_t child = fork();
-    if (child == 0)
-        _exit(0);
-    assert_int_equal(waitpid(child, NULL, 0), child); /* the number of no process */
-    const long pids[] = {(long)child, (long)child, (long)getpid(), (long)getppid(), (long)child, (long)child};
-    static const char *const names[] = {"a.tmp-%ld", "a.tmp-%ld-1", "a.tmp-%ld",
-                                        "a.tmp-%ld", "ab.tmp-%ld",  "a.tmp-%ldx"};
-    char name[64];
-    for (int i = 0; i < 6; i++) {
-        snprintf(name, sizeof name, names[i], pids[i]);
-        fclose(fopen(path(name), "w"));
+    file_out o[3];
+    err e = {0};
+    static const char *const others[] = {".limn-1-0.tmpx", ".limn-1.tmp", "x.limn-1-0.tmp"};
+    assert_int_equal(mkdir(path("x"), 0700), 0);
+    for (int i = 0; i < 3; i++)
+        put_file(others[i], "");
+    assert_true(file_out_open(&o[0], path("a"), &e)); /* a writer of this process, which lives */
+    kill_a_writer(SIGTERM);
+    assert_int_equal(entries(), 5);
+    kill_a_writer(SIGKILL);
+    assert_int_equal(entries(), 7);
+    assert_true(file_out_open(&o[1], path("x/a"), &e)); /* another folder */
+    assert_int_equal(entries(), 7);
+    assert_true(file_out_open(&o[2], path("b"), &e));
+    assert_int_equal(entries(), 6);
+    for (int i = 0; i < 3; i++) {
+        assert_true(file_out_commit(&o[i], &e));
+        assert_int_equal(unlink(path(others[i])), 0);
     }
-    file_remove_leftovers(path("a"));
-    for (int i = 0; i < 6; i++) {
-        snprintf(name, sizeof name, names[i], pids[i]);
-        assert_int_equal(access(path(name), F_OK), i < 3 ? -1 : 0);
-        unlink(path(name));
-    }
-    file_remove_leftovers("/no/such/folder/a");
+    unlink(path("a"));
+    unlink(path("b"));
+    unlink(path("x/a"));
+    rmdir(path("x"));
+    assert_int_equal(entries(), 0);
 }
 
 static void directories_are_made_with_their_parents(void **state)
@@ -466,6 +559,8 @@ int main(void)
         cmocka_unit_test(two_writers_of_one_file_do_not_mix),
         cmocka_unit_test(a_failed_write_is_reported_and_leaves_no_temporary),
         cmocka_unit_test(a_link_stays_a_link),
+        cmocka_unit_test(links_and_read_only_files_are_as_cp_has_them),
+        cmocka_unit_test(a_name_may_have_all_the_letters_that_are_allowed),
         cmocka_unit_test(what_killed_writers_left_is_removed_and_nothing_else),
         cmocka_unit_test(directories_are_made_with_their_parents),
         cmocka_unit_test(the_cache_directory_follows_the_environment),

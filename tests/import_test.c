@@ -203,7 +203,8 @@ static void refuse(const char *from, import_request q, err_code code, const char
         fail_msg("code %d, expected %d: %s", e.code, code, e.text);
     assert_int_not_equal(access(to, F_OK), 0);
     char temporary[600];
-    snprintf(temporary, sizeof temporary, "%s.tmp-%ld", to, (long)getpid());
+    snprintf(temporary, sizeof temporary, "%s", to);
+    snprintf(strrchr(temporary, '/'), 64, "/.limn-%ld-0.tmp", (long)getpid());
     assert_int_not_equal(access(temporary, F_OK), 0);
 }
 

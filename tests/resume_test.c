@@ -165,7 +165,7 @@ static int leftovers(void)
     DIR *d = opendir(".");
     assert_non_null(d);
     for (struct dirent *entry; (entry = readdir(d));)
-        n += strstr(entry->d_name, ".tmp-") != NULL;
+        n += strncmp(entry->d_name, ".limn-", 6) == 0;
     closedir(d);
     return n;
 }

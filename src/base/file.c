@@ -1,6 +1,6 @@
 /* Files: read-only maps, atomic writes by rename, directories. */
 #define _XOPEN_SOURCE   700 /* realpath */
-#define _DEFAULT_SOURCE     /* madvise */
+#define _DEFAULT_SOURCE     /* madvise, flock */
 #include "base/file.h"
 
 #include <dirent.h>
@@ -8,9 +8,10 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
-#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h> /* flock */
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -89,49 +90,158 @@ void file_map_forget(const file_map *m)
         madvise((void *)m->data, m->size, MADV_DONTNEED);
 }
 
-/* Opens a new PATH.tmp-PID; a leftover of that name gets a sibling, since it may be another writer's of this process.
- */
+/* ---- writing ---- */
+
+/* A file in the making is FOLDER/.limn-PID-N.tmp, a name that fits wherever the file's own does. */
+static bool is_temporary(const char *name)
+{
+    long pid;
+    int n, end = 0;
+    return sscanf(name, ".limn-%ld-%d.tmp%n", &pid, &n, &end) == 2 && end > 0 && name[end] == 0;
+}
+
+/* What a signal's handler has to remove.  More than these at once stay behind, for the next run to remove. */
+static struct {
+    atomic_bool taken;
+    atomic_long live; /* the process that writes, not one that it forked; 0: none */
+    char path[PATH_MAX];
+} temporaries[16];
+enum { TEMPORARIES = sizeof temporaries / sizeof *temporaries };
+
+/* The place of the path, or -1 where there is none. */
+static int remember(const char *path)
+{
+    if (strlen(path) >= PATH_MAX)
+        return -1;
+    for (int i = 0; i < TEMPORARIES; i++)
+        if (!atomic_exchange(&temporaries[i].taken, true)) {
+            memcpy(temporaries[i].path, path, strlen(path) + 1);
+            atomic_store(&temporaries[i].live, (long)getpid());
+            return i;
+        }
+    return -1;
+}
+
+static void forget(int i)
+{
+    if (i < 0)
+        return;
+    atomic_store(&temporaries[i].live, 0);
+    atomic_store(&temporaries[i].taken, false);
+}
+
+void file_out_abandon(void)
+{
+    for (int i = 0; i < TEMPORARIES; i++)
+        if (atomic_load(&temporaries[i].live) == (long)getpid())
+            (void)unlink(temporaries[i].path);
+}
+
+/* Removes what writers that were killed left in the folder.  A writer holds a lock on its file, which the system lets
+ * go with the process: numbers of processes come again, and are others in a container.  What can't be removed stays. */
+static void remove_leftovers(const char *folder)
+{
+    /* once for each folder: a thousand pictures needn't read it a thousand times */
+    static _Thread_local dev_t last_device;
+    static _Thread_local ino_t last_file;
+    DIR *d = opendir(folder);
+    struct stat st;
+    if (!d)
+        return;
+    if (fstat(dirfd(d), &st) == 0 && (st.st_dev != last_device || st.st_ino != last_file)) {
+        last_device = st.st_dev;
+        last_file = st.st_ino;
+        for (struct dirent *entry; (entry = readdir(d));) {
+            if (!is_temporary(entry->d_name))
+                continue;
+            int fd = openat(dirfd(d), entry->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+            if (fd < 0)
+                continue;
+            if (!flock(fd, LOCK_EX | LOCK_NB))
+                (void)unlinkat(dirfd(d), entry->d_name, 0);
+            close(fd);
+        }
+    }
+    closedir(d);
+}
+
+/* Opens the temporary file beside o->path, and locks it.  Returns -1 with errno set where that fails. */
 static int open_temporary(file_out *o)
 {
-    size_t size = strlen(o->path) + 48;
-    o->temporary = malloc(size);
-    if (!o->temporary)
-        return -1;
+    struct stat st;
+    char *copy = strdup(o->path);
+    const char *folder = copy ? dirname(copy) : NULL;
+    size_t size = copy ? strlen(folder) + 64 : 0;
     int fd = -1;
-    snprintf(o->temporary, size, "%s.tmp-%ld", o->path, (long)getpid());
-    for (int i = 1; i <= 100; i++) {
-        fd = open(o->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0 || errno != EEXIST)
+    o->temporary = copy ? malloc(size) : NULL;
+    if (o->temporary)
+        remove_leftovers(folder);
+    for (int i = 0; o->temporary && i < 1000; i++) { /* others of this process have the first numbers */
+        snprintf(o->temporary, size, "%s/.limn-%ld-%d.tmp", folder, (long)getpid(), i);
+        fd = open(o->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd < 0 && errno != EEXIST)
             break;
-        snprintf(o->temporary, size, "%s.tmp-%ld-%d", o->path, (long)getpid(), i);
+        if (fd < 0)
+            continue;
+        (void)flock(fd, LOCK_EX); /* some file systems have no locks: nobody removes a file there */
+        if (!fstat(fd, &st) && st.st_nlink > 0)
+            break;
+        close(fd); /* removed before it was locked */
+        fd = -1;
     }
-    if (fd < 0) { /* nothing of ours to remove */
-        int reason = errno;
+    int reason = errno;
+    free(copy);
+    if (fd >= 0) {
+        o->number = remember(o->temporary);
+    } else { /* nothing of ours to remove */
         free(o->temporary);
         o->temporary = NULL;
-        errno = reason;
     }
+    errno = reason;
     return fd;
+}
+
+/* Whether PATH can be written as `cp` would write it; st: what is there, if `exists`. */
+static bool may_write(const char *path, bool exists, const struct stat *st, err *e)
+{
+    struct stat link;
+    if (exists && S_ISDIR(st->st_mode))
+        return err_set(e, ERR_FAILED, "%s: cannot write: it is a directory (give a file's name)", path);
+    if (exists && access(path, W_OK))
+        return err_set(e, ERR_FAILED, "%s: cannot write: %s (make the file writable, or give another name)", path,
+                       strerror(errno));
+    if (!exists && !lstat(path, &link))
+        return err_set(e, ERR_FAILED,
+                       "%s: cannot write: it is a link to a file that is not there (remove the link, or make its "
+                       "target)",
+                       path);
+    return true;
 }
 
 bool file_out_open(file_out *o, const char *path, err *e)
 {
-    *o = (file_out){0};
+    *o = (file_out){.number = -1};
     struct stat st;
     int fd = -1;
     bool exists = !stat(path, &st);
-    if (exists && S_ISDIR(st.st_mode))
-        return err_set(e, ERR_FAILED, "%s: cannot write: it is a directory (give a file's name)", path);
+    if (!exists && errno != ENOENT) /* such as a name that is too long: better known before the work than after it */
+        return fail(e, path, "write");
+    if (!may_write(path, exists, &st, e))
+        return false;
+    /* /dev/null, a pipe, a shell's /dev/stdout: written as it is, never renamed over */
+    bool direct = exists && (!S_ISREG(st.st_mode) || strncmp(path, "/dev/", 5) == 0);
     /* A link stays a link: its target is replaced. */
-    o->path = exists ? realpath(path, NULL) : strdup(path);
+    o->path = exists && !direct ? realpath(path, NULL) : strdup(path);
     if (!o->path) {
         fail(e, path, "write");
-    } else if (exists && !S_ISREG(st.st_mode)) {
-        fd = open(path, O_WRONLY | O_CLOEXEC); /* /dev/null, a pipe: written as it is, never renamed over */
+    } else if (direct) {
+        fd = open(path, O_WRONLY | O_CLOEXEC | (S_ISREG(st.st_mode) ? O_TRUNC : 0));
     } else {
         fd = open_temporary(o);
-        if (fd >= 0 && exists)
-            (void)!fchmod(fd, st.st_mode & 0777); /* the new file is as private as the old one was */
+        if (fd >= 0 && exists) { /* the new file is its owner's, and as private as the old one was */
+            (void)!fchown(fd, st.st_uid, st.st_gid);
+            (void)!fchmod(fd, st.st_mode & 0777);
+        }
     }
     if (fd >= 0)
         o->stream = fdopen(fd, "wb");
@@ -152,26 +262,28 @@ bool file_out_write(file_out *o, const void *data, size_t bytes, err *e)
     return fail(e, o->path, "write");
 }
 
-/* Makes the rename itself durable; where that fails the file is whole all the same. */
-static void sync_directory_of(const char *path)
+/* Makes the rename itself durable. */
+static bool sync_folder_of(const char *path, err *e)
 {
+    bool ok = true;
     char *copy = strdup(path);
-    if (!copy)
-        return;
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)fsync(fd);
+    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) { /* some systems open no folder, or sync none: then nothing can be done */
+        if (fsync(fd) && (errno == EIO || errno == ENOSPC || errno == EDQUOT))
+            ok = err_set(e, ERR_FAILED, "%s: it was written, but not its name: %s (check the disk)", path,
+                         strerror(errno));
         close(fd);
     }
     free(copy);
+    return ok;
 }
 
 bool file_out_commit(file_out *o, err *e)
 {
-    bool ok = true;
+    bool ok = true, sync = o->temporary && !o->cache;
     if (ferror(o->stream))
         ok = err_set(e, ERR_FAILED, "%s: cannot write: an earlier write failed (is the disk full?)", o->path);
-    if (ok && (fflush(o->stream) || (o->temporary && fsync(fileno(o->stream)))))
+    if (ok && (fflush(o->stream) || (sync && fsync(fileno(o->stream)))))
         ok = fail(e, o->path, "write");
     if (fclose(o->stream) && ok)
         ok = fail(e, o->path, "write");
@@ -179,9 +291,10 @@ bool file_out_commit(file_out *o, err *e)
     if (ok && o->temporary) {
         ok = !rename(o->temporary, o->path) || fail(e, o->path, "replace");
         if (ok) {
+            forget(o->number);
             free(o->temporary);
             o->temporary = NULL; /* it is the file now: release must not remove it */
-            sync_directory_of(o->path);
+            ok = !sync || sync_folder_of(o->path, e);
         }
     }
     file_out_release(o);
@@ -192,43 +305,13 @@ void file_out_release(file_out *o)
 {
     if (o->stream)
         (void)fclose(o->stream);
-    if (o->temporary)
+    if (o->temporary) {
         (void)unlink(o->temporary);
+        forget(o->number);
+    }
     free(o->temporary);
     free(o->path);
     *o = (file_out){0};
-}
-
-/* The process of "NAME.tmp-PID" or "NAME.tmp-PID-N", where `file` is of NAME; else 0. */
-static long writer_of(const char *file, const char *name)
-{
-    size_t n = strlen(name);
-    if (strncmp(file, name, n) != 0 || strncmp(file + n, ".tmp-", 5) != 0)
-        return 0;
-    char *end;
-    long pid = strtol(file + n + 5, &end, 10);
-    return *end == 0 || *end == '-' ? pid : 0;
-}
-
-void file_remove_leftovers(const char *path)
-{
-    char *copy = strdup(path), *other = strdup(path), *full = malloc(strlen(path) + 512);
-    const char *folder = copy ? dirname(copy) : "";
-    DIR *d = copy && other && full ? opendir(folder) : NULL;
-    const char *name = other ? basename(other) : "";
-    for (struct dirent *entry; d && (entry = readdir(d));) {
-        long pid = writer_of(entry->d_name, name);
-        /* numbers come again (in a container, after a restart): one that is our own was another's */
-        if (pid <= 0 || (pid != (long)getpid() && !(kill((pid_t)pid, 0) && errno == ESRCH)))
-            continue;
-        snprintf(full, strlen(path) + 512, "%s/%s", folder, entry->d_name);
-        (void)unlink(full);
-    }
-    if (d)
-        closedir(d);
-    free(copy);
-    free(other);
-    free(full);
 }
 
 bool file_make_directory(const char *path, err *e)

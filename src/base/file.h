@@ -19,23 +19,26 @@ void file_map_release(file_map *m);
 /* Frees the memory that the file's pages take; they are read again where they are used again. */
 void file_map_forget(const file_map *m);
 
-/* A file in the making: written to PATH.tmp-PID beside its place, renamed over PATH by file_out_commit.
- * Where PATH is a link its target is replaced; a device or a pipe (/dev/null) is written as it is. */
+/* A file in the making: written to .limn-PID-N.tmp in its folder, synced, and renamed over PATH by file_out_commit.
+ * What killed writers left in that folder is removed first.  As with cp, where PATH is a link its target is replaced, a
+ * file that may not be written is refused, and a device or a pipe (/dev/null) is written as it is. */
 typedef struct file_out {
     FILE *stream;
     char *path, *temporary;
+    int number; /* of the temporary file, for file_out_abandon */
+    bool cache; /* set by who keeps what can be made again, and sees where it is torn: it isn't synced, which takes time
+                 */
 } file_out;
 
 bool file_out_open(file_out *o, const char *path, err *e);
 bool file_out_write(file_out *o, const void *data, size_t bytes, err *e);
-/* Flushes, checks every earlier write, syncs and renames.  The file is released whether or not that worked. */
+/* Flushes, checks every earlier write, syncs and renames; the folder is synced then.  The file is released whether or
+ * not that worked. */
 bool file_out_commit(file_out *o, err *e);
 /* Without a commit before it: the temporary file is removed, PATH is untouched. */
 void file_out_release(file_out *o);
-
-/* Removes the PATH.tmp-PID files that processes which are no more left beside PATH: they were killed while they wrote.
- * What can't be removed stays; that is no error. */
-void file_remove_leftovers(const char *path);
+/* For a signal's handler that ends the program: removes the temporary files of all that are being written. */
+void file_out_abandon(void);
 
 /* Creates the directory and its parents, like mkdir -p. */
 bool file_make_directory(const char *path, err *e);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/ranks.h"
 
 static log_level shown = LOG_WARNING;
@@ -36,8 +37,28 @@ static void sink(void *context, int level, const char *line)
     fprintf(stderr, "limn: %s%s\n", who, line);
 }
 
+/* Ends the program by the signal, without leaving files that are half written. */
+static void on_deadly_signal(int number)
+{
+    file_out_abandon();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+/* What is ignored stays so: a shell that starts limn in the background ignores SIGINT for it, nohup SIGHUP. */
+static void catch_signal(int number, void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler}, old;
+    sigemptyset(&action.sa_mask);
+    if (sigaction(number, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+        sigaction(number, &action, NULL);
+}
+
 void terminal_start(log_level most)
 {
+    static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU};
+    for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
+        catch_signal(deadly[i], on_deadly_signal);
     shown = most;
     if (ranks_size() > 1)
         snprintf(who, sizeof who, "rank %d: ", ranks_rank());
@@ -68,20 +89,13 @@ int report(const err *e)
 static void on_signal(int number)
 {
     signalled = number;
+    signal(number, on_deadly_signal); /* where a driver hangs, the second Ctrl-C still ends the program */
 }
 
 void interrupt_catch(void)
 {
-    /* SA_RESETHAND: where a driver hangs, the second Ctrl-C still ends the program. */
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
-    struct sigaction old;
-    sigemptyset(&action.sa_mask);
-    const int numbers[] = {SIGINT, SIGTERM};
-    for (int i = 0; i < 2; i++) {
-        /* a shell that starts limn in the background ignores SIGINT for it */
-        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-            sigaction(numbers[i], &action, NULL);
-    }
+    catch_signal(SIGINT, on_signal);
+    catch_signal(SIGTERM, on_signal);
 }
 
 bool interrupted(void)

@@ -85,8 +85,10 @@ void cache_write(const cache_key *k, const unsigned char *binary, size_t size)
         .magic = MAGIC, .key = {k->hash[0], k->hash[1]}, .size = size, .checksum = fnv(k->hash[0], binary, size)};
     file_out out = {0};
     err e = {0};
-    if (!(file_out_open(&out, path, &e) && file_out_write(&out, &h, sizeof h, &e) &&
-          file_out_write(&out, binary, size, &e) && file_out_commit(&out, &e)))
+    bool ok = file_out_open(&out, path, &e);
+    out.cache = true; /* the checksum tells a torn one */
+    if (!(ok && file_out_write(&out, &h, sizeof h, &e) && file_out_write(&out, binary, size, &e) &&
+          file_out_commit(&out, &e)))
         log_write(LOG_DEBUG, "kernel cache: %s", e.text);
     file_out_release(&out);
 }

@@ -199,8 +199,6 @@ static bool open_data(stage *s, dataset **data, err *e)
         return err_no_memory(e, o->run.output, n);
     snprintf(beside, n, "%s.codes", o->run.output);
     const char *path = o->codes ? o->codes : beside;
-    if (ranks_rank() == 0)
-        file_remove_leftovers(path);
     bool ok = (*data = dataset_open(&want, e)) &&
               train_codes_open(&s->codes, s->codec, &want, path, o->encoding, o->run.context, e);
     if (ok)

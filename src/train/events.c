@@ -125,7 +125,7 @@ static void write_record(events *v, message *m)
         put_bytes(&length, events_checksum(length.data, 8), 4);
     put_bytes(&sum, events_checksum(m->data, m->n), 4);
     if (!m->failed && !length.failed && !sum.failed) {
-        (void)fwrite(length.data, 1, length.n, v->f); /* events_close tells of failures */
+        (void)fwrite(length.data, 1, length.n, v->f); /* events_flush and events_close tell of failures */
         (void)fwrite(m->data, 1, m->n, v->f);
         (void)fwrite(sum.data, 1, sum.n, v->f);
     }
@@ -246,7 +246,7 @@ void events_picture(events *v, int64_t step, const char *tag, const char *png)
     file_map_release(&f);
 }
 
-void events_flush(events *v)
+bool events_flush(events *v)
 {
-    (void)fflush(v->f);
+    return fflush(v->f) == 0 && !ferror(v->f);
 }

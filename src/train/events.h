@@ -18,8 +18,8 @@ bool events_close(events *v);
 void events_scalars(events *v, int64_t step, const char *const *tags, const float *values, int n);
 /* A PNG file as a picture; nothing where it can't be read. */
 void events_picture(events *v, int64_t step, const char *tag, const char *png);
-/* What was written is in the file, for readers beside the run. */
-void events_flush(events *v);
+/* What was written is in the file, for readers beside the run.  False where something of it couldn't be written. */
+bool events_flush(events *v);
 
 /* CRC-32C (Castagnoli; RFC 3720, appendix B.4), masked as TFRecord has it. */
 uint32_t events_checksum(const void *data, size_t bytes);

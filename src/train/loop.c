@@ -62,6 +62,12 @@ static FILE *log_open(const char *path, int64_t done, err *e)
     return f;
 }
 
+static bool write_error(const char *path, err *e)
+{
+    return err_set(e, ERR_FAILED, "%s: cannot write: %s (make room, then go on with --resume)", path,
+                   errno ? strerror(errno) : "an earlier write failed");
+}
+
 /* seconds: how long the step took, data and all. */
 static void log_step(FILE *f, const trainer *t, const train_scalars *s, double seconds)
 {
@@ -190,7 +196,9 @@ void train_walk_step(const train_run *q, train_stage *s, const dataset_batch *b,
         s->after(s->self, step, &l.scalars);
 }
 
-static void record_step(loop *l, double seconds)
+/* A line of the log that can't be written ends the run: the checkpoint before it is whole, and the run goes on from it.
+ */
+static bool record_step(loop *l, double seconds, err *e)
 {
     const trainer *t = l->s->t;
     const char *tags[TRAIN_SCALARS + 2] = {"lr", "gradient_norm"};
@@ -199,9 +207,12 @@ static void record_step(loop *l, double seconds)
         tags[i + 2] = l->scalars.names[i];
         values[i + 2] = l->scalars.known[i];
     }
+    errno = 0;
     log_step(l->log, t, &l->scalars, seconds);
+    if (ferror(l->log))
+        return write_error(l->csv, e);
     events_scalars(l->board, t->step, tags, values, l->scalars.n + 2);
-    events_flush(l->board);
+    return events_flush(l->board) || write_error(l->events, e);
 }
 
 /* A picture that can't be made (there is no memory for it) ends no run. */
@@ -226,7 +237,9 @@ static bool save(loop *l, bool with_sample, bool with_checkpoint, err *e)
         return false;
     if (with_sample)
         sample(l);
-    (void)fsync(fileno(l->log)); /* the lines up to the checkpoint's step outlive a power cut, as it does */
+    errno = 0; /* the lines up to the checkpoint's step outlive a power cut, as it does */
+    if (fsync(fileno(l->log)) && errno != EINVAL)
+        return write_error(l->csv, e);
     if (with_checkpoint && !trainer_write_checkpoint(s->t, l->checkpoint, s->fingerprint, e))
         return false;
     if (with_checkpoint)
@@ -244,8 +257,8 @@ static bool run_steps(loop *l, err *e)
         double begin = now();
         if (!one_step(l, e))
             return false;
-        if (l->writes)
-            record_step(l, now() - begin);
+        if (l->writes && !record_step(l, now() - begin, e))
+            return false;
         train_progress p = {
             .step = t->step, .steps = steps, .first = l->first, .loss = l->loss, .planned = l->s->memory.peak};
         going = ranks_all(!q->progress || q->progress(q->context, &p));
@@ -270,14 +283,7 @@ static bool open_paths(loop *l, err *e)
     l->csv = beside(output, "csv", e);
     l->events = beside(output, "events", e);
     l->picture = beside(output, "png", e);
-    const char *all[] = {output, l->checkpoint, l->csv, l->picture};
-    for (int i = 0; i < 4; i++) {
-        if (!all[i])
-            return false;
-        if (l->writes)
-            file_remove_leftovers(all[i]);
-    }
-    return l->events != NULL;
+    return l->checkpoint && l->csv && l->events && l->picture;
 }
 
 /* A run that was killed before its first checkpoint begins anew. */
@@ -322,10 +328,11 @@ bool train_loop(const train_run *q, train_stage *s, err *e)
         ok = (l.log = log_open(l.csv, l.first, e)) && (l.board = events_open(l.events, l.first + 1, e));
     ok = ok && run_steps(&l, e);
     dataset_log_problems(s->data);
-    if (l.log)
-        fclose(l.log);
-    if (!events_close(l.board))
-        log_write(LOG_WARNING, "%s: not all could be written (is the disk full?)", l.events);
+    errno = 0;
+    if (l.log && fclose(l.log) && ok)
+        ok = write_error(l.csv, e);
+    if (!events_close(l.board) && ok)
+        ok = write_error(l.events, e);
     dataset_batch_release(&l.batch);
     free(l.checkpoint);
     free(l.csv);

@@ -64,7 +64,7 @@ judge() {
     fi
     [ -e "$here/report" ] || { echo 'no report'; return; }
     sed -n 's/^leak/leaks/p' "$here/report"
-    case $files in *.tmp-*) echo "temporary file left: $files" ;; esac
+    case $files in *.limn-*) echo "temporary file left: $files" ;; esac
     if [ -z "$failed" ] || { [ "$status" -eq 0 ] && [[ " $survive " == *" $failed "* ]]; }; then
         # Not reached (such as where a cache saved calls), or got over.
         [ "$status" -eq 0 ] || echo "exit status $status without a reason"
