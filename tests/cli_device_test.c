@@ -169,7 +169,10 @@ static void test_codec_round_trip(void **state)
     npy codes = {0}, pixels = {0}, logits = {0};
     image png = {0}, again = {0};
     cli_good("generate|a red apple|--seed|1|-o|x.png|-q");
-    cli_good("encode|x.png|x.png|-o|x.npy|--logits-out|xl.npy|-q");
+    const char *said = cli_good("encode|x.png|x.png|-o|x.npy|--logits-out|xl.npy").err;
+    cli_has(said, "limn: wrote x.npy: 2 rows of 64 codes, 640 B, ");
+    cli_has(said, "limn: wrote xl.npy: float32 [2, ");
+    assert_string_equal(said + strlen(said) - 3, " s\n");
     read_codes(&codes, "x.npy", 2);
     assert_true(npy_read(&logits, "xl.npy", DTYPE_F32, &e));
     assert_int_equal(logits.nd, 4);
@@ -182,9 +185,10 @@ static void test_codec_round_trip(void **state)
             best = l[i * cells + c] > l[best * cells + c] ? i : best;
         assert_int_equal(((int32_t *)codes.data)[c], best);
     }
-    cli_good("decode|x.npy|-o|y.png|-q");
-    cli_good("decode|x.npy|-o|y.npy|-q");
-    cli_good("reconstruct|x.png|-o|z.png|-q");
+    cli_has(cli_good("decode|x.npy|-o|y.png").err, "limn: wrote y-1.png to y-2.png: 2 pictures, 64 x 64 pixels, ");
+    cli_has(cli_good("decode|x.npy|-o|y.npy").err, "limn: wrote y.npy: float32 [2, 3, 64, 64], 96.1 KiB, ");
+    assert_string_equal(cli_good("decode|x.npy|-o|y.npy|-q").err, "");
+    cli_has(cli_good("reconstruct|x.png|-o|z.png").err, "limn: wrote z.png: 64 x 64 pixels, PSNR ");
     assert_true(cli_exists("y-1.png") && cli_exists("y-2.png") && !cli_exists("y.png"));
     assert_true(npy_read(&pixels, "y.npy", DTYPE_F32, &e));
     assert_true(image_read(&png, "y-1.png", &e) && image_read(&again, "z.png", &e));
@@ -245,8 +249,14 @@ static void test_profile(void **state)
     cli_has(r.err, "GFLOP/s");
     cli_has(r.err, "wrote limn-trace.json");
     char *trace = cli_slurp("limn-trace.json");
-    json_decref(cli_parse(trace));
+    json_t *all = cli_parse(trace), *events = json_object_get(all, "traceEvents");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(events, 0), "ph")), "M");
+    json_decref(all);
     free(trace);
+    /* whoever reads the messages may stop early */
+    assert_int_equal(cli_shell("rm limn-trace.json; " LIMN_PROGRAM " reconstruct profile.png -o again.png --profile "
+                               "2>&1 | head -1 >/dev/null; test -s limn-trace.json && test -s again.png"),
+                     0);
     static const char line[] = "{\"image\": \"profile.png\"}\n";
     cli_write("profile.jsonl", line, sizeof line - 1);
     r = cli_good("train|codec|--data|profile.jsonl|--profile|--steps|1|--batch|1|--size|16|--codes|8|-o|profile.gguf");

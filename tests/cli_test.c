@@ -220,7 +220,8 @@ static void test_train_tokenizer(void **state)
     assert_string_equal(cli_good("help|train|tokenizer").out, cli_good("train|tokenizer|--help").out);
     cli_result r = cli_good("train|tokenizer|--data|captions.jsonl|--lowercase|-o|trained.gguf");
     cli_has(r.err, "captions.jsonl:3: ");
-    cli_has(r.err, "trained.gguf: 26");
+    cli_has(r.err, "limn: wrote trained.gguf: 26");
+    cli_has(r.err, " s\n");
     assert_string_equal(cli_good("tokenize|-m|trained.gguf|A RED").out, "66\ta\n260\tĠred\n");
     assert_string_equal(cli_good("-q|train|tokenizer|-o|trained.gguf|--vocabulary=258|--data|captions.jsonl").err, "");
     assert_string_equal(cli_good("tokenize|-m|trained.gguf|red").out, "83\tr\n70\te\n69\td\n");

@@ -60,7 +60,8 @@ bool command_profile(const session *s, const options *o, err *e)
     double total = 0;
     if (!options_given(o, "profile") || ranks_rank() > 0)
         return true;
-    if (!limn_device_profile(s->device, &rows, &n, e))
+    /* the file first: whoever reads the table may stop early */
+    if (!limn_device_write_trace(s->device, path, e) || !limn_device_profile(s->device, &rows, &n, e))
         return false;
     for (size_t i = 0; i < n; i++)
         total += rows[i].seconds;
@@ -73,9 +74,7 @@ bool command_profile(const session *s, const options *o, err *e)
     }
     fprintf(stderr, "%-36s %8s %11.3f\n", "all", "", 1e3 * total);
     free(rows);
-    if (!limn_device_write_trace(s->device, path, e))
-        return false;
-    say(LOG_WARNING, "wrote %s: the timeline of the kernels (open it in chrome://tracing or ui.perfetto.dev)", path);
+    say_wrote(path, "the timeline of the kernels (open it in chrome://tracing or ui.perfetto.dev)");
     return true;
 }
 

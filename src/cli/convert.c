@@ -66,6 +66,8 @@ int command_convert(const options *o)
     q.inputs = inputs;
     q.tokenizer = options_text(o, "tokenizer", *folder ? folder : NULL);
     bool ok = settings && inputs && output_check("output", q.output, NULL, &e) && import_convert(&q, &e);
+    if (ok)
+        say_wrote(q.output, NULL);
     free(settings);
     free(inputs);
     return ok ? 0 : report(&e);

@@ -8,6 +8,8 @@ static bool decode_pictures(const session *s, const int32_t *codes, int n, const
 {
     image *ims = array_new((size_t)n, sizeof *ims, "pictures", e);
     bool ok = ims && pictures_decode(s, codes, n, ims, NULL, e) && pictures_write(ims, n, false, out, NULL, e);
+    if (ok)
+        say_pictures(out, n, false, "%d x %d pixels", s->info->width, s->info->height);
     pictures_free(ims, n);
     return ok;
 }
@@ -17,6 +19,8 @@ static bool decode_array(const session *s, const int32_t *codes, int n, const ch
     int64_t shape[] = {n, 3, s->info->height, s->info->width};
     float *pixels = array_new((size_t)n, (size_t)(3 * shape[2] * shape[3]) * sizeof *pixels, "pixels", e);
     bool ok = pixels && pictures_decode(s, codes, n, NULL, pixels, e) && npy_write(out, DTYPE_F32, 4, shape, pixels, e);
+    if (ok)
+        say_wrote(out, "float32 [%d, 3, %d, %d]", n, s->info->height, s->info->width);
     free(pixels);
     return ok;
 }

@@ -7,11 +7,16 @@
 static bool encode_write(const session *s, const options *o, int n, const int32_t *codes, const float *logits, err *e)
 {
     const limn_model_info *i = s->info;
-    const char *logits_out = options_text(o, "logits-out", NULL);
-    if (!npy_write(options_text(o, "output", NULL), DTYPE_I32, 2, (int64_t[]){n, s->cells}, codes, e))
+    const char *out = options_text(o, "output", NULL), *logits_out = options_text(o, "logits-out", NULL);
+    if (!npy_write(out, DTYPE_I32, 2, (int64_t[]){n, s->cells}, codes, e))
         return false;
-    return !logits_out ||
-           npy_write(logits_out, DTYPE_F32, 4, (int64_t[]){n, i->codebook, i->grid_height, i->grid_width}, logits, e);
+    say_wrote(out, "%d row%s of %d codes", n, n == 1 ? "" : "s", s->cells);
+    if (!logits_out)
+        return true;
+    if (!npy_write(logits_out, DTYPE_F32, 4, (int64_t[]){n, i->codebook, i->grid_height, i->grid_width}, logits, e))
+        return false;
+    say_wrote(logits_out, "float32 [%d, %d, %d, %d]", n, i->codebook, i->grid_height, i->grid_width);
+    return true;
 }
 
 static bool encode(session *s, const options *o, err *e)

@@ -1,5 +1,7 @@
 /* The program: finds the command, parses its options by the table, and runs it. */
 #include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -68,7 +70,13 @@ int main(int argc, char **argv)
     int code = run(argc, argv);
     /* A full disk shows only when the buffer is written. */
     errno = 0;
-    if ((fflush(stdout) != 0 || ferror(stdout)) && code == 0) {
+    bool written = fflush(stdout) == 0 && !ferror(stdout);
+    if (!written && errno == EPIPE) { /* the reader had enough, which is no fault to speak of */
+        launcher_leave(code);
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
+    }
+    if (!written && code == 0) {
         say(LOG_ERROR, "standard output: %s", errno ? strerror(errno) : "write failed");
         code = ERR_FAILED;
     }

@@ -2,9 +2,11 @@
 #include "cli/pictures.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* ", Key: value", the value in quotes where it could be taken for more than one field. */
 static void put_field(FILE *f, const char *key, const char *value)
@@ -90,4 +92,29 @@ bool pictures_write(const image *ims, int n, bool grid, const char *path, const 
             return false;
     }
     return true;
+}
+
+void say_pictures(const char *path, int n, bool grid, const char *detail, ...)
+{
+    char text[256], names[8300];
+    va_list ap;
+    va_start(ap, detail);
+    vsnprintf(text, sizeof text, detail, ap);
+    va_end(ap);
+    if (n == 1 || grid) {
+        say_wrote(path, "%s", text);
+        return;
+    }
+    char *first = numbered_path(path, 1), *last = numbered_path(path, n);
+    uint64_t bytes = 0;
+    for (int i = 1; i <= n; i++) {
+        struct stat st;
+        char *name = numbered_path(path, i);
+        bytes += name && stat(name, &st) == 0 ? (uint64_t)st.st_size : 0;
+        free(name);
+    }
+    snprintf(names, sizeof names, "%s to %s", first ? first : path, last ? last : path);
+    say_wrote_files(names, bytes, "%d pictures, %s", n, text);
+    free(first);
+    free(last);
 }

@@ -19,6 +19,8 @@ typedef struct picture_settings {
 
 /* ims[n] to PATH; n > 1: to PATH-1 ... PATH-n, or to PATH as one grid. */
 bool pictures_write(const image *ims, int n, bool grid, const char *path, const picture_settings *settings, err *e);
+/* say_wrote of what pictures_write wrote: one file, or the first to the last. */
+void say_pictures(const char *path, int n, bool grid, const char *detail, ...) __attribute__((format(printf, 4, 5)));
 /* The text of the chunk `parameters` of picture i of n (i = 0: of a grid of n), a new string. */
 char *parameters_text(const picture_settings *p, int i, int n);
 #endif

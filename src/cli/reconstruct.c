@@ -28,7 +28,7 @@ static bool reconstruct(session *s, const options *o, err *e)
               pictures_decode(s, codes, 1, &after, NULL, e) && pictures_write(&after, 1, false, out, NULL, e);
     ok = ok && image_fit(&same, &before, s->info->width, s->info->height, e); /* the decoder may double it */
     if (ok)
-        say(LOG_INFO, "wrote %s: PSNR %.2f dB", out, psnr(&same, &after));
+        say_wrote(out, "%d x %d pixels, PSNR %.1f dB", after.width, after.height, psnr(&same, &after));
     image_release(&before);
     image_release(&after);
     image_release(&same);

@@ -129,6 +129,8 @@ static bool score(scoring *j, const options *o, err *e)
         return false;
     if (out && !npy_write(out, DTYPE_F32, 3, shape, j->logits, e))
         return false;
+    if (out)
+        say_wrote(out, "float32 [%d, %d, %d]", j->rows, j->s.cells, j->s.info->codes);
     print_scores(j, options_given(o, "json"));
     return command_profile(&j->s, o, e);
 }

@@ -347,7 +347,7 @@ const command command_table[] = {
      .max_operands = 1,
      .complete = COMPLETE_FILE,
      .summary = "pass a picture through the codec and back",
-     .description = "Encodes a picture and decodes its codes, which shows what the codec can keep. With -v it says the "
+     .description = "Encodes a picture and decodes its codes, which shows what the codec can keep. It says the "
                     "PSNR.\n",
      .example = "limn reconstruct photo.jpg -o kept.png\n"},
     {.name = "score",

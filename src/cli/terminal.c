@@ -7,13 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/ranks.h"
 
 static log_level shown = LOG_WARNING;
+static double began;       /* when the command did */
 static char who[32];       /* "rank 1: " where there are several processes */
 static int line_width;     /* of the progress line that is on the screen */
 static bool progress_open; /* work within work (the decoding of a preview) draws none of its own */
@@ -60,6 +61,8 @@ void terminal_start(log_level most)
     for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
         catch_signal(deadly[i], on_deadly_signal);
     shown = most;
+    began = clock_seconds();
+    signal(SIGPIPE, SIG_IGN); /* whoever reads the messages may stop early: the work goes on */
     if (ranks_size() > 1)
         snprintf(who, sizeof who, "rank %d: ", ranks_rank());
     limn_set_log(sink, NULL);
@@ -76,6 +79,38 @@ void say(log_level level, const char *fmt, ...)
     va_end(ap);
     clear_line();
     fprintf(stderr, "limn: %s%s\n", who, text); /* in one piece, since other processes may write to it too */
+}
+
+/* The words after "wrote NAMES:". */
+static void say_results(const char *names, uint64_t bytes, const char *detail, va_list ap)
+{
+    char text[512] = "", size[40] = "", one[32], time[32];
+    if (ranks_rank() > 0)
+        return;
+    if (detail)
+        vsnprintf(text, sizeof text, detail, ap);
+    if (bytes > 0)
+        snprintf(size, sizeof size, "%s, ", size_text(bytes, one));
+    say(LOG_WARNING, "wrote %s: %s%s%s%s", names, text, *text ? ", " : "", size,
+        duration_text(clock_seconds() - began, time));
+}
+
+void say_wrote(const char *path, const char *detail, ...)
+{
+    struct stat st;
+    bool file = stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    va_list ap;
+    va_start(ap, detail);
+    say_results(strcmp(path, "-") == 0 ? "to standard output" : path, file ? (uint64_t)st.st_size : 0, detail, ap);
+    va_end(ap);
+}
+
+void say_wrote_files(const char *names, uint64_t bytes, const char *detail, ...)
+{
+    va_list ap;
+    va_start(ap, detail);
+    say_results(names, bytes, detail, ap);
+    va_end(ap);
 }
 
 int report(const err *e)
@@ -110,16 +145,9 @@ bool interrupt_check(err *e)
 
 /* ---- progress ------------------------------------------------------------------------------------------------ */
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void progress_begin(progress *p, const char *what, const char *unit)
 {
-    *p = (progress){.what = what, .unit = unit, .started = now(), .owner = !progress_open};
+    *p = (progress){.what = what, .unit = unit, .started = clock_seconds(), .owner = !progress_open};
     p->drawn = p->started; /* work that is done in no time draws nothing */
     p->visible = p->owner && shown >= LOG_WARNING && isatty(STDERR_FILENO) && ranks_rank() == 0;
     progress_open = true;
@@ -127,13 +155,13 @@ void progress_begin(progress *p, const char *what, const char *unit)
 
 void progress_from(progress *p, int64_t done)
 {
-    p->started = now();
+    p->started = clock_seconds();
     p->already = done;
 }
 
 void progress_update(progress *p, int64_t done, int64_t total)
 {
-    double t = now(), rate = t > p->started ? (double)(done - p->already) / (t - p->started) : 0;
+    double t = clock_seconds(), rate = t > p->started ? (double)(done - p->already) / (t - p->started) : 0;
     if (!p->visible || total <= 0 || t - p->drawn < 0.1)
         return;
     char line[160], left[32] = "";
@@ -164,9 +192,21 @@ void progress_end(progress *p)
 
 /* ---- results ------------------------------------------------------------------------------------------------- */
 
+const char *duration_text(double seconds, char out[32])
+{
+    long s = lround(seconds), m = lround(seconds / 60);
+    if (seconds < 59.95)
+        snprintf(out, 32, "%.1f s", seconds);
+    else if (s < 3600)
+        snprintf(out, 32, "%ld:%02ld min", s / 60, s % 60);
+    else
+        snprintf(out, 32, "%ld:%02ld h", m / 60, m % 60);
+    return out;
+}
+
 const char *size_text(uint64_t bytes, char out[32])
 {
-    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
     double v = (double)bytes;
     int u = 0;
     while (v >= 1024 && u < 4) {

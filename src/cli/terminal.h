@@ -12,6 +12,12 @@
 void terminal_start(log_level most);
 /* "limn: " and the message.  Notes to the user that are not warnings have LOG_WARNING's level too: -q drops them. */
 void say(log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* "limn: wrote PATH: DETAIL, 640 B, 0.8 s": what a command wrote, how large the file is by now, and the time since
+ * the command began.  Every command ends so.  -q drops it, and of several processes the first alone says it.  detail is
+ * a format, or NULL. */
+void say_wrote(const char *path, const char *detail, ...) __attribute__((format(printf, 2, 3)));
+/* The same of several files, "a-1.png to a-9.png" and their bytes together; 0 where that isn't known. */
+void say_wrote_files(const char *names, uint64_t bytes, const char *detail, ...) __attribute__((format(printf, 3, 4)));
 /* Prints the error; returns the exit code that it carries. */
 int report(const err *e);
 
@@ -34,6 +40,8 @@ void progress_from(progress *p, int64_t done);
 void progress_update(progress *p, int64_t done, int64_t total);
 void progress_end(progress *p);
 
+/* "0.8 s", "2:05 min", "1:30 h" */
+const char *duration_text(double seconds, char out[32]);
 /* "1.5 GiB" */
 const char *size_text(uint64_t bytes, char out[32]);
 /* Prints text from a file, with control characters (which could steer the terminal) as '?'; newlines are kept. */

@@ -73,8 +73,7 @@ int command_train_tokenizer(const options *o)
     if (d)
         dataset_log_problems(d);
     if (ok)
-        say(LOG_WARNING, "wrote %s: %zu tokens, from %lld caption%s", path, bpe_size(b), captions,
-            captions == 1 ? "" : "s");
+        say_wrote(path, "%zu tokens, from %lld caption%s", bpe_size(b), captions, captions == 1 ? "" : "s");
     bpe_free(b);
     dataset_free(d);
     return ok ? 0 : report(&e);

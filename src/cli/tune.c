@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/tune.h"
@@ -333,6 +334,12 @@ int command_tune(const options *o)
             ok = tuning_save(&u.best, &u.o.info, &e);
         if (ok)
             printf("%s after %d trials: %s\n", u.changes ? "kept" : "nothing was faster", u.trials, text);
+        char *directory = ok ? file_cache_directory() : NULL, path[4200];
+        if (directory) {
+            snprintf(path, sizeof path, "%s/tuning", directory);
+            say_wrote(path, "%d trials", u.trials);
+        }
+        free(directory);
     }
     return ok ? 0 : report(&e);
 }

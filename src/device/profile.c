@@ -139,6 +139,16 @@ bool limn_device_profile(limn_device *d, limn_kernel_profile **rows, size_t *n, 
     return true;
 }
 
+/* A driver's name for its device, inside JSON's quotes. */
+static void put_name(FILE *f, const char *name)
+{
+    for (; *name; name++) {
+        if (*name == '"' || *name == '\\')
+            fputc('\\', f);
+        fputc((unsigned char)*name < 0x20 || (unsigned char)*name > 0x7e ? '?' : *name, f);
+    }
+}
+
 bool limn_device_write_trace(limn_device *d, const char *path, limn_error *e)
 {
     profile *p = d->profile;
@@ -147,12 +157,15 @@ bool limn_device_write_trace(limn_device *d, const char *path, limn_error *e)
         return false;
     bool ok = file_out_open(&out, path, e);
     if (ok) {
-        fprintf(out.stream, "{\"traceEvents\":[");
+        fprintf(out.stream, "{\"traceEvents\":[\n"
+                            "{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"args\":{\"name\":\"limn\"}},\n"
+                            "{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":1,\"args\":{\"name\":\"");
+        put_name(out.stream, d->info.name);
+        fprintf(out.stream, "\"}}");
         for (size_t i = 0; p && i < p->n; i++) {
             const span *s = &p->spans[i];
-            fprintf(out.stream, "%s\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f}",
-                    i ? "," : "", s->name, (double)(s->start - p->spans[0].start) * 1e-3,
-                    (double)(s->end - s->start) * 1e-3);
+            fprintf(out.stream, ",\n{\"name\":\"%s\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f}",
+                    s->name, (double)(s->start - p->spans[0].start) * 1e-3, (double)(s->end - s->start) * 1e-3);
         }
         fprintf(out.stream, "\n]}\n");
         ok = file_out_commit(&out, e);
