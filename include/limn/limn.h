@@ -157,11 +157,19 @@ typedef struct limn_generate_options {
     bool (*progress)(void *context, int done, int total, const int32_t *codes);
     void *context;
     bool preview;
+    /* In guidance, what the pictures are to keep away from: u is of this text, not of the row without condition.
+     * NULL: none, and "" is a prompt of no words.  Without guidance it has no effect. */
+    const char *negative;
+    /* Called as soon as some pictures are done, in order: codes[n, grid] of pictures first to first + n - 1, `first`
+     * counted from the options' first.  It may use the model (decode them), and returns false to stop with LIMN_FAILED
+     * "interrupted".  Where it is set and preview isn't, limn_generate's codes may be NULL: then no more of them are
+     * kept than are at work. */
+    bool (*ready)(void *context, int first, int n, const int32_t *codes);
 } limn_generate_options;
 
 /* The options with the model's own defaults filled in. */
 LIMN_API limn_generate_options limn_generate_defaults(const limn_model *m);
-/* codes: int32 [count, grid_height * grid_width]. */
+/* codes: int32 [count, grid_height * grid_width], or NULL (see `ready`). */
 LIMN_API bool limn_generate(limn_model *m, const limn_generate_options *o, int32_t *codes, limn_error *e);
 
 typedef struct limn_score {

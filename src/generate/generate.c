@@ -20,9 +20,10 @@ typedef struct generation {
     bool guided;
     dtype keys; /* of the caches */
     int cells;
-    int32_t *text; /* [2, text_length]: the prompt's row, the row without condition */
-    int32_t *all;  /* [count, cells]: the caller's */
-    run *r;        /* not the model's: a caller may decode a preview within `progress` */
+    int32_t *text;   /* [2, text_length]: the prompt's row, the row that guidance leads away from */
+    int32_t *all;    /* [count, cells], the caller's; or those of the batch at work, [images, cells] */
+    bool batch_only; /* the latter */
+    run *r;          /* not the model's: a caller may decode a preview within `progress` */
     plan plan;
     int images;     /* at once */
     double seconds; /* of the codes after the first of each picture, without the caller's */
@@ -79,13 +80,20 @@ static tensor prefill(const generation *g, session *s, int images)
     return all;
 }
 
+/* Where the codes of the batch go that begins with picture `first`. */
+static int32_t *codes_of(const generation *g, int first)
+{
+    return g->all + (g->batch_only ? 0 : (size_t)first * (size_t)g->cells);
+}
+
 /* Cells from `done` on: the kept codes, and -1. */
 static void mark_to_come(const generation *g, int first, int images, int done)
 {
     const limn_generate_options *o = g->o;
-    for (int i = first; i < first + images; i++)
+    int32_t *codes = codes_of(g, first);
+    for (int i = 0; i < images; i++)
         for (int c = done; c < g->cells; c++)
-            g->all[(size_t)i * (size_t)g->cells + (size_t)c] = o->keep && o->keep[c] ? o->kept_codes[c] : -1;
+            codes[(size_t)i * (size_t)g->cells + (size_t)c] = o->keep && o->keep[c] ? o->kept_codes[c] : -1;
 }
 
 /* Hands the first `done` codes of each picture to the caller; false where they want no more. */
@@ -108,7 +116,7 @@ static bool report_line(generation *g, session *s, int first, int images, int do
     run *r = s->r;
     run_mark line = {0};
     if (g->o->preview)
-        run_read_later(r, tensor_rows(s->codes, 0, images), g->all + (size_t)first * (size_t)g->cells);
+        run_read_later(r, tensor_rows(s->codes, 0, images), codes_of(g, first));
     run_mark_set(r, &line);
     run_replay(r);
     run_mark_wait(r, &line);
@@ -171,7 +179,7 @@ static bool batch(generation *g, session *s, int first, int images, err *e)
             ok = report_line(g, s, first, images, i, e);
         else
             run_replay(r);
-    run_read(r, tensor_rows(s->codes, 0, images), g->all + (size_t)first * (size_t)g->cells);
+    run_read(r, tensor_rows(s->codes, 0, images), codes_of(g, first));
     ok = run_finish(r, e) && ok;
     g->seconds += clock_seconds() - g->since;
     g->steps += g->cells - 1;
@@ -216,6 +224,22 @@ static bool check(const generation *g, err *e)
     return true;
 }
 
+/* The row that guidance leads away from; the prompt's begins with `used` ids. */
+static bool read_negative(const generation *g, size_t used, err *e)
+{
+    const transformer_kind *kind = g->d->kind;
+    int32_t *row = g->text + g->d->text_length, *ids = NULL;
+    size_t n = 0;
+    if (!g->o->negative && kind->null_row) {
+        kind->null_row(g->d->state, g->text, used, row);
+        return true;
+    }
+    bool ok = (!g->o->negative || limn_tokenize(g->m, g->o->negative, &ids, &n, e)) &&
+              kind->text_row(g->d->state, ids, n, row, &used, e);
+    free(ids);
+    return ok;
+}
+
 /* The rows of text from the prompt, or from ids. */
 static bool read_text(generation *g, err *e)
 {
@@ -224,13 +248,8 @@ static bool read_text(generation *g, err *e)
     size_t n = o->n_text_ids, used;
     if (o->prompt && !limn_tokenize(g->m, o->prompt, &own, &n, e))
         return false;
-    const transformer_kind *kind = g->d->kind;
-    int32_t *null = g->text + g->d->text_length;
-    bool ok = kind->text_row(g->d->state, o->prompt ? own : o->text_ids, n, g->text, &used, e);
-    if (ok && g->guided && kind->null_row)
-        kind->null_row(g->d->state, g->text, used, null);
-    else if (ok && g->guided)
-        ok = kind->text_row(g->d->state, NULL, 0, null, &used, e);
+    bool ok = g->d->kind->text_row(g->d->state, o->prompt ? own : o->text_ids, n, g->text, &used, e) &&
+              (!g->guided || read_negative(g, used, e));
     free(own);
     return ok;
 }
@@ -256,7 +275,8 @@ static bool walk(void *context, run *r, int n, err *e)
     return ok;
 }
 
-static bool make_room(generation *g, err *e)
+/* For as many of `left` pictures as fit. */
+static bool make_room(generation *g, int left, err *e)
 {
     int most = MAX_ROWS / (1 + g->guided);
     char help[128];
@@ -265,7 +285,7 @@ static bool make_room(generation *g, err *e)
     const plan_job job = {
         .what = "generate",
         .uses = USE_TRANSFORMER | (previews(g) ? USE_DECODER : 0),
-        .most = g->o->count < most ? g->o->count : most,
+        .most = left < most ? left : most,
         .parts = previews(g) && codec_tilings(&g->m->codec) > 0,
         .walk = walk,
         .context = g,
@@ -273,6 +293,49 @@ static bool make_room(generation *g, err *e)
     };
     bool ok = plan_make(&g->plan, g->m, g->r, &job, e);
     g->images = g->plan.n > 0 ? g->plan.n : 1;
+    return ok;
+}
+
+/* A place for the codes at work, where the caller wants them by `ready` alone. */
+static bool own_codes(generation *g, err *e)
+{
+    size_t bytes = (size_t)(MAX_ROWS / (1 + g->guided)) * (size_t)g->cells * sizeof *g->all;
+    if (g->all)
+        return true;
+    if (!g->o->ready || g->o->preview)
+        return err_set(e, ERR_USAGE, "generate: no place for the codes");
+    g->batch_only = true;
+    g->all = malloc(bytes);
+    return g->all || err_no_memory(e, "codes", bytes);
+}
+
+/* Hands a batch to the caller, who may have all that generation doesn't need between two batches. */
+static bool hand_over(generation *g, int first, int images, err *e)
+{
+    const limn_generate_options *o = g->o;
+    if (!o->ready)
+        return true;
+    g->images = 0; /* what was planned holds no more */
+    return run_reserve(g->r, NULL, e) &&
+           (o->ready(o->context, first, images, codes_of(g, first)) || err_set(e, ERR_FAILED, "generate: interrupted"));
+}
+
+/* As many of the pictures from `first` on as fit; *done of them. */
+static bool next_batch(generation *g, int first, int *done, err *e)
+{
+    session s = {0};
+    int left = g->o->count - first;
+    unsigned busy = g->m->busy;
+    if (g->images == 0 && !make_room(g, left, e))
+        return false;
+    *done = left < g->images ? left : g->images;
+    run_reset(g->r);
+    g->m->busy |= USE_TRANSFORMER;
+    bool ok = session_open(&s, g->d, g->r, *done * (1 + g->guided), g->keys, e) && batch(g, &s, first, *done, e);
+    if (ok && *done == left)
+        report_streaming(g, &s);
+    session_release(&s);
+    g->m->busy = busy;
     return ok;
 }
 
@@ -286,24 +349,17 @@ bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t 
     g.guided = o.guidance != 0 && o.guidance != 1;
     g.text = calloc(2 * (size_t)g.d->text_length, sizeof *g.text);
     bool ok = g.text ? check(&g, e) && read_text(&g, e) : err_no_memory(e, "prompt", 8 * (size_t)g.d->text_length);
+    ok = ok && own_codes(&g, e);
     if (o.count == 0)
         o.count = 1;
-    if (ok) /* a preview has the pictures that are not begun */
+    if (ok && !g.batch_only) /* a preview has the pictures that are not begun */
         mark_to_come(&g, 0, o.count, 0);
-    ok = ok && (g.r = run_new(m->dev, e)) && make_room(&g, e);
-    unsigned busy = m->busy;
-    m->busy |= ok ? USE_TRANSFORMER : 0;
-    for (int first = 0; ok && first < o.count; first += g.images) {
-        int images = o.count - first < g.images ? o.count - first : g.images;
-        session s = {0};
-        run_reset(g.r);
-        ok = session_open(&s, g.d, g.r, images * (1 + g.guided), g.keys, e) && batch(&g, &s, first, images, e);
-        if (ok && first + images == o.count)
-            report_streaming(&g, &s);
-        session_release(&s);
-    }
-    m->busy = busy;
+    ok = ok && (g.r = run_new(m->dev, e));
+    for (int first = 0, done = 0; ok && first < o.count; first += done)
+        ok = next_batch(&g, first, &done, e) && hand_over(&g, first, done, e);
     run_free(g.r);
+    if (g.batch_only)
+        free(g.all);
     free(g.text);
     return ok;
 }
