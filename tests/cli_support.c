@@ -13,7 +13,7 @@
 
 extern char **environ;
 
-enum { MAX_ARGUMENTS = 24 };
+enum { MAX_ARGUMENTS = 48 };
 
 static char directory[] = "/tmp/limn-cli-test-XXXXXX"; /* where the tests run */
 

@@ -223,7 +223,8 @@ static void test_train_tokenizer(void **state)
     cli_has(r.err, "limn: wrote trained.gguf: 26");
     cli_has(r.err, " s\n");
     assert_string_equal(cli_good("tokenize|-m|trained.gguf|A RED").out, "66\ta\n260\tĠred\n");
-    assert_string_equal(cli_good("-q|train|tokenizer|-o|trained.gguf|--vocabulary=258|--data|captions.jsonl").err, "");
+    assert_string_equal(cli_good("-q|train|tokenizer|-o|trained.gguf|--overwrite|--vocabulary=258|captions.jsonl").err,
+                        "");
     assert_string_equal(cli_good("tokenize|-m|trained.gguf|red").out, "83\tr\n70\te\n69\td\n");
     cli_write("captions.jsonl", "{}\n", 3);
     cli_bad("-q|train|tokenizer|-o|none.gguf|--data|captions.jsonl", 1, "");

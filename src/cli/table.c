@@ -17,6 +17,9 @@
     "Ctrl-C saves and ends with exit code 0, and --resume goes on; a second Ctrl-C ends at once, and the last "        \
     "checkpoint stays. Where the loss or the gradient is no longer a number, the run ends with an error that names "   \
     "the step, and the checkpoint stays.\n"
+#define DATA                                                                                                           \
+    "DATA is a folder of pictures, with NAME.txt beside NAME.png where captions are learned (one a line), a .jsonl "   \
+    "file, or a WebDataset .tar file; several may follow each other.\n"
 const option common_options[] = {
     {.name = "device",
      .letter = 'd',
@@ -379,7 +382,7 @@ const command command_table[] = {
      .run = command_train_codec,
      .ranks = true,
      .options = train_codec_table,
-     .operands = "[DATA]...",
+     .operands = "DATA...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "train an image codec (stage 1)",
@@ -387,43 +390,43 @@ const command command_table[] = {
          "Learns a codec from pictures. The log OUT.gguf.csv has, for each step's batch, the losses, the PSNR "
          "in dB of the pictures as they were trained (a dvae's relaxed codes), the perplexity of the codes "
          "and their KL to the uniform prior in nats (of a vqvae always ln K), the last three of what went "
-         "through the model last; the end of a run prints them. A vqgan's file is a vqvae's. " PAUSES RANKS,
-     .example = "limn train codec --data pictures/ -o codec.gguf\n"
-                "limn train codec --kind vqgan --perceptual codec.gguf --data pictures/ -o vqgan.gguf\n"},
+         "through the model last; the end of a run prints them. A vqgan's file is a vqvae's. " PAUSES RANKS DATA,
+     .example = "limn train codec pictures/ -o codec.gguf\n"
+                "limn train codec --kind vqgan --perceptual codec.gguf pictures/ -o vqgan.gguf\n"},
     {.name = "train dalle",
      .run = command_train_dalle,
      .ranks = true,
      .options = train_dalle_table,
-     .operands = "[DATA]...",
+     .operands = "DATA...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "train a text-to-image transformer (stage 2)",
      .description =
          "Learns text and the codes of a codec together, and writes a whole model. Sample pictures show what the "
-         "model makes of some captions of the data. " PAUSES RANKS,
-     .example = "limn train dalle --data pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"},
+         "model makes of some captions of the data. " PAUSES RANKS DATA,
+     .example = "limn train dalle pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"},
     {.name = "train clip",
      .run = command_train_clip,
      .options = train_clip_table,
-     .operands = "[DATA]...",
+     .operands = "DATA...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "train a CLIP, which ranks pictures",
      .description = "Learns which pictures and captions belong together, and writes a file that generate --rank takes. "
-                    "Ctrl-C saves and ends; --resume goes on.\n",
-     .example = "limn train clip --data pictures/ --tokenizer tokenizer.gguf --codec codec.gguf -o clip.gguf\n"
+                    "Ctrl-C saves and ends; --resume goes on.\n" DATA,
+     .example = "limn train clip pictures/ --tokenizer tokenizer.gguf --codec codec.gguf -o clip.gguf\n"
                 "limn generate \"a red apple\" -n 16 --rank clip.gguf -o apple.png\n"},
     {.name = "train tokenizer",
      .run = command_train_tokenizer,
      .options = train_tokenizer_table,
-     .operands = "[DATA]...",
+     .operands = "DATA...",
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "make a tokenizer from captions",
      .description =
          "Learns byte-pair tokens from the captions of a data set and writes a file that holds the tokenizer "
-         "alone. Further DATA may follow that of --data. Needs no device.\n",
-     .example = "limn train tokenizer --data pictures/ --lowercase -o tokenizer.gguf\n"
+         "alone. Needs no device.\n" DATA,
+     .example = "limn train tokenizer pictures/ --lowercase -o tokenizer.gguf\n"
                 "limn tokenize -m tokenizer.gguf \"a red apple\"\n"},
     {.name = "convert",
      .run = command_convert,

@@ -6,10 +6,7 @@ const option train_tokenizer_table[] = {
      .argument = "DATA",
      .kind = OPTION_LIST,
      .complete = COMPLETE_FILE,
-     .required = true,
-     .help =
-         "Captioned pictures: a folder with NAME.txt beside NAME.png, a .jsonl file, or a WebDataset .tar file. May "
-         "be repeated."},
+     .help = "The same as DATA: captioned pictures. May be repeated."},
     {.name = "output",
      .letter = 'o',
      .argument = "OUT.gguf",
@@ -17,6 +14,7 @@ const option train_tokenizer_table[] = {
      .complete = COMPLETE_FILE,
      .required = true,
      .help = "File to write."},
+    {.name = "overwrite", .help = "Replace OUT.gguf where it is there already, which is refused otherwise."},
     {.name = "vocabulary",
      .argument = "N",
      .kind = OPTION_INTEGER,
@@ -39,9 +37,7 @@ const option train_tokenizer_table[] = {
      .argument = "DATA",                                                                                               \
      .kind = OPTION_LIST,                                                                                              \
      .complete = COMPLETE_FILE,                                                                                        \
-     .required = true,                                                                                                 \
-     .help = "Pictures, with captions where text is learned: a folder, a .jsonl file, or a WebDataset .tar file. May " \
-             "be repeated."},                                                                                          \
+     .help = "The same as DATA: pictures, with captions where text is learned. May be repeated."},                     \
         {.name = "output",                                                                                             \
          .letter = 'o',                                                                                                \
          .argument = "OUT.gguf",                                                                                       \
@@ -58,6 +54,9 @@ const option train_tokenizer_table[] = {
         {.name = "resume",                                                                                             \
          .help = "Go on from OUT.gguf.checkpoint, with the same data, seed and sizes. Where a run was killed before "  \
                  "its first checkpoint, it begins anew."},                                                             \
+        {.name = "overwrite",                                                                                          \
+         .help = "Begin anew and replace what an earlier run left: model, checkpoint, log and event files. Without "   \
+                 "it, and without --resume, that is refused."},                                                        \
         {.name = "steps",                                                                                              \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \

@@ -129,7 +129,7 @@ static bool read_run(const options *o, train_run *q, const char ***sources, err 
     s->seed = options_unsigned(o, "seed", 1);
     *sources = train_sources(o, &q->n_sources, e);
     q->sources = *sources;
-    return *sources && output_check("output", q->output, NULL, e);
+    return *sources != NULL;
 }
 
 int command_train_codec(const options *o)
@@ -137,10 +137,12 @@ int command_train_codec(const options *o)
     err e = {0};
     context c = {0};
     const char **sources = NULL;
+    train_output output = {.fd = -1};
     train_codec_options t = train_codec_defaults();
     t.run.progress = on_step;
     t.run.context = &c;
-    bool ok = read_run(o, &t.run, &sources, &e) && train_codec_read(o, &t, &e);
+    bool ok = read_run(o, &t.run, &sources, &e) && train_codec_read(o, &t, &e) &&
+              train_claim(&output, o, (const char *const[]){"init", "perceptual", NULL}, NULL, t.run.resume, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;
     if (d) {
         interrupt_catch();
@@ -151,6 +153,7 @@ int command_train_codec(const options *o)
     }
     ok = ok && d;
     limn_device_free(&d);
+    train_output_release(&output);
     free(sources);
     return ok ? 0 : report(&e);
 }
@@ -160,6 +163,7 @@ int command_train_dalle(const options *o)
     err e = {0};
     context c = {0};
     const char **sources = NULL;
+    train_output output = {.fd = -1};
     train_dalle_options t = train_dalle_defaults();
     dalle *m = &t.model;
     t.run.progress = on_step;
@@ -179,7 +183,9 @@ int command_train_dalle(const options *o)
     t.codes = options_text(o, "codes-cache", NULL);
     t.encoding = on_encoding;
     t.run.sample = on_sample;
-    bool ok = read_run(o, &t.run, &sources, &e) && output_check("codes-cache", t.codes, NULL, &e);
+    bool ok =
+        read_run(o, &t.run, &sources, &e) && output_check("codes-cache", t.codes, NULL, &e) &&
+        train_claim(&output, o, (const char *const[]){"init", "codec", "tokenizer", NULL}, t.codes, t.run.resume, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;
     if (d) {
         c.device = d;
@@ -191,6 +197,7 @@ int command_train_dalle(const options *o)
     }
     ok = ok && d;
     limn_device_free(&d);
+    train_output_release(&output);
     free(sources);
     return ok ? 0 : report(&e);
 }
@@ -208,6 +215,7 @@ int command_train_clip(const options *o)
     err e = {0};
     context c = {0};
     const char **sources = NULL;
+    train_output output = {.fd = -1};
     train_clip_options t = train_clip_defaults();
     clip *m = &t.model;
     t.run.progress = on_step;
@@ -221,7 +229,9 @@ int command_train_clip(const options *o)
     t.tokenizer = options_text(o, "tokenizer", NULL);
     t.codec = options_text(o, "codec", NULL);
     t.shift = (int)options_integer(o, "shift", t.shift);
-    bool ok = read_run(o, &t.run, &sources, &e);
+    bool ok =
+        read_run(o, &t.run, &sources, &e) &&
+        train_claim(&output, o, (const char *const[]){"init", "codec", "tokenizer", NULL}, NULL, t.run.resume, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;
     if (d) {
         interrupt_catch();
@@ -231,6 +241,7 @@ int command_train_clip(const options *o)
     }
     ok = ok && d;
     limn_device_free(&d);
+    train_output_release(&output);
     free(sources);
     return ok ? 0 : report(&e);
 }

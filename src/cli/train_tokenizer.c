@@ -64,7 +64,8 @@ int command_train_tokenizer(const options *o)
     long long captions = 0;
     dataset *d = NULL;
     bpe *b = NULL;
-    bool ok = output_check("output", path, NULL, &e);
+    train_output output;
+    bool ok = train_claim(&output, o, (const char *const[]){NULL}, NULL, false, &e);
     if (ok)
         d = train_open_data(o, (dataset_options){.want = DATASET_CAPTIONS, .batch = 1}, &e);
     if (d)
@@ -76,5 +77,6 @@ int command_train_tokenizer(const options *o)
         say_wrote(path, "%zu tokens, from %lld caption%s", bpe_size(b), captions, captions == 1 ? "" : "s");
     bpe_free(b);
     dataset_free(d);
+    train_output_release(&output);
     return ok ? 0 : report(&e);
 }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/ranks.h"
 #include "train/events.h"
+#include "train/output.h"
 #include "train/train.h"
 
 void train_scalar(train_scalars *s, const char *name, tensor value)
@@ -26,18 +27,6 @@ void train_number(train_scalars *s, const char *name, float value)
         s->names[s->n] = name;
         s->known[s->n++] = value;
     }
-}
-
-/* "OUT.gguf" and "png" -> "OUT.gguf.png", a new string. */
-static char *beside(const char *output, const char *ending, err *e)
-{
-    size_t n = strlen(output) + strlen(ending) + 2;
-    char *path = malloc(n);
-    if (path)
-        snprintf(path, n, "%s.%s", output, ending);
-    else
-        err_no_memory(e, output, n);
-    return path;
 }
 
 /* ---- the log: a line a step, "step,lr,…,loss,seconds" ---- */
@@ -279,10 +268,10 @@ static bool run_steps(loop *l, err *e)
 static bool open_paths(loop *l, err *e)
 {
     const char *output = l->q->output;
-    l->checkpoint = beside(output, "checkpoint", e);
-    l->csv = beside(output, "csv", e);
-    l->events = beside(output, "events", e);
-    l->picture = beside(output, "png", e);
+    l->checkpoint = train_beside(output, "checkpoint", e);
+    l->csv = train_beside(output, "csv", e);
+    l->events = train_beside(output, "events", e);
+    l->picture = train_beside(output, "png", e);
     return l->checkpoint && l->csv && l->events && l->picture;
 }
 
@@ -324,6 +313,8 @@ bool train_loop(const train_run *q, train_stage *s, err *e)
     ok = ok && train_same_data(s->fingerprint, e) && trainer_share(t, e) &&
          (!q->resume || dataset_seek(s->data, t->position, e));
     l.first = l.saved = t->step;
+    if (ok && l.writes && !q->resume)
+        (void)unlink(l.checkpoint); /* that of a run which this one replaces must not be resumed from */
     if (ok && l.writes)
         ok = (l.log = log_open(l.csv, l.first, e)) && (l.board = events_open(l.events, l.first + 1, e));
     ok = ok && run_steps(&l, e);

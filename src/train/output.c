@@ -1,0 +1,205 @@
+/* Who may write a training run's output: the lock, and what is there already. */
+#define _DEFAULT_SOURCE /* flock, gethostname */
+#include "train/output.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "io/gguf.h"
+
+char *train_beside(const char *output, const char *ending, err *e)
+{
+    size_t n = strlen(output) + strlen(ending) + 2;
+    char *path = malloc(n);
+    if (path)
+        snprintf(path, n, "%s.%s", output, ending);
+    else
+        err_no_memory(e, output, n);
+    return path;
+}
+
+/* ---- the lock ---- */
+
+/* "process 12 on HOST", as the holder wrote it; empty where it didn't. */
+static void read_holder(int fd, char *text, size_t size)
+{
+    ssize_t n = pread(fd, text, size - 1, 0);
+    text[n > 0 ? n : 0] = 0;
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = 0;
+}
+
+static void write_holder(int fd)
+{
+    char host[128] = "", text[192];
+    if (gethostname(host, sizeof host - 1))
+        host[0] = 0;
+    int n = snprintf(text, sizeof text, "process %ld on %s\n", (long)getpid(), host);
+    if (ftruncate(fd, 0) == 0)
+        (void)!pwrite(fd, text, (size_t)n, 0); /* for messages alone */
+}
+
+/* Whether the path is still that of the open file: its last holder removes it. */
+static bool is_at(int fd, const char *path)
+{
+    struct stat a, b;
+    return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+static bool refuse_locked(const char *output, int fd, err *e)
+{
+    char who[192];
+    read_holder(fd, who, sizeof who);
+    return err_set(e, ERR_FAILED, "%s: another run is writing it: %s (wait for that one, or give another --output)",
+                   output, *who ? who : "its process is not known");
+}
+
+static bool lock_output(train_output *x, const char *output, err *e)
+{
+    for (int tries = 0; tries < 100; tries++) {
+        x->killed = true;
+        int fd = open(x->lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 && errno == ENOENT) {
+            x->killed = false;
+            fd = open(x->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+        }
+        if (fd < 0)
+            return err_set(e, ERR_FAILED, "%s: cannot write: %s (training keeps files beside its output)", x->lock,
+                           strerror(errno));
+        bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+        if (!locked && errno == EWOULDBLOCK) {
+            refuse_locked(output, fd, e);
+            close(fd);
+            return false;
+        }
+        if (!locked) {
+            log_write(LOG_WARNING, "%s: it can't be locked: %s (start no other run with this output)", x->lock,
+                      strerror(errno));
+            x->fd = fd;
+            return true;
+        }
+        if (is_at(fd, x->lock)) {
+            write_holder(fd);
+            x->fd = fd;
+            return true;
+        }
+        close(fd); /* removed between the two by the one who had it */
+    }
+    return err_set(e, ERR_FAILED, "%s: cannot lock: it is removed again and again (give another --output)", x->lock);
+}
+
+/* ---- what is there ---- */
+
+/* Bytes of a file; -1 where there is none. */
+static int64_t bytes_at(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? (int64_t)st.st_size : -1;
+}
+
+static bool has_entries(const char *folder)
+{
+    DIR *d = opendir(folder);
+    int n = 0;
+    while (d && readdir(d))
+        n++;
+    if (d)
+        closedir(d);
+    return n > 2;
+}
+
+/* The step of a checkpoint, or -1. */
+static int64_t step_of(const char *path)
+{
+    file_map m = {0};
+    int64_t step = -1;
+    gguf *g = file_map_open(&m, path, NULL) ? gguf_open(m.data, m.size, path, NULL) : NULL;
+    if (g && !gguf_get_int(g, "train.step", 0, INT64_MAX, &step, NULL))
+        step = -1;
+    gguf_free(g);
+    file_map_release(&m);
+    return step;
+}
+
+static bool refuse_existing(const train_output *x, const char *output, bool model, bool board, err *e)
+{
+    char checkpoint[96] = "";
+    bool resumes = bytes_at(x->checkpoint) >= 0, log = bytes_at(x->log) > 0;
+    int64_t step = resumes ? step_of(x->checkpoint) : -1;
+    if (step >= 0)
+        snprintf(checkpoint, sizeof checkpoint, "the checkpoint of step %" PRId64, step);
+    else if (resumes)
+        snprintf(checkpoint, sizeof checkpoint, "a checkpoint");
+    const char *there[] = {model ? "a model" : "", checkpoint, log ? "a log (.csv)" : "",
+                           board ? "event files (.events)" : ""};
+    char all[256] = "";
+    for (int i = 0; i < 4; i++)
+        if (*there[i])
+            snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", *all ? ", " : "", there[i]);
+    if (!*all)
+        return true;
+    return err_set(e, ERR_FAILED,
+                   "%s: of an earlier run there is %s (%s--overwrite begins anew and replaces it, or "
+                   "give another --output)",
+                   output, all, resumes || (log && !model) ? "--resume goes on, " : "");
+}
+
+static bool check_existing(const train_output *x, const char *output, train_existing existing, err *e)
+{
+    char *board = train_beside(output, "events", e);
+    bool model = bytes_at(output) >= 0, ok = board != NULL;
+    if (ok && existing == TRAIN_REFUSE)
+        ok = refuse_existing(x, output, model, has_entries(board), e);
+    /* between the first model and the first checkpoint of a run that was killed there is nothing to lose */
+    if (ok && existing == TRAIN_RESUME && model && !x->killed && bytes_at(x->checkpoint) < 0)
+        ok = err_set(e, ERR_FAILED,
+                     "%s: there is a model, but no %s to resume from (--overwrite begins anew and replaces the model; "
+                     "--init %s with another --output begins from its weights)",
+                     output, x->checkpoint, output);
+    free(board);
+    return ok;
+}
+
+/* ---- the whole ---- */
+
+bool train_output_claim(train_output *x, const char *output, train_existing existing, err *e)
+{
+    struct stat st;
+    *x = (train_output){.fd = -1};
+    char *path = lstat(output, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(output, NULL) : NULL;
+    const char *real = path ? path : output; /* two links to one file are one output */
+    bool ok = (x->checkpoint = train_beside(output, "checkpoint", e)) && (x->log = train_beside(output, "csv", e)) &&
+              (x->lock = train_beside(real, "lock", e));
+    free(path);
+    if (ok && lstat(x->checkpoint, &st) && errno != ENOENT)
+        ok = err_set(e, ERR_FAILED, "%s: cannot write: %s (choose another --output)", x->checkpoint, strerror(errno));
+    x->claimed = ok && lock_output(x, output, e) && check_existing(x, output, existing, e);
+    return x->claimed;
+}
+
+void train_output_release(train_output *x)
+{
+    if (x->fd >= 0) {
+        /* by the file it is known that a run ended within its first checkpoint */
+        bool stays = x->claimed ? bytes_at(x->log) > 0 && bytes_at(x->checkpoint) < 0 : x->killed;
+        if (!stays)
+            (void)unlink(x->lock);
+        close(x->fd);
+    }
+    free(x->lock);
+    free(x->checkpoint);
+    free(x->log);
+    *x = (train_output){.fd = -1};
+}

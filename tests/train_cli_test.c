@@ -1,0 +1,199 @@
+/* limn train as its users have it: what is there is not lost, two runs don't share an output, and the data is named as
+ * hands do. */
+#include "cli_support.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "support.h"
+
+#define CODEC                                                                                                          \
+    "|--size|16|--codes|16|--code-dim|8|--encoder|8,16|--decoder|16,8|--blocks|1|--block-width|8|--batch|4|--sample-"  \
+    "every|0"
+#define DALLE "|--codec|codec.gguf|--tokenizer|tokens.gguf|--dim|16|--heads|2|--layers|1|--batch|4|--sample-every|0"
+
+/* ---- what is there already ---- */
+
+static void an_earlier_run_is_not_replaced(void **state)
+{
+    (void)state;
+    cli_good("train|codec|data|-o|codec.gguf|--steps|2" CODEC);
+    assert_false(cli_exists("codec.gguf.lock"));
+    cli_good("train|tokenizer|data|--vocabulary|270|-o|tokens.gguf");
+    cli_good("train|dalle|data|-o|model.gguf|--steps|2" DALLE);
+    assert_int_equal(cli_shell("md5sum codec.gguf* model.gguf* tokens.gguf >sums 2>err; true"), 0);
+    static const char *const again[] = {
+        "train|codec|--data|data|-o|codec.gguf|--steps|3" CODEC, "train|codec|data|-o|./codec.gguf|--steps|3" CODEC,
+        "train|dalle|data|-o|model.gguf|--steps|3" DALLE, "train|tokenizer|data|-o|tokens.gguf",
+        "train|clip|data|--tokenizer|tokens.gguf|-o|model.gguf|--steps|3"};
+    for (size_t i = 0; i < sizeof again / sizeof *again; i++) {
+        cli_result r = cli_run(again[i]);
+        assert_int_equal(r.code, 1);
+        cli_has(r.err, "of an earlier run there is a model");
+        cli_has(r.err, "--overwrite");
+        if (i != 3)
+            cli_has(r.err, "the checkpoint of step 2, a log (.csv), event files (.events) (--resume goes on");
+    }
+    assert_int_equal(cli_shell("md5sum -c sums"), 0);
+    assert_int_equal(cli_shell("ls | grep -q lock"), 1);
+    cli_bad("train|codec|data|-o|codec.gguf|--resume|--overwrite", 2, "give one of them");
+    cli_good("train|codec|data|-o|codec.gguf|--resume|--steps|3" CODEC);
+    cli_good("train|tokenizer|data|--vocabulary|270|-o|tokens.gguf|--overwrite");
+    cli_good("train|dalle|data|-o|model.gguf|--overwrite|--steps|1" DALLE);
+    assert_int_equal(cli_shell("test $(wc -l <model.gguf.csv) = 2 && test $(wc -l <codec.gguf.csv) = 4"), 0);
+}
+
+static void each_part_of_an_earlier_run_counts(void **state)
+{
+    (void)state;
+    cli_good("train|codec|data|-o|parts.gguf|--steps|2" CODEC);
+    assert_int_equal(cli_shell("mkdir k && cp -r parts.gguf* k"), 0);
+    static const char *const parts[] = {"", ".checkpoint", ".csv", ".events"};
+    static const char *const words[] = {"a model (--over", "step 2 (--resume", "a log (.csv) (--resume", "event files"};
+    for (int i = 0; i < 4; i++) {
+        char line[128];
+        snprintf(line, sizeof line, "rm -r parts.gguf*; cp -r k/parts.gguf%s .", parts[i]);
+        assert_int_equal(cli_shell(line), 0);
+        cli_bad("train|codec|data|-o|parts.gguf" CODEC, 1, words[i]);
+    }
+    /* a model without its checkpoint is not replaced by --resume */
+    assert_int_equal(
+        cli_shell("rm -r parts.gguf*; cp -r k/* .; rm parts.gguf.checkpoint; md5sum parts.gguf* >sums; true"), 0);
+    cli_bad("train|codec|data|-o|parts.gguf|--resume" CODEC, 1, "no parts.gguf.checkpoint to resume from");
+    cli_bad("train|codec|data|-o|parts.gguf|--resume" CODEC, 1, "no parts.gguf.checkpoint to resume from");
+    assert_int_equal(cli_shell("md5sum -c sums"), 0);
+    /* the same run anew is the same to the byte, whatever lay there */
+    cli_good("train|codec|data|-o|parts.gguf|--overwrite|--steps|2" CODEC);
+    assert_int_equal(cli_shell("cmp parts.gguf k/parts.gguf && cmp parts.gguf.checkpoint k/parts.gguf.checkpoint"), 0);
+    /* nothing is there yet: --resume begins */
+    cli_has(cli_good("train|codec|data|-o|fresh.gguf|--resume|--steps|1" CODEC).err, "no checkpoint yet");
+}
+
+/* ---- two runs ---- */
+
+static pid_t start_long_run(const char *output)
+{
+    char *argv[] = {(char *)"limn",
+                    (char *)"train",
+                    (char *)"codec",
+                    (char *)"data",
+                    (char *)"--size",
+                    (char *)"16",
+                    (char *)"-o",
+                    (char *)output,
+                    (char *)"--encoder",
+                    (char *)"8,16",
+                    (char *)"--decoder",
+                    (char *)"16,8",
+                    (char *)"--blocks",
+                    (char *)"1",
+                    (char *)"--batch",
+                    (char *)"4",
+                    (char *)"--steps",
+                    (char *)"1000000",
+                    NULL};
+    char log[64];
+    snprintf(log, sizeof log, "%s.csv", output);
+    pid_t pid = cli_start(LIMN_PROGRAM, argv, "out");
+    const struct timespec moment = {0, 20000000};
+    for (int i = 0; i < 3000; i++) {
+        char line[128];
+        snprintf(line, sizeof line, "test $(wc -l <%s) -gt 2", log);
+        if (cli_exists(log) && cli_shell(line) == 0)
+            break;
+        nanosleep(&moment, NULL);
+    }
+    return pid;
+}
+
+static void two_runs_exclude_each_other(void **state)
+{
+    (void)state;
+    char who[64];
+    pid_t pid = start_long_run("long.gguf");
+    snprintf(who, sizeof who, "another run is writing it: process %ld on ", (long)pid);
+    static const char *const others[] = {
+        "train|codec|data|-o|long.gguf" CODEC, "train|codec|data|-o|long.gguf|--resume" CODEC,
+        "train|codec|data|-o|long.gguf|--overwrite" CODEC, "train|tokenizer|data|-o|long.gguf|--overwrite"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        cli_bad(others[i], 1, who);
+    cli_good("train|codec|data|-o|beside.gguf|--steps|1" CODEC); /* another output in the same folder */
+    kill(pid, SIGKILL);
+    assert_int_equal(cli_wait(pid), 1000 + SIGKILL);
+    /* what was killed holds nothing; before its first checkpoint the run begins anew */
+    cli_bad("train|codec|data|-o|long.gguf" CODEC, 1, "of an earlier run there is a log");
+    cli_good("train|codec|data|-o|long.gguf|--resume|--steps|2" CODEC);
+    assert_false(cli_exists("long.gguf.lock"));
+}
+
+/* ---- inputs ---- */
+
+static void no_input_is_replaced(void **state)
+{
+    (void)state;
+    cli_good("train|codec|data|-o|c.gguf|--steps|1" CODEC);
+    assert_int_equal(cli_shell("ln c.gguf hard.gguf; ln -s c.gguf soft.gguf; cp data/00.png kept.png;"
+                               "printf '{\"image\": \"data/00.png\", \"text\": \"a\"}\\n' >list.jsonl;"
+                               "cp c.gguf d.gguf.codes; md5sum c.gguf list.jsonl data/* d.gguf.codes >sums"),
+                     0);
+    static const char *const lines[] = {
+        "train|codec|data|--init|c.gguf|--overwrite|-o|c.gguf",
+        "train|codec|data|--init|c.gguf|--overwrite|-o|hard.gguf",
+        "train|codec|data|--init|soft.gguf|--resume|-o|c.gguf",
+        "train|codec|data|--kind|vqgan|--perceptual|c.gguf|--overwrite|-o|c.gguf",
+        "train|dalle|data|--codec|c.gguf|--tokenizer|tokens.gguf|--overwrite|-o|c.gguf",
+        "train|dalle|data|--codec|c.gguf|--tokenizer|tokens.gguf|--overwrite|-o|tokens.gguf",
+        "train|dalle|data|--codec|c.gguf|--tokenizer|tokens.gguf|-o|new.gguf|--codes-cache|c.gguf",
+        "train|dalle|data|--codec|d.gguf.codes|--tokenizer|tokens.gguf|-o|d.gguf",
+        "train|codec|list.jsonl|--overwrite|-o|list.jsonl",
+        "train|tokenizer|--data|list.jsonl|--overwrite|-o|list.jsonl",
+        "train|tokenizer|data|--overwrite|-o|data/00.txt",
+        "train|codec|data|--overwrite|-o|data/00.png",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        cli_bad(lines[i], 2, "--output: ");
+    assert_int_equal(cli_shell("md5sum -c sums"), 0);
+}
+
+static void data_is_named_as_hands_do(void **state)
+{
+    (void)state;
+    cli_bad("train|codec|-o|none.gguf", 2, "the data is missing");
+    cli_bad("train|dalle|-o|none.gguf|--codec|c.gguf|--tokenizer|tokens.gguf", 2, "the data is missing");
+    cli_good("train|codec|data|-o|a1.gguf|--steps|1" CODEC);
+    cli_good("train|codec|--data|data|-o|a2.gguf|--steps|1" CODEC);
+    cli_good("train|codec|--data=data/|-o|a3.gguf|--steps|1" CODEC);
+    assert_int_equal(cli_shell("cmp a1.gguf a2.gguf && cmp a1.gguf a3.gguf"), 0);
+    cli_good("train|codec|data|list.jsonl|-o|a4.gguf|--steps|1" CODEC);
+    cli_has(cli_good("train|codec|--help").out, "DATA...");
+    /* names that can't be written are found before the work */
+    char line[512], name[256];
+    memset(name, 'x', 248);
+    name[248] = 0;
+    snprintf(line, sizeof line, "train|codec|data|-o|%s", name);
+    cli_bad(line, 1, "File name too long");
+    cli_bad("train|codec|data|-o|nowhere/a.gguf", 1, "nowhere");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_earlier_run_is_not_replaced), cmocka_unit_test(each_part_of_an_earlier_run_counts),
+        cmocka_unit_test(two_runs_exclude_each_other),    cmocka_unit_test(no_input_is_replaced),
+        cmocka_unit_test(data_is_named_as_hands_do),
+    };
+    if (!cli_enter())
+        return 1;
+    int failed = 77;
+    support_pictures("data");
+    if (cli_run("devices").code == 0)
+        failed = cmocka_run_group_tests(tests, NULL, NULL);
+    else
+        fprintf(stderr, "train_cli_test: no OpenCL device\n");
+    cli_leave();
+    return failed;
+}
