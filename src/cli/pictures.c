@@ -1,92 +1,77 @@
 /* Pictures on their way to PNG files, with the settings that made them in text chunks. */
 #include "cli/pictures.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-/* ", Key: value", the value in quotes where it could be taken for more than one field. */
-static void put_field(FILE *f, const char *key, const char *value)
+/* Of picture i of n, from 1 on; i = 0: of a grid of n. */
+static parameters settings_of(const picture_settings *s, int i, int n)
 {
-    if (!value)
-        return;
-    fprintf(f, ", %s: ", key);
-    if (!strpbrk(value, ",:\"\\\n")) {
-        fputs(value, f);
-        return;
+    parameters p = {.prompt = s->prompt,
+                    .negative = s->negative,
+                    .sampler = s->temperature > 0 ? "Gumbel-Max" : "Greedy",
+                    .model = s->model,
+                    .version = "limn " LIMN_VERSION,
+                    .kv_cache = s->kv_cache,
+                    .image_prompt = s->image_prompt,
+                    .keep = s->keep,
+                    .has = PARAMETERS_STEPS | PARAMETERS_GUIDANCE | PARAMETERS_SEED | PARAMETERS_SIZE |
+                           PARAMETERS_TEMPERATURE | PARAMETERS_TOP_K | PARAMETERS_TOP_P,
+                    .steps = s->steps,
+                    .width = s->width,
+                    .height = s->height,
+                    .top_k = s->top_k,
+                    .seed = s->seed,
+                    .guidance = s->guidance > 0 ? s->guidance : 1,
+                    .temperature = s->temperature,
+                    .top_p = s->top_p > 0 ? s->top_p : 1};
+    if (n > 1) {
+        p.has |= PARAMETERS_PICTURE;
+        p.picture = s->order && i > 0 ? s->order[i - 1] + 1 : i; /* the number that, with the seed, makes it again */
+        p.pictures = n;
     }
-    fputc('"', f);
-    for (; *value; value++) {
-        if (*value == '\n') {
-            fputs("\\n", f);
-            continue;
-        }
-        if (*value == '"' || *value == '\\')
-            fputc('\\', f);
-        fputc(*value, f);
+    if (s->order && i > 0) {
+        p.has |= PARAMETERS_SCORE;
+        p.score = s->scores[i - 1];
     }
-    fputc('"', f);
+    return p;
 }
 
-/* The form that AUTOMATIC1111's web interface writes and other front ends read: the prompt, then one line of fields. */
-char *parameters_text(const picture_settings *p, int i, int n)
+bool picture_write(const image *im, const char *path, const parameters *p, err *e)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    if (!f)
-        return NULL;
-    fprintf(f, "%s\nSteps: %d, Sampler: %s, CFG scale: %g, Seed: %" PRIu64 ", Size: %dx%d", p->prompt, p->steps,
-            p->temperature > 0 ? "Gumbel-Max" : "Greedy", p->guidance > 0 ? p->guidance : 1, p->seed, p->width,
-            p->height);
-    put_field(f, "Model", p->model);
-    fprintf(f, ", Temperature: %g, Top-k: %d, Top-p: %g", p->temperature, p->top_k, p->top_p > 0 ? p->top_p : 1);
-    if (n > 1 && i > 0) /* the number that, with the seed, makes it again */
-        fprintf(f, ", Picture: %d of %d", p->order ? p->order[i - 1] + 1 : i, n);
-    else if (n > 1)
-        fprintf(f, ", Pictures: %d", n);
-    if (p->order && i > 0)
-        fprintf(f, ", CLIP score: %.4f", (double)p->scores[i - 1]);
-    put_field(f, "KV cache", p->kv_cache);
-    put_field(f, "Image prompt", p->image_prompt);
-    put_field(f, "Keep", p->keep);
-    fprintf(f, ", Version: limn %s", limn_version());
-    if (fclose(f) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
-}
-
-static bool picture_write(const image *im, const char *path, const picture_settings *p, int i, int n, err *e)
-{
-    char software[64];
-    snprintf(software, sizeof software, "limn %s", limn_version());
-    char *parameters = p && p->prompt ? parameters_text(p, i, n) : NULL;
-    if (p && p->prompt && !parameters)
-        return err_no_memory(e, "PNG text", 1024);
-    image_text texts[2] = {{"Software", software}, {"parameters", parameters}};
-    bool ok = image_write_png(im, path, texts, parameters ? 2 : 1, e);
-    free(parameters);
+    char *text = p ? parameters_text(p) : NULL;
+    if (p && !text)
+        return err_no_memory(e, "settings of a picture", 1024);
+    image_text texts[2] = {{"Software", "limn " LIMN_VERSION}, {"parameters", text}};
+    bool ok = image_write_png(im, path, texts, text ? 2 : 1, e);
+    free(text);
     return ok;
+}
+
+static bool write_one(const image *im, const char *path, const picture_settings *s, int i, int n, err *e)
+{
+    if (!s || !s->prompt)
+        return picture_write(im, path, NULL, e);
+    parameters p = settings_of(s, i, n);
+    return picture_write(im, path, &p, e);
 }
 
 bool pictures_write(const image *ims, int n, bool grid, const char *path, const picture_settings *settings, err *e)
 {
     if (n == 1)
-        return picture_write(&ims[0], path, settings, 1, 1, e);
+        return write_one(&ims[0], path, settings, 1, 1, e);
     if (grid) {
         image all = {0};
-        bool ok = image_grid(&all, ims, n, 2, e) && picture_write(&all, path, settings, 0, n, e);
+        bool ok = image_grid(&all, ims, n, 2, e) && write_one(&all, path, settings, 0, n, e);
         image_release(&all);
         return ok;
     }
     for (int i = 0; i < n; i++) {
         char *name = numbered_path(path, i + 1);
-        bool ok = name ? picture_write(&ims[i], name, settings, i + 1, n, e) : err_no_memory(e, "file name", 1);
+        bool ok = name ? write_one(&ims[i], name, settings, i + 1, n, e) : err_no_memory(e, "file name", 1);
         free(name);
         if (!ok)
             return false;
