@@ -97,8 +97,9 @@ static void test_usage_errors(void **state)
             "--temprature: not an option of limn generate (did you mean --temperature?");
     cli_bad("generate|a|--gird", 2, "did you mean --grid?");
     cli_bad("generate|a|-x", 2, "-x: not an option");
-    cli_bad("generate|a|--seed|-1", 2,
-            "--seed: \"-1\" is not possible (give a whole number from 0 to 18446744073709551615)");
+    cli_bad("generate|a|--seed|-2", 2,
+            "--seed: \"-2\" is not possible (give a whole number from 0 to 18446744073709551615, or -1");
+    cli_bad("a red apple", 2, "limn generate \"a red apple\"");
     cli_bad("generate|a|--seed|18446744073709551616", 2, "--seed");
     cli_bad("generate|a|--seed|0x10", 2, "--seed");
     cli_bad("generate|a|--seed|", 2, "--seed");

@@ -192,7 +192,7 @@ static bool fill_options(job *j, err *e)
     j->count = (int)options_integer(o, "count", 1);
     g->first = first_of(j, ranks_rank());
     g->count = first_of(j, ranks_rank() + 1) - g->first;
-    g->seed = options_given(o, "seed") ? options_unsigned(o, "seed", 0) : random_seed();
+    g->seed = options_given(o, "seed") && !options_random(o, "seed") ? options_unsigned(o, "seed", 0) : random_seed();
     ranks_broadcast(&g->seed, sizeof g->seed, 0);
     g->temperature = (float)options_number(o, "temperature", g->temperature);
     g->top_k = (int)options_integer(o, "top-k", g->top_k);

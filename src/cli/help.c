@@ -308,7 +308,7 @@ int command_help(const options *o)
     err e = {0};
     const char *format = options_text(o, "format", "text");
     int used = 0;
-    const command *c = o->n_operands ? command_find(o->operands, o->n_operands, &used, &e) : NULL;
+    const command *c = o->n_operands ? command_find(o->operands, o->n_operands, false, &used, &e) : NULL;
     if (c && used < o->n_operands)
         err_set(&e, ERR_USAGE, "limn help: \"%.80s\" is one argument too many (limn help shows how to use it)",
                 o->operands[used]);

@@ -38,7 +38,7 @@ static int run(int argc, char **argv)
     }
     /* without a command, --help and --version are all that makes sense */
     static const command none = {.name = "COMMAND"};
-    const command *c = word ? command_find((const char *const *)argv + word, argc - word, &words, &e) : &none;
+    const command *c = word ? command_find((const char *const *)argv + word, argc - word, true, &words, &e) : &none;
     if (!c || !options_parse(&o, c, argc, argv, word ? word : -1, &e)) {
         code = report(&e);
     } else if (options_given(&o, "version")) {

@@ -10,39 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+#include "cli/hints.h"
 
 /* ---- names --------------------------------------------------------------------------------------------------- */
-
-/* Edit distance with transpositions of neighbours (optimal string alignment); long words count as far away. */
-static int distance(const char *a, const char *b)
-{
-    enum { LONGEST = 31 };
-    int n = (int)strlen(a), m = (int)strlen(b), d[LONGEST + 1][LONGEST + 1];
-    if (n > LONGEST || m > LONGEST)
-        return LONGEST;
-    for (int i = 0; i <= n; i++) {
-        for (int j = 0; j <= m; j++) {
-            if (i == 0 || j == 0) {
-                d[i][j] = i + j;
-                continue;
-            }
-            int best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
-            best = d[i - 1][j] + 1 < best ? d[i - 1][j] + 1 : best;
-            best = d[i][j - 1] + 1 < best ? d[i][j - 1] + 1 : best;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
-                best = d[i - 2][j - 2] + 1;
-            d[i][j] = best;
-        }
-    }
-    return d[n][m];
-}
-
-/* How far `name` is from what was typed; a beginning of it counts as near. */
-static int unlikeness(const char *typed, const char *name)
-{
-    size_t n = strlen(typed);
-    return n > 1 && strncmp(typed, name, n) == 0 ? 0 : distance(typed, name);
-}
 
 static const option *find_in(const option *table, const char *name, size_t n)
 {
@@ -85,11 +57,22 @@ static const command *find_command(const char *name)
     return c->name ? c : NULL;
 }
 
-const command *command_find(const char *const *words, int n, int *used, err *e)
+/* "a red apple": the words up to the first option, as they would stand in quotes. */
+static void join_words(const char *const *words, int n, char out[128])
 {
-    const char *nearest = NULL;
-    char name[96];
-    int best = 1000;
+    size_t at = 0;
+    out[0] = '\0';
+    for (int i = 0; i < n && words[i][0] != '-' && at < 120; i++) {
+        int k = snprintf(out + at, 128 - at, "%s%s", i ? " " : "", words[i]);
+        at += (size_t)(k > 0 ? k : 0);
+    }
+    if (at >= 128)
+        strcpy(out + 124, "...");
+}
+
+const command *command_find(const char *const *words, int n, bool first, int *used, err *e)
+{
+    char name[96], hint[HINT_SIZE], prompt[128];
     const command *found = find_command(words[0]), *group = found;
     *used = 1;
     if (found && (found->run || n < 2 || words[1][0] == '-'))
@@ -100,40 +83,44 @@ const command *command_find(const char *const *words, int n, int *used, err *e)
         *used = 2;
         return found;
     }
-    for (const command *c = command_table; c->name; c++) {
-        if (group && !command_is_in(c, group))
-            continue;
-        int u = unlikeness(name, c->name);
-        if (u < best) {
-            best = u;
-            nearest = c->name;
-        }
-    }
-    err_set(e, ERR_USAGE, "%s: no such command (did you mean %s? limn help lists them)", name, nearest);
+    const char *dot = strrchr(words[0], '.');
+    bool model = dot && (!strcmp(dot, ".gguf") || !strcmp(dot, ".safetensors") || !strcmp(dot, ".pt") ||
+                         !strcmp(dot, ".pth") || !strcmp(dot, ".ckpt") || !strcmp(dot, ".bin"));
+    join_words(words, n, prompt);
+    if (*hint_command(group, words[group != NULL], hint))
+        err_set(e, ERR_USAGE, "%s: no such command (%s%s limn help lists them)", name, hint,
+                hint[strlen(hint) - 1] == '?' ? "" : ";");
+    else if (first && !group && model)
+        err_set(e, ERR_USAGE,
+                "%s: a file is no command (limn inspect %s shows what it holds; limn generate \"a cat\" "
+                "-m %s draws with it)",
+                name, name, name);
+    else if (first && !group)
+        err_set(e, ERR_USAGE, "%s: no such command (to draw it: limn generate \"%s\"; limn help lists the commands)",
+                name, prompt);
+    else
+        err_set(e, ERR_USAGE, "%s: no such command (limn help%s%s lists them)", name, group ? " " : "",
+                group ? group->name : "");
     return NULL;
 }
 
-static bool unknown_option(const command *c, const char *dashes, const char *name, size_t n, err *e)
+/* text: the argument without its dashes; the first n characters are the name. */
+static bool unknown_option(const command *c, const char *dashes, const char *text, size_t n, err *e)
 {
-    char typed[64];
-    snprintf(typed, sizeof typed, "%.*s", (int)(n < 60 ? n : 60), name);
-    const option *tables[2] = {c->options, common_options};
-    const char *nearest = NULL;
-    int best = 1000;
-    for (int t = 0; t < 2; t++) {
-        for (const option *o = tables[t]; o && o->name; o++) {
-            int u = unlikeness(typed, o->name);
-            if (u < best) {
-                best = u;
-                nearest = o->name;
-            }
-        }
-    }
-    if (dashes[1] == '\0' && n == 1)
-        return err_set(e, ERR_USAGE, "-%s: not an option of limn %s (limn %s --help lists them; -- ends the options)",
-                       typed, c->name, c->name);
-    return err_set(e, ERR_USAGE, "%s%s: not an option of limn %s (did you mean --%s? limn %s --help lists them)",
-                   dashes, typed, c->name, nearest, c->name);
+    char typed[64], hint[HINT_SIZE];
+    bool words = strpbrk(text, " \t\n") && strcspn(text, " \t\n") < n; /* a prompt that begins with a dash */
+    snprintf(typed, sizeof typed, "%.*s", (int)(n < 60 ? n : 60), text);
+    hint_option(c, typed, hint);
+    if (words && c->operands)
+        return err_set(e, ERR_USAGE,
+                       "%s%s: not an option of limn %s (put -- before a text that begins with a dash: "
+                       "limn %s -- \"%s%s\")",
+                       dashes, typed, c->name, c->name, dashes, typed);
+    if (*hint)
+        return err_set(e, ERR_USAGE, "%s%s: not an option of limn %s (%s%s limn %s --help lists them)", dashes, typed,
+                       c->name, hint, hint[strlen(hint) - 1] == '?' ? "" : ";", c->name);
+    return err_set(e, ERR_USAGE, "%s%s: not an option of limn %s (limn %s --help lists them%s)", dashes, typed, c->name,
+                   c->name, dashes[1] == '\0' && c->operands ? "; -- ends the options" : "");
 }
 
 /* ---- values -------------------------------------------------------------------------------------------------- */
@@ -168,7 +155,7 @@ static bool parse_unsigned(const char *text, uint64_t *value)
     return errno == 0;
 }
 
-/* 512M, 1.5G, 2GiB, 65536; at least one byte. */
+/* 512M, 1.5G, 2GiB, 512 mb, 65536: powers of 1024 in any spelling; at least one byte. */
 static bool parse_size(const char *text, uint64_t *value)
 {
     char number[32];
@@ -180,16 +167,16 @@ static bool parse_size(const char *text, uint64_t *value)
     number[n] = '\0';
     if (!parse_number(number, &v))
         return false;
-    static const char letters[] = "KMGT";
-    const char *suffix = text + n;
-    const char *letter = *suffix ? strchr(letters, toupper((unsigned char)*suffix)) : NULL;
+    static const char letters[] = "kmgt";
+    const char *suffix = text + n + strspn(text + n, " ");
+    const char *letter = *suffix ? strchr(letters, tolower((unsigned char)*suffix)) : NULL;
     if (letter) {
         v = ldexp(v, 10 * (int)(letter - letters + 1));
         suffix++;
-        if (*suffix == 'i' && suffix[1] == 'B')
+        if (tolower((unsigned char)*suffix) == 'i' && tolower((unsigned char)suffix[1]) == 'b')
             suffix++;
     }
-    if (*suffix == 'B')
+    if (tolower((unsigned char)*suffix) == 'b')
         suffix++;
     if (*suffix != '\0' || v < 1 || v >= 9e18)
         return false;
@@ -197,14 +184,34 @@ static bool parse_size(const char *text, uint64_t *value)
     return true;
 }
 
-static bool is_word(const char *words, const char *text)
+/* "f32|f16", "F16" -> "f16", n = 3: the word of a choice that text is, in any case; NULL where it is none. */
+static const char *find_word(const char *words, const char *text, size_t *n)
 {
-    size_t n = strlen(text);
-    for (const char *w = words; w; w = strchr(w, '|') ? strchr(w, '|') + 1 : NULL) {
-        if (n > 0 && strncmp(w, text, n) == 0 && (w[n] == '|' || w[n] == '\0'))
-            return true;
+    for (const char *w = words; w && *text; w = strchr(w, '|') ? strchr(w, '|') + 1 : NULL) {
+        *n = strcspn(w, "|");
+        if (strlen(text) == *n && strncasecmp(w, text, *n) == 0)
+            return w;
     }
-    return false;
+    return NULL;
+}
+
+/* The word that a value of a choice means: as it is, or as other programs spell types. */
+static const char *choose(const char *words, const char *text, size_t *n)
+{
+    static const char *const others[][2] = {
+        {"fp16", "f16"}, {"float16", "f16"}, {"half", "f16"},  {"fp32", "f32"}, {"float32", "f32"}, {"float", "f32"},
+        {"full", "f32"}, {"q8", "q8_0"},     {"q8-0", "q8_0"}, {"q4", "q4_0"},  {"q4-0", "q4_0"},
+    };
+    const char *word = find_word(words, text, n);
+    for (size_t i = 0; i < sizeof others / sizeof *others && !word; i++)
+        word = strcasecmp(text, others[i][0]) == 0 ? find_word(words, others[i][1], n) : NULL;
+    return word;
+}
+
+/* Whether it asks for a random seed. */
+static bool is_random(const char *text)
+{
+    return strcmp(text, "-1") == 0 || strcasecmp(text, "random") == 0;
 }
 
 static bool check_value(const option *o, const char *text, err *e)
@@ -212,6 +219,7 @@ static bool check_value(const option *o, const char *text, err *e)
     int64_t i;
     uint64_t u;
     double d;
+    size_t n;
     switch (o->kind) {
     case OPTION_INTEGER:
         if (!parse_integer(text, &i) || (double)i < o->min || (double)i > o->max)
@@ -219,9 +227,10 @@ static bool check_value(const option *o, const char *text, err *e)
                            o->name, text, o->min, o->max);
         break;
     case OPTION_SEED:
-        if (!parse_unsigned(text, &u))
-            return err_set(e, ERR_USAGE, "--%s: \"%.60s\" is not possible (give a whole number from 0 to %" PRIu64 ")",
-                           o->name, text, UINT64_MAX);
+        if (!parse_unsigned(text, &u) && !(o->min < 0 && is_random(text)))
+            return err_set(e, ERR_USAGE,
+                           "--%s: \"%.60s\" is not possible (give a whole number from 0 to %" PRIu64 "%s)", o->name,
+                           text, UINT64_MAX, o->min < 0 ? ", or -1 for a random one" : "");
         break;
     case OPTION_NUMBER:
         if (!parse_number(text, &d) || d < o->min || d > o->max)
@@ -234,7 +243,7 @@ static bool check_value(const option *o, const char *text, err *e)
                            o->name, text);
         break;
     case OPTION_CHOICE:
-        if (!is_word(o->words, text))
+        if (!choose(o->words, text, &n))
             return err_set(e, ERR_USAGE, "--%s: \"%.60s\" is not possible (give one of %s)", o->name, text, o->words);
         break;
     default:
@@ -256,7 +265,16 @@ static bool give(parser *p, const option *which, const char *value, err *e)
 {
     if (value && !check_value(which, value, e))
         return false;
-    p->o->given[p->o->n_given++] = (given_option){which, value};
+    given_option *g = &p->o->given[p->o->n_given++];
+    *g = (given_option){.option = which, .value = value};
+    if (value && which->kind == OPTION_CHOICE) {
+        size_t n;
+        const char *word = choose(which->words, value, &n);
+        if (n >= sizeof g->word)
+            return err_set(e, ERR_USAGE, "--%s: \"%.60s\" is too long", which->name, value);
+        memcpy(g->word, word, n);
+        g->value = g->word;
+    }
     return true;
 }
 
@@ -292,9 +310,20 @@ static bool parse_long(parser *p, const char *text, err *e)
     return give(p, o, value, e);
 }
 
-/* -q, -qv, -n 9, -n9, -n=9 */
+/* -q, -qv, -n 9, -n9, -n=9; but "-n cat" in one argument is a prompt, or an option and its value that a shell's quotes
+ * hold together, and -output a long option with a dash too few. */
 static bool parse_short(parser *p, const char *text, err *e)
 {
+    const command *c = p->o->command;
+    char name[64], hint[HINT_SIZE];
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(text, "="), text);
+    if (isspace((unsigned char)text[1]))
+        return err_set(e, ERR_USAGE, "\"-%.60s\": white space after -%c in one argument (%s%s)", text, *text,
+                       c->operands ? "put -- before a text that begins with a dash; " : "",
+                       "give an option and its value as two arguments");
+    if (hint_is_option(c, name))
+        return err_set(e, ERR_USAGE, "-%s: not an option of limn %s (%s long names begin with two dashes)", name,
+                       c->name, hint_option(c, name, hint));
     for (; *text; text++) {
         const option *o = find_short(p->o->command, *text);
         if (!o)
@@ -311,9 +340,23 @@ static bool parse_short(parser *p, const char *text, err *e)
     return true;
 }
 
+/* "—seed" with the dash that text programs make of two. */
+static bool check_dash(const command *c, const char *operand, err *e)
+{
+    const unsigned char *u = (const unsigned char *)operand;
+    if (u[0] != 0xE2 || !((u[1] == 0x80 && u[2] >= 0x90 && u[2] <= 0x95) || (u[1] == 0x88 && u[2] == 0x92)))
+        return true;
+    size_t n = strcspn(operand + 3, "=");
+    const option *o = n > 1 ? find_long(c, operand + 3, n) : NULL;
+    return !o || err_set(e, ERR_USAGE, "%.60s: begins with a printer's dash (write --%s)", operand, o->name);
+}
+
 static bool check_operands(const options *o, err *e)
 {
     const command *c = o->command;
+    for (int i = 0; i < o->n_operands; i++)
+        if (!check_dash(c, o->operands[i], e))
+            return false;
     if (o->n_operands < c->min_operands)
         return err_set(e, ERR_USAGE, "limn %s: %s is missing (limn %s --help shows how to use it)", c->name,
                        c->operands, c->name);
@@ -428,6 +471,12 @@ const char *options_text(const options *o, const char *name, const char *fallbac
 {
     int i = options_position(o, name);
     return i >= 0 ? o->given[i].value : fallback;
+}
+
+bool options_random(const options *o, const char *name)
+{
+    const char *text = options_text(o, name, NULL);
+    return text && is_random(text);
 }
 
 int64_t options_integer(const options *o, const char *name, int64_t fallback)

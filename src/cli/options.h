@@ -12,10 +12,10 @@ typedef enum option_kind {
     OPTION_FLAG, /* takes no value */
     OPTION_TEXT,
     OPTION_INTEGER, /* min..max */
-    OPTION_SEED,    /* 0..2^64-1 */
+    OPTION_SEED,    /* 0..2^64-1; with min = -1 also -1 or "random" */
     OPTION_NUMBER,  /* min..max */
-    OPTION_SIZE,    /* bytes, or with a suffix of powers of 1024: 512M, 2G */
-    OPTION_CHOICE,  /* one of `words` */
+    OPTION_SIZE,    /* bytes, or with a suffix of powers of 1024: 512M, 2G, 2gib */
+    OPTION_CHOICE,  /* one of `words`, typed in any case; the value is the word as it stands there */
     OPTION_LIST,    /* text; where it is repeated all of them count (elsewhere the last wins) */
 } option_kind;
 
@@ -62,9 +62,10 @@ extern const option common_options[]; /* valid for every command */
 typedef struct given_option {
     const option *option;
     const char *value; /* NULL for a flag */
+    char word[24];     /* of a choice */
 } given_option;
 
-/* One parsed command line.  Strings are those of argv. */
+/* One parsed command line.  Strings are those of argv, or in `given`. */
 struct options {
     const command *command;
     const char **operands;
@@ -76,8 +77,9 @@ struct options {
 /* Index in argv of the command's word, 0 where there is none; common options may stand before it. */
 int options_find_command(int argc, char **argv);
 /* The command that words[0..n) begin with, n > 0, and how many of them its name takes; a group where a second word is
- * missing.  NULL with the nearest name in the message. */
-const command *command_find(const char *const *words, int n, int *used, err *e);
+ * missing.  NULL with what was likely meant in the message; where the words are the program's first, that may be a
+ * prompt. */
+const command *command_find(const char *const *words, int n, bool first, int *used, err *e);
 /* Whether c is a command of the group. */
 bool command_is_in(const command *c, const command *group);
 
@@ -90,6 +92,7 @@ void options_release(options *o);
 bool options_given(const options *o, const char *name);
 const char *options_text(const options *o, const char *name, const char *fallback);
 int64_t options_integer(const options *o, const char *name, int64_t fallback);
+bool options_random(const options *o, const char *name); /* whether a seed was given as random */
 uint64_t options_unsigned(const options *o, const char *name, uint64_t fallback); /* seeds and sizes */
 double options_number(const options *o, const char *name, double fallback);
 /* The i-th value of a list, or NULL after the last. */

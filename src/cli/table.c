@@ -41,7 +41,7 @@ const option common_options[] = {
     {.name = "verbose", .letter = 'v', .help = "Say more on stderr: information and debugging."},
     {.name = "quiet", .letter = 'q', .help = "Say nothing but errors, and draw no progress."},
     {.name = "help", .letter = 'h', .help = "Print help and exit."},
-    {.name = "version", .help = "Print the version and exit."},
+    {.name = "version", .letter = 'V', .help = "Print the version and exit."},
     OPTIONS_END,
 };
 
@@ -66,7 +66,8 @@ static const option generate_options[] = {
     {.name = "seed",
      .argument = "S",
      .kind = OPTION_SEED,
-     .help = "Seed of the random numbers, 0 to 2^64-1. Default: a random one, which is reported."},
+     .min = -1,
+     .help = "Seed of the random numbers, 0 to 2^64-1. Default, or -1: a random one, which is reported."},
     {.name = "temperature",
      .argument = "T",
      .kind = OPTION_NUMBER,
