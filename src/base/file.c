@@ -218,6 +218,44 @@ static bool may_write(const char *path, bool exists, const struct stat *st, err 
     return true;
 }
 
+/* Whether the file is only replaced by changing it: its other names would keep the old one, or its folder takes no new.
+ */
+static bool must_stay(const char *path, const struct stat *st, bool *folder_closed)
+{
+    char *copy = strdup(path);
+    *folder_closed = copy && access(dirname(copy), W_OK | X_OK);
+    free(copy);
+    return *folder_closed || st->st_nlink > 1;
+}
+
+/* Copies all of `from` into the file that is there. */
+static bool copy_into(const char *path, int from, err *e)
+{
+    char piece[1 << 16];
+    struct stat st, old;
+    int to = open(path, O_WRONLY | O_CLOEXEC);
+    if (to < 0)
+        return fail(e, path, "write");
+    bool ok = !fstat(from, &st) && !fstat(to, &old);
+    int full = ok && st.st_size > old.st_size ? posix_fallocate(to, 0, st.st_size) : 0;
+    if (full == ENOSPC || full == EDQUOT || full == EFBIG) { /* what is there must not be lost to a full disk */
+        (void)!ftruncate(to, old.st_size);
+        errno = full;
+        ok = false;
+    }
+    for (off_t done = 0; ok && done < st.st_size;) {
+        ssize_t n = pread(from, piece, sizeof piece, done);
+        ok = n > 0 && pwrite(to, piece, (size_t)n, done) == n;
+        done += n;
+    }
+    ok = ok && !ftruncate(to, st.st_size) && !fsync(to);
+    if (!ok)
+        fail(e, path, "write");
+    if (close(to) && ok)
+        ok = fail(e, path, "write");
+    return ok;
+}
+
 bool file_out_open(file_out *o, const char *path, err *e)
 {
     *o = (file_out){.number = -1};
@@ -229,7 +267,8 @@ bool file_out_open(file_out *o, const char *path, err *e)
     if (!may_write(path, exists, &st, e))
         return false;
     /* /dev/null, a pipe, a shell's /dev/stdout: written as it is, never renamed over */
-    bool direct = exists && (!S_ISREG(st.st_mode) || strncmp(path, "/dev/", 5) == 0);
+    bool device = strncmp(path, "/dev/", 5) == 0 && strncmp(path, "/dev/shm/", 9) != 0;
+    bool direct = exists && (!S_ISREG(st.st_mode) || device), closed = false;
     /* A link stays a link: its target is replaced. */
     o->path = exists && !direct ? realpath(path, NULL) : strdup(path);
     if (!o->path) {
@@ -237,9 +276,14 @@ bool file_out_open(file_out *o, const char *path, err *e)
     } else if (direct) {
         fd = open(path, O_WRONLY | O_CLOEXEC | (S_ISREG(st.st_mode) ? O_TRUNC : 0));
     } else {
-        fd = open_temporary(o);
+        o->copied = exists && must_stay(o->path, &st, &closed);
+        if (closed)
+            o->stream = tmpfile();
+        else
+            fd = open_temporary(o);
         if (fd >= 0 && exists) { /* the new file is its owner's, and as private as the old one was */
-            (void)!fchown(fd, st.st_uid, st.st_gid);
+            bool same_owner = !fchown(fd, st.st_uid, st.st_gid);
+            o->copied = o->copied || (!same_owner && st.st_uid != geteuid());
             (void)!fchmod(fd, st.st_mode & 0777);
         }
     }
@@ -278,25 +322,38 @@ static bool sync_folder_of(const char *path, err *e)
     return ok;
 }
 
+/* Puts the temporary file in its place. */
+static bool put_in_place(file_out *o, bool sync, err *e)
+{
+    if (rename(o->temporary, o->path)) {
+        /* another's file in a folder like /tmp, a file that a container has from outside */
+        bool can_copy = errno == EPERM || errno == EACCES || errno == EBUSY;
+        int from = can_copy ? open(o->temporary, O_RDONLY | O_CLOEXEC) : -1;
+        if (from < 0)
+            return fail(e, o->path, "replace");
+        bool ok = copy_into(o->path, from, e);
+        close(from);
+        return ok;
+    }
+    forget(o->number);
+    free(o->temporary);
+    o->temporary = NULL; /* it is the file now: release must not remove it */
+    return !sync || sync_folder_of(o->path, e);
+}
+
 bool file_out_commit(file_out *o, err *e)
 {
-    bool ok = true, sync = o->temporary && !o->cache;
+    bool ok = true, sync = o->temporary && !o->copied && !o->cache;
     if (ferror(o->stream))
         ok = err_set(e, ERR_FAILED, "%s: cannot write: an earlier write failed (is the disk full?)", o->path);
     if (ok && (fflush(o->stream) || (sync && fsync(fileno(o->stream)))))
         ok = fail(e, o->path, "write");
+    ok = ok && (!o->copied || copy_into(o->path, fileno(o->stream), e));
     if (fclose(o->stream) && ok)
         ok = fail(e, o->path, "write");
     o->stream = NULL;
-    if (ok && o->temporary) {
-        ok = !rename(o->temporary, o->path) || fail(e, o->path, "replace");
-        if (ok) {
-            forget(o->number);
-            free(o->temporary);
-            o->temporary = NULL; /* it is the file now: release must not remove it */
-            ok = !sync || sync_folder_of(o->path, e);
-        }
-    }
+    if (ok && o->temporary && !o->copied)
+        ok = put_in_place(o, sync, e);
     file_out_release(o);
     return ok;
 }

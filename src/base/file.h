@@ -21,11 +21,14 @@ void file_map_forget(const file_map *m);
 
 /* A file in the making: written to .limn-PID-N.tmp in its folder, synced, and renamed over PATH by file_out_commit.
  * What killed writers left in that folder is removed first.  As with cp, where PATH is a link its target is replaced, a
- * file that may not be written is refused, and a device or a pipe (/dev/null) is written as it is. */
+ * file that may not be written is refused, and a device or a pipe (/dev/null) is written as it is.  A file that can't
+ * be replaced (it has other names, is another user's, or its folder may not be written) stays the same file: what was
+ * written is copied into it, once all is there and has room. */
 typedef struct file_out {
     FILE *stream;
     char *path, *temporary;
-    int number; /* of the temporary file, for file_out_abandon */
+    bool copied; /* into the file that is there */
+    int number;  /* of the temporary file, for file_out_abandon */
     bool cache; /* set by who keeps what can be made again, and sees where it is torn: it isn't synced, which takes time
                  */
 } file_out;

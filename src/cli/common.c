@@ -1,14 +1,10 @@
-/* Device, model, outputs, pictures and arrays: what the commands that run a model share. */
+/* Device, model, pictures and arrays: what the commands that run a model share. */
 #include "cli/common.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/ranks.h"
 
@@ -85,80 +81,7 @@ void command_close(session *s)
     *s = (session){0};
 }
 
-/* ---- files --------------------------------------------------------------------------------------------------- */
-
-bool has_ending(const char *path, const char *ending)
-{
-    size_t n = strlen(path), m = strlen(ending);
-    return n > m && path[n - m - 1] != '/' && strcasecmp(path + n - m, ending) == 0;
-}
-
-bool input_check(const char *path, err *e)
-{
-    struct stat st;
-    if (strcmp(path, "-") == 0 && access(path, F_OK) != 0)
-        return err_set(e, ERR_USAGE, "-: standard input can't be read as a file (give the name of a file)");
-    if (stat(path, &st) != 0 || access(path, R_OK) != 0)
-        return err_set(e, ERR_FAILED, "%s: %s", path, strerror(errno));
-    if (S_ISDIR(st.st_mode))
-        return err_set(e, ERR_FAILED, "%s: is a directory (give the name of a file)", path);
-    return true;
-}
-
-static bool ending_check(const char *name, const char *path, const char *endings, err *e)
-{
-    for (const char *p = endings; *p;) {
-        size_t n = strcspn(p, "|");
-        char ending[16];
-        snprintf(ending, sizeof ending, "%.*s", (int)n, p);
-        if (has_ending(path, ending))
-            return true;
-        p += n + (p[n] == '|');
-    }
-    bool two = strchr(endings, '|') != NULL;
-    return err_set(e, ERR_USAGE, "--%s: %s does not end in %s (limn writes %s)", name, path,
-                   two ? ".png or .npy" : endings, two ? "pictures as PNG or NumPy arrays" : "that format only");
-}
-
-bool output_check(const char *name, const char *path, const char *endings, err *e)
-{
-    struct stat st;
-    if (!path || ranks_rank() > 0)
-        return true;
-    if (endings && !ending_check(name, path, endings, e))
-        return false;
-    /* The file is renamed into its place, which would put a plain file where a device was. */
-    if (strncmp(path, "/dev/", 5) == 0 || (stat(path, &st) == 0 && !S_ISREG(st.st_mode)))
-        return err_set(e, ERR_FAILED, "--%s: %s is not a plain file (choose another name)", name, path);
-    char *directory = strdup(path);
-    if (!directory)
-        return err_no_memory(e, "file name", strlen(path));
-    char *slash = strrchr(directory, '/');
-    const char *d = !slash ? "." : slash == directory ? "/" : directory;
-    if (slash && slash != directory)
-        *slash = '\0';
-    bool ok = true;
-    if (stat(d, &st) != 0)
-        ok = err_set(e, ERR_FAILED, "--%s: %s: %s (make the directory first)", name, d, strerror(errno));
-    else if (!S_ISDIR(st.st_mode))
-        ok = err_set(e, ERR_FAILED, "--%s: %s is not a directory (choose another place)", name, d);
-    else if (access(d, W_OK | X_OK) != 0)
-        ok =
-            err_set(e, ERR_FAILED, "--%s: %s: %s (choose a directory that you may write to)", name, d, strerror(errno));
-    free(directory);
-    return ok;
-}
-
-char *numbered_path(const char *path, int i)
-{
-    size_t size = strlen(path) + 16;
-    char *out = malloc(size);
-    const char *dot = strrchr(path, '.');
-    int stem = dot ? (int)(dot - path) : (int)strlen(path);
-    if (out)
-        snprintf(out, size, "%.*s-%d%s", stem, path, i, dot ? dot : "");
-    return out;
-}
+/* ---- memory ----------------------------------------------------------------------------------------------------- */
 
 void *array_new(size_t n, size_t size, const char *what, err *e)
 {

@@ -1,6 +1,7 @@
-/* What the commands that run a model share: the device and the model, checks of outputs, pictures and arrays. */
+/* What the commands that run a model share: the device and the model, pictures and arrays. */
 #ifndef CLI_COMMON_H
 #define CLI_COMMON_H
+#include "cli/files.h"
 #include "cli/options.h"
 #include "cli/terminal.h"
 #include "io/image.h"
@@ -25,14 +26,6 @@ bool command_open(session *s, const options *o, bool codec, bool transformer, er
 bool command_profile(const session *s, const options *o, err *e);
 void command_close(session *s);
 
-/* Whether a file can be made there: the directory is writable, and what is there already is a regular file.
- * NULL is fine, and so is every path of a rank that writes none (all but rank 0).  `endings`: ".png", or ".png|.npy",
- * of which path must have one (in any case); NULL for any. */
-bool output_check(const char *name, const char *path, const char *endings, err *e);
-bool input_check(const char *path, err *e);
-bool has_ending(const char *path, const char *ending);
-/* "dir/a.png", 2 -> "dir/a-2.png", a new string. */
-char *numbered_path(const char *path, int i);
 /* calloc that reports what it was for. */
 void *array_new(size_t n, size_t size, const char *what, err *e);
 

@@ -1,5 +1,6 @@
 /* limn decode: codes to pictures, as PNG files or as an array before rounding. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "cli/commands.h"
 #include "cli/pictures.h"
@@ -25,14 +26,33 @@ static bool decode_array(const session *s, const int32_t *codes, int n, const ch
     return ok;
 }
 
+/* For n rows. */
+static bool check_files(const options *o, int n, err *e)
+{
+    file_set files = {0};
+    const char *out = options_text(o, "output", NULL);
+    bool ok = true;
+    files_read(&files, "CODES.npy", o->operands[0]);
+    files_read(&files, "--model", options_text(o, "model", NULL));
+    if (n == 1 || has_ending(out, ".npy"))
+        files_write(&files, "--output", out);
+    for (int i = 1; ok && n > 1 && !has_ending(out, ".npy") && i <= n; i++) {
+        char *name = numbered_path(out, i, n);
+        ok = name ? output_check("output", name, NULL, e) : err_no_memory(e, "file name", strlen(out));
+        files_write(&files, "--output", name);
+        free(name);
+    }
+    return files_check(&files, e) && ok;
+}
+
 static bool decode(session *s, const options *o, err *e)
 {
     const char *out = options_text(o, "output", NULL), *in = o->operands[0];
     npy codes = {0};
     int n = 0;
     bool ok =
-        output_check("output", out, ".png|.npy", e) && input_check(in, e) && command_open(s, o, true, false, e) &&
-        codes_read(&codes, &n, in, s, e) &&
+        output_check("output", out, ".png|.npy", e) && input_check(in, e) && check_files(o, 1, e) &&
+        command_open(s, o, true, false, e) && codes_read(&codes, &n, in, s, e) && check_files(o, n, e) &&
         (has_ending(out, ".npy") ? decode_array(s, codes.data, n, out, e) : decode_pictures(s, codes.data, n, out, e));
     npy_release(&codes);
     return ok;

@@ -19,18 +19,28 @@ static bool encode_write(const session *s, const options *o, int n, const int32_
     return true;
 }
 
+static bool check_files(const options *o, err *e)
+{
+    file_set files = {0};
+    const char *out = options_text(o, "output", NULL), *logits_out = options_text(o, "logits-out", NULL);
+    if (!output_check("output", out, ".npy", e) || !output_check("logits-out", logits_out, ".npy", e))
+        return false;
+    for (int i = 0; i < o->n_operands; i++)
+        if (!input_check(o->operands[i], e))
+            return false;
+    for (int i = 0; i < o->n_operands; i++)
+        files_read(&files, "IMG", o->operands[i]);
+    files_read(&files, "--model", options_text(o, "model", NULL));
+    files_write(&files, "--output", out);
+    files_write(&files, "--logits-out", logits_out);
+    return files_check(&files, e);
+}
+
 static bool encode(session *s, const options *o, err *e)
 {
     int n = o->n_operands;
     const char *logits_out = options_text(o, "logits-out", NULL);
-    if (!output_check("output", options_text(o, "output", NULL), ".npy", e) ||
-        !output_check("logits-out", logits_out, ".npy", e))
-        return false;
-    for (int i = 0; i < n; i++) {
-        if (!input_check(o->operands[i], e))
-            return false;
-    }
-    if (!command_open(s, o, true, false, e))
+    if (!check_files(o, e) || !command_open(s, o, true, false, e))
         return false;
     size_t codes = (size_t)n * (size_t)s->cells;
     image *ims = array_new((size_t)n, sizeof *ims, "pictures", e);

@@ -309,7 +309,7 @@ static bool write_all(job *j, err *e)
         return false;
     if (j->preview && !pictures_write(j->pictures, n, true, j->preview, &settings, e))
         return false;
-    char *first = numbered_path(j->out, 1), *last = numbered_path(j->out, n);
+    char *first = numbered_path(j->out, 1, n), *last = numbered_path(j->out, n, n);
     if (n == 1 || grid || !first || !last)
         say(LOG_WARNING, "wrote %s: seed %" PRIu64, j->out, g->seed);
     else
@@ -325,7 +325,7 @@ static bool check_numbered(const job *j, err *e)
     int64_t n = options_integer(j->o, "count", 1);
     bool ok = true;
     for (int i = 1; ok && n > 1 && !options_given(j->o, "grid") && i <= n; i++) {
-        char *name = numbered_path(j->out, i);
+        char *name = numbered_path(j->out, i, (int)n);
         ok = name ? output_check("output", name, NULL, e) : err_no_memory(e, "file name", 1);
         free(name);
     }

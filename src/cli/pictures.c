@@ -70,7 +70,7 @@ bool pictures_write(const image *ims, int n, bool grid, const char *path, const 
         return ok;
     }
     for (int i = 0; i < n; i++) {
-        char *name = numbered_path(path, i + 1);
+        char *name = numbered_path(path, i + 1, n);
         bool ok = name ? write_one(&ims[i], name, settings, i + 1, n, e) : err_no_memory(e, "file name", 1);
         free(name);
         if (!ok)
@@ -90,11 +90,11 @@ void say_pictures(const char *path, int n, bool grid, const char *detail, ...)
         say_wrote(path, "%s", text);
         return;
     }
-    char *first = numbered_path(path, 1), *last = numbered_path(path, n);
+    char *first = numbered_path(path, 1, n), *last = numbered_path(path, n, n);
     uint64_t bytes = 0;
     for (int i = 1; i <= n; i++) {
         struct stat st;
-        char *name = numbered_path(path, i);
+        char *name = numbered_path(path, i, n);
         bytes += name && stat(name, &st) == 0 ? (uint64_t)st.st_size : 0;
         free(name);
     }

@@ -20,7 +20,12 @@ static double psnr(const image *a, const image *b)
 static bool reconstruct(session *s, const options *o, err *e)
 {
     const char *out = options_text(o, "output", NULL), *in = o->operands[0];
-    if (!output_check("output", out, ".png", e) || !input_check(in, e) || !command_open(s, o, true, false, e))
+    file_set files = {0};
+    files_read(&files, "IMG", in);
+    files_read(&files, "--model", options_text(o, "model", NULL));
+    files_write(&files, "--output", out);
+    if (!files_check(&files, e) || !output_check("output", out, ".png", e) || !input_check(in, e) ||
+        !command_open(s, o, true, false, e))
         return false;
     image before = {0}, after = {0}, same = {0};
     int32_t *codes = array_new((size_t)s->cells, sizeof *codes, "codes", e);

@@ -113,7 +113,12 @@ static bool score(scoring *j, const options *o, err *e)
 {
     const char *ids = options_text(o, "text-ids", NULL), *out = options_text(o, "logits-out", NULL);
     const char *input = options_text(o, options_given(o, "image") ? "image" : "codes", NULL);
-    if (!output_check("logits-out", out, ".npy", e) || !input_check(input, e) ||
+    file_set files = {0};
+    files_read(&files, "--text-ids", ids);
+    files_read(&files, options_given(o, "image") ? "--image" : "--codes", input);
+    files_read(&files, "--model", options_text(o, "model", NULL));
+    files_write(&files, "--logits-out", out);
+    if (!files_check(&files, e) || !output_check("logits-out", out, ".npy", e) || !input_check(input, e) ||
         (ids && !text_ids_read(&j->text_file, &j->n_text, ids, e)) ||
         !command_open(&j->s, o, options_given(o, "image"), true, e) || !read_text(j, o, e) || !read_codes(j, o, e))
         return false;

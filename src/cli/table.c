@@ -168,7 +168,8 @@ static const option decode_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .required = true,
-     .help = "Picture to write (several rows: OUT-1.png to OUT-N.png), or all of them as an array before rounding: "
+     .help = "Picture to write (several rows: OUT-1.png to OUT-N.png, numbers of one width), or all of them as an "
+             "array before rounding: "
              "float32 [n, 3, H, W] in 0..1."},
     OPTIONS_END,
 };
