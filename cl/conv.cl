@@ -1,7 +1,8 @@
 /* Convolution and transposed convolution as products without a column buffer (implicit GEMM).
  * x[b,h,w,c] channels-last; panels [ceil(out/32)][kernel*kernel*c][32] in the order ky, kx, c; y[b,oh,ow,out].
  *
- * A row of the product is an output pixel, a column an output channel, k runs over taps and channels.
+ * A row of the product is an output pixel, a column an output channel, k runs over taps and channels.  A launch computes
+ * `out` neighbouring channels of a y (and residual) that has `width` of them: panels may be in several buffers.
  * Transposed: output pixels of one phase (oy % stride, ox % stride) share their taps, those with
  * (oy + pad - ky) % stride == 0; a launch covers all stride * stride phases in its third dimension.
  *
@@ -12,7 +13,7 @@
 #define CONV_ARGUMENTS                                                                                                 \
     IN(float, x), IN(float, panels), IN(float, b), IN(float, residual), IN(float, zeros), OUT(float, y),               \
         const int pixels, const int h, const int w, const int c, const int oh, const int ow, const int out,            \
-        const int kernel_side, const int stride, const int pad_top, const int pad, const int act
+        const int width, const int kernel_side, const int stride, const int pad_top, const int pad, const int act
 
 /* What a launch's product looks like: rows of pixels pw wide and ph high, taps from t0y, t0x in steps of `step`. */
 typedef struct geometry {
@@ -100,7 +101,7 @@ inline void conv_tile(CONV_ARGUMENTS, const int panels_each, const int transpose
                 }
 #define PUT(i)                                                                                                         \
     if (row + i < rows) {                                                                                              \
-        size_t to = (size_t)at[row + i] * out + col;                                                                   \
+        size_t to = (size_t)at[row + i] * width + col;                                                                 \
         tile_store(c##i##0, bias, residual_buffer ? AT(residual) + to : 0, AT(y) + to, out - col, act);                \
         tile_store(c##i##1, bias1, residual_buffer ? AT(residual) + to + 16 : 0, AT(y) + to + 16, out - col - 16,      \
                    act);                                                                                               \
@@ -115,8 +116,8 @@ inline void conv_tile(CONV_ARGUMENTS, const int panels_each, const int transpose
     CPU_KERNEL void NAME(CONV_ARGUMENTS, const int panels_each)                                                        \
     {                                                                                                                  \
         conv_tile(x_buffer, x_at, panels_buffer, panels_at, b_buffer, b_at, residual_buffer, residual_at,              \
-                  zeros_buffer, zeros_at, y_buffer, y_at, pixels, h, w, c, oh, ow, out, kernel_side, stride, pad_top,  \
-                  pad, act, panels_each, TRANSPOSED);                                                                  \
+                  zeros_buffer, zeros_at, y_buffer, y_at, pixels, h, w, c, oh, ow, out, width, kernel_side, stride,    \
+                  pad_top, pad, act, panels_each, TRANSPOSED);                                                         \
     }
 
 #else
@@ -159,7 +160,7 @@ inline float conv_weight(IN(float, panels), const geometry g, int col, int kk, i
             if (r >= in_phase)                                                                                         \
                 continue;                                                                                              \
             int oy = r / g.pw % g.ph * g.scale + g.py, ox = r % g.pw * g.scale + g.px;                                 \
-            size_t at = (((size_t)(r / g.pw / g.ph) * oh + oy) * ow + ox) * out;                                       \
+            size_t at = (((size_t)(r / g.pw / g.ph) * oh + oy) * ow + ox) * width;                                     \
             UNROLL                                                                                                     \
             for (int j = 0; j < ITEM; j++) {                                                                           \
                 int o = col0 + lx + SIDE * j;                                                                          \

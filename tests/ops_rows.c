@@ -67,6 +67,44 @@ static const shape conv_shapes[] = {
     {.b = 1, .h = 16, .w = 10, .c = 33, .out = 40, .kernel = 3, .stride = 2, .pad_end = 1, .bias = true},
 };
 
+/* Panels in several buffers. */
+static const shape conv_split_shapes[] = {
+    {.b = 1, .h = 5, .w = 6, .c = 3, .out = 40, .kernel = 3, .stride = 1, .pad = 1, .split = 32, .tiny = true},
+    {.b = 2, .h = 9, .w = 8, .c = 32, .out = 150, .kernel = 3, .stride = 2, .pad = 1, .bias = true, .split = 64},
+    {.b = 1, .h = 7, .w = 9, .c = 20, .out = 96, .kernel = 1, .stride = 1, .residual = true, .view = true, .split = 32},
+    {.b = 1,
+     .h = 8,
+     .w = 8,
+     .c = 32,
+     .out = 130,
+     .kernel = 3,
+     .stride = 1,
+     .type = DTYPE_F16,
+     .bias = true,
+     .split = 32},
+    {.b = 1,
+     .h = 28,
+     .w = 28,
+     .c = 32,
+     .out = 100,
+     .kernel = 3,
+     .stride = 1,
+     .bias = true,
+     .residual = true,
+     .split = 64},
+    {.transposed = true,
+     .b = 2,
+     .h = 6,
+     .w = 7,
+     .c = 16,
+     .out = 70,
+     .kernel = 4,
+     .stride = 2,
+     .pad = 1,
+     .bias = true,
+     .split = 32},
+};
+
 /* Of at least 16 tiles of 4x4 (tuning.winograd), but for the tiny ones. */
 #define THREE .kernel = 3, .stride = 1
 static const shape winograd_shapes[] = {
@@ -529,6 +567,7 @@ const ops_row ops_rows[] = {
     {"conv2d", check_conv, 1e-12, "F32 sums", SHAPES(conv_shapes)},
     {"conv 3x3", check_conv, 3e-12, "F32 sums of 36 products", SHAPES(winograd_shapes)},
     {"conv 3x3 in parts", check_conv_parts, 3e-12, "F32 sums of 36 products", SHAPES(winograd_part_shapes)},
+    {"conv of panels in several buffers", check_conv, 3e-12, "F32 sums", SHAPES(conv_split_shapes)},
     {"conv by strips", check_conv_strips, 3e-12, "F32 sums of 36 products", SHAPES(strip_shapes)},
     {"conv by strips, gradient", check_conv_strips_gradient, 1e-11, "F32 sums", strip_shapes, STRIPS_BACK},
     {"conv_transpose2d", check_conv, 5e-13, "F32 sums", SHAPES(transpose_shapes)},

@@ -37,23 +37,36 @@ static void CL_CALLBACK give_back(cl_mem mem, void *piece)
     pages_give_back(piece);
 }
 
-/* A buffer in memory that limn takes for it; CL_INVALID_HOST_PTR where there is none. */
-static cl_mem in_pages(device *d, size_t bytes, const void *host, cl_int *status)
+/* A buffer in memory that limn takes for it; NULL where there is none, or the driver doesn't use such memory. */
+static cl_mem in_pages(device *d, size_t bytes, const void *host)
 {
     page_piece *piece = NULL;
+    cl_int status = 0;
     if (d->info.type == LIMN_CPU && d->info.unified_memory && bytes >= LEAST_IN_PAGES)
         piece = pages_take(&d->pages, bytes);
     if (!piece)
         return NULL;
     if (host)
         memcpy(piece->at, host, bytes);
-    cl_mem mem = clCreateBuffer(d->context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, bytes, piece->at, status);
-    if (*status == CL_SUCCESS && (*status = clSetMemObjectDestructorCallback(mem, give_back, piece)) == CL_SUCCESS)
+    cl_mem mem = clCreateBuffer(d->context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, bytes, piece->at, &status);
+    if (mem && status == CL_SUCCESS && clSetMemObjectDestructorCallback(mem, give_back, piece) == CL_SUCCESS)
         return mem;
     if (mem)
         clReleaseMemObject(mem);
     pages_give_back(piece);
     return NULL;
+}
+
+/* The host's memory itself as a buffer, where the device can read it in place; else NULL.  Without HOST_READ_ONLY
+ * Intel's driver pins it for writing, which memory that is mapped read-only refuses: "out of host memory". */
+static cl_mem in_place(device *d, size_t bytes, const void *host)
+{
+    cl_int status = 0;
+    if (!host || !d->info.unified_memory || (size_t)host % (size_t)sysconf(_SC_PAGESIZE) != 0)
+        return NULL;
+    cl_mem mem = clCreateBuffer(d->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR | CL_MEM_HOST_READ_ONLY, bytes,
+                                (void *)(uintptr_t)host, &status);
+    return status == CL_SUCCESS ? mem : NULL;
 }
 
 buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, const char *what, err *e)
@@ -68,13 +81,13 @@ buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, cons
         return NULL;
     }
     *b = (buffer){.dev = d, .bytes = bytes};
-    cl_int status = d->planning ? CL_SUCCESS : CL_INVALID_HOST_PTR;
-    if (!d->planning && host && lasting && d->info.unified_memory && (size_t)host % (size_t)sysconf(_SC_PAGESIZE) == 0)
-        b->mem =
-            clCreateBuffer(d->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR, bytes, (void *)(uintptr_t)host, &status);
-    if (status == CL_INVALID_HOST_PTR)
-        b->mem = in_pages(d, bytes, host, &status);
-    if (status == CL_INVALID_HOST_PTR) /* not asked for, or a driver that can't use such memory in place */
+    cl_int status = CL_SUCCESS;
+    /* a driver may refuse memory that it is to use in place, with whatever status: it can still have a copy */
+    if (!d->planning && lasting)
+        b->mem = in_place(d, bytes, host);
+    if (!d->planning && !b->mem)
+        b->mem = in_pages(d, bytes, host);
+    if (!d->planning && !b->mem)
         b->mem = clCreateBuffer(d->context, CL_MEM_READ_WRITE | (host ? CL_MEM_COPY_HOST_PTR : 0), bytes,
                                 (void *)(uintptr_t)host, &status);
     err reason = {0};
@@ -133,6 +146,17 @@ tensor tensor_rows(tensor t, int64_t first, int64_t n)
     if (t.buf && t.shape[0] > 0)
         t.at += tensor_count(&t) / t.shape[0] * first;
     t.shape[0] = n;
+    return t;
+}
+
+tensor tensor_piece(tensor t, int64_t row, int64_t *first)
+{
+    *first = 0;
+    while (t.buf->rows && row >= *first + t.buf->rows) {
+        *first += t.buf->rows;
+        t.buf = t.buf->next;
+    }
+    t.shape[0] = t.buf->rows ? t.buf->rows : t.shape[0];
     return t;
 }
 

@@ -40,6 +40,8 @@ uint64_t tensor_bytes(const tensor *t); /* of all its buffers */
 tensor tensor_shaped(tensor t, int nd, const int64_t *shape);
 /* n rows (of the outermost dimension) from row `first`; t is not split. */
 tensor tensor_rows(tensor t, int64_t first, int64_t n);
+/* The rows of t that are in one buffer with `row`; *first is the number of the first of them. */
+tensor tensor_piece(tensor t, int64_t row, int64_t *first);
 /* A tensor of its own memory (buffer_free(t->buf)), with host's contents where host is not NULL.  Split by rows where
  * one allocation may not be so large. */
 bool tensor_new(tensor *t, device *d, dtype type, int nd, const int64_t *shape, const void *host, bool lasting,

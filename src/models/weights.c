@@ -56,8 +56,8 @@ static bool load(const param_table *t, param *p, run *r, err *e)
     device *d = run_device(r);
     bool keep = keeps_type(p);
     uint64_t floats = 4 * (uint64_t)file_tensor_count(f);
-    if (p->use == PARAM_CONV) /* panels are filled up to 32 channels */
-        floats = floats / (uint64_t)p->shape[0] * (((uint64_t)p->shape[0] + 31) / 32 * 32);
+    if (p->use == PARAM_CONV) /* a panel is in one piece */
+        floats = floats / (uint64_t)p->shape[0] * 32;
     if (!param_one_piece(p, d, floats, e))
         return false;
     float *converted = keep || d->planning ? NULL : param_floats(f, e);

@@ -3,34 +3,50 @@
 
 #define ROWS 32 /* of a CPU work-item: cl/conv.cl */
 
-/* y[b,oh,ow,out] from x[b,h,w,c] by c's panels; phases: parts of the output that share their taps. */
-static void conv_product(run *r, const char *name, tensor x, const conv *c, int phases, int pad_top, activation act,
-                         tensor residual, tensor y)
+/* The channels first to first + out - 1 of y[b,oh,ow,channels] from x[b,h,w,c] by panels that are in one buffer;
+ * phases: parts of the output that share their taps. */
+static void channels_product(run *r, const char *name, tensor x, const conv *c, tensor panels, int64_t first, int out,
+                             int phases, int pad_top, activation act, tensor residual, tensor y)
 {
-    if (run_failed(r))
-        return;
     int64_t b = x.shape[0], h = x.shape[1], w = x.shape[2], oh = y.shape[1], ow = y.shape[2], pixels = b * oh * ow;
     const device *d = run_device(r);
     int step = c->stride; /* pixels of the largest phase */
     size_t in_phase = phases == 1 ? (size_t)pixels : (size_t)(b * ((oh + step - 1) / step) * ((ow + step - 1) / step));
     size_t side = (size_t)d->tune.gemm_side, wide = side * (size_t)d->tune.gemm_item;
-    size_t panels = (size_t)(c->out + 31) / 32, blocks = (in_phase + ROWS - 1) / ROWS * (size_t)phases;
+    size_t n_panels = (size_t)panels.shape[0], blocks = (in_phase + ROWS - 1) / ROWS * (size_t)phases;
     /* all panels, so that x is read once, where that leaves enough work-items */
-    size_t enough = 16 * d->info.compute_units, each = blocks * panels / enough;
-    each = each < 1 ? 1 : each < panels ? each : panels;
-    work size = {.global = {(in_phase + ROWS - 1) / ROWS, (panels + each - 1) / each, (size_t)phases},
+    size_t enough = 16 * d->info.compute_units, each = blocks * n_panels / enough;
+    each = each < 1 ? 1 : each < n_panels ? each : n_panels;
+    work size = {.global = {(in_phase + ROWS - 1) / ROWS, (n_panels + each - 1) / each, (size_t)phases},
                  .local = {1, 1, 1}};
     if (!d->tune.panels)
         size = (work){
-            .global = {round_up((size_t)c->out, wide) / wide * side, round_up(in_phase, 4 * side) / 4, (size_t)phases},
+            .global = {round_up((size_t)out, wide) / wide * side, round_up(in_phase, 4 * side) / 4, (size_t)phases},
             .local = {side, side, 1}};
     double taps = (double)(c->kernel * c->kernel) / phases;
-    size.flops = 2.0 * (double)pixels * c->out * c->in * taps;
-    size.bytes = 4.0 * (double)(tensor_count(&x) + pixels * c->out + tensor_count(&c->panels));
-    tensor zeros = run_zeros(r, (int64_t)c->kernel * c->in);
-    LAUNCH(r, name, size, ARG_T(x), ARG_T(c->panels), ARG_T(c->b), ARG_T(residual), ARG_T(zeros), ARG_T(y),
-           ARG_I(pixels), ARG_I(h), ARG_I(w), ARG_I(c->in), ARG_I(oh), ARG_I(ow), ARG_I(c->out), ARG_I(c->kernel),
+    size.flops = 2.0 * (double)pixels * out * c->in * taps;
+    size.bytes = 4.0 * (double)(tensor_count(&x) + pixels * out + tensor_count(&panels));
+    tensor zeros = run_zeros(r, (int64_t)c->kernel * c->in), bias = c->b;
+    int64_t width = y.shape[3];
+    bias.at += first;
+    residual.at += first;
+    y.at += first;
+    LAUNCH(r, name, size, ARG_T(x), ARG_T(panels), ARG_T(bias), ARG_T(residual), ARG_T(zeros), ARG_T(y), ARG_I(pixels),
+           ARG_I(h), ARG_I(w), ARG_I(c->in), ARG_I(oh), ARG_I(ow), ARG_I(out), ARG_I(width), ARG_I(c->kernel),
            ARG_I(c->stride), ARG_I(pad_top), ARG_I(c->pad), ARG_I(act), ARG_I(each));
+}
+
+/* y[b,oh,ow,out] from x[b,h,w,c] by c's panels, buffer by buffer. */
+static void conv_product(run *r, const char *name, tensor x, const conv *c, int phases, int pad_top, activation act,
+                         tensor residual, tensor y)
+{
+    for (int64_t panel = 0, at; 32 * panel < c->out && !run_failed(r);) {
+        tensor piece = tensor_piece(c->panels, panel, &at);
+        int64_t left = c->out - 32 * at, most = 32 * piece.shape[0];
+        channels_product(r, name, x, c, piece, 32 * at, (int)(left < most ? left : most), phases, pad_top, act,
+                         residual, y);
+        panel = at + piece.shape[0];
+    }
 }
 
 static void conv_forward(run *r, bool transposed, tensor x, const conv *c, activation act, tensor residual, tensor y)

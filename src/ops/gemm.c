@@ -6,25 +6,25 @@
 #include "device/run_internal.h"
 #include "ops/ops_internal.h"
 
-/* Panels of all pieces of w into `panels`, which holds ceil(n/32) * k * 32 floats. */
+/* Panels of w into `panels`, which holds ceil(n/32) * k * 32 floats.  Either may be in several buffers of whole panels.
+ */
 static void pack(run *r, tensor panels, tensor w)
 {
-    int64_t k = w.shape[1], first = 0;
+    int64_t n = w.shape[0], k = w.shape[1], next;
     size_t one = run_device(r)->tune.panels; /* the kernel's private block times a large work-group exceeds stacks */
-    for (buffer *b = w.buf; b; b = b->next) {
-        tensor piece = w;
-        piece.buf = b;
-        piece.shape[0] = b->rows ? b->rows : w.shape[0];
-        size_t blocks = (size_t)(k + 15) / 16, n_panels = (size_t)(piece.shape[0] + 31) / 32;
-        LAUNCH(
-            r, TYPED("gemm:pack_", w.type),
-            ((work){.global = {blocks, n_panels},
-                    .local = {one, one, one},
-                    .bytes = (double)dtype_row_bytes(w.type, piece.shape[0] * k) + 4.0 * (double)(piece.shape[0] * k)}),
-            ARG_T(piece), ARG_T(panels), ARG_I(piece.shape[0]), ARG_I(k), ARG_I(first / 32));
-        first += piece.shape[0];
-        if (!b->rows)
-            break;
+    for (int64_t row = 0; row < n && !run_failed(r); row = next) {
+        int64_t from_row, to_panel;
+        tensor from = tensor_piece(w, row, &from_row), to = tensor_piece(panels, row / 32, &to_panel);
+        int64_t from_end = from_row + from.shape[0], to_end = 32 * (to_panel + to.shape[0]);
+        next = from_end < to_end ? from_end : to_end;
+        next = next < n ? next : n;
+        from.at += (row - from_row) * k;
+        size_t blocks = (size_t)(k + 15) / 16, n_panels = (size_t)(next - row + 31) / 32;
+        LAUNCH(r, TYPED("gemm:pack_", w.type),
+               ((work){.global = {blocks, n_panels},
+                       .local = {one, one, one},
+                       .bytes = (double)dtype_row_bytes(w.type, (next - row) * k) + 4.0 * (double)((next - row) * k)}),
+               ARG_T(from), ARG_T(to), ARG_I(next - row), ARG_I(k), ARG_I(row / 32 - to_panel));
     }
 }
 

@@ -40,16 +40,18 @@ void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, int 
                ARG_T(x), ARG_T(zeros), ARG_T(v), ARG_I(h), ARG_I(w), ARG_I(c->in), ARG_I(tw), ARG_I(th),
                ARG_I(transposed ? 2 - pad_top : pad_top), ARG_I(transposed ? 2 - c->pad : c->pad), ARG_I(factor),
                ARG_I(t), ARG_I(n));
-        for (int64_t p = 0; p < panels; p += few) {
-            int64_t np = panels - p < few ? panels - p : few;
+        for (int64_t p = 0, np, begin; p < panels; p += np) {
+            tensor piece = tensor_piece(c->panels, p, &begin);
+            int64_t left = begin + piece.shape[0] - p;
+            np = left < few ? left : few;
             double weights = (double)(np * c->in * 32);
-            if (t == 0 || few < panels)
+            if (t == 0 || np < panels)
                 LAUNCH(r, "conv:winograd_weights",
                        ((work){.global = {(size_t)c->in / 16, (size_t)np},
                                .local = {1, 1, 1},
                                .flops = 90 * weights,
                                .bytes = 4 * 45 * weights}),
-                       ARG_T(c->panels), ARG_T(u), ARG_I(c->in), ARG_I(p), ARG_I(np), ARG_I(transposed));
+                       ARG_T(piece), ARG_T(u), ARG_I(c->in), ARG_I(p - begin), ARG_I(np), ARG_I(transposed));
             LAUNCH(r, "conv:winograd_output",
                    ((work){.global = {(size_t)(n + TILES - 1) / TILES, (size_t)np},
                            .local = {1, 1, 1},
