@@ -162,7 +162,7 @@ static bool make_room(plan *p, model *m, plan_job job, int n, err *e)
     return plan_make(p, m, m->run, &job, e);
 }
 
-bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e)
+static bool encode(model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e)
 {
     const codec *c = &m->codec;
     float *host = model_needs_encoder(m, e) ? scratch_for(c, e) : NULL;
@@ -179,6 +179,15 @@ bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float
     }
     free(host);
     return ok;
+}
+
+bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e)
+{
+    err why = {0};
+    while (!encode(m, rgb, n, codes, logits, &why))
+        if (!plan_smaller(m, "encode", &why))
+            return err_copy(e, &why);
+    return true;
 }
 
 /* way: the plan's. */
@@ -204,7 +213,7 @@ static void report_tiles(const codec *c, int way)
               c->grid_width, c->grid_height, n, width, height, c->reach);
 }
 
-bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn_error *e)
+static bool decode(model *m, const int32_t *codes, int n, float *pixels, err *e)
 {
     const codec *c = &m->codec;
     if (!model_needs_codec(m, e))
@@ -227,4 +236,13 @@ bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn
     }
     free(host);
     return ok;
+}
+
+bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn_error *e)
+{
+    err why = {0};
+    while (!decode(m, codes, n, pixels, &why))
+        if (!plan_smaller(m, "decode", &why))
+            return err_copy(e, &why);
+    return true;
 }

@@ -551,9 +551,25 @@ static void what_does_not_fit_says_why(void **state)
     run_cli(line, 0, (const char *[]){"generate: plan: ", "decode: plan: ", "rank: plan: ", "times the", NULL});
 }
 
+/* Some integrated graphics report a part of their memory alone; a desktop wants some of it. */
+static void the_limit_is_the_callers_or_leaves_some(void **state)
+{
+    (void)state;
+    err e = {0};
+    const uint64_t memory = dev->info.memory, asked = 2 * memory;
+    device *d = device_open(NULL, &(limn_device_options){.memory_limit = asked}, &e);
+    good(d != NULL, &e);
+    assert_int_equal(d->memory_limit, asked);
+    device_free(d);
+    good((d = device_open(NULL, NULL, &e)) != NULL, &e);
+    assert_true(d->memory_limit < memory && d->memory_limit >= memory / 4 * 3);
+    device_free(d);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_limit_is_the_callers_or_leaves_some),
         cmocka_unit_test(plans_are_what_commands_take),
         cmocka_unit_test(streamed_layers_give_the_same_codes),
         cmocka_unit_test(a_device_that_shares_no_memory_streams_too),

@@ -28,10 +28,17 @@ extern "C" {
 
 enum { LIMN_OK = 0, LIMN_FAILED = 1, LIMN_USAGE = 2, LIMN_NO_DEVICE = 3 };
 
-/* code: one of the above.  text: "what: why (what to do)". */
+/* What a program may do something about. */
+enum {
+    LIMN_CAUSE_OTHER = 0,
+    LIMN_CAUSE_DEVICE_MEMORY, /* the driver has less memory than the device says: fewer pictures at once may do */
+};
+
+/* code: LIMN_OK, LIMN_FAILED, LIMN_USAGE or LIMN_NO_DEVICE.  text: "what: why (what to do)".  cause: LIMN_CAUSE_… */
 typedef struct limn_error {
     int code;
     char text[2048];
+    int cause;
 } limn_error;
 
 LIMN_API const char *limn_version(void);
@@ -65,8 +72,8 @@ LIMN_API bool limn_devices(limn_device_info **list, size_t *n, limn_error *e);
 
 typedef struct limn_device limn_device;
 typedef struct limn_device_options {
-    uint64_t memory_limit; /* bytes that buffers may take together; 0: what the device has.  Weights that a device
-                            * reads in place, in the mapped file, count too. */
+    uint64_t memory_limit; /* bytes that buffers may take together, also more than the device says that it has; 0: most
+                            * of what it says.  Weights that a device reads in place, in the mapped file, count too. */
     bool no_cache;         /* neither read nor write the cache of compiled kernels */
     bool profile;          /* time every kernel: limn_device_profile */
 } limn_device_options;

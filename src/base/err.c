@@ -16,6 +16,13 @@ bool err_set(err *e, err_code code, const char *fmt, ...)
     return false;
 }
 
+bool err_copy(err *e, const err *from)
+{
+    if (e && e->code == ERR_NONE)
+        *e = *from;
+    return false;
+}
+
 bool err_no_memory(err *e, const char *what, unsigned long long bytes)
 {
     return err_set(e, ERR_FAILED,

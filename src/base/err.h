@@ -20,6 +20,9 @@ typedef limn_error err;
  * The first error wins: a filled e is left as it is, since what follows a failure is rarely its cause. */
 bool err_set(err *e, err_code code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* What `from` says becomes e, unless e is filled.  Returns false. */
+bool err_copy(err *e, const err *from);
+
 /* Out of memory, with the number of bytes and what wanted them.  Returns false. */
 bool err_no_memory(err *e, const char *what, unsigned long long bytes);
 #endif

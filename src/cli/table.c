@@ -31,7 +31,9 @@ const option common_options[] = {
     {.name = "mem-limit",
      .argument = "SIZE",
      .kind = OPTION_SIZE,
-     .help = "Device memory that limn may use: bytes, or 512M, 1.5G. Default: what the device has. Weights count where "
+     .help = "Device memory that limn may use: bytes, or 512M, 1.5G. Default: what the device reports less a sixteenth "
+             "(from 256 MiB to 2 GiB), which the desktop may want; more than that helps where it reports too little, "
+             "as some integrated graphics do. Weights count where "
              "they are read in place, too. A transformer that doesn't fit stays in its file, and its layers are copied "
              "while others compute: slower, with the same result; generate then says how much slower. A picture that "
              "doesn't fit is decoded by tiles where the codec allows it. -v shows the plan."},

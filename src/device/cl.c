@@ -54,6 +54,13 @@ const char *cl_status_name(cl_int status)
     return "unknown status";
 }
 
+int cl_cause(cl_int status)
+{
+    bool memory =
+        status == CL_MEM_OBJECT_ALLOCATION_FAILURE || status == CL_OUT_OF_RESOURCES || status == CL_OUT_OF_HOST_MEMORY;
+    return memory ? LIMN_CAUSE_DEVICE_MEMORY : LIMN_CAUSE_OTHER;
+}
+
 bool cl_ok(cl_int status, const char *call, err *e)
 {
     if (status == CL_SUCCESS)
@@ -62,6 +69,8 @@ bool cl_ok(cl_int status, const char *call, err *e)
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++)
         if (statuses[i].status == status)
             remedy = statuses[i].remedy;
+    if (e && e->code == ERR_NONE)
+        e->cause = cl_cause(status);
     return err_set(e, ERR_FAILED, "%s: %s (%d)%s%s%s", call, cl_status_name(status), status, remedy ? " (" : "",
                    remedy ? remedy : "", remedy ? ")" : "");
 }

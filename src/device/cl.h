@@ -9,6 +9,9 @@
 /* "CL_OUT_OF_RESOURCES", or "unknown status". */
 const char *cl_status_name(cl_int status);
 
+/* The LIMN_CAUSE_… of a status. */
+int cl_cause(cl_int status);
+
 /* True where status is CL_SUCCESS; else fills e with the call, the status and, where there is one, a remedy. */
 bool cl_ok(cl_int status, const char *call, err *e);
 #endif

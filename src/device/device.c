@@ -42,6 +42,16 @@ tuning device_default_tuning(const limn_device_info *i)
     return device_form_tuning(i, i->type == LIMN_CPU);
 }
 
+/* What a desktop, a browser or the system needs of the same memory stays free: a sixteenth, from 256 MiB to 2 GiB, but
+ * no more than a quarter. */
+static uint64_t default_limit(const limn_device_info *i)
+{
+    const uint64_t least = (uint64_t)256 << 20, most = (uint64_t)2 << 30, quarter = i->memory / 4;
+    uint64_t left = i->memory / 16;
+    left = left < least ? least : left > most ? most : left;
+    return i->memory - (left < quarter ? left : quarter);
+}
+
 device *device_open(const char *spec, const limn_device_options *o, err *e)
 {
     device_entry *list = NULL;
@@ -62,12 +72,8 @@ device *device_open(const char *spec, const limn_device_options *o, err *e)
             tuning_text(&d->tune, text);
             log_write(LOG_INFO, "tuned: %s", text);
         }
-        d->memory_limit = d->info.memory;
-        if (o) {
-            d->no_cache = o->no_cache;
-            if (o->memory_limit && o->memory_limit < d->memory_limit)
-                d->memory_limit = o->memory_limit;
-        }
+        d->memory_limit = o && o->memory_limit ? o->memory_limit : default_limit(&d->info);
+        d->no_cache = o && o->no_cache;
     }
     if (ok) {
         cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)d->platform, 0};

@@ -66,6 +66,7 @@ static bool enqueue_piece(run *r, cl_kernel handle, const kernel *k, const work 
         snprintf(reason, sizeof reason, "clEnqueueNDRangeKernel: %s (%d); the driver says %zu for its work-groups",
                  cl_status_name(status), status, k->max_group);
         fail(r, k->name, w, reason);
+        r->error.cause = cl_cause(status);
         return false;
     }
     if (d->opened > 0) {

@@ -324,7 +324,7 @@ bool run_finish(run *r, err *e)
     r->unflushed = 0;
     if (!run_failed(r))
         return true;
-    err_set(e, r->error.code, "%s", r->error.text);
+    err_copy(e, &r->error);
     r->error = (err){0};
     run_forget(r);
     return false;

@@ -92,11 +92,13 @@ buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, cons
                                 (void *)(uintptr_t)host, &status);
     err reason = {0};
     if (!cl_ok(status, "clCreateBuffer", &reason)) {
+        err refused = {.cause = reason.cause};
         err_set(
-            e, reason.code,
+            &refused, reason.code,
             "%s: %.1f MiB more than the %.1f MiB in use, and the limit is %.1f MiB: %s (give a lower --mem-limit, or "
             "close other programs that use %s)",
             what, bytes / MIB, d->memory_used / MIB, d->memory_limit / MIB, reason.text, d->info.name);
+        err_copy(e, &refused);
         free(b);
         return NULL;
     }

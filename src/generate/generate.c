@@ -339,6 +339,18 @@ static bool next_batch(generation *g, int first, int *done, err *e)
     return ok;
 }
 
+/* The same, where the driver refuses memory again with less. */
+static bool next_batch_that_fits(generation *g, int first, int *done, err *e)
+{
+    err why = {0};
+    while (!next_batch(g, first, done, &why)) {
+        if (!plan_smaller(g->m, "generate", &why))
+            return err_copy(e, &why);
+        g->images = 0; /* planned anew */
+    }
+    return true;
+}
+
 bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t *codes, limn_error *e)
 {
     if (!model_needs_transformer(m, e))
@@ -356,7 +368,7 @@ bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t 
         mark_to_come(&g, 0, o.count, 0);
     ok = ok && (g.r = run_new(m->dev, e));
     for (int first = 0, done = 0; ok && first < o.count; first += done)
-        ok = next_batch(&g, first, &done, e) && hand_over(&g, first, done, e);
+        ok = next_batch_that_fits(&g, first, &done, e) && hand_over(&g, first, done, e);
     run_free(g.r);
     if (g.batch_only)
         free(g.all);

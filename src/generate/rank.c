@@ -63,8 +63,7 @@ static bool walk(void *context, run *r, int n, err *e)
     return run_finish(r, e);
 }
 
-bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores,
-               limn_error *e)
+static bool rank(model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores, err *e)
 {
     if (!model_needs_clip(m, e))
         return false;
@@ -92,4 +91,14 @@ bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int w
     free(pixels);
     free(embedding);
     return ok;
+}
+
+bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores,
+               limn_error *e)
+{
+    err why = {0};
+    while (!rank(m, text, rgb, n, width, height, scores, &why))
+        if (!plan_smaller(m, "rank", &why))
+            return err_copy(e, &why);
+    return true;
 }

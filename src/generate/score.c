@@ -52,8 +52,8 @@ static bool score(void *context, run *r, int n, err *e)
     return ok;
 }
 
-bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
-                      limn_score *result, limn_error *e)
+static bool score_codes(model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
+                        limn_score *result, err *e)
 {
     *result = (limn_score){0};
     if (!text_ids && n_text_ids)
@@ -93,4 +93,14 @@ bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids,
     free(text);
     free(image);
     return ok;
+}
+
+bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
+                      limn_score *result, limn_error *e)
+{
+    err why = {0};
+    while (!score_codes(m, text_ids, n_text_ids, codes, logits, result, &why))
+        if (!plan_smaller(m, "score", &why))
+            return err_copy(e, &why);
+    return true;
 }

@@ -1,6 +1,8 @@
 /* Plans of memory: counting, choosing, and making room. */
 #include "models/plan.h"
 
+#include <stdio.h>
+
 #include "base/log.h"
 
 #define MIB 0x1p20
@@ -92,21 +94,24 @@ static bool too_large(const planner *k, const plan *p, err *e)
     const device *d = k->m->dev;
     const plan_job *job = k->job;
     double beside = (double)(p->lasting + p->scratch), all = (double)p->weights + beside + (double)p->others;
+    char refused[96] = ", or raise --mem-limit";
+    if (d->memory_refused)
+        snprintf(refused, sizeof refused, "; the driver had no room for %.1f MiB: close other programs",
+                 (double)d->memory_refused / MIB);
     return err_set(
         e, ERR_FAILED,
         "%s%s: %.1f MiB would exceed the limit of %.1f MiB on %s: weights of %.1f MiB%s, caches and the like of "
-        "%.1f MiB, scratch of %.1f MiB, other models of %.1f MiB (%s, or raise --mem-limit)",
+        "%.1f MiB, scratch of %.1f MiB, other models of %.1f MiB (%s%s)",
         job->what, job->parts ? ", in the smallest parts" : "", all / MIB, (double)d->memory_limit / MIB, d->info.name,
         (double)p->weights / MIB, params_layers(&k->m->params, k->job->uses) > 2 ? " with all layers streamed" : "",
-        (double)p->lasting / MIB, (double)p->scratch / MIB, (double)p->others / MIB, job->help);
+        (double)p->lasting / MIB, (double)p->scratch / MIB, (double)p->others / MIB, job->help, refused);
 }
 
 static void report(const planner *k, const plan *p)
 {
     const device *d = k->m->dev;
     const char *what = k->job->what;
-    uint64_t all = p->weights + p->lasting + p->scratch + p->others;
-    k->m->planned = all;
+    uint64_t all = k->m->planned;
     log_write(
         LOG_INFO,
         "%s: plan: %.1f MiB of %.1f MiB: weights %.1f, caches and the like %.1f, scratch %.1f, other models %.1f; "
@@ -130,6 +135,20 @@ static bool bring(const planner *k, plan *p, err *e)
     return ok;
 }
 
+bool plan_smaller(model *m, const char *what, err *e)
+{
+    device *d = m->dev;
+    uint64_t planned = m->planned < d->memory_limit ? m->planned : d->memory_limit;
+    if (e->cause != LIMN_CAUSE_DEVICE_MEMORY || !planned)
+        return false;
+    d->memory_refused = planned;
+    d->memory_limit = planned - planned / 4;
+    log_write(LOG_WARNING, "%s: %s has no room for the %.1f MiB that it should have: again, within %.1f MiB (%s)", what,
+              d->info.name, (double)planned / MIB, (double)d->memory_limit / MIB, e->text);
+    *e = (err){0};
+    return true;
+}
+
 bool plan_make(plan *p, model *m, run *r, const plan_job *job, err *e)
 {
     device *d = m->dev;
@@ -138,6 +157,7 @@ bool plan_make(plan *p, model *m, run *r, const plan_job *job, err *e)
     *p = (plan){.others = d->memory_used - params_loaded(t) - run_memory(m->run)};
     k.room = d->memory_limit > p->others ? d->memory_limit - p->others : 0;
     bool ok = choose(&k, p, e) || too_large(&k, p, e);
+    m->planned = ok ? p->weights + p->lasting + p->scratch + p->others : 0;
     /* scratch that is there may be in the way of the weights */
     bool settled = p->beside && params_missing(t, job->uses) == 0 && r == m->run;
     ok = ok && (settled || run_reserve(m->run, NULL, e)) && bring(&k, p, e) && run_reserve(r, k.dry, e);

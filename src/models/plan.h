@@ -39,6 +39,11 @@ typedef struct plan {
  * there. Logs the plan.  ERR_FAILED where the least doesn't fit: what needs how much, and the job's help. */
 bool plan_make(plan *p, model *m, run *r, const plan_job *job, err *e);
 
+/* Whether e, why planned work of the model failed, is that the driver refused memory which the device should have, and
+ * less may do: then the device's limit is three quarters of what was planned, which a warning says, e is empty, and the
+ * caller does the work again from its plan on. */
+bool plan_smaller(model *m, const char *what, err *e);
+
 /* What the walk alone needs: fills n, lasting and scratch.  *dry becomes the run that was walked (run_reserve), for
  * run_free; it is NULL or another one before, which is freed.  Nothing of d stays in use. */
 bool plan_count(plan *p, device *d, plan_work *walk, void *context, int n, run **dry, err *e);

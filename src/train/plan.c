@@ -149,9 +149,24 @@ bool train_plan(const train_run *q, train_stage *s, device *d, const char *what,
     return true;
 }
 
-bool train_open(const train_run *q, train_stage *s, run *r, err *e)
+bool train_open(const train_run *q, train_stage *s, run *r, const char *what, err *e)
 {
-    return s->open(s->self, r, q->batch, e) && run_reserve(r, s->planned, e);
+    device *d = run_device(r);
+    err why = {0};
+    while (!s->open(s->self, r, q->batch, &why) || !run_reserve(r, s->planned, &why)) {
+        if (why.cause != LIMN_CAUSE_DEVICE_MEMORY || ranks_size() > 1)
+            return err_copy(e, &why);
+        d->memory_refused = s->memory.peak;
+        d->memory_limit = s->memory.peak - s->memory.peak / 4;
+        log_write(LOG_WARNING,
+                  "%s: %s has no room for the %.1f MiB that it should have: planned again, within %.1f MiB (%s)", what,
+                  d->info.name, (double)d->memory_refused / MIB, (double)d->memory_limit / MIB, why.text);
+        why = (err){0};
+        s->close(s->self);
+        if (!run_reserve(r, NULL, e) || !train_plan(q, s, d, what, e))
+            return false;
+    }
+    return true;
 }
 
 void train_close(train_stage *s)

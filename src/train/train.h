@@ -118,8 +118,9 @@ typedef struct train_stage {
  * either, an error says what needs how much and which option would help.  Logs the plan.  Of the stage all but `data`
  * and `fingerprint` is there. */
 bool train_plan(const train_run *q, train_stage *s, device *d, const char *what, err *e);
-/* Opens the stage for train_loop, with a run of which nothing is in use and which gets the memory that was planned. */
-bool train_open(const train_run *q, train_stage *s, run *r, err *e);
+/* Opens the stage for train_loop, with a run of which nothing is in use and which gets the memory that was planned.
+ * Where the driver refuses it, plans again within three quarters. */
+bool train_open(const train_run *q, train_stage *s, run *r, const char *what, err *e);
 /* Follows train_plan, whatever came of it. */
 void train_close(train_stage *s);
 /* For plans: what a step launches.  It learns nothing and reports nothing. */

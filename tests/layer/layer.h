@@ -1,6 +1,6 @@
 /*
  * The parts of the test layer: entries.h lists the entry points, layer.c wraps them, record.c counts calls, injects a
- * failure and follows handles, limits.c holds the program to a profile's limits.
+ * failure and follows handles, limits.c holds the program to a profile's limits, memory.c refuses memory as drivers do.
  */
 #ifndef LAYER_H
 #define LAYER_H
@@ -47,6 +47,13 @@ size_t kernel_local(cl_kernel kernel);
 /* Takes bytes from the limit on all live buffers; false if they exceed it. */
 bool memory_take(size_t bytes, cl_ulong limit);
 void memory_give(size_t bytes);
+
+/* memory.c: the status of a new buffer, or of a launch, by what a driver says of memory; CL_SUCCESS: the driver is
+ * asked. */
+cl_int memory_refusal(cl_mem_flags flags, size_t bytes, const void *host);
+cl_int memory_late(void);
+/* Bytes of all live buffers. */
+cl_ulong memory_taken(void);
 
 /* limits.c: the entry points that do more than pass on. */
 #define HOOK(name) __typeof__(*(cl_api_##name)0) hook_##name

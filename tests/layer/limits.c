@@ -163,14 +163,16 @@ cl_mem CL_API_CALL hook_clCreateBuffer(cl_context context, cl_mem_flags flags, s
         *status = CL_INVALID_BUFFER_SIZE;
         return NULL;
     }
-    if (p && !memory_take(size, p->global)) {
+    if ((*status = memory_refusal(flags, size, host)) != CL_SUCCESS)
+        return NULL;
+    if (!memory_take(size, p ? p->global : CL_ULONG_MAX)) {
         *status = CL_MEM_OBJECT_ALLOCATION_FAILURE;
         return NULL;
     }
     cl_mem buffer = driver.clCreateBuffer(context, flags, size, host, status);
     if (buffer)
-        object_add(OBJECT_BUFFER, buffer, p ? size : 0);
-    else if (p)
+        object_add(OBJECT_BUFFER, buffer, size);
+    else
         memory_give(size);
     if (buffer && buffers_stay())
         driver.clRetainMemObject(buffer);
@@ -345,6 +347,8 @@ cl_int CL_API_CALL hook_clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel
 {
     const profile *p = call_limits();
     cl_int status = p ? launch_status(p, kernel, dimensions, global, local) : CL_SUCCESS;
+    if (status == CL_SUCCESS)
+        status = memory_late();
     if (status != CL_SUCCESS)
         return status;
     if (idle && !event)

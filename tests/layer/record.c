@@ -214,6 +214,14 @@ bool memory_take(size_t bytes, cl_ulong limit)
     return fits;
 }
 
+cl_ulong memory_taken(void)
+{
+    pthread_mutex_lock(&lock);
+    cl_ulong bytes = memory;
+    pthread_mutex_unlock(&lock);
+    return bytes;
+}
+
 void memory_give(size_t bytes)
 {
     pthread_mutex_lock(&lock);
