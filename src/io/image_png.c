@@ -36,6 +36,21 @@ static void on_warning(png_structp png, png_const_charp text)
 
 /* ---- reading --------------------------------------------------------------------------------------------------- */
 
+/* libpng allocates what some chunks say of their length before it reads them: all must be in the file. */
+static bool has_all_chunks(const file_map *m)
+{
+    uint32_t length;
+    for (size_t at = 8; m->size - at >= 12; at += 12 + (size_t)length) {
+        const uint8_t *p = m->data + at;
+        length = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+        if (length > m->size - at - 12)
+            return false;
+        if (!memcmp(p + 4, "IEND", 4))
+            break;
+    }
+    return true;
+}
+
 static void on_read(png_structp png, png_bytep out, size_t n)
 {
     coder *c = png_get_io_ptr(png);
@@ -89,6 +104,8 @@ static bool decode(coder *c, image *im)
     png_set_user_limits(c->png, IMAGE_MAX_SIDE, IMAGE_MAX_SIDE);
     png_set_chunk_cache_max(c->png, 128); /* with the next: compressed text cannot swell to more than 128 MiB */
     png_set_chunk_malloc_max(c->png, 1 << 20);
+    if (!has_all_chunks(c->map))
+        png_error(c->png, "the file ends too early (is it incomplete?)");
     png_read_info(c->png, c->info);
     size_t width = png_get_image_width(c->png, c->info), height = png_get_image_height(c->png, c->info);
     /* Deflate packs at most 1032 bytes into one: what is allocated stays in proportion to the file. */

@@ -203,21 +203,41 @@ static bool encode(const void *self, const char *text, int32_t **ids, size_t *n,
     return true;
 }
 
-/* path: bpe_simple_vocab_16e6.txt or its .gz; gzread reads both. */
-static bool import_file(gguf_writer *w, const char *path, size_t *size, err *e)
+/* All of a file as a new block of *bytes bytes and a NUL; gzread reads .gz and plain ones.  NULL where it can't. */
+static char *read_text(const char *path, size_t *bytes)
 {
     enum { MOST = 16 << 20 };
     gzFile f = gzopen(path, "rb");
-    char *text = malloc(MOST);
-    const char **merges = calloc(N_MERGES, sizeof *merges);
+    char *text = NULL;
+    int n = 1;
+    *bytes = 0;
+    for (size_t room = 1 << 14; f && n > 0; room *= 2) {
+        char *grown = room <= MOST ? realloc(text, room) : NULL;
+        n = grown ? gzread(f, grown + *bytes, (unsigned)(room - 1 - *bytes)) : -1;
+        text = grown ? grown : text;
+        *bytes += n > 0 ? (size_t)n : 0;
+    }
+    if (f && gzclose(f) == Z_OK && n == 0) {
+        text[*bytes] = 0;
+        return text;
+    }
+    free(text);
+    return NULL;
+}
+
+/* path: bpe_simple_vocab_16e6.txt or its .gz. */
+static bool import_file(gguf_writer *w, const char *path, size_t *size, err *e)
+{
+    size_t n = 0, line = 0, lines = 1, bytes;
+    char *text = read_text(path, &bytes);
+    for (size_t i = 0; text && i < bytes; i++)
+        lines += text[i] == '\n';
+    const char **merges = calloc(lines, sizeof *merges);
     clip_bpe *t = NULL;
-    size_t n = 0, line = 0;
-    int bytes = f && text && merges ? gzread(f, text, MOST - 1) : -1;
-    if (!f || bytes < 0 || (bytes && memchr(text, 0, (size_t)bytes))) {
+    if (!text || !merges || memchr(text, 0, bytes)) {
         err_set(e, ERR_FAILED, "%s: can't be read as text, plain or .gz (give bpe_simple_vocab_16e6.txt)", path);
         goto done;
     }
-    text[bytes] = 0;
     for (char *at = text, *next; *at && n < N_MERGES; at = next, line++) {
         size_t length = strcspn(at, "\n");
         next = at + length + (at[length] == '\n');
@@ -232,8 +252,6 @@ static bool import_file(gguf_writer *w, const char *path, size_t *size, err *e)
         free_self(t);
     }
 done:
-    if (f)
-        gzclose(f);
     free(text);
     free(merges);
     return t != NULL;

@@ -71,14 +71,15 @@ static bool sorted_once(entry *list, size_t n)
     return true;
 }
 
-/* Where all numbers are ids, how many ids there are. */
+/* Where all numbers are ids, how many ids there are: one for each character, rule and special. */
 static bool count_ids(yttm *t, const int64_t *ids, size_t n, size_t first, size_t step, const char *name, err *e)
 {
+    int64_t most = (int64_t)(t->n_characters + t->n_rules + SPECIALS);
     for (size_t i = 0; i < n; i++) {
         if (i % step < first)
             continue;
-        if (ids[i] < 0 || ids[i] >= MOST_IDS)
-            return err_set(e, ERR_FAILED, "%s: id %" PRId64 " is outside of 0 to %d", name, ids[i], MOST_IDS - 1);
+        if (ids[i] < 0 || ids[i] >= most)
+            return err_set(e, ERR_FAILED, "%s: id %" PRId64 " is outside of 0 to %" PRId64, name, ids[i], most - 1);
         if ((size_t)ids[i] >= t->n_ids)
             t->n_ids = (size_t)ids[i] + 1;
     }
@@ -270,10 +271,11 @@ static bool encode(const void *self, const char *text, int32_t **ids, size_t *n,
 
 /* ---- the published file ---- */
 
-/* The next `n` whole numbers of text as a new array. */
+/* The next `n` whole numbers of text as a new array; NULL where there are fewer. */
 static int64_t *read_numbers(const char **at, size_t n)
 {
-    int64_t *out = calloc(n ? n : 1, sizeof *out);
+    size_t most = strlen(*at) / 2 + 1; /* a digit and a space each: what is allocated is in proportion to the file */
+    int64_t *out = n <= most ? calloc(n ? n : 1, sizeof *out) : NULL;
     for (size_t i = 0; out && i < n; i++) {
         char *end;
         out[i] = strtoll(*at, &end, 10);
@@ -291,7 +293,7 @@ static bool put_file(gguf_writer *w, const char *path, const char *text, size_t 
     const char *at = text;
     int64_t *counts = read_numbers(&at, 2), *characters = NULL, *rules = NULL, *specials = NULL;
     yttm *t = NULL;
-    if (counts && counts[0] > 0 && counts[1] >= 0 && counts[0] + counts[1] <= MOST_IDS) {
+    if (counts && counts[0] > 0 && counts[0] <= MOST_IDS && counts[1] >= 0 && counts[1] <= MOST_IDS) {
         characters = read_numbers(&at, 2 * (size_t)counts[0]);
         rules = characters ? read_numbers(&at, 3 * (size_t)counts[1]) : NULL;
         specials = rules ? read_numbers(&at, SPECIALS) : NULL;
