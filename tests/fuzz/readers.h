@@ -9,6 +9,7 @@
  *   model           the keys of a GGUF file, as far as a model is opened without a device
  *   torch, pickle   PyTorch's files in both containers; the pickles in them
  *   png, jpeg       pictures, their text, and masks made of them
+ *   parameters      the settings that pictures carry as text
  *   keep, options   the regions of --keep; command lines, an argument a line
  *   bpe, dalle_mini, char_bpe   vocab.json, merges.txt and a text, with lines "%%" between them
  *   tokenizer_json, clip_bpe, yttm   the kind's file and a text
@@ -24,6 +25,7 @@
     X(npy)                                                                                                             \
     X(png)                                                                                                             \
     X(jpeg)                                                                                                            \
+    X(parameters)                                                                                                      \
     X(keep)                                                                                                            \
     X(options)                                                                                                         \
     X(bpe)                                                                                                             \

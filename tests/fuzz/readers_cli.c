@@ -35,7 +35,7 @@ void read_options(const uint8_t *data, size_t size)
     options o = {0};
     static const command none = {.name = "COMMAND"};
     int word = options_find_command(argc, argv);
-    const command *c = word ? command_find((const char *const *)argv + word, argc - word, &words, &e) : &none;
+    const command *c = word ? command_find((const char *const *)argv + word, argc - word, true, &words, &e) : &none;
     CHECK(!c == (e.code != 0));
     if (c) {
         bool ok = options_parse(&o, c, argc, argv, word ? word : -1, &e);
