@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "device/device.h"
+#include "device/find.h"
 
 /* ---- device_select, on a machine with one of each ---- */
 
@@ -123,6 +123,121 @@ static void processes_take_those_that_match_in_turn(void **state)
     chosen_by("igpu", 5, 1, 3, text);
     assert_string_equal(text, "number 1 of 1, which 3 processes share");
     assert_int_equal(chosen_by("accel", 5, 0, 3, text), -ERR_DEVICE);
+}
+
+/* The GTX 1060 and 1070 of the machine as one card under two drivers, the second better. */
+static void same_card(void)
+{
+    snprintf(machine[3].info.uuid, sizeof machine[3].info.uuid, "ab");
+    snprintf(machine[4].info.uuid, sizeof machine[4].info.uuid, "ab");
+    machine[4].info.platform = 4;
+    machine[4].info.device = 0;
+    snprintf(machine[4].info.platform_name, sizeof machine[4].info.platform_name, "rusticl");
+    snprintf(machine[3].info.version, sizeof machine[3].info.version, "OpenCL 1.2 CUDA");
+    snprintf(machine[4].info.version, sizeof machine[4].info.version, "OpenCL 3.0 ");
+    devices_match(machine, 5);
+}
+
+static void the_same_hardware_under_two_drivers_is_one_device(void **state)
+{
+    (void)state;
+    char text[2048];
+    same_card();
+    assert_true(machine[3].info.alternative && machine[3].info.preferred == 4);
+    assert_true(!machine[4].info.alternative && !machine[0].info.alternative);
+    static const struct {
+        const char *spec;
+        int index;
+    } cases[] = {{"dgpu", 4}, {"auto", 4}, {"3", 3}, {"3.0", 3}, {"4", 4}, {"cuda", 3}, {"rusticl", 4}, {"geforce", 4}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (chosen(cases[i].spec, 5, text) != cases[i].index)
+            fail_msg("%s: %s", cases[i].spec, text);
+    chosen("auto", 5, text);
+    assert_non_null(strstr(text, "the only discrete GPU of 4 devices"));
+    for (int turn = 0; turn < 3; turn++) { /* processes don't take it twice */
+        assert_int_equal(chosen_by("dgpu", 5, turn, 3, text), 4);
+        assert_int_equal(chosen_by("gpu", 5, turn, 3, text), turn % 2 ? 4 : 2);
+        assert_int_equal(chosen_by("auto", 5, turn, 3, text), 4);
+    }
+    machine[4].failed = true; /* then the other driver has it */
+    assert_int_equal(chosen("auto", 5, text), 3);
+    machine[4].failed = false;
+    snprintf(machine[4].info.problem, sizeof machine[4].info.problem, "broken");
+    devices_match(machine, 5);
+    assert_true(machine[4].info.alternative && machine[4].info.preferred == 3);
+    assert_int_equal(chosen("dgpu", 5, text), 3);
+    assert_int_equal(chosen("4", 5, text), -ERR_DEVICE);
+}
+
+static void addresses_tell_cards_of_one_kind_apart(void **state)
+{
+    (void)state;
+    same_card();
+    snprintf(machine[3].info.pci, sizeof machine[3].info.pci, "0000:01:00.0");
+    snprintf(machine[4].info.pci, sizeof machine[4].info.pci, "0000:02:00.0");
+    devices_match(machine, 5);
+    assert_true(!machine[3].info.alternative && !machine[4].info.alternative);
+    snprintf(machine[4].info.pci, sizeof machine[4].info.pci, "0000:01:00.0");
+    machine[4].info.uuid[0] = 'f';
+    devices_match(machine, 5);
+    assert_true(machine[3].info.alternative);
+    machine[3].info.gflops = 900; /* speed decides where both were measured */
+    devices_match(machine, 5);
+    assert_true(machine[3].info.alternative);
+    machine[4].info.gflops = 800;
+    devices_match(machine, 5);
+    assert_true(machine[4].info.alternative && machine[4].info.preferred == 3 && !machine[3].info.alternative);
+    machine[4].info.platform = machine[3].info.platform; /* parts of a card, as its driver lists them */
+    devices_match(machine, 5);
+    assert_true(!machine[3].info.alternative && !machine[4].info.alternative);
+}
+
+static void what_cannot_be_used_is_never_chosen(void **state)
+{
+    (void)state;
+    char text[2048];
+    snprintf(machine[3].info.problem, sizeof machine[3].info.problem, "no compiler");
+    assert_int_equal(chosen("auto", 5, text), 4);
+    assert_non_null(strstr(text, "the only discrete GPU of 4 devices that can be used"));
+    assert_int_equal(chosen("dgpu", 5, text), 4);
+    assert_int_equal(chosen("3", 5, text), -ERR_DEVICE);
+    assert_string_equal(text, "--device 3: 3.0, GeForce GTX 1060 (NVIDIA CUDA): no compiler");
+    snprintf(machine[4].info.problem, sizeof machine[4].info.problem, "not available");
+    assert_int_equal(chosen("geforce", 5, text), -ERR_DEVICE);
+    assert_non_null(strstr(text, "GTX 1060 (NVIDIA CUDA): no compiler"));
+    assert_non_null(strstr(text, "GTX 1070 (NVIDIA CUDA): not available"));
+    assert_int_equal(chosen("auto", 5, text), 2);
+    for (int i = 0; i < 3; i++)
+        machine[i].failed = true;
+    assert_int_equal(chosen("auto", 5, text), -ERR_DEVICE);
+    assert_non_null(strstr(text, "no device that can be used"));
+}
+
+static void texts_of_drivers_become_clean_utf8(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from;
+        size_t size;
+        const char *to;
+    } cases[] = {
+        {"  GeForce GTX  ", 128, "GeForce GTX"},
+        {"", 128, ""},
+        {"   ", 128, ""},
+        {"a\xFFz", 128, "a?z"},
+        {"a\nb\x1B[31m", 128, "a b [31m"},
+        {"a\xC3\xA9", 4, "a\xC3\xA9"},
+        {"a\xC3\xA9", 3, "a"},
+        {"\xED\xA0\x80", 128, "???"},
+        {"\xF0\x9F\x98\x80", 5, "\xF0\x9F\x98\x80"},
+        {"a\xC3", 128, "a?"},
+        {"abcdef", 4, "abc"},
+    };
+    char out[128];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        text_clean(cases[i].from, out, cases[i].size);
+        assert_string_equal(out, cases[i].to);
+    }
 }
 
 static void no_match_is_an_error_that_lists_all(void **state)
@@ -253,6 +368,10 @@ int main(void)
         cmocka_unit_test_setup(two_matches_are_an_error_that_lists_them_alone, make_machine),
         cmocka_unit_test_setup(processes_take_those_that_match_in_turn, make_machine),
         cmocka_unit_test_setup(no_match_is_an_error_that_lists_all, make_machine),
+        cmocka_unit_test_setup(the_same_hardware_under_two_drivers_is_one_device, make_machine),
+        cmocka_unit_test_setup(addresses_tell_cards_of_one_kind_apart, make_machine),
+        cmocka_unit_test_setup(what_cannot_be_used_is_never_chosen, make_machine),
+        cmocka_unit_test(texts_of_drivers_become_clean_utf8),
         cmocka_unit_test(defaults_follow_limits_not_names),
         cmocka_unit_test(without_a_platform_the_packages_are_named),
         cmocka_unit_test(an_unknown_device_ends_with_3_and_the_candidates),

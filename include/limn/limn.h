@@ -65,9 +65,20 @@ typedef struct limn_device_info {
     bool unified_memory, fp16, subgroups, int8_dot, command_buffer;
     /* Measured by `limn bench` or `limn tune` on this machine; 0 where it was not. */
     double gflops, gbytes_per_s;
+    /* Why limn can't use this device: "limn needs OpenCL 1.2, and this device has 1.1"; "" where it can. */
+    char problem[192];
+    /* Where it is, as far as the driver tells: "0000:03:00.0", and 32 hexadecimal digits; else "". */
+    char pci[24], uuid[33];
+    /* Whether it is the same hardware as the device of index `preferred`, by UUID or PCI address, under another
+     * platform whose driver is better.  Then auto and types (gpu) mean that one; a number, or the platform's name,
+     * means this. */
+    bool alternative;
+    int preferred;
 } limn_device_info;
 
-/* All devices of all platforms, as a new array (free() it) of *n.  No platform is LIMN_NO_DEVICE. */
+/* All devices of all platforms, as a new array (free() it) of *n, also those that limn can't use (problem).  A platform
+ * or device that can't be asked is left out with a warning.  Where nothing is left it is LIMN_NO_DEVICE, and the text
+ * says what was left out and why. */
 LIMN_API bool limn_devices(limn_device_info **list, size_t *n, limn_error *e);
 
 typedef struct limn_device limn_device;
@@ -79,7 +90,8 @@ typedef struct limn_device_options {
 } limn_device_options;
 
 /* spec: auto | N | P.D | cpu | gpu | igpu | dgpu | accel | part of a name | A&B (both must match); NULL or "" is auto,
- * which prefers a discrete GPU, then an integrated one, then a CPU.  Any other spec must match exactly one device.
+ * which prefers a discrete GPU, then an integrated one, then a CPU, and goes on to the next where one can't be opened,
+ * with a warning.  Any other spec must match exactly one device that can be used, else it is an error.
  * options may be NULL. */
 LIMN_API limn_device *limn_device_open(const char *spec, const limn_device_options *options, limn_error *e);
 LIMN_API void limn_device_free(limn_device **d);

@@ -48,14 +48,39 @@ static json_t *device_json(const limn_device_info *d)
     json_object_set_new(j, "int8_dot", json_boolean(d->int8_dot));
     json_object_set_new(j, "command_buffer", json_boolean(d->command_buffer));
     json_object_set_new(j, "score", measured(d));
+    json_object_set_new(j, "problem", *d->problem ? json_text(d->problem) : json_null());
+    json_object_set_new(j, "pci", *d->pci ? json_text(d->pci) : json_null());
+    json_object_set_new(j, "uuid", *d->uuid ? json_text(d->uuid) : json_null());
+    json_object_set_new(j, "alternative_of", d->alternative ? json_integer(d->preferred) : json_null());
     return j;
 }
 
-static void device_print(const limn_device_info *d)
+/* Where the same hardware is under other drivers. */
+static void print_others(const limn_device_info *list, size_t n, const limn_device_info *d)
+{
+    for (size_t i = 0; i < n; i++) {
+        const limn_device_info *o = &list[i];
+        bool taken = d->alternative && o->index == d->preferred;
+        if (taken)
+            printf("    same as     %d.%d, whose driver is taken first (-d %d.%d takes this one)\n", o->platform,
+                   o->device, d->platform, d->device);
+        if (o->alternative && o->preferred == d->index) {
+            printf("    also as     %d.%d on ", o->platform, o->device);
+            print_clean(o->platform_name);
+            printf(" (-d %d.%d takes that driver)\n", o->platform, o->device);
+        }
+    }
+}
+
+static void device_print(const limn_device_info *list, size_t n, const limn_device_info *d)
 {
     char memory[32], allocation[32], local[32];
     printf("%d  %d.%d  %-5s  ", d->index, d->platform, d->device, type_name(d->type));
     print_clean(d->name);
+    if (*d->problem) {
+        printf("\n    can't be used: ");
+        print_clean(d->problem);
+    }
     printf("\n    platform    ");
     print_clean(d->platform_name);
     printf("\n    vendor      ");
@@ -76,6 +101,7 @@ static void device_print(const limn_device_info *d)
            d->command_buffer ? " command-buffer" : "");
     if (d->gflops > 0 || d->gbytes_per_s > 0)
         printf("    measured    %.0f GFLOP/s, %.1f GB/s\n", d->gflops, d->gbytes_per_s);
+    print_others(list, n, d);
 }
 
 int command_devices(const options *o)
@@ -89,19 +115,23 @@ int command_devices(const options *o)
         only = command_device(o, &e);
         ok = only != NULL;
     }
+    size_t usable = 0;
     int index = only ? limn_device_get_info(only)->index : -1;
     json_t *all = json_array();
     for (size_t i = 0; ok && i < n; i++) {
         if (only && list[i].index != index)
             continue;
+        usable += !*list[i].problem;
         if (options_given(o, "json"))
             json_array_append_new(all, device_json(&list[i]));
         else
-            device_print(&list[i]);
+            device_print(list, n, &list[i]);
     }
     if (ok && options_given(o, "json"))
         print_json(json_incref(all));
     json_decref(all);
+    if (ok && usable == 0)
+        ok = err_set(&e, ERR_DEVICE, "OpenCL: no device that can be used (the list says what is wrong with each)");
     limn_device_free(&only);
     free(list);
     return ok ? 0 : report(&e);

@@ -322,8 +322,10 @@ const command command_table[] = {
      .ranks = true,
      .options = devices_options,
      .summary = "list the OpenCL devices",
-     .description = "Lists every device of every OpenCL platform: its index and platform.device for --device, type, "
-                    "memory, limits, and speed where limn bench has measured it. With --device: that one only.\n",
+     .description =
+         "Lists every device of every OpenCL platform: its index and platform.device for --device, type, "
+         "memory, limits, and speed where limn bench has measured it; what is wrong with those that can't be "
+         "used; and which are the same hardware under another driver. With --device: that one only.\n",
      .example = "limn devices\nlimn devices --json\n"},
     {.name = "encode",
      .run = command_encode,

@@ -1,10 +1,12 @@
 /* Opens a device: selection, context, queue, tunables. */
 #include "device/program.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/ranks.h"
+#include "device/find.h"
 #include "device/pages.h"
 #include "device/profile.h"
 #include "device/program.h"
@@ -52,20 +54,64 @@ static uint64_t default_limit(const limn_device_info *i)
     return i->memory - (left < quarter ? left : quarter);
 }
 
+/* Context and queue of d->id. */
+static bool open_queue(device *d, bool timed, err *e)
+{
+    cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)d->platform, 0};
+    cl_int status = CL_SUCCESS;
+    d->context = clCreateContext(properties, 1, &d->id, NULL, NULL, &status);
+    if (!d->context && status == CL_SUCCESS)
+        status = CL_INVALID_CONTEXT;
+    if (!cl_ok(status, "clCreateContext", e)) {
+        d->context = NULL;
+        return false;
+    }
+    d->queue = clCreateCommandQueue(d->context, d->id, timed ? CL_QUEUE_PROFILING_ENABLE : 0, &status);
+    if (!d->queue && status == CL_SUCCESS)
+        status = CL_INVALID_COMMAND_QUEUE;
+    if (!cl_ok(status, "clCreateCommandQueue", e)) {
+        d->queue = NULL;
+        clReleaseContext(d->context);
+        d->context = NULL;
+        return false;
+    }
+    return true;
+}
+
+/* Chooses one of the list's devices and opens its queue; auto goes on to the next where that fails. */
+static bool choose(device *d, device_entry *list, size_t n, const char *spec, bool timed, err *e)
+{
+    size_t chosen = 0;
+    while (device_select(list, n, spec, ranks_local(), ranks_local_size(), &chosen, d->reason, e)) {
+        err why = {0};
+        device_entry *c = &list[chosen];
+        d->info = c->info;
+        d->platform = c->platform;
+        d->id = c->id;
+        if (open_queue(d, timed, &why))
+            return true;
+        if (!device_spec_is_auto(spec))
+            return err_set(e, ERR_DEVICE, "device %d.%d, %s (%s) can't be opened: %s", c->info.platform, c->info.device,
+                           c->info.name, c->info.platform_name, why.text);
+        c->failed = true;
+        snprintf(c->info.problem, sizeof c->info.problem, "it can't be opened: %.160s", why.text);
+        log_write(LOG_WARNING, "device %d.%d, %s (%s) can't be opened, so another is looked for: %s", c->info.platform,
+                  c->info.device, c->info.name, c->info.platform_name, why.text);
+    }
+    return false;
+}
+
 device *device_open(const char *spec, const limn_device_options *o, err *e)
 {
     device_entry *list = NULL;
-    size_t n = 0, chosen = 0;
-    cl_int status = 0;
+    size_t n = 0;
     double opened = clock_seconds();
+    bool timed = o && o->profile;
     device *d = calloc(1, sizeof *d);
-    bool ok = d ? device_find(&list, &n, e) : err_no_memory(e, "device", sizeof *d);
-    ok = ok && device_select(list, n, spec, ranks_local(), ranks_local_size(), &chosen, d->reason, e);
+    bool ok =
+        d ? device_find(&list, &n, e) && choose(d, list, n, spec, timed, e) : err_no_memory(e, "device", sizeof *d);
     if (ok) {
         d->opened = opened;
-        d->info = list[chosen].info;
-        d->platform = list[chosen].platform;
-        d->id = list[chosen].id;
         d->tune = device_default_tuning(&d->info);
         if (!(o && o->no_cache) && tuning_load(&d->tune, &d->info)) {
             char text[TUNING_TEXT];
@@ -74,16 +120,7 @@ device *device_open(const char *spec, const limn_device_options *o, err *e)
         }
         d->memory_limit = o && o->memory_limit ? o->memory_limit : default_limit(&d->info);
         d->no_cache = o && o->no_cache;
-    }
-    if (ok) {
-        cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)d->platform, 0};
-        d->context = clCreateContext(properties, 1, &d->id, NULL, NULL, &status);
-        ok = cl_ok(status, "clCreateContext", e);
-    }
-    if (ok) {
-        bool timed = o && o->profile;
-        d->queue = clCreateCommandQueue(d->context, d->id, timed ? CL_QUEUE_PROFILING_ENABLE : 0, &status);
-        ok = cl_ok(status, "clCreateCommandQueue", e) && (!timed || (d->profile = profile_new(e)));
+        ok = !timed || (d->profile = profile_new(e));
     }
     free(list);
     if (!ok) {

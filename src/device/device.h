@@ -53,21 +53,25 @@ typedef struct device_entry {
     limn_device_info info;
     cl_platform_id platform;
     cl_device_id id;
+    bool failed; /* it could not be opened, as info.problem says */
 } device_entry;
 
-/* find.c: every device of every platform, a new array.  ERR_DEVICE where there is none. */
+/* find.c: every device of every platform, also those that limn can't use (info.problem), as a new array.  What can't be
+ * asked is left out with a warning.  ERR_DEVICE where nothing is left, with what was left out. */
 bool device_find(device_entry **list, size_t *n, err *e);
 const char *device_type_name(limn_device_type t); /* "cpu", "igpu", "dgpu", "accel" */
 
 /* select.c: the index of the entry that spec means (limn.h), and why.  ERR_USAGE or ERR_DEVICE with the candidates.
- * Process `turn` of `turns` on this machine: where there are others spec may mean several, which the processes take in
- * turn; auto means all of the best type. */
+ * One that can't be used is never taken, and of the same hardware under several drivers only the best, unless spec
+ * means another alone. Process `turn` of `turns` on this machine: where there are others spec may mean several, which
+ * the processes take in turn; auto means all of the best type. */
 bool device_select(const device_entry *list, size_t n, const char *spec, int turn, int turns, size_t *chosen,
                    char reason[160], err *e);
 
 /* device.c: the choices for a device, and those for one form of kernels on it. */
 tuning device_default_tuning(const limn_device_info *info);
 tuning device_form_tuning(const limn_device_info *info, bool panels);
+/* auto goes on to the next device where one can't be opened, and warns. */
 device *device_open(const char *spec, const limn_device_options *o, err *e);
 void device_free(device *d);
 

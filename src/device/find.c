@@ -1,14 +1,15 @@
-/* Enumerates platforms and devices and asks each what it can do. */
+/* Enumerates platforms and devices.  One that fails never hides the others: it is left out, with a warning. */
+#include "device/find.h"
+
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "device/device.h"
+#include "base/log.h"
+#include "device/drivers.h"
 
 #define NO_PLATFORM -1001 /* CL_PLATFORM_NOT_FOUND_KHR */
-
-static const char *const no_device_text =
-    "OpenCL: no platform found (install a driver: pocl-opencl-icd for any CPU; intel-opencl-icd for Intel graphics; "
-    "mesa-opencl-icd or rocm-opencl-runtime for AMD; nvidia-opencl-icd or NVIDIA's own driver for NVIDIA)";
+#define MOST        4096  /* platforms, or devices of one: more is a wrong answer */
 
 const char *device_type_name(limn_device_type t)
 {
@@ -16,134 +17,181 @@ const char *device_type_name(limn_device_type t)
     return names[t];
 }
 
-static bool get(cl_device_id id, cl_device_info what, size_t size, void *value, err *e)
+typedef struct finding {
+    device_entry *list;
+    size_t n;
+    char skipped[1200]; /* a line each */
+    size_t used;
+} finding;
+
+static void note(finding *f, const char *line)
 {
-    return cl_ok(clGetDeviceInfo(id, what, size, value, NULL), "clGetDeviceInfo", e);
+    if (f->used + 1 < sizeof f->skipped)
+        f->used += (size_t)snprintf(f->skipped + f->used, sizeof f->skipped - f->used, "\n  %s", line);
 }
 
-/* A string of any length, cut to size; drivers pad names with blanks. */
-static bool get_text(cl_device_id id, cl_device_info what, char *out, size_t size, err *e)
+/* what: "platform NAME", or "device P.D (platform NAME)". */
+static void skip(finding *f, const char *what, const char *why)
 {
-    size_t n = 0;
-    if (!cl_ok(clGetDeviceInfo(id, what, 0, NULL, &n), "clGetDeviceInfo", e))
-        return false;
-    char *text = calloc(1, n + 1);
-    if (!text)
-        return err_no_memory(e, "clGetDeviceInfo", n);
-    bool ok = get(id, what, n, text, e);
-    const char *from = text + strspn(text, " ");
-    size_t length = strlen(from);
-    while (length && from[length - 1] == ' ')
-        length--;
-    if (length >= size)
-        length = size - 1;
-    memcpy(out, from, length);
-    out[length] = 0;
-    free(text);
-    return ok;
+    char line[600];
+    snprintf(line, sizeof line, "%s: left out: %.380s (limn devices --why)", what, why);
+    log_write(LOG_WARNING, "%s", line);
+    note(f, line);
 }
 
-static bool has_extension(const char *list, const char *name)
+bool answered(cl_int status, const char *call, err *e)
 {
-    size_t n = strlen(name);
-    for (const char *p = strstr(list, name); p; p = strstr(p + n, name))
-        if ((p == list || p[-1] == ' ') && (p[n] == 0 || p[n] == ' '))
+    return status == CL_SUCCESS || err_set(e, ERR_DEVICE, "%s: %s (%d)", call, cl_status_name(status), status);
+}
+
+/* The ids of a platform's devices, *n of them, as a new array; NULL with e where that fails, and without where it has
+ * none. */
+static cl_device_id *ids_of(cl_platform_id platform, cl_uint *n, err *e)
+{
+    cl_uint count = 0, again = 0;
+    cl_int status = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &count);
+    *n = 0;
+    if (status == CL_DEVICE_NOT_FOUND || (status == CL_SUCCESS && count == 0))
+        return NULL;
+    if (!answered(status, "clGetDeviceIDs", e))
+        return NULL;
+    if (count > MOST) {
+        err_set(e, ERR_DEVICE, "clGetDeviceIDs: it says that it has %u devices", count);
+        return NULL;
+    }
+    cl_device_id *ids = calloc(count, sizeof *ids);
+    if (!ids) {
+        err_no_memory(e, "devices", count * sizeof *ids);
+        return NULL;
+    }
+    again = count;
+    status = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, count, ids, &again);
+    if (status == CL_DEVICE_NOT_FOUND || !answered(status, "clGetDeviceIDs", e)) {
+        free(ids);
+        return NULL;
+    }
+    *n = again < count ? again : count;
+    return ids;
+}
+
+static bool listed_before(const finding *f, cl_device_id id)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (f->list[i].id == id)
             return true;
     return false;
 }
 
-static bool describe(device_entry *d, err *e)
+/* False only where there is no memory. */
+static bool add_device(finding *f, const device_entry *found, const char *platform_version, err *e)
 {
-    limn_device_info *i = &d->info;
-    cl_device_type type = 0;
-    cl_ulong memory = 0, allocation = 0, local = 0;
-    cl_uint units = 0, align_bits = 0, width = 0;
-    cl_bool unified = 0;
-    size_t group = 0;
-    static char extensions[16384]; /* enumeration happens on one thread, and the list is long */
-    bool ok = get(d->id, CL_DEVICE_TYPE, sizeof type, &type, e) &&
-              get_text(d->id, CL_DEVICE_NAME, i->name, sizeof i->name, e) &&
-              get_text(d->id, CL_DEVICE_VENDOR, i->vendor, sizeof i->vendor, e) &&
-              get_text(d->id, CL_DEVICE_VERSION, i->version, sizeof i->version, e) &&
-              get_text(d->id, CL_DRIVER_VERSION, i->driver, sizeof i->driver, e) &&
-              get_text(d->id, CL_DEVICE_EXTENSIONS, extensions, sizeof extensions, e) &&
-              get(d->id, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof memory, &memory, e) &&
-              get(d->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof allocation, &allocation, e) &&
-              get(d->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof local, &local, e) &&
-              get(d->id, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof units, &units, e) &&
-              get(d->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof width, &width, e) &&
-              get(d->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof group, &group, e) &&
-              get(d->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof align_bits, &align_bits, e) &&
-              get(d->id, CL_DEVICE_HOST_UNIFIED_MEMORY, sizeof unified, &unified, e);
-    if (!ok)
-        return false;
-    i->memory = memory;
-    i->max_allocation = allocation;
-    i->local_memory = local;
-    i->compute_units = units;
-    i->vector_width = width;
-    i->max_work_group = group;
-    i->base_alignment = align_bits / 8;
-    i->unified_memory = unified;
-    i->type = type & CL_DEVICE_TYPE_CPU   ? LIMN_CPU
-              : type & CL_DEVICE_TYPE_GPU ? (unified ? LIMN_INTEGRATED_GPU : LIMN_DISCRETE_GPU)
-                                          : LIMN_ACCELERATOR;
-    i->fp16 = has_extension(extensions, "cl_khr_fp16");
-    i->subgroups = has_extension(extensions, "cl_khr_subgroups") || has_extension(extensions, "cl_intel_subgroups");
-    i->int8_dot = has_extension(extensions, "cl_khr_integer_dot_product");
-    i->command_buffer = has_extension(extensions, "cl_khr_command_buffer");
-    device_score_load(i);
+    device_entry d = *found;
+    char what[180];
+    err why = {0};
+    snprintf(what, sizeof what, "device %d.%d of %s", d.info.platform, d.info.device, d.info.platform_name);
+    if (!d.id) {
+        skip(f, what, "clGetDeviceIDs gave none");
+        return true;
+    }
+    if (listed_before(f, d.id)) /* one library under two names */
+        return true;
+    if (!describe_device(&d, platform_version, &why)) {
+        skip(f, what, why.text);
+        return true;
+    }
+    device_entry *grown = realloc(f->list, (f->n + 1) * sizeof *grown);
+    if (!grown)
+        return err_no_memory(e, "devices", (f->n + 1) * sizeof *grown);
+    f->list = grown;
+    d.info.index = (int)f->n;
+    f->list[f->n++] = d;
     return true;
 }
 
-static bool add_platform(cl_platform_id platform, int index, device_entry **list, size_t *n, err *e)
+static bool add_platform(finding *f, cl_platform_id platform, int index, err *e)
 {
-    cl_uint count = 0;
-    cl_int status = clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, 0, NULL, &count);
-    if (status == CL_DEVICE_NOT_FOUND || (status == CL_SUCCESS && count == 0))
-        return true;
-    if (!cl_ok(status, "clGetDeviceIDs", e))
-        return false;
-    char name[128] = "";
-    if (!cl_ok(clGetPlatformInfo(platform, CL_PLATFORM_NAME, sizeof name, name, NULL), "clGetPlatformInfo", e))
-        return false;
-    cl_device_id *ids = calloc(count, sizeof *ids);
-    device_entry *grown = realloc(*list, (*n + count) * sizeof **list);
-    if (grown)
-        *list = grown;
-    bool ok = ids && grown ? cl_ok(clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, count, ids, NULL), "clGetDeviceIDs", e)
-                           : err_no_memory(e, "devices", count * sizeof **list);
+    char version[128], what[160], hint[400], line[600];
+    device_entry d = {.platform = platform, .info.platform = index};
+    cl_uint count;
+    err why = {0};
+    bool ok = true;
+    describe_platform(platform, index, d.info.platform_name, version);
+    cl_device_id *ids = ids_of(platform, &count, &why);
+    snprintf(what, sizeof what, "platform %s", d.info.platform_name);
+    if (why.code) {
+        skip(f, what, why.text);
+    } else if (!ids) {
+        log_write(LOG_INFO, "%s has no device", what);
+        driver_hint(d.info.platform_name, hint, sizeof hint);
+        snprintf(line, sizeof line, "%s: has no device%s", what, hint);
+        note(f, line);
+    }
     for (cl_uint k = 0; ok && k < count; k++) {
-        device_entry *d = &(*list)[*n];
-        *d = (device_entry){.platform = platform, .id = ids[k]};
-        d->info.index = (int)(*n)++;
-        d->info.platform = index;
-        d->info.device = (int)k;
-        memcpy(d->info.platform_name, name, sizeof name);
-        ok = describe(d, e);
+        d.info.device = (int)k;
+        d.id = ids[k];
+        ok = add_device(f, &d, version, e);
     }
     free(ids);
     return ok;
 }
 
+/* All platforms, *n of them, as a new array. */
+static cl_platform_id *platforms_of(cl_uint *n, err *e)
+{
+    char text[1600];
+    cl_uint again = 0;
+    *n = 0;
+    cl_int status = clGetPlatformIDs(0, NULL, n);
+    if (status == NO_PLATFORM || (status == CL_SUCCESS && *n == 0)) {
+        drivers_missing(text, sizeof text);
+        err_set(e, ERR_DEVICE, "OpenCL: no platform found%s", text);
+        return NULL;
+    }
+    if (status != CL_SUCCESS || *n > MOST) {
+        err_set(e, ERR_DEVICE, "OpenCL: no platform can be asked: clGetPlatformIDs: %s (%d) (limn devices --why)",
+                cl_status_name(status), status);
+        return NULL;
+    }
+    cl_platform_id *ids = calloc(*n, sizeof(cl_platform_id));
+    if (!ids) {
+        err_no_memory(e, "platforms", *n * sizeof *ids);
+        return NULL;
+    }
+    again = *n;
+    status = clGetPlatformIDs(*n, ids, &again);
+    if (status != CL_SUCCESS) {
+        err_set(e, ERR_DEVICE, "OpenCL: no platform can be asked: clGetPlatformIDs: %s (%d) (limn devices --why)",
+                cl_status_name(status), status);
+        free(ids);
+        return NULL;
+    }
+    *n = again < *n ? again : *n;
+    return ids;
+}
+
 bool device_find(device_entry **list, size_t *n, err *e)
 {
+    finding f = {0};
+    cl_uint count;
     *list = NULL;
     *n = 0;
-    cl_platform_id platforms[64];
-    cl_uint count = 0;
-    cl_int status = clGetPlatformIDs(64, platforms, &count);
-    if (status == NO_PLATFORM || (status == CL_SUCCESS && count == 0))
-        return err_set(e, ERR_DEVICE, "%s", no_device_text);
-    bool ok = cl_ok(status, "clGetPlatformIDs", e);
-    for (cl_uint p = 0; ok && p < count && p < 64; p++)
-        ok = add_platform(platforms[p], (int)p, list, n, e);
-    if (ok && *n == 0)
-        ok = err_set(e, ERR_DEVICE, "%s", no_device_text);
-    if (!ok) {
-        free(*list);
-        *list = NULL;
-        *n = 0;
+    cl_platform_id *platforms = platforms_of(&count, e);
+    bool ok = platforms != NULL;
+    for (cl_uint p = 0; ok && p < count; p++) {
+        bool before = !platforms[p];
+        for (cl_uint q = 0; q < p; q++) /* two driver files may name one library */
+            before = before || platforms[q] == platforms[p];
+        ok = before || add_platform(&f, platforms[p], (int)p, e);
     }
-    return ok;
+    if (ok && f.n == 0)
+        ok = err_set(e, ERR_DEVICE, "OpenCL: no device found (limn devices --why says more):%s", f.skipped);
+    free(platforms);
+    if (!ok) {
+        free(f.list);
+        return false;
+    }
+    devices_match(f.list, f.n);
+    *list = f.list;
+    *n = f.n;
+    return true;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "device/device.h"
+#include "device/find.h"
 
 static bool contains(const char *text, const char *part)
 {
@@ -64,40 +64,83 @@ static int rank(const limn_device_info *d)
     return by_type[d->type];
 }
 
-/* Returns the number of devices of its type. */
+static bool usable(const device_entry *d)
+{
+    return !d->failed && !d->info.problem[0];
+}
+
+static bool meant(const device_entry *list, size_t n, const char *spec, size_t i)
+{
+    return usable(&list[i]) && (!spec || matches_all(&list[i].info, n, spec));
+}
+
+/* Whether spec (NULL: all) means entry i, which can be used, and no better driver's entry for the same hardware. */
+static bool counts(const device_entry *list, size_t n, const char *spec, size_t i)
+{
+    const limn_device_info *d = &list[i].info;
+    if (!meant(list, n, spec, i))
+        return false;
+    for (size_t k = 0; d->alternative && k < n; k++) {
+        const limn_device_info *other = &list[k].info;
+        bool same = (int)k == d->preferred || (other->alternative && other->preferred == d->preferred);
+        if (same && k != i && other->platform != d->platform && meant(list, n, spec, k) &&
+            ((int)k == d->preferred || device_better(other, d)))
+            return false;
+    }
+    return true;
+}
+
+/* The best of those that can be used.  Returns the number of them that are of its type: 0 where there is none. */
 static size_t choose_best(const device_entry *list, size_t n, size_t *chosen, char reason[160])
 {
-    size_t best = 0, peers = 0;
-    for (size_t i = 1; i < n; i++) {
-        const limn_device_info *a = &list[best].info, *b = &list[i].info;
-        if (rank(b) > rank(a) || (rank(b) == rank(a) && b->gflops > a->gflops))
+    size_t best = n, peers = 0, all = 0, broken = 0, failed = 0;
+    for (size_t i = 0; i < n; i++) {
+        broken += !usable(&list[i]);
+        failed += list[i].failed;
+        if (!counts(list, n, NULL, i))
+            continue;
+        const limn_device_info *a = best < n ? &list[best].info : NULL, *b = &list[i].info;
+        if (!a || rank(b) > rank(a) || (rank(b) == rank(a) && b->gflops > a->gflops))
             best = i;
+        all++;
     }
+    if (all == 0)
+        return 0;
     for (size_t i = 0; i < n; i++)
-        peers += rank(&list[i].info) == rank(&list[best].info);
+        peers += counts(list, n, NULL, i) && rank(&list[i].info) == rank(&list[best].info);
     const limn_device_info *d = &list[best].info;
     static const char *const kinds[] = {"CPU", "integrated GPU", "discrete GPU", "accelerator"};
-    if (n == 1)
-        snprintf(reason, 160, "the only device");
+    char rest[80] = "";
+    if (failed)
+        snprintf(rest, sizeof rest, " that can be opened");
+    else if (broken)
+        snprintf(rest, sizeof rest, " that can be used (limn devices says what is wrong with %s)",
+                 broken == 1 ? "the other" : "the others");
+    if (all == 1)
+        snprintf(reason, 160, "the only device%s", rest);
     else if (peers == 1)
-        snprintf(reason, 160, "the only %s of %zu devices", kinds[d->type], n);
+        snprintf(reason, 160, "the only %s of %zu devices%s", kinds[d->type], all, rest);
     else
-        snprintf(reason, 160, "the %s of %zu %ss", d->gflops > 0 ? "fastest measured" : "first", peers, kinds[d->type]);
+        snprintf(reason, 160, "the %s of %zu %ss%s", d->gflops > 0 ? "fastest measured" : "first", peers,
+                 kinds[d->type], rest);
     *chosen = best;
     return peers;
 }
 
-/* "  1  0.1  cpu  NAME (PLATFORM)" for each entry that counts. */
-static void list_candidates(const device_entry *list, size_t n, const char *spec, char *out, size_t size)
+/* "  1  0.1  cpu  NAME (PLATFORM)" for each entry that spec means, NULL: for all. */
+static void list_candidates(const device_entry *list, size_t n, const char *spec, bool useless, char *out, size_t size)
 {
     size_t used = 0;
     *out = 0;
     for (size_t i = 0; i < n && used + 1 < size; i++) {
         const limn_device_info *d = &list[i].info;
-        if (spec && !matches_all(d, n, spec))
+        if (spec && (useless ? !matches_all(d, n, spec) : !counts(list, n, spec, i)))
             continue;
-        used += (size_t)snprintf(out + used, size - used, "\n  %d  %d.%d  %-5s  %s (%s)", d->index, d->platform,
-                                 d->device, device_type_name(d->type), d->name, d->platform_name);
+        used += (size_t)snprintf(out + used, size - used, "\n  %d  %d.%d  %-5s  %s (%s)%s%s", d->index, d->platform,
+                                 d->device, device_type_name(d->type), d->name, d->platform_name,
+                                 d->problem[0] ? ": " : "", d->problem);
+        if (d->alternative && used + 1 < size)
+            used += (size_t)snprintf(out + used, size - used, ": the same hardware as %d", d->preferred);
     }
 }
 
@@ -107,7 +150,7 @@ static void take_turn(const device_entry *list, size_t n, const char *spec, size
 {
     size_t left = (size_t)turn % found, best = *chosen;
     for (size_t i = 0; i < n; i++)
-        if (spec ? matches_all(&list[i].info, n, spec) : rank(&list[i].info) == rank(&list[best].info)) {
+        if (counts(list, n, spec, i) && (spec || rank(&list[i].info) == rank(&list[best].info))) {
             *chosen = i;
             if (left-- == 0)
                 break;
@@ -116,11 +159,40 @@ static void take_turn(const device_entry *list, size_t n, const char *spec, size
              (size_t)turns > found ? "share" : "take in turn");
 }
 
+bool device_spec_is_auto(const char *spec)
+{
+    return !spec || !*spec || !strcasecmp(spec, "auto");
+}
+
+/* The message where spec names nothing that can be used. */
+static bool nothing(const device_entry *list, size_t n, const char *spec, err *e)
+{
+    char candidates[1500];
+    size_t named = 0, last = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!spec || matches_all(&list[i].info, n, spec)) {
+            named++;
+            last = i;
+        }
+    const limn_device_info *d = &list[last].info;
+    if (spec && named == 1)
+        return err_set(e, ERR_DEVICE, "--device %s: %d.%d, %s (%s): %s", spec, d->platform, d->device, d->name,
+                       d->platform_name, d->problem);
+    list_candidates(list, n, named ? spec : NULL, true, candidates, sizeof candidates);
+    if (!spec)
+        return err_set(e, ERR_DEVICE, "OpenCL: no device that can be used (limn devices --why says more):%s",
+                       candidates);
+    return named ? err_set(e, ERR_DEVICE, "--device %s: none of these can be used:%s", spec, candidates)
+                 : err_set(e, ERR_DEVICE, "--device %s: no such device (the devices are:%s)", spec, candidates);
+}
+
 bool device_select(const device_entry *list, size_t n, const char *spec, int turn, int turns, size_t *chosen,
                    char reason[160], err *e)
 {
-    if (!spec || !*spec || !strcasecmp(spec, "auto")) {
+    if (device_spec_is_auto(spec)) {
         size_t peers = choose_best(list, n, chosen, reason);
+        if (peers == 0)
+            return nothing(list, n, NULL, e);
         if (turns > 1)
             take_turn(list, n, NULL, peers, turn, turns, chosen, reason);
         return true;
@@ -129,11 +201,13 @@ bool device_select(const device_entry *list, size_t n, const char *spec, int tur
         return err_set(e, ERR_USAGE, "--device: a name of more than 200 characters (use a number: limn devices)");
     size_t found = 0;
     for (size_t i = 0; i < n; i++)
-        if (matches_all(&list[i].info, n, spec)) {
+        if (counts(list, n, spec, i)) {
             *chosen = i;
             found++;
         }
-    if (found && turns > 1) {
+    if (found == 0)
+        return nothing(list, n, spec, e);
+    if (turns > 1) {
         take_turn(list, n, spec, found, turn, turns, chosen, reason);
         return true;
     }
@@ -142,10 +216,7 @@ bool device_select(const device_entry *list, size_t n, const char *spec, int tur
         return true;
     }
     char candidates[1500];
-    list_candidates(list, n, found ? spec : NULL, candidates, sizeof candidates);
-    if (found)
-        return err_set(e, ERR_USAGE,
-                       "--device %s: %zu devices match (say it by number, or add & and more of the name):%s", spec,
-                       found, candidates);
-    return err_set(e, ERR_DEVICE, "--device %s: no such device (the devices are:%s)", spec, candidates);
+    list_candidates(list, n, spec, false, candidates, sizeof candidates);
+    return err_set(e, ERR_USAGE, "--device %s: %zu devices match (say it by number, or add & and more of the name):%s",
+                   spec, found, candidates);
 }

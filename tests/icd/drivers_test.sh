@@ -1,0 +1,203 @@
+#!/usr/bin/env bash
+# A driver that misbehaves (fake.c) beside the good ones: each is told about, none hides the others, and generation has
+# the same codes.  Usage: drivers_test.sh LIMN FAKE CLAIM
+set -euo pipefail
+limn=$1 fake=$2 claim=$3
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+export LIMN_CACHE_DIR=${LIMN_CACHE_DIR:-$work/cache}
+vendors=${OCL_ICD_VENDORS:-/etc/OpenCL/vendors}
+if [[ ${LD_PRELOAD:-} == *oclgrind* || ! -d $vendors ]] || ! "$limn" generate pizza --seed 1 -o good.png --codes-out good.npy -q 2>/dev/null; then
+    echo 'no OpenCL driver by .icd files: skipped'
+    exit 77
+fi
+mkdir both alone
+cp "$vendors"/*.icd both/
+echo "$fake" | tee alone/fake.icd >both/fake.icd
+name=$("$limn" devices | sed -n '1s/^.*[0-9]  [a-z]*  *//p')
+export OCL_ICD_VENDORS=$work/both
+bad=0
+
+fail() {
+    printf 'LIMN_FAKE=%s LIMN_CLAIM=%s: %s\n' "$LIMN_FAKE" "${LIMN_CLAIM:-}" "$*"
+    sed 's/^/    /' err out | head -20
+    bad=1
+}
+
+# run STATUS ARGUMENT...: limn with its streams in out and err.
+run() {
+    local wanted=$1 status=0
+    shift
+    timeout 120 "$limn" "$@" >out 2>err || status=$?
+    ((status == wanted)) || fail "limn $*: exit status $status, not $wanted"
+}
+
+has() {
+    grep -qF -- "$2" "$1" || fail "\"$2\" is not in $1"
+}
+
+hasnt() {
+    ! grep -qF -- "$2" "$1" || fail "\"$2\" is in $1"
+}
+
+# listed MODES: the good device is there, and so is the fake one.
+listed() {
+    export LIMN_FAKE=$1
+    run 0 devices
+    has out "$name"
+    has out '  dgpu   '
+    hasnt err 'left out'
+}
+
+# left_out MODES TEXT: the good device is there alone, and the text is said.
+left_out() {
+    export LIMN_FAKE=$1
+    run 0 devices
+    has out "$name"
+    hasnt out '  dgpu   '
+    [[ -z $2 ]] || has err "$2"
+}
+
+# useless MODES TEXT: the fake device is listed with what is wrong, never taken, and to name it is an error.
+useless() {
+    listed "$1"
+    has out "can't be used: "
+    has out "$2"
+    run 0 devices --json
+    has out "$2"
+    run 0 devices -d auto
+    has out "$name"
+    run 3 devices -d makers
+    has err "$2"
+}
+
+# draws TEXT: a picture has the codes that it has without the fake driver, and the text is said.
+draws() {
+    rm -f codes.npy
+    run 0 generate pizza --seed 1 -o x.png --codes-out codes.npy
+    cmp -s codes.npy good.npy || fail 'other codes'
+    has err "$1"
+}
+
+# ---- what fails is left out ----
+for modes in none zero; do
+    left_out $modes ''
+    hasnt err 'left out'
+    draws "$name"
+done
+left_out ids=-6 'platform Fake: left out: clGetDeviceIDs: CL_OUT_OF_HOST_MEMORY (-6)'
+draws 'left out'
+left_out ids2=-5 'platform Fake: left out: clGetDeviceIDs: CL_OUT_OF_RESOURCES (-5)'
+left_out ids=-9999 'platform Fake: left out: clGetDeviceIDs: unknown status (-9999)'
+left_out many 'it says that it has 4294967295 devices'
+left_out null 'left out: clGetDeviceIDs gave none'
+left_out fail=1000 'of Fake: left out: clGetDeviceInfo of CL_DEVICE_TYPE: CL_OUT_OF_RESOURCES (-5)'
+draws 'left out'
+left_out fail=101F 'clGetDeviceInfo of CL_DEVICE_GLOBAL_MEM_SIZE'
+left_out fail=102F 'clGetDeviceInfo of CL_DEVICE_VERSION'
+left_out huge=102F 'clGetDeviceInfo of CL_DEVICE_VERSION'
+left_out fail=0902,ids=-6 'of Makers of fakes: left out'
+left_out fail=0902,fail=0903,ids=-6 'platform platform'
+
+# ---- what isn't needed has a safe value ----
+listed less
+for query in 102B 102C 102D 1030 1010 1023 1002 1036 1004 1019 1035 1027 1028 103E 1026 102E 103D 0901 0902; do
+    listed fail=$query
+    hasnt out "can't be used"
+done
+listed huge=102B
+has out 'unnamed device'
+listed huge=1030
+for modes in longname badname; do
+    listed $modes
+    iconv -f UTF-8 -t UTF-8 out >/dev/null || fail 'no UTF-8'
+    ! grep -q $'\x1B' out || fail 'control characters'
+    run 0 devices --json
+    draws "can't be opened"
+done
+
+# ---- what can't be used is told ----
+useless unavailable 'not available'
+draws 'that can be used'
+useless nocompiler 'without a compiler'
+draws 'that can be used'
+useless nolinker 'without a linker'
+useless version=1.0 'limn needs OpenCL 1.2, and this device has 1.0'
+useless version=1.1 'limn needs OpenCL 1.2, and this device has 1.1'
+useless platform=1.1 'limn needs OpenCL 1.2, and this platform has 1.1'
+useless c=1.1 'compiler has 1.1'
+useless version=abc "this driver's version reads"
+useless embedded 'embedded'
+useless bigendian 'big-endian'
+useless nomemory 'no memory'
+export LIMN_FAKE=custom
+run 0 devices
+has out 'fixed functions'
+
+# ---- what can't be opened is passed over by auto, and by nothing else ----
+for status in -5 -6 -2 -1234; do
+    export LIMN_FAKE=context=$status
+    draws "Fake GPU (Fake) can't be opened, so another is looked for: clCreateContext:"
+    has err "$name: the only device that can be opened"
+    for spec in dgpu makers fake; do
+        run 3 generate pizza -d $spec -o never.png
+        has err "Fake GPU (Fake) can't be opened: clCreateContext:"
+        has err "($status)"
+    done
+done
+
+# ---- nothing else is there ----
+OCL_ICD_VENDORS=$work/alone
+for modes in ids=-6 fail=1000 none; do
+    export LIMN_FAKE=$modes
+    run 3 devices
+    has err 'limn: OpenCL: no device found'
+    has err 'Fake'
+    run 3 generate pizza -o never.png
+done
+export LIMN_FAKE=unavailable
+run 3 devices
+has out 'not available'
+run 3 generate pizza -o never.png
+has err 'no device that can be used'
+has err 'not available'
+[[ ! -e never.png ]] || fail 'a picture without a device'
+OCL_ICD_VENDORS=$work/both
+
+# ---- one card under two drivers ----
+export OPENCL_LAYERS=$claim
+for pair in 'gpu,uuid=ab|uuid=ab' 'gpu,pci=3|pci=3' 'gpu,pci=3|nv=3' 'gpu,pci=3|amd=3' 'gpu,uuid=ab,pci=3|uuid=cd,pci=3'; do
+    export LIMN_CLAIM=${pair%|*} LIMN_FAKE=${pair#*|}
+    run 0 devices
+    [[ $(grep -c '^[0-9]' out) == 2 ]] || { echo 'more than one good device: no test of one card twice'; break; }
+    has out 'same as '
+    has out 'also as '
+    real=$(sed -n "s/^[0-9]*  \([0-9.]*\)  .*$name\$/\1/p" out) false=$(sed -n 's/^[0-9]*  \([0-9.]*\)  .*Fake GPU$/\1/p' out)
+    run 0 devices --json
+    has out '"alternative_of": null'
+    for spec in gpu dgpu auto "$real"; do
+        run 0 devices -d "$spec" -v
+        has err "device $real, $name"
+    done
+    run 3 devices -d "$false" # the driver that isn't taken can still be named
+    has err "device $false, Fake GPU (Fake) can't be opened"
+    run 3 devices -d makers
+    LIMN_FAKE+=,version=3.9 # now it is the better driver, and can't be opened
+    run 3 devices -d gpu
+    has err "device $false, Fake GPU (Fake) can't be opened"
+    run 0 devices -d auto
+    has err "can't be opened, so another is looked for"
+    has err "device $real, $name"
+done
+for pair in 'gpu,uuid=ab|uuid=cd' 'gpu,uuid=00|uuid=00' 'gpu,pci=3|pci=4' 'gpu,uuid=ab,pci=3|uuid=ab,pci=4' 'uuid=ab|uuid=ab'; do
+    export LIMN_CLAIM=${pair%|*} LIMN_FAKE=${pair#*|}
+    run 0 devices
+    hasnt out 'same as '
+done
+export LIMN_CLAIM=gpu,uuid=ab LIMN_FAKE=uuid=cd
+run 2 devices -d gpu
+has err 'devices match'
+
+((bad == 0)) && echo 'all as it should be'
+exit $bad
