@@ -18,8 +18,13 @@
     "checkpoint stays. Where the loss or the gradient is no longer a number, the run ends with an error that names "   \
     "the step, and the checkpoint stays.\n"
 #define DATA                                                                                                           \
-    "DATA is a folder of pictures, with NAME.txt beside NAME.png where captions are learned (one a line), a .jsonl "   \
-    "file, or a WebDataset .tar file; several may follow each other.\n"
+    "DATA is a folder of PNG, JPEG or WebP files, with what is below it; a .jsonl file (\"image\" or \"file_name\", "  \
+    "and "                                                                                                             \
+    "\"caption\", \"captions\", \"text\" or \"prompt\"); or a WebDataset .tar file, also compressed. Several may "     \
+    "follow "                                                                                                          \
+    "each other, and braces name shards: shard-{000000..000012}.tar. In a folder the captions of NAME.png are in "     \
+    "NAME.txt or NAME.caption, one a line, in NAME.json, or in a .jsonl file or metadata.csv that has \"file_name\". " \
+    "What can't be used is left out, and told once, by its cause.\n"
 const option common_options[] = {
     {.name = "device",
      .letter = 'd',

@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include "io/image_codec.h"
 #include "train/dataset_internal.h"
 
-enum { MAX_PROBLEMS = 100 };
+enum { MAX_PROBLEMS = 100, MAX_CAUSES = 40, NAMES_TOLD = 4 };
 
 /* ---- strings ------------------------------------------------------------------------------------------------- */
 
@@ -71,21 +72,64 @@ static bool check_options(const dataset_options *o, err *e)
     return true;
 }
 
-/* No item in any source: says which sources, and the first problem where there was one. */
+static size_t append(char *text, size_t size, size_t at, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+static size_t append(char *text, size_t size, size_t at, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    int n = at < size ? vsnprintf(text + at, size - at, format, list) : 0;
+    va_end(list);
+    at += n > 0 ? (size_t)n : 0;
+    return at < size ? at : size - 1;
+}
+
+/* No item in any source: says which sources, what is wrong with most of what is there, and what else was seen. */
 static bool fail_empty(const dataset *d, const dataset_options *o, err *e)
 {
-    char names[1024] = "";
+    char names[512] = "", seen[256] = "", why[512] = "";
     size_t at = 0;
-    for (size_t i = 0; i < o->n_sources && at < sizeof names - 1; i++) {
-        int n = snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "", o->sources[i]);
-        at += n > 0 ? (size_t)n : 0;
+    for (size_t i = 0; i < o->n_sources; i++)
+        at = append(names, sizeof names, at, "%s%s", i ? ", " : "", o->sources[i]);
+    at = 0;
+    for (size_t i = 0; i < ENDINGS_SEEN && d->seen[i].n; i++)
+        at = append(seen, sizeof seen, at, "%s%" PRIu64 " %s%s", i ? ", " : "; there are ", d->seen[i].n,
+                    *d->seen[i].ending ? "." : "without an ending", d->seen[i].ending);
+    const cause *most = NULL;
+    for (size_t i = 0; i < d->n_causes; i++)
+        if (!most || d->causes[i].n > most->n)
+            most = &d->causes[i];
+    for (size_t i = 0; most && !*why && i < d->n_problems; i++)
+        if (!strcmp(d->problems[i].reason, most->reason))
+            snprintf(why, sizeof why, ": %" PRIu64 " problem%s, %s: %s: %s", d->total_problems,
+                     d->total_problems == 1 ? "" : "s", d->n_causes == 1 ? "the first" : "most often",
+                     d->problems[i].name, most->reason);
+    return err_set(e, ERR_FAILED,
+                   "data: no %s in %s%s%s (limn reads folders of PNG, JPEG and WebP files, .jsonl lists and .tar files "
+                   "of them%s)",
+                   o->want == DATASET_PICTURES ? "picture" : "picture with a caption", names, why, seen,
+                   o->want == DATASET_PICTURES ? "" : "; a caption is in NAME.txt beside NAME.png");
+}
+
+bool dataset_goes_on(const dataset *d, err *e)
+{
+    return !d->o.goes_on || d->o.goes_on(d->o.context) ||
+           err_set(e, ERR_FAILED, "interrupted while the data was read: nothing was written");
+}
+
+void dataset_seen(dataset *d, const char *name)
+{
+    char ending[12] = "";
+    const char *extension = extension_of(name);
+    for (size_t i = 0; i < sizeof ending - 1 && (unsigned char)extension[i] > 0x20 && extension[i] != 0x7f; i++)
+        ending[i] = extension[i] >= 'A' && extension[i] <= 'Z' ? (char)(extension[i] + 32) : extension[i];
+    size_t k = 0;
+    while (k < ENDINGS_SEEN && d->seen[k].n && strcmp(d->seen[k].ending, ending) != 0)
+        k++;
+    if (k < ENDINGS_SEEN) {
+        memcpy(d->seen[k].ending, ending, sizeof ending);
+        d->seen[k].n++;
     }
-    const char *what = o->want == DATASET_PICTURES ? "picture" : "picture with a caption";
-    if (!d->n_problems)
-        return err_set(e, ERR_FAILED, "data: no %s in %s (PNG or JPEG files, a .jsonl or .tar file of them)", what,
-                       names);
-    return err_set(e, ERR_FAILED, "data: no %s in %s: %" PRIu64 " problem%s, the first: %s: %s", what, names,
-                   d->total_problems, d->total_problems == 1 ? "" : "s", d->problems[0].name, d->problems[0].reason);
 }
 
 static bool find_items(dataset *d, const dataset_options *o, err *e)
@@ -133,14 +177,38 @@ void dataset_free(dataset *d)
         free(d->problems[i].name);
         free(d->problems[i].reason);
     }
+    for (size_t i = 0; i < d->n_causes; i++)
+        free(d->causes[i].reason);
     pthread_mutex_destroy(&d->problem_lock);
     pool_release(&d->paths);
     free(d->sources);
     free(d->items);
     free(d->flags);
+    free(d->rows);
     free(d->problems);
+    free(d->causes);
     free(d->listed);
     free(d);
+}
+
+static bool open_file(dataset *d, source *s, const char *path, err *e)
+{
+    char damage[256], why[512];
+    s->stamp = file_stamp(path);
+    if (!file_map_open(&s->map, path, e))
+        return false;
+    if (!compressed_by(s->map.data, s->map.size))
+        return true;
+    bool ok = unpack(&s->map, path, d, damage, e);
+    if (!ok) {
+        file_map_release(&s->map);
+    } else if (*damage) {
+        snprintf(why, sizeof why, "cannot be unpacked past byte %zu of what is in it: %s (is it incomplete?)",
+                 s->map.size, damage);
+        dataset_note(d, -1, path, why);
+        s->damaged = true;
+    }
+    return ok;
 }
 
 bool dataset_new_source(dataset *d, source_kind kind, const char *path, uint32_t *index, err *e)
@@ -150,7 +218,7 @@ bool dataset_new_source(dataset *d, source_kind kind, const char *path, uint32_t
     if (!sources)
         return err_no_memory(e, path, (d->n_sources + 1) * sizeof *sources);
     d->sources = sources;
-    if (kind != SOURCE_FOLDER && !file_map_open(&s.map, path, e))
+    if (kind != SOURCE_FOLDER && !open_file(d, &s, path, e))
         return false;
     s.path = strdup(path);
     if (!s.path) {
@@ -184,6 +252,24 @@ bool dataset_add_item(dataset *d, const item *it, const char *name, size_t bytes
     return true;
 }
 
+bool dataset_add_row(dataset *d, const caption_row *r, uint32_t last, uint32_t *index, err *e)
+{
+    if (d->n_rows == d->rows_capacity) {
+        size_t capacity = d->rows_capacity + d->rows_capacity / 2 + 64;
+        caption_row *rows = capacity <= INT32_MAX ? realloc(d->rows, capacity * sizeof *rows) : NULL;
+        if (!rows)
+            return err_no_memory(e, "data set", (unsigned long long)capacity * sizeof *rows);
+        d->rows = rows;
+        d->rows_capacity = capacity;
+    }
+    *index = (uint32_t)d->n_rows;
+    d->rows[d->n_rows] = *r;
+    d->rows[d->n_rows++].next = 0;
+    if (last)
+        d->rows[last - 1].next = *index + 1;
+    return true;
+}
+
 int64_t dataset_size(const dataset *d)
 {
     return (int64_t)d->n_items;
@@ -212,16 +298,38 @@ static char *printable(const char *text)
     return s;
 }
 
+/* The reason's count; the last one is of all reasons that there is no place for. */
+static void count(dataset *d, const char *reason)
+{
+    size_t i = 0;
+    while (i < d->n_causes && strcmp(d->causes[i].reason, reason) != 0)
+        i++;
+    if (i == d->n_causes && i < MAX_CAUSES) {
+        cause *list = realloc(d->causes, (i + 1) * sizeof *list);
+        if (list)
+            d->causes = list;
+        char *copy = list ? strdup(reason) : NULL;
+        if (!copy)
+            return;
+        d->causes[d->n_causes++] = (cause){.reason = copy};
+    }
+    if (i < d->n_causes)
+        d->causes[i].n++;
+}
+
 static bool note(dataset *d, int64_t number, const char *name, const char *reason)
 {
-    problem p = {number, printable(name), printable(reason)};
+    problem p = {number, printable(name), printable(reason), false};
     problem *list = p.name && p.reason ? realloc(d->problems, (d->n_problems + 1) * sizeof *list) : NULL;
-    if (!list) { /* still counted */
+    if (list)
+        d->problems = list;
+    if (p.reason)
+        count(d, p.reason);
+    if (!list || d->n_problems == MAX_PROBLEMS) { /* still counted */
         free(p.name);
         free(p.reason);
         return false;
     }
-    d->problems = list;
     d->problems[d->n_problems++] = p;
     return true;
 }
@@ -233,8 +341,7 @@ void dataset_note(dataset *d, int64_t number, const char *name, const char *reas
         reason += n + 2;
     pthread_mutex_lock(&d->problem_lock);
     d->total_problems++;
-    if (d->n_problems < MAX_PROBLEMS)
-        (void)note(d, number, name, reason);
+    (void)note(d, number, name, reason);
     pthread_mutex_unlock(&d->problem_lock);
 }
 
@@ -280,13 +387,59 @@ bool dataset_captions(dataset *d, dataset_caption_callback *callback, void *cont
     return go_on;
 }
 
+/* A cause's problems since the last time: one with its name, several with their number and the first names. */
+static void tell(dataset *d, cause *c)
+{
+    char names[1024] = "";
+    size_t at = 0, n = 0;
+    uint64_t all = c->n - c->told;
+    for (size_t i = 0; i < d->n_problems; i++) {
+        problem *p = &d->problems[i];
+        if (p->told || strcmp(p->reason, c->reason) != 0)
+            continue;
+        p->told = true;
+        if (n++ < NAMES_TOLD)
+            at = append(names, sizeof names, at, "%s%s", at ? ", " : "", p->name);
+    }
+    c->told = c->n;
+    if (all == 1 && n == 1)
+        log_write(LOG_WARNING, "%s: %s", names, c->reason);
+    else if (all > NAMES_TOLD)
+        log_write(LOG_WARNING, "data: %s: %" PRIu64 " times: %s%sand %" PRIu64 " more", c->reason, all, names,
+                  n ? ", " : "", all - (n < NAMES_TOLD ? n : NAMES_TOLD));
+    else if (all)
+        log_write(LOG_WARNING, "data: %s: %" PRIu64 " times: %s", c->reason, all, names);
+}
+
 void dataset_log_problems(dataset *d)
 {
     const dataset_problem *list;
     size_t n;
-    uint64_t all = dataset_problems(d, &list, &n);
-    for (size_t i = 0; i < n; i++)
-        log_write(LOG_WARNING, "%s: %s", list[i].name, list[i].reason);
-    if (all > n)
-        log_write(LOG_WARNING, "data: %llu problems; the first %zu are named above", (unsigned long long)all, n);
+    uint64_t counted = 0, all = dataset_problems(d, &list, &n);
+    pthread_mutex_lock(&d->problem_lock);
+    for (size_t i = 0; i < d->n_problems; i++) /* in the order of the items */
+        for (size_t k = 0; k < d->n_causes && !d->problems[i].told; k++)
+            if (!strcmp(d->causes[k].reason, d->problems[i].reason))
+                tell(d, &d->causes[k]);
+    for (size_t k = 0; k < d->n_causes; k++) {
+        if (d->causes[k].told < d->causes[k].n)
+            tell(d, &d->causes[k]);
+        counted += d->causes[k].n;
+    }
+    if (all > counted && d->untold != all - counted)
+        log_write(LOG_WARNING, "data: %" PRIu64 " problems of further kinds", all - counted);
+    d->untold = all - counted;
+    pthread_mutex_unlock(&d->problem_lock);
+}
+
+void dataset_silence_problems(dataset *d)
+{
+    pthread_mutex_lock(&d->problem_lock);
+    for (size_t i = 0; i < d->n_problems; i++)
+        d->problems[i].told = true;
+    for (size_t k = 0; k < d->n_causes; k++)
+        d->causes[k].told = d->causes[k].n;
+    for (size_t i = 0; i < d->n_items; i++)
+        atomic_fetch_or(&d->flags[i], ITEM_NOTED);
+    pthread_mutex_unlock(&d->problem_lock);
 }

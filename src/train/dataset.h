@@ -1,22 +1,26 @@
 /* Training data: pictures and captions, in an order that a seed decides, loaded on threads beside the caller.
  *
  * A source is one of
- *   a folder    every .png, .jpg and .jpeg file below it, folder by folder in the order of their names; NAME.txt beside
- *               NAME.png has its captions, one a line.  Its .tar files are sources too.  Names that begin with a dot
- *               and links to folders are passed over.
- *   X.jsonl     (or .ndjson) a JSON object a line: "image" is a path, relative to X's folder; its captions are the
- * first of "caption", "captions" and "text" that is there, a string or an array of strings. X.tar       WebDataset, not
- * compressed: neighbouring members KEY.png, .jpg or .jpeg, and KEY.txt (captions, one a line) or KEY.json (captions as
- * above).  KEY ends at the first dot of the file's name. Captions are UTF-8.  Blanks around a caption and blank lines
- * are dropped.
+ *   a folder    every picture below it (.png, .jpg, .jpeg, .webp), folder by folder in the order of their names; then
+ *               those of links to folders, each folder once; then those of its tar files.  Captions are in NAME.txt or
+ *               NAME.caption, one a line, or in NAME.json, beside NAME.png; else in a list: a .jsonl file or
+ * metadata.csv in the picture's folder or above it, as HuggingFace's data sets have it.  Names that begin with a dot
+ *               are passed over.
+ *   X.jsonl     (or .ndjson) a JSON object a line: "image" or "file_name" is a path, relative to X's folder; captions
+ *               are the first of "caption", "captions", "text" and "prompt" that isn't empty, a string or an array of
+ *               strings.
+ *   X.tar       WebDataset, also compressed (.tar.gz, .tgz, .tar.zst, ...): neighbouring members KEY.png, .jpg, .jpeg
+ * or .webp, and KEY.txt (captions, one a line) or KEY.json (captions as above).  KEY ends at the first dot of the
+ * file's name, and the kind is what follows the last one. a name with braces, where no file has it:
+ * shard-{000000..000012}.tar, {a,b}.jsonl Captions are UTF-8.  Blanks around a caption and blank lines are dropped.
  *
  * Items, the pictures of the sources, are numbered from 0 in the order of the sources.  Every epoch has each item once,
  * shuffled by (seed, epoch); epochs follow one another without a gap, so a batch may have the end of one and the
  * beginning of the next.  What becomes of an item (which caption, which crop, flipped or not) depends on
  * (seed, epoch, item) alone.  So batches are the same for any number of threads, and after dataset_seek.
  *
- * A bad picture or caption is a problem, never an error: it is named in dataset_problems, and an item without a usable
- * picture or, where captions are wanted, without a usable caption gives its place to another one, drawn by
+ * A bad picture or caption is a problem, never an error: it is counted by its cause and told once, and an item without
+ * a usable picture or, where captions are wanted, without a usable caption gives its place to another one, drawn by
  * (seed, epoch, item) among the good ones.
  *
  * Memory: 24 bytes an item, and its path where it is a file of a folder.  Source files stay mapped until dataset_free
@@ -33,6 +37,7 @@ typedef enum dataset_want {
     DATASET_PICTURES, /* captions are neither needed nor read */
     DATASET_PAIRS,    /* an item without captions is left out, and a problem */
     DATASET_CAPTIONS, /* the items of DATASET_PAIRS by the same numbers, but pictures are not read */
+    DATASET_PAIRED,   /* the same, but captions are not read */
 } dataset_want;
 
 typedef struct dataset_options {
@@ -52,6 +57,9 @@ typedef struct dataset_options {
     int rank, ranks;
     int threads;  /* that load; 0: one for each processor, up to 8 */
     int prefetch; /* batches that are loaded ahead of the caller; 0: 2 */
+    /* Asked while items are looked for and captions read; false ends that with "interrupted".  NULL: never. */
+    bool (*goes_on)(void *context);
+    void *context;
 } dataset_options;
 
 /* Finds the items.  NULL with e filled: a source that can't be read or is of none of the kinds, options that make no
@@ -68,7 +76,7 @@ uint64_t dataset_fingerprint(const dataset *d);
 typedef struct dataset_batch {
     int n, width, height;
     uint8_t *pixels; /* [n, height, width, 3], sRGB; NULL with DATASET_CAPTIONS */
-    char **captions; /* [n], one for each item, drawn from its captions; all NULL with DATASET_PICTURES */
+    char **captions; /* [n], one for each item, drawn from its captions; all NULL where they aren't read */
     int64_t *items;  /* [n] */
 } dataset_batch;
 
@@ -102,6 +110,14 @@ typedef struct dataset_problem {
 /* How many problems were found until now, each counted once (those of a batch that is loaded ahead already count).
  * *list[*n] has the first 100 that were found, by item; it lives until the next call with d. */
 uint64_t dataset_problems(dataset *d, const dataset_problem **list, size_t *n);
-/* Names them as warnings (base/log.h). */
+/* Tells of those that it hasn't told of as warnings (base/log.h), a line a cause, with their number and some names. */
 void dataset_log_problems(dataset *d);
+/* They count as told: another data set of the same sources has told of them. */
+void dataset_silence_problems(dataset *d);
+
+/* What tells whether a picture is the one that it was, for caches.  The stamp changes with the file's time, size and
+ * place, and is 0 where the file changed so lately that it may change again unseen; the hash is that of its bytes, all
+ * of which are read.  False where the picture can't be read. */
+bool dataset_picture_stamp(const dataset *d, int64_t item, uint64_t *stamp);
+bool dataset_picture_hash(const dataset *d, int64_t item, uint64_t *hash);
 #endif

@@ -40,7 +40,7 @@ static bool add(captions *c, const char *text, size_t bytes, size_t number, err 
     if (bpe_is_utf8(c->text.data + at)) {
         c->n++;
     } else {
-        add_bad(c, number, "is not UTF-8");
+        add_bad(c, number, "is not UTF-8 (is it Latin-1? save it as UTF-8)");
         c->text.used = at;
     }
     return true;
@@ -51,6 +51,10 @@ bool captions_from_text(captions *c, const char *text, size_t bytes, err *e)
     if (bytes >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) { /* the byte order mark of Windows editors */
         text += 3;
         bytes -= 3;
+    }
+    if (bytes >= 2 && (!memcmp(text, "\xff\xfe", 2) || !memcmp(text, "\xfe\xff", 2))) {
+        add_bad(c, 1, "is not UTF-8 but UTF-16 (save it as UTF-8)");
+        return true;
     }
     for (size_t number = 1; bytes; number++) {
         const char *end = memchr(text, '\n', bytes);
@@ -92,14 +96,28 @@ static bool add_string(captions *c, const json_t *s, size_t number, err *e)
     return !bytes || add(c, text, bytes, number, e);
 }
 
+/* Whether a value is neither missing, nor null, nor empty. */
+static bool says_something(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    size_t bytes = json_string_length(value);
+    if (text)
+        trim(&text, &bytes);
+    return value && !json_is_null(value) && !(text && !bytes) && !(json_is_array(value) && !json_array_size(value));
+}
+
 bool captions_from_json(captions *c, const void *object, err *e)
 {
-    static const char *const keys[] = {"caption", "captions", "text"};
-    const json_t *value = NULL;
-    for (size_t i = 0; (!value || json_is_null(value)) && i < 3; i++)
+    static const char *const keys[] = {"caption", "captions", "text", "prompt"};
+    const json_t *value = NULL, *first = NULL;
+    for (size_t i = 0; !says_something(value) && i < sizeof keys / sizeof *keys; i++) {
         value = json_object_get(object, keys[i]);
+        first = first && !json_is_null(first) ? first : value;
+    }
+    if (!says_something(value))
+        value = first; /* an empty one */
     if (!value || json_is_null(value))
-        return err_set(e, ERR_FAILED, "no \"caption\", \"captions\" or \"text\"");
+        return err_set(e, ERR_FAILED, "no \"caption\", \"captions\", \"text\" or \"prompt\"");
     if (!json_is_array(value))
         return add_string(c, value, 1, e);
     size_t n = json_array_size(value);
@@ -119,22 +137,37 @@ static bool parse(captions *c, caption_kind kind, const char *text, size_t bytes
     return ok;
 }
 
-/* The .txt beside a folder's picture. */
+/* The file beside a folder's picture. */
 static bool read_beside(captions *c, const dataset *d, const item *it, err *e)
 {
     char *path = item_name(d, it);
     char *text_path = NULL;
     if (path) {
         *strrchr(path, '.') = 0; /* only names with an extension become items */
-        text_path = join(path, ".txt", "");
+        text_path = join(path, ".", caption_endings[it->caption].ending);
     }
     file_map m = {0};
     bool ok = text_path ? file_map_open(&m, text_path, e) : err_no_memory(e, "caption", 256);
-    ok = ok && captions_from_text(c, (const char *)m.data, m.size, e);
+    ok = ok && parse(c, (caption_kind)it->caption_kind, (const char *)m.data, m.size, e);
     file_map_release(&m);
     free(text_path);
     free(path);
     return ok;
+}
+
+/* What can be read of them counts; the first that can't is the error where none can. */
+static bool read_rows(captions *c, const dataset *d, const item *it, err *e)
+{
+    bool ok = false;
+    err why = {0};
+    for (uint32_t i = (uint32_t)it->caption + 1; i; i = d->rows[i - 1].next) {
+        err of_row = {0};
+        if (captions_from_row(c, d, &d->rows[i - 1], &of_row))
+            ok = true;
+        else if (!why.code)
+            why = of_row;
+    }
+    return ok || err_set(e, ERR_FAILED, "%s", why.text);
 }
 
 static bool read_line(captions *c, const source *s, const item *it, err *e)
@@ -162,17 +195,22 @@ static bool captions_read(captions *c, const dataset *d, const item *it, err *e)
     c->text.used = c->n = c->n_bad = 0;
     if (it->caption_kind == CAPTION_NONE)
         return err_set(e, ERR_FAILED, "no captions");
-    switch (s->kind) {
-    case SOURCE_FOLDER:
-        ok = read_beside(c, d, it, e);
-        break;
-    case SOURCE_LINES:
-        ok = read_line(c, s, it, e);
-        break;
-    case SOURCE_TAR:
-        ok = read_member(c, s, it, e);
-        break;
-    }
+    if (it->caption_kind == CAPTION_ROWS)
+        ok = read_rows(c, d, it, e);
+    else
+        switch (s->kind) {
+        case SOURCE_FOLDER:
+            ok = read_beside(c, d, it, e);
+            break;
+        case SOURCE_LINES:
+            ok = read_line(c, s, it, e);
+            break;
+        case SOURCE_TAR:
+            ok = read_member(c, s, it, e);
+            break;
+        case SOURCE_LIST:
+            break;
+        }
     if (ok && !c->n)
         return err_set(e, ERR_FAILED, "%s", c->n_bad ? c->bad : "its caption is empty");
     return ok;

@@ -17,31 +17,63 @@ typedef struct pool {
 bool pool_add(pool *p, const char *text, size_t bytes, size_t *at, err *e);
 void pool_release(pool *p);
 
-typedef enum source_kind { SOURCE_FOLDER, SOURCE_LINES, SOURCE_TAR } source_kind;
+/* LIST: a file in a folder with the captions of that folder's pictures; it has no items of its own. */
+typedef enum source_kind { SOURCE_FOLDER, SOURCE_LINES, SOURCE_TAR, SOURCE_LIST } source_kind;
 typedef struct source {
     source_kind kind;
     char *path;
-    file_map map; /* of LINES and TAR */
+    file_map map;   /* of all but FOLDER; of a compressed tar file: of what it is unpacked */
+    uint64_t stamp; /* of the file (dataset_picture_stamp) */
+    bool damaged;   /* not all of it could be unpacked, which is told */
 } source;
 
-typedef enum caption_kind { CAPTION_NONE, CAPTION_TEXT, CAPTION_JSON } caption_kind;
+typedef enum caption_kind {
+    CAPTION_NONE,
+    CAPTION_TEXT, /* one a line */
+    CAPTION_JSON, /* an object */
+    CAPTION_ROWS  /* from several places: d->rows */
+} caption_kind;
 
 /*          picture                       caption
- * FOLDER   path below the folder, pooled .txt of the same name
+ * FOLDER   path below the folder, pooled ending of the file beside it, by caption_endings
  * LINES    byte where the line begins    number of the line, from 1
- * TAR      byte where the header begins  that of the caption's member */
+ * TAR      byte where the header begins  that of the caption's member
+ * with CAPTION_ROWS: the number of the first row */
 typedef struct item {
     uint64_t picture, caption;
     uint32_t source;
     uint8_t caption_kind;
 } item;
 
+typedef enum row_kind { ROW_JSON, ROW_CSV, ROW_TEXT_MEMBER, ROW_JSON_MEMBER } row_kind;
+/* One place of several that captions of an item are from: a byte of the source, where a line or a member begins. */
+typedef struct caption_row {
+    uint64_t at;
+    uint32_t source, kind;
+    uint32_t number; /* of the line, from 1 */
+    uint32_t next;   /* row + 1; 0: none */
+} caption_row;
+
 enum { ITEM_BAD = 1, ITEM_NOTED = 2 /* a problem with its captions is counted already */ };
 
 typedef struct problem {
     int64_t item; /* -1: found before items had numbers */
     char *name, *reason;
+    bool told;
 } problem;
+
+/* How often a reason came. */
+typedef struct cause {
+    char *reason;
+    uint64_t n, told;
+} cause;
+
+/* Files of folders that are no data, by their endings, for the message that there is none. */
+typedef struct ending_count {
+    char ending[12];
+    uint64_t n;
+} ending_count;
+enum { ENDINGS_SEEN = 12 };
 
 typedef struct loader loader;
 
@@ -51,6 +83,8 @@ struct dataset {
     size_t n_sources;
     item *items;
     size_t n_items, capacity;
+    caption_row *rows;
+    size_t n_rows, rows_capacity;
     pool paths;
     uint64_t fingerprint;
     atomic_uchar *flags; /* [n_items] */
@@ -59,18 +93,27 @@ struct dataset {
     pthread_mutex_t problem_lock;
     problem *problems;
     size_t n_problems;
-    uint64_t total_problems;
+    cause *causes;
+    size_t n_causes;
+    uint64_t total_problems, untold;
     dataset_problem *listed;
+    ending_count seen[ENDINGS_SEEN];
 };
 
-/* ---- finding items (dataset_source.c, dataset_tar.c) --------------------------------------------------------- */
+/* ---- finding items (dataset_source.c, dataset_list.c, dataset_tar.c) ----------------------------------------- */
 
 /* Adds a source's items.  Problems are noted; false where the source as a whole can't be read. */
 bool dataset_add_source(dataset *d, const char *path, err *e);
 bool dataset_add_tar(dataset *d, uint32_t source, err *e);
+bool dataset_add_lines(dataset *d, uint32_t source, err *e);
+/* A row after row `last` (row + 1; 0: none is before it); *index is its number. */
+bool dataset_add_row(dataset *d, const caption_row *r, uint32_t last, uint32_t *index, err *e);
+/* False with "interrupted" in e where the caller wants an end. */
+bool dataset_goes_on(const dataset *d, err *e);
 /* name: what the fingerprint knows of the item. */
 bool dataset_add_item(dataset *d, const item *it, const char *name, size_t bytes, err *e);
-/* Appends a source of the kind, mapped where that has a file; *index is its number. */
+/* Appends a source of the kind, mapped where that has a file (a compressed one: unpacked first, and what is wrong with
+ * it becomes a problem); *index is its number. */
 bool dataset_new_source(dataset *d, source_kind kind, const char *path, uint32_t *index, err *e);
 
 /* ---- reading one item: an error's text is a reason, without the item's name ---------------------------------- */
@@ -91,10 +134,57 @@ bool captions_of(captions *c, dataset *d, int64_t number);
 
 /* The object in text[0..bytes): a json_t, to be released by json_decref. */
 void *json_object_parse(const char *text, size_t bytes, err *e);
-/* The line of a LINES source that begins at a byte, without its end. */
+/* The picture's name in an object, by the keys that data sets have for it; lives as long as the object. */
+const char *json_picture_name(const void *object, err *e);
+
+/* The files beside NAME.png that can have its captions, each ending with the kind; ends by NULL. */
+typedef struct caption_ending {
+    const char *ending;
+    caption_kind kind;
+} caption_ending;
+extern const caption_ending caption_endings[];
+
+/* ---- lists of pictures with captions (dataset_list.c) --------------------------------------------------------- */
+
+/* The line of a source that begins at a byte, without its end. */
 void line_at(const source *s, uint64_t at, const char **text, size_t *bytes);
-/* A new string: the path in "image" of a line's object, seen from where the source is. */
+/* A new string: the path in a line's object, seen from where the source is. */
 char *line_picture_path(const source *s, const void *object, err *e);
+/* Calls back with the picture's name of each line of a SOURCE_LIST, by which the row's captions are found again.  What
+ * is wrong with a line becomes a problem. */
+typedef bool list_callback(void *context, const caption_row *r, const char *name, err *e);
+bool list_walk(dataset *d, uint32_t source, list_callback *callback, void *context, err *e);
+/* Appends the captions of a row. */
+bool captions_from_row(captions *c, const dataset *d, const caption_row *r, err *e);
+/* Whether the file's text is UTF-16, which is then in e. */
+bool list_is_wide(const source *s, err *e);
+/* Bytes of a byte-order mark at the beginning. */
+size_t list_begin(const source *s);
+
+/* ---- names (dataset_names.c) ---------------------------------------------------------------------------------- */
+
+/* Extension without the dot: the end of the name where there is none. */
+const char *extension_of(const char *name);
+bool is_picture_name(const char *name);
+bool is_foreign_picture_name(const char *name); /* a picture that limn doesn't read */
+#define PICTURES_READ "neither PNG nor JPEG nor WebP (convert it to one of them)"
+bool is_tar_name(const char *name);   /* also compressed */
+bool is_lines_name(const char *name); /* the same */
+bool is_compressed_name(const char *name);
+/* Made beside pictures by systems and programs, limn among them: no data, and nothing to tell about. */
+bool is_ignored_name(const char *name);
+/* Calls back with each name that a shell, or WebDataset, makes of one with braces: {000..012}, {a,b}, nested and
+ * several. */
+typedef bool names_callback(void *context, const char *name, err *e);
+bool names_expand(const char *pattern, names_callback *callback, void *context, err *e);
+
+/* ---- tar files (dataset_tar.c, dataset_unpack.c) -------------------------------------------------------------- */
+
+/* Whether the bytes are compressed, and by what. */
+const char *compressed_by(const uint8_t *data, size_t bytes);
+/* Unpacks m into an unnamed file of the cache directory, mapped instead.  *damage, of 256 bytes, tells what was wrong
+ * where not all of it could be unpacked, else it is empty. */
+bool unpack(file_map *m, const char *path, const dataset *d, char *damage, err *e);
 
 /* The tar member whose header is at a byte, as a new array. */
 bool tar_read(const file_map *m, uint64_t at, uint8_t **data, size_t *bytes, err *e);
@@ -123,6 +213,10 @@ void order_shuffle(uint32_t *order, size_t n, uint64_t seed, int64_t epoch);
 
 /* Takes note of a problem.  reason may begin with "NAME: ", which is cut.  Any thread. */
 void dataset_note(dataset *d, int64_t number, const char *name, const char *reason);
+/* The stamp of a file: dataset_picture_stamp. */
+uint64_t file_stamp(const char *path);
+/* Counts a file that is no data. */
+void dataset_seen(dataset *d, const char *name);
 
 /* Waits for its threads, throws away what is loaded ahead and goes on from d->position. */
 void loader_restart(loader *l);

@@ -96,6 +96,8 @@ static bool read_picture(image *im, const dataset *d, const item *it, const char
         return read_line_picture(im, s, it, e);
     case SOURCE_TAR:
         return read_member(im, s, it, name, e);
+    case SOURCE_LIST:
+        break;
     }
     return false;
 }
@@ -165,7 +167,7 @@ static char *draw_caption(const dataset *d, int64_t epoch, int64_t number, const
 /* False: the item is bad, which is noted, or e is filled since memory is short. */
 static bool load(dataset *d, int64_t epoch, int64_t number, scratch *s, uint8_t *pixels, char **caption, err *e)
 {
-    bool wants_caption = d->o.want != DATASET_PICTURES;
+    bool wants_caption = d->o.want == DATASET_PAIRS || d->o.want == DATASET_CAPTIONS;
     if (wants_caption && !captions_of(&s->captions, d, number)) {
         atomic_fetch_or(&d->flags[number], ITEM_BAD);
         return false;

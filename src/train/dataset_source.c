@@ -1,8 +1,6 @@
-/* Finding the items of a source: folders and JSON-lines files. */
+/* Finding the items of a source: folders, with what lies beside their pictures, and what else a name can mean. */
 #include <dirent.h>
 #include <errno.h>
-#include <inttypes.h>
-#include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,40 +10,213 @@
 
 #include "train/dataset_internal.h"
 
-/* Extension without the dot: the end of the name where there is none. */
-static const char *extension_of(const char *name)
+/* In the order in which they are looked for. */
+const caption_ending caption_endings[] = {{"txt", CAPTION_TEXT},     {"TXT", CAPTION_TEXT},  {"caption", CAPTION_TEXT},
+                                          {"CAPTION", CAPTION_TEXT}, {"json", CAPTION_JSON}, {"JSON", CAPTION_JSON},
+                                          {NULL, CAPTION_NONE}};
+
+/* ---- the walk ------------------------------------------------------------------------------------------------ */
+
+/* A picture that a list names: by its path below the folder. */
+typedef struct listed {
+    uint64_t hash;
+    size_t name;         /* in names */
+    uint32_t first, end; /* its rows + 1; 0: the place is free */
+    bool found;
+} listed;
+
+/* A walk below one folder.  Tar files are kept for the end, since sources can't nest, and links to folders too, so that
+ * a folder that is reached in two ways is read where it is. */
+typedef struct walk {
+    dataset *d;
+    uint32_t source;
+    pool tars, links, names; /* tars, links: paths below the folder */
+    listed *listed;          /* a hash table of n_listed entries, capacity a power of two */
+    size_t n_listed, capacity;
+    uint64_t *visited; /* the same of folders, by device and inode; 0: free */
+    size_t n_visited, visited_capacity;
+} walk;
+
+static uint64_t mix(uint64_t h)
 {
-    const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name, *dot = strrchr(base, '.');
-    return dot && dot > base ? dot + 1 : base + strlen(base);
+    h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
+    return h ^ h >> 29;
 }
 
-static bool among(const char *extension, const char *const *list)
+/* *fresh: it wasn't there yet. */
+static bool visit(walk *w, const struct stat *st, bool *fresh, err *e)
 {
-    while (*list && strcasecmp(extension, *list) != 0)
-        list++;
-    return *list != NULL;
+    uint64_t key = mix(mix((uint64_t)st->st_dev + 1) ^ (uint64_t)st->st_ino);
+    key = key ? key : 1;
+    if (2 * w->n_visited >= w->visited_capacity) {
+        size_t capacity = w->visited_capacity ? 2 * w->visited_capacity : 64;
+        uint64_t *grown = calloc(capacity, sizeof *grown);
+        if (!grown)
+            return err_no_memory(e, "data set", capacity * sizeof *grown);
+        for (size_t i = 0; i < w->visited_capacity; i++) {
+            size_t k = w->visited[i] & (capacity - 1);
+            while (w->visited[i] && grown[k])
+                k = (k + 1) & (capacity - 1);
+            if (w->visited[i])
+                grown[k] = w->visited[i];
+        }
+        free(w->visited);
+        w->visited = grown;
+        w->visited_capacity = capacity;
+    }
+    size_t k = key & (w->visited_capacity - 1);
+    while (w->visited[k] && w->visited[k] != key)
+        k = (k + 1) & (w->visited_capacity - 1);
+    *fresh = !w->visited[k];
+    w->n_visited += *fresh;
+    w->visited[k] = key;
+    return true;
 }
 
-static const char *const picture_extensions[] = {"png", "jpg", "jpeg", NULL};
-static const char *const other_extensions[] = {"webp", "gif", "bmp", "tif", "tiff", "avif", "heic", NULL};
+/* ---- pictures that lists name --------------------------------------------------------------------------------- */
 
-static bool is_tar(const char *path)
+static uint64_t hash_name(const char *name)
 {
-    return !strcasecmp(extension_of(path), "tar");
+    uint64_t h = 0xCBF29CE484222325u;
+    for (; *name; name++)
+        h = (h ^ (uint8_t)*name) * 0x100000001B3u;
+    return mix(h);
+}
+
+/* The entry of the name, or the free one where it belongs; NULL while the table is empty. */
+static listed *find_listed(const walk *w, const char *name)
+{
+    uint64_t h = hash_name(name);
+    if (!w->capacity)
+        return NULL;
+    size_t k = h & (w->capacity - 1);
+    while (w->listed[k].first && (w->listed[k].hash != h || strcmp(w->names.data + w->listed[k].name, name) != 0))
+        k = (k + 1) & (w->capacity - 1);
+    return &w->listed[k];
+}
+
+static bool grow_listed(walk *w, err *e)
+{
+    if (2 * w->n_listed < w->capacity)
+        return true;
+    size_t capacity = w->capacity ? 2 * w->capacity : 256;
+    listed *grown = calloc(capacity, sizeof *grown);
+    if (!grown)
+        return err_no_memory(e, "data set", capacity * sizeof *grown);
+    for (size_t i = 0; i < w->capacity; i++) {
+        size_t k = w->listed[i].hash & (capacity - 1);
+        while (w->listed[i].first && grown[k].first)
+            k = (k + 1) & (capacity - 1);
+        if (w->listed[i].first)
+            grown[k] = w->listed[i];
+    }
+    free(w->listed);
+    w->listed = grown;
+    w->capacity = capacity;
+    return true;
+}
+
+/* below "a/" and "./../b//c.png" -> "b/c.png", in place of out; false where it leads out of the folder. */
+static bool path_below(const char *below, const char *name, pool *out, err *e)
+{
+    out->used = 0;
+    char *whole = join(below, name, "");
+    bool ok = whole ? true : err_no_memory(e, name, strlen(name)), inside = *name != '/';
+    for (char *p = whole; ok && inside && *p;) {
+        size_t n = strcspn(p, "/");
+        if (n == 2 && !strncmp(p, "..", 2)) {
+            inside = out->used > 0;
+            while (out->used && out->data[--out->used] != '/')
+                ;
+        } else if (n && !(n == 1 && *p == '.')) {
+            size_t at = out->used;
+            if (at)
+                out->data[at++] = '/';
+            out->used = at;
+            ok = pool_add(out, p, n, NULL, e);
+            out->used--; /* the zero stays behind what is used */
+        }
+        if (out->data)
+            out->data[out->used] = 0;
+        p += n + (p[n] == '/');
+    }
+    free(whole);
+    return ok && inside && out->used;
+}
+
+/* A list that is being read. */
+typedef struct listing {
+    walk *w;
+    const char *below;
+    pool path;
+} listing;
+
+static bool add_listed(void *context, const caption_row *r, const char *name, err *e)
+{
+    listing *l = context;
+    walk *w = l->w;
+    err why = {0};
+    uint32_t index;
+    if (!path_below(l->below, name, &l->path, &why)) {
+        char line[64];
+        snprintf(line, sizeof line, ":%lu", (unsigned long)r->number);
+        char *full = join(w->d->sources[r->source].path, line, "");
+        dataset_note(w->d, -1, full ? full : name, "its picture is outside of the folder");
+        free(full);
+        return true;
+    }
+    if (!grow_listed(w, e))
+        return false;
+    listed *x = find_listed(w, l->path.data);
+    if (!dataset_add_row(w->d, r, x->end, &index, e))
+        return false;
+    if (!x->first) {
+        x->hash = hash_name(l->path.data);
+        x->first = index + 1;
+        w->n_listed++;
+        if (!pool_add(&w->names, l->path.data, l->path.used, &x->name, e))
+            return false;
+    }
+    x->end = index + 1;
+    return true;
+}
+
+/* Lists of a folder, below: "" or "a/b/". */
+static bool add_list(walk *w, const char *below, const char *name, err *e)
+{
+    listing l = {.w = w, .below = below};
+    uint32_t index;
+    err why = {0};
+    char *path = join(w->d->sources[w->source].path, "/", below), *full = path ? join(path, name, "") : NULL;
+    bool ok = full ? true : err_no_memory(e, name, strlen(name));
+    if (ok && !dataset_new_source(w->d, SOURCE_LIST, full, &index, &why))
+        dataset_note(w->d, -1, full, why.text);
+    else if (ok)
+        ok = list_walk(w->d, index, add_listed, &l, e);
+    pool_release(&l.path);
+    free(full);
+    free(path);
+    return ok;
+}
+
+/* Lines of lists whose picture isn't there. */
+static void note_missing(const walk *w)
+{
+    for (size_t i = 0; i < w->capacity; i++) {
+        const listed *x = &w->listed[i];
+        if (!x->first || x->found)
+            continue;
+        char *name = join(w->d->sources[w->source].path, "/", w->names.data + x->name);
+        dataset_note(w->d, -1, name ? name : "data set", "a list of the folder has it, and it is not there");
+        free(name);
+    }
 }
 
 /* ---- folders ------------------------------------------------------------------------------------------------- */
 
-/* A walk below one folder.  Tar files are kept for the end, since sources can't nest. */
-typedef struct walk {
-    dataset *d;
-    uint32_t source;
-    pool tars; /* their paths below the folder */
-} walk;
-
 static int visible(const struct dirent *entry)
 {
-    return entry->d_name[0] != '.';
+    return !is_ignored_name(entry->d_name);
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b)
@@ -58,36 +229,53 @@ static int compare_name(const void *key, const void *entry)
     return strcmp(key, (*(struct dirent *const *)entry)->d_name);
 }
 
-static bool has_captions(struct dirent **list, int n, const char *name)
+/* What has the captions of the picture: a file beside it, then a list. */
+static void find_captions(walk *w, const char *path, struct dirent **list, int n, const char *name, item *it)
 {
     size_t stem = (size_t)(extension_of(name) - name); /* with the dot */
-    char text[NAME_MAX + 8];
-    snprintf(text, sizeof text, "%.*stxt", (int)stem, name);
-    return bsearch(text, list, (size_t)n, sizeof(struct dirent *), compare_name) != NULL;
+    char text[NAME_MAX + 16];
+    listed *x = find_listed(w, path);
+    if (x && x->first)
+        x->found = true;
+    for (int i = 0; caption_endings[i].ending; i++) {
+        snprintf(text, sizeof text, "%.*s%s", (int)stem, name, caption_endings[i].ending);
+        if (!bsearch(text, list, (size_t)n, sizeof(struct dirent *), compare_name))
+            continue;
+        it->caption_kind = (uint8_t)caption_endings[i].kind;
+        it->caption = (uint64_t)i;
+        return;
+    }
+    if (x && x->first) {
+        it->caption_kind = CAPTION_ROWS;
+        it->caption = x->first - 1;
+    }
 }
 
-static bool add_file(walk *w, const char *path, const char *full, bool captioned, err *e)
+static bool add_file(walk *w, const char *path, const char *full, struct dirent **list, int n, const char *name, err *e)
 {
     dataset *d = w->d;
-    const char *extension = extension_of(path);
-    size_t at, bytes = strlen(path);
-    if (is_tar(path))
+    size_t bytes = strlen(path), at;
+    item it = {.source = w->source};
+    if (is_tar_name(path))
         return pool_add(&w->tars, path, bytes, NULL, e);
-    if (among(extension, other_extensions))
-        dataset_note(d, -1, full, "neither PNG nor JPEG (convert it to one of them)");
-    if (!among(extension, picture_extensions))
+    if (is_foreign_picture_name(path))
+        dataset_note(d, -1, full, PICTURES_READ);
+    if (!is_picture_name(path)) {
+        dataset_seen(d, name);
         return true;
-    if (!captioned && d->o.want != DATASET_PICTURES) {
+    }
+    find_captions(w, path, list, n, name, &it);
+    if (it.caption_kind == CAPTION_NONE && d->o.want != DATASET_PICTURES) {
         dataset_note(d, -1, full, "no captions (a .txt file of the same name)");
         return true;
     }
     if (!pool_add(&d->paths, path, bytes, &at, e))
         return false;
-    item it = {at, 0, w->source, captioned ? CAPTION_TEXT : CAPTION_NONE};
+    it.picture = at;
     return dataset_add_item(d, &it, path, bytes, e);
 }
 
-static bool add_folder(walk *w, const char *below, err *e);
+static bool add_folder(walk *w, const char *below, const struct stat *st, err *e);
 
 /* below: "" or "a/b/". */
 static bool add_entry(walk *w, const char *below, struct dirent **list, int n, const char *name, err *e)
@@ -96,25 +284,42 @@ static bool add_entry(walk *w, const char *below, struct dirent **list, int n, c
     bool ok = true;
     char *path = join(below, name, ""), *full = path ? join(w->d->sources[w->source].path, "/", path) : NULL;
     char *folder = full ? join(path, "/", "") : NULL;
-    if (!folder) {
+    if (!folder)
         ok = err_no_memory(e, name, strlen(name));
-    } else if (!lstat(full, &st) && S_ISDIR(st.st_mode)) {
-        ok = add_folder(w, folder, e);
-    } else if (!stat(full, &st) && S_ISDIR(st.st_mode)) {
-        ok = true; /* a link to a folder could lead in a circle */
-    } else {
-        ok = add_file(w, path, full, has_captions(list, n, name), e);
-    }
+    else if (!lstat(full, &st) && S_ISDIR(st.st_mode))
+        ok = add_folder(w, folder, &st, e);
+    else if (stat(full, &st))
+        dataset_note(w->d, -1, full, errno == ENOENT ? "a link to what is not there" : strerror(errno));
+    else if (S_ISDIR(st.st_mode))
+        ok = pool_add(&w->links, folder, strlen(folder), NULL, e);
+    else if (!S_ISREG(st.st_mode))
+        dataset_seen(w->d, name);
+    else
+        ok = add_file(w, path, full, list, n, name, e);
     free(folder);
     free(full);
     free(path);
     return ok;
 }
 
-static bool add_folder(walk *w, const char *below, err *e)
+/* Lists before what they are about. */
+static bool add_lists(walk *w, const char *below, struct dirent **list, int n, err *e)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < n && w->d->o.want != DATASET_PICTURES; i++)
+        if (is_lines_name(list[i]->d_name) || !strcasecmp(list[i]->d_name, "metadata.csv"))
+            ok = add_list(w, below, list[i]->d_name, e);
+    return ok;
+}
+
+static bool add_folder(walk *w, const char *below, const struct stat *st, err *e)
 {
     struct dirent **list = NULL;
-    bool ok = true;
+    bool ok = true, fresh;
+    if (!visit(w, st, &fresh, e))
+        return false;
+    if (!fresh) /* reached by a link, and read before */
+        return true;
     char *full = join(w->d->sources[w->source].path, "/", below);
     if (!full)
         return err_no_memory(e, below, strlen(below));
@@ -123,8 +328,9 @@ static bool add_folder(walk *w, const char *below, err *e)
         ok = err_set(e, ERR_FAILED, "%s: cannot list the folder: %s", full, strerror(errno));
     else if (n < 0)
         dataset_note(w->d, -1, full, strerror(errno));
+    ok = ok && add_lists(w, below, list, n, e);
     for (int i = 0; ok && i < n; i++)
-        ok = add_entry(w, below, list, n, list[i]->d_name, e);
+        ok = add_entry(w, below, list, n, list[i]->d_name, e) && (i % 256 || dataset_goes_on(w->d, e));
     for (int i = 0; i < n; i++)
         free(list[i]);
     free(list);
@@ -134,7 +340,27 @@ static bool add_folder(walk *w, const char *below, err *e)
 
 static bool add_file_source(dataset *d, const char *path, err *e);
 
-static bool add_folder_source(dataset *d, const char *path, err *e)
+/* Folders by links: they may hold further links. */
+static bool add_links(walk *w, err *e)
+{
+    bool ok = true;
+    for (size_t at = 0; ok && at < w->links.used; at += strlen(w->links.data + at) + 1) {
+        char *below = strdup(w->links.data + at); /* the pool moves where it grows */
+        char *full = below ? join(w->d->sources[w->source].path, "/", below) : NULL;
+        struct stat st;
+        if (!full)
+            ok = err_no_memory(e, "data set", w->links.used);
+        else if (stat(full, &st))
+            dataset_note(w->d, -1, full, strerror(errno));
+        else
+            ok = add_folder(w, below, &st, e);
+        free(full);
+        free(below);
+    }
+    return ok;
+}
+
+static bool add_folder_source(dataset *d, const char *path, const struct stat *st, err *e)
 {
     walk w = {.d = d};
     if (!dataset_new_source(d, SOURCE_FOLDER, path, &w.source, e))
@@ -142,92 +368,25 @@ static bool add_folder_source(dataset *d, const char *path, err *e)
     char *name = d->sources[w.source].path;
     for (size_t n = strlen(name); n > 1 && name[n - 1] == '/'; n--)
         name[n - 1] = 0;
-    bool ok = add_folder(&w, "", e);
+    bool ok = add_folder(&w, "", st, e) && add_links(&w, e);
+    if (ok)
+        note_missing(&w);
     for (size_t at = 0; ok && at < w.tars.used; at += strlen(w.tars.data + at) + 1) {
         char *full = join(d->sources[w.source].path, "/", w.tars.data + at);
         err why = {0};
         if (!full)
             ok = err_no_memory(e, path, w.tars.used);
-        else if (!add_file_source(d, full, &why))
-            dataset_note(d, -1, full, why.text); /* it was found, not asked for: the others will do */
+        else if (!add_file_source(d, full, &why)) /* it was found, not asked for: the others will do */
+            ok = dataset_goes_on(d, e);
+        if (ok && why.code)
+            dataset_note(d, -1, full, why.text);
         free(full);
     }
     pool_release(&w.tars);
-    return ok;
-}
-
-/* ---- JSON lines ---------------------------------------------------------------------------------------------- */
-
-void line_at(const source *s, uint64_t at, const char **text, size_t *bytes)
-{
-    *text = (const char *)s->map.data + at;
-    const char *end = memchr(*text, '\n', s->map.size - at);
-    *bytes = end ? (size_t)(end - *text) : s->map.size - (size_t)at;
-}
-
-char *line_picture_path(const source *s, const void *object, err *e)
-{
-    const char *name = json_string_value(json_object_get(object, "image"));
-    const char *slash = strrchr(s->path, '/');
-    if (!name || !*name) {
-        err_set(e, ERR_FAILED, "no \"image\" (the path of the picture, a string)");
-        return NULL;
-    }
-    char *folder = strndup(s->path, *name == '/' || !slash ? 0 : (size_t)(slash + 1 - s->path));
-    char *path = folder ? join(folder, name, "") : NULL;
-    if (!path)
-        err_no_memory(e, "data set", strlen(name));
-    free(folder);
-    return path;
-}
-
-/* Whether the line can be an item: it names a picture, and has captions where they are wanted. */
-static bool check_line(const dataset *d, const source *s, const char *text, size_t bytes, captions *c, err *e)
-{
-    json_t *object = json_object_parse(text, bytes, e);
-    char *path = object ? line_picture_path(s, object, e) : NULL;
-    bool ok = path != NULL;
-    c->text.used = c->n = c->n_bad = 0;
-    if (ok && d->o.want != DATASET_PICTURES) {
-        ok = captions_from_json(c, object, e);
-        if (ok && !c->n)
-            ok = err_set(e, ERR_FAILED, "%s", c->n_bad ? c->bad : "its caption is empty");
-    }
-    free(path);
-    json_decref(object);
-    return ok;
-}
-
-static bool is_blank(const char *text, size_t bytes)
-{
-    size_t i = 0;
-    while (i < bytes && (text[i] == ' ' || text[i] == '\t' || text[i] == '\r'))
-        i++;
-    return i == bytes;
-}
-
-static bool add_lines(dataset *d, uint32_t index, err *e)
-{
-    const source *s = &d->sources[index];
-    captions c = {0};
-    bool ok = true;
-    uint64_t number = 1;
-    for (size_t at = 0, bytes; ok && at < s->map.size; at += bytes + 1, number++) {
-        const char *text;
-        err why = {0};
-        line_at(s, at, &text, &bytes);
-        item it = {at, number, index, CAPTION_JSON};
-        if (is_blank(text, bytes))
-            continue;
-        if (check_line(d, s, text, bytes, &c, &why)) {
-            ok = dataset_add_item(d, &it, text, bytes, e);
-        } else {
-            char *name = item_name(d, &it);
-            dataset_note(d, -1, name ? name : s->path, why.text);
-            free(name);
-        }
-    }
-    pool_release(&c.text);
+    pool_release(&w.links);
+    pool_release(&w.names);
+    free(w.listed);
+    free(w.visited);
     return ok;
 }
 
@@ -235,20 +394,27 @@ static bool add_lines(dataset *d, uint32_t index, err *e)
 
 static bool add_file_source(dataset *d, const char *path, err *e)
 {
-    static const char *const line_extensions[] = {"jsonl", "ndjson", NULL};
-    static const char *const packed_extensions[] = {"tgz", "tbz", "txz", "gz", "bz2", "xz", "zst", NULL};
-    bool tar = is_tar(path) || among(extension_of(path), packed_extensions); /* its reader says why it can't */
+    bool tar = is_tar_name(path) || is_compressed_name(path);
     uint32_t index;
-    if (!tar && !among(extension_of(path), line_extensions))
+    if (is_lines_name(path))
+        tar = false;
+    else if (!tar)
         return err_set(e, ERR_FAILED, "%s: no data source (give a folder, a .jsonl or a .tar file)", path);
     return dataset_new_source(d, tar ? SOURCE_TAR : SOURCE_LINES, path, &index, e) &&
-           (tar ? dataset_add_tar(d, index, e) : add_lines(d, index, e));
+           (tar ? dataset_add_tar(d, index, e) : dataset_add_lines(d, index, e));
+}
+
+static bool add_named(void *context, const char *path, err *e)
+{
+    dataset *d = context;
+    struct stat st;
+    if (stat(path, &st))
+        return err_set(e, ERR_FAILED, "%s: cannot open: %s", path, strerror(errno));
+    return S_ISDIR(st.st_mode) ? add_folder_source(d, path, &st, e) : add_file_source(d, path, e);
 }
 
 bool dataset_add_source(dataset *d, const char *path, err *e)
 {
     struct stat st;
-    if (stat(path, &st))
-        return err_set(e, ERR_FAILED, "%s: cannot open: %s", path, strerror(errno));
-    return S_ISDIR(st.st_mode) ? add_folder_source(d, path, e) : add_file_source(d, path, e);
+    return stat(path, &st) && strchr(path, '{') ? names_expand(path, add_named, d, e) : add_named(d, path, e);
 }

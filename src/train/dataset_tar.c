@@ -103,7 +103,9 @@ bool tar_read(const file_map *m, uint64_t at, uint8_t **data, size_t *bytes, err
 typedef struct group {
     char *key;
     item it;
-    bool has_picture, has_text;
+    bool has_picture;
+    int texts;     /* members of lines */
+    uint32_t last; /* row + 1 of the last of several */
 } group;
 
 /* Bytes of the key: up to the first dot of the last part of the name.  0: no key. */
@@ -121,98 +123,124 @@ static void note(dataset *d, const source *s, const char *member, const char *wh
     free(name);
 }
 
-/* The group is complete: it becomes an item, or a problem, or neither where it is no sample. */
-static bool close_group(dataset *d, const source *s, group *g, err *e)
+/* The group is complete: it becomes an item, or a problem, or neither where it is no sample.  cut: the file ended
+ * within it, which is the problem then. */
+static bool close_group(dataset *d, const source *s, group *g, bool cut, err *e)
 {
-    bool ok = true;
-    if (g->has_picture && (d->o.want == DATASET_PICTURES || g->it.caption_kind != CAPTION_NONE))
+    bool ok = true, captioned = g->it.caption_kind != CAPTION_NONE;
+    if (g->has_picture && (d->o.want == DATASET_PICTURES || captioned))
         ok = dataset_add_item(d, &g->it, g->key, strlen(g->key), e);
-    else if (g->has_picture)
+    else if (g->has_picture && !cut)
         note(d, s, g->key, "no captions (KEY.txt or KEY.json beside the picture)");
-    else if (g->has_text)
-        note(d, s, g->key, "no picture (KEY.png or KEY.jpg beside the captions)");
+    else if (captioned && !cut)
+        note(d, s, g->key, "no picture (KEY.png, KEY.jpg or KEY.webp beside the captions)");
     free(g->key);
     *g = (group){.it.source = g->it.source};
     return ok;
 }
 
+/* A member of lines: of several all count. */
+static bool add_text(dataset *d, group *g, uint64_t at, err *e)
+{
+    caption_row r = {.at = g->it.caption, .source = g->it.source, .kind = ROW_TEXT_MEMBER};
+    uint32_t index;
+    if (g->texts++ == 0) {
+        g->it.caption = at;
+        g->it.caption_kind = CAPTION_TEXT;
+        return true;
+    }
+    if (g->texts == 2) {
+        if (!dataset_add_row(d, &r, 0, &index, e))
+            return false;
+        g->it.caption = index;
+        g->it.caption_kind = CAPTION_ROWS;
+        g->last = index + 1;
+    }
+    r.at = at;
+    if (!dataset_add_row(d, &r, g->last, &index, e))
+        return false;
+    g->last = index + 1;
+    return true;
+}
+
 static bool add_member(dataset *d, const source *s, group *g, const char *name, uint64_t at, err *e)
 {
     size_t key = key_bytes(name);
-    if (!key)
+    const char *kind = extension_of(name);
+    if (!key || !strncmp(name, "__MACOSX/", 9))
         return true;
-    if (g->key && (strncmp(g->key, name, key) != 0 || g->key[key]) && !close_group(d, s, g, e))
+    if (g->key && (strncmp(g->key, name, key) != 0 || g->key[key]) && !close_group(d, s, g, false, e))
         return false;
     if (!g->key && !(g->key = strndup(name, key)))
         return err_no_memory(e, s->path, key);
-    const char *extension = name + key + 1;
-    if (!strcasecmp(extension, "png") || !strcasecmp(extension, "jpg") || !strcasecmp(extension, "jpeg")) {
+    if (is_picture_name(name)) {
         if (g->has_picture)
-            note(d, s, name, "a second picture of the same key");
+            note(d, s, name, "a second picture of the same key (KEY ends at the first dot of the name)");
         else
             g->it.picture = at;
         g->has_picture = true;
-    } else if (!strcasecmp(extension, "txt") ||
-               (!strcasecmp(extension, "json") && g->it.caption_kind != CAPTION_TEXT)) {
+    } else if (is_foreign_picture_name(name)) {
+        note(d, s, name, PICTURES_READ);
+    } else if (!strcasecmp(kind, "txt") || !strcasecmp(kind, "text") || !strcasecmp(kind, "caption")) {
+        return add_text(d, g, at, e);
+    } else if (!strcasecmp(kind, "json") && !g->texts) {
         g->it.caption = at;
-        g->it.caption_kind = extension[0] == 't' || extension[0] == 'T' ? CAPTION_TEXT : CAPTION_JSON;
-        g->has_text = true;
+        g->it.caption_kind = CAPTION_JSON;
     }
     return true;
 }
 
-/* libarchive would only say that it doesn't know the format. */
-static bool check_kind(const source *s, err *e)
+static void note_end(dataset *d, const source *s, uint64_t at, const char *why, const char *member)
 {
-    static const struct {
-        const char *magic, *name;
-        size_t bytes;
-    } kinds[] = {{"\x1f\x8b", "gzip", 2},
-                 {"BZh", "bzip2", 3},
-                 {"\xfd"
-                  "7zXZ",
-                  "xz", 5},
-                 {"\x28\xb5\x2f\xfd", "zstd", 4}};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (s->map.size >= kinds[i].bytes && !memcmp(s->map.data, kinds[i].magic, kinds[i].bytes))
-            return err_set(e, ERR_FAILED,
-                           "%s: the tar file is compressed by %s, so its pictures cannot be read in any order "
-                           "(unpack it to a plain .tar)",
-                           s->path, kinds[i].name);
-    return s->map.size || err_set(e, ERR_FAILED, "%s: the tar file is empty", s->path);
+    char text[512];
+    if (s->damaged) /* the compressed file ends too early: that is told already */
+        return;
+    snprintf(text, sizeof text, "cannot read the tar file past byte %" PRIu64 ": %s%s (is it incomplete?)", at, why,
+             member);
+    note(d, s, "", text);
 }
 
-/* All members from the first header on.  A damaged file is a problem, and used up to there. */
+/* All members from the first header on.  A damaged file is a problem, and what is whole before that is used. */
 static bool add_members(dataset *d, const source *s, uint32_t index, struct archive *a, err *e)
 {
     struct archive_entry *entry;
     group g = {.it.source = index};
     int status = ARCHIVE_OK;
-    bool ok = true;
-    while (ok && next(a, &entry, &status))
-        if (archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry))
+    uint64_t end = 0, number = 0; /* where what was read so far ends */
+    bool ok = true, cut = false;
+    while (ok && !cut && next(a, &entry, &status)) {
+        uint64_t data = (uint64_t)archive_filter_bytes(a, 0), bytes = (uint64_t)archive_entry_size(entry);
+        bool file = archive_entry_filetype(entry) == AE_IFREG && !archive_entry_hardlink(entry);
+        bool whole = archive_entry_sparse_count(entry) == 0;
+        cut = file && whole && (data > s->map.size || bytes > s->map.size - data);
+        if (cut)
+            note_end(d, s, s->map.size, "it ends there, within ", name_of(entry));
+        else if (file)
             ok = add_member(d, s, &g, name_of(entry), (uint64_t)archive_read_header_position(a), e);
-    if (ok && g.key)
-        ok = close_group(d, s, &g, e);
-    if (ok && status != ARCHIVE_EOF) {
-        char why[512];
-        snprintf(why, sizeof why, "cannot read the tar file past byte %" PRId64 ": %s (is it incomplete?)",
-                 (int64_t)archive_read_header_position(a), reason(a));
-        note(d, s, "", why);
+        end = cut ? s->map.size : whole ? data + (file ? (bytes + 511) / 512 * 512 : 0) : data;
+        ok = ok && (++number % 256 || dataset_goes_on(d, e));
     }
+    bool failed = ok && !cut && status != ARCHIVE_EOF;
+    bool unmarked = ok && !cut && !failed && end && s->map.size < end + 512;
+    if (ok && g.key)
+        ok = close_group(d, s, &g, cut || failed || unmarked, e);
+    if (ok && failed)
+        note_end(d, s, end < s->map.size ? end : s->map.size, reason(a), "");
+    else if (ok && unmarked)
+        note_end(d, s, s->map.size, "it has no mark of its end", "");
     free(g.key);
     return ok;
 }
 
 bool dataset_add_tar(dataset *d, uint32_t index, err *e)
 {
-    const source *s = &d->sources[index];
+    source s = d->sources[index];
     err why = {0};
-    if (!check_kind(s, e))
-        return false;
-    struct archive *a = reader(&s->map, 0, &why); /* which looks at the first header */
+    if (!s.map.size)
+        return err_set(e, ERR_FAILED, "%s: the tar file is empty", s.path);
+    struct archive *a = reader(&s.map, 0, &why); /* which looks at the first header */
     bool ok =
-        a ? add_members(d, s, index, a, e) : err_set(e, ERR_FAILED, "%s: %s (is it a tar file?)", s->path, why.text);
+        a ? add_members(d, &s, index, a, e) : err_set(e, ERR_FAILED, "%s: %s (is it a tar file?)", s.path, why.text);
     archive_read_free(a);
     return ok;
 }
