@@ -101,7 +101,10 @@ bool limn_tokenize(const limn_model *m, const char *text, int32_t **ids, size_t 
     if (!m->tokenizer)
         return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give token ids instead: --text-ids)",
                        gguf_name(m->gguf));
-    return tokenizer_encode(m->tokenizer, text, ids, n, e);
+    bool ok = tokenizer_encode(m->tokenizer, text, ids, n, e);
+    if (ok)
+        tokenizer_warn(m->tokenizer, gguf_name(m->gguf), text);
+    return ok;
 }
 
 const char *limn_token(const limn_model *m, int32_t id)

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "base/log.h"
 #include "io/image.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
@@ -210,6 +211,15 @@ static void a_long_text_keeps_its_end_token(void **state)
     assert_int_equal(row[LENGTH - 1], 10 + LENGTH - 1);
 }
 
+static char warned[512];
+
+static void hear(void *context, log_level level, const char *line)
+{
+    (void)context;
+    if (level == LOG_WARNING)
+        snprintf(warned, sizeof warned, "%s", line);
+}
+
 /* The scores are products of the embeddings, whatever the number of pictures in a call; other sizes are resized. */
 static void ranking_is_the_cosine_of_the_embeddings(void **state)
 {
@@ -244,6 +254,13 @@ static void ranking_is_the_cosine_of_the_embeddings(void **state)
     assert_true(limn_rank(m, "red", flat, 1, SIDE, SIDE, &one, &e));
     assert_true(limn_rank(m, "red", flat, 1, 2 * SIDE, 2 * SIDE, scores, &e));
     assert_true(fabsf(one - scores[0]) < 1e-4f);
+    /* a text that is longer than the CLIP's loses its end, with a word of it */
+    log_set_sink(hear, NULL);
+    assert_true(limn_rank(m, "r", flat, 1, SIDE, SIDE, &one, &e));
+    assert_string_equal(warned, "");
+    assert_true(limn_rank(m, "r e d 1 2 3 4 5 6 7 8 9", flat, 1, SIDE, SIDE, &one, &e));
+    assert_non_null(strstr(warned, "rank: the CLIP reads 8 tokens of "));
+    log_set_sink(NULL, NULL);
     model_free(m);
 }
 

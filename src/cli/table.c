@@ -316,7 +316,9 @@ const command command_table[] = {
      .description =
          "Draws what PROMPT says. The settings that made a picture are in its PNG text, in the form that front ends "
          "read.\n"
-         "A prompt that is too long is an error, or loses its end with a warning, as with the model's authors.\n"
+         "A prompt that is too long is an error, or loses its end with a warning, as with the model's authors. White "
+         "space around and between its words makes no difference, and words that the model's vocabulary lacks are "
+         "named.\n"
          "With --image-prompt a part of a picture stays and the rest is generated to go with it.\n"
          "Under mpirun the processes share the N pictures out among them, and their devices too.\n",
      .example = "limn generate \"a red apple on a blue background\" -o apple.png\n"

@@ -44,6 +44,8 @@ int command_tokenize(const options *o)
     b = g ? tokenizer_from_gguf(g, &e) : NULL;
     bool ok = b && tokenizer_encode(b, o->operands[0], &ids, &n, &e);
     if (ok)
+        tokenizer_warn(b, path ? path : "the built-in model", o->operands[0]);
+    if (ok)
         print_tokens(b, ids, n, options_given(o, "json"));
     free(ids);
     tokenizer_free(b);

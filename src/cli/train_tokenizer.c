@@ -1,10 +1,12 @@
 /* limn train tokenizer: a byte-pair tokenizer from the captions of a data set.  Needs no device. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/train.h"
 #include "text/bpe_train.h"
+#include "text/clean.h"
 
 /* Captions on their way to the trainer. */
 typedef struct reader {
@@ -20,7 +22,11 @@ static bool read_caption(void *context, int64_t item, const char *caption)
     reader *r = context;
     progress_update(&r->bar, item, r->items);
     r->captions++;
-    return bpe_trainer_add(r->trainer, caption, r->e);
+    size_t bytes;
+    char *plain = clean_text(caption, &bytes, r->e); /* as the tokenizer will read it */
+    bool ok = plain && bpe_trainer_add(r->trainer, plain, r->e);
+    free(plain);
+    return ok;
 }
 
 /* The tokenizer of all captions; NULL with e filled. */

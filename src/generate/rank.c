@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "io/image.h"
 #include "models/plan.h"
 
@@ -23,6 +24,10 @@ static bool embed_text(model *m, const char *text, float *embedding, err *e)
     bool ok =
         row ? limn_tokenize(m, text, &ids, &n, e) : err_no_memory(e, "text", (size_t)c->text_length * sizeof *row);
     if (ok) {
+        size_t most = (size_t)c->text_length, all = clip_text_tokens(c, ids, n);
+        if (all > most)
+            log_write(LOG_WARNING, "rank: the CLIP reads %zu tokens of %zu: the end of the text is left out", most,
+                      all);
         int32_t end = clip_text_row(c, ids, n, row);
         run_reset(m->run);
         embed_row(m->run, c, row, end, embedding);

@@ -95,6 +95,13 @@ void clip_pixels(const clip *c, float *out, const uint8_t *rgb)
                         *out++ = (rgb[((y + ky) * side + x + kx) * 3 + i] / 255.0f - c->mean[i]) / c->std[i];
 }
 
+size_t clip_text_tokens(const clip *c, const int32_t *ids, size_t n)
+{
+    bool start = n && c->start_id >= 0 && ids[0] == c->start_id;
+    bool end = n > start && c->end_id >= 0 && ids[n - 1] == c->end_id;
+    return n - start - end + (c->start_id >= 0) + (c->end_id >= 0);
+}
+
 int clip_text_row(const clip *c, const int32_t *ids, size_t n, int32_t *row)
 {
     int at = 0, length = c->text_length - (c->end_id >= 0);

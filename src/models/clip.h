@@ -63,6 +63,8 @@ void clip_release(clip *c);
 
 /* The numbers that the image tower reads: out[cells, patch*patch*3] of one picture rgb[image_size, image_size, 3]. */
 void clip_pixels(const clip *c, float *out, const uint8_t *rgb);
+/* How many tokens the row of a text would have if it were long enough: ids, start and end. */
+size_t clip_text_tokens(const clip *c, const int32_t *ids, size_t n);
 /* The row that the text tower reads, row[text_length]: start, ids, end, padding; a text that is too long loses its end,
  * not the end token.  Start and end that the tokenizer has put there already are not put again.  Returns the position
  * of the last token that isn't padding.  Ids out of range read as row 0. */

@@ -495,13 +495,15 @@ static bool same_strings(const gguf *a, const gguf *b, const char *key)
 static bool same_tokenizer(const gguf *a, const gguf *b, err *e)
 {
     static const char *const tokens = "tokenizer.ggml.tokens", *const merges = "tokenizer.ggml.merges",
-                             *const lowercase = "limn.tokenizer.lowercase";
-    bool x = false, y = false;
+                             *const lowercase = "limn.tokenizer.lowercase", *const verbatim = "limn.tokenizer.verbatim";
+    bool x = false, y = false, u = false, v = false;
     if (!gguf_has(a, tokens) || !gguf_has(b, tokens))
         return true;
     gguf_get_bool(a, lowercase, &x, NULL);
     gguf_get_bool(b, lowercase, &y, NULL);
-    return (x == y && same_strings(a, b, tokens) && same_strings(a, b, merges)) ||
+    gguf_get_bool(a, verbatim, &u, NULL);
+    gguf_get_bool(b, verbatim, &v, NULL);
+    return (x == y && u == v && same_strings(a, b, tokens) && same_strings(a, b, merges)) ||
            err_set(e, ERR_FAILED, "%s: its tokenizer is another one than that of %s (train both with the same)",
                    gguf_name(b), gguf_name(a));
 }

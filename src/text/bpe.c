@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "text/bpe_internal.h"
 #include "text/bpe_split.h"
+#include "text/clean.h"
 
 /* ---- hash tables --------------------------------------------------------------------------------------------- */
 
@@ -408,13 +409,26 @@ static bool begin_with_space(char **text, size_t *bytes, err *e)
     return true;
 }
 
+/* The text as it is split: made plain where the tokenizer is limn's own, in small letters where it says so. */
+static char *prepare(const bpe *b, const char *text, size_t *bytes, err *e)
+{
+    if (!b->clean)
+        return bpe_normalise(text, b->lowercase, bytes, e);
+    char *plain = clean_text(text, bytes, e);
+    if (!plain || !b->lowercase)
+        return plain;
+    char *low = bpe_normalise(plain, true, bytes, e);
+    free(plain);
+    return low;
+}
+
 bool bpe_encode_dropout(const bpe *b, const char *text, const bpe_dropout *d, int32_t **ids, size_t *n, err *e)
 {
     size_t bytes;
     merger m = {.b = b, .dropout = d && d->share > 0 ? d : NULL};
     *ids = NULL;
     *n = 0;
-    char *in = bpe_normalise(text, b->lowercase, &bytes, e);
+    char *in = prepare(b, text, &bytes, e);
     bool ok = in != NULL && (!b->space_first || begin_with_space(&in, &bytes, e));
     if (bytes > INT32_MAX) {
         err_set(e, ERR_FAILED, "text: %zu bytes are too many for one text (split it)", bytes);

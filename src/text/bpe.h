@@ -20,7 +20,8 @@ bpe *bpe_from_files(const char *vocab_path, const char *merges_path, bool lowerc
  * what else it asks for is an error that names it.  Its post-processor is left out. */
 bpe *bpe_from_json(const char *path, err *e);
 /* tokenizer.ggml.tokens, tokenizer.ggml.merges; default false: limn.tokenizer.lowercase,
- * tokenizer.ggml.add_space_prefix. */
+ * tokenizer.ggml.add_space_prefix, limn.tokenizer.verbatim.  Unless it is verbatim, as that of bpe_from_json, text is
+ * made plain first (clean_text): white space, composed characters. */
 bpe *bpe_from_gguf(const gguf *g, err *e);
 /* The tokenizer of a model file. */
 bpe *bpe_open(const char *path, err *e);

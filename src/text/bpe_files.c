@@ -13,6 +13,7 @@
 #define KEY_TOKENS    "tokenizer.ggml.tokens"
 #define KEY_MERGES    "tokenizer.ggml.merges"
 #define KEY_LOWERCASE "limn.tokenizer.lowercase"
+#define KEY_VERBATIM  "limn.tokenizer.verbatim"
 #define KEY_SPACE     "tokenizer.ggml.add_space_prefix"
 #define MODEL_NAME    "gpt2"
 #define SPLIT_NAME    "gpt-2"
@@ -282,8 +283,10 @@ bpe *bpe_from_json(const char *path, err *e)
     if (root && read_rules(&r, root, e) && (tokens = json_tokens(path, root, &n_tokens, e)) &&
         (merges = json_merges(path, root, &text, &n_merges, e)))
         b = bpe_build(path, tokens, n_tokens, path, merges, n_merges, true, r.lowercase, e);
-    if (b)
+    if (b) {
         b->space_first = r.space_first;
+        b->verbatim = true;
+    }
     free(merges);
     free(text);
     free(tokens);
@@ -312,16 +315,20 @@ bpe *bpe_from_gguf(const gguf *g, err *e)
 {
     const char *const *tokens, *const *merges;
     size_t n_tokens, n_merges;
-    bool lowercase = false, space = false;
+    bool lowercase = false, space = false, verbatim = false;
     if (!expect_string(g, KEY_MODEL, MODEL_NAME, e) || !expect_string(g, KEY_SPLIT, SPLIT_NAME, e) ||
         !gguf_get_strings(g, KEY_TOKENS, &tokens, &n_tokens, e) ||
         !gguf_get_strings(g, KEY_MERGES, &merges, &n_merges, e) ||
         (gguf_has(g, KEY_LOWERCASE) && !gguf_get_bool(g, KEY_LOWERCASE, &lowercase, e)) ||
-        (gguf_has(g, KEY_SPACE) && !gguf_get_bool(g, KEY_SPACE, &space, e)))
+        (gguf_has(g, KEY_SPACE) && !gguf_get_bool(g, KEY_SPACE, &space, e)) ||
+        (gguf_has(g, KEY_VERBATIM) && !gguf_get_bool(g, KEY_VERBATIM, &verbatim, e)))
         return NULL;
     bpe *b = bpe_new(gguf_name(g), tokens, n_tokens, merges, n_merges, lowercase, e);
-    if (b)
+    if (b) {
         b->space_first = space;
+        b->verbatim = verbatim;
+        b->clean = !verbatim;
+    }
     return b;
 }
 
@@ -334,6 +341,8 @@ void bpe_put(const bpe *b, gguf_writer *w)
     gguf_put_bool(w, KEY_LOWERCASE, b->lowercase);
     if (b->space_first)
         gguf_put_bool(w, KEY_SPACE, true);
+    if (b->verbatim)
+        gguf_put_bool(w, KEY_VERBATIM, true);
 }
 
 bpe *bpe_open(const char *path, err *e)

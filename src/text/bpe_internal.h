@@ -24,6 +24,8 @@ struct bpe {
     bool byte_level; /* pieces are merged from bytes; else from ids that the kind gives */
     bool lowercase;
     bool space_first; /* a text that begins with no space gets one */
+    bool clean;       /* text is made plain first (clean_text); of limn's own model files */
+    bool verbatim;    /* is kept in files: never made plain, as another program's tokenizer reads it */
 };
 
 /* bpe_new with a name for each of the two lists. */

@@ -19,6 +19,9 @@ typedef struct tokenizer_kind {
     /* Reads the published files at a path, checks them, and writes the keys that open reads (not the name's).
      * *size is the number of ids.  NULL for a kind that has its own importer. */
     bool (*import)(gguf_writer *w, const char *path, size_t *size, err *e);
+    /* Whether the vocabulary lacks something of a word, of valid UTF-8 without white space.  NULL for bytes, which can
+     * say everything. */
+    bool (*lacks)(const void *self, const char *word);
 } tokenizer_kind;
 
 extern const tokenizer_kind tokenizer_gpt2, tokenizer_dalle_mini, tokenizer_clip, tokenizer_char_bpe, tokenizer_yttm;
@@ -35,6 +38,18 @@ const char *tokenizer_token(const tokenizer *t, int32_t id);
 /* *ids is a new array (free it) of *n ids, without padding, and with the start and end ids that the kind puts around
  * every text.  Text is UTF-8; invalid bytes are an error that gives the position. */
 bool tokenizer_encode(const tokenizer *t, const char *text, int32_t **ids, size_t *n, err *e);
+
+/* What of a text the vocabulary can't say: words (between white space), and how many and which of them. */
+typedef struct tokenizer_report {
+    size_t words, unknown;
+    bool vanishes;  /* the ids are those of an empty text, and the text has words */
+    char list[200]; /* the first of them: "кот, шляпе, …" */
+} tokenizer_report;
+/* False with e filled where the text is no UTF-8, or memory is short. */
+bool tokenizer_check(const tokenizer *t, const char *text, tokenizer_report *r, err *e);
+/* Logs a warning of what can't be said, once for each text, and of a text that is white space alone.  name: whose
+ * vocabulary it is. */
+void tokenizer_warn(tokenizer *t, const char *name, const char *text);
 
 /* Called by the importers of model families: writes the tokenizer at `path` (a folder, or the kind's one file) under
  * tokenizer.*.  Too many ids for the transformer are the caller's to refuse: *size is their number. */

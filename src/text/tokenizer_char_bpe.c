@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "text/bpe_internal.h"
 #include "text/bpe_split.h"
+#include "text/clean.h"
 #include "text/tokenizer.h"
 
 #define KEY_TOKENS "tokenizer.ggml.tokens"
@@ -179,7 +180,7 @@ static bool encode(const void *self, const char *text, int32_t **ids, size_t *n,
     size_t bytes;
     *ids = NULL;
     *n = 0;
-    char *in = bpe_normalise(text, false, &bytes, e);
+    char *in = clean_compose(text, &bytes, e);
     if (!in)
         return false;
     bool ok = bytes <= INT32_MAX || err_set(e, ERR_FAILED, "text: %zu bytes are too many (split it)", bytes);
@@ -252,4 +253,20 @@ bool tokenizer_char_bpe_pad(const char *path, int *id, err *e)
     return true;
 }
 
-const tokenizer_kind tokenizer_char_bpe = {"char-bpe", open_self, free_self, size_of, token_of, encode, import_folder};
+static bool lacks(const void *self, const char *text)
+{
+    const char_bpe *t = self;
+    size_t n = 0, room = strlen(text) + 1;
+    int32_t *ids = malloc(room * sizeof *ids);
+    utf8proc_int32_t *word = malloc(room * sizeof *word);
+    bool missing = false;
+    if (ids && word && encode_plain(t, text, word, ids, &n, NULL))
+        for (size_t i = 0; i < n && !missing; i++)
+            missing = ids[i] == t->special_ids[0];
+    free(word);
+    free(ids);
+    return missing;
+}
+
+const tokenizer_kind tokenizer_char_bpe = {"char-bpe", open_self, free_self,     size_of,
+                                           token_of,   encode,    import_folder, lacks};

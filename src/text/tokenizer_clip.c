@@ -8,6 +8,8 @@
 
 #include "text/bpe_internal.h"
 #include "text/bpe_split.h"
+#include "text/clean.h"
+#include "text/fix.h"
 #include "text/tokenizer.h"
 
 #define KEY_MERGES "tokenizer.ggml.merges"
@@ -102,44 +104,11 @@ static size_t piece_bytes(const char *text, size_t bytes)
     return digit ? first : piece;
 }
 
-/* Replaces each `from` of valid UTF-8 by the shorter or equally long `to`, in place. */
-static void replace(char *text, const char *from, const char *to)
-{
-    size_t n = strlen(from), m = strlen(to);
-    char *out = text;
-    while (*text)
-        if (!strncmp(text, from, n)) {
-            memcpy(out, to, m);
-            out += m;
-            text += n;
-        } else
-            *out++ = *text++;
-    *out = 0;
-}
-
-/* What ftfy and html.unescape do to common captions: composed characters, straight quotes, no ligatures, the five
- * entities of XML (twice, as there). */
+/* As it is split: repaired, in small letters. */
 static char *clean(const char *text, size_t *bytes, err *e)
 {
-    static const char *const pairs[][2] = {
-        {"\u2018", "'"}, {"\u2019", "'"}, {"\u201C", "\""}, {"\u201D", "\""}, {"\uFB01", "fi"}, {"\uFB02", "fl"},
-    };
-    static const char *const entities[][2] = {{"&lt;", "<"},  {"&gt;", ">"},   {"&quot;", "\""},
-                                              {"&#39;", "'"}, {"&apos;", "'"}, {"&amp;", "&"}};
-    char *valid = bpe_normalise(text, false, bytes, e);
-    char *nfc = valid ? (char *)utf8proc_NFC((const uint8_t *)valid) : NULL;
-    if (valid && !nfc)
-        err_no_memory(e, "text", *bytes);
-    free(valid);
-    if (!nfc)
-        return NULL;
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
-        replace(nfc, pairs[i][0], pairs[i][1]);
-    for (int pass = 0; pass < 2; pass++)
-        for (size_t i = 0; i < sizeof entities / sizeof *entities; i++)
-            replace(nfc, entities[i][0], entities[i][1]);
-    char *low = bpe_normalise(nfc, true, bytes, e);
-    free(nfc);
+    char *fixed = fix_text(text, bytes, e), *low = fixed ? bpe_normalise(fixed, true, bytes, e) : NULL;
+    free(fixed);
     return low;
 }
 
@@ -147,9 +116,7 @@ static bool is_space(const char *text, size_t bytes, size_t *step)
 {
     utf8proc_int32_t c;
     *step = (size_t)utf8proc_iterate((const uint8_t *)text, (utf8proc_ssize_t)bytes, &c);
-    utf8proc_category_t k = utf8proc_category(c);
-    return (c >= 9 && c <= 13) || c == 0x85 || k == UTF8PROC_CATEGORY_ZS || k == UTF8PROC_CATEGORY_ZL ||
-           k == UTF8PROC_CATEGORY_ZP;
+    return clean_is_space(c);
 }
 
 /* Text may spell the two specials: the bytes of the one here and its id, or 0. */
@@ -257,4 +224,4 @@ done:
     return t != NULL;
 }
 
-const tokenizer_kind tokenizer_clip = {"clip", open_self, free_self, size_of, token_of, encode, import_file};
+const tokenizer_kind tokenizer_clip = {"clip", open_self, free_self, size_of, token_of, encode, import_file, NULL};

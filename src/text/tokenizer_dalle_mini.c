@@ -3,9 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include "text/bpe_internal.h"
 #include "text/bpe_split.h"
+#include "text/clean.h"
 #include "text/emoji.h"
 #include "text/tokenizer.h"
 
@@ -83,10 +85,12 @@ static void keep_ascii(char *text, size_t *bytes)
     *bytes = kept;
 }
 
-/* Emoji as their names, small letters, ASCII alone: a new string. */
+/* Emoji as their names, small letters, ASCII alone: a new string.  min-dalle knows no white space but the space: a tab
+ * or a line's end is an unknown token there, and an NBSP joins two words.  Here all of it is a space, as in the text
+ * processing that the model was trained with (dalle_mini/text.py). */
 static char *normalise(const char *text, size_t *bytes, err *e)
 {
-    char *valid = bpe_normalise(text, false, bytes, e), *named = valid ? emoji_to_names(valid) : NULL;
+    char *valid = clean_text(text, bytes, e), *named = valid ? emoji_to_names(valid) : NULL;
     if (valid && !named)
         err_no_memory(e, "text", *bytes);
     char *out = named ? bpe_normalise(named, true, bytes, e) : NULL;
@@ -162,5 +166,32 @@ static bool import_folder(gguf_writer *w, const char *path, size_t *size, err *e
     return true;
 }
 
-const tokenizer_kind tokenizer_dalle_mini = {"dalle-mini", open_self, free_self,    size_of,
-                                             token_of,     encode,    import_folder};
+/* Whether a character that is left out means something: punctuation does not. */
+static bool matters(utf8proc_int32_t c)
+{
+    utf8proc_category_t k = utf8proc_category(c);
+    return k != UTF8PROC_CATEGORY_PC && k != UTF8PROC_CATEGORY_PD && k != UTF8PROC_CATEGORY_PS &&
+           k != UTF8PROC_CATEGORY_PE && k != UTF8PROC_CATEGORY_PI && k != UTF8PROC_CATEGORY_PF &&
+           k != UTF8PROC_CATEGORY_PO && k != UTF8PROC_CATEGORY_MN && k != UTF8PROC_CATEGORY_CF;
+}
+
+/* A letter, a digit or an emoji without a name that isn't ASCII, or an ASCII character that has no token. */
+static bool lacks(const void *self, const char *word)
+{
+    const dalle_mini *t = self;
+    char *named = emoji_to_names(word);
+    size_t bytes;
+    char *low = named ? bpe_normalise(named, true, &bytes, NULL) : NULL;
+    bool missing = false;
+    for (size_t at = 0; low && at < bytes && !missing;) {
+        utf8proc_int32_t c;
+        at += (size_t)utf8proc_iterate((const uint8_t *)low + at, (utf8proc_ssize_t)(bytes - at), &c);
+        missing = c < 128 ? t->characters[c] < 0 : matters(c);
+    }
+    free(low);
+    free(named);
+    return missing;
+}
+
+const tokenizer_kind tokenizer_dalle_mini = {"dalle-mini", open_self, free_self,     size_of,
+                                             token_of,     encode,    import_folder, lacks};

@@ -28,4 +28,4 @@ static bool encode(const void *self, const char *text, int32_t **ids, size_t *n,
 }
 
 /* The family that has it reads its files with bpe_from_files. */
-const tokenizer_kind tokenizer_gpt2 = {"gpt2", open_bpe, free_bpe, size_of, token_of, encode, NULL};
+const tokenizer_kind tokenizer_gpt2 = {"gpt2", open_bpe, free_bpe, size_of, token_of, encode, NULL, NULL};

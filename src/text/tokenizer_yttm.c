@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "text/bpe_split.h"
+#include "text/clean.h"
 #include "text/tokenizer.h"
 
 #define KEY_CHARACTERS "limn.tokenizer.characters" /* code point, id, … */
@@ -217,10 +218,19 @@ static size_t merge(const yttm *t, int32_t *ids, size_t n)
     }
 }
 
-/* As the library has it: of ASCII what C's isspace says, and U+2581. */
-static bool is_space(utf8proc_int32_t c)
+/* As the library has it: of ASCII what C's isspace says, and U+2581.  Other white space, which its models don't know,
+ * parts words too, rather than be an unknown character. */
+static bool is_space(utf8proc_int32_t c, int32_t id)
 {
-    return c == ' ' || (c >= 9 && c <= 13) || c == WORD_START;
+    return c == ' ' || (c >= 9 && c <= 13) || c == WORD_START || (id < 0 && clean_is_space(c));
+}
+
+/* Composed characters in small letters. */
+static char *prepare(const char *text, size_t *bytes, err *e)
+{
+    char *composed = clean_compose(text, bytes, e), *low = composed ? bpe_normalise(composed, true, bytes, e) : NULL;
+    free(composed);
+    return low;
 }
 
 static bool encode(const void *self, const char *text, int32_t **ids, size_t *n, err *e)
@@ -229,7 +239,7 @@ static bool encode(const void *self, const char *text, int32_t **ids, size_t *n,
     size_t bytes;
     *ids = NULL;
     *n = 0;
-    char *in = bpe_normalise(text, true, &bytes, e);
+    char *in = prepare(text, &bytes, e);
     if (!in)
         return false;
     int32_t *out = malloc((2 * bytes + 2) * sizeof *out); /* a word start for each byte at most */
@@ -242,11 +252,13 @@ static bool encode(const void *self, const char *text, int32_t **ids, size_t *n,
         while (at < bytes) {
             utf8proc_int32_t c;
             at += (size_t)utf8proc_iterate((const uint8_t *)in + at, (utf8proc_ssize_t)(bytes - at), &c);
-            if (is_space(c))
+            int32_t id = find(t->characters, t->n_characters, c);
+            if (is_space(c, id))
                 break;
+            if (id < 0 && clean_is_invisible(c))
+                continue;
             if (!count)
                 word[count++] = t->word_start;
-            int32_t id = find(t->characters, t->n_characters, c);
             if (id >= 0 || word[count - 1] >= 0) /* unknown characters side by side are one */
                 word[count++] = id;
         }
@@ -338,4 +350,17 @@ static bool import_path(gguf_writer *w, const char *path, size_t *size, err *e)
     return ok;
 }
 
-const tokenizer_kind tokenizer_yttm = {"yttm", open_self, free_self, size_of, token_of, encode, import_path};
+static bool lacks(const void *self, const char *word)
+{
+    const yttm *t = self;
+    size_t n = 0;
+    int32_t *ids = NULL;
+    bool missing = false;
+    if (encode(self, word, &ids, &n, NULL))
+        for (size_t i = 0; i < n && !missing; i++)
+            missing = ids[i] == (int32_t)t->specials[UNKNOWN];
+    free(ids);
+    return missing;
+}
+
+const tokenizer_kind tokenizer_yttm = {"yttm", open_self, free_self, size_of, token_of, encode, import_path, lacks};
