@@ -193,7 +193,7 @@ static void gguf_corruptions_are_refused_by_field(void **state)
          "FILE: tensor 'aaaa': shape: the product of [2, 4611686018427387904] overflows"},
         {s.shape, 8, UINT64_C(1) << 61, "FILE: tensor 'aaaa': offset: its 4899916394579099648 bytes at 0 reach beyond"},
         {s.shape, 8, 33, "FILE: tensor 'aaaa': shape: rows of [2, 33] are not whole q8_0 blocks of 32"},
-        {s.type, 4, 12, "FILE: tensor 'aaaa': type: 12 is not supported"},
+        {s.type, 4, 5, "FILE: tensor 'aaaa': type: 5 is not supported"},
         {s.type, 4, UINT32_MAX, "FILE: tensor 'aaaa': type: 4294967295 is not supported"},
         {s.offset, 8, 8, "FILE: tensor 'aaaa': offset: 8 is not a multiple of the alignment, 16"},
         {s.offset, 8, 32, "FILE: tensor 'aaaa': offset: its 68 bytes at 32 reach beyond the 92 bytes"},

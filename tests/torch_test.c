@@ -463,13 +463,40 @@ static void bad_tensors_are_refused(void **state)
     REFUSE(A(TENSOR("\0", "\x8a\x08\0\0\0\0\0\0\0\x10\x85\x8a\x08\0\0\0\0\0\0\0\x10\x85")),
            "FILE: tensor 'a': its strides overflow");
     REFUSE(A("ctorch._utils\n_rebuild_tensor_v2\n)R"), "FILE: tensor 'a': its storage is not");
-    REFUSE(A("ctorch._utils\n_rebuild_qtensor\n)R"),
-           "FILE: tensor 'a': torch._utils._rebuild_qtensor: tensors of this");
     REFUSE("}" KEY("a") PLAIN "s" KEY("a") PLAIN "s.", "FILE: tensor 'a': name: it occurs twice");
-    REFUSE(A("ctorch._utils\n_rebuild_tensor\n((X\7\0\0\0storagectorch\nQInt8Storage\nX\1\0\0\0"
-             "0NK\4tQK\0K\4\x85K\1\x85tR"),
-           "FILE: tensor 'a': torch.QInt8Storage is not supported");
 #undef A
+}
+
+/* Quantised, complex and sparse ones stop nobody who doesn't need them. */
+static void tensors_of_other_kinds_are_told_of(void **state)
+{
+    (void)state;
+#define STORED(class)                                                                                                  \
+    "((X\7\0\0\0storagectorch\n" class "\nX\1\0\0\0"                                                                   \
+                                       "0NK\4tQK\0K\4\x85K\1\x85tR"
+    static const char pickled[] = "}(" KEY("a") PLAIN KEY("b") "ctorch._utils\n_rebuild_tensor\n" STORED("QInt8Storage")
+        KEY("c") "ctorch._utils\n_rebuild_tensor\n" STORED("ComplexFloatStorage")
+            KEY("d") "ctorch._utils\n_rebuild_qtensor\n" STORED("QInt8Storage")
+                KEY("e") "ctorch._utils\n_rebuild_sparse_tensor\n)R" KEY("f") "ctorch._utils\n_rebuild_tensor\n" STORED(
+                    "NewStorage") "u.";
+    static const char *const types[] = {"QInt8Storage", "ComplexFloatStorage", "qtensor", "sparse_tensor",
+                                        "NewStorage"};
+    bytes b = make_checkpoint(pickled, sizeof pickled - 1);
+    err e = {0};
+    torch_file *f = torch_open(b.data, b.size, "FILE", &e);
+    if (!f)
+        fail_msg("%s", e.text);
+    assert_int_equal(torch_count(f), 6);
+    assert_tensor(f, "a", SHAPE(4), four);
+    for (size_t i = 0; i < COUNT(types); i++) {
+        const file_tensor *t = torch_tensor(f, i + 1);
+        assert_int_equal(t->type, DTYPE_OTHER);
+        assert_string_equal(file_tensor_type_name(t), types[i]);
+        assert_int_equal(t->nd, i != 3);
+        assert_int_equal(file_tensor_count(t), i == 3 ? 1 : 4);
+    }
+    torch_free(f);
+#undef STORED
 }
 
 /* PyTorch before 1.6 gives a module's class with its source; parameters may be of a class of their own. */
@@ -615,6 +642,7 @@ int main(void)
         cmocka_unit_test(hyper_parameters_can_be_walked),
         cmocka_unit_test(modules_give_their_parameters),
         cmocka_unit_test(wrapped_tensors_are_found),
+        cmocka_unit_test(tensors_of_other_kinds_are_told_of),
         cmocka_unit_test(old_protocols_are_read),
         cmocka_unit_test(zip64_is_read),
         cmocka_unit_test_setup_teardown(files_over_4_gib_are_read, make_directory, remove_directory),

@@ -24,6 +24,12 @@ const dtype_info dtype_table[DTYPE_COUNT] = {
     [DTYPE_I16] = {"i16", 1, 2},
     [DTYPE_I64] = {"i64", 1, 8},
     [DTYPE_BOOL] = {"bool", 1, 1},
+    [DTYPE_U16] = {"u16", 1, 2},
+    [DTYPE_U32] = {"u32", 1, 4},
+    [DTYPE_U64] = {"u64", 1, 8},
+    [DTYPE_F8_E4M3] = {"f8_e4m3", 1, 1},
+    [DTYPE_F8_E5M2] = {"f8_e5m2", 1, 1},
+    [DTYPE_OTHER] = {"other", 1, 1},
 };
 
 bool dtype_from_name(const char *name, dtype *t)
@@ -91,6 +97,17 @@ static float load_half(const uint8_t *p)
     return half_to_float(h);
 }
 
+/* Sign, 4 bits of exponent, 3 of mantissa: up to 448; all ones are NaN. */
+static float e4m3_to_float(uint8_t v)
+{
+    uint32_t sign = (uint32_t)(v & 0x80) << 24, exponent = v >> 3 & 15, mantissa = v & 7;
+    if ((v & 0x7f) == 0x7f)
+        return bits_float(sign | 0x7fc00000);
+    if (exponent)
+        return bits_float(sign | (exponent + 120) << 23 | mantissa << 20);
+    return bits_float(sign | float_bits((float)mantissa * 0x1p-9f));
+}
+
 static void q8_0_to_float(float *dst, const uint8_t *src, int64_t n)
 {
     for (; n > 0; n -= BLOCK, dst += BLOCK, src += Q8_0_BYTES) {
@@ -137,6 +154,18 @@ void dtype_to_float(float *dst, dtype t, const void *src, int64_t n)
         LOAD_EACH(int64_t, v);
     case DTYPE_BOOL:
         LOAD_EACH(uint8_t, v != 0);
+    case DTYPE_U16:
+        LOAD_EACH(uint16_t, v);
+    case DTYPE_U32:
+        LOAD_EACH(uint32_t, v);
+    case DTYPE_U64:
+        LOAD_EACH(uint64_t, v);
+    case DTYPE_F8_E4M3:
+        LOAD_EACH(uint8_t, e4m3_to_float(v));
+    case DTYPE_F8_E5M2:
+        LOAD_EACH(uint8_t, half_to_float((uint16_t)(v << 8)));
+    case DTYPE_OTHER:
+        LOAD_EACH(uint8_t, v * NAN);
     case DTYPE_Q8_0:
         q8_0_to_float(dst, src, n);
         break;

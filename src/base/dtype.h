@@ -22,6 +22,12 @@ typedef enum dtype {
     DTYPE_I16,
     DTYPE_I64,
     DTYPE_BOOL,
+    DTYPE_U16,
+    DTYPE_U32,
+    DTYPE_U64,
+    DTYPE_F8_E4M3, /* OCP's 8-bit floats: NaN but no infinity */
+    DTYPE_F8_E5M2, /* a half's upper byte */
+    DTYPE_OTHER,   /* one that limn can't read: its name and its bytes are the tensor's */
     DTYPE_COUNT
 } dtype;
 

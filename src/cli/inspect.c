@@ -60,7 +60,7 @@ static void print_tensors(tensor_at *at, const void *file, size_t n)
     for (size_t i = 0; i < n; i++) {
         const file_tensor *t = at(file, i);
         file_tensor_shape_text(t, shape);
-        printf("  %-5s %-20s ", dtype_table[t->type].name, shape);
+        printf("  %-5s %-20s ", file_tensor_type_name(t), shape);
         print_clean(t->name);
         putchar('\n');
     }
@@ -85,7 +85,7 @@ static void put_tensors(json_t *root, tensor_at *at, const void *file, size_t n)
         for (int d = 0; d < t->nd; d++)
             json_array_append_new(shape, json_integer(t->shape[d]));
         json_object_set_new(j, "name", json_text(t->name));
-        json_object_set_new(j, "type", json_text(dtype_table[t->type].name));
+        json_object_set_new(j, "type", json_text(file_tensor_type_name(t)));
         json_object_set_new(j, "shape", shape);
         json_object_set_new(j, "bytes", json_integer((json_int_t)t->bytes));
         json_array_append_new(list, j);

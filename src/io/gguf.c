@@ -24,6 +24,19 @@ static const struct {
                     {25, DTYPE_I16}, {26, DTYPE_I32}, {27, DTYPE_I64}, {28, DTYPE_F64}, {30, DTYPE_BF16}};
 enum { TENSOR_TYPES = sizeof tensor_types / sizeof *tensor_types };
 
+/* Types of other programs' files: those are told of, and not read.  Blocks of so many elements and bytes. */
+static const struct {
+    uint32_t number;
+    const char *name;
+    int block, bytes;
+} other_types[] = {
+    {3, "q4_1", 32, 20},      {6, "q5_0", 32, 22},      {7, "q5_1", 32, 24},      {9, "q8_1", 32, 36},
+    {10, "q2_k", 256, 84},    {11, "q3_k", 256, 110},   {12, "q4_k", 256, 144},   {13, "q5_k", 256, 176},
+    {14, "q6_k", 256, 210},   {15, "q8_k", 256, 292},   {16, "iq2_xxs", 256, 66}, {17, "iq2_xs", 256, 74},
+    {18, "iq3_xxs", 256, 98}, {19, "iq1_s", 256, 50},   {20, "iq4_nl", 32, 18},   {21, "iq3_s", 256, 110},
+    {22, "iq2_s", 256, 82},   {23, "iq4_xs", 256, 136}, {29, "iq1_m", 256, 56},   {34, "tq1_0", 256, 54},
+    {35, "tq2_0", 256, 66},   {39, "mxfp4", 32, 17}};
+
 /* The least bytes that a key (name length, type, value) and a tensor (name length, rank, type, offset) take. */
 enum { KEY_BYTES = 8 + 4 + 1, TENSOR_BYTES = 8 + 4 + 4 + 8 };
 
@@ -316,8 +329,26 @@ bool gguf_dtype_from_number(uint32_t number, dtype *t)
     return false;
 }
 
+/* Type and bytes of a tensor that limn can't read; false where the number is unknown. */
+static bool read_other(cursor *c, file_tensor *t, uint32_t number, bool *ok)
+{
+    for (size_t i = 0; i < sizeof other_types / sizeof *other_types; i++) {
+        if (other_types[i].number != number)
+            continue;
+        t->type = DTYPE_OTHER;
+        t->type_name = other_types[i].name;
+        *ok = file_tensor_measure(t, c->file, c->e);
+        if (*ok && t->bytes % (size_t)other_types[i].block)
+            *ok = fail(c, "its elements are not whole %s blocks of %d", t->type_name, other_types[i].block);
+        t->bytes = t->bytes / (size_t)other_types[i].block * (size_t)other_types[i].bytes;
+        return true;
+    }
+    return false;
+}
+
 static bool read_tensor(cursor *c, file_tensor *t, size_t i, uint64_t *offset)
 {
+    bool ok = true;
     uint32_t nd, type;
     set_field(c, "tensor %zu: name", i);
     if (!(t->name = take_name(c)))
@@ -340,9 +371,9 @@ static bool read_tensor(cursor *c, file_tensor *t, size_t i, uint64_t *offset)
     set_field(c, "tensor '%.100s': type", t->name);
     if (!take_u32(c, &type))
         return false;
-    if (!gguf_dtype_from_number(type, &t->type))
+    if (!gguf_dtype_from_number(type, &t->type) && !read_other(c, t, type, &ok))
         return fail(c, "%" PRIu32 " is not supported (convert it to F32, F16, Q8_0 or Q4_0)", type);
-    if (!file_tensor_measure(t, c->file, c->e))
+    if (!ok || (t->type != DTYPE_OTHER && !file_tensor_measure(t, c->file, c->e)))
         return false;
     set_field(c, "tensor '%.100s': offset", t->name);
     return take_u64(c, offset);

@@ -1,10 +1,14 @@
 /* Model files of any format as one table of tensors; those that are cut in shards by their index. */
 #include "io/model_file.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "io/file_kind.h"
+#include "io/json_file.h"
 #include "io/safetensors.h"
 #include "io/torch.h"
 
@@ -20,6 +24,7 @@ typedef struct part {
 struct model_file {
     const char *path;
     model_format format;
+    bool whole;
     part *parts; /* the shards, or one */
     size_t n_parts;
     file_tensor *tensors;
@@ -29,17 +34,33 @@ struct model_file {
 
 /* ---- one file ---- */
 
-static bool open_part(part *p, const char *path, err *e)
+static bool open_map(part *p, const char *path, bool whole, err *e)
 {
+    const void *data = p->map.data;
+    size_t size = p->map.size;
+    file_kind k = file_kind_of(data, size, path);
+    if (k.format == FILE_GGUF)
+        p->gguf = gguf_open(data, size, path, e);
+    else if (k.format == FILE_TORCH)
+        p->torch = whole ? torch_open_whole(data, size, path, e) : torch_open(data, size, path, e);
+    else if (k.format == FILE_SAFETENSORS)
+        p->safetensors = safetensors_open(data, size, path, e);
+    else
+        return file_kind_refuse(&k, path, "GGUF, safetensors and PyTorch's checkpoints", e);
+    return p->gguf || p->torch || p->safetensors;
+}
+
+static bool open_part(part *p, const char *path, bool whole, err *e)
+{
+    err own = {0};
     if (!file_map_open(&p->map, path, e))
         return false;
-    if (p->map.size >= 4 && !memcmp(p->map.data, "GGUF", 4))
-        p->gguf = gguf_open(p->map.data, p->map.size, path, e);
-    else if (torch_recognise(p->map.data, p->map.size))
-        p->torch = torch_open(p->map.data, p->map.size, path, e);
-    else
-        p->safetensors = safetensors_open(p->map.data, p->map.size, path, e);
-    return p->gguf || p->torch || p->safetensors;
+    if (open_map(p, path, whole, &own))
+        return true;
+    if (file_kind_is_partial(path))
+        return err_set(e, ERR_FAILED, "%s: a download that isn't complete (let it end, or download the file again)",
+                       path);
+    return err_set(e, (err_code)own.code, "%s", own.text);
 }
 
 static void close_part(part *p)
@@ -54,6 +75,12 @@ static void close_part(part *p)
 static size_t part_count(const part *p)
 {
     return p->gguf ? gguf_tensor_count(p->gguf) : p->torch ? torch_count(p->torch) : safetensors_count(p->safetensors);
+}
+
+static bool part_has(const part *p, const char *name)
+{
+    return p->torch ? torch_find(p->torch, name) != NULL
+                    : p->safetensors && safetensors_find(p->safetensors, name) != NULL;
 }
 
 static const file_tensor *part_tensor(const part *p, size_t i)
@@ -82,7 +109,7 @@ static bool add_part(model_file *m, char *path, err *e)
     m->parts = grown;
     part *p = &m->parts[m->n_parts++];
     *p = (part){.path = path};
-    return open_part(p, path ? path : m->path, e);
+    return open_part(p, path ? path : m->path, m->whole, e);
 }
 
 /* The shard of that name, which lies beside the index; opened where it isn't yet. */
@@ -104,11 +131,17 @@ static const part *shard(model_file *m, const char *file, err *e)
     }
     memcpy(path, m->path, folder);
     memcpy(path + folder, file, n + 1);
+    if (access(path, F_OK) != 0) {
+        err_set(e, ERR_FAILED, "%s: cannot open: %s: %s names this shard (download all files of the model)", path,
+                strerror(errno), slash ? slash + 1 : m->path);
+        free(path);
+        return NULL;
+    }
     if (!add_part(m, path, e))
         return NULL;
     const part *p = &m->parts[m->n_parts - 1];
-    if (!p->safetensors) {
-        err_set(e, ERR_FAILED, "%s: it is no safetensors file, as its index says", path);
+    if (p->gguf) {
+        err_set(e, ERR_FAILED, "%s: a GGUF file, and shards are safetensors or PyTorch's", path);
         return NULL;
     }
     return p;
@@ -117,11 +150,11 @@ static const part *shard(model_file *m, const char *file, err *e)
 /* {"weight_map": {tensor: file}}: every tensor must be in the file that it is said to be in. */
 static bool open_shards(model_file *m, err *e)
 {
-    json_error_t why;
-    json_t *root = json_load_file(m->path, JSON_REJECT_DUPLICATES, &why), *value;
+    json_t *root = json_file_load(m->path, JSON_REJECT_DUPLICATES, "an index names the shard of each tensor", e),
+           *value;
     json_t *map = json_object_get(root, "weight_map");
     const char *name;
-    bool ok = root || err_set(e, ERR_FAILED, "%s: line %d: %s", m->path, why.line, why.text);
+    bool ok = root;
     if (ok && !json_object_size(map))
         ok = err_set(e, ERR_FAILED, "%s: weight_map: missing, or empty", m->path);
     json_object_foreach(map, name, value)
@@ -132,7 +165,7 @@ static bool open_shards(model_file *m, err *e)
         if (ok)
             p = shard(m, json_string_value(value), e);
         ok = ok && p;
-        if (ok && !safetensors_find(p->safetensors, name))
+        if (ok && !part_has(p, name))
             ok = err_set(e, ERR_FAILED, "%s: weight_map: tensor '%.100s' is not in %.100s", m->path, name, p->path);
     }
     json_decref(root);
@@ -155,7 +188,7 @@ static bool make_table(model_file *m, err *e)
     return m->index;
 }
 
-model_file *model_file_open(const char *path, err *e)
+static model_file *open_file(const char *path, bool whole, err *e)
 {
     model_file *m = calloc(1, sizeof *m);
     if (!m) {
@@ -163,6 +196,7 @@ model_file *model_file_open(const char *path, err *e)
         return NULL;
     }
     m->path = path;
+    m->whole = whole;
     bool shards = model_file_is_index(path);
     bool ok = (shards ? open_shards(m, e) : add_part(m, NULL, e)) && make_table(m, e);
     if (!ok) {
@@ -174,6 +208,16 @@ model_file *model_file_open(const char *path, err *e)
                 : m->parts[0].torch ? MODEL_TORCH
                                     : MODEL_SAFETENSORS;
     return m;
+}
+
+model_file *model_file_open(const char *path, err *e)
+{
+    return open_file(path, false, e);
+}
+
+model_file *model_file_open_whole(const char *path, err *e)
+{
+    return open_file(path, true, e);
 }
 
 void model_file_free(model_file *m)
@@ -222,4 +266,12 @@ const gguf *model_file_gguf(const model_file *m)
 const pickle_value *model_file_root(const model_file *m)
 {
     return m->format == MODEL_TORCH ? torch_root(m->parts[0].torch) : NULL;
+}
+
+const char *model_file_path(const model_file *m, size_t i)
+{
+    if (i == 0)
+        return m->path;
+    size_t at = m->format == MODEL_SHARDS ? i - 1 : m->n_parts;
+    return at < m->n_parts ? m->parts[at].path : NULL;
 }

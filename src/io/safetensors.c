@@ -24,8 +24,10 @@ struct safetensors {
 static const struct {
     const char *name;
     dtype type;
-} dtypes[] = {{"F64", DTYPE_F64}, {"F32", DTYPE_F32}, {"F16", DTYPE_F16}, {"BF16", DTYPE_BF16}, {"I64", DTYPE_I64},
-              {"I32", DTYPE_I32}, {"I16", DTYPE_I16}, {"I8", DTYPE_I8},   {"U8", DTYPE_U8},     {"BOOL", DTYPE_BOOL}};
+} dtypes[] = {{"F64", DTYPE_F64}, {"F32", DTYPE_F32},         {"F16", DTYPE_F16},        {"BF16", DTYPE_BF16},
+              {"I64", DTYPE_I64}, {"I32", DTYPE_I32},         {"I16", DTYPE_I16},        {"I8", DTYPE_I8},
+              {"U8", DTYPE_U8},   {"BOOL", DTYPE_BOOL},       {"U16", DTYPE_U16},        {"U32", DTYPE_U32},
+              {"U64", DTYPE_U64}, {"F8_E4M3", DTYPE_F8_E4M3}, {"F8_E5M2", DTYPE_F8_E5M2}};
 
 /* "FILE: tensor 'NAME': reason".  Returns false. */
 __attribute__((format(printf, 4, 5))) static bool fail(const file_tensor *t, const char *file, err *e, const char *fmt,
@@ -49,7 +51,13 @@ static bool read_dtype(file_tensor *t, const json_t *value, const char *file, er
             t->type = dtypes[i].type;
             return true;
         }
-    return fail(t, file, e, "dtype: %.32s is not supported", text);
+    /* others, such as C64, F4, F8_E8M0: who doesn't need the tensor isn't stopped by it */
+    size_t n = strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_");
+    if (!n || text[n] || n > 31)
+        return fail(t, file, e, "dtype: %.32s is no name of a type", text);
+    t->type = DTYPE_OTHER;
+    t->type_name = text;
+    return true;
 }
 
 static bool read_shape(file_tensor *t, const json_t *value, const char *file, err *e)
@@ -69,8 +77,7 @@ static bool read_shape(file_tensor *t, const json_t *value, const char *file, er
     return file_tensor_measure(t, file, e);
 }
 
-static bool read_offsets(const file_tensor *t, const json_t *value, size_t data_bytes, span *s, const char *file,
-                         err *e)
+static bool read_offsets(file_tensor *t, const json_t *value, size_t data_bytes, span *s, const char *file, err *e)
 {
     const json_t *begin = json_array_get(value, 0), *end = json_array_get(value, 1);
     if (json_array_size(value) != 2 || !json_is_integer(begin) || !json_is_integer(end))
@@ -81,6 +88,8 @@ static bool read_offsets(const file_tensor *t, const json_t *value, size_t data_
                     "data_offsets: [%" PRId64 ", %" PRId64 "] is not inside the %zu bytes of data (is the file "
                     "incomplete?)",
                     (int64_t)b, (int64_t)n, data_bytes);
+    if (t->type == DTYPE_OTHER)
+        t->bytes = (size_t)(n - b);
     if ((uint64_t)(n - b) != t->bytes)
         return fail(t, file, e, "data_offsets: %" PRId64 " bytes, where dtype and shape need %zu", (int64_t)(n - b),
                     t->bytes);

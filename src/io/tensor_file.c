@@ -2,6 +2,7 @@
 #include "io/tensor_file.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,11 @@ int64_t file_tensor_count(const file_tensor *t)
     for (int i = 0; i < t->nd; i++)
         n *= t->shape[i];
     return n;
+}
+
+const char *file_tensor_type_name(const file_tensor *t)
+{
+    return t->type == DTYPE_OTHER && t->type_name ? t->type_name : dtype_table[t->type].name;
 }
 
 void file_tensor_shape_text(const file_tensor *t, char out[128])
@@ -70,6 +76,11 @@ static void read_strided(float *to, dtype type, const uint8_t *from, int64_t ste
 void file_tensor_read(const file_tensor *t, int64_t first, int64_t n, float *to)
 {
     const uint8_t *data = t->data;
+    if (t->type == DTYPE_OTHER) {
+        for (int64_t i = 0; i < n; i++)
+            to[i] = NAN;
+        return;
+    }
     if (file_tensor_contiguous(t)) {
         dtype_to_float(to, t->type, data + dtype_row_bytes(t->type, first), n);
         return;

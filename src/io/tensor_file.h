@@ -16,8 +16,12 @@ typedef struct file_tensor {
     int nd;
     int64_t shape[TENSOR_DIMS], stride[TENSOR_DIMS];
     const void *data;
-    size_t bytes; /* of its elements, without what lies between them */
+    size_t bytes;          /* of its elements, without what lies between them */
+    const char *type_name; /* of DTYPE_OTHER, as the file has it: "C64"; lives as long as the name */
 } file_tensor;
+
+/* "f16"; of DTYPE_OTHER what the file calls it. */
+const char *file_tensor_type_name(const file_tensor *t);
 
 /* Elements; the readers have checked that no product overflows. */
 int64_t file_tensor_count(const file_tensor *t);
@@ -28,7 +32,8 @@ void file_tensor_shape_text(const file_tensor *t, char out[128]);
 bool file_tensor_contiguous(const file_tensor *t);
 /* The same elements with dimension order[i] of t as dimension i.  Not for block types, unless the order stays. */
 file_tensor file_tensor_permuted(const file_tensor *t, const int *order);
-/* to[0, n) = elements first to first + n in row-major order, as floats; whole blocks where the type has them. */
+/* to[0, n) = elements first to first + n in row-major order, as floats; whole blocks where the type has them.  NaN
+ * where the type can't be read. */
 void file_tensor_read(const file_tensor *t, int64_t first, int64_t n, float *to);
 
 /* For the readers: what they check and look up in the same way.  Messages begin with `file`. */

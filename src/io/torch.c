@@ -22,22 +22,42 @@ bool torch_recognise(const void *data, size_t size)
 static const struct {
     const char *storage, *name, *alias;
     dtype type;
+    size_t bytes; /* of an element of DTYPE_OTHER */
 } types[] = {
-    {"FloatStorage", "float32", "float", DTYPE_F32},   {"HalfStorage", "float16", "half", DTYPE_F16},
-    {"BFloat16Storage", "bfloat16", NULL, DTYPE_BF16}, {"DoubleStorage", "float64", "double", DTYPE_F64},
-    {"LongStorage", "int64", "long", DTYPE_I64},       {"IntStorage", "int32", "int", DTYPE_I32},
-    {"ShortStorage", "int16", "short", DTYPE_I16},     {"CharStorage", "int8", NULL, DTYPE_I8},
-    {"ByteStorage", "uint8", NULL, DTYPE_U8},          {"BoolStorage", "bool", NULL, DTYPE_BOOL},
-    {"UntypedStorage", "uint8", NULL, DTYPE_U8}, /* counts bytes */
+    {"FloatStorage", "float32", "float", DTYPE_F32, 0},
+    {"HalfStorage", "float16", "half", DTYPE_F16, 0},
+    {"BFloat16Storage", "bfloat16", NULL, DTYPE_BF16, 0},
+    {"DoubleStorage", "float64", "double", DTYPE_F64, 0},
+    {"LongStorage", "int64", "long", DTYPE_I64, 0},
+    {"IntStorage", "int32", "int", DTYPE_I32, 0},
+    {"ShortStorage", "int16", "short", DTYPE_I16, 0},
+    {"CharStorage", "int8", NULL, DTYPE_I8, 0},
+    {"ByteStorage", "uint8", NULL, DTYPE_U8, 0},
+    {"BoolStorage", "bool", NULL, DTYPE_BOOL, 0},
+    {"UntypedStorage", "uint8", NULL, DTYPE_U8, 0}, /* counts bytes */
+    {"UInt16Storage", "uint16", NULL, DTYPE_U16, 0},
+    {"UInt32Storage", "uint32", NULL, DTYPE_U32, 0},
+    {"UInt64Storage", "uint64", NULL, DTYPE_U64, 0},
+    {"Float8_e4m3fnStorage", "float8_e4m3fn", NULL, DTYPE_F8_E4M3, 0},
+    {"Float8_e5m2Storage", "float8_e5m2", NULL, DTYPE_F8_E5M2, 0},
+    {"ComplexFloatStorage", "complex64", "cfloat", DTYPE_OTHER, 8},
+    {"ComplexDoubleStorage", "complex128", "cdouble", DTYPE_OTHER, 16},
+    {"ComplexHalfStorage", "complex32", "chalf", DTYPE_OTHER, 4},
+    {"QInt8Storage", "qint8", NULL, DTYPE_OTHER, 1},
+    {"QUInt8Storage", "quint8", NULL, DTYPE_OTHER, 1},
+    {"QInt32Storage", "qint32", NULL, DTYPE_OTHER, 4},
+    {"QUInt4x2Storage", "quint4x2", NULL, DTYPE_OTHER, 1},
+    {"QUInt2x4Storage", "quint2x4", NULL, DTYPE_OTHER, 1},
 };
 enum { TYPES = sizeof types / sizeof *types };
 
-bool torch_storage_type(const char *class_name, dtype *type)
+bool torch_storage_type(const char *class_name, dtype *type, size_t *bytes)
 {
     const char *dot = strrchr(class_name, '.'), *name = dot ? dot + 1 : class_name;
     for (size_t i = 0; i < TYPES; i++)
         if (!strncmp(class_name, "torch.", 6) && !strcmp(name, types[i].storage)) {
             *type = types[i].type;
+            *bytes = types[i].type == DTYPE_OTHER ? types[i].bytes : (size_t)dtype_table[*type].bytes;
             return true;
         }
     return false;
@@ -47,12 +67,13 @@ bool torch_dtype(const char *name, dtype *type)
 {
     if (strncmp(name, "torch.", 6) != 0)
         return false;
+    *type = DTYPE_OTHER;
     for (size_t i = 0; i < TYPES; i++)
         if (!strcmp(name + 6, types[i].name) || (types[i].alias && !strcmp(name + 6, types[i].alias))) {
             *type = types[i].type;
-            return true;
+            break;
         }
-    return false;
+    return true;
 }
 
 /* ---- storages ---- */
@@ -175,7 +196,7 @@ static bool declare_storages(torch_file *f, err *e)
         torch_storage *s = &f->storages[f->n_storages];
         if (!key || !class || class->kind != PICKLE_CLASS)
             return err_set(e, ERR_FAILED, "%s: the id of a storage is not (\"storage\", class, key, ...)", f->name);
-        if (!torch_storage_type(class->text, &s->type))
+        if (!torch_storage_type(class->text, &s->type, &s->element))
             return err_set(e, ERR_FAILED, "%s: storage '%.100s': %.100s is not supported", f->name, key, class->text);
         s->key = key;
         f->n_storages++;
@@ -185,7 +206,7 @@ static bool declare_storages(torch_file *f, err *e)
         torch_storage *s = &f->storages[i], *last = kept ? &f->storages[kept - 1] : NULL;
         if (!last || strcmp(last->key, s->key) != 0)
             f->storages[kept++] = *s;
-        else if (last->type != s->type)
+        else if (last->type != s->type || last->element != s->element)
             return err_set(e, ERR_FAILED, "%s: storage '%.100s': it has two types", f->name, s->key);
     }
     f->n_storages = kept;
@@ -215,13 +236,13 @@ static bool place_storages(torch_file *f, const uint8_t *data, size_t size, size
             memcpy(&count, data + at, sizeof count);
             at += sizeof count;
             s->data = data + at;
-            if (count > (size - at) / (size_t)dtype_table[s->type].bytes)
+            if (count > (size - at) / s->element)
                 ok = err_set(e, ERR_FAILED,
                              "%s: storage '%.100s': %llu elements reach over the end (is the file "
                              "incomplete?)",
                              f->name, key, (unsigned long long)count);
             else
-                s->bytes = (size_t)count * (size_t)dtype_table[s->type].bytes;
+                s->bytes = (size_t)count * s->element;
             at += s->bytes;
         }
     }
@@ -279,7 +300,7 @@ static bool refuse_code(const torch_file *f, err *e)
     return true;
 }
 
-torch_file *torch_open(const void *data, size_t size, const char *name, err *e)
+static torch_file *open_file(const void *data, size_t size, const char *name, bool whole, err *e)
 {
     torch_file *f = calloc(1, sizeof *f);
     if (!f) {
@@ -289,10 +310,20 @@ torch_file *torch_open(const void *data, size_t size, const char *name, err *e)
     f->name = name;
     bool zipped = size >= 2 && !memcmp(data, "PK", 2);
     bool ok = zipped ? open_zip(f, data, size, e) : open_row(f, data, size, e);
-    if (ok && refuse_code(f, e) && torch_collect(f, e))
+    if (ok && refuse_code(f, e) && torch_collect(f, whole, e))
         return f;
     torch_free(f);
     return NULL;
+}
+
+torch_file *torch_open(const void *data, size_t size, const char *name, err *e)
+{
+    return open_file(data, size, name, false, e);
+}
+
+torch_file *torch_open_whole(const void *data, size_t size, const char *name, err *e)
+{
+    return open_file(data, size, name, true, e);
 }
 
 void torch_free(torch_file *f)

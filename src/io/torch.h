@@ -18,6 +18,10 @@ bool torch_recognise(const void *data, size_t size);
  * beside other things, as "ema", "state_dict", "weights", "model" or "module", only that part counts, and the names are
  * without it; optimiser states are left out so. */
 torch_file *torch_open(const void *data, size_t size, const char *name, err *e);
+/* The same with all tensors, whatever they are for, by the whole path to them: "state_dict.model.blocks.input.w",
+ * "optimizer.state.0.exp_avg".  Who looks for a model there finds it by the names that remain: models/import_names.h.
+ */
+torch_file *torch_open_whole(const void *data, size_t size, const char *name, err *e);
 void torch_free(torch_file *f);
 size_t torch_count(const torch_file *f);
 const file_tensor *torch_tensor(const torch_file *f, size_t i); /* in the order of the pickle */

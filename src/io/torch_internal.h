@@ -8,6 +8,7 @@
 typedef struct torch_storage {
     const char *key;
     dtype type;
+    size_t element; /* bytes of one */
     const uint8_t *data;
     size_t bytes;
 } torch_storage;
@@ -24,11 +25,12 @@ struct torch_file {
     const file_tensor **index;
 };
 
-/* The element type of a storage class ("torch.HalfStorage") or of a type's name ("torch.float16"). */
-bool torch_storage_type(const char *class_name, dtype *type);
+/* The element type of a storage class ("torch.HalfStorage"), with its bytes, or of a type's name ("torch.float16"):
+ * DTYPE_OTHER for those that limn can't read. */
+bool torch_storage_type(const char *class_name, dtype *type, size_t *bytes);
 bool torch_dtype(const char *name, dtype *type);
 /* The bytes of the storage with that key. */
 bool torch_storage_data(torch_file *f, const char *key, const uint8_t **data, size_t *bytes, err *e);
-/* Fills the tensors of f from its pickle. */
-bool torch_collect(torch_file *f, err *e);
+/* Fills the tensors of f from its pickle: the model's, or all. */
+bool torch_collect(torch_file *f, bool whole, err *e);
 #endif

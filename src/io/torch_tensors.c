@@ -12,8 +12,10 @@ typedef struct walk {
     torch_file *f;
     err *e;
     int64_t steps;
-    const char *unknown;   /* the class of a record that was passed over */
-    char name[NAME_LIMIT]; /* of the value that is visited */
+    const char *unknown;                       /* the class of a record that was passed over */
+    bool whole;                                /* what refers to itself is passed over */
+    const pickle_value *path[DEPTH_LIMIT + 1]; /* the containers that the visited value is in, where `whole` */
+    char name[NAME_LIMIT];                     /* of the value that is visited */
 } walk;
 
 /* "FILE: tensor 'NAME': reason".  Returns false. */
@@ -62,9 +64,16 @@ static bool rebuild_of(const pickle_value *v, const char **function, const pickl
 
 typedef struct storage {
     dtype type;
+    const char *name; /* of DTYPE_OTHER */
     const uint8_t *data;
     int64_t count; /* elements */
 } storage;
+
+static const char *last_part(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return dot ? dot + 1 : name;
+}
 
 /* ("storage", class, key, location, elements[, view]); type: of v3's tensors, whose storages have none; or NULL. */
 static bool read_storage(walk *w, const pickle_value *id, const dtype *type, storage *s)
@@ -76,11 +85,14 @@ static bool read_storage(walk *w, const pickle_value *id, const dtype *type, sto
     size_t bytes;
     if (!key || !class || class->kind != PICKLE_CLASS || !pickle_int(pickle_at(args, 4), &stated) || stated < 0)
         return fail(w, "its storage is not (\"storage\", class, key, device, size)");
-    if (!torch_storage_type(class->text, &s->type))
-        return fail(w, "%.100s is not supported", class->text);
+    size_t size = 1;
+    if (!torch_storage_type(class->text, &s->type, &size))
+        s->type = DTYPE_OTHER;
+    s->name = last_part(class->text);
+    if (s->type == DTYPE_OTHER)
+        return true; /* it can't be read, so its data aren't looked up */
     if (!torch_storage_data(w->f, key, &s->data, &bytes, w->e))
         return false;
-    size_t size = (size_t)dtype_table[s->type].bytes;
     if (w->f->zip ? bytes / size != (uint64_t)stated || bytes % size : bytes / size < (uint64_t)stated)
         return fail(w, "storage '%.100s' has %zu bytes, and %lld elements of %zu are stated", key, bytes,
                     (long long)stated, size);
@@ -92,11 +104,31 @@ static bool read_storage(walk *w, const pickle_value *id, const dtype *type, sto
         s->data += (size_t)offset * size;
         s->count = stated;
     }
-    if (type) {
+    if (type && *type == DTYPE_OTHER) {
+        s->type = *type;
+    } else if (type) {
         s->count = s->count * (int64_t)size / dtype_table[*type].bytes;
         s->type = *type;
     }
     return true;
+}
+
+/* A tensor that is named and not read: of a type, or of a kind, that limn doesn't know. */
+static bool describe(walk *w, const char *name, const pickle_value *sizes, file_tensor *t)
+{
+    size_t n = 0;
+    bool ok = pickle_length(sizes, &n) && n <= TENSOR_DIMS;
+    t->type = DTYPE_OTHER;
+    t->type_name = name;
+    t->data = "";
+    for (size_t i = 0; i < n && ok; i++)
+        ok = pickle_int(pickle_at(sizes, i), &t->shape[i]) && t->shape[i] >= 0;
+    t->nd = ok ? (int)n : 0;
+    if (!ok)
+        t->shape[0] = 0;
+    ok = file_tensor_measure(t, w->f->name, w->e);
+    t->bytes = 0;
+    return ok;
 }
 
 static bool read_sizes(walk *w, const pickle_value *v, const char *what, int *nd, int64_t sizes[TENSOR_DIMS])
@@ -133,16 +165,19 @@ static bool rebuild(walk *w, const char *function, const pickle_value *args, fil
     const char *version = function + strlen("torch._utils._rebuild_");
     bool v3 = !strcmp(version, "tensor_v3");
     if (!v3 && strcmp(version, "tensor") != 0 && strcmp(version, "tensor_v2") != 0)
-        return fail(w, "%.100s: tensors of this kind are not supported", function);
+        return describe(w, version, !strcmp(version, "qtensor") ? pickle_at(args, 2) : NULL, t);
     const pickle_value *name = pickle_at(args, 6);
     storage s = {0};
     dtype type = DTYPE_F32;
     int64_t offset, stride[TENSOR_DIMS] = {0};
     int strides;
     if (v3 && (!name || name->kind != PICKLE_CLASS || !torch_dtype(name->text, &type)))
-        return fail(w, "dtype: %.100s is not supported", name && name->kind == PICKLE_CLASS ? name->text : "it");
-    if (!read_storage(w, pickle_at(args, 0), v3 ? &type : NULL, &s) ||
-        !read_sizes(w, pickle_at(args, 2), "size", &t->nd, t->shape) ||
+        return fail(w, "dtype: it is not supported");
+    if (!read_storage(w, pickle_at(args, 0), v3 ? &type : NULL, &s))
+        return false;
+    if (s.type == DTYPE_OTHER)
+        return describe(w, v3 ? last_part(name->text) : s.name, pickle_at(args, 2), t);
+    if (!read_sizes(w, pickle_at(args, 2), "size", &t->nd, t->shape) ||
         !read_sizes(w, pickle_at(args, 3), "stride", &strides, stride))
         return false;
     if (!pickle_int(pickle_at(args, 1), &offset) || offset < 0 || offset > s.count)
@@ -259,14 +294,26 @@ static bool visit_list(walk *w, const pickle_value *v, size_t at, int depth)
     return true;
 }
 
+/* Whether v contains itself, or is too deep to be a model's: what surrounds one may be of any form. */
+static bool is_on_path(const walk *w, const pickle_value *v, int depth)
+{
+    for (int i = 0; i < depth && i <= DEPTH_LIMIT; i++)
+        if (w->path[i] == v)
+            return true;
+    return depth > DEPTH_LIMIT;
+}
+
 /* w->name[0, at) is v's name. */
 static bool visit(walk *w, const pickle_value *v, size_t at, int depth)
 {
     const char *function;
     const pickle_value *args;
     w->name[at] = 0;
+    if (w->whole && is_on_path(w, v, depth))
+        return true;
     if (depth > DEPTH_LIMIT)
         return fail(w, "nested in more than %d others, or in itself", DEPTH_LIMIT);
+    w->path[depth] = v;
     if (rebuild_of(v, &function, &args))
         return add_tensor(w, function, args);
     if (v->kind == PICKLE_DICT)
@@ -311,10 +358,11 @@ static const pickle_value *model_of(const pickle_value *root)
     return root;
 }
 
-bool torch_collect(torch_file *f, err *e)
+bool torch_collect(torch_file *f, bool whole, err *e)
 {
-    walk w = {.f = f, .e = e};
-    if (!visit(&w, model_of(pickle_root(f->pickle)), 0, 0))
+    walk w = {.f = f, .e = e, .whole = whole};
+    const pickle_value *root = pickle_root(f->pickle);
+    if (!visit(&w, whole ? root : model_of(root), 0, 0))
         return false;
     if (!f->n && w.unknown)
         return err_set(e, ERR_FAILED, "%s: it holds no tensors, but a record of class %.100s, which limn does not know",

@@ -10,6 +10,7 @@
 #include "io/image.h"
 #include "models/clip.h"
 #include "models/import_codecs.h"
+#include "models/import_names.h"
 #include "text/tokenizer.h"
 
 #define OPENAI_CLASS      "visual.class_embedding"
@@ -339,4 +340,4 @@ static bool convert(import *im, err *e)
     return ok;
 }
 
-const family family_clip = {"clip", recognise, convert};
+const family family_clip = {"clip", recognise, convert, NETWORK_OPENAI_CLIP | NETWORK_HUGGINGFACE_CLIP};

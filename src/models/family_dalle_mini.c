@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "models/bart.h"
 #include "models/import_codecs.h"
+#include "models/import_names.h"
 #include "text/tokenizer.h"
 
 #define CROSS "layers.0.encoder_attn.q_proj.weight" /* the decoder's alone */
@@ -255,4 +256,5 @@ static bool convert(import *im, err *e)
     return ok;
 }
 
-const family family_dalle_mini = {"dalle-mini", recognise, convert};
+const family family_dalle_mini = {"dalle-mini", recognise, convert,
+                                  NETWORK_BART_ENCODER | NETWORK_BART_DECODER | NETWORK_VQGAN};

@@ -7,6 +7,7 @@
 #include "models/dalle_pytorch.h"
 #include "models/dalle_pytorch_vae.h"
 #include "models/import_codecs.h"
+#include "models/import_names.h"
 #include "text/bpe.h"
 #include "text/tokenizer.h"
 
@@ -192,4 +193,6 @@ static bool convert(import *im, err *e)
     return true;
 }
 
-const family family_dalle_pytorch = {"dalle-pytorch", recognise, convert};
+const family family_dalle_pytorch = {"dalle-pytorch", recognise, convert,
+                                     NETWORK_DISCRETE_VAE | NETWORK_DALLE | NETWORK_DALLE_CLIP |
+                                         NETWORK_OPENAI_ENCODER | NETWORK_OPENAI_DECODER | NETWORK_VQGAN};

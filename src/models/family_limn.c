@@ -8,6 +8,7 @@
 #include "models/dalle.h"
 #include "models/dvae.h"
 #include "models/import.h"
+#include "models/import_names.h"
 #include "text/bpe.h"
 
 static bool recognise(const source *s)
@@ -213,4 +214,4 @@ static bool convert(import *im, err *e)
     return ok;
 }
 
-const family family_limn = {"limn", recognise, convert};
+const family family_limn = {"limn", recognise, convert, NETWORK_LIMN_CODEC | NETWORK_LIMN_TRANSFORMER};

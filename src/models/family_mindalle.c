@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "models/import_codecs.h"
 #include "models/import_gpt.h"
+#include "models/import_names.h"
 #include "text/tokenizer.h"
 
 /* "", or what is before the names of the transformer's tensors; NULL where there is none. */
@@ -121,4 +122,4 @@ static bool convert(import *im, err *e)
     return ok;
 }
 
-const family family_mindalle = {"mindalle", recognise, convert};
+const family family_mindalle = {"mindalle", recognise, convert, NETWORK_MINDALLE | NETWORK_VQGAN};

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "models/import_codecs.h"
+#include "models/import_names.h"
 #include "models/openai_dvae.h"
 
 #define INPUT "blocks.input.w"
@@ -103,4 +104,5 @@ static bool convert(import *im, err *e)
     return true;
 }
 
-const family family_openai_dvae = {"openai-dvae", import_has_openai_dvae, convert};
+const family family_openai_dvae = {"openai-dvae", import_has_openai_dvae, convert,
+                                   NETWORK_OPENAI_ENCODER | NETWORK_OPENAI_DECODER};

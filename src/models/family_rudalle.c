@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "models/import_codecs.h"
 #include "models/import_gpt.h"
+#include "models/import_names.h"
 #include "text/tokenizer.h"
 
 enum { WINDOW = 11, BEGIN_ID = 2 };
@@ -134,4 +135,4 @@ static bool convert(import *im, err *e)
     return ok;
 }
 
-const family family_rudalle = {"rudalle", recognise, convert};
+const family family_rudalle = {"rudalle", recognise, convert, NETWORK_RUDALLE | NETWORK_VQGAN};

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "models/import_codecs.h"
 #include "models/import_gpt.h"
+#include "models/import_names.h"
 #include "models/resnet_vq.h"
 
 #define LAST_IN "decoder.conv_in.weight"
@@ -158,13 +158,8 @@ static resnet_vq_config read_config(import *im, const layout *l, int grid)
 static void leave_out(import *im, const char *prefix, const char *name)
 {
     char begin[96];
-    size_t n = 0;
     snprintf(begin, sizeof begin, "%s%s", prefix, name);
-    for (size_t i = 0; i < im->from->n; i++)
-        n += !strncmp(im->from->tensors[i].t->name, begin, strlen(begin)) && !im->from->tensors[i].used;
-    if (n)
-        log_write(LOG_INFO, "convert: left out %zu tensors that decoding and encoding don't need: %s*", n, begin);
-    import_skip(im, begin);
+    import_leave_out(im, begin);
 }
 
 bool import_vqgan(import *im, const char *prefix, int grid, err *e)
@@ -230,5 +225,6 @@ static bool recognise_llamagen(const source *s)
     return import_has_llamagen_gpt(s) || source_has(s, "decoder.conv_blocks.0.res.0.norm1.weight");
 }
 
-const family family_taming = {"taming", recognise, convert};
-const family family_llamagen = {"llamagen", recognise_llamagen, convert}; /* LlamaGen's tokenizers and GPTs */
+const family family_taming = {"taming", recognise, convert, NETWORK_TAMING_GPT | NETWORK_VQGAN};
+const family family_llamagen = {"llamagen", recognise_llamagen, convert,
+                                NETWORK_LLAMAGEN | NETWORK_VQGAN}; /* LlamaGen's tokenizers and GPTs */

@@ -1,7 +1,4 @@
 /* Conversion: opening inputs, choosing the family, streaming tensors. */
-#include "models/import.h"
-
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,120 +6,13 @@
 #include "models/clip.h"
 #include "models/codec.h"
 #include "models/dalle.h"
-#include "text/bpe.h"
+#include "models/import_internal.h"
+#include "models/import_names.h"
 
 static const family *const families[] = {&family_dalle_pytorch, &family_openai_dvae, &family_dalle_mini,
                                          &family_mindalle,      &family_rudalle,     &family_llamagen,
                                          &family_taming,        &family_clip,        &family_limn};
-
-/* A tensor of the output. */
-struct planned {
-    file_tensor from; /* in the order of the output */
-    dtype type;
-    const file_tensor *plus;  /* added to each row; or NULL */
-    bool unit;                /* rows become as long as 1 */
-    const file_tensor *times; /* a number for each of the first dimension, by which all there is multiplied; or NULL */
-};
-
-/* ---- settings ---- */
-
-/* What --set may say, and the key that it becomes; no key: for the family to ask for. */
-static const struct setting {
-    const char *name, *key;
-    enum { SETTING_TEXT, SETTING_INT, SETTING_FLOAT } kind;
-    double max;
-} known_settings[] = {
-    {"name", "general.name", SETTING_TEXT, 0},
-    {"temperature", "limn.sampling.temperature", SETTING_FLOAT, 1e6},
-    {"top_k", "limn.sampling.top_k", SETTING_INT, 1 << 24},
-    {"top_p", "limn.sampling.top_p", SETTING_FLOAT, 1},
-    {"guidance", "limn.sampling.guidance", SETTING_FLOAT, 1e6},
-    {"image_size", NULL, SETTING_INT, 16384},
-    {"heads", NULL, SETTING_INT, 65536},
-    {"stable", NULL, SETTING_INT, 1},
-    {"attn_types", NULL, SETTING_TEXT, 0},
-    {"version", NULL, SETTING_TEXT, 0},
-};
-enum { SETTINGS = sizeof known_settings / sizeof *known_settings };
-
-/* Whether text is "NAME=…" of that setting. */
-static bool is_setting(const char *text, const struct setting *s)
-{
-    size_t n = strlen(s->name);
-    return !strncmp(text, s->name, n) && text[n] == '=';
-}
-
-/* The value that --set gives, the last one where there are several; or NULL. */
-static const char *given_value(const import *im, const struct setting *s)
-{
-    for (size_t i = im->n_settings; i-- > 0;)
-        if (is_setting(im->settings[i], s))
-            return im->settings[i] + strlen(s->name) + 1;
-    return NULL;
-}
-
-static bool check_setting(const char *text, err *e)
-{
-    char known[256] = "";
-    for (size_t i = 0; i < SETTINGS; i++) {
-        const struct setting *s = &known_settings[i];
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", s->name);
-        if (!is_setting(text, s))
-            continue;
-        const char *value = text + strlen(s->name) + 1;
-        char *end;
-        double v = strtod(value, &end);
-        if (s->kind == SETTING_TEXT ||
-            (*value && !*end && v >= 0 && v <= s->max && (s->kind == SETTING_FLOAT || v == floor(v))))
-            return true;
-        return err_set(e, ERR_USAGE, "convert: --set %.128s: the value is no %snumber from 0 to %g", text,
-                       s->kind == SETTING_INT ? "whole " : "", s->max);
-    }
-    return err_set(e, ERR_USAGE, "convert: --set %.128s: no such setting (known: %s; each as NAME=VALUE)", text, known);
-}
-
-void import_put_settings(import *im, const char *const *defaults, size_t n)
-{
-    for (size_t i = 0; i < SETTINGS; i++) {
-        const struct setting *s = &known_settings[i];
-        const char *value = s->key ? given_value(im, s) : NULL;
-        for (size_t k = 0; !value && k < n; k++)
-            if (is_setting(defaults[k], s))
-                value = defaults[k] + strlen(s->name) + 1;
-        if (value && s->kind == SETTING_TEXT)
-            gguf_put_string(im->to, s->key, value);
-        else if (value && s->kind == SETTING_INT)
-            gguf_put_int(im->to, s->key, (int64_t)strtod(value, NULL));
-        else if (value)
-            gguf_put_float(im->to, s->key, strtod(value, NULL));
-    }
-}
-
-const char *import_setting_text(import *im, const char *name)
-{
-    for (size_t i = 0; i < SETTINGS; i++) {
-        if (strcmp(known_settings[i].name, name) != 0)
-            continue;
-        im->asked |= 1u << i;
-        return given_value(im, &known_settings[i]);
-    }
-    return NULL;
-}
-
-int import_setting(import *im, const char *name, int otherwise)
-{
-    const char *value = import_setting_text(im, name);
-    return value ? (int)strtod(value, NULL) : otherwise;
-}
-
-/* A setting that changes nothing is a mistake. */
-static bool check_asked(const import *im, err *e)
-{
-    for (size_t i = 0; i < SETTINGS; i++)
-        if (!known_settings[i].key && !(im->asked & 1u << i) && given_value(im, &known_settings[i]))
-            return err_set(e, ERR_USAGE, "convert: --set %s: the files tell it themselves", known_settings[i].name);
-    return true;
-}
+enum { FAMILIES = sizeof families / sizeof *families };
 
 /* ---- declaring ---- */
 
@@ -164,11 +54,30 @@ bool source_prefix(source *s, size_t file, const char *prefix, err *e)
     return true;
 }
 
+/* The entry at the root, or beside one of what the prefix of the file's model goes through. */
+static const pickle_value *get_around(const source *s, size_t file, const char *key)
+{
+    const pickle_value *at = model_file_root(s->files[file]), *found = pickle_get(at, key);
+    const network_root *r = NULL;
+    for (size_t i = 0; i < s->n && !r; i++)
+        if (s->tensors[i].input == file && s->tensors[i].root)
+            r = &s->roots[s->tensors[i].root - 1];
+    for (const char *part = r ? r->prefix : ""; !found && at && *part;) {
+        char name[256];
+        size_t n = strcspn(part, ".");
+        snprintf(name, sizeof name, "%.*s", (int)n, part);
+        at = pickle_get(at, name);
+        found = pickle_get(at, key);
+        part += n + (part[n] != 0);
+    }
+    return found;
+}
+
 const pickle_value *source_get(const source *s, const char *key)
 {
     const pickle_value *found = NULL;
     for (size_t i = 0; !found && i < s->n_files; i++)
-        found = pickle_get(model_file_root(s->files[i]), key);
+        found = get_around(s, i, key);
     return found;
 }
 
@@ -177,7 +86,9 @@ const file_tensor *import_find(import *im, const char *name)
     source *s = im->from;
     source_tensor *found = source_find(s, name);
     if (!found) {
-        err_set(&im->error, ERR_FAILED, "convert: tensor %s is missing (are all files of the model given?)", name);
+        char whole[256];
+        import_names_full(s, name, whole);
+        err_set(&im->error, ERR_FAILED, "convert: tensor %s is missing (are all files of the model given?)", whole);
         return NULL;
     }
     for (source_tensor *t = found + 1; t < s->tensors + s->n; t++)
@@ -194,6 +105,15 @@ void import_skip(import *im, const char *prefix)
     for (size_t i = 0; i < im->from->n; i++)
         if (!strncmp(im->from->tensors[i].t->name, prefix, strlen(prefix)))
             im->from->tensors[i].used = true;
+}
+
+void import_leave_out(import *im, const char *prefix)
+{
+    for (size_t i = 0; i < im->from->n; i++) {
+        source_tensor *t = &im->from->tensors[i];
+        if (!strncmp(t->own.name, prefix, strlen(prefix)) && !t->used)
+            t->used = t->left_out = true;
+    }
 }
 
 static bool check_shape(import *im, const param *p, const file_tensor *t, const int *order)
@@ -226,13 +146,18 @@ static dtype stored_type(const import *im, const param *p, dtype own)
 }
 
 /* p's data, or the next part of it, is t, in another order where that isn't NULL.  Declares nothing. */
-static struct planned *plan_data(import *im, const param *p, const file_tensor *t, const int *order)
+static struct import_part *plan_data(import *im, const param *p, const file_tensor *t, const int *order)
 {
     if (im->error.code || !check_shape(im, p, t, order))
         return NULL;
+    if (t->type == DTYPE_OTHER) {
+        err_set(&im->error, ERR_FAILED, "convert: tensor %s: %s, which limn can't read (save it as float32 or float16)",
+                t->name, file_tensor_type_name(t));
+        return NULL;
+    }
     if (im->n_plan == im->capacity) {
         size_t capacity = im->capacity ? 2 * im->capacity : 256;
-        struct planned *grown = realloc(im->plan, capacity * sizeof *grown);
+        struct import_part *grown = realloc(im->plan, capacity * sizeof *grown);
         if (!grown) {
             err_no_memory(&im->error, "convert", capacity * sizeof *grown);
             return NULL;
@@ -240,8 +165,8 @@ static struct planned *plan_data(import *im, const param *p, const file_tensor *
         im->plan = grown;
         im->capacity = capacity;
     }
-    struct planned *to = &im->plan[im->n_plan++];
-    *to = (struct planned){.from = order ? file_tensor_permuted(t, order) : *t, .type = stored_type(im, p, t->type)};
+    struct import_part *to = &im->plan[im->n_plan++];
+    *to = (struct import_part){.from = order ? file_tensor_permuted(t, order) : *t, .output = im->n_outputs};
     if (dtype_table[t->type].block > 1 && !file_tensor_contiguous(&to->from)) {
         err_set(&im->error, ERR_FAILED, "convert: tensor %s: %s can't be put in another order (give it as f32 or f16)",
                 t->name, dtype_table[t->type].name);
@@ -250,12 +175,34 @@ static struct planned *plan_data(import *im, const param *p, const file_tensor *
     return to;
 }
 
-/* p's tensor is t. */
-static struct planned *plan(import *im, const param *p, const file_tensor *t, const int *order)
+/* The parts that were planned last are p, all of it. */
+static void declare(import *im, const param *p, dtype own)
 {
-    struct planned *to = plan_data(im, p, t, order);
+    if (im->n_outputs == im->outputs_capacity) {
+        size_t capacity = im->outputs_capacity ? 2 * im->outputs_capacity : 256;
+        struct import_output *grown = realloc(im->outputs, capacity * sizeof *grown);
+        if (!grown) {
+            err_no_memory(&im->error, "convert", capacity * sizeof *grown);
+            return;
+        }
+        im->outputs = grown;
+        im->outputs_capacity = capacity;
+    }
+    struct import_output *o = &im->outputs[im->n_outputs];
+    *o = (struct import_output){.name = strdup(p->name), .nd = p->nd, .type = stored_type(im, p, own)};
+    memcpy(o->shape, p->shape, (size_t)p->nd * sizeof *o->shape);
+    if (o->name)
+        im->n_outputs++;
+    else
+        err_no_memory(&im->error, "convert", strlen(p->name));
+}
+
+/* p's tensor is t. */
+static struct import_part *plan(import *im, const param *p, const file_tensor *t, const int *order)
+{
+    struct import_part *to = plan_data(im, p, t, order);
     if (to)
-        gguf_add_tensor(im->to, p->name, to->type, p->nd, p->shape);
+        declare(im, p, t->type);
     return to;
 }
 
@@ -300,26 +247,23 @@ void import_part(import *im, const param *p, const char *from, int64_t first)
 void import_stack(import *im, const param *p, const char *const *from, int n)
 {
     param part = *p;
-    dtype type = DTYPE_F32;
+    dtype own = DTYPE_F32;
     bool ok = true;
     part.shape[0] /= n;
     for (int i = 0; ok && i < n; i++) {
         const file_tensor *t = import_find(im, from[i]);
-        struct planned *to = t ? plan_data(im, &part, t, NULL) : NULL;
-        ok = to;
+        ok = t && plan_data(im, &part, t, NULL);
         if (i == 0 && ok)
-            type = to->type;
-        if (ok)
-            to->type = type;
+            own = t->type;
     }
     if (ok)
-        gguf_add_tensor(im->to, p->name, type, p->nd, p->shape);
+        declare(im, p, own);
 }
 
 void import_ones(import *im, const param *p)
 {
     static const float one = 1;
-    file_tensor t = {.name = p->name, .type = DTYPE_F32, .nd = p->nd, .data = &one, .bytes = sizeof one};
+    file_tensor t = {.name = "ones", .type = DTYPE_F32, .nd = p->nd, .data = &one, .bytes = sizeof one};
     for (int i = 0; i < p->nd; i++) /* strides of 0 */
         t.shape[i] = p->shape[i];
     plan(im, p, &t, NULL);
@@ -333,7 +277,7 @@ void import_rows(import *im, const param *p, const char *from, const int *order,
     file_tensor table = *t;
     while (table.nd > p->nd && table.shape[table.nd - 1] == 1)
         table.nd--;
-    struct planned *to = plan(im, p, &table, order);
+    struct import_part *to = plan(im, p, &table, order);
     if (to && added && (added->nd != 1 || added->shape[0] != p->shape[p->nd - 1]))
         check_shape(im, &(param){.nd = 1, .shape = {p->shape[p->nd - 1]}}, added, NULL);
     else if (to) {
@@ -360,123 +304,14 @@ void import_shaped(import *im, const param *p, const char *from, const char *sca
         shaped.data = t->data;
         shaped.bytes = t->bytes;
     }
-    struct planned *to = plan(im, p, fits ? &shaped : t, NULL);
+    struct import_part *to = plan(im, p, fits ? &shaped : t, NULL);
     if (to && times && file_tensor_count(times) != p->shape[0])
         check_shape(im, &(param){.nd = 1, .shape = {p->shape[0]}}, times, NULL);
     else if (to)
         to->times = times;
 }
 
-/* ---- streaming ---- */
-
-enum { FORGET_AFTER = 1 << 25 };
-
-/* Whole blocks, and few enough that a tensor of any size needs little memory. */
-enum { PIECE = 1 << 16 };
-
-/* values[n] are rows of d; plus[d]; times: of the first of the rows, or NULL. */
-static void change_rows(const struct planned *p, float *values, int64_t n, int64_t d, const float *plus,
-                        const float *times)
-{
-    for (float *row = values; row < values + n; row += d) {
-        double squares = 0;
-        for (int64_t i = 0; i < d; i++) {
-            row[i] += plus[i];
-            squares += (double)row[i] * row[i];
-        }
-        double scale = times ? *times++ : p->unit ? 1 / fmax(sqrt(squares), 1e-12) : 1; /* as PyTorch's normalize */
-        for (int64_t i = 0; scale != 1 && i < d; i++)
-            row[i] = (float)(row[i] * scale);
-    }
-}
-
-/* One tensor, converted piece by piece; bytes that stay as they are go through untouched. */
-static bool write_tensor(gguf_writer *w, const struct planned *p, err *e)
-{
-    const file_tensor *t = &p->from;
-    bool change = p->plus || p->unit || p->times;
-    if (p->type == t->type && !change && file_tensor_contiguous(t)) {
-        gguf_write_data(w, t->data, t->bytes);
-        return true;
-    }
-    int64_t count = file_tensor_count(t), d = p->times ? count / t->shape[0] : change ? t->shape[t->nd - 1] : 1;
-    int64_t piece = d < PIECE ? PIECE / d * d : d, rows = p->times ? t->shape[0] : 1; /* whole rows */
-    float *values = malloc((size_t)piece * sizeof *values), *plus = calloc((size_t)d, sizeof *plus);
-    float *times = malloc((size_t)rows * sizeof *times);
-    void *stored = malloc((size_t)piece * sizeof *values);
-    bool ok = (values && stored && plus && times) || err_no_memory(e, t->name, 2 * (size_t)piece * sizeof *values);
-    if (ok && p->plus)
-        file_tensor_read(p->plus, 0, d, plus);
-    if (ok && p->times)
-        file_tensor_read(p->times, 0, rows, times);
-    for (int64_t at = 0; ok && at < count; at += piece) {
-        int64_t n = count - at < piece ? count - at : piece;
-        file_tensor_read(t, at, n, values);
-        if (change)
-            change_rows(p, values, n, d, plus, p->times ? times + at / d : NULL);
-        dtype_from_float(p->type, stored, values, n);
-        gguf_write_data(w, stored, dtype_row_bytes(p->type, n));
-    }
-    free(stored);
-    free(times);
-    free(plus);
-    free(values);
-    return ok;
-}
-
-/* ---- inputs ---- */
-
-/* The tensors of all inputs as one list. */
-static bool join(source *s, const char *const *paths, err *e)
-{
-    size_t all = 0;
-    for (size_t i = 0; i < s->n_files; i++)
-        all += model_file_count(s->files[i]);
-    s->tensors = calloc(all ? all : 1, sizeof *s->tensors);
-    if (!s->tensors)
-        return err_no_memory(e, "convert", all * sizeof *s->tensors);
-    for (size_t i = 0; i < s->n_files; i++)
-        for (size_t k = 0; k < model_file_count(s->files[i]); k++) {
-            source_tensor *t = &s->tensors[s->n++];
-            *t = (source_tensor){.file = paths[i], .input = i, .own = *model_file_tensor(s->files[i], k)};
-            t->t = &t->own;
-        }
-    return true;
-}
-
-static bool open_all(source *s, const import_request *q, err *e)
-{
-    s->files = calloc(q->n_inputs, sizeof *s->files);
-    if (!s->files)
-        return err_no_memory(e, "convert", q->n_inputs * sizeof *s->files);
-    for (size_t i = 0; i < q->n_inputs; i++) {
-        if (!(s->files[i] = model_file_open(q->inputs[i], e)))
-            return false;
-        s->n_files++;
-    }
-    return join(s, q->inputs, e);
-}
-
-static void close_all(source *s)
-{
-    for (size_t i = 0; i < s->n; i++)
-        free(s->tensors[i].renamed);
-    for (size_t i = 0; i < s->n_files; i++)
-        model_file_free(s->files[i]);
-    free(s->tensors);
-    free(s->files);
-}
-
 /* ---- converting ---- */
-
-/* Whether a setting replaces the key. */
-static bool is_replaced(const import *im, const char *key)
-{
-    for (size_t i = 0; i < SETTINGS; i++)
-        if (known_settings[i].key && !strcmp(known_settings[i].key, key) && given_value(im, &known_settings[i]))
-            return true;
-    return false;
-}
 
 /* Whether both have the same strings at key, or neither has any. */
 static bool same_strings(const gguf *a, const gguf *b, const char *key)
@@ -518,7 +353,7 @@ static bool copy_keys(import *im, size_t file, err *e)
             return false;
     for (size_t i = 0; i < gguf_key_count(g); i++) {
         const char *key = gguf_key(g, i);
-        bool known = !strcmp(key, "general.alignment") || is_replaced(im, key);
+        bool known = !strcmp(key, "general.alignment") || import_is_replaced(im, key);
         for (size_t k = 0; k < file; k++)
             known = known || gguf_has(model_file_gguf(im->from->files[k]), key);
         if (!known)
@@ -571,22 +406,59 @@ static bool copy_own(import *im, err *e)
     return ok;
 }
 
+bool family_fits(const family *f, unsigned int set)
+{
+    bool alone = set & NETWORK_DALLE_CLIP && set != NETWORK_DALLE_CLIP; /* DALLE-pytorch's two models */
+    return !(set & ~f->networks) && !alone;
+}
+
+/* No family knows the tensors: says what there is. */
+static bool refuse_unknown(const source *s, const char *input, const char *known, err *e)
+{
+    char names[256] = "";
+    size_t at = 0, all = s->n_all > s->n ? s->n_all : s->n;
+    for (size_t i = 0; i < all && i < 3; i++)
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%.70s", i ? ", " : "", s->tensors[i].original);
+    return err_set(e, ERR_FAILED,
+                   "convert: %s: its tensors are of no family that limn knows (known: %s): it has %zu, %s%s", input,
+                   known, all, names, all > 3 ? ", …" : "");
+}
+
 /* The family that was asked for, or whose tensors these are. */
 static const family *choose(const import *im, const import_request *q, err *e)
 {
     char known[256] = "";
-    for (size_t i = 0; i < sizeof families / sizeof *families; i++) {
+    const family *found = NULL;
+    for (size_t i = 0; i < sizeof families / sizeof *families && !found; i++) {
         const family *f = families[i];
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", f->name);
         if (q->family ? !strcmp(q->family, f->name) : f->recognise(im->from))
-            return f;
+            found = f;
     }
-    if (q->family)
+    if (!found && q->family)
         err_set(e, ERR_USAGE, "convert: --family %s: no such family (known: %s)", q->family, known);
-    else
-        err_set(e, ERR_FAILED, "convert: %s: its tensors are of no family that limn knows (known: %s)", q->inputs[0],
-                known);
-    return NULL;
+    else if (!found)
+        refuse_unknown(im->from, q->inputs[0], known, e);
+    return found;
+}
+
+/* Networks of another family in the same files: which model was meant? */
+static bool check_one_model(import *im, const family *f, const import_request *q, err *e)
+{
+    unsigned int set = import_names_set(im->from), other = set & ~f->networks;
+    char names[256];
+    if (family_fits(f, set))
+        return true;
+    if (q->family)
+        return import_names_keep(im->from, f->networks, e);
+    if (!other)
+        other = NETWORK_DALLE_CLIP;
+    import_names_text(set, names);
+    return err_set(
+        e, ERR_FAILED,
+        "convert: %s: it holds %s, which are more than one model (give the files of one, or choose: --family "
+        "%s, or --set part=PREFIX)",
+        q->inputs[0], names, f->name);
 }
 
 static bool check_request(const import_request *q, err *e)
@@ -597,29 +469,19 @@ static bool check_request(const import_request *q, err *e)
         return err_set(e, ERR_USAGE, "convert: --type %s: weights are f32, f16, q8_0 or q4_0",
                        dtype_table[q->type].name);
     for (size_t i = 0; i < q->n_settings; i++)
-        if (!check_setting(q->settings[i], e))
+        if (!import_check_setting(q->settings[i], e))
             return false;
     return true;
 }
 
-/* Keys and tensors are declared: the data, and the file takes its place. */
-static bool write_all(import *im, err *e)
+/* The names that the families know, and the family. */
+static const family *recognise(import *im, const import_request *q, err *e)
 {
-    for (size_t i = 0; i < im->from->n; i++)
-        if (!im->from->tensors[i].used)
-            return err_set(e, ERR_FAILED, "%s: tensor %s belongs to nothing in this family", im->from->tensors[i].file,
-                           im->from->tensors[i].t->name);
-    gguf_begin_data(im->to);
-    size_t read = 0;
-    for (size_t i = 0; i < im->n_plan; i++) {
-        if (!write_tensor(im->to, &im->plan[i], e))
-            return false;
-        read += im->plan[i].from.bytes;
-        for (size_t k = 0; k < im->from->n_files && read > FORGET_AFTER; k++)
-            model_file_forget(im->from->files[k]); /* else all of the file would be resident in the end */
-        read = read > FORGET_AFTER ? 0 : read;
-    }
-    return gguf_writer_commit(im->to, e);
+    const name_choice c = {.ema = import_setting(im, "ema", 1), .part = import_setting_text(im, "part")};
+    if (!import_names_resolve(im->from, &c, e))
+        return NULL;
+    const family *f = choose(im, q, e);
+    return f && check_one_model(im, f, q, e) ? f : NULL;
 }
 
 static bool convert(const import_request *q, source *s, err *e)
@@ -634,27 +496,43 @@ static bool convert(const import_request *q, source *s, err *e)
     const family *f = NULL;
     bool ok = im.to ? true : err_no_memory(e, "convert", 1);
     const gguf *own = model_file_gguf(s->files[0]);
-    ok = ok && ((own && !q->family) || (f = choose(&im, q, e)));
+    ok = ok && ((own && !q->family) || (f = recognise(&im, q, e)));
     ok = ok && (own ? copy_own(&im, e) : f->run(&im, e));
     ok = ok && (!im.error.code || err_set(e, im.error.code, "%s", im.error.text));
-    ok = ok && check_asked(&im, e) && write_all(&im, e);
-    gguf_writer_free(im.to);
-    free(im.plan);
+    ok = ok && import_check_used(&im, e) && import_check_asked(&im, e) && import_write(&im, e);
+    import_release(&im);
     return ok;
 }
 
 bool import_convert(const import_request *q, err *e)
 {
-    if (!check_request(q, e))
-        return false;
     source s = {0};
-    char directory[4096];
-    snprintf(directory, sizeof directory, "%s", q->inputs[0]);
-    char *slash = strrchr(directory, '/');
-    if (slash)
-        slash[slash == directory] = 0;
-    s.directory = slash ? directory : ".";
-    bool ok = open_all(&s, q, e) && convert(q, &s, e);
-    close_all(&s);
+    bool ok = check_request(q, e) && source_open(&s, q, families, FAMILIES, e) &&
+              source_check_output(&s, q->output, q->tokenizer, e) && convert(q, &s, e);
+    source_close(&s);
+    return ok;
+}
+
+/* What made the files, for a sentence. */
+static const char *origin(const source *s)
+{
+    model_format f = model_file_format(s->files[0]);
+    return s->folder                ? "a folder with a model"
+           : f == MODEL_TORCH       ? "a PyTorch checkpoint"
+           : f == MODEL_SAFETENSORS ? "a safetensors file"
+                                    : "an index of shards";
+}
+
+bool import_describe(const char *path, char out[128])
+{
+    source s = {0};
+    const import_request q = {.inputs = &path, .n_inputs = 1};
+    struct import im = {.from = &s};
+    const family *f = NULL;
+    bool ok =
+        source_open(&s, &q, families, FAMILIES, NULL) && !model_file_gguf(s.files[0]) && (f = recognise(&im, &q, NULL));
+    if (ok)
+        snprintf(out, 128, "%s of the family %s", origin(&s), f->name);
+    source_close(&s);
     return ok;
 }

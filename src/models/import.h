@@ -17,8 +17,12 @@ typedef struct source_tensor {
     const char *file;
     size_t input; /* which of the files */
     bool used;
-    file_tensor own; /* what t points to */
-    char *renamed;   /* its name, where it was given another */
+    bool left_out;        /* used by being left out: what only training needs */
+    file_tensor own;      /* what t points to */
+    char *renamed;        /* its name, where it was given another */
+    const char *original; /* its name in the file */
+    size_t unit;          /* the file, or its shards that are files of their own */
+    int root;             /* of source.roots, from 1; 0: in no network that limn knows */
 } source_tensor;
 
 typedef struct source {
@@ -27,6 +31,12 @@ typedef struct source {
     const char *directory; /* of the first input: where a family finds config.json and tokenizer files */
     model_file **files;    /* the inputs */
     size_t n_files;
+    size_t n_all;               /* those behind the first n belong to no network: optimiser states and the like */
+    struct network_root *roots; /* import_names.h */
+    size_t n_roots;
+    bool folder;      /* a folder was given, not files */
+    char **paths;     /* of the files */
+    char *own_folder; /* what directory points to */
 } source;
 
 typedef struct import {
@@ -37,8 +47,9 @@ typedef struct import {
     const char *tokenizer;       /* --tokenizer: a folder, or NULL */
     const char *const *settings; /* --set: "key=value" */
     size_t n_settings;
-    struct planned *plan; /* import.c */
-    size_t n_plan, capacity;
+    struct import_part *plan;      /* import_internal.h */
+    struct import_output *outputs; /* what its parts make */
+    size_t n_plan, capacity, n_outputs, outputs_capacity;
     err error;          /* the first failure of import_find and import_param */
     unsigned int asked; /* the settings without a key that the family has asked for */
 } import;
@@ -47,19 +58,22 @@ typedef struct family {
     const char *name;
     bool (*recognise)(const source *s);
     bool (*run)(import *im, err *e);
+    unsigned int networks; /* what it may consist of: a set of import_names.h */
 } family;
 
 /* The source tensor of that name, marked as used; NULL (and an error in im) where it is missing, or in two files. */
 const file_tensor *import_find(import *im, const char *name);
 /* Marks the tensors whose names begin so as used: those that a family leaves out on purpose. */
 void import_skip(import *im, const char *prefix);
+/* The same, to be told of at the end: what only training needs. */
+void import_leave_out(import *im, const char *prefix);
 bool source_has(const source *s, const char *name);
 /* Whether that one of the input files has it. */
 bool source_file_has(const source *s, size_t file, const char *name);
 /* Puts the prefix before the names of all tensors of that file: "encoder.". */
 bool source_prefix(source *s, size_t file, const char *prefix, err *e);
-/* What the PyTorch files hold beside tensors: the entry of that key in the first of them whose root has one
- * ("hparams"), or NULL. */
+/* What the PyTorch files hold beside tensors: the entry of that key ("hparams") in the first of them that has one, at
+ * its root or beside what wraps the model; or NULL. */
 const pickle_value *source_get(const source *s, const char *key);
 /* Writes the keys of --set, and of the family's defaults ("temperature=0.7") those that --set doesn't give. */
 void import_put_settings(import *im, const char *const *defaults, size_t n);
@@ -95,8 +109,12 @@ typedef struct import_request {
     const char *const *settings;
     size_t n_settings;
 } import_request;
-/* Reads, converts and writes; every source tensor must be used, or the error names one that is not. */
+/* Reads, converts and writes.  A source tensor that is neither used nor what training leaves is an error that names
+ * it, and so are weights that are no numbers.  What was chosen or left out is logged. */
 bool import_convert(const import_request *q, err *e);
+/* What import_convert would make a model of: "a PyTorch checkpoint of the family taming"; false where it is nothing of
+ * the kind.  path: a file, an index of shards, a folder. */
+bool import_describe(const char *path, char out[128]);
 
 /* ---- families ---- */
 

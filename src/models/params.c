@@ -107,6 +107,11 @@ const file_tensor *param_find(const param *p, const gguf *g, err *e)
                 gguf_name(g), p->name);
         return NULL;
     }
+    if (f->type == DTYPE_OTHER) {
+        err_set(e, ERR_FAILED, "%s: tensor %s: its type, %s, is none that limn reads (F32, F16, Q8_0, Q4_0)",
+                gguf_name(g), p->name, file_tensor_type_name(f));
+        return NULL;
+    }
     bool same = f->nd == p->nd;
     for (int i = 0; same && i < p->nd; i++)
         same = f->shape[i] == p->shape[i];
