@@ -19,14 +19,31 @@ static const char **settings_of(const options *o, size_t *n, err *e)
     return list;
 }
 
-/* Whether an operand is a file of a tokenizer rather than of tensors. */
-static bool is_vocabulary(const char *path)
+static const char *base_of(const char *path)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    return !strcmp(name, "vocab.json") || !strcmp(name, "merges.txt");
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
 }
 
-/* The operands but for a tokenizer's files, whose folder goes to `folder`, as --tokenizer. */
+/* Whether an operand is one of a tokenizer's two files, which are read by the folder that they are in. */
+static bool is_vocabulary(const char *path)
+{
+    static const char *const names[] = {"vocab.json", "merges.txt", "bpe-16k-vocab.json", "bpe-16k-merges.txt"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(base_of(path), names[i]))
+            return true;
+    return false;
+}
+
+/* Whether it is a tokenizer's only file. */
+static bool is_tokenizer(const char *path)
+{
+    return has_ending(path, ".model") || !strcmp(base_of(path), "tokenizer.json") ||
+           !strncmp(base_of(path), "bpe_simple_vocab", 16);
+}
+
+/* The operands but for a tokenizer's files, which go to `folder`, as --tokenizer, and config.json, which is read where
+ * it lies. */
 static const char **inputs_of(const options *o, size_t *n, char folder[4096], err *e)
 {
     const char **list = array_new((size_t)o->n_operands + 1, sizeof *list, "inputs", e);
@@ -34,13 +51,18 @@ static const char **inputs_of(const options *o, size_t *n, char folder[4096], er
     for (int i = 0; list && i < o->n_operands; i++) {
         const char *path = o->operands[i], *slash = strrchr(path, '/');
         char own[4096];
-        if (!is_vocabulary(path)) {
+        if (!strcmp(base_of(path), "config.json") && o->n_operands > 1)
+            continue;
+        if (!is_vocabulary(path) && !is_tokenizer(path)) {
             list[(*n)++] = path;
             continue;
         }
-        snprintf(own, sizeof own, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
+        if (is_tokenizer(path))
+            snprintf(own, sizeof own, "%s", path);
+        else
+            snprintf(own, sizeof own, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
         if (*folder && strcmp(folder, own) != 0) {
-            err_set(e, ERR_USAGE, "limn convert: %s: the tokenizer's files are in %s and in %s (put them in one)", path,
+            err_set(e, ERR_USAGE, "convert: %s: the tokenizer's files are in %s and in %s (put them in one folder)", path,
                     folder, own);
             free(list);
             return NULL;
@@ -65,7 +87,7 @@ int command_convert(const options *o)
     q.settings = settings;
     q.inputs = inputs;
     q.tokenizer = options_text(o, "tokenizer", *folder ? folder : NULL);
-    bool ok = settings && inputs && output_check("output", q.output, NULL, &e) && import_convert(&q, &e);
+    bool ok = settings && inputs && output_check("output", q.output, ".gguf", &e) && import_convert(&q, &e);
     if (ok)
         say_wrote(q.output, NULL);
     free(settings);

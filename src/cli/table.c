@@ -237,20 +237,24 @@ static const option convert_options[] = {
     {.name = "family",
      .argument = "NAME",
      .kind = OPTION_TEXT,
-     .help = "Family of the model: openai-dvae, dalle-pytorch, dalle-mini, taming, llamagen, clip or limn. Default: "
-             "recognised by its tensors."},
+     .help =
+         "Family of the model: openai-dvae, dalle-pytorch, dalle-mini, mindalle, rudalle, taming, llamagen, clip or "
+         "limn. Default: recognised by its tensors."},
     {.name = "type",
      .argument = "TYPE",
      .kind = OPTION_CHOICE,
      .words = "f32|f16|q8_0|q4_0",
-     .help = "Type of the large weights: f32, f16, q8_0 or q4_0. Default: as in the input."},
+     .help = "Type of the large weights: f32, f16, q8_0 or q4_0. Default: as in the input, BF16 as f16. "
+             "A tensor whose values f16 can't hold stays f32, and is named."},
     {.name = "set",
      .argument = "KEY=VALUE",
      .kind = OPTION_LIST,
      .help = "A setting that the files don't tell: image_size=256 (of a codec), heads=24 (of a transformer), "
              "version=v2 or v3 "
              "(of ruDALL-E), stable=1 and attn_types=full,axial_row,axial_col,conv_like (of DALLE-pytorch without "
-             "hyper-parameters), temperature, top_k, top_p, guidance, name. May be repeated."},
+             "hyper-parameters), temperature, top_k, top_p, guidance, name, license. And what to take: ema=0 (not the "
+             "averaged weights, which are preferred), part=PREFIX (of several sets of weights), ignore=NAME (leave out "
+             "tensors whose names begin so). May be repeated."},
     {.name = "tokenizer",
      .argument = "PATH",
      .kind = OPTION_TEXT,
@@ -451,10 +455,13 @@ const command command_table[] = {
      .summary = "make a model file from published weights",
      .description = "Reads the files of a model, recognises its family by its tensors, and writes one GGUF file with "
                     "codec, transformer and tokenizer. Several of limn's own files become one, such as a model and the "
-                    "CLIP for its --rank own, where their tokenizers are equal. IN is safetensors (or its "
-                    "model.safetensors.index.json), a "
-                    "PyTorch checkpoint, of which nothing is ever run, or limn's own GGUF.\n",
+                    "CLIP for its --rank own, where their tokenizers are equal. IN is safetensors, a "
+                    "PyTorch checkpoint, of which nothing is ever run, the index of either's shards "
+                    "(model.safetensors.index.json), a folder with them (HuggingFace's, too), or limn's own GGUF.\n"
+                    "Networks are found by their tensors: prefixes (module., _orig_mod.), dicts (state_dict), and "
+                    "what training keeps beside a model don't matter. What is left out is said.\n",
      .example = "limn convert model.safetensors -o model.gguf --type f16\n"
+                "limn convert downloads/ruclip/ -o clip.gguf\n"
                 "limn convert encoder.pkl decoder.pkl -o codec.gguf\n"
                 "limn convert encoder.pt decoder.pt detoker.pt vocab.json merges.txt -o m.gguf\n"},
     {.name = "inspect",
