@@ -62,8 +62,8 @@ static const char **inputs_of(const options *o, size_t *n, char folder[4096], er
         else
             snprintf(own, sizeof own, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
         if (*folder && strcmp(folder, own) != 0) {
-            err_set(e, ERR_USAGE, "convert: %s: the tokenizer's files are in %s and in %s (put them in one folder)", path,
-                    folder, own);
+            err_set(e, ERR_USAGE, "convert: %s: the tokenizer's files are in %s and in %s (put them in one folder)",
+                    path, folder, own);
             free(list);
             return NULL;
         }
