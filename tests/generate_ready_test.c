@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "golden_checks.h"
 #include "models/import.h"
 #include "models/model.h"
@@ -150,6 +151,32 @@ static void without_a_place_for_codes_it_is_refused(void **state)
     assert_false(limn_generate(tiny, &o, NULL, &e));
 }
 
+/* A picture alone has the same pixels and codes as in a batch: small layers must not be computed otherwise for more. */
+static void pictures_do_not_depend_on_the_batch(void **state)
+{
+    (void)state;
+    enum { N = 8, CELLS = 64, SIDE = 64, PIXELS = 3 * SIDE * SIDE };
+    static float all[N * PIXELS], one[PIXELS];
+    static uint8_t rgb[N * PIXELS];
+    int32_t codes[N * CELLS], encoded[N * CELLS], alone[CELLS];
+    err e = {0};
+    model *m = limn_model_open(dev, NULL, &e);
+    good(m != NULL, &e);
+    for (int i = 0; i < N * CELLS; i++)
+        codes[i] = (int32_t)(rng_uniform(3, 0, 0, (uint32_t)i) * 1024);
+    good(limn_decode(m, codes, N, all, &e), &e);
+    for (int i = 0; i < N * PIXELS; i++)
+        rgb[i] = (uint8_t)lrintf(all[i] * 255);
+    good(limn_encode(m, rgb, N, encoded, NULL, &e), &e);
+    for (int i = 0; i < N; i++) {
+        good(limn_decode(m, codes + i * CELLS, 1, one, &e), &e);
+        assert_memory_equal(one, all + i * PIXELS, sizeof one);
+        good(limn_encode(m, rgb + i * PIXELS, 1, alone, NULL, &e), &e);
+        assert_true(equal(alone, encoded + i * CELLS, CELLS));
+    }
+    limn_model_free(&m);
+}
+
 /* ---- negative prompts ------------------------------------------------------------------------------------------ */
 
 /* Published kinds with a tokenizer. */
@@ -264,6 +291,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pictures_are_handed_over_batch_by_batch),
         cmocka_unit_test(pictures_are_handed_over_within_a_limit),
+        cmocka_unit_test(pictures_do_not_depend_on_the_batch),
         cmocka_unit_test(without_a_place_for_codes_it_is_refused),
         cmocka_unit_test(guidance_leads_away_from_the_negative_prompt),
         cmocka_unit_test(wrong_negative_prompts_are_refused),

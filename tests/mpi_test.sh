@@ -62,6 +62,19 @@ for n in 1 3; do
     diff -r a b
     rm -r a b
 done
+printf 'a\nb\nc\n' >prompts
+for options in '-n 3 --first 2' '-n 3 --grid' '-n 40 --preview preview.png'; do
+    mkdir a b
+    for way in a b; do
+        launch=()
+        [[ $way == a ]] || launch=("${two[@]}")
+        # shellcheck disable=SC2086 # several options
+        (cd $way && "${launch[@]}" "$limn" generate --prompts - $options --seed 5 --temperature 1 -m ../tiny.gguf \
+            -o out.png --codes-out codes.npy <../prompts)
+    done
+    diff -r a b
+    rm -r a b
+done
 
 # a failure of one is the end of both
 small=(--size 16 --encoder '8,16' --decoder '16,8' --blocks 1 --block-width 8 --codes 16 --batch 2)

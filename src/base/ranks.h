@@ -18,6 +18,8 @@ typedef struct ranks {
     void (*broadcast)(void *x, size_t bytes, int from);
     void *(*sum_begin)(float *x, size_t n);
     bool (*sum_done)(void *request);
+    bool (*send)(const void *x, size_t bytes);
+    bool (*receive)(void *x, size_t bytes);
 } ranks;
 /* From here on this process is one of several.  *r is copied. */
 void ranks_join(const ranks *r);
@@ -46,4 +48,10 @@ void ranks_rehearse(bool on);
  * request.  Sums begin in the same order on all ranks.  Only where there are others; NULL where there is no memory. */
 void *ranks_sum_begin(float *x, size_t n);
 bool ranks_sum_done(void *request);
+
+/* Items to rank 0, in any order, where all other functions want the same order on all ranks.  ranks_send copies x and
+ * doesn't wait; false where there is no memory.  ranks_receive takes one that is there, or returns false; all are of
+ * one size. */
+bool ranks_send(const void *x, size_t bytes);
+bool ranks_receive(void *x, size_t bytes);
 #endif

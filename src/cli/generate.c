@@ -1,162 +1,126 @@
-/* limn generate: pictures from a prompt. */
-#include <inttypes.h>
-#include <stdio.h>
+/* limn generate: pictures from prompts. */
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/ranks.h"
 #include "cli/commands.h"
-#include "cli/keep.h"
-#include "cli/pictures.h"
-#include "cli/rank.h"
+#include "cli/generate.h"
 
 typedef struct job {
     const options *o;
-    const char *prompt, *out, *codes_out, *preview, *image_prompt, *rank;
-    npy ids;
-    char *ids_text; /* "token ids 5 7 9", "class 207": what stands for the prompt where only ids are known */
-    int32_t class;  /* or -1 */
-    keep keep;
+    request q;
     session s;
     ranking ranking;
-    limn_generate_options g; /* of this rank's pictures */
-    int count;               /* pictures of all ranks */
+    limn_generate_options g; /* of the pictures at work */
     uint8_t *kept;           /* [cells] */
     int32_t *kept_codes;     /* [cells] */
-    int32_t *codes;          /* [count, cells]; of pictures that are not there yet -1 */
-    image *pictures;         /* [count] */
+    results results;
+    int begin, end;   /* the items of this rank */
+    int at;           /* the first item at work */
+    int32_t *codes;   /* [each, cells] with --preview: those at work */
+    int preview_row;  /* of the picture, up to which the preview shows */
+    uint8_t *message; /* of a picture that goes to rank 0, or came from another */
     progress bar;
-    int preview_row;   /* of the grid, up to which the preview shows */
-    err preview_error; /* why progress said stop, where it wasn't Ctrl-C */
+    err failure; /* why a callback said stop, where it wasn't Ctrl-C */
 } job;
 
 static void job_release(job *j)
 {
-    npy_release(&j->ids);
-    free(j->ids_text);
+    results_release(&j->results);
     free(j->kept);
     free(j->kept_codes);
-    pictures_free(j->pictures, j->count);
     free(j->codes);
+    free(j->message);
     ranking_release(&j->ranking);
+    request_release(&j->q);
     command_close(&j->s);
 }
 
-static uint64_t random_seed(void)
+/* ---- pictures of other processes ------------------------------------------------------------------------------ */
+
+/* Item, codes, pixels. */
+static size_t message_bytes(const job *j)
 {
-    /* 32 bits: what other programs' seed fields hold, and short enough to type */
-    uint32_t seed = 0;
-    FILE *f = fopen("/dev/urandom", "rb");
-    bool ok = f && fread(&seed, sizeof seed, 1, f) == 1;
-    if (f)
-        fclose(f);
-    if (!ok) {
-        struct timespec t;
-        clock_gettime(CLOCK_REALTIME, &t);
-        seed = (uint32_t)t.tv_nsec * 2654435761u ^ (uint32_t)t.tv_sec ^ (uint32_t)getpid() << 16;
+    return sizeof(int32_t) + (size_t)j->s.cells * sizeof(int32_t) +
+           3 * (size_t)j->s.info->width * (size_t)j->s.info->height;
+}
+
+static bool send_picture(job *j, int t, image *im, const int32_t *codes, err *e)
+{
+    int32_t item = t;
+    size_t row = (size_t)j->s.cells * sizeof *codes, bytes = message_bytes(j);
+    memcpy(j->message, &item, sizeof item);
+    memcpy(j->message + sizeof item, codes, row);
+    memcpy(j->message + sizeof item + row, im->pixels, bytes - sizeof item - row);
+    image_release(im);
+    return ranks_send(j->message, bytes) || err_no_memory(e, "picture", bytes);
+}
+
+/* Those that have arrived. */
+static bool take_from_others(job *j, err *e)
+{
+    size_t row = (size_t)j->s.cells * sizeof(int32_t), bytes = message_bytes(j);
+    bool ok = true;
+    while (ok && ranks_rank() == 0 && ranks_size() > 1 && ranks_receive(j->message, bytes)) {
+        int32_t item, *codes = array_new(row, 1, "codes", e);
+        image im = {0};
+        ok = codes && image_new(&im, j->s.info->width, j->s.info->height, e);
+        if (ok) {
+            memcpy(&item, j->message, sizeof item);
+            memcpy(codes, j->message + sizeof item, row);
+            memcpy(im.pixels, j->message + sizeof item + row, bytes - sizeof item - row);
+            ok = results_take(&j->results, item, &im, codes, e);
+        }
+        free(codes);
     }
-    return seed;
+    return ok;
 }
 
-/* ---- what is known before the model is there ------------------------------------------------------------------ */
-
-static bool name_ids(job *j, const char *what, const int32_t *ids, size_t n, err *e)
+/* At the end, for those that are still at work. */
+static bool wait_for_others(job *j, err *e)
 {
-    size_t size = 0;
-    FILE *f = open_memstream(&j->ids_text, &size);
-    if (!f)
-        return err_no_memory(e, what, 1024);
-    fputs(what, f);
-    for (size_t i = 0; i < n; i++)
-        fprintf(f, " %d", (int)ids[i]);
-    return fclose(f) == 0 ? true : err_no_memory(e, what, 1024);
-}
-
-static bool read_ids(job *j, const char *path, err *e)
-{
-    int rows;
-    if (!text_ids_read(&j->ids, &rows, path, e))
-        return false;
-    if (rows != 1)
-        return err_set(e, ERR_FAILED, "%s: has %d rows of token ids, but generate takes one (select one row)", path,
-                       rows);
-    return name_ids(j, "token ids", j->ids.data, (size_t)j->ids.count, e);
-}
-
-static bool check_usage(job *j, err *e)
-{
-    const options *o = j->o;
-    const char *ids = options_text(o, "text-ids", NULL), *region = options_text(o, "keep", NULL);
-    j->prompt = o->n_operands ? o->operands[0] : NULL;
-    j->out = options_text(o, "output", "limn.png");
-    j->codes_out = options_text(o, "codes-out", NULL);
-    j->preview = options_text(o, "preview", NULL);
-    j->image_prompt = options_text(o, "image-prompt", NULL);
-    j->rank = options_text(o, "rank", NULL);
-    j->class = (int32_t)options_integer(o, "class", -1);
-    int given = (j->prompt != NULL) + (ids != NULL) + (j->class >= 0);
-    if (given != 1)
-        return err_set(e, ERR_USAGE, "limn generate: %s (give a prompt in quotes, --text-ids FILE.npy or --class N)",
-                       given ? "more than one of a prompt, --text-ids and --class is there" : "the prompt is missing");
-    if (j->rank && !j->prompt)
-        return err_set(e, ERR_USAGE,
-                       "--rank: a CLIP reads words, not the ids of --text-ids or a class (give a prompt)");
-    if (region && !j->image_prompt)
-        return err_set(e, ERR_USAGE, "--keep: there is no picture to keep a part of (add --image-prompt IMG)");
-    if (!keep_parse(&j->keep, region ? region : "top:0.5", e) || !output_check("output", j->out, ".png", e) ||
-        !output_check("codes-out", j->codes_out, ".npy", e) || !output_check("preview", j->preview, ".png", e))
-        return false;
-    if (j->keep.kind == KEEP_MASK && !input_check(j->keep.text, e))
-        return false;
-    if (j->image_prompt && !input_check(j->image_prompt, e))
-        return false;
-    if (j->rank && strcmp(j->rank, "own") != 0 && !input_check(j->rank, e))
-        return false;
-    return (!ids || read_ids(j, ids, e)) && (j->class < 0 || name_ids(j, "class", &j->class, 1, e));
-}
-
-/* ---- the picture so far --------------------------------------------------------------------------------------- */
-
-static void paint_grey(image *im, const session *s, int cell)
-{
-    int columns = s->info->grid_width, rows = s->info->grid_height;
-    int r = cell / columns, c = cell % columns;
-    int y1 = (r + 1) * im->height / rows, x0 = c * im->width / columns, x1 = (c + 1) * im->width / columns;
-    for (int y = r * im->height / rows; y < y1; y++)
-        memset(im->pixels + 3 * ((size_t)y * (size_t)im->width + (size_t)x0), 128, 3 * (size_t)(x1 - x0));
-}
-
-/* codes: cells that are not there yet are negative, and become grey. */
-static bool preview_write(job *j, const int32_t *codes, err *e)
-{
-    int n = j->count, cells = j->s.cells;
-    size_t all = (size_t)n * (size_t)cells;
-    image *ims = array_new((size_t)n, sizeof *ims, "preview", e);
-    int32_t *shown = array_new(all, sizeof *shown, "preview", e);
-    bool ok = ims && shown;
-    for (size_t i = 0; ok && i < all; i++) {
-        size_t cell = i % (size_t)cells;
-        shown[i] = codes[i] >= 0 ? codes[i] : j->kept && j->kept[cell] ? j->kept_codes[cell] : 0;
+    const struct timespec moment = {0, 2000000};
+    while (ranks_rank() == 0 && j->results.count < j->q.total) {
+        if (!interrupt_check(e) || !take_from_others(j, e))
+            return false;
+        nanosleep(&moment, NULL);
     }
-    ok = ok && pictures_decode(&j->s, shown, n, ims, NULL, e);
-    for (size_t i = 0; ok && i < all; i++) {
-        size_t cell = i % (size_t)cells;
-        if (codes[i] < 0 && !(j->kept && j->kept[cell]))
-            paint_grey(&ims[i / (size_t)cells], &j->s, (int)cell);
+    return true;
+}
+
+/* ---- while it draws ------------------------------------------------------------------------------------------- */
+
+/* codes[n,cells] of the pictures from j->at on; negative where one isn't there yet. */
+static bool write_preview(job *j, const int32_t *codes, int n, err *e)
+{
+    size_t cells = (size_t)j->s.cells;
+    int first = 0, last;
+    image all = {0};
+    while (first < n && j->results.there[j->at + first])
+        first++;
+    for (last = first; last < n; last++) { /* those that are begun: a batch */
+        bool begun = false;
+        for (size_t c = 0; c < cells && !begun; c++)
+            begun = codes[(size_t)last * cells + c] >= 0 && !(j->kept && j->kept[c]);
+        if (!begun)
+            break;
     }
-    ok = ok && pictures_write(ims, n, true, j->preview, NULL, e);
-    pictures_free(ims, n);
-    free(shown);
+    image *ims = array_new((size_t)(last - first), sizeof *ims, "preview", e);
+    bool ok = ims && results_unfinished(&j->results, ims, codes + (size_t)first * cells, last - first, e) &&
+              results_grid(&j->results, &all, ims, j->at + first, last - first, e) &&
+              picture_write(&all, j->q.preview, NULL, e);
+    image_release(&all);
+    pictures_free(ims, last - first);
     return ok;
 }
 
 static bool on_progress(void *context, int done, int total, const int32_t *codes)
 {
     job *j = context;
-    progress_update(&j->bar, done, total);
-    if (interrupted())
+    int64_t cells = j->s.cells, before = (j->at - j->begin) * cells;
+    progress_update(&j->bar, before + done, (j->end - j->begin) * cells);
+    if (interrupted() || !take_from_others(j, &j->failure))
         return false;
     if (!codes || done >= total)
         return true;
@@ -164,15 +128,44 @@ static bool on_progress(void *context, int done, int total, const int32_t *codes
     if (row < j->preview_row + (rows >= 16 ? rows / 8 : 1))
         return true;
     j->preview_row = row;
-    return preview_write(j, j->codes, &j->preview_error);
+    return write_preview(j, j->codes, j->g.count, &j->failure);
 }
 
-/* ---- the work -------------------------------------------------------------------------------------------------- */
+/* A batch: decoded and written before the next one begins. */
+static bool on_ready(void *context, int first, int n, const int32_t *codes)
+{
+    job *j = context;
+    err *e = &j->failure;
+    size_t cells = (size_t)j->s.cells;
+    bool ok = true;
+    for (int i = 0; ok && i < n; i += BATCH) {
+        image ims[BATCH] = {0};
+        int m = n - i < BATCH ? n - i : BATCH;
+        ok = pictures_decode(&j->s, codes + (size_t)i * cells, m, ims, NULL, e);
+        for (int k = 0; ok && k < m; k++) {
+            int t = j->at + first + i + k;
+            const int32_t *row = codes + (size_t)(i + k) * cells;
+            ok = ranks_rank() > 0 ? send_picture(j, t, &ims[k], row, e) : results_take(&j->results, t, &ims[k], row, e);
+        }
+        for (int k = 0; k < m; k++)
+            image_release(&ims[k]);
+    }
+    return ok && take_from_others(j, e) && (ranks_rank() > 0 || results_settle(&j->results, e));
+}
 
-/* The number of the first picture of a rank. */
+/* ---- the work ------------------------------------------------------------------------------------------------- */
+
+/* The first item of a rank. */
 static int first_of(const job *j, int rank)
 {
-    return (int)((int64_t)j->count * rank / ranks_size());
+    return (int)((int64_t)j->q.total * rank / ranks_size());
+}
+
+static void warn_of_negative(const job *j)
+{
+    const limn_generate_options *g = &j->g;
+    if (j->q.negative && (g->guidance == 0 || g->guidance == 1) && ranks_rank() == 0)
+        say(LOG_WARNING, "--negative: it has no effect without guidance (add --guidance 3, or another number above 1)");
 }
 
 static bool fill_options(job *j, err *e)
@@ -180,166 +173,95 @@ static bool fill_options(job *j, err *e)
     const options *o = j->o;
     limn_generate_options *g = &j->g;
     *g = limn_generate_defaults(j->s.model);
-    g->prompt = j->prompt;
-    g->text_ids = j->ids.data;
-    g->n_text_ids = (size_t)j->ids.count;
-    if (j->class >= 0) {
-        if (!j->s.info->classes)
-            return err_set(e, ERR_USAGE, "--class: %s reads text (give a prompt)", j->s.info->name);
-        g->text_ids = &j->class;
-        g->n_text_ids = 1;
-    }
-    j->count = (int)options_integer(o, "count", 1);
-    g->first = first_of(j, ranks_rank());
-    g->count = first_of(j, ranks_rank() + 1) - g->first;
-    g->seed = options_given(o, "seed") && !options_random(o, "seed") ? options_unsigned(o, "seed", 0) : random_seed();
-    ranks_broadcast(&g->seed, sizeof g->seed, 0);
+    if (j->q.class >= 0 && !j->s.info->classes)
+        return err_set(e, ERR_USAGE, "--class: %s reads text (give a prompt)", j->s.info->name);
+    if (j->q.negative && j->s.info->classes)
+        return err_set(e, ERR_USAGE, "--negative: %s draws classes and reads no words (leave it out)", j->s.info->name);
+    g->negative = j->q.negative;
+    g->seed = j->q.seed;
     g->temperature = (float)options_number(o, "temperature", g->temperature);
     g->top_k = (int)options_integer(o, "top-k", g->top_k);
     g->top_p = (float)options_number(o, "top-p", g->top_p);
     g->guidance = (float)options_number(o, "guidance", g->guidance);
     g->kv_cache_f16 = !strcmp(options_text(o, "kv-cache", "f32"), "f16");
     g->progress = on_progress;
+    g->ready = on_ready;
     g->context = j;
-    g->preview = j->preview && ranks_rank() == 0;
-    j->codes = array_new((size_t)j->count, (size_t)j->s.cells * sizeof *j->codes, "codes", e);
-    j->pictures = array_new((size_t)j->count, sizeof *j->pictures, "pictures", e);
-    return j->codes && j->pictures;
+    g->preview = j->q.preview && ranks_rank() == 0;
+    j->begin = first_of(j, ranks_rank());
+    j->end = first_of(j, ranks_rank() + 1);
+    if (g->preview && !(j->codes = array_new((size_t)j->q.each, (size_t)j->s.cells * sizeof *j->codes, "codes", e)))
+        return false;
+    if (ranks_size() > 1 && !(j->message = array_new(message_bytes(j), 1, "picture", e)))
+        return false;
+    warn_of_negative(j);
+    return true;
 }
 
 static bool read_image_prompt(job *j, err *e)
 {
-    if (!j->image_prompt)
+    if (!j->q.image_prompt)
         return true;
     image im = {0};
     size_t cells = (size_t)j->s.cells;
     j->kept = array_new(cells, 1, "image prompt", e);
     j->kept_codes = array_new(cells, sizeof *j->kept_codes, "image prompt", e);
-    bool ok = j->kept && j->kept_codes && keep_cells(j->kept, &j->keep, &j->s, e) &&
-              picture_read(&im, j->image_prompt, &j->s, e) && pictures_encode(&j->s, &im, 1, j->kept_codes, NULL, e);
+    bool ok = j->kept && j->kept_codes && keep_cells(j->kept, &j->q.keep, &j->s, e) &&
+              picture_read(&im, j->q.image_prompt, &j->s, e) && pictures_encode(&j->s, &im, 1, j->kept_codes, NULL, e);
     image_release(&im);
     j->g.keep = j->kept;
     j->g.kept_codes = j->kept_codes;
     return ok;
 }
 
-/* Codes and pictures of all ranks on all of them. */
-static void gather(job *j)
+/* One prompt after another, each with its pictures from j->at on. */
+static bool draw(job *j, err *e)
 {
-    ranks_max(j->codes, (size_t)j->count * (size_t)j->s.cells);
-    for (int rank = 0; rank < ranks_size() && ranks_size() > 1; rank++)
-        for (int i = first_of(j, rank); i < first_of(j, rank + 1); i++)
-            ranks_broadcast(j->pictures[i].pixels, 3 * (size_t)j->s.info->width * (size_t)j->s.info->height, rank);
-}
-
-static bool sample(job *j, err *e)
-{
-    int32_t *mine = j->codes + (size_t)j->g.first * (size_t)j->s.cells;
-    for (size_t i = 0; i < (size_t)j->count * (size_t)j->s.cells; i++)
-        j->codes[i] = -1;
-    progress_begin(&j->bar, "generate", "codes");
-    bool ok = j->g.count == 0 || limn_generate(j->s.model, &j->g, mine, e);
-    progress_end(&j->bar);
-    if (!ok && j->preview_error.code)
-        *e = j->preview_error;
-    else if (!ok && interrupted()) {
-        *e = (err){0};
-        interrupt_check(e);
-    }
-    ok = ok && interrupt_check(e) && pictures_decode(&j->s, mine, j->g.count, j->pictures + j->g.first, NULL, e);
-    for (int i = 0; ok && i < j->count; i++)
-        if (!j->pictures[i].pixels)
-            ok = image_new(&j->pictures[i], j->s.info->width, j->s.info->height, e);
-    if (ok)
-        gather(j);
-    return ok;
-}
-
-/* Pictures and codes, best first. */
-static bool rank(job *j, err *e)
-{
-    if (!j->rank || ranks_rank() > 0) /* the first of several processes writes */
-        return true;
-    int n = j->count;
-    size_t row = (size_t)j->s.cells * sizeof *j->codes;
-    image *pictures = array_new((size_t)n, sizeof *pictures, "pictures", e);
-    int32_t *codes = array_new((size_t)n, row, "codes", e);
-    bool ok = pictures && codes && ranking_order(&j->ranking, j->prompt, j->pictures, n, e);
-    for (int i = 0; ok && i < n; i++) {
-        pictures[i] = j->pictures[j->ranking.order[i]];
-        memcpy(codes + (size_t)i * (size_t)j->s.cells, j->codes + (size_t)j->ranking.order[i] * (size_t)j->s.cells,
-               row);
-    }
-    if (ok) {
-        memcpy(j->pictures, pictures, (size_t)n * sizeof *pictures);
-        memcpy(j->codes, codes, (size_t)n * row);
-    }
-    free(pictures);
-    free(codes);
-    return ok;
-}
-
-static bool write_all(job *j, err *e)
-{
-    const limn_generate_options *g = &j->g;
-    bool grid = options_given(j->o, "grid");
-    int n = j->count;
-    picture_settings settings = {
-        .prompt = j->prompt ? j->prompt : j->ids_text,
-        .image_prompt = j->image_prompt,
-        .keep = j->image_prompt ? j->keep.text : NULL,
-        .model = j->s.info->name,
-        .width = j->s.info->width,
-        .height = j->s.info->height,
-        .steps = j->s.cells,
-        .seed = g->seed,
-        .temperature = g->temperature,
-        .top_k = g->top_k,
-        .top_p = g->top_p,
-        .guidance = g->guidance,
-        .kv_cache = g->kv_cache_f16 ? "f16" : NULL,
-        .order = j->ranking.order,
-        .scores = j->ranking.scores,
-    };
-    if (ranks_rank() > 0)
-        return true;
-    if (!pictures_write(j->pictures, n, grid, j->out, &settings, e))
-        return false;
-    if (j->codes_out && !npy_write(j->codes_out, DTYPE_I32, 2, (int64_t[]){n, j->s.cells}, j->codes, e))
-        return false;
-    if (j->preview && !pictures_write(j->pictures, n, true, j->preview, &settings, e))
-        return false;
-    char *first = numbered_path(j->out, 1, n), *last = numbered_path(j->out, n, n);
-    if (n == 1 || grid || !first || !last)
-        say(LOG_WARNING, "wrote %s: seed %" PRIu64, j->out, g->seed);
-    else
-        say(LOG_WARNING, "wrote %s to %s: seed %" PRIu64, first, last, g->seed);
-    free(first);
-    free(last);
-    return true;
-}
-
-/* A directory where a numbered picture is to go would only show after the work. */
-static bool check_numbered(const job *j, err *e)
-{
-    int64_t n = options_integer(j->o, "count", 1);
     bool ok = true;
-    for (int i = 1; ok && n > 1 && !options_given(j->o, "grid") && i <= n; i++) {
-        char *name = numbered_path(j->out, i, (int)n);
-        ok = name ? output_check("output", name, NULL, e) : err_no_memory(e, "file name", 1);
-        free(name);
+    progress_begin(&j->bar, "generate", "codes");
+    for (j->at = j->begin; ok && j->at < j->end; j->at += j->g.count) {
+        int picture, source_number = request_source(&j->q, j->at, &picture), left = j->end - j->at;
+        const source *s = &j->q.sources[source_number];
+        int more = j->q.n_sources > 1 ? j->q.each - picture : left;
+        j->g.prompt = s->prompt;
+        j->g.text_ids = s->ids;
+        j->g.n_text_ids = s->n_ids;
+        j->g.first = picture;
+        j->g.count = more < left ? more : left;
+        j->preview_row = 0;
+        ok = limn_generate(j->s.model, &j->g, j->codes, e);
     }
+    progress_end(&j->bar);
+    ok = ok && wait_for_others(j, e);
+    if (!ok && interrupted())
+        *e = (err){.code = ERR_FAILED, .text = "interrupted"};
+    else if (!ok && j->failure.code)
+        *e = j->failure;
     return ok;
+}
+
+static bool generate(job *j, err *e)
+{
+    err later = {0};
+    if (!request_read(&j->q, j->o, e) || !command_open(&j->s, j->o, true, true, e) ||
+        (j->q.rank && !ranking_open(&j->ranking, &j->s, j->q.rank, e)) || !fill_options(j, e) ||
+        !read_image_prompt(j, e) || !results_begin(&j->results, &j->q, &j->s, &j->ranking, &j->g, e))
+        return false;
+    bool ok = draw(j, e), kept = results_end(&j->results, ok, ok ? e : &later);
+    if (!ok && !kept && strcmp(later.text, e->text) != 0)
+        report(&later);
+    ok = ok && kept;
+    if (!ok)
+        results_explain(&j->results, e);
+    results_say(&j->results, ok);
+    return ok && command_profile(&j->s, j->o, e);
 }
 
 int command_generate(const options *o)
 {
     err e = {0};
     job j = {.o = o};
-    bool ok = check_usage(&j, &e) && check_numbered(&j, &e) && command_open(&j.s, o, true, true, &e) &&
-              (!j.rank || ranking_open(&j.ranking, &j.s, j.rank, &e)) && fill_options(&j, &e) &&
-              read_image_prompt(&j, &e) && sample(&j, &e) && rank(&j, &e) && write_all(&j, &e) &&
-              command_profile(&j.s, o, &e);
+    bool ok = generate(&j, &e);
     job_release(&j);
     return ok ? 0 : report(&e);
 }

@@ -2,6 +2,7 @@
 #include "cli/launcher.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/ranks.h"
 
@@ -67,9 +68,65 @@ static bool sum_done(void *request)
     return done;
 }
 
+/* What is on its way to rank 0. */
+typedef struct parcel {
+    struct parcel *next;
+    MPI_Request request;
+    char data[];
+} parcel;
+static parcel *sent;
+
+/* Frees what has arrived; wait: all of it. */
+static void free_parcels(bool wait)
+{
+    for (parcel **p = &sent; *p;) {
+        parcel *now = *p;
+        int done = 0;
+        if (wait)
+            MPI_Wait(&now->request, MPI_STATUS_IGNORE);
+        else
+            MPI_Test(&now->request, &done, MPI_STATUS_IGNORE);
+        if (!wait && !done) {
+            p = &now->next;
+            continue;
+        }
+        *p = now->next;
+        free(now);
+    }
+}
+
+static bool send_parcel(const void *x, size_t bytes)
+{
+    free_parcels(false);
+    parcel *p = bytes <= PIECE ? malloc(sizeof *p + bytes) : NULL;
+    if (!p)
+        return false;
+    memcpy(p->data, x, bytes);
+    p->next = sent;
+    sent = p;
+    MPI_Isend(p->data, (int)bytes, MPI_BYTE, 0, 0, MPI_COMM_WORLD, &p->request);
+    return true;
+}
+
+static bool receive_parcel(void *x, size_t bytes)
+{
+    int there = 0;
+    MPI_Status from;
+    MPI_Iprobe(MPI_ANY_SOURCE, 0, MPI_COMM_WORLD, &there, &from);
+    if (there)
+        MPI_Recv(x, (int)bytes, MPI_BYTE, from.MPI_SOURCE, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+    return there;
+}
+
 bool launcher_join(err *e)
 {
-    ranks r = {.sum = sum, .max = max, .broadcast = broadcast, .sum_begin = sum_begin, .sum_done = sum_done};
+    ranks r = {.sum = sum,
+               .max = max,
+               .broadcast = broadcast,
+               .sum_begin = sum_begin,
+               .sum_done = sum_done,
+               .send = send_parcel,
+               .receive = receive_parcel};
     int level = 0;
     MPI_Comm here;
     if (launcher_processes() == 1)
@@ -100,6 +157,7 @@ void launcher_leave(int code)
         return;
     if (code)
         MPI_Abort(MPI_COMM_WORLD, code);
+    free_parcels(true);
     MPI_Finalize();
     joined = false;
 }

@@ -39,6 +39,8 @@ static int by_score(const void *a, const void *b)
 
 bool ranking_order(ranking *r, const char *prompt, const image *ims, int n, err *e)
 {
+    free(r->order);
+    free(r->scores);
     place *places = array_new((size_t)n, sizeof *places, "ranking", e);
     r->order = array_new((size_t)n, sizeof *r->order, "ranking", e);
     r->scores = array_new((size_t)n, sizeof *r->scores, "ranking", e);

@@ -61,15 +61,28 @@ static const option generate_options[] = {
      .argument = "OUT.png",
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
-     .help = "Picture to write. With -n N: OUT-1.png to OUT-N.png. Default: limn.png."},
+     .help =
+         "Picture to write. Several are OUT-1.png to OUT-N.png, with zeros before numbers of fewer digits. Default: "
+         "limn.png, or the next of limn-2.png, limn-3.png, ... that isn't there."},
     {.name = "count",
      .letter = 'n',
      .argument = "N",
      .kind = OPTION_INTEGER,
      .min = 1,
      .max = 100000,
-     .help = "Number of pictures. Picture i of a seed is the same whatever the number."},
-    {.name = "grid", .help = "Write the N pictures as one, side by side."},
+     .help = "Number of pictures of each prompt. Picture i of a seed is the same whatever the number."},
+    {.name = "first",
+     .argument = "K",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1e9,
+     .help =
+         "Draw pictures K, K+1, ... of the seed, OUT-K.png and so on: --seed 7 --first 3 draws the third picture of "
+         "seed 7 alone. Of several prompts, K counts through the pictures of all of them, and the rest is drawn."},
+    {.name = "grid",
+     .help =
+         "Write all pictures as one, side by side. It is written again as its lines are ready; what isn't there yet "
+         "is grey."},
     {.name = "seed",
      .argument = "S",
      .kind = OPTION_SEED,
@@ -99,17 +112,28 @@ static const option generate_options[] = {
      .min = 0,
      .max = 1000,
      .help = "Classifier-free guidance: how much more the prompt counts; 0 or 1: none. Default: the model's."},
+    {.name = "negative",
+     .argument = "P",
+     .kind = OPTION_TEXT,
+     .help =
+         "What the pictures should not show: guidance leads from it to PROMPT. Without --guidance, or a model that has "
+         "guidance by default, it has no effect."},
     {.name = "kv-cache",
      .argument = "TYPE",
      .kind = OPTION_CHOICE,
      .words = "f32|f16",
      .help = "Type of the keys and values that attention keeps: f32, or f16, which halves the memory of this cache and "
              "may change a code now and then. Default: f32."},
+    {.name = "prompts",
+     .argument = "FILE",
+     .kind = OPTION_LIST,
+     .complete = COMPLETE_FILE,
+     .help = "Prompts, one a line of FILE, or of standard input, which is -. May be repeated."},
     {.name = "text-ids",
      .argument = "FILE.npy",
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
-     .help = "Token ids in place of PROMPT: int32 [T] or [1, T], the model's own ids, padded or not."},
+     .help = "Token ids in place of prompts: int32 [T], or [n, T] for n of them, the model's own ids, padded or not."},
     {.name = "class",
      .argument = "N",
      .kind = OPTION_INTEGER,
@@ -146,6 +170,7 @@ static const option generate_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .help = "Write the codes of all pictures too: int32 [n, h*w]."},
+    JSON,
     OPTIONS_END,
 };
 
@@ -313,20 +338,26 @@ const command command_table[] = {
      .run = command_generate,
      .ranks = true,
      .options = generate_options,
-     .operands = "[PROMPT]",
-     .max_operands = 1,
-     .operands_hint = "put a prompt of several words in quotes",
+     .operands = "[PROMPT]...",
+     .max_operands = -1,
      .summary = "make pictures from a prompt",
      .description =
-         "Draws what PROMPT says. The settings that made a picture are in its PNG text, in the form that front ends "
-         "read.\n"
+         "Draws what PROMPT says; - is a prompt from standard input. The settings that made a picture are in its PNG "
+         "text, in the form that front ends read.\n"
+         "Of several prompts N pictures each are drawn, numbered through in their order; each is what it would be "
+         "alone with that seed. Quote a prompt of several words.\n"
+         "A picture is written as soon as it is ready. Ctrl-C keeps what is there and says how to go on; with --rank "
+         "those pictures are then in the order in which they were drawn. --json prints what was written, and by which "
+         "settings.\n"
          "A prompt that is too long is an error, or loses its end with a warning, as with the model's authors. White "
          "space around and between its words makes no difference, and words that the model's vocabulary lacks are "
          "named.\n"
          "With --image-prompt a part of a picture stays and the rest is generated to go with it.\n"
-         "Under mpirun the processes share the N pictures out among them, and their devices too.\n",
+         "Under mpirun the processes share the pictures out among them, and their devices too; the first one writes "
+         "them.\n",
      .example = "limn generate \"a red apple on a blue background\" -o apple.png\n"
                 "limn generate \"a red apple\" -n 9 --grid --seed 1 -o apples.png\n"
+                "limn generate --prompts prompts.txt -n 4 -o all.png\n"
                 "limn generate \"a cat\" --image-prompt cat.jpg --keep top:0.5 -o cats.png -n 4\n"},
     {.name = "devices",
      .run = command_devices,

@@ -78,24 +78,37 @@ bool image_cells(uint8_t *cells, const image *im, int rows, int columns, err *e)
     return true;
 }
 
-bool image_grid(image *out, const image *ims, int n, int gap, err *e)
+static int grid_columns(int n)
 {
-    assert(n > 0 && gap >= 0);
-    int columns = 1, w = ims->width, h = ims->height;
-    *out = (image){0};
+    int columns = 1;
     while ((int64_t)columns * columns < n)
         columns++;
-    int rows = (n + columns - 1) / columns;
-    for (int i = 1; i < n; i++)
-        if (ims[i].width != w || ims[i].height != h)
-            return err_set(e, ERR_FAILED, "grid: picture %d is %d x %d, the first is %d x %d", i + 1, ims[i].width,
-                           ims[i].height, w, h);
+    return columns;
+}
+
+bool image_grid_size(int n, int w, int h, int gap, int *all_width, int *all_height, err *e)
+{
+    assert(n > 0 && gap >= 0);
+    int columns = grid_columns(n), rows = (n + columns - 1) / columns;
     int64_t width = (int64_t)columns * w + (int64_t)(columns - 1) * gap;
     int64_t height = (int64_t)rows * h + (int64_t)(rows - 1) * gap;
     if (width > IMAGE_MAX_SIDE || height > IMAGE_MAX_SIDE)
         return err_set(e, ERR_FAILED, "grid: %d pictures of %d x %d are more than %d pixels on a side", n, w, h,
                        IMAGE_MAX_SIDE);
-    if (!image_new(out, (int)width, (int)height, e))
+    *all_width = (int)width;
+    *all_height = (int)height;
+    return true;
+}
+
+bool image_grid(image *out, const image *ims, int n, int gap, err *e)
+{
+    int columns = grid_columns(n), w = ims->width, h = ims->height, width = 0, height = 0;
+    *out = (image){0};
+    for (int i = 1; i < n; i++)
+        if (ims[i].width != w || ims[i].height != h)
+            return err_set(e, ERR_FAILED, "grid: picture %d is %d x %d, the first is %d x %d", i + 1, ims[i].width,
+                           ims[i].height, w, h);
+    if (!image_grid_size(n, w, h, gap, &width, &height, e) || !image_new(out, width, height, e))
         return false;
     memset(out->pixels, 255, (size_t)width * (size_t)height * 3);
     for (int i = 0; i < n; i++)

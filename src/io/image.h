@@ -42,6 +42,8 @@ bool image_fit_by(image *out, const image *in, int width, int height, image_filt
 bool image_fit(image *out, const image *in, int width, int height, err *e);
 /* A mask from the picture's brightness: 1 where the mean over a cell of the rows x columns grid is at least 128. */
 bool image_cells(uint8_t *cells, const image *im, int rows, int columns, err *e);
+/* The size of n pictures of width x height as one; an error where that is too large for a file. */
+bool image_grid_size(int n, int width, int height, int gap, int *all_width, int *all_height, err *e);
 /* n pictures of one size as one, ceil(sqrt(n)) columns, `gap` white pixels between them. */
 bool image_grid(image *out, const image *ims, int n, int gap, err *e);
 #endif

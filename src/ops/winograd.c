@@ -10,11 +10,13 @@ static int64_t tiles_of(int64_t pixels)
 
 bool winograd_applies(run *r, const conv *c, int64_t b, int64_t oh, int64_t ow)
 {
-    int64_t tiles = b * tiles_of(oh) * tiles_of(ow);
+    /* a picture must be the same whatever the batch is; training asks for the sum over a batch, and for speed */
+    int64_t images = run_tape(r) ? b : 1;
+    int64_t tiles = images * tiles_of(oh) * tiles_of(ow);
     int least = run_device(r)->tune.winograd;
     /* narrow pictures have many tiles that are half outside */
     return least && tiles >= least && c->kernel == 3 && c->stride == 1 && c->in % 16 == 0 && c->out >= 16 &&
-           12 * tiles <= b * oh * ow;
+           12 * tiles <= images * oh * ow;
 }
 
 void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, int pad_top, activation act,

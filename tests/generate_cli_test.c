@@ -1,0 +1,407 @@
+/* limn generate as people use it for many pictures: numbers, prompts of several sources, names, and what is kept of a
+ * run that ends early.  On a tiny model with random weights, whose prompts have up to 7 characters. */
+#include "cli_support.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "io/image.h"
+#include "io/npy.h"
+#include "support.h"
+
+#define TINY       "generate|-m|tiny.gguf|--temperature|1|"
+#define SHELL_TINY LIMN_PROGRAM " generate -m tiny.gguf --temperature 1 "
+
+static void same_pictures(const char *a, const char *b, bool same)
+{
+    err e = {0};
+    image x = {0}, y = {0};
+    if (!image_read(&x, a, &e) || !image_read(&y, b, &e))
+        fail_msg("%s", e.text);
+    bool are = x.width == y.width && x.height == y.height &&
+               !memcmp(x.pixels, y.pixels, 3 * (size_t)x.width * (size_t)x.height);
+    if (are != same)
+        fail_msg("%s and %s are %s", a, b, are ? "the same" : "different");
+    image_release(&x);
+    image_release(&y);
+}
+
+static void has_text(const char *path, const char *part)
+{
+    char *text = image_read_png_text(path, "parameters");
+    assert_non_null(text);
+    cli_has(text, part);
+    free(text);
+}
+
+static int rows_of(const char *path)
+{
+    err e = {0};
+    npy a;
+    if (!npy_read(&a, path, DTYPE_I32, &e))
+        fail_msg("%s", e.text);
+    int n = (int)a.shape[0];
+    npy_release(&a);
+    return n;
+}
+
+/* ---- numbers ---- */
+
+static void test_first(void **state)
+{
+    (void)state;
+    cli_good(TINY "ab|--seed|3|-n|12|-o|all.png|-q");
+    assert_true(cli_exists("all-01.png") && cli_exists("all-12.png") && !cli_exists("all-1.png"));
+    cli_has(cli_good(TINY "ab|--seed|3|--first|7|-o|one.png").err, "wrote one-7.png: seed 3, 8 x 8 pixels, ");
+    same_pictures("all-07.png", "one-7.png", true);
+    has_text("all-07.png", "Picture: 7 of 12");
+    has_text("one-7.png", "Picture: 7 of 7");
+    cli_good(TINY "ab|--seed|3|--first|9|-n|3|-o|some.png|--codes-out|some.npy|-q");
+    assert_int_equal(rows_of("some.npy"), 3);
+    same_pictures("some-09.png", "all-09.png", true);
+    same_pictures("some-11.png", "all-11.png", true);
+    same_pictures("all-09.png", "all-10.png", false);
+    cli_bad(TINY "ab|--first|0", 2, "--first");
+}
+
+/* ---- prompts ---- */
+
+/* What two prompts draw, two pictures each, is in one-1 to one-4. */
+static void check_prompts(const char *name)
+{
+    char a[32], b[32];
+    for (int i = 1; i <= 4; i++) {
+        snprintf(a, sizeof a, "%s-%d.png", name, i);
+        snprintf(b, sizeof b, "one-%d.png", i);
+        same_pictures(a, b, true);
+    }
+}
+
+static void test_prompts(void **state)
+{
+    (void)state;
+    static const char lines[] = "\xef\xbb\xbf"
+                                "ab\r\n\r\n \t\n\xc2\xa0\ncd ef";
+    cli_good(TINY "ab|-n|2|--seed|5|-o|x.png|-q");
+    assert_int_equal(cli_shell("mv x-1.png one-1.png; mv x-2.png one-2.png"), 0);
+    cli_good(TINY "cd ef|-n|2|--seed|5|-o|x.png|-q");
+    assert_int_equal(cli_shell("mv x-1.png one-3.png; mv x-2.png one-4.png"), 0);
+    cli_good(TINY "ab|cd ef|-n|2|--seed|5|-o|operands.png|-q|--codes-out|operands.npy");
+    check_prompts("operands");
+    assert_int_equal(rows_of("operands.npy"), 4);
+    has_text("operands-4.png", "cd ef\nNegative prompt: \nSteps: ");
+    has_text("operands-4.png", "Picture: 2 of 2");
+    cli_write("lines.txt", lines, sizeof lines - 1);
+    cli_good(TINY "--prompts|lines.txt|-n|2|--seed|5|-o|file.png|-q");
+    check_prompts("file");
+    assert_int_equal(cli_shell("printf 'ab\\ncd ef\\n' | " SHELL_TINY "- -n 2 --seed 5 -o operand.png"), 0);
+    check_prompts("operand");
+    assert_int_equal(cli_shell("printf 'ab\\ncd ef' | " SHELL_TINY "--prompts - -n 2 --seed 5 -o input.png"), 0);
+    check_prompts("input");
+    cli_good(TINY "--prompts|lines.txt|-n|2|--seed|5|--first|2|-o|rest.png|-q");
+    assert_false(cli_exists("rest-1.png") || cli_exists("rest-5.png"));
+    assert_int_equal(cli_shell("cp one-1.png rest-1.png"), 0);
+    check_prompts("rest");
+    cli_good(TINY "--prompts|lines.txt|-n|2|--seed|5|--grid|-o|grid.png|--preview|preview.png|-q");
+    same_pictures("grid.png", "preview.png", true);
+    has_text("grid.png", "ab\ncd ef\nNegative prompt: ");
+}
+
+static void test_text_ids(void **state)
+{
+    (void)state;
+    err e = {0};
+    const int32_t ids[2][5] = {{2 + 'a', 2 + 'b', TINY_PAD, TINY_PAD, TINY_PAD},
+                               {2 + 'c', 2 + 'd', 2 + ' ', 2 + 'e', 2 + 'f'}};
+    json_t *j = cli_parse(cli_good("tokenize|-m|tiny.gguf|ab|--json").out);
+    int offset = (int)json_integer_value(json_object_get(json_array_get(j, 0), "id")) - ids[0][0];
+    json_decref(j);
+    int32_t rows[2][5];
+    for (int i = 0; i < 10; i++)
+        rows[i / 5][i % 5] = ids[i / 5][i % 5] == TINY_PAD ? TINY_PAD : ids[i / 5][i % 5] + offset;
+    assert_true(npy_write("ids.npy", DTYPE_I32, 2, (int64_t[]){2, 5}, rows, &e));
+    cli_good(TINY "--text-ids|ids.npy|-n|2|--seed|5|-o|ids.png|-q");
+    check_prompts("ids");
+    has_text("ids-4.png", "Text ids: ");
+}
+
+static void test_wrong_prompts(void **state)
+{
+    (void)state;
+    cli_write("empty.txt", "\r\n \n", 4);
+    cli_write("utf16.txt",
+              "\xff\xfe"
+              "a\0b\0",
+              6);
+    cli_write("latin.txt", "ab\ncaf\xe9\n", 8);
+    cli_write("zero.txt", "a\0b", 3);
+    cli_bad(TINY "--prompts|empty.txt", 1, "empty.txt: holds no prompt");
+    cli_bad(TINY "--prompts|utf16.txt", 1, "utf16.txt: is text in UTF-16");
+    cli_bad(TINY "--prompts|latin.txt", 1, "latin.txt: line 2 is no UTF-8");
+    cli_bad(TINY "--prompts|zero.txt", 1, "zero.txt: has a zero byte");
+    cli_bad(TINY "--prompts|nowhere.txt", 1, "nowhere.txt: No such file");
+    cli_bad(TINY "-", 1, "standard input: holds no prompt");
+    cli_bad(TINY "-|--prompts|-", 2, "standard input can be read once");
+    cli_bad(TINY "ab|--class|3", 2, "more than one of a prompt, --text-ids and --class");
+    cli_bad(TINY "ab|cd|-n|2|--first|5", 2, "there is no picture 5 (2 prompts with 2 each have 4)");
+    cli_bad(TINY "--class|3|--negative|a", 2, "--negative");
+    cli_bad(TINY "ab|-n|2|-o|-", 2, "--output");
+    cli_has(cli_good(TINY "a|cat|-o|words.png").err, "2 prompts of one word each: \"a\", \"cat\" (put a prompt of");
+    assert_null(strstr(cli_good(TINY "a cat|dog|-o|words.png").err, "one word each"));
+}
+
+static void test_negative(void **state)
+{
+    (void)state;
+    cli_good(TINY "ab|--seed|3|--guidance|3|-o|plain.png|-q");
+    cli_good(TINY "ab|--seed|3|--guidance|3|--negative||-o|empty.png|-q");
+    cli_good(TINY "ab|--seed|3|--guidance|3|--negative|cd|-o|negative.png|-q");
+    same_pictures("plain.png", "empty.png", true);
+    same_pictures("plain.png", "negative.png", false);
+    has_text("negative.png", "ab\nNegative prompt: cd\nSteps: ");
+    cli_has(cli_good(TINY "ab|--negative|cd|-o|negative.png").err, "--negative: it has no effect without guidance");
+}
+
+/* ---- names ---- */
+
+static void test_default_names(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("names", 0755) | chdir("names") | symlink("../tiny.gguf", "tiny.gguf"), 0);
+    cli_has(cli_good(TINY "ab").err, "wrote limn.png: seed ");
+    cli_result r = cli_good(TINY "ab");
+    cli_has(r.err, "what is there stays: the next free name is limn-2.png");
+    cli_has(r.err, "wrote limn-2.png: seed ");
+    cli_has(cli_good(TINY "ab|-n|2").err, "wrote limn-2-1.png to limn-2-2.png: "); /* not over limn-2.png */
+    cli_has(cli_good(TINY "ab|--grid|-n|2").err, "wrote limn-3.png: ");
+    assert_int_equal(cli_shell("rm limn.png && ln -s nowhere limn.png"), 0);
+    cli_has(cli_good(TINY "ab").err, "wrote limn-4.png: ");               /* a link is there, too */
+    cli_has(cli_good(TINY "ab|-o|limn-2.png").err, "wrote limn-2.png: "); /* what is asked for is done */
+    assert_int_equal(cli_shell("for i in 1 2 3 4 5; do " SHELL_TINY "ab & done; wait; ls limn-[5-9].png"), 0);
+    assert_int_equal(chdir(".."), 0);
+}
+
+static void test_outputs_that_are_inputs(void **state)
+{
+    (void)state;
+    cli_write("list.txt", "ab\n", 3);
+    assert_int_equal(
+        cli_shell("cp one-1.png in.png; ln -s in.png link.png; ln in.png hard.png; ln -s ids.npy ids.png.npy; "
+                  "ln -s list.txt list.png"),
+        0);
+    cli_bad(TINY "ab|--image-prompt|in.png|-o|in.png", 2, "--output: in.png is the same file as --image-prompt");
+    cli_bad(TINY "ab|--image-prompt|in.png|-o|link.png", 2, "the same file");
+    cli_bad(TINY "ab|--image-prompt|in.png|-o|hard.png", 2, "the same file");
+    cli_bad(TINY "ab|--image-prompt|one-1.png|--keep|in.png|-o|in.png", 2, "as --keep");
+    cli_bad(TINY "ab|--image-prompt|one-1.png|-n|2|-o|one.png", 2, "one-1.png is the same file");
+    cli_bad(TINY "ab|-o|x.png|--preview|./x.png", 2, "the same file");
+    cli_bad(TINY "--text-ids|ids.npy|--codes-out|ids.png.npy|-o|x.png", 2, "as --text-ids: ids.npy");
+    cli_bad(TINY "--prompts|list.txt|-o|list.png", 2, "as --prompts: list.txt");
+    char *text = cli_slurp("list.txt");
+    assert_string_equal(text, "ab\n");
+    free(text);
+}
+
+static void test_long_name(void **state)
+{
+    (void)state;
+    char name[300], line[400];
+    memset(name, 'x', sizeof name);
+    strcpy(name + 251, ".png");
+    snprintf(line, sizeof line, TINY "ab|-q|-o|%s", name);
+    cli_good(line);
+    assert_true(cli_exists(name));
+    snprintf(line, sizeof line, TINY "ab|-n|2|-o|%s", name);
+    cli_bad(line, 1, "File name too long");
+}
+
+/* ---- what is said ---- */
+
+static void test_json(void **state)
+{
+    (void)state;
+    json_t *j = cli_parse(cli_good(TINY "ab|cd|-n|2|--seed|7|--json|-o|json.png|--guidance|2|--negative|x").out);
+    assert_int_equal(json_integer_value(json_object_get(j, "seed")), 7);
+    assert_int_equal(json_integer_value(json_object_get(j, "count")), 4);
+    assert_true(json_is_true(json_object_get(j, "complete")));
+    assert_string_equal(json_string_value(json_object_get(j, "negative")), "x");
+    assert_true(json_real_value(json_object_get(j, "guidance")) == 2);
+    assert_true(json_real_value(json_object_get(j, "seconds")) > 0);
+    json_t *third = json_array_get(json_object_get(j, "pictures"), 2);
+    assert_string_equal(json_string_value(json_object_get(third, "file")), "json-3.png");
+    assert_string_equal(json_string_value(json_object_get(third, "prompt")), "cd");
+    assert_int_equal(json_integer_value(json_object_get(third, "number")), 3);
+    assert_int_equal(json_integer_value(json_object_get(third, "picture")), 1);
+    json_decref(j);
+    cli_bad(TINY "ab|--json|-o|-", 2, "--json");
+    cli_has(cli_good(TINY "ab|-n|3|--temperature|0|-o|same.png").err, "all 3 pictures are the same");
+    assert_null(strstr(cli_good(TINY "ab|-n|3|-o|same.png").err, "are the same"));
+}
+
+/* ---- runs that end early ---- */
+
+/* Sends the signal once the file is there; the messages, for the caller to free. */
+static char *interrupt(char **argv, int number, const char *file)
+{
+    pid_t pid = cli_start(LIMN_PROGRAM, argv, ".stdout");
+    const struct timespec moment = {0, 5000000};
+    for (int i = 0; i < 12000 && !cli_exists(file); i++)
+        nanosleep(&moment, NULL);
+    kill(pid, number);
+    assert_int_equal(cli_wait(pid), 1);
+    return cli_slurp(".stderr");
+}
+
+/* Of "limn: interrupted: 32 of 90000 pictures are written...; --seed 7 --first 33", how many. */
+static int written(const char *messages, const char *detail)
+{
+    int n = 0, first = 0;
+    char expected[128];
+    const char *at = strstr(messages, "limn: interrupted: "), *next = strstr(messages, "--first ");
+    if (!at || !next || sscanf(at, "limn: interrupted: %d of", &n) != 1 || sscanf(next, "--first %d", &first) != 1)
+        fail_msg("no word of how to go on: %s", messages);
+    snprintf(expected, sizeof expected, " of 90000 pictures are written%s; --seed 7 --first %d -n %d goes on\n", detail,
+             first, 90000 - n);
+    cli_has(at, expected);
+    assert_int_equal(first, n + 1);
+    assert_true(n > 0 && n < 90000);
+    return n;
+}
+
+static void test_interrupt(void **state)
+{
+    (void)state;
+    static const int signals[] = {SIGINT, SIGTERM};
+    char *argv[] = {"limn",  "generate", "ab", "-m", "tiny.gguf", "--temperature", "1",         "-n",
+                    "90000", "--seed",   "7",  "-o", "early.png", "--codes-out",   "early.npy", NULL};
+    for (int i = 0; i < 2; i++) {
+        char *messages = interrupt(argv, signals[i], "early-00001.png"), line[128], last[32];
+        int n = written(messages, "");
+        snprintf(line, sizeof line, "test $(ls | grep -c '^early-.*png$') = %d && ! ls -A | grep tmp", n);
+        assert_int_equal(cli_shell(line), 0);
+        assert_int_equal(rows_of("early.npy"), n);
+        snprintf(line, sizeof line, TINY "ab|--seed|7|-o|on.png|-q|--first|%d|-n|%d", n, 90001 - n > 2 ? 2 : 1);
+        cli_good(line);
+        snprintf(last, sizeof last, "early-%05d.png", n);
+        snprintf(line, sizeof line, "mv on-%d.png on.png", n);
+        assert_int_equal(cli_shell(line), 0);
+        same_pictures(last, "on.png", true);
+        free(messages);
+        assert_int_equal(cli_shell("rm early*"), 0);
+    }
+}
+
+static void test_interrupted_grid(void **state)
+{
+    (void)state;
+    char *argv[] = {"limn",  "generate", "ab", "-m", "tiny.gguf", "--temperature", "1", "-n",
+                    "90000", "--seed",   "7",  "-o", "early.png", "--grid",        NULL};
+    char *messages = interrupt(argv, SIGINT, "early.png");
+    int n = written(messages, "");
+    err e = {0};
+    image grid = {0}, one = {0};
+    assert_true(image_read(&grid, "early.png", &e));
+    assert_int_equal(grid.width, 300 * 8 + 299 * 2);
+    cli_good(TINY "ab|--seed|7|-o|one.png|-q");
+    assert_true(image_read(&one, "one.png", &e));
+    for (int y = 0; y < 8; y++) {
+        assert_memory_equal(grid.pixels + 3 * y * grid.width, one.pixels + 3 * y * 8, 24);
+        const uint8_t *last = grid.pixels + 3 * ((grid.height - 8 + y) * grid.width + grid.width - 8);
+        for (int x = 0; x < 24; x++)
+            assert_int_equal(last[x], 128); /* not there yet */
+    }
+    assert_true(n >= 1);
+    image_release(&grid);
+    image_release(&one);
+    free(messages);
+}
+
+/* A ranking wants all pictures: what is there is kept as it was drawn. */
+static void test_interrupted_ranking(void **state)
+{
+    (void)state;
+    char *argv[] = {"limn", "generate",    "a cat on a red background",
+                    "-n",   "90000",       "--seed",
+                    "7",    "--rank",      "own",
+                    "-v",   "--mem-limit", "4G",
+                    "-o",   "ranked.png",  NULL};
+    pid_t pid = cli_start(LIMN_PROGRAM, argv, ".stdout");
+    const struct timespec moment = {0, 20000000};
+    for (int i = 0; i < 3000; i++) { /* a plan for decoding: the first batch is there */
+        char *said = cli_slurp(".stderr");
+        bool there = strstr(said, "decode: plan") != NULL;
+        free(said);
+        if (there)
+            break;
+        nanosleep(&moment, NULL);
+    }
+    nanosleep(&(struct timespec){1, 0}, NULL);
+    kill(pid, SIGINT);
+    assert_int_equal(cli_wait(pid), 1);
+    char *messages = cli_slurp(".stderr"), line[128];
+    int n = written(messages, ", unranked");
+    snprintf(line, sizeof line, "test $(ls | grep -c '^ranked-.*png$') = %d", n);
+    assert_int_equal(cli_shell(line), 0);
+    free(messages);
+}
+
+static void test_full_disk(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("disk", 0755), 0);
+    if (mount("none", "disk", "tmpfs", 0, "size=48k"))
+        skip();
+    cli_result r = cli_run(TINY "ab|-n|40|--seed|7|-o|disk/full.png");
+    assert_int_equal(
+        cli_shell("ls disk/*.png | wc -l; ls -A disk | grep tmp; cp disk/full-01.png there.png; umount disk"), 0);
+    char *shell = cli_slurp(".shell"), part[160];
+    int n = atoi(shell);
+    free(shell);
+    assert_int_equal(r.code, 1);
+    snprintf(part, sizeof part, "disk/full-%02d.png: cannot write: No space left", n + 1);
+    cli_has(r.err, part);
+    snprintf(part, sizeof part, "; %d of 40 pictures are written; --seed 7 --first %d -n %d goes on", n, n + 1, 40 - n);
+    cli_has(r.err, part);
+    cli_good(TINY "ab|--seed|7|-o|alone.png|-q");
+    same_pictures("there.png", "alone.png", true);
+}
+
+/* ---- the tests ---- */
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_first),
+        cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_text_ids),
+        cmocka_unit_test(test_wrong_prompts),
+        cmocka_unit_test(test_negative),
+        cmocka_unit_test(test_default_names),
+        cmocka_unit_test(test_outputs_that_are_inputs),
+        cmocka_unit_test(test_long_name),
+        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_interrupted_grid),
+        cmocka_unit_test(test_interrupted_ranking),
+        cmocka_unit_test(test_full_disk),
+    };
+    err e = {0};
+    if (!cli_enter())
+        return 1;
+    int failed = 77;
+    if (!tiny_model_write("tiny.gguf", &(tiny_config){0}, &e))
+        failed = fprintf(stderr, "%s\n", e.text) > 0;
+    else if (cli_run("devices").code == 0)
+        failed = cmocka_run_group_tests(tests, NULL, NULL);
+    else
+        fprintf(stderr, "generate_cli_test: no OpenCL device\n");
+    cli_leave();
+    return failed;
+}
