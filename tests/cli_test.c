@@ -53,9 +53,11 @@ static void test_man_page_and_completions(void **state)
     cli_has(man, ".SH EXIT STATUS");
     free(man);
     assert_int_equal(cli_shell("! command -v mandoc || mandoc -Tlint -Wstyle limn.1"), 0);
+    assert_int_equal(cli_shell("! command -v groff || test -z \"$(groff -man -ww -Tutf8 limn.1 2>&1 >/dev/null)\""), 0);
     assert_int_equal(cli_shell("! command -v man || test -z \"$(man --warnings -l limn.1 2>&1 >/dev/null)\""), 0);
     cli_good("help|--format=bash");
     assert_int_equal(cli_shell("mv .stdout limn.bash; ! command -v bash || bash -n limn.bash"), 0);
+    assert_int_equal(cli_shell("! command -v shellcheck || shellcheck -s bash limn.bash"), 0);
     cli_good("help|--format=zsh");
     assert_int_equal(cli_shell("mv .stdout _limn; ! command -v zsh || zsh -n _limn"), 0);
     cli_good("help|--format=fish");
@@ -66,12 +68,16 @@ static void test_man_page_and_completions(void **state)
         "c() { COMP_WORDS=(\"$@\"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _limn; echo \"${COMPREPLY[*]}\"; }\n"
         "c limn gen; c limn generate --temp; c limn convert --type q; c limn -d cpu dev; c limn help --format = z\n"
         "touch 'a b.npy'; c limn decode 'a '\n"
+        "c limn help train ''; c limn help generate ''; c limn train ''; c limn train foo ''; c limn help gen\n"
+        "limn() { " LIMN_PROGRAM " \"$@\"; }; c limn bench layer; c limn bench \"'rms\"\n"
         "END\n"
         "bash complete.bash";
     assert_int_equal(cli_shell(complete), 0);
     char *out = cli_slurp(".shell");
     if (*out)
-        assert_string_equal(out, "generate\n--temperature\nq8_0 q4_0\ndevices\nzsh\na b.npy\n");
+        assert_string_equal(out, "generate\n--temperature\nq8_0 q4_0\ndevices\nzsh\na b.npy\n"
+                                 "codec dalle clip tokenizer\n\ncodec dalle clip tokenizer\n\ngenerate\n"
+                                 "layer norm\nrms norm\n");
     free(out);
 }
 

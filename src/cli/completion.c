@@ -68,13 +68,35 @@ static void bash_values(FILE *f, const char *pattern, const option *o)
     }
 }
 
+/* What follows commands that take the names of others, by place: limn train WORD, limn help COMMAND [WORD]. */
+static void bash_second_words(FILE *f)
+{
+    for (const command *c = command_table; c->name; c++) {
+        if (c->run && c->complete == COMPLETE_COMMAND) {
+            fprintf(f, "        1:'%s':*) words+=' ", c->name);
+            put_names(f, NULL, " ");
+            fputs("' ;;\n", f);
+        }
+        for (const command *help = command_table; help->name && !c->run; help++) {
+            if (help != c && help->complete != COMPLETE_COMMAND)
+                continue;
+            fprintf(f, help == c ? "        1:'%s':*) words+=' " : "        2:'%s':'%s') words+=' ", help->name,
+                    c->name);
+            put_names(f, c, " ");
+            fputs("' ;;\n", f);
+        }
+        if (c->complete == COMPLETE_BENCH)
+            fprintf(f, "        *:'%s':*) [[ $cur != -* ]] && bench=1 ;;\n", c->name);
+    }
+}
+
 void completion_bash(FILE *f)
 {
     fputs("# Completion of limn for bash, made by: limn help --format bash\n"
           "_limn()\n"
           "{\n"
           "    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-          "    local command='' words='' files='' value='' names='' i IFS=$' \\t\\n'\n"
+          "    local command='' words='' files='' value='' bench='' line i IFS=$' \\t\\n'\n"
           "    if [[ $cur == '=' ]]; then\n"
           "        cur=''\n"
           "    elif [[ $prev == '=' && $COMP_CWORD -gt 1 ]]; then\n"
@@ -114,22 +136,30 @@ void completion_bash(FILE *f)
     bash_option_names(f, common_options);
     fputs("' ;;\n", f);
     for (const command *c = command_table; c->name; c++) {
-        bool names = c->complete == COMPLETE_COMMAND || !c->run;
-        fprintf(f, "        '%s') %swords='", c->name, names ? "names=1 " : "");
-        if (names)
-            put_names(f, c->run ? NULL : c, " ");
+        fprintf(f, "        '%s') words='", c->name);
         bash_option_names(f, c->options);
         bash_option_names(f, common_options);
         fprintf(f, "'%s ;;\n", c->complete == COMPLETE_FILE ? "; [[ $cur != -* ]] && files=1" : "");
     }
     fputs("        esac\n"
-          "        [[ $cur != -* && -n $command && -z $names ]] && words=''\n"
+          "        [[ $cur != -* && -n $command ]] && words=''\n"
+          "        case $((COMP_CWORD - i)):$command:${COMP_WORDS[i+1]} in\n",
+          f);
+    bash_second_words(f);
+    fputs("        esac\n"
           "    fi\n"
-          "    IFS=$'\\n'\n"
-          "    COMPREPLY=($(IFS=$' \\t\\n'; compgen -W \"$words\" -- \"$cur\"))\n"
+          "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"
           "    if [[ -n $files ]]; then\n"
           "        compopt -o filenames 2>/dev/null\n"
-          "        COMPREPLY+=($(compgen -f -- \"$cur\"))\n"
+          "        mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- \"$cur\")\n"
+          "    elif [[ -n $bench ]]; then\n"
+          "        compopt -o filenames 2>/dev/null\n" /* the names are quoted as those of files are */
+          "        cur=${cur#[\\'\\\"]}\n"
+          "        cur=${cur//\\\\/}\n"
+          "        while IFS= read -r line; do\n"
+          "            line=${line%  (default)}\n"
+          "            [[ $line == \"$cur\"* ]] && COMPREPLY+=(\"$line\")\n"
+          "        done < <(\"${COMP_WORDS[0]}\" bench --list 2>/dev/null)\n"
           "    elif [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *: ]]; then\n"
           "        compopt -o nospace 2>/dev/null\n"
           "    fi\n"
@@ -192,6 +222,11 @@ void completion_zsh(FILE *f)
     fputs("    )\n"
           "    _describe -t commands 'limn command' commands\n"
           "}\n"
+          "_limn_bench()\n"
+          "{\n"
+          "    local -a names=(${${(f)\"$(_call_program names limn bench --list 2>/dev/null)\"}%\"  (default)\"})\n"
+          "    compadd -a names\n"
+          "}\n"
           "_limn()\n"
           "{\n"
           "    local context state state_descr line\n"
@@ -219,13 +254,22 @@ void completion_zsh(FILE *f)
         zsh_options(f, common_options, "            ");
         const char *action = c->complete == COMPLETE_FILE      ? "_files"
                              : c->complete == COMPLETE_COMMAND ? "_limn_commands"
+                             : c->complete == COMPLETE_BENCH   ? "_limn_bench"
                                                                : "";
         if (!c->run) {
             fputs("            '1: :(", f);
             put_names(f, c, " ");
             fputs(")'\n", f);
         } else if (c->operands) {
-            fprintf(f, "            '%s: :%s'\n", c->max_operands < 0 ? "*" : "1", action);
+            fprintf(f, "            '%s: :%s'", c->max_operands < 0 ? "*" : "1", action);
+            for (const command *g = command_table; g->name && c->complete == COMPLETE_COMMAND; g++) {
+                if (g->run)
+                    continue;
+                fprintf(f, " '2: :{[[ $words[2] == %s ]] && compadd -- ", g->name);
+                put_names(f, g, " ");
+                fputs("}'", f);
+            }
+            fputc('\n', f);
         } else {
             fputs("            && return\n", f);
         }
@@ -242,6 +286,9 @@ void completion_zsh(FILE *f)
 }
 
 /* ---- fish -------------------------------------------------------------------------------------------------------- */
+
+/* Whether the word before the cursor is the one that follows. */
+#define FISH_LAST "test (commandline -opc)[-1] ="
 
 static void fish_options(FILE *f, const option *o, const char *condition)
 {
@@ -276,17 +323,21 @@ void completion_fish(FILE *f)
         snprintf(condition, sizeof condition, " -n '__fish_seen_subcommand_from %.*s%s%s'", first, c->name,
                  second ? "; and __fish_seen_subcommand_from" : "", second ? second : "");
         if (second)
-            fprintf(f, "complete -c limn -n '__fish_seen_subcommand_from %.*s' -a%s -d '%s'\n", first, c->name, second,
-                    c->summary);
+            fprintf(f, "complete -c limn -n '__fish_seen_subcommand_from %.*s; and " FISH_LAST " %.*s' -a%s -d '%s'\n",
+                    first, c->name, first, c->name, second, c->summary);
         else
             fprintf(f, "complete -c limn -n __fish_use_subcommand -a %s -d '%s'\n", c->name, c->summary);
         fish_options(f, c->options, condition);
         if (c->complete == COMPLETE_FILE)
             fprintf(f, "complete -c limn%s -F\n", condition);
         if (c->complete == COMPLETE_COMMAND) {
-            fprintf(f, "complete -c limn%s -a '", condition);
+            fprintf(f, "complete -c limn -n '" FISH_LAST " %s' -a '", c->name);
             put_names(f, NULL, " ");
             fputs("'\n", f);
         }
+        if (c->complete == COMPLETE_BENCH)
+            fprintf(f,
+                    "complete -c limn%s -a '(limn bench --list 2>/dev/null | string replace \"  (default)\" \"\")'\n",
+                    condition);
     }
 }

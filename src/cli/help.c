@@ -2,6 +2,7 @@
 #include "cli/help.h"
 
 #include <string.h>
+#include <utf8proc.h>
 
 #include "cli/commands.h"
 #include "cli/terminal.h"
@@ -169,16 +170,22 @@ void help_overview(FILE *f)
 /* ---- the manual page -----------------------------------------------------------------------------------------------
  */
 
-/* n characters of text with everything escaped that troff would read as its own. */
+/* n bytes of text with everything escaped that troff would read as its own, or in another encoding. */
 static void put_troff(FILE *f, const char *text, size_t n)
 {
     static const char from[] = "\\-'`^~", *const to[] = {"\\e", "\\-", "\\(aq", "\\(ga", "\\(ha", "\\(ti"};
     for (size_t i = 0; i < n; i++) {
         const char *special = strchr(from, text[i]);
-        if (special)
+        utf8proc_int32_t c;
+        utf8proc_ssize_t k = utf8proc_iterate((const uint8_t *)text + i, (utf8proc_ssize_t)(n - i), &c);
+        if (special && text[i]) {
             fputs(to[special - from], f);
-        else
+        } else if (k > 1) {
+            fprintf(f, "\\[u%04X]", (unsigned)c);
+            i += (size_t)k - 1;
+        } else {
             fputc(text[i], f);
+        }
     }
 }
 

@@ -19,7 +19,8 @@ typedef enum option_kind {
     OPTION_LIST,    /* text; where it is repeated all of them count (elsewhere the last wins) */
 } option_kind;
 
-typedef enum completion { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_COMMAND } completion;
+/* BENCH: the names that limn bench --list prints. */
+typedef enum completion { COMPLETE_NONE, COMPLETE_FILE, COMPLETE_COMMAND, COMPLETE_BENCH } completion;
 
 typedef struct option {
     const char *name;     /* without the dashes; NULL ends a table */

@@ -513,6 +513,7 @@ const command command_table[] = {
      .operands = "[NAME...]",
      .max_operands = -1,
      .operands_hint = "put names in quotes",
+     .complete = COMPLETE_BENCH,
      .summary = "measure the device",
      .description =
          "Measures the multiply-add peak and the read bandwidth of the device, and how near to these limits single "
