@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -16,7 +17,7 @@
 static log_level shown = LOG_WARNING;
 static double began;       /* when the command did */
 static char who[32];       /* "rank 1: " where there are several processes */
-static int line_width;     /* of the progress line that is on the screen */
+static bool line_open;     /* a progress line is on the screen */
 static bool progress_open; /* work within work (the decoding of a preview) draws none of its own */
 static volatile sig_atomic_t signalled;
 
@@ -24,9 +25,9 @@ static volatile sig_atomic_t signalled;
 
 static void clear_line(void)
 {
-    if (line_width > 0)
-        fprintf(stderr, "\r%*s\r", line_width, "");
-    line_width = 0;
+    if (line_open)
+        fputs("\r\033[K", stderr);
+    line_open = false;
 }
 
 static void sink(void *context, int level, const char *line)
@@ -145,11 +146,47 @@ bool interrupt_check(err *e)
 
 /* ---- progress ------------------------------------------------------------------------------------------------ */
 
+/* Whether stderr is a terminal that can draw a line again, and this program is the one in its foreground. */
+static bool can_redraw(void)
+{
+    const char *kind = getenv("TERM");
+    if (!isatty(STDERR_FILENO) || !kind || !*kind || strcmp(kind, "dumb") == 0)
+        return false;
+    pid_t group = tcgetpgrp(STDERR_FILENO);
+    return group < 0 || group == getpgrp();
+}
+
+/* Columns of the terminal now: its window may change. */
+static int columns(void)
+{
+    struct winsize w;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 80;
+}
+
+/* "generate  43%  120 codes/s  0:05 left", as much of it as fits: the last column stays free, since some terminals go
+ * to the next line from there. */
+static void put_line(const progress *p, int percent, const char *rate, const char *left)
+{
+    const char *forms[4][3] = {{p->what, rate, left}, {p->what, "", left}, {p->what, "", ""}, {"", "", ""}};
+    int width = columns() - 1;
+    for (int i = 0; i < 4; i++) {
+        char line[256];
+        int n = snprintf(line, sizeof line, "%s%s%d%%%s%s", forms[i][0], *forms[i][0] ? "  " : "", percent, forms[i][1],
+                         forms[i][2]);
+        if (n <= width) {
+            fprintf(stderr, "\r%s\033[K", line);
+            fflush(stderr);
+            line_open = true;
+            return;
+        }
+    }
+}
+
 void progress_begin(progress *p, const char *what, const char *unit)
 {
     *p = (progress){.what = what, .unit = unit, .started = clock_seconds(), .owner = !progress_open};
     p->drawn = p->started; /* work that is done in no time draws nothing */
-    p->visible = p->owner && shown >= LOG_WARNING && isatty(STDERR_FILENO) && ranks_rank() == 0;
+    p->visible = p->owner && shown >= LOG_WARNING && ranks_rank() == 0 && can_redraw();
     progress_open = true;
 }
 
@@ -164,7 +201,7 @@ void progress_update(progress *p, int64_t done, int64_t total)
     double t = clock_seconds(), rate = t > p->started ? (double)(done - p->already) / (t - p->started) : 0;
     if (!p->visible || total <= 0 || t - p->drawn < 0.1)
         return;
-    char line[160], left[32] = "";
+    char speed[64], left[32] = "";
     if (rate > 0) {
         long s = lround((double)(total - done) / rate);
         if (s >= 3600)
@@ -172,12 +209,9 @@ void progress_update(progress *p, int64_t done, int64_t total)
         else
             snprintf(left, sizeof left, "  %ld:%02ld left", s / 60, s % 60);
     }
-    snprintf(line, sizeof line, "%s %3d%%  %.*f %s/s%s", p->what, (int)(100 * done / total), rate < 10 ? 1 : 0, rate,
-             p->unit, left);
-    int width = (int)strlen(line);
-    fprintf(stderr, "\r%s%*s", line, line_width > width ? line_width - width : 0, "");
-    fflush(stderr);
-    line_width = line_width > width ? line_width : width;
+    snprintf(speed, sizeof speed, "  %.*f %s/s", rate < 10 ? 1 : 0, rate, p->unit);
+    if (can_redraw())
+        put_line(p, (int)(100 * done / total), speed, left);
     p->drawn = t;
 }
 
