@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/ranks.h"
+#include "cli/probe.h"
 
 /* ---- device and model ---------------------------------------------------------------------------------------- */
 
@@ -19,7 +20,11 @@ limn_device *command_device(const options *o, err *e)
         .no_cache = options_given(o, "no-cache"),
         .profile = options_given(o, "profile"),
     };
+    if (!probe_check(false, e))
+        return NULL;
+    probe_guard(true);
     limn_device *device = limn_device_open(spec, &d, e);
+    probe_guard(false);
     if (device) {
         const limn_device_info *i = limn_device_get_info(device);
         say(strcmp(spec, "auto") == 0 || ranks_size() > 1 ? LOG_WARNING : LOG_INFO, "device %d.%d, %s: %s", i->platform,

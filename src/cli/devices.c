@@ -6,8 +6,10 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/probe.h"
+#include "cli/why.h"
 
-static const char *type_name(limn_device_type type)
+static const char *device_type_text(limn_device_type type)
 {
     static const char *const names[] = {"cpu", "igpu", "dgpu", "accel"};
     return (size_t)type < sizeof names / sizeof *names ? names[type] : "other";
@@ -23,14 +25,14 @@ static json_t *measured(const limn_device_info *d)
     return score;
 }
 
-static json_t *device_json(const limn_device_info *d)
+json_t *device_json(const limn_device_info *d)
 {
     char id[32];
     snprintf(id, sizeof id, "%d.%d", d->platform, d->device);
     json_t *j = json_object();
     json_object_set_new(j, "index", json_integer(d->index));
     json_object_set_new(j, "id", json_text(id));
-    json_object_set_new(j, "type", json_text(type_name(d->type)));
+    json_object_set_new(j, "type", json_text(device_type_text(d->type)));
     json_object_set_new(j, "name", json_text(d->name));
     json_object_set_new(j, "vendor", json_text(d->vendor));
     json_object_set_new(j, "platform", json_text(d->platform_name));
@@ -75,7 +77,7 @@ static void print_others(const limn_device_info *list, size_t n, const limn_devi
 static void device_print(const limn_device_info *list, size_t n, const limn_device_info *d)
 {
     char memory[32], allocation[32], local[32];
-    printf("%d  %d.%d  %-5s  ", d->index, d->platform, d->device, type_name(d->type));
+    printf("%d  %d.%d  %-5s  ", d->index, d->platform, d->device, device_type_text(d->type));
     print_clean(d->name);
     if (*d->problem) {
         printf("\n    can't be used: ");
@@ -110,7 +112,12 @@ int command_devices(const options *o)
     limn_device_info *list = NULL;
     limn_device *only = NULL;
     size_t n = 0;
-    bool ok = limn_devices(&list, &n, &e);
+    if (options_given(o, "why"))
+        return why_report(o);
+    bool ok = probe_check(true, &e);
+    probe_guard(true);
+    ok = ok && limn_devices(&list, &n, &e);
+    probe_guard(false);
     if (ok && options_given(o, "device")) {
         only = command_device(o, &e);
         ok = only != NULL;

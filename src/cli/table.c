@@ -52,7 +52,13 @@ const option common_options[] = {
     OPTIONS_END,
 };
 
-static const option devices_options[] = {JSON, OPTIONS_END};
+static const option devices_options[] = {
+    JSON,
+    {.name = "why",
+     .help = "Explain what is there and what isn't: each driver file and what its driver does when it is asked alone, "
+             "the GPUs that the system sees, permissions, caches, variables of the environment, and what to do."},
+    OPTIONS_END,
+};
 
 static const option generate_options[] = {
     MODEL,
@@ -368,7 +374,7 @@ const command command_table[] = {
          "Lists every device of every OpenCL platform: its index and platform.device for --device, type, "
          "memory, limits, and speed where limn bench has measured it; what is wrong with those that can't be "
          "used; and which are the same hardware under another driver. With --device: that one only.\n",
-     .example = "limn devices\nlimn devices --json\n"},
+     .example = "limn devices\nlimn devices --why\nlimn devices --json\n"},
     {.name = "encode",
      .run = command_encode,
      .options = encode_options,

@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/probe.h"
 #include "cli/tune.h"
 
 #define GAIN  0.97 /* what is slower than this share of the best's time isn't worth a change: that is noise */
@@ -320,7 +321,7 @@ int command_tune(const options *o)
     tuner u = {.o.o = o, .limit = options_number(o, "trial-seconds", 120)};
     double budget = options_number(o, "seconds", 0), start = clock_seconds();
     interrupt_catch();
-    bool ok = run_child(&u.o, u.limit, &a, &e);
+    bool ok = probe_check(false, &e) && run_child(&u.o, u.limit, &a, &e);
     if (ok) {
         char text[TUNING_TEXT];
         u.o.info = a.info;

@@ -59,6 +59,8 @@ typedef struct device_entry {
 /* find.c: every device of every platform, also those that limn can't use (info.problem), as a new array.  What can't be
  * asked is left out with a warning.  ERR_DEVICE where nothing is left, with what was left out. */
 bool device_find(device_entry **list, size_t *n, err *e);
+/* The number of platforms, and what loader finds them, "ocl-icd 2.3.1", or "". */
+int device_platforms(char loader[96]);
 const char *device_type_name(limn_device_type t); /* "cpu", "igpu", "dgpu", "accel" */
 
 /* select.c: the index of the entry that spec means (limn.h), and why.  ERR_USAGE or ERR_DEVICE with the candidates.

@@ -1,4 +1,5 @@
 /* Lists driver files as the OpenCL loaders do (ocl-icd 2.3, Khronos's), and explains drivers that give nothing. */
+#define _XOPEN_SOURCE 700 /* realpath */
 #include "device/drivers.h"
 
 #include <dirent.h>
@@ -17,7 +18,7 @@
 
 /* ---- the files ------------------------------------------------------------------------------------------------ */
 
-static const char *set_in_environment(const char *name)
+const char *driver_variable(const char *name)
 {
     const char *value = getenv(name);
     return value && *value ? value : NULL;
@@ -91,7 +92,7 @@ static bool add_folder(driver_list *l, const char *folder)
 
 bool drivers_list(driver_list *l)
 {
-    const char *vendors = set_in_environment("OCL_ICD_VENDORS"), *path = set_in_environment("OPENCL_VENDOR_PATH");
+    const char *vendors = driver_variable("OCL_ICD_VENDORS"), *path = driver_variable("OPENCL_VENDOR_PATH");
     const char *place = vendors ? vendors : path ? path : VENDORS;
     struct stat st;
     *l = (driver_list){.variable = vendors ? "OCL_ICD_VENDORS" : path ? "OPENCL_VENDOR_PATH" : NULL};
@@ -109,7 +110,7 @@ bool drivers_list(driver_list *l)
     } else if (ok && strchr(place, '/') ? stat(place, &st) == 0 : ok) {
         ok = add(l, strdup(""), strdup(place), false);
     }
-    const char *more = set_in_environment("OCL_ICD_FILENAMES");
+    const char *more = driver_variable("OCL_ICD_FILENAMES");
     for (size_t n; ok && more && *more; more += n + (more[n] == ':')) {
         n = strcspn(more, ":");
         if (n)
@@ -153,22 +154,32 @@ static void append(char *out, size_t size, const char *fmt, ...)
     va_end(ap);
 }
 
+const char *driver_pocl_cache(const char **variable)
+{
+    static const char *const names[] = {"POCL_CACHE_DIR", "XDG_CACHE_HOME", "HOME"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (driver_variable(*variable = names[i]))
+            return driver_variable(names[i]);
+    *variable = "the default";
+    return "/tmp";
+}
+
 /* PoCL gives no platform where it can't make its cache. */
 static void hint_pocl(char *out, size_t size)
 {
-    const char *own = set_in_environment("POCL_CACHE_DIR"), *xdg = set_in_environment("XDG_CACHE_HOME"),
-               *home = set_in_environment("HOME");
-    const char *place = own ? own : xdg ? xdg : home ? home : "/tmp";
+    const char *variable, *place = driver_pocl_cache(&variable);
     if (!machine_can_write(place))
         append(out, size,
                ": it can't write its cache, for %s=%s can't be written (set POCL_CACHE_DIR to a folder that can: "
                "export POCL_CACHE_DIR=/tmp/pocl-cache)",
-               own   ? "POCL_CACHE_DIR"
-               : xdg ? "XDG_CACHE_HOME"
-                     : "HOME",
-               place);
-    else if (!machine_can_write("/tmp") && !set_in_environment("TMPDIR"))
-        append(out, size, ": it can't write to /tmp");
+               variable, place);
+}
+
+bool driver_serves(const char *library, unsigned vendor)
+{
+    return has(library, "rusticl") || (vendor == 0x8086 && (has(library, "igdrcl") || has(library, "intel-opencl/"))) ||
+           (vendor == 0x1002 && (has(library, "amdocl") || has(library, "MesaOpenCL"))) ||
+           (vendor == 0x10de && has(library, "nvidia"));
 }
 
 static bool hint_nodes(const char *const *prefixes, const char *none, char *out, size_t size)
@@ -203,7 +214,7 @@ static void hint_rusticl(char *out, size_t size)
                : gpus[i].vendor == 0x8086 ? "iris"
                : gpus[i].vendor == 0x10de ? "nouveau"
                                           : name;
-    if (!set_in_environment("RUSTICL_ENABLE"))
+    if (!driver_variable("RUSTICL_ENABLE"))
         append(out, size,
                ": it has devices only for what RUSTICL_ENABLE names, and that isn't set (export "
                "RUSTICL_ENABLE=%s)",
@@ -224,7 +235,7 @@ void driver_hint(const char *name, char *out, size_t size)
         hint_pocl(out, size);
     else if (has(name, "rusticl")) {
         hint_rusticl(out, size);
-        if (set_in_environment("RUSTICL_ENABLE") && !has(getenv("RUSTICL_ENABLE"), "llvmpipe"))
+        if (driver_variable("RUSTICL_ENABLE") && !has(getenv("RUSTICL_ENABLE"), "llvmpipe"))
             hint_nodes(dri, no_dri, out, size);
     } else if (has(name, "igdrcl") || has(name, "HD Graphics") || has(name, "OpenCL Graphics") || has(name, "clover") ||
                has(name, "MesaOpenCL"))
@@ -268,6 +279,24 @@ static void what_to_install(char *out, size_t size)
     append(out, size, ")");
 }
 
+/* limn's program may show the loader a folder of links. */
+static const char *true_path(const driver_file *f, char real[4096])
+{
+    return *f->path && realpath(f->path, real) ? real : *f->path ? f->path : f->library;
+}
+
+void drivers_installed(char *out, size_t size)
+{
+    driver_list l;
+    char real[4096];
+    *out = 0;
+    if (!drivers_list(&l))
+        return;
+    for (size_t i = 0; i < l.n; i++)
+        append(out, size, "%s%s", i ? ", " : "", true_path(&l.files[i], real));
+    drivers_release(&l);
+}
+
 void drivers_missing(char *out, size_t size)
 {
     driver_list l;
@@ -283,8 +312,9 @@ void drivers_missing(char *out, size_t size)
     }
     for (size_t i = 0; i < l.n; i++) {
         const driver_file *f = &l.files[i];
-        char text[400];
-        append(out, size, "\n  %s%s%s: ", f->path, *f->path && *f->library ? ", " : "", f->library);
+        char text[400], real[4096];
+        append(out, size, "\n  %s%s%s: ", true_path(f, real), *f->path && *f->library ? ", " : "",
+               *f->path ? f->library : "");
         if (*f->why) {
             append(out, size, "%s", f->why);
             continue;

@@ -26,9 +26,18 @@ void drivers_release(driver_list *l);
 /* What may keep a driver from giving a platform or a device, by the name of its library or platform: ": its cache can't
  * be written: …"; "" where nothing is known. */
 void driver_hint(const char *name, char *out, size_t size);
+/* Whether a driver of this library's name is one for GPUs of this vendor (machine.h). */
+bool driver_serves(const char *library, unsigned vendor);
 /* Why a library is no driver that the loader can use, as the dynamic linker says; "" where it is one.  Loads it. */
 void driver_load_error(const char *library, char *out, size_t size);
 
+/* A variable of the environment, where it is set and not empty; else NULL. */
+const char *driver_variable(const char *name);
+/* Where PoCL keeps its cache, and the variable that says so. */
+const char *driver_pocl_cache(const char **variable);
+
+/* The driver files that are installed: "/etc/OpenCL/vendors/pocl.icd, …". */
+void drivers_installed(char *out, size_t size);
 /* What follows "no platform found": which drivers are installed and what is wrong with each, or what to install. */
 void drivers_missing(char *out, size_t size);
 #endif

@@ -183,8 +183,12 @@ bool device_find(device_entry **list, size_t *n, err *e)
             before = before || platforms[q] == platforms[p];
         ok = before || add_platform(&f, platforms[p], (int)p, e);
     }
-    if (ok && f.n == 0)
-        ok = err_set(e, ERR_DEVICE, "OpenCL: no device found (limn devices --why says more):%s", f.skipped);
+    if (ok && f.n == 0) {
+        char files[500];
+        drivers_installed(files, sizeof files);
+        ok = err_set(e, ERR_DEVICE, "OpenCL: no device found (limn devices --why says more):%s\n  of these drivers: %s",
+                     f.skipped, files);
+    }
     free(platforms);
     if (!ok) {
         free(f.list);
@@ -194,4 +198,24 @@ bool device_find(device_entry **list, size_t *n, err *e)
     *list = f.list;
     *n = f.n;
     return true;
+}
+
+/* Both loaders have it. */
+typedef cl_int loader_info(cl_uint what, size_t size, void *value, size_t *ret);
+
+int device_platforms(char loader[96])
+{
+    char name[64] = "", version[24] = "";
+    cl_uint n = 0;
+    *loader = 0;
+    cl_int status = clGetPlatformIDs(0, NULL, &n);
+    /* asked by the name of a function, for want of another way in OpenCL 1.2 */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    loader_info *info = (loader_info *)clGetExtensionFunctionAddress("clGetICDLoaderInfoOCLICD");
+#pragma GCC diagnostic pop
+    if (info && info(3, sizeof name - 1, name, NULL) == CL_SUCCESS &&
+        info(2, sizeof version - 1, version, NULL) == CL_SUCCESS)
+        snprintf(loader, 96, "%s %s", name, version);
+    return status == CL_SUCCESS && n <= MOST ? (int)n : 0;
 }

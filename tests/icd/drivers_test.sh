@@ -12,7 +12,8 @@ if [[ ${LD_PRELOAD:-} == *oclgrind* || ! -d $vendors ]] || ! "$limn" generate pi
     echo 'no OpenCL driver by .icd files: skipped'
     exit 77
 fi
-mkdir both alone
+mkdir both alone tmp
+export TMPDIR=$work/tmp
 cp "$vendors"/*.icd both/
 echo "$fake" | tee alone/fake.icd >both/fake.icd
 name=$("$limn" devices | sed -n '1s/^.*[0-9]  [a-z]*  *//p')
@@ -198,6 +199,90 @@ done
 export LIMN_CLAIM=gpu,uuid=ab LIMN_FAKE=uuid=cd
 run 2 devices -d gpu
 has err 'devices match'
+
+unset LIMN_CLAIM OPENCL_LAYERS
+
+# ---- what does harm while it is loaded or asked is left out ----
+for modes in load-abort load-segv load-exit ask-abort ask-segv ask-exit; do
+    left_out $modes 'OpenCL driver /'
+    has err 'fake.icd'
+    has err 'is left out: it '
+    [[ $modes != *abort ]] || has err "fake driver: this can't be"
+    draws 'is left out: it '
+    run 0 devices --json
+    hasnt out 'Fake'
+done
+run 0 devices -q
+OCL_ICD_VENDORS=$work/alone
+run 3 devices
+has err 'no driver can be used'
+run 3 generate pizza -o never.png
+has err 'no driver can be used'
+OCL_ICD_VENDORS=$work/both
+# hangs take a while: what is known of them is kept
+left_out ask-hang 'fake.icd'
+has err 'it hangs'
+SECONDS=0
+draws 'it hangs'
+((SECONDS < 12)) || fail 'asked again'
+# it answered, and then it doesn't: a message, and the next time it is asked again
+unset LIMN_FAKE
+cp "$fake" fake.so
+echo "$work/fake.so" >both/fake.icd
+for modes in load-abort load-segv load-exit ask-abort ask-exit; do
+    echo none >fake.so.modes
+    run 0 devices
+    echo $modes >fake.so.modes
+    LIMN_FAKE="(then $modes)"
+    run 3 generate pizza -o never.png
+    has err 'limn: OpenCL: a driver '
+    has err 'run the command again'
+    draws 'is left out: it '
+done
+echo "$fake" >both/fake.icd
+! compgen -G 'tmp/limn-*' >/dev/null || fail 'a folder of drivers was left'
+
+# ---- the explanation ----
+export LIMN_FAKE=load-abort
+run 0 devices --why
+has out 'fake.icd names'
+has out 'aborts (SIGABRT)'
+has out "fake driver: this can't be"
+has out "$name"
+has out 'What to do'
+run 0 devices --why --json
+has out '"advice": ['
+has out '"place_from": "OCL_ICD_VENDORS"'
+LIMN_FAKE=nocompiler
+run 0 devices --why
+has out "can't be used: the driver comes without a compiler"
+LIMN_FAKE=ids=-6
+run 0 devices --why
+has out 'platform Fake: left out: clGetDeviceIDs: CL_OUT_OF_HOST_MEMORY (-6)'
+has out 'update its driver'
+mkdir wrong
+echo /nonexistent/libwrong.so >wrong/gone.icd
+echo libm.so.6 >wrong/other.icd
+: >wrong/empty.icd
+OCL_ICD_VENDORS=$work/wrong
+run 3 devices --why
+has out 'gone.icd names /nonexistent/libwrong.so'
+has out "can't be loaded: /nonexistent/libwrong.so: cannot open"
+has out 'is no OpenCL driver'
+has out 'names no library'
+run 3 devices --why --json
+for command in devices 'generate pizza -o never.png'; do
+    # shellcheck disable=SC2086 # words
+    run 3 $command
+    has err 'no platform found, though drivers are installed'
+    has err "gone.icd, /nonexistent/libwrong.so: can't be loaded"
+    has err 'empty.icd: names no library'
+done
+OCL_ICD_VENDORS=/nonexistent
+run 3 devices --why
+has out 'none is installed'
+has out 'unset it'
+OCL_ICD_VENDORS=$work/both
 
 ((bad == 0)) && echo 'all as it should be'
 exit $bad

@@ -1,0 +1,12 @@
+/* limn devices --why. */
+#ifndef CLI_WHY_H
+#define CLI_WHY_H
+#include "cli/options.h"
+#include "cli/terminal.h"
+
+/* devices.c */
+json_t *device_json(const limn_device_info *d);
+
+/* Prints why there are the devices that there are; as JSON where o says so.  Returns the exit code. */
+int why_report(const options *o);
+#endif
