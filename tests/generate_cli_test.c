@@ -169,6 +169,79 @@ static void test_negative(void **state)
     cli_has(cli_good(TINY "ab|--negative|cd|-o|negative.png").err, "--negative: it has no effect without guidance");
 }
 
+/* ---- like a picture ---- */
+
+/* Draws like the picture of that name, to the same pixels and settings. */
+static void check_like(const char *path, const char *options)
+{
+    char line[160];
+    snprintf(line, sizeof line, "generate|-m|tiny.gguf|--like|%s|-o|like.png|-q%s", path, options);
+    cli_good(line);
+    same_pictures(path, "like.png", true);
+    char *a = image_read_png_text(path, "parameters"), *b = image_read_png_text("like.png", "parameters");
+    cli_has(b, "Steps: ");
+    *strstr(a, ", Picture") = *strstr(b, ", Picture") = '\0'; /* "3 of 5" becomes "3 of 3" */
+    assert_string_equal(a, b);
+    free(a);
+    free(b);
+}
+
+static void test_like(void **state)
+{
+    (void)state;
+    cli_good(TINY "a, b: c|--seed|18446744073709551615|-n|5|-o|a.png|--top-k|6|--top-p|0.9|--guidance|2.5|--negative|"
+                  "d\"e|--kv-cache|f16|-q");
+    check_like("a-3.png", "");
+    check_like("a-5.png", "|-n|1");
+    cli_good(TINY "ab|--seed|7|-n|5|--first|3|--grid|-o|grid.png|-q");
+    has_text("grid.png", "Pictures: 3 to 7");
+    check_like("grid.png", "");
+    cli_good(TINY "ab|cd|--seed|7|-n|3|--grid|-o|grid.png|-q");
+    check_like("grid.png", "");
+    cli_good("generate|-m|tiny.gguf|--like|grid.png|-n|2|-o|some.png|-q"); /* no grid, where a number is given */
+    assert_true(cli_exists("some-4.png"));
+    cli_good(TINY "--text-ids|ids.npy|--seed|7|-n|2|-o|i.png|-q");
+    check_like("i-4.png", "");
+    cli_good(TINY "ab|--image-prompt|a-1.png|--keep|box:0,0,4,4|--seed|7|-n|2|-o|k.png|-q");
+    check_like("k-2.png", "");
+    assert_int_equal(cli_shell("mv a-1.png moved.png"), 0);
+    cli_result r = cli_good("generate|-m|tiny.gguf|--like|k-2.png|-o|like.png");
+    cli_has(r.err, "--like: a-1.png: No such file or directory (it is drawn without the image prompt)");
+    same_pictures("k-2.png", "like.png", false);
+    /* options that are given count */
+    cli_good("generate|ef|-m|tiny.gguf|--like|a-3.png|--seed|9|--guidance|1|--temperature|0.5|--first|2|-o|l.png|-q");
+    has_text("l-2.png", "ef\nNegative prompt: ");
+    has_text("l-2.png", "CFG scale: 1, Seed: 9, ");
+    has_text("l-2.png", "Temperature: 0.5, Top-k: 6, Top-p: 0.9, Picture: 2 of 2");
+    cli_bad("generate|-m|tiny.gguf|--like|l-2.png|-o|l-2.png", 2, "is the same file as --like");
+    cli_bad("generate|--like|nowhere.png", 1, "nowhere.png: No such file");
+    cli_has(cli_run("generate|--like|a-3.png|--temperature|0|-o|b.png").err,
+            "was drawn by the model tiny, and this is");
+}
+
+/* Settings that another program wrote. */
+static void test_like_others(void **state)
+{
+    (void)state;
+    err e = {0};
+    image im = {0};
+    image_text text = {"parameters",
+                       "a cat\nNegative prompt: dog\nSteps: 20, Sampler: Euler a, CFG scale: 3, Seed: 42, "
+                       "Size: 512x512, Model hash: 6ce0161689, Model: v1-5, Clip skip: 2"};
+    assert_true(image_new(&im, 8, 8, &e));
+    memset(im.pixels, 0, 192);
+    assert_true(image_write_png(&im, "other.png", &text, 1, &e));
+    cli_result r = cli_good("generate|-m|tiny.gguf|--like|other.png|-o|like.png");
+    cli_has(r.err,
+            "--like: other.png is another program's picture: Steps: 20, Sampler: Euler a, Size: 512x512 mean nothing");
+    cli_has(r.err, "--like: other.png was drawn by the model v1-5, and this is ");
+    cli_good("generate|a cat|-m|tiny.gguf|--seed|42|--guidance|3|--negative|dog|-o|mine.png|-q");
+    same_pictures("like.png", "mine.png", true);
+    assert_true(image_write_png(&im, "plain.png", NULL, 0, &e));
+    cli_bad("generate|-m|tiny.gguf|--like|plain.png", 1, "--like: plain.png carries no settings");
+    image_release(&im);
+}
+
 /* ---- names ---- */
 
 static void test_default_names(void **state)
@@ -383,6 +456,8 @@ int main(void)
         cmocka_unit_test(test_text_ids),
         cmocka_unit_test(test_wrong_prompts),
         cmocka_unit_test(test_negative),
+        cmocka_unit_test(test_like),
+        cmocka_unit_test(test_like_others),
         cmocka_unit_test(test_default_names),
         cmocka_unit_test(test_outputs_that_are_inputs),
         cmocka_unit_test(test_long_name),

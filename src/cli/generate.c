@@ -177,13 +177,15 @@ static bool fill_options(job *j, err *e)
         return err_set(e, ERR_USAGE, "--class: %s reads text (give a prompt)", j->s.info->name);
     if (j->q.negative && j->s.info->classes)
         return err_set(e, ERR_USAGE, "--negative: %s draws classes and reads no words (leave it out)", j->s.info->name);
+    like_settings(&j->q, g);
+    like_say_model(&j->q, &j->s);
     g->negative = j->q.negative;
     g->seed = j->q.seed;
     g->temperature = (float)options_number(o, "temperature", g->temperature);
     g->top_k = (int)options_integer(o, "top-k", g->top_k);
     g->top_p = (float)options_number(o, "top-p", g->top_p);
     g->guidance = (float)options_number(o, "guidance", g->guidance);
-    g->kv_cache_f16 = !strcmp(options_text(o, "kv-cache", "f32"), "f16");
+    g->kv_cache_f16 = !strcmp(options_text(o, "kv-cache", g->kv_cache_f16 ? "f16" : "f32"), "f16");
     g->progress = on_progress;
     g->ready = on_ready;
     g->context = j;

@@ -45,6 +45,16 @@ int request_source(const request *q, int t, int *picture);
 /* The file of item t, a new string; without numbers always the same. */
 char *request_file(const request *q, int t);
 
+/* Reads the settings of --like's picture into q->like, and takes from them what no option says; without the option it
+ * does nothing, and so do the others. */
+bool like_read(request *q, err *e);
+bool like_grid(const request *q); /* whether a grid is to be drawn again */
+int like_first(const request *q);
+int like_count(const request *q);
+bool like_ids(const request *q, int32_t **ids, size_t *n, err *e); /* of like.text_ids, a new array */
+void like_settings(const request *q, limn_generate_options *g);
+void like_say_model(const request *q, const session *s); /* where it was another */
+
 /* A name for `out` that no file has: limn.png, limn-2.png, … */
 bool request_choose_file(request *q, err *e);
 

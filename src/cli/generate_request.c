@@ -47,7 +47,12 @@ static uint64_t random_seed(void)
 static void choose_seed(request *q)
 {
     q->seed_given = options_given(q->o, "seed") && !options_random(q->o, "seed");
-    q->seed = q->seed_given ? options_unsigned(q->o, "seed", 0) : random_seed();
+    if (q->seed_given)
+        q->seed = options_unsigned(q->o, "seed", 0);
+    else if (q->like.has & PARAMETERS_SEED && !options_given(q->o, "seed"))
+        q->seed = q->like.seed;
+    else
+        q->seed = random_seed();
     ranks_broadcast(&q->seed, sizeof q->seed, 0);
 }
 
@@ -107,10 +112,10 @@ static bool new_sources(request *q, int n, err *e)
     return q->sources != NULL;
 }
 
-static bool sources_of_ids(request *q, const char *path, err *e)
+/* Of the ids that are read. */
+static bool sources_of_rows(request *q, int rows, const char *path, err *e)
 {
-    int rows;
-    if (!text_ids_read(&q->ids, &rows, path, e) || !new_sources(q, rows, e))
+    if (!new_sources(q, rows, e))
         return false;
     size_t n = (size_t)(q->ids.count / rows), size = 1;
     for (int i = 0; i < rows; i++) {
@@ -128,6 +133,12 @@ static bool sources_of_ids(request *q, const char *path, err *e)
         at += sprintf(q->shown + at, "token ids %s", q->sources[i].ids_text) + 1;
     }
     return q->shown != NULL;
+}
+
+static bool sources_of_ids(request *q, const char *path, err *e)
+{
+    int rows;
+    return text_ids_read(&q->ids, &rows, path, e) && sources_of_rows(q, rows, path, e);
 }
 
 static bool sources_of_class(request *q, err *e)
@@ -149,6 +160,39 @@ static bool sources_of_prompts(request *q, err *e)
     return true;
 }
 
+/* The lines of a grid's prompt are its prompts. */
+static bool like_prompts(request *q, err *e)
+{
+    char *text = strdup(q->like.prompt), *rest = text;
+    bool ok = text ? true : err_no_memory(e, "prompts", strlen(q->like.prompt));
+    for (char *line; ok && rest;) {
+        line = rest;
+        rest = q->like.has & PARAMETERS_PICTURE && q->like.picture == 0 ? strchr(line, '\n') : NULL;
+        if (rest)
+            *rest++ = '\0';
+        ok = prompts_add(&q->prompts, line, e);
+    }
+    free(text);
+    return ok && sources_of_prompts(q, e);
+}
+
+static bool sources_of_like(request *q, err *e)
+{
+    const parameters *p = &q->like;
+    size_t n;
+    if (p->has & PARAMETERS_CLASS) {
+        q->class = p->class;
+        return sources_of_class(q, e);
+    }
+    if (!p->text_ids)
+        return like_prompts(q, e);
+    q->ids = (npy){.type = DTYPE_I32, .nd = 1};
+    if (!like_ids(q, (int32_t **)&q->ids.data, &n, e))
+        return false;
+    q->ids.shape[0] = q->ids.count = (int64_t)n;
+    return sources_of_rows(q, 1, "--like", e);
+}
+
 static bool read_sources(request *q, err *e)
 {
     const options *o = q->o;
@@ -156,15 +200,18 @@ static bool read_sources(request *q, err *e)
     bool prompted = o->n_operands > 0 || options_given(o, "prompts");
     q->class = (int32_t)options_integer(o, "class", -1);
     int given = prompted + (ids != NULL) + (q->class >= 0);
-    if (given != 1)
+    bool like = given == 0 && options_given(o, "like");
+    if (given != 1 && !like)
         return err_set(e, ERR_USAGE,
                        "limn generate: %s (give a prompt in quotes, --prompts FILE, --text-ids FILE.npy or --class N)",
                        given ? "more than one of a prompt, --text-ids and --class is there" : "the prompt is missing");
-    if (q->rank && !prompted)
+    if (q->rank && !prompted && !(like && !q->like.text_ids && !(q->like.has & PARAMETERS_CLASS)))
         return err_set(e, ERR_USAGE,
                        "--rank: a CLIP reads words, not the ids of --text-ids or a class (give a prompt)");
     if (q->negative && q->class >= 0)
         return err_set(e, ERR_USAGE, "--negative: a model that draws classes reads no words (leave it out)");
+    if (like)
+        return sources_of_like(q, e);
     return ids             ? sources_of_ids(q, ids, e)
            : q->class >= 0 ? sources_of_class(q, e)
                            : read_prompts(q, e) && sources_of_prompts(q, e);
@@ -187,9 +234,9 @@ char *request_file(const request *q, int t)
 static bool count_pictures(request *q, err *e)
 {
     const options *o = q->o;
-    q->each = (int)options_integer(o, "count", 1);
-    q->first = (int)options_integer(o, "first", 1);
-    q->grid = options_given(o, "grid");
+    q->each = (int)options_integer(o, "count", like_count(q));
+    q->first = (int)options_integer(o, "first", like_first(q));
+    q->grid = options_given(o, "grid") || like_grid(q);
     int64_t total = q->each;
     if (q->n_sources > 1)
         total = total * q->n_sources - (q->first - 1);
@@ -267,6 +314,7 @@ static bool check_inputs(request *q, file_set *files, err *e)
     const char *mask = q->image_prompt && q->keep.kind == KEEP_MASK ? q->keep.text : NULL, *path;
     const char *clip = q->rank && strcmp(q->rank, "own") != 0 ? q->rank : NULL;
     files_read(files, "--model", options_text(o, "model", NULL));
+    files_read(files, "--like", options_text(o, "like", NULL));
     files_read(files, "--image-prompt", q->image_prompt);
     files_read(files, "--keep", mask);
     files_read(files, "--rank", clip);
@@ -298,8 +346,12 @@ bool request_read(request *q, const options *o, err *e)
                    .negative = options_text(o, "negative", NULL)};
     if (out && !q->out)
         return err_no_memory(e, "file name", strlen(out));
+    if (!like_read(q, e))
+        return false;
     if (region && !q->image_prompt)
         return err_set(e, ERR_USAGE, "--keep: there is no picture to keep a part of (add --image-prompt IMG)");
+    if (!region && q->image_prompt && q->like.keep)
+        region = q->like.keep;
     choose_seed(q);
     return keep_parse(&q->keep, region ? region : "top:0.5", e) && read_sources(q, e) && count_pictures(q, e) &&
            check_files(q, e);

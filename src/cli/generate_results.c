@@ -81,6 +81,7 @@ static parameters settings_of(const results *r, int t)
                     .temperature = g->temperature,
                     .top_p = g->top_p > 0 ? g->top_p : 1,
                     .picture = t < 0 ? 0 : 1 + (ranked ? r->order[t] : picture),
+                    .first = q->n_sources > 1 ? 1 : q->first,
                     .pictures = last};
     if (last > 1) /* the number that, with the seed, makes it again */
         p.has |= PARAMETERS_PICTURE;
@@ -93,15 +94,19 @@ static parameters settings_of(const results *r, int t)
     return p;
 }
 
-/* All prompts of a grid, one a line, a new string. */
+/* All prompts of a grid, one a line, a new string: a prompt's own lines become one. */
 static char *all_prompts(const request *q)
 {
     size_t size = 1;
     for (int i = 0; i < q->n_sources; i++)
         size += strlen(q->sources[i].shown) + 1;
     char *text = malloc(size), *at = text;
-    for (int i = 0; text && i < q->n_sources; i++)
-        at += sprintf(at, "%s%s", i ? "\n" : "", q->sources[i].shown);
+    for (int i = 0; text && i < q->n_sources; i++) {
+        char *begin = at += sprintf(at, "%s", i ? "\n" : "");
+        at += sprintf(at, "%s", q->sources[i].shown);
+        for (char *c = begin; *c; c++)
+            *c = *c == '\n' ? ' ' : *c;
+    }
     return text;
 }
 

@@ -135,6 +135,14 @@ static const option generate_options[] = {
      .kind = OPTION_LIST,
      .complete = COMPLETE_FILE,
      .help = "Prompts, one a line of FILE, or of standard input, which is -. May be repeated."},
+    {.name = "like",
+     .argument = "PICTURE",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help =
+         "Draw with the settings that a picture carries, limn's or one of another program: prompt, negative prompt, "
+         "seed, number, temperature, top-k, top-p, guidance, image prompt. Options that are given count instead. The "
+         "model is that of --model."},
     {.name = "text-ids",
      .argument = "FILE.npy",
      .kind = OPTION_TEXT,
@@ -364,6 +372,7 @@ const command command_table[] = {
      .example = "limn generate \"a red apple on a blue background\" -o apple.png\n"
                 "limn generate \"a red apple\" -n 9 --grid --seed 1 -o apples.png\n"
                 "limn generate --prompts prompts.txt -n 4 -o all.png\n"
+                "limn generate --like apple.png --seed random -o other.png\n"
                 "limn generate \"a cat\" --image-prompt cat.jpg --keep top:0.5 -o cats.png -n 4\n"},
     {.name = "devices",
      .run = command_devices,

@@ -110,6 +110,8 @@ static void put_picture(FILE *f, const parameters *p, const char *separator)
 {
     if (p->picture > 0)
         fprintf(f, "%sPicture: %d of %d", separator, (int)p->picture, (int)p->pictures);
+    else if (p->first > 1)
+        fprintf(f, "%sPictures: %d to %d", separator, (int)p->first, (int)p->pictures);
     else
         fprintf(f, "%sPictures: %d", separator, (int)p->pictures);
 }
@@ -293,8 +295,9 @@ static void read_field(parameters *p, const char *key, const char *value)
         p->has |= PARAMETERS_SIZE;
     else if (!strcmp(key, "Picture") && to_pair(value, " of ", &p->picture, &p->pictures))
         p->has |= PARAMETERS_PICTURE;
+    else if (!strcmp(key, "Pictures") && to_pair(value, " to ", &p->first, &p->pictures))
+        p->has |= PARAMETERS_PICTURE;
     else if (!strcmp(key, "Pictures") && to_integer(value, 1, INT32_MAX, &n)) {
-        p->picture = 0;
         p->pictures = (int32_t)n;
         p->has |= PARAMETERS_PICTURE;
     }

@@ -38,6 +38,7 @@ typedef struct parameters {
     float guidance; /* "CFG scale" */
     float temperature, top_p;
     int32_t picture, pictures; /* picture i, from 1 on, of n; of a grid 0 */
+    int32_t first;             /* of a grid: its pictures are `first` to `pictures`; 0 is 1 */
     float score;               /* CLIP's */
     char *storage;             /* of what parameters_parse has read */
 } parameters;
