@@ -1,5 +1,7 @@
 /* What long runs keep and leave out: event files, parts of a batch, dropout of captions, cached codes, bad steps. */
+#define _GNU_SOURCE /* utimensat */
 #include <dirent.h>
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,11 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "io/image.h"
 #include "support.h"
 #include "train/events.h"
 #include "train/text.h"
@@ -393,24 +397,31 @@ static void captions_are_dropped_as_often_as_asked(void **state)
 
 /* ---- codes ---- */
 
-static int encodings;
+static int64_t encoded; /* pictures, until now */
 
 static bool count_encoding(void *context, int64_t done, int64_t total)
 {
     (void)context;
-    (void)done;
-    (void)total;
-    encodings++;
+    encoded += done == 0 ? total : 0;
     return true;
 }
 
-static train_codes open_codes(limn_model *m, const char *from, const char *path)
+/* made: how many pictures' codes it makes. */
+static train_codes open_codes(limn_model *m, const char *from, const char *path, int64_t made)
 {
     err e = {0};
     train_codes t;
     const dataset_options o = {.sources = &from, .n_sources = 1, .seed = 1};
+    encoded = 0;
     must(train_codes_open(&t, m, &o, path, count_encoding, NULL, &e), &e);
+    assert_int_equal(encoded, made);
     return t;
+}
+
+static void drop_codes(limn_model *m, const char *from, const char *path, int64_t made)
+{
+    train_codes t = open_codes(m, from, path, made);
+    train_codes_release(&t);
 }
 
 /* The data as a JSON-lines file: a picture without a caption first, a broken one in the middle. */
@@ -426,35 +437,128 @@ static void codes_are_made_once_and_belong_to_their_items(void **state)
     for (int i = 0; i < 6; i++)
         fprintf(f, "{\"image\": \"%s%02d.png\", \"text\": \"a\"}\n", i == 3 ? "no" : "data/", i);
     fclose(f);
-    encodings = 0;
-    train_codes all = open_codes(m, folder, support_path("all.codes")), t = open_codes(m, list, cache);
-    assert_int_equal(encodings, 2);
+    train_codes all = open_codes(m, folder, support_path("all.codes"), 12), t = open_codes(m, list, cache, 6);
     assert_int_equal(t.n, 6); /* the one without a caption has no number */
     for (int64_t i = 0; i < 6; i++)
         if (i == 3)
             assert_int_equal(t.codes[i * t.cells], -1);
         else
             assert_memory_equal(t.codes + i * t.cells, all.codes + i * t.cells, (size_t)t.cells * sizeof *t.codes);
-    train_codes again = open_codes(m, list, cache);
-    assert_int_equal(encodings, 2); /* from the file */
+    train_codes again = open_codes(m, list, cache, 1); /* from the file, but for the one that couldn't be read */
     assert_memory_equal(again.codes, t.codes, (size_t)(t.n * t.cells) * sizeof *t.codes);
     train_codes_release(&again);
-    again = open_codes(m, folder, cache); /* of other data */
-    assert_int_equal(encodings, 3);
-    train_codes_release(&again);
+    drop_codes(m, folder, cache, 4); /* other data, of which eight are like these */
+    drop_codes(m, folder, cache, 0);
     assert_int_equal(truncate(cache, 100), 0); /* damaged */
-    again = open_codes(m, folder, cache);
-    assert_int_equal(encodings, 4);
+    again = open_codes(m, folder, cache, 12);
+    assert_memory_equal(again.codes, all.codes, (size_t)(all.n * all.cells) * sizeof *all.codes);
     train_codes_release(&again);
     train_codes_release(&t);
     train_codes_release(&all);
+    /* a file of something else is not replaced */
+    const dataset_options data = {.sources = (const char *[]){folder}, .n_sources = 1, .seed = 1};
+    assert_false(train_codes_open(&t, m, &data, list, NULL, NULL, &e));
+    assert_non_null(strstr(e.text, "holds no codes of pictures"));
+    train_codes_release(&t);
+    e = (err){0};
+    assert_false(train_codes_open(&t, m, &data, codec_path, NULL, NULL, &e));
+    train_codes_release(&t);
     limn_model_free(&m);
     train_codec_options o = codec_options(support_path("other_codec.gguf"), 3); /* another codec */
     must(train_codec(dev, &o, &e), &e);
     m = limn_model_open(dev, o.run.output, &e);
-    t = open_codes(m, folder, cache);
-    assert_int_equal(encodings, 5);
+    drop_codes(m, folder, cache, 12);
+    limn_model_free(&m);
+}
+
+static void write_square(const char *path, int value)
+{
+    image im;
+    err e = {0};
+    must(image_new(&im, SUPPORT_SIDE, SUPPORT_SIDE, &e), &e);
+    memset(im.pixels, value, SUPPORT_SIDE * SUPPORT_SIDE * 3);
+    memset(im.pixels, 255 - value, SUPPORT_SIDE * SUPPORT_SIDE);
+    must(image_write_png(&im, path, NULL, 0, &e), &e);
+    image_release(&im);
+}
+
+static bool stop_now(void *context, int64_t done, int64_t total)
+{
+    (void)context;
+    (void)total;
+    return done == 0;
+}
+
+/* Whatever becomes of the pictures, their codes are those that a first start would make. */
+static void codes_are_those_of_the_pictures_as_they_are(void **state)
+{
+    (void)state;
+    err e = {0};
+    enum { N = 20 };
+    char set[600], cache[600], fresh[600], path[700], other[700], line[2000];
+    limn_model *m = limn_model_open(dev, codec_path, &e);
+    assert_non_null(m);
+    snprintf(set, sizeof set, "%s", support_path("changing"));
+    snprintf(cache, sizeof cache, "%s", support_path("changing.codes"));
+    snprintf(fresh, sizeof fresh, "%s", support_path("fresh.codes"));
+    assert_int_equal(mkdir(set, 0700), 0);
+    for (int i = 0; i < N; i++) {
+        snprintf(path, sizeof path, "%s/%02d.png", set, i);
+        write_square(path, 12 * i);
+        snprintf(path, sizeof path, "%s/%02d.txt", set, i);
+        FILE *f = fopen(path, "w");
+        fputs("a", f);
+        fclose(f);
+    }
+    /* interrupted after a batch of 16: those are kept */
+    const dataset_options data = {.sources = (const char *[]){set}, .n_sources = 1, .seed = 1};
+    train_codes t;
+    assert_false(train_codes_open(&t, m, &data, cache, stop_now, NULL, &e));
+    assert_non_null(strstr(e.text, "interrupted"));
     train_codes_release(&t);
+    drop_codes(m, set, cache, 4);
+    for (int change = 0; change < 6; change++) {
+        static const int made[] = {1, 0, 0, 1, 0, 2};
+        struct stat st;
+        snprintf(path, sizeof path, "%s/03.png", set);
+        snprintf(other, sizeof other, "%s/07.png", set);
+        assert_int_equal(stat(path, &st), 0);
+        if (change == 0) { /* other pixels, with the size and the time of before */
+            off_t bytes = st.st_size;
+            for (int value = 1; value < 256; value++) {
+                write_square(path, value);
+                struct stat now;
+                if (stat(path, &now) == 0 && now.st_size == bytes && value % 12)
+                    break;
+            }
+            const struct timespec times[2] = {st.st_mtim, st.st_mtim};
+            assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+        } else if (change == 1) { /* touched */
+            assert_int_equal(utimensat(AT_FDCWD, path, NULL, 0), 0);
+        } else if (change == 2) { /* two change their names */
+            snprintf(line, sizeof line, "cd %s && mv 03.png x && mv 07.png 03.png && mv x 07.png", set);
+            assert_int_equal(system(line), 0);
+        } else if (change == 3) { /* a new one, before all others */
+            snprintf(line, sizeof line, "cd %s && cp 03.txt 00a.txt", set);
+            assert_int_equal(system(line), 0);
+            snprintf(path, sizeof path, "%s/00a.png", set);
+            write_square(path, 77);
+        } else if (change == 4) { /* one goes */
+            assert_int_equal(unlink(other), 0);
+        } else { /* two are another's */
+            write_square(path, 99);
+            snprintf(path, sizeof path, "%s/05.png", set);
+            write_square(path, 101);
+        }
+        train_codes now = open_codes(m, set, cache, made[change]);
+        unlink(fresh);
+        train_codes anew = open_codes(m, set, fresh, now.n);
+        assert_int_equal(now.n, anew.n);
+        assert_memory_equal(now.codes, anew.codes, (size_t)(now.n * now.cells) * sizeof *now.codes);
+        train_codes_release(&now);
+        train_codes_release(&anew);
+        drop_codes(m, set, cache, 0);
+    }
     limn_model_free(&m);
 }
 
@@ -532,6 +636,7 @@ int main(void)
         cmocka_unit_test(parts_of_a_batch_are_the_batch),
         cmocka_unit_test(captions_are_dropped_as_often_as_asked),
         cmocka_unit_test(codes_are_made_once_and_belong_to_their_items),
+        cmocka_unit_test(codes_are_those_of_the_pictures_as_they_are),
         cmocka_unit_test(a_bad_step_changes_nothing),
         cmocka_unit_test(a_run_that_diverged_goes_on_from_its_checkpoint),
     };

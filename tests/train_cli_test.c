@@ -179,12 +179,89 @@ static void data_is_named_as_hands_do(void **state)
     cli_bad("train|codec|data|-o|nowhere/a.gguf", 1, "nowhere");
 }
 
+/* ---- what is said of the data ---- */
+
+static int times(const char *text, const char *part)
+{
+    int n = 0;
+    for (const char *p = text; (p = strstr(p, part)); p++)
+        n++;
+    return n;
+}
+
+static void captions_that_are_cut_are_counted(void **state)
+{
+    (void)state;
+    assert_int_equal(cli_shell("cp -r data long; for i in 00 01 02; do for k in $(seq 40); do printf 'q%s ' $i; done "
+                               ">long/$i.txt; done; printf '' >long/03.txt; printf ' \\n' >long/04.txt; rm long/05.txt;"
+                               "printf 'no picture' >long/06.png"),
+                     0);
+    cli_good("train|tokenizer|data|--vocabulary|258|-o|bytes.gguf");
+    cli_result r =
+        cli_good("train|dalle|long|-o|long_dalle.gguf|--codec|codec.gguf|--tokenizer|bytes.gguf|--dim|16|--heads|"
+                 "2|--layers|1|--batch|4|--sample-every|0|--steps|2|--text-length|30");
+    cli_has(r.err, "captions: 3 of 9 are too long for --text-length 30 and lose their end: up to 130 of 159 tokens "
+                   "(--text-length 160 keeps all)\n");
+    cli_has(r.err, "data: 9 pictures with 9 captions, ");
+    cli_has(r.err, "its caption is empty: 2 times: long/03.png, long/04.png\n");
+    cli_has(r.err, "long/05.png: no captions (a .txt file of the same name)\n");
+    static const char *const once[] = {"long/03.png", "long/05.png", "long/06.png", "too long"};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(times(r.err, once[i]), 1);
+    r = cli_good("train|dalle|long|-o|long_dalle.gguf|--codec|codec.gguf|--tokenizer|bytes.gguf|--dim|16|--heads|"
+                 "2|--layers|1|--batch|4|--sample-every|0|--steps|1|--text-length|160|--overwrite");
+    assert_null(strstr(r.err, "captions: "));
+    assert_int_equal(times(r.err, "long/06.png"), 1); /* in each start */
+    /* generate does what training did */
+    r = cli_good("train|dalle|long|-o|cut.gguf|--codec|codec.gguf|--tokenizer|bytes.gguf|--dim|16|--heads|2|--layers|1|"
+                 "--batch|4|--sample-every|0|--steps|1|--text-length|5");
+    r = cli_good("generate|red on blue|-m|cut.gguf|-o|cut.png|--codes-out|cut.npy|--seed|3");
+    cli_has(r.err, "prompt: 11 tokens, and the model takes 4: the end is cut off");
+    r = cli_good("generate|red |-m|cut.gguf|-o|cut.png|--codes-out|cut2.npy|--seed|3");
+    cli_good("train|clip|long|-o|clip.gguf|--tokenizer|bytes.gguf|--size|16|--batch|4|--steps|1|--text-length|30");
+    cli_has(
+        cli_good("train|clip|long|-o|clip.gguf|--overwrite|--tokenizer|bytes.gguf|--size|16|--batch|4|--steps|1").err,
+        "too long for --text-length 24 and lose their end");
+}
+
+static void changed_pictures_get_new_codes(void **state)
+{
+    (void)state;
+    assert_int_equal(cli_shell("cp -r data change"), 0);
+#define CHANGE "train|dalle|change|-o|change.gguf|--overwrite|--steps|1" DALLE
+    cli_good(CHANGE);
+    assert_int_equal(cli_shell("cp data/01.png change/00.png && cp change.gguf.codes before"), 0);
+    cli_good("train|dalle|change|-o|anew.gguf|--steps|1" DALLE);
+    cli_good(CHANGE); /* 00 is 01 now, whose codes are there */
+    assert_int_equal(cli_shell("cmp -s change.gguf anew.gguf && ! cmp -s change.gguf.codes before"), 0);
+    support_pictures("others");
+    assert_int_equal(
+        cli_shell("cp $(ls -t data/*.png | head -1) change/02.png; head -c 300 change.gguf.codes >half && mv half "
+                  "change.gguf.codes"),
+        0);
+    cli_good(CHANGE);
+    cli_good("train|dalle|change|-o|anew.gguf|--overwrite|--steps|1" DALLE);
+    assert_int_equal(cli_shell("cmp -s change.gguf anew.gguf"), 0);
+    cli_bad("train|dalle|change|-o|none.gguf|--codes-cache|codec.gguf.checkpoint|--steps|1" DALLE, 1, "holds no codes");
+}
+
+static void pictures_without_captions_say_what_to_do(void **state)
+{
+    (void)state;
+    assert_int_equal(cli_shell("mkdir bare && cp data/*.png bare"), 0);
+    cli_good("train|codec|bare|-o|bare.gguf|--steps|1" CODEC);
+    cli_bad("train|dalle|bare|-o|none.gguf" DALLE, 1, "no captions (a .txt file of the same name)");
+    cli_bad("train|tokenizer|bare|-o|none.gguf", 1, "a caption is in NAME.txt beside NAME.png");
+    assert_int_equal(cli_shell("ls | grep -q none"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_earlier_run_is_not_replaced), cmocka_unit_test(each_part_of_an_earlier_run_counts),
         cmocka_unit_test(two_runs_exclude_each_other),    cmocka_unit_test(no_input_is_replaced),
-        cmocka_unit_test(data_is_named_as_hands_do),
+        cmocka_unit_test(data_is_named_as_hands_do),      cmocka_unit_test(captions_that_are_cut_are_counted),
+        cmocka_unit_test(changed_pictures_get_new_codes), cmocka_unit_test(pictures_without_captions_say_what_to_do),
     };
     if (!cli_enter())
         return 1;

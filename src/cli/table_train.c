@@ -307,7 +307,9 @@ const option train_dalle_table[] = {
      .kind = OPTION_INTEGER,
      .min = 2,
      .max = 65536,
-     .help = "Positions for text, [IMG] among them. Default: 24."},
+     .help =
+         "Positions for text, [IMG] among them. A caption that is longer loses its end, in training and, the same, in "
+         "generate, with a warning. Default: 24."},
     {.name = "text-weight",
      .argument = "X",
      .kind = OPTION_NUMBER,
@@ -331,8 +333,9 @@ const option train_dalle_table[] = {
      .argument = "FILE",
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
-     .help = "Where the codes of the pictures are kept between starts, for this data and codec. Remove it where a "
-             "picture has changed under its old name. Default: OUT.gguf.codes."},
+     .help =
+         "Where the codes of the pictures are kept between starts, for this codec. Those of pictures that are new or "
+         "have changed are made then. Default: OUT.gguf.codes."},
     {.name = "recompute",
      .help = "Do each block again on the way back instead of keeping what it made: less memory, the same result. It is "
              "done without being asked for where --mem-limit, or the device's memory, is too small otherwise."},
@@ -411,6 +414,7 @@ const option train_clip_table[] = {
      .kind = OPTION_INTEGER,
      .min = 2,
      .max = 65536,
-     .help = "Positions for text, its end among them. Default: 24."},
+     .help = "Positions for text, its end among them. A caption that is longer loses its end, with a warning. Default: "
+             "24."},
     OPTIONS_END,
 };

@@ -30,6 +30,12 @@ static bool on_step(void *self, const train_progress *p)
     return !interrupted();
 }
 
+static bool on_reading(void *self)
+{
+    (void)self;
+    return !interrupted();
+}
+
 static bool on_encoding(void *self, int64_t done, int64_t total)
 {
     context *c = self;
@@ -140,6 +146,7 @@ int command_train_codec(const options *o)
     train_output output = {.fd = -1};
     train_codec_options t = train_codec_defaults();
     t.run.progress = on_step;
+    t.run.goes_on = on_reading;
     t.run.context = &c;
     bool ok = read_run(o, &t.run, &sources, &e) && train_codec_read(o, &t, &e) &&
               train_claim(&output, o, (const char *const[]){"init", "perceptual", NULL}, NULL, t.run.resume, &e);
@@ -167,6 +174,7 @@ int command_train_dalle(const options *o)
     train_dalle_options t = train_dalle_defaults();
     dalle *m = &t.model;
     t.run.progress = on_step;
+    t.run.goes_on = on_reading;
     t.run.context = &c;
     m->dim = (int)options_integer(o, "dim", m->dim);
     m->heads = (int)options_integer(o, "heads", m->heads);
@@ -219,6 +227,7 @@ int command_train_clip(const options *o)
     train_clip_options t = train_clip_defaults();
     clip *m = &t.model;
     t.run.progress = on_step;
+    t.run.goes_on = on_reading;
     t.run.context = &c;
     m->image_size = (int)options_integer(o, "size", m->image_size);
     m->patch = (int)options_integer(o, "patch", m->patch);

@@ -180,8 +180,7 @@ bool dalle_text_row(const dalle *d, const int32_t *ids, size_t n, int32_t *row, 
 {
     while (n && (ids[n - 1] == d->pad_id || ids[n - 1] == d->image_id))
         n--;
-    if (n > (size_t)d->text_length - 1)
-        return err_set(e, ERR_USAGE, "prompt: %zu tokens, and the model takes %d (shorten it)", n, d->text_length - 1);
+    n = transformer_cut(n, (size_t)d->text_length - 1); /* as in training (train/text.h) */
     for (size_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= d->vocabulary)
             return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,

@@ -5,6 +5,7 @@
 
 #include "base/rng.h"
 #include "models/model.h"
+#include "train/text.h"
 #include "train/train.h"
 
 #define CODEC_BATCH 32
@@ -246,14 +247,16 @@ static bool open_files(stage *s, device *dev, dataset **data, err *e)
         return false;
     dataset_options want = {.sources = o->run.sources,
                             .n_sources = o->run.n_sources,
+                            .goes_on = o->run.goes_on,
+                            .context = o->run.context,
                             .want = DATASET_PAIRS,
                             .batch = o->run.batch,
                             .width = s->c.image_size,
                             .height = s->c.image_size,
                             .seed = o->run.settings.seed};
     *data = dataset_open(&want, e);
-    return *data && open_tokenizer(s, e) && clip_prepare(&s->c, "train clip", e) && open_codec(s, dev, e) &&
-           open_memory(s, e);
+    return *data && open_tokenizer(s, e) && train_text_report(*data, s->tokenizer, s->c.text_length - 1, e) &&
+           clip_prepare(&s->c, "train clip", e) && open_codec(s, dev, e) && open_memory(s, e);
 }
 
 static bool open_coder(stage *s, err *e)

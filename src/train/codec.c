@@ -173,6 +173,8 @@ static bool open_files(codec_stage *s, dataset **data, err *e)
     const train_codec_options *o = s->o;
     dataset_options want = {.sources = o->run.sources,
                             .n_sources = o->run.n_sources,
+                            .goes_on = o->run.goes_on,
+                            .context = o->run.context,
                             .want = DATASET_PICTURES,
                             .batch = train_batch(&o->run),
                             .width = o->model.width,
@@ -186,6 +188,13 @@ static bool open_files(codec_stage *s, dataset **data, err *e)
     if (o->kind != TRAIN_CODEC_DVAE && !train_needs_whole_batches(&o->run, "the codebook follows whole batches", e))
         return false;
     *data = dataset_open(&want, e);
+    if (*data && ranks_rank() == 0) {
+        dataset_log_problems(*data);
+        log_write(LOG_WARNING, "data: %lld picture%s", (long long)dataset_size(*data),
+                  dataset_size(*data) == 1 ? "" : "s");
+    } else if (*data) {
+        dataset_silence_problems(*data);
+    }
     s->host = malloc((size_t)o->run.batch * picture * sizeof *s->host);
     s->seen = malloc(SAMPLES * picture);
     if (!s->host || !s->seen)

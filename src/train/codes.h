@@ -1,5 +1,5 @@
-/* The codes of a data set's pictures, made once and kept in a file: a GGUF file with the tensor `codes` I32 [n, cells],
- * and with the hashes of data and codec, by which it is known again. */
+/* The codes of a data set's pictures, made once and kept in a file: a GGUF file with the tensors `codes` I32 [n,
+ * cells], `stamps` and `contents` (train/dataset.h: 8 bytes a picture, as I32 [n, 2]), and with the codec's hash. */
 #ifndef TRAIN_CODES_H
 #define TRAIN_CODES_H
 #include "models/plan.h"
@@ -14,10 +14,12 @@ typedef struct train_codes {
 /* Called with the pictures that are done; false ends the work with "interrupted". */
 typedef bool train_codes_progress(void *context, int64_t done, int64_t total);
 
-/* From the file at `path`, or by m's codec, by as many pictures at once as its plan has room for, and then the file is
- * written.  The file is used where the items have the same names in the same order (dataset_fingerprint) and the codec
- * has the same settings and values.  options: the data; what is wanted, and the size of pictures and batches, is set
- * here.  progress may be NULL.  With other ranks (base/ranks.h) rank 0 reads and writes, and each encodes its share. */
+/* From the file at `path`, as far as it has them of pictures as they are now, wherever they lie now, and by a codec of
+ * the same settings and values; the others by m's codec, by as many pictures at once as its plan has room for, and then
+ * the file is written.  What comes of that is said with numbers.  A file of something else is an error.  options: the
+ * data; what is wanted, and the size of pictures and batches, is set here.  progress may be NULL; where it ends the
+ * work the codes made until then are kept.  With other ranks (base/ranks.h) rank 0 reads and writes, and each encodes
+ * its share. */
 bool train_codes_open(train_codes *t, model *m, const dataset_options *options, const char *path,
                       train_codes_progress *progress, void *context, err *e);
 void train_codes_release(train_codes *t);

@@ -188,6 +188,8 @@ static bool open_data(stage *s, dataset **data, err *e)
     const train_dalle_options *o = s->o;
     dataset_options want = {.sources = o->run.sources,
                             .n_sources = o->run.n_sources,
+                            .goes_on = o->run.goes_on,
+                            .context = o->run.context,
                             .want = DATASET_CAPTIONS,
                             .batch = train_batch(&o->run),
                             .seed = o->run.settings.seed,
@@ -199,7 +201,7 @@ static bool open_data(stage *s, dataset **data, err *e)
         return err_no_memory(e, o->run.output, n);
     snprintf(beside, n, "%s.codes", o->run.output);
     const char *path = o->codes ? o->codes : beside;
-    bool ok = (*data = dataset_open(&want, e)) &&
+    bool ok = (*data = dataset_open(&want, e)) && train_text_report(*data, s->tokenizer, s->d.text_length - 1, e) &&
               train_codes_open(&s->codes, s->codec, &want, path, o->encoding, o->run.context, e);
     if (ok)
         train_codes_exclude(&s->codes, *data);

@@ -184,6 +184,7 @@ void dataset_free(dataset *d)
     free(d->sources);
     free(d->items);
     free(d->flags);
+    free(d->selected);
     free(d->rows);
     free(d->problems);
     free(d->causes);
@@ -286,6 +287,22 @@ void dataset_exclude(dataset *d, int64_t number)
     atomic_fetch_or(&d->flags[number], ITEM_BAD);
 }
 
+bool dataset_select(dataset *d, const int64_t *items, int64_t n, err *e)
+{
+    assert(!d->loader && d->o.in_order && n > 0);
+    d->selected = malloc((size_t)n * sizeof *d->selected);
+    if (!d->selected)
+        return err_no_memory(e, "data set", (unsigned long long)n * sizeof *d->selected);
+    memcpy(d->selected, items, (size_t)n * sizeof *d->selected);
+    d->n_selected = n;
+    return true;
+}
+
+int64_t dataset_epoch_size(const dataset *d)
+{
+    return d->selected ? d->n_selected : dataset_size(d);
+}
+
 /* ---- problems ------------------------------------------------------------------------------------------------ */
 
 /* A copy without the control characters that a terminal would obey. */
@@ -377,7 +394,8 @@ bool dataset_captions(dataset *d, dataset_caption_callback *callback, void *cont
     captions c = {0};
     bool go_on = true;
     for (int64_t i = 0; go_on && i < dataset_size(d); i++) {
-        if (d->items[i].caption_kind == CAPTION_NONE || !captions_of(&c, d, i))
+        go_on = i % 256 || dataset_goes_on(d, NULL);
+        if (!go_on || d->items[i].caption_kind == CAPTION_NONE || !captions_of(&c, d, i))
             continue;
         const char *text = c.text.data;
         for (size_t k = 0; go_on && k < c.n; k++, text += strlen(text) + 1)

@@ -98,8 +98,16 @@ bool dataset_seek(dataset *d, dataset_position p, err *e);
  * the first dataset_next. */
 void dataset_exclude(dataset *d, int64_t item);
 
+/* Batches are of these items alone, n > 0, epoch after epoch in the order of the list, for in_order; places for
+ * positions count in it.  Only before the first dataset_next. */
+bool dataset_select(dataset *d, const int64_t *items, int64_t n, err *e);
+/* False with "interrupted" in e where options.goes_on says so. */
+bool dataset_goes_on(const dataset *d, err *e);
+
 /* Calls back with every usable caption of every item, in the order of the items, whatever is wanted; pictures are not
- * touched.  The caption lives until the callback returns; where that is false the walk ends there, false. */
+ * touched.  The caption lives until the callback returns; where that is false, or goes_on is, the walk ends there,
+ * false.
+ */
 typedef bool dataset_caption_callback(void *context, int64_t item, const char *caption);
 bool dataset_captions(dataset *d, dataset_caption_callback *callback, void *context);
 

@@ -88,6 +88,8 @@ struct dataset {
     pool paths;
     uint64_t fingerprint;
     atomic_uchar *flags; /* [n_items] */
+    int64_t *selected;   /* [n_selected]; NULL: all */
+    int64_t n_selected;
     dataset_position position;
     loader *loader; /* NULL before the first dataset_next */
     pthread_mutex_t problem_lock;
@@ -108,8 +110,6 @@ bool dataset_add_tar(dataset *d, uint32_t source, err *e);
 bool dataset_add_lines(dataset *d, uint32_t source, err *e);
 /* A row after row `last` (row + 1; 0: none is before it); *index is its number. */
 bool dataset_add_row(dataset *d, const caption_row *r, uint32_t last, uint32_t *index, err *e);
-/* False with "interrupted" in e where the caller wants an end. */
-bool dataset_goes_on(const dataset *d, err *e);
 /* name: what the fingerprint knows of the item. */
 bool dataset_add_item(dataset *d, const item *it, const char *name, size_t bytes, err *e);
 /* Appends a source of the kind, mapped where that has a file (a compressed one: unpacked first, and what is wrong with
@@ -208,6 +208,9 @@ bool item_load(dataset *d, int64_t epoch, int64_t number, scratch *s, uint8_t *p
 
 /* Fills order[0..n) with the permutation of (seed, epoch). */
 void order_shuffle(uint32_t *order, size_t n, uint64_t seed, int64_t epoch);
+
+/* Items in an epoch. */
+int64_t dataset_epoch_size(const dataset *d);
 
 /* ---- the rest ------------------------------------------------------------------------------------------------ */
 

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "train/dataset_internal.h"
@@ -48,6 +49,8 @@ struct loader {
 
 static int64_t item_at(loader *l, dataset_position p)
 {
+    if (l->d->selected)
+        return l->d->selected[p.item];
     if (!l->order)
         return p.item;
     if (l->order_epoch != p.epoch) {
@@ -66,7 +69,7 @@ static void plan(loader *l)
         for (int rank = 0; rank < o->ranks; rank++) {
             if (rank == o->rank)
                 s->jobs[i] = (job){l->next.epoch, item_at(l, l->next)};
-            if (++l->next.item == dataset_size(l->d))
+            if (++l->next.item == dataset_epoch_size(l->d))
                 l->next = (dataset_position){l->next.epoch + 1, 0};
         }
     s->missing = o->batch;
@@ -287,6 +290,23 @@ static bool exchange(dataset_batch *b, slot *s, const dataset_options *o, err *e
     return true;
 }
 
+/* Large pictures take long: the caller is asked in between.  Where there are other ranks they would wait for this one.
+ */
+static bool wait_for_batch(loader *l, err *e)
+{
+    struct timespec until;
+    if (!l->d->o.goes_on || l->d->o.ranks > 1) {
+        pthread_cond_wait(&l->ready, &l->lock);
+        return true;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += 100000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&l->ready, &l->lock, &until);
+    return dataset_goes_on(l->d, e);
+}
+
 bool dataset_next(dataset *d, dataset_batch *b, err *e)
 {
     if (!d->loader && !(d->loader = loader_new(d, e)))
@@ -295,7 +315,10 @@ bool dataset_next(dataset *d, dataset_batch *b, err *e)
     pthread_mutex_lock(&l->lock);
     slot *s = &l->slots[l->delivered % (uint64_t)l->n_slots];
     while (l->planned == l->delivered || s->missing)
-        pthread_cond_wait(&l->ready, &l->lock);
+        if (!wait_for_batch(l, e)) {
+            pthread_mutex_unlock(&l->lock);
+            return false;
+        }
     bool ok = !s->error.code || err_set(e, (err_code)s->error.code, "%s", s->error.text);
     if (ok && exchange(b, s, &d->o, e)) {
         d->position = s->after;
@@ -316,7 +339,7 @@ dataset_position dataset_tell(const dataset *d)
 bool dataset_seek(dataset *d, dataset_position p, err *e)
 {
     /* epochs are words of the random numbers' counters */
-    if (p.epoch < 0 || p.epoch > INT32_MAX || p.item < 0 || p.item >= dataset_size(d))
+    if (p.epoch < 0 || p.epoch > INT32_MAX || p.item < 0 || p.item >= dataset_epoch_size(d))
         return err_set(e, ERR_FAILED,
                        "data: epoch %" PRId64 ", item %" PRId64 " is not in the data of %" PRId64
                        " items (has the data changed since the checkpoint?)",

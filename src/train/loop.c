@@ -88,6 +88,7 @@ typedef struct loop {
     double loss;           /* its loss */
     float squares;         /* of its gradient */
     int64_t first, saved;
+    bool waiting; /* a step ended while it waited for its batch, since the caller wanted it */
 } loop;
 
 static double now(void)
@@ -147,8 +148,11 @@ static bool one_step(loop *l, err *e)
 {
     trainer *t = l->s->t;
     int parts = l->q->accumulate > 1 ? l->q->accumulate : 1;
-    if (!dataset_next(l->s->data, &l->batch, e))
+    l->waiting = !dataset_next(l->s->data, &l->batch, e);
+    if (l->waiting) {
+        l->waiting = !dataset_goes_on(l->s->data, NULL);
         return false;
+    }
     trainer_begin(t);
     for (int k = 0; k < parts; k++)
         one_part(l, k, parts);
@@ -244,8 +248,19 @@ static bool run_steps(loop *l, err *e)
     bool ok = true, going = true;
     while (ok && going && t->step < steps) {
         double begin = now();
-        if (!one_step(l, e))
-            return false;
+        int64_t epoch = t->position.epoch;
+        err why = {0};
+        if (!one_step(l, &why)) {
+            if (!l->waiting || t->step == l->first)
+                return err_set(e, (err_code)why.code, "%s", why.text);
+            going = false; /* Ctrl-C while pictures were read: the step before it is done */
+            if (l->writes)
+                ok = save(l, false, true, e);
+            break;
+        }
+        if (t->position.epoch !=
+            epoch) /* all pictures were seen: what is wrong with them is told now, not at the end */
+            dataset_log_problems(l->s->data);
         if (l->writes && !record_step(l, now() - begin, e))
             return false;
         train_progress p = {

@@ -3,6 +3,12 @@
 #define TRAIN_TEXT_H
 #include "models/dalle.h"
 #include "text/bpe.h"
+#include "train/dataset.h"
+
+/* Says how many captions there are, how many of them differ, and, as a warning, how many have more tokens than `room`,
+ * and what --text-length would keep all: those lose their end, in training and, the same, in generation.  Then what is
+ * wrong with data and captions (dataset_log_problems).  False with "interrupted". */
+bool train_text_report(dataset *d, const bpe *tokenizer, int room, err *e);
 
 typedef struct train_text {
     const dalle *d;

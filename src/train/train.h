@@ -50,6 +50,8 @@ typedef struct train_run {
     train_settings settings;
     /* After every step; false ends the run after a checkpoint: a pause, no error. */
     bool (*progress)(void *context, const train_progress *p);
+    /* Asked besides, while data is read and captions are; false ends the run with "interrupted".  NULL: always true. */
+    bool (*goes_on)(void *context);
     /* Where a stage has no sample pictures of its own, or NULL: the caller's, of the model at `output`, to a PNG. */
     bool (*sample)(void *context, const train_sample *s, err *e);
     void *context;
