@@ -40,7 +40,7 @@ static void on_warning(png_structp png, png_const_charp text)
 static bool has_all_chunks(const file_map *m)
 {
     uint32_t length;
-    for (size_t at = 8; m->size - at >= 12; at += 12 + (size_t)length) {
+    for (size_t at = 8; m->size >= at + 12; at += 12 + (size_t)length) {
         const uint8_t *p = m->data + at;
         length = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
         if (length > m->size - at - 12)
