@@ -13,6 +13,7 @@
 
 #include "cli/commands.h"
 #include "cli/hints.h"
+#include "models/import.h"
 
 #define NOTHING(name)                                                                                                  \
     int name(const options *o)                                                                                         \
@@ -174,6 +175,23 @@ static void test_usage(void **state)
                 check_form(c, 3, form & 1, form & 2);
         }
     }
+}
+
+/* --family's help and completion have every family of the registry, and no other. */
+static void test_families(void **state)
+{
+    (void)state;
+    const option *o = find("convert")->options;
+    while (strcmp(o->name, "family") != 0)
+        o++;
+    size_t n = 0, words = 1;
+    for (const char *name; (name = import_family_name(n)); n++) {
+        if (!strstr(o->help, name) || !strstr(o->words, name))
+            fail_msg("--family: %s is not in the help, or not among the words to complete", name);
+    }
+    for (const char *w = o->words; *w; w++)
+        words += *w == '|';
+    assert_int_equal(words, n);
 }
 
 /* ---- values ---- */
@@ -388,9 +406,13 @@ static void test_command_hints(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_usage),        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_option_hints), cmocka_unit_test(test_hints_of_own_options),
-        cmocka_unit_test(test_dashes),       cmocka_unit_test(test_command_hints),
+        cmocka_unit_test(test_families),
+        cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_option_hints),
+        cmocka_unit_test(test_hints_of_own_options),
+        cmocka_unit_test(test_dashes),
+        cmocka_unit_test(test_command_hints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

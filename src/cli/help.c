@@ -91,8 +91,20 @@ static void put_usage(FILE *f, const command *c)
     fputc('\n', f);
 }
 
-static void put_options(FILE *f, const option *o)
+/* The first sentence of text, in out. */
+static const char *first_sentence(const char *text, char out[256])
 {
+    size_t n = 0;
+    while (text[n] && n < 255 && !(n > 0 && text[n - 1] == '.' && text[n] == ' '))
+        n++;
+    snprintf(out, 256, "%.*s", (int)n, text);
+    return out;
+}
+
+/* shortly: the first sentence of each alone. */
+static void put_options(FILE *f, const option *o, bool shortly)
+{
+    char sentence[256];
     for (; o && o->name; o++) {
         int column = o->letter ? fprintf(f, "  -%c, --%s", o->letter, o->name) : fprintf(f, "      --%s", o->name);
         if (o->argument)
@@ -102,7 +114,7 @@ static void put_options(FILE *f, const option *o)
             column = 0;
         }
         fprintf(f, "%*s", COLUMN - column, "");
-        put_wrapped(f, o->help, COLUMN, COLUMN);
+        put_wrapped(f, shortly ? first_sentence(o->help, sentence) : o->help, COLUMN, COLUMN);
     }
 }
 
@@ -141,14 +153,18 @@ void help_command(FILE *f, const command *c)
     put_wrapped(f, c->description, 0, 0);
     if (!c->run)
         put_commands(f, c);
-    if (c->options && c->options->name)
-        fputs("\noptions:\n", f);
-    put_options(f, c->options);
-    fputs("\ncommon options:\n", f);
-    put_options(f, common_options);
     if (c->example) {
         fputs("\nexamples:\n", f);
         put_indented(f, c->example);
+    }
+    if (c->options && c->options->name)
+        fputs("\noptions:\n", f);
+    put_options(f, c->options, false);
+    if (c->run) {
+        fputs("\ncommon options (limn help says more of them):\n", f);
+        put_options(f, common_options, true);
+    } else {
+        fprintf(f, "\nlimn %s COMMAND --help shows the options of a command.\n", c->name);
     }
 }
 
@@ -156,14 +172,19 @@ void help_overview(FILE *f)
 {
     fputs("usage: limn COMMAND [ARGUMENT]... [OPTION]...\n\n", f);
     put_wrapped(f, about, 0, 0);
+    fputs("\nexamples:\n"
+          "  limn generate \"a red apple\" -o apple.png  a picture, by the built-in model\n"
+          "  limn devices                              what -d can choose from\n"
+          "  limn convert FILE... -o model.gguf        a published model for -m\n"
+          "  limn inspect model.gguf                   what a model is\n",
+          f);
     put_commands(f, NULL);
     fputs("\ncommon options:\n", f);
-    put_options(f, common_options);
+    put_options(f, common_options, false);
     fputs("\nexit codes:\n", f);
     put_definitions(f, exit_codes, 6);
     fputs("\nenvironment:\n", f);
     put_definitions(f, environment, 18);
-    fputs("\nexamples:\n  limn generate \"a red apple\" -o apple.png\n  limn devices\n", f);
     fputs("\nlimn COMMAND --help shows the options of a command.\n", f);
 }
 

@@ -276,6 +276,7 @@ static const option convert_options[] = {
     {.name = "family",
      .argument = "NAME",
      .kind = OPTION_TEXT,
+     .words = "openai-dvae|dalle-pytorch|dalle-mini|mindalle|rudalle|taming|llamagen|clip|limn",
      .help =
          "Family of the model: openai-dvae, dalle-pytorch, dalle-mini, mindalle, rudalle, taming, llamagen, clip or "
          "limn. Default: recognised by its tensors."},
@@ -357,7 +358,8 @@ const command command_table[] = {
      .summary = "make pictures from a prompt",
      .description =
          "Draws what PROMPT says; - is a prompt from standard input. The settings that made a picture are in its PNG "
-         "text, in the form that front ends read.\n"
+         "text, in the form that front ends read. Pictures have the model's size (the built-in model's 64 x 64), which "
+         "limn inspect MODEL shows; limn devices lists what -d can choose from.\n"
          "Of several prompts N pictures each are drawn, numbered through in their order; each is what it would be "
          "alone with that seed. Quote a prompt of several words.\n"
          "A picture is written as soon as it is ready. Ctrl-C keeps what is there and says how to go on; with --rank "
@@ -439,8 +441,12 @@ const command command_table[] = {
      .operands = "COMMAND [ARGUMENT]...",
      .max_operands = -1,
      .summary = "train the parts of a model",
-     .description = "Each part of a model is trained by a command of its own.\n",
-     .example = "limn train tokenizer --help\n"},
+     .description = "Each part of a model is trained by a command of its own. pictures/ holds PNG or JPEG files with "
+                    "captions of the same name (cat.jpg, cat.txt).\n",
+     .example = "limn train tokenizer pictures/ --vocabulary 2048 -o tokenizer.gguf\n"
+                "limn train codec pictures/ -o codec.gguf\n"
+                "limn train dalle pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"
+                "limn generate \"a cat\" -m model.gguf -o cat.png\n"},
     {.name = "train codec",
      .run = command_train_codec,
      .ranks = true,

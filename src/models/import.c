@@ -406,6 +406,11 @@ static bool copy_own(import *im, err *e)
     return ok;
 }
 
+const char *import_family_name(size_t i)
+{
+    return i < FAMILIES ? families[i]->name : NULL;
+}
+
 bool family_fits(const family *f, unsigned int set)
 {
     bool alone = set & NETWORK_DALLE_CLIP && set != NETWORK_DALLE_CLIP; /* DALLE-pytorch's two models */

@@ -109,6 +109,9 @@ typedef struct import_request {
     const char *const *settings;
     size_t n_settings;
 } import_request;
+/* The names of the families, i = 0, 1, ...; NULL after the last. */
+const char *import_family_name(size_t i);
+
 /* Reads, converts and writes.  A source tensor that is neither used nor what training leaves is an error that names
  * it, and so are weights that are no numbers.  What was chosen or left out is logged. */
 bool import_convert(const import_request *q, err *e);
