@@ -27,6 +27,9 @@ cc "$work/use.c" -o "$work/static" "${flags[@]/-llimn/$libraries/liblimn.a}"
 "$work/static"
 hidden=$(nm -D --defined-only "$libraries/liblimn.so" | awk '$2 != "A" && $3 !~ /^limn_/ {print $3}')
 [[ -z $hidden ]] || { printf 'symbols beside the public API:\n%s\n' "$hidden"; exit 1; }
-for page in bin/limn share/man/man1/limn.1 share/bash-completion/completions/limn; do
-    [[ -s $work/p/$page ]] || { echo "not installed: $page"; exit 1; }
+# a static program's own functions may have any name but the public ones
+names=$(nm --defined-only --extern-only "$libraries/liblimn.a" 2>/dev/null | awk 'NF == 3 && $3 !~ /^limn_/ {print $3}')
+[[ -z $names ]] || { printf 'names of the static library that are in the way of others: %s\n' "$names"; exit 1; }
+for page in bin/limn share/man/man1/limn.1* share/bash-completion/completions/limn; do
+    compgen -G "$work/p/$page" >/dev/null || { echo "not installed: $page"; exit 1; }
 done

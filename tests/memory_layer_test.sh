@@ -29,10 +29,9 @@ same() {
 LIMN_LAYER_IN_PLACE=intel same intel
 LIMN_LAYER_PROFILE=iris_xe LIMN_LAYER_IN_PLACE=intel same iris -d gpu
 LIMN_LAYER_PROFILE=iris_xe LIMN_LAYER_IN_PLACE=intel "$limn" selftest -d gpu
-for status in -4 -5 -6 -30 -37 -59; do
+for status in -5 -37 -59; do
     LIMN_LAYER_IN_PLACE=$status same "refused$status"
 done
-LIMN_LAYER_PROFILE=vega_apu LIMN_LAYER_IN_PLACE=-6 same vega -d gpu
 
 # less memory than the device reports: sixteen pictures are made in smaller parts, and it is said
 need=$("$limn" generate pizza -n 16 --seed 3 --temperature 1 --grid -v -o need.png 2>&1 | sed -n 's/.*generate: plan: \([0-9]*\).*/\1/p')
