@@ -467,7 +467,7 @@ inline int next_queries(mask m, int first, int block, int places)
 #define GROUP_DECLARE                                                                                                  \
     __local float ta[TILE_K][SPAN + 1], tb[TILE_K][SPAN + 1], scores[SPAN][SPAN + 1];                                  \
     __local int at_q[SPAN], at_k[SPAN];                                                                                \
-    const int lx = get_local_id(0), ly = get_local_id(1), lid = ly * SIDE + lx;                                        \
+    const int lid = get_local_id(0), lx = lid % SIDE, ly = lid / SIDE;                                                 \
     const int head = GROUP(1), image = get_global_id(2);                                                               \
     const mask m = mask_of(kind, text, width, side, length);                                                           \
     const size_t d = heads * HEAD_DIM, cache = ((size_t)image * heads + head) * length * HEAD_DIM;                     \
@@ -475,7 +475,7 @@ inline int next_queries(mask m, int first, int block, int places)
     const float scale = rsqrt((float)HEAD_DIM);                                                                        \
     __global const float *queries = AT(qkv) + (size_t)image * t * 3 * d + head * HEAD_DIM;                             \
     __global const KT *kp = AT(kt) + cache;
-#define GROUP_SIZE __attribute__((reqd_work_group_size(SIDE, SIDE, 1)))
+#define GROUP_SIZE __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1)))
 
 #ifndef BACKWARD
 

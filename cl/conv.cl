@@ -147,7 +147,7 @@ inline float conv_weight(IN(float, panels), const geometry g, int col, int kk, i
 }
 
 #define CONV(NAME, TRANSPOSED)                                                                                         \
-    __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void NAME(CONV_ARGUMENTS, const int panels_each)     \
+    __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void NAME(CONV_ARGUMENTS, const int panels_each) \
     {                                                                                                                  \
         __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE_N];                                                        \
         const geometry g = geometry_of(TRANSPOSED, get_global_id(2), oh, ow, kernel_side, stride, pad_top, pad);       \

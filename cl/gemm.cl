@@ -89,7 +89,7 @@ CPU_KERNEL void gemm(GEMM_ARGUMENTS)
 
 #else
 
-__kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void gemm(GEMM_ARGUMENTS)
+__kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void gemm(GEMM_ARGUMENTS)
 {
     __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE_N];
     int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE;
@@ -332,7 +332,7 @@ CPU_KERNEL void column_sums(IN(float, x), OUT(float, y), const int rows, const i
 #else
 
 /* Work-groups of SIDE x SIDE make 4 SIDE rows x ITEM SIDE columns. */
-__kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void weight_gradient(GRADIENT_ARGUMENTS)
+__kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void weight_gradient(GRADIENT_ARGUMENTS)
 {
     __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE_N];
     __local int pixel_a[TILE_K], pixel_b[TILE_K]; /* -1: outside */

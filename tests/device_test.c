@@ -260,7 +260,7 @@ static void no_match_is_an_error_that_lists_all(void **state)
 static void defaults_follow_limits_not_names(void **state)
 {
     (void)state;
-    limn_device_info d = {.type = LIMN_DISCRETE_GPU, .max_work_group = 1024};
+    limn_device_info d = {.type = LIMN_DISCRETE_GPU, .max_work_group = 1024, .local_memory = 32768};
     tuning t = device_default_tuning(&d);
     assert_false(t.panels);
     assert_int_equal(t.wg, 64);
@@ -273,6 +273,21 @@ static void defaults_follow_limits_not_names(void **state)
     d.max_work_group = 16;
     t = device_default_tuning(&d);
     assert_true(t.wg <= 16 && t.gemm_side * t.gemm_side <= 16);
+    static const struct {
+        int group, local, wg, side;
+    } limits[] = {{256, 16384, 64, 16}, {256, 8192, 64, 8}, {100, 32768, 64, 8}, {48, 8192, 32, 4},
+                  {32, 1024, 8, 1},     {6, 8192, 4, 2},    {1, 8192, 1, 1}};
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++) {
+        d.max_work_group = (uint64_t)limits[i].group;
+        d.local_memory = (uint64_t)limits[i].local;
+        t = device_default_tuning(&d);
+        assert_true(tuning_valid(&t, &d) && !t.panels);
+        assert_int_equal(t.wg, limits[i].wg);
+        assert_int_equal(t.gemm_side, limits[i].side);
+    }
+    d.local_memory = 0; /* kernels that need none */
+    t = device_default_tuning(&d);
+    assert_true(tuning_valid(&t, &d) && t.panels);
     d.type = LIMN_CPU;
     for (d.vector_width = 1; d.vector_width <= 16; d.vector_width *= 2) {
         t = device_default_tuning(&d);
@@ -280,6 +295,7 @@ static void defaults_follow_limits_not_names(void **state)
         assert_int_equal(t.tiles, d.vector_width >= 4);
         assert_int_equal(t.split, d.vector_width == 4 || d.vector_width == 8); /* fewer or shorter registers */
     }
+    d.local_memory = 32768;
     t = device_form_tuning(&d, false); /* kernels for groups run on a CPU too */
     assert_true(!t.panels && !t.winograd);
 }

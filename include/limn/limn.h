@@ -58,7 +58,7 @@ typedef struct limn_device_info {
     limn_device_type type;
     char name[128], vendor[128], platform_name[128], version[128], driver[128];
     uint64_t memory, max_allocation, local_memory;
-    uint64_t max_work_group;
+    uint64_t max_work_group; /* work-items, in one dimension */
     uint32_t compute_units;
     uint32_t vector_width;   /* floats of a native vector: 16, 8, 4; 1 where items are scalar */
     uint32_t base_alignment; /* bytes */

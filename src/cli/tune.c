@@ -224,6 +224,14 @@ static double score(const tune_result *r, const tune_result *best)
     return n ? sum / n : 0;
 }
 
+static bool same(const tuning *a, const tuning *b)
+{
+    char texts[2][TUNING_TEXT];
+    tuning_text(a, texts[0]);
+    tuning_text(b, texts[1]);
+    return strcmp(texts[0], texts[1]) == 0;
+}
+
 static bool trial(tuner *u, const tuning *t, unsigned works, tune_result *r, err *e)
 {
     answer a = {0};
@@ -236,12 +244,11 @@ static bool trial(tuner *u, const tuning *t, unsigned works, tune_result *r, err
     return r->right || err_set(e, ERR_FAILED, "%s", r->text);
 }
 
-static bool same(const tuning *a, const tuning *b)
+/* The trial of a candidate, which must run as it is. */
+static bool try_candidate(tuner *u, const tuning *t, unsigned works, tune_result *r, err *e)
 {
-    char texts[2][TUNING_TEXT];
-    tuning_text(a, texts[0]);
-    tuning_text(b, texts[1]);
-    return strcmp(texts[0], texts[1]) == 0;
+    return trial(u, t, works, r, e) &&
+           (same(t, &r->ran) || err_set(e, ERR_FAILED, "the driver refuses its work-groups"));
 }
 
 static void keep_fastest(tune_result *r, const tune_result *again)
@@ -281,13 +288,19 @@ static bool do_step(tuner *u, const step *s, err *e)
     printf("%s\n", s->name);
     if (!trial(u, &u->best, s->works, &now, &why))
         return err_set(e, ERR_FAILED, "tune: the kernels as they are: %s", why.text);
+    if (!same(&u->best, &now.ran)) { /* the driver refused its groups, and smaller ones did it */
+        u->best = best = now.ran;
+        u->changes++;
+        if (!tuning_save(&u->best, &u->o.info, e))
+            return false;
+    }
     for (int i = 0; i < n && !(u->end > 0 && clock_seconds() > u->end); i++) {
         char text[TUNING_TEXT];
         if (!tuning_valid(&list[i], &u->o.info) || same(&list[i], &u->best))
             continue;
         tuning_text(&list[i], text);
         why = (err){0};
-        bool ok = trial(u, &list[i], s->works, &r, &why);
+        bool ok = try_candidate(u, &list[i], s->works, &r, &why);
         if (!interrupt_check(e))
             return false;
         if (ok)

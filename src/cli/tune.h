@@ -18,6 +18,7 @@ enum tune_work {
 typedef struct tune_result {
     bool right;                 /* all results agree with the host's, in double precision */
     double seconds[TUNE_WORKS]; /* of those that were asked for, else 0 */
+    tuning ran;                 /* as asked, or with smaller groups where the driver refused these */
     char text[256];             /* where not: why */
 } tune_result;
 

@@ -260,6 +260,7 @@ void tune_trial(device *d, const tuning *tune, unsigned works, tune_result *resu
 {
     err e = {0};
     d->tune = *tune;
+    d->trial = true;
     *result = (tune_result){.right = true};
     run *r = run_new(d, &e);
     bool ok = r != NULL;
@@ -272,6 +273,7 @@ void tune_trial(device *d, const tuning *tune, unsigned works, tune_result *resu
             release(&t);
         }
     run_free(r);
+    result->ran = d->tune;
     result->right = ok;
     snprintf(result->text, sizeof result->text, "%.255s", ok ? "" : e.text);
 }

@@ -238,7 +238,11 @@ bool describe_device(device_entry *d, const char *platform_version, err *e)
     i->local_memory = VALUE(cl_ulong, CL_DEVICE_LOCAL_MEM_SIZE, 32768);
     i->compute_units = VALUE(cl_uint, CL_DEVICE_MAX_COMPUTE_UNITS, 1);
     i->vector_width = VALUE(cl_uint, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, 1);
+    size_t sides[16] = {0}; /* of groups: they lie in the first dimension */
+    bool limited = clGetDeviceInfo(d->id, CL_DEVICE_MAX_WORK_ITEM_SIZES, sizeof sides, sides, NULL) == CL_SUCCESS;
     i->max_work_group = VALUE(size_t, CL_DEVICE_MAX_WORK_GROUP_SIZE, 1);
+    if (limited && sides[0] && sides[0] < i->max_work_group)
+        i->max_work_group = sides[0];
     if (i->max_work_group == 0)
         i->max_work_group = 1;
     i->base_alignment = VALUE(cl_uint, CL_DEVICE_MEM_BASE_ADDR_ALIGN, 8 * 4096) / 8;

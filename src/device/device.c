@@ -31,8 +31,9 @@ tuning device_form_tuning(const limn_device_info *i, bool panels)
     if (panels) {
         t.split = i->vector_width >= 4 && i->vector_width < 16;
     } else {
-        t.wg = i->max_work_group >= 64 ? 64 : i->max_work_group >= 32 ? 32 : i->max_work_group >= 16 ? 16 : 1;
-        t.gemm_side = i->max_work_group >= 256 ? 16 : i->max_work_group >= 64 ? 8 : 4;
+        t.wg = 64;
+        t.gemm_side = 16;
+        tuning_fit(&t, i);
         t.clblast = i->max_work_group >= 256; /* its kernels' defaults ask for groups of up to 256 */
     }
     tuning_complete(&t, i);
@@ -41,7 +42,8 @@ tuning device_form_tuning(const limn_device_info *i, bool panels)
 
 tuning device_default_tuning(const limn_device_info *i)
 {
-    return device_form_tuning(i, i->type == LIMN_CPU);
+    tuning groups = device_form_tuning(i, false);
+    return device_form_tuning(i, i->type == LIMN_CPU || !tuning_valid(&groups, i));
 }
 
 /* What a desktop, a browser or the system needs of the same memory stays free: a sixteenth, from 256 MiB to 2 GiB, but

@@ -11,7 +11,7 @@ typedef struct limn_device device;
  * (tuning.c, where each has its name); tests set others. */
 typedef struct tuning {
     int wg;           /* work-items that share a row (a reduction): 1 on CPUs, a power of two else */
-    int gemm_side;    /* side of the square work-group of tiled products: 16, 8, 4 or, on CPUs, 1 */
+    int gemm_side;    /* side of the square work-group of tiled products: 16, 8, 4, 2 or 1; with panels 1 */
     int gemm_item;    /* columns of a work-item of these, of 4 rows: 4 or 8 */
     bool panels;      /* products by one work-item per 8x32 register tile over packed panels, else tiled work-groups */
     bool split;       /* panels: the register tile in four parts one after the other */
@@ -45,7 +45,8 @@ struct limn_device {
     struct page_region *pages; /* of a CPU: device/pages.h */
     profile *profile;          /* NULL: kernels are not timed */
     int clblast_applied;       /* the clblast_set that CLBlast was told */
-    double opened;             /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
+    bool trial;    /* of limn tune: smaller groups, where the driver refuses some, are neither said nor kept */
+    double opened; /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
 };
 
 /* One candidate of an enumeration. */
@@ -95,6 +96,11 @@ void tuning_complete(tuning *t, const limn_device_info *info);
 void tuning_text(const tuning *t, char out[TUNING_TEXT]);
 /* Whether the device can run it. */
 bool tuning_valid(const tuning *t, const limn_device_info *info);
+/* Groups of at most `most` work-items, a power of two of them: those of tiles, or those that share a row.  False where
+ * nothing changes. */
+bool tuning_shrink(tuning *t, bool tiles, size_t most);
+/* Groups of a form for GPUs that the device's limits allow. */
+void tuning_fit(tuning *t, const limn_device_info *info);
 /* *t stays as it is where nothing valid was saved. */
 bool tuning_load(tuning *t, const limn_device_info *info);
 bool tuning_save(const tuning *t, const limn_device_info *info, err *e);

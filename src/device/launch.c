@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "device/profile.h"
@@ -11,6 +12,7 @@
 
 #define PIECE_FLOPS    4e9 /* under 100 ms at 40 GFLOP/s: display watchdogs */
 #define FLUSH_LAUNCHES 64
+#define BELIEVED       16 /* work-items: what a driver may say that its groups for a kernel are, and mean it */
 
 /* "norm:layer_norm (global 64 x 9 x 1, local 64 x 1 x 1): REASON" as the run's error. */
 static void fail(run *r, const char *name, const work *w, const char *reason)
@@ -19,12 +21,13 @@ static void fail(run *r, const char *name, const work *w, const char *reason)
             w->global[1], w->global[2], w->local[0], w->local[1], w->local[2], reason);
 }
 
-static bool set_args(run *r, cl_kernel k, const char *name, const work *w, const arg *args, int n)
+static bool set_args(run *r, const launch *l)
 {
     cl_uint at = 0;
-    for (int i = 0; i < n; i++) {
-        cl_int status = 0;
-        const arg *a = &args[i];
+    cl_kernel k = l->handle;
+    cl_int status = CL_SUCCESS;
+    for (int i = 0; i < l->n && status == CL_SUCCESS; i++) {
+        const arg *a = &l->args[i];
         assert(a->kind != ARG_TENSOR || !a->t.buf || a->t.buf->mem); /* weights that were not loaded */
         cl_mem mem = a->kind == ARG_TENSOR && a->t.buf ? a->t.buf->mem : NULL;
         /* blocks are addressed by bytes, everything else by elements */
@@ -43,56 +46,54 @@ static bool set_args(run *r, cl_kernel k, const char *name, const work *w, const
             status = clSetKernelArg(k, at++, sizeof a->f, &a->f);
             break;
         }
-        if (status != CL_SUCCESS) {
-            char reason[128];
-            snprintf(reason, sizeof reason, "clSetKernelArg %u: %s (%d)", at, cl_status_name(status), status);
-            fail(r, name, w, reason);
-            return false;
-        }
     }
-    return true;
+    char reason[128];
+    if (status != CL_SUCCESS)
+        snprintf(reason, sizeof reason, "clSetKernelArg %u: %s (%d)", at, cl_status_name(status), status);
+    else if (at != l->k->n_args)
+        snprintf(reason, sizeof reason, "%u arguments are set, and it has %u", at, l->k->n_args);
+    else
+        return true;
+    fail(r, l->k->name, &l->w, reason);
+    return false;
 }
 
-static bool enqueue_piece(run *r, cl_kernel handle, const kernel *k, const work *w, const size_t offset[3],
-                          const size_t global[3], double share)
+/* Enqueues one piece; the caller reports what isn't CL_SUCCESS, unless the run has failed otherwise. */
+static cl_int enqueue_piece(run *r, const launch *l, const size_t offset[3], const size_t global[3], double share)
 {
     device *d = r->dev;
+    const work *w = &l->w;
     cl_event event = NULL;
-    cl_int status = clEnqueueNDRangeKernel(d->queue, handle, 3, offset, global, w->local[0] ? w->local : NULL, 0, NULL,
-                                           d->profile ? &event : NULL);
+    cl_int status = clEnqueueNDRangeKernel(d->queue, l->handle, 3, offset, global, w->local[0] ? w->local : NULL, 0,
+                                           NULL, d->profile ? &event : NULL);
     r->pending = true;
-    if (status != CL_SUCCESS) {
-        char reason[160];
-        snprintf(reason, sizeof reason, "clEnqueueNDRangeKernel: %s (%d); the driver says %zu for its work-groups",
-                 cl_status_name(status), status, k->max_group);
-        fail(r, k->name, w, reason);
-        r->error.cause = cl_cause(status);
-        return false;
-    }
+    if (status != CL_SUCCESS)
+        return status;
     if (d->opened > 0) {
         log_write(LOG_DEBUG, "first kernel after %.3f s", clock_seconds() - d->opened);
         d->opened = 0;
     }
     if (event)
-        profile_add(d->profile, k->name, event, w->flops * share, w->bytes * share);
+        profile_add(d->profile, l->k->name, event, w->flops * share, w->bytes * share);
     r->flops += w->flops * share;
     r->bytes += w->bytes * share;
     r->unflushed += w->flops * share;
     if (r->unflushed > PIECE_FLOPS || ++r->launches >= FLUSH_LAUNCHES) {
         r->unflushed = 0;
         r->launches = 0;
-        if (!cl_ok(clFlush(d->queue), "clFlush", &r->error))
-            return false;
+        cl_ok(clFlush(d->queue), "clFlush", &r->error);
     }
-    return true;
+    return CL_SUCCESS;
 }
 
 /* Enqueues a launch, in pieces along its longest dimension where it is much work.  Kernels address by
- * get_global_id, which includes the offset. */
-static void enqueue(run *r, cl_kernel handle, const kernel *k, const work *w)
+ * get_global_id, which includes the offset.  *begun: whether any of it was enqueued. */
+static cl_int enqueue(run *r, const launch *l, bool *begun)
 {
+    const work *w = &l->w;
     int dim = 0;
     size_t groups[3], step[3];
+    cl_int status = CL_SUCCESS;
     for (int i = 0; i < 3; i++) {
         step[i] = w->local[0] ? w->local[i] : 1;
         groups[i] = w->global[i] / step[i];
@@ -101,15 +102,17 @@ static void enqueue(run *r, cl_kernel handle, const kernel *k, const work *w)
     }
     size_t pieces = w->flops > PIECE_FLOPS ? (size_t)(w->flops / PIECE_FLOPS) + 1 : 1;
     size_t per = (groups[dim] + pieces - 1) / pieces;
-    for (size_t done = 0; done < groups[dim];) {
+    *begun = false;
+    for (size_t done = 0; done < groups[dim] && status == CL_SUCCESS && !run_failed(r);) {
         size_t n = groups[dim] - done < per ? groups[dim] - done : per;
         size_t offset[3] = {0}, global[3] = {w->global[0], w->global[1], w->global[2]};
         offset[dim] = done * step[dim];
         global[dim] = n * step[dim];
-        if (!enqueue_piece(r, handle, k, w, offset, global, (double)n / (double)groups[dim]))
-            return;
+        status = enqueue_piece(r, l, offset, global, (double)n / (double)groups[dim]);
+        *begun = *begun || status == CL_SUCCESS;
         done += n;
     }
+    return status;
 }
 
 /* The part of the first argument that isn't always on the device: a launch reads the weights of one layer. */
@@ -127,65 +130,200 @@ void run_want(run *r, const tensor *t)
         stream_want(r, t->buf->part);
 }
 
-/* Keeps the launch in a kernel object of its own. */
-static void record(run *r, const kernel *k, const work *w, const arg *args, int n)
+/* w in work-items, for groups of the size that k was compiled for. */
+static work in_items(const work *w, const tuning *t)
 {
+    work s = *w;
+    size_t wg = (size_t)t->wg, side = (size_t)t->gemm_side, wide = side * (size_t)t->gemm_item, group = 0;
+    size_t block = t->panels ? 4096 : 8 * wg; /* BLOCK of cl/common.cl */
+    switch (w->unit) {
+    case UNIT_ITEM:
+        break;
+    case UNIT_ROW:
+        group = wg;
+        break;
+    case UNIT_BLOCK:
+        group = wg;
+        s.global[0] = (s.global[0] + block - 1) / block;
+        break;
+    case UNIT_TILE:
+        group = side * side;
+        s.global[0] = (s.global[0] + wide - 1) / wide;
+        s.global[1] = (s.global[1] + 4 * side - 1) / (4 * side);
+        break;
+    case UNIT_SPAN:
+        group = side * side;
+        s.global[0] = (s.global[0] + 4 * side - 1) / (4 * side);
+        break;
+    }
+    if (group) {
+        s.global[0] *= group;
+        s.local[0] = group;
+    }
+    for (int i = 0; i < 3; i++) {
+        if (!s.global[i])
+            s.global[i] = 1;
+        if (s.local[0] && !s.local[i])
+            s.local[i] = 1;
+    }
+    return s;
+}
+
+static size_t group_of(const work *w)
+{
+    return w->local[0] * w->local[1] * w->local[2];
+}
+
+/* The kernel for l as the device is tuned now, its arguments set; in an object of its own where it is kept. */
+static bool prepare(run *r, launch *l, const char *name, const char *options, err *e)
+{
+    const kernel *k = kernel_find(r->dev, name, options, e);
+    if (!k)
+        return false;
+    cl_kernel handle = k->handle;
+    if (l->kept) {
+        cl_int status = 0;
+        handle = clCreateKernel(k->program, strchr(name, ':') + 1, &status);
+        char call[160];
+        snprintf(call, sizeof call, "kernel %s: clCreateKernel", name);
+        if (!cl_ok(status, call, e))
+            return false;
+        if (l->handle)
+            clReleaseKernel(l->handle);
+    }
+    l->handle = handle;
+    l->k = k;
+    l->w = in_items(&l->asked, &k->tune);
+    return true;
+}
+
+/* What a driver answers where a group is too large for the kernel; the last one, Mali's, may mean anything else. */
+static bool refuses_group(cl_int status)
+{
+    return status == CL_INVALID_WORK_GROUP_SIZE || status == CL_INVALID_WORK_ITEM_SIZE || status == CL_OUT_OF_RESOURCES;
+}
+
+/* Says that the device's tuning has changed, and keeps it for the next start. */
+static void keep_smaller(device *d, const launch *l, size_t group, size_t says, cl_int status)
+{
+    char text[TUNING_TEXT];
+    err why = {0};
+    if (d->trial)
+        return;
+    tuning_text(&d->tune, text);
+    bool kept = !d->no_cache && tuning_save(&d->tune, &d->info, &why);
+    log_write(LOG_WARNING,
+              "%s: the driver refuses work-groups of %zu for kernel %s (%s (%d); it says %zu): from now on they are of "
+              "%zu, %s (limn tune looks for what is fastest)",
+              d->info.name, group, l->k->name, cl_status_name(status), status, says, group_of(&l->w), text);
+    if (!kept && !d->no_cache)
+        log_write(LOG_WARNING, "that isn't kept for the next start: %s", why.text);
+}
+
+/* A driver refuses l's groups: all kernels get smaller ones, as a device that has few registers for one kernel has few
+ * for the others.  CL_KERNEL_WORK_GROUP_SIZE says how many it has for this one, but rusticl 22.3 gives the subgroup's
+ * size there: only a refusal proves anything, and what is too small to be meant isn't believed.  Returns the status of
+ * the last try; the tuning stays as it was where none went well. */
+static cl_int enqueue_smaller(run *r, launch *l, cl_int refusal)
+{
+    device *d = r->dev;
+    const tuning before = d->tune;
+    const size_t group = group_of(&l->w), says = l->k->max_group;
+    const bool tiles = l->asked.unit == UNIT_TILE || l->asked.unit == UNIT_SPAN;
+    const char *name = l->k->name, *options = l->k->options;
+    size_t now = group;
+    cl_int status = refusal;
+    bool begun = false;
+    err why = {0};
+    while (refuses_group(status) && !begun && now > 1) {
+        tuning_shrink(&d->tune, tiles, says >= BELIEVED && says < now ? says : now - 1);
+        size_t next = group_of(&(work){.local = {in_items(&l->asked, &d->tune).local[0], 1, 1}});
+        if (next >= now || !prepare(r, l, name, options, &why) || !set_args(r, l))
+            break;
+        now = next;
+        status = enqueue(r, l, &begun);
+        if (refusal == CL_OUT_OF_RESOURCES)
+            break; /* once: there may be none for other reasons */
+    }
+    if (status != CL_SUCCESS)
+        d->tune = before;
+    else if (before.wg != d->tune.wg || before.gemm_side != d->tune.gemm_side)
+        keep_smaller(d, l, group, says, refusal);
+    return status;
+}
+
+/* Enqueues a launch that is prepared. */
+static void execute(run *r, launch *l)
+{
+    bool begun;
+    const work asked = l->w;
+    const kernel *k = l->k;
+    cl_int status = enqueue(r, l, &begun);
+    if (refuses_group(status) && !begun && l->asked.unit != UNIT_ITEM && enqueue_smaller(r, l, status) == CL_SUCCESS)
+        return;
+    if (status == CL_SUCCESS || run_failed(r))
+        return;
+    char reason[256];
+    snprintf(reason, sizeof reason, "clEnqueueNDRangeKernel: %s (%d); the driver says %zu for its work-groups%s",
+             cl_status_name(status), status, k->max_group,
+             !refuses_group(status) ? ""
+             : group_of(&asked) > 1
+                 ? " (smaller ones are refused too: update the driver, or choose another device with "
+                   "--device)"
+                 : " (the device may be out of memory or was reset: use a smaller batch, or choose "
+                   "another with --device)");
+    fail(r, k->name, &asked, reason);
+    r->error.cause = cl_cause(status);
+}
+
+/* Keeps the launch, with its arguments. */
+static void record(run *r, launch l)
+{
+    size_t bytes = (size_t)l.n * sizeof *l.args;
     if (r->n_recorded == r->capacity) {
         int capacity = r->capacity ? 2 * r->capacity : 64;
-        recorded *grown = realloc(r->recorded, (size_t)capacity * sizeof *grown);
-        if (!grown) {
-            err_no_memory(&r->error, "recorded launches", (size_t)capacity * sizeof *grown);
-            return;
-        }
-        r->recorded = grown;
-        r->capacity = capacity;
+        launch *grown = realloc(r->recorded, (size_t)capacity * sizeof *grown);
+        r->recorded = grown ? grown : r->recorded;
+        r->capacity = grown ? capacity : r->capacity;
     }
-    cl_int status = 0;
-    const char *name = k->name;
-    while (*name++ != ':')
-        ;
-    cl_kernel own = clCreateKernel(k->program, name, &status);
-    if (status != CL_SUCCESS) {
-        char reason[96];
-        snprintf(reason, sizeof reason, "clCreateKernel: %s (%d)", cl_status_name(status), status);
-        fail(r, k->name, w, reason);
+    arg *args = malloc(bytes);
+    if (!args || r->n_recorded == r->capacity) {
+        free(args);
+        clReleaseKernel(l.handle);
+        err_no_memory(&r->error, "recorded launches", bytes);
         return;
     }
-    r->recorded[r->n_recorded++] = (recorded){.handle = own, .k = k, .w = *w, .part = part_of(args, n)};
-    set_args(r, own, k->name, w, args, n);
+    memcpy(args, l.args, bytes);
+    l.args = args;
+    r->recorded[r->n_recorded++] = l;
+    set_args(r, &l);
 }
 
 void run_launch(run *r, const char *name, work w, const arg *args, int n)
 {
     if (run_failed(r) || r->dev->planning || w.global[0] == 0)
         return;
-    for (int i = 0; i < 3; i++) {
-        if (!w.global[i])
-            w.global[i] = 1;
-        if (w.local[0] && !w.local[i])
-            w.local[i] = 1;
-    }
-    const kernel *k = kernel_find(r->dev, name, w.options ? w.options : "", &r->error);
-    if (!k)
+    launch l = {.asked = w, .args = args, .n = n, .part = part_of(args, n), .kept = r->recording};
+    if (!prepare(r, &l, name, w.options ? w.options : "", &r->error))
         return;
-    size_t group = w.local[0] * w.local[1] * w.local[2];
-    /* Not by k->max_group: rusticl 22.3 gives the subgroup's size there.  What is too large for the kernel, the driver
-     * refuses. */
-    if (group > r->dev->info.max_work_group) {
+    l.asked.options = NULL; /* the caller's, and the kernel knows it */
+    /* Not by k->max_group: see enqueue_smaller.  What is too large for the kernel, the driver refuses. */
+    if (group_of(&l.w) > r->dev->info.max_work_group) {
         char reason[128];
         snprintf(reason, sizeof reason, "the device allows work-groups of %" PRIu64, r->dev->info.max_work_group);
-        fail(r, name, &w, reason);
+        fail(r, name, &l.w, reason);
+        if (l.kept)
+            clReleaseKernel(l.handle);
         return;
     }
-    stream_part *part = part_of(args, n);
-    if (r->recording) {
-        record(r, k, &w, args, n);
+    if (l.kept) {
+        record(r, l);
         return;
     }
-    if (part)
-        stream_want(r, part);
-    if (!run_failed(r) && set_args(r, k->handle, name, &w, args, n))
-        enqueue(r, k->handle, k, &w);
+    if (l.part)
+        stream_want(r, l.part);
+    if (!run_failed(r) && set_args(r, &l))
+        execute(r, &l);
 }
 
 void run_record(run *r)
@@ -196,8 +334,10 @@ void run_record(run *r)
 
 void run_forget(run *r)
 {
-    for (int i = 0; i < r->n_recorded; i++)
+    for (int i = 0; i < r->n_recorded; i++) {
         clReleaseKernel(r->recorded[i].handle);
+        free((void *)(uintptr_t)r->recorded[i].args);
+    }
     r->n_recorded = 0;
     r->recording = false;
 }
@@ -213,10 +353,10 @@ void run_replay(run *r)
 {
     r->recording = false;
     for (int i = 0; i < r->n_recorded && !run_failed(r); i++) {
-        recorded *k = &r->recorded[i];
-        if (k->part)
-            stream_want(r, k->part);
+        launch *l = &r->recorded[i];
+        if (l->part)
+            stream_want(r, l->part);
         if (!run_failed(r))
-            enqueue(r, k->handle, k->k, &k->w);
+            execute(r, l);
     }
 }

@@ -15,8 +15,16 @@ typedef struct program {
     struct program *next;
     cl_program handle;
     const char *file; /* in kernel_sources */
+    tuning tune;      /* that it was compiled for */
     char options[];
 } program;
+
+/* Whether both give the same defines. */
+static bool same_form(const tuning *a, const tuning *b)
+{
+    return a->wg == b->wg && a->gemm_side == b->gemm_side && a->gemm_item == b->gemm_item && a->panels == b->panels &&
+           a->split == b->split;
+}
 
 struct programs {
     program *list;
@@ -157,6 +165,7 @@ static program *program_build(device *d, const char *file, const char *options, 
                  t->gemm_side, t->gemm_item, t->split, options);
         strcpy(p->options, options);
         p->file = name;
+        p->tune = *t;
         cache_key key = cache_key_of(d, name, source, all);
         p->handle = d->no_cache ? NULL : from_cache(d, &key, all);
         log_write(LOG_DEBUG, "program %s: %s", name, p->handle ? "from the cache" : "from source");
@@ -177,7 +186,8 @@ static program *program_build(device *d, const char *file, const char *options, 
 static program *program_find(device *d, const char *file, size_t length, const char *options, err *e)
 {
     for (program *p = d->programs->list; p; p = p->next)
-        if (!strncmp(p->file, file, length) && p->file[length] == 0 && !strcmp(p->options, options))
+        if (!strncmp(p->file, file, length) && p->file[length] == 0 && !strcmp(p->options, options) &&
+            same_form(&p->tune, &d->tune))
             return p;
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)length, file);
@@ -209,13 +219,16 @@ static bool kernel_make(device *d, struct slot *s, const char *name, const char 
     memcpy(s->key, name, n);
     memcpy(s->key + n, options, m);
     cl_int status = 0;
-    s->k = (kernel){.program = p->handle, .name = s->key, .options = s->key + n};
+    s->k = (kernel){.program = p->handle, .name = s->key, .options = s->key + n, .tune = d->tune};
     s->k.handle = clCreateKernel(p->handle, colon + 1, &status);
     char call[128];
     snprintf(call, sizeof call, "kernel %.64s: clCreateKernel", name);
-    if (cl_ok(status, call, e) && cl_ok(clGetKernelWorkGroupInfo(s->k.handle, d->id, CL_KERNEL_WORK_GROUP_SIZE,
-                                                                 sizeof s->k.max_group, &s->k.max_group, NULL),
-                                        "clGetKernelWorkGroupInfo", e))
+    if (cl_ok(status, call, e) &&
+        cl_ok(clGetKernelInfo(s->k.handle, CL_KERNEL_NUM_ARGS, sizeof s->k.n_args, &s->k.n_args, NULL),
+              "clGetKernelInfo", e) &&
+        cl_ok(clGetKernelWorkGroupInfo(s->k.handle, d->id, CL_KERNEL_WORK_GROUP_SIZE, sizeof s->k.max_group,
+                                       &s->k.max_group, NULL),
+              "clGetKernelWorkGroupInfo", e))
         return true;
     if (status == CL_SUCCESS)
         clReleaseKernel(s->k.handle);
@@ -233,7 +246,7 @@ const kernel *kernel_find(device *d, const char *name, const char *options, err 
     size_t h = hash_text(options, hash_text(name, 2166136261u));
     for (size_t i = h % SLOTS;; i = (i + 1) % SLOTS) {
         struct slot *s = &d->programs->slots[i];
-        if (s->key && !strcmp(s->k.name, name) && !strcmp(s->k.options, options))
+        if (s->key && !strcmp(s->k.name, name) && !strcmp(s->k.options, options) && same_form(&s->k.tune, &d->tune))
             return &s->k;
         if (s->key)
             continue;

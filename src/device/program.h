@@ -8,10 +8,12 @@ typedef struct kernel {
     cl_program program; /* owned by the table: for further handles of the same kernel */
     const char *name;   /* "norm:layer_norm": the kernel layer_norm of cl/norm.cl */
     const char *options;
+    tuning tune;      /* that it was compiled for */
+    cl_uint n_args;   /* of the kernel */
     size_t max_group; /* the largest work-group for it, as the driver says; some say too little */
 } kernel;
 
-/* The kernel of that name, its file compiled with the device's defines and with options ("-DHEAD_DIM=64", or "").
+/* The kernel of that name, its file compiled for the device's tuning as it is now, with options ("-DHEAD_DIM=64", "").
  * NULL with e filled; a failed build also logs its source's name and build log. */
 const kernel *kernel_find(device *d, const char *name, const char *options, err *e);
 void programs_free(programs *p);

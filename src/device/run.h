@@ -73,10 +73,21 @@ typedef struct arg {
 #define ARG_I(x) ((arg){.kind = ARG_INT, .i = (int32_t)(x)})
 #define ARG_F(x) ((arg){.kind = ARG_FLOAT, .f = (float)(x)})
 
-/* global is in work-items; local all 0: the driver's choice.  flops and bytes: what the algorithm needs, for profiles
- * and for splitting: a launch of much work is enqueued in pieces, so that no piece holds a display for long. */
+/* What global counts.  All but work-items become groups of the device's size (device.h, tuning) when the launch is
+ * enqueued, and smaller ones where a driver refuses that. */
+typedef enum work_unit {
+    UNIT_ITEM,  /* work-items, in groups of local; local all 0: the driver's choice */
+    UNIT_ROW,   /* global[0] groups of WG */
+    UNIT_BLOCK, /* global[0] elements, by groups of WG that take a BLOCK (cl/common.cl) each */
+    UNIT_TILE,  /* global[0] columns and global[1] rows of a product, by groups of SIDE x SIDE for each of its tiles */
+    UNIT_SPAN   /* global[0] positions, by groups of SIDE x SIDE for 4 SIDE of them: cl/attention_tile.cl */
+} work_unit;
+
+/* flops and bytes: what the algorithm needs, for profiles and for splitting: a launch of much work is enqueued in
+ * pieces, so that no piece holds a display for long. */
 typedef struct work {
     size_t global[3], local[3];
+    work_unit unit;
     double flops, bytes;
     const char *options; /* further build options, NULL for none */
 } work;

@@ -14,13 +14,16 @@ typedef struct stage {
     chunk *first;
 } stage;
 
-/* One launch with its arguments set in a kernel object of its own. */
-typedef struct recorded {
-    cl_kernel handle;
+/* A launch. */
+typedef struct launch {
+    cl_kernel handle; /* k's, or where the launch is kept one of its own, in which the arguments stay */
     const kernel *k;
-    work w;
+    work asked, w; /* as the op has it, and in work-items */
+    const arg *args;
+    int n;
     struct stream_part *part; /* of weights that it reads; NULL: they are there */
-} recorded;
+    bool kept;                /* to be replayed */
+} launch;
 
 struct run {
     device *dev;
@@ -34,7 +37,7 @@ struct run {
     double flops, bytes; /* of all launches */
     bool pending;        /* something was enqueued that no run_finish has waited for */
     bool recording;
-    recorded *recorded;
+    launch *recorded;
     int n_recorded, capacity;
 };
 

@@ -45,13 +45,30 @@ void tuning_text(const tuning *t, char out[TUNING_TEXT])
                       get(t, &tunables[i]));
 }
 
+#define TILE_K      16 /* of cl/common.cl */
+#define ROWS_OF_SUM 16 /* of WG + 1 floats in linear.cl's rows4_ */
+
+/* Bytes of local memory that the hungriest kernels take: of tiles, attention's aside, and of those that share a row. */
+static uint64_t local_of_tiles(const tuning *t)
+{
+    uint64_t side = (uint64_t)t->gemm_side, item = (uint64_t)t->gemm_item;
+    return sizeof(float) * TILE_K * (4 * side + 1 + item * side + 2);
+}
+
+static uint64_t local_of_rows(const tuning *t)
+{
+    return sizeof(float) * ROWS_OF_SUM * ((uint64_t)t->wg + 1);
+}
+
 /* Attention by tiles takes vectors, as where these are taken apart into numbers first the compiler has minutes to do
- * with a kernel of many (cl/attention_tile.cl), or else the local memory. */
+ * with a kernel of many (cl/attention_tile.cl), or else the local memory.  Its sums of a head are too many for the
+ * registers of groups with a side of less than 4. */
 void tuning_complete(tuning *t, const limn_device_info *i)
 {
     uint64_t tile = 4 * (uint64_t)t->gemm_side;
-    t->tiles =
-        t->panels ? i->vector_width >= 4 : i->local_memory >= sizeof(float) * ((tile + 32) * (tile + 1) + 5 * tile);
+    t->tiles = t->panels ? i->vector_width >= 4
+                         : t->gemm_side >= 4 &&
+                               i->local_memory >= sizeof(float) * ((tile + 2 * TILE_K) * (tile + 1) + 5 * tile);
     t->winograd = t->panels ? 16 : 0; /* for fewer the transformed weights are written for too little */
     t->winograd_cache = t->panels ? 4 << 20 : 0;
     t->strip = 2 << 20;
@@ -59,12 +76,39 @@ void tuning_complete(tuning *t, const limn_device_info *i)
 
 bool tuning_valid(const tuning *t, const limn_device_info *i)
 {
-    int most = i->max_work_group < 256 ? (int)i->max_work_group : 256;
-    bool side = t->gemm_side == 1 || t->gemm_side == 4 || t->gemm_side == 8 || t->gemm_side == 16;
-    return t->wg >= 1 && t->wg <= most && (t->wg & (t->wg - 1)) == 0 && side && t->gemm_side * t->gemm_side <= most &&
-           t->panels == (t->gemm_side == 1) && (!t->panels || t->wg == 1) && (t->panels || !t->split) &&
-           (t->gemm_item == 4 || t->gemm_item == 8) && t->clblast_rows >= 0 && t->clblast_set >= 0 &&
-           t->clblast_set < CLBLAST_SETS;
+    int most = i->max_work_group < 256 ? (int)i->max_work_group : 256, side = t->gemm_side;
+    bool powers = t->wg >= 1 && (t->wg & (t->wg - 1)) == 0 && side >= 1 && side <= 16 && (side & (side - 1)) == 0;
+    bool fits = t->panels ? t->wg == 1 && side == 1
+                          : local_of_tiles(t) <= i->local_memory && local_of_rows(t) <= i->local_memory && !t->split;
+    return powers && t->wg <= most && side * side <= most && fits && (t->gemm_item == 4 || t->gemm_item == 8) &&
+           t->clblast_rows >= 0 && t->clblast_set >= 0 && t->clblast_set < CLBLAST_SETS;
+}
+
+bool tuning_shrink(tuning *t, bool tiles, size_t most)
+{
+    int wg = t->wg, side = t->gemm_side;
+    if (t->panels)
+        return false;
+    while (!tiles && t->wg > 1 && (size_t)t->wg > most)
+        t->wg /= 2;
+    while (tiles && t->gemm_side > 1 && (size_t)(t->gemm_side * t->gemm_side) > most)
+        t->gemm_side /= 2;
+    return t->wg != wg || t->gemm_side != side;
+}
+
+void tuning_fit(tuning *t, const limn_device_info *i)
+{
+    tuning_shrink(t, false, i->max_work_group);
+    tuning_shrink(t, true, i->max_work_group);
+    while (t->wg > 1 && local_of_rows(t) > i->local_memory)
+        t->wg /= 2;
+    if (local_of_tiles(t) > i->local_memory && t->gemm_side > 8)
+        t->gemm_side = 8; /* with item 8: half as many sums for each number that is read as with a side of 16 and 4 */
+    while (t->gemm_side > 1 && local_of_tiles(t) > i->local_memory) {
+        t->gemm_item = 4;
+        if (local_of_tiles(t) > i->local_memory)
+            t->gemm_side /= 2;
+    }
 }
 
 /* All of them must be there, and nothing else. */

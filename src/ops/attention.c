@@ -50,11 +50,10 @@ static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, c
     /* the position is the device's secret: half the cache is what a query sees on average */
     double seen = 0.5 * (double)(b * t * heads * head_dim) * (double)length;
     cache_option(cache, "", option);
-    size_t wg = (size_t)run_device(r)->tune.wg;
     int64_t n = key_parts(r, t, heads, length), chunk = (length + n - 1) / n;
     tensor parts = n > 1 ? TENSOR(r, DTYPE_F32, b * t, heads, n, head_dim + 2) : (tensor){0};
-    work size = {.global = {(size_t)(b * t) * wg, (size_t)heads, (size_t)n},
-                 .local = {wg, 1, 1},
+    work size = {.global = {(size_t)(b * t), (size_t)heads, (size_t)n},
+                 .unit = UNIT_ROW,
                  .flops = 4 * seen,
                  .bytes = 2 * cache_bytes(cache) * seen,
                  .options = option};
@@ -63,8 +62,8 @@ static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, c
            ARG_I(m->kernel), ARG_T(parts), ARG_I(n), ARG_I(chunk));
     if (n > 1)
         LAUNCH(r, "attention:join_parts",
-               ((work){.global = {(size_t)(b * t) * wg, (size_t)heads}, .local = {wg, 1, 1}, .options = option}),
-               ARG_T(parts), ARG_T(y), ARG_T(lse), ARG_I(heads), ARG_I(n));
+               ((work){.global = {(size_t)(b * t), (size_t)heads}, .unit = UNIT_ROW, .options = option}), ARG_T(parts),
+               ARG_T(y), ARG_T(lse), ARG_I(heads), ARG_I(n));
 }
 
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask)
@@ -109,10 +108,9 @@ tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, i
     assert(q.nd == 3 && cache->k.nd == 4 && cache->k.shape[0] == b && heads * cache->k.shape[3] == d &&
            (!ids.buf || tensor_count(&ids) == b * n));
     char option[48];
-    size_t wg = (size_t)run_device(r)->tune.wg;
     double seen = (double)(b * t * d) * (double)n;
-    work size = {.global = {(size_t)(b * t) * wg, (size_t)heads},
-                 .local = {wg, 1, 1},
+    work size = {.global = {(size_t)(b * t), (size_t)heads},
+                 .unit = UNIT_ROW,
                  .flops = 4 * seen,
                  .bytes = 2 * cache_bytes(cache) * seen,
                  .options = cache_option(cache, " -DCROSS", option)};
@@ -136,10 +134,9 @@ static void attention_back(run *r, tape *tp, const tape_step *s)
         return;
     tensor delta = TENSOR(r, DTYPE_F32, b, t, heads);
     char option[48];
-    size_t wg = (size_t)run_device(r)->tune.wg;
     double seen = 0.5 * (double)(b * t * d) * (double)t;
-    work size = {.global = {(size_t)(b * t) * wg, (size_t)heads},
-                 .local = {wg, 1, 1},
+    work size = {.global = {(size_t)(b * t), (size_t)heads},
+                 .unit = UNIT_ROW,
                  .options = cache_option(&(kv_cache){k, v}, " -DBACKWARD", option)};
     static const char *const kernels[] = {"attention:attention_back_q", "attention:attention_back_kv"};
     for (int i = 0; i < 2; i++) {

@@ -46,14 +46,18 @@ static tensor panels(run *r, const tiles *s, tensor cache, tensor position, cons
 /* A work-item or group for each tile, head and item of the batch; `products` of all pairs of positions. */
 static work tile_work(run *r, const tiles *s, double products, const char *option)
 {
-    const tuning *tune = &run_device(r)->tune;
-    size_t side = (size_t)(tune->panels ? 1 : tune->gemm_side);
     int64_t n = s->mask->kind == MASK_COLUMN ? s->places : s->t;
-    return (work){.global = {(size_t)((n + s->span - 1) / s->span) * side, (size_t)s->heads * side, (size_t)s->b},
-                  .local = {side, side, 1},
-                  /* half of all pairs are seen */
-                  .flops = products * (double)(s->b * s->t * s->heads * s->head_dim) * (double)s->length,
-                  .options = option};
+    /* half of all pairs are seen */
+    work w = {.global = {(size_t)n, (size_t)s->heads, (size_t)s->b},
+              .unit = UNIT_SPAN,
+              .flops = products * (double)(s->b * s->t * s->heads * s->head_dim) * (double)s->length,
+              .options = option};
+    if (run_device(r)->tune.panels) {
+        w.unit = UNIT_ITEM;
+        w.global[0] = (size_t)((n + s->span - 1) / s->span);
+        w.local[0] = w.local[1] = w.local[2] = 1;
+    }
+    return w;
 }
 
 bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, const attention_mask *m, tensor y,

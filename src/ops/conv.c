@@ -12,7 +12,6 @@ static void channels_product(run *r, const char *name, tensor x, const conv *c, 
     const device *d = run_device(r);
     int step = c->stride; /* pixels of the largest phase */
     size_t in_phase = phases == 1 ? (size_t)pixels : (size_t)(b * ((oh + step - 1) / step) * ((ow + step - 1) / step));
-    size_t side = (size_t)d->tune.gemm_side, wide = side * (size_t)d->tune.gemm_item;
     size_t n_panels = (size_t)panels.shape[0], blocks = (in_phase + ROWS - 1) / ROWS * (size_t)phases;
     /* all panels, so that x is read once, where that leaves enough work-items */
     size_t enough = 16 * d->info.compute_units, each = blocks * n_panels / enough;
@@ -20,9 +19,7 @@ static void channels_product(run *r, const char *name, tensor x, const conv *c, 
     work size = {.global = {(in_phase + ROWS - 1) / ROWS, (n_panels + each - 1) / each, (size_t)phases},
                  .local = {1, 1, 1}};
     if (!d->tune.panels)
-        size = (work){
-            .global = {round_up((size_t)out, wide) / wide * side, round_up(in_phase, 4 * side) / 4, (size_t)phases},
-            .local = {side, side, 1}};
+        size = (work){.global = {(size_t)out, in_phase, (size_t)phases}, .unit = UNIT_TILE};
     double taps = (double)(c->kernel * c->kernel) / phases;
     size.flops = 2.0 * (double)pixels * out * c->in * taps;
     size.bytes = 4.0 * (double)(tensor_count(&x) + pixels * out + tensor_count(&panels));

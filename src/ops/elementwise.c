@@ -15,15 +15,15 @@ tensor op_activate(run *r, tensor x, activation act)
 
 void activate(run *r, tensor x, activation act, tensor y)
 {
-    LAUNCH(r, "elementwise:activate", work_blocks(r, tensor_count(&x), 8, 8), ARG_T(x), ARG_T(y),
-           ARG_I(tensor_count(&x)), ARG_I(act));
+    LAUNCH(r, "elementwise:activate", work_blocks(tensor_count(&x), 8, 8), ARG_T(x), ARG_T(y), ARG_I(tensor_count(&x)),
+           ARG_I(act));
 }
 
 static void activate_back(run *r, tape *t, const tape_step *s)
 {
     int add;
     tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
-    LAUNCH(r, "elementwise:activate_back", backward(work_blocks(r, tensor_count(&x), 16, 12)), ARG_T(x),
+    LAUNCH(r, "elementwise:activate_back", backward(work_blocks(tensor_count(&x), 16, 12)), ARG_T(x),
            ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(tensor_count(&x)), ARG_I(s->i[0]), ARG_I(add));
 }
 
@@ -31,7 +31,7 @@ tensor op_add(run *r, tensor a, tensor b)
 {
     assert(run_failed(r) || tensor_count(&a) == tensor_count(&b));
     tensor y = tensor_like(r, &a, last_of(&a));
-    LAUNCH(r, "elementwise:add", work_blocks(r, tensor_count(&a), 1, 12), ARG_T(a), ARG_T(b), ARG_T(y),
+    LAUNCH(r, "elementwise:add", work_blocks(tensor_count(&a), 1, 12), ARG_T(a), ARG_T(b), ARG_T(y),
            ARG_I(tensor_count(&a)));
     tape_push(r, &(tape_step){.back = add_back, .in = {a, b}, .out = y});
     return y;
@@ -43,7 +43,7 @@ void scale_gradient(run *r, tape *t, tensor x, tensor dy, float scale)
         return;
     int add;
     tensor dx = tape_gradient_of(t, x, &add);
-    LAUNCH(r, "elementwise:scale_back", backward(work_blocks(r, tensor_count(&x), 1, 12)), ARG_T(dy), ARG_T(dx),
+    LAUNCH(r, "elementwise:scale_back", backward(work_blocks(tensor_count(&x), 1, 12)), ARG_T(dy), ARG_T(dx),
            ARG_I(tensor_count(&x)), ARG_F(scale), ARG_I(add));
 }
 
@@ -58,7 +58,7 @@ tensor op_slice(run *r, tensor x, int64_t first, int64_t n)
     int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2];
     assert(run_failed(r) || (x.nd == 3 && first >= 0 && first + n <= t));
     tensor y = TENSOR(r, DTYPE_F32, b, n, d);
-    LAUNCH(r, "elementwise:slice", work_rows(r, b * n, 0, 8.0 * (double)(b * n * d)), ARG_T(x), ARG_T(y), ARG_I(d),
+    LAUNCH(r, "elementwise:slice", work_rows(b * n, 0, 8.0 * (double)(b * n * d)), ARG_T(x), ARG_T(y), ARG_I(d),
            ARG_I(n), ARG_I(t), ARG_I(first));
     tape_push(r, &(tape_step){.back = slice_back, .in = {x}, .out = y, .i = {(int32_t)first}});
     return y;
@@ -68,7 +68,7 @@ static void slice_back(run *r, tape *t, const tape_step *s)
 {
     int add;
     tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
-    LAUNCH(r, "elementwise:slice_back", backward(work_rows(r, rows_of(&x), 0, 8.0 * (double)tensor_count(&x))),
+    LAUNCH(r, "elementwise:slice_back", backward(work_rows(rows_of(&x), 0, 8.0 * (double)tensor_count(&x))),
            ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(x.shape[2]), ARG_I(s->out.shape[1]), ARG_I(x.shape[1]),
            ARG_I(s->i[0]), ARG_I(add));
 }
@@ -85,8 +85,8 @@ tensor op_upsample(run *r, tensor x, int factor)
 void upsample(run *r, tensor x, int factor, tensor y)
 {
     int64_t w = x.shape[2], c = x.shape[3], pixels = rows_of(&x), f = factor;
-    LAUNCH(r, "elementwise:upsample_nearest", work_rows(r, pixels, 0, 4.0 * (double)(pixels * c * (1 + f * f))),
-           ARG_T(x), ARG_T(y), ARG_I(w), ARG_I(c), ARG_I(f));
+    LAUNCH(r, "elementwise:upsample_nearest", work_rows(pixels, 0, 4.0 * (double)(pixels * c * (1 + f * f))), ARG_T(x),
+           ARG_T(y), ARG_I(w), ARG_I(c), ARG_I(f));
 }
 
 static void upsample_back(run *r, tape *t, const tape_step *s)
@@ -104,8 +104,8 @@ tensor op_add_position(run *r, tensor x, tensor first, tensor position)
     assert(run_failed(r) || (x.nd == 3 && last_of(&position) == d && n == t + (first.buf ? 1 : 0)));
     tensor y = TENSOR(r, DTYPE_F32, b, n, d);
     double count = (double)(b * n * d);
-    LAUNCH(r, "elementwise:add_position", work_rows(r, b * n, count, 12 * count), ARG_T(x), ARG_T(first),
-           ARG_T(position), ARG_T(y), ARG_I(t), ARG_I(n), ARG_I(d));
+    LAUNCH(r, "elementwise:add_position", work_rows(b * n, count, 12 * count), ARG_T(x), ARG_T(first), ARG_T(position),
+           ARG_T(y), ARG_I(t), ARG_I(n), ARG_I(d));
     tape_push(r, &(tape_step){.back = position_back, .in = {x, first, position}, .out = y});
     return y;
 }
@@ -121,7 +121,7 @@ static void position_back(run *r, tape *t, const tape_step *s)
     sum_rows(r, dposition, dy, b, n * d, 0, add);
     if (n > x.shape[1] && tape_wants(t, x)) {
         rows = TENSOR(r, DTYPE_F32, b, n - 1, d);
-        LAUNCH(r, "elementwise:slice", work_rows(r, b * (n - 1), 0, 8.0 * (double)(b * (n - 1) * d)), ARG_T(dy),
+        LAUNCH(r, "elementwise:slice", work_rows(b * (n - 1), 0, 8.0 * (double)(b * (n - 1) * d)), ARG_T(dy),
                ARG_T(rows), ARG_I(d), ARG_I(n - 1), ARG_I(n), ARG_I(1));
     }
     scale_gradient(r, t, x, rows, 1);
@@ -152,7 +152,7 @@ tensor op_scale_exp(run *r, tensor x, tensor log_scale, float most)
 {
     assert(run_failed(r) || tensor_count(&log_scale) == 1);
     tensor y = tensor_like(r, &x, last_of(&x));
-    LAUNCH(r, "elementwise:scale_exp", work_blocks(r, tensor_count(&x), 1, 8), ARG_T(x), ARG_T(log_scale), ARG_T(y),
+    LAUNCH(r, "elementwise:scale_exp", work_blocks(tensor_count(&x), 1, 8), ARG_T(x), ARG_T(log_scale), ARG_T(y),
            ARG_I(tensor_count(&x)), ARG_F(most), ARG_I(0));
     tape_push(r, &(tape_step){.back = scale_exp_back, .in = {x, log_scale}, .out = y, .f = {most}});
     return y;
@@ -166,7 +166,7 @@ static void scale_exp_back(run *r, tape *t, const tape_step *s)
     int add;
     tensor dx = wanted(t, x, &add);
     if (dx.buf)
-        LAUNCH(r, "elementwise:scale_exp", work_blocks(r, count, 1, 8), ARG_T(dy), ARG_T(log_scale), ARG_T(dx),
+        LAUNCH(r, "elementwise:scale_exp", work_blocks(count, 1, 8), ARG_T(dy), ARG_T(log_scale), ARG_T(dx),
                ARG_I(count), ARG_F(s->f[0]), ARG_I(add));
     tensor ds = wanted(t, log_scale, &add);
     if (!ds.buf)
@@ -175,7 +175,7 @@ static void scale_exp_back(run *r, tape *t, const tape_step *s)
         each = 1024;
     int64_t n = (count + each - 1) / each;
     tensor parts = TENSOR(r, DTYPE_F32, n);
-    LAUNCH(r, "elementwise:scale_parts", backward(work_rows(r, n, 2.0 * (double)count, 8.0 * (double)count)),
+    LAUNCH(r, "elementwise:scale_parts", backward(work_rows(n, 2.0 * (double)count, 8.0 * (double)count)),
            ARG_T(s->out), ARG_T(dy), ARG_T(log_scale), ARG_T(parts), ARG_I(count), ARG_I(each), ARG_F(s->f[0]));
     sum_rows(r, ds, parts, n, 1, 0, add);
 }

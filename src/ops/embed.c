@@ -66,9 +66,9 @@ static tensor embed_cells(run *r, const sequence_embedding *e, tensor codes, ten
 {
     int64_t b = codes.shape[0], d = e->image.shape[1];
     tensor y = TENSOR(r, DTYPE_F32, b, t, d);
-    LAUNCH(r, TYPED("embed:embed_cells_", e->image.type), work_rows(r, b * t, 0, 16.0 * (double)(b * t * d)),
-           ARG_T(codes), ARG_T(e->image), ARG_T(e->row_position), ARG_T(e->column_position), ARG_T(position), ARG_T(y),
-           ARG_I(d), ARG_I(t), ARG_I(e->text_length), ARG_I(e->grid_width), ARG_I(e->grid_width * e->grid_height),
+    LAUNCH(r, TYPED("embed:embed_cells_", e->image.type), work_rows(b * t, 0, 16.0 * (double)(b * t * d)), ARG_T(codes),
+           ARG_T(e->image), ARG_T(e->row_position), ARG_T(e->column_position), ARG_T(position), ARG_T(y), ARG_I(d),
+           ARG_I(t), ARG_I(e->text_length), ARG_I(e->grid_width), ARG_I(e->grid_width * e->grid_height),
            ARG_I(e->image.shape[0]));
     return y;
 }

@@ -29,7 +29,7 @@ tensor op_divide_max(run *r, tensor x)
 {
     int64_t n = rows_of(&x), d = last_of(&x);
     tensor y = tensor_like(r, &x, d);
-    LAUNCH(r, "gate:divide_max", work_rows(r, n, 2.0 * (double)(n * d), 12.0 * (double)(n * d)), ARG_T(x), ARG_T(y),
+    LAUNCH(r, "gate:divide_max", work_rows(n, 2.0 * (double)(n * d), 12.0 * (double)(n * d)), ARG_T(x), ARG_T(y),
            ARG_I(d));
     return y;
 }

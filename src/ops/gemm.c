@@ -48,13 +48,11 @@ static void panel_product(run *r, tensor x, tensor panels, tensor b, activation 
 {
     int64_t m = rows_of(&x), n = last_of(&y), k = last_of(&x);
     const device *d = run_device(r);
-    size_t side = (size_t)d->tune.gemm_side, wide = side * (size_t)d->tune.gemm_item;
     /* some tiles an item, so that starting it is little beside its work, where all compute units have enough of them */
     int64_t rows = (m / 32) * (n / 32) >= 8 * (int64_t)d->info.compute_units ? 32 : 8;
     work size = {.global = {(size_t)((m + rows - 1) / rows), (size_t)(n + 31) / 32}, .local = {1, 1, 1}};
     if (!d->tune.panels)
-        size = (work){.global = {round_up((size_t)n, wide) / wide * side, round_up((size_t)m, 4 * side) / 4},
-                      .local = {side, side, 1}};
+        size = (work){.global = {(size_t)n, (size_t)m}, .unit = UNIT_TILE};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = 4.0 * (double)(m * n + m * k + n * k);
     LAUNCH(r, "gemm:gemm", size, ARG_T(x), ARG_T(panels), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n),
@@ -125,7 +123,9 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
         r->bytes += 4.0 * (double)(m * n + m * k + n * k);
         return true;
     }
-    if (status > -30 && status < 0 && status != CL_BUILD_PROGRAM_FAILURE) { /* the device's own failure */
+    if (status == CL_OUT_OF_RESOURCES) /* a group that is too large, for some; for others our own way fails too */
+        r->dev->tune.clblast = false;
+    else if (status > -30 && status < 0 && status != CL_BUILD_PROGRAM_FAILURE) { /* the device's own failure */
         char call[96];
         snprintf(call, sizeof call, "CLBlastSgemm %zu x %zu x %zu", m, n, k);
         cl_ok(status, call, &r->error);
@@ -250,8 +250,7 @@ void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g,
     }
     work size = {.global = {(size_t)tall, (size_t)wide, (size_t)(taps * parts)}, .local = {1, 1, 1}};
     if (!cpu)
-        size = (work){.global = {(size_t)tall * side, (size_t)wide * side, (size_t)(taps * parts)},
-                      .local = {side, side, 1}};
+        size = (work){.global = {(size_t)nb, (size_t)na, (size_t)(taps * parts)}, .unit = UNIT_TILE};
     size.flops = 2.0 * (double)pixels * (double)(o * c * taps);
     size.bytes = 4.0 * (double)(tensor_count(&x) + tensor_count(&dy) + o * c * taps);
     size.options = "-DBACKWARD";

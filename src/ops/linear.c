@@ -28,7 +28,7 @@ static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tenso
     int64_t items = (n + wrows - 1) / wrows, each = each_of(d, items);
     work size = {.global = {(size_t)((items + each - 1) / each)}, .local = {1}};
     if (!d->tune.panels)
-        size = (work){.global = {(size_t)(items * d->tune.wg)}, .local = {(size_t)d->tune.wg}};
+        size = (work){.global = {(size_t)items}, .unit = UNIT_ROW};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
     const char *kernel = d->tune.panels ? TYPED("linear:rows_", w.type)

@@ -13,7 +13,7 @@ static tape_function cross_entropy_back, difference_back, logit_laplace_back, kl
 static tensor total(run *r, tensor rows, tensor targets, tensor count, double scale)
 {
     tensor y = TENSOR(r, DTYPE_F32, 1);
-    LAUNCH(r, "loss:total", work_rows(r, 1, 0, 0), ARG_T(rows), ARG_T(y), ARG_T(targets), ARG_T(count),
+    LAUNCH(r, "loss:total", work_rows(1, 0, 0), ARG_T(rows), ARG_T(y), ARG_T(targets), ARG_T(count),
            ARG_I(tensor_count(&rows)), ARG_F(scale));
     return y;
 }
@@ -23,7 +23,7 @@ tensor op_cross_entropy(run *r, tensor logits, tensor targets, float smoothing)
     int64_t n = rows_of(&logits), k = last_of(&logits);
     assert(run_failed(r) || tensor_count(&targets) == n);
     tensor rows = TENSOR(r, DTYPE_F32, n), sums = TENSOR(r, DTYPE_F32, n, 2), count = TENSOR(r, DTYPE_F32, 1);
-    LAUNCH(r, "loss:cross_entropy", work_rows(r, n, 8.0 * (double)(n * k), 4.0 * (double)(n * k)), ARG_T(logits),
+    LAUNCH(r, "loss:cross_entropy", work_rows(n, 8.0 * (double)(n * k), 4.0 * (double)(n * k)), ARG_T(logits),
            ARG_T(targets), ARG_T(rows), ARG_T(sums), ARG_I(k), ARG_F(smoothing));
     tensor y = total(r, rows, targets, count, 1);
     tape_push(
@@ -38,7 +38,7 @@ static void cross_entropy_back(run *r, tape *t, const tape_step *s)
     int add;
     tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
     double count = (double)tensor_count(&x);
-    LAUNCH(r, "loss:cross_entropy_back", work_rows(r, rows_of(&x), 6 * count, 8 * count), ARG_T(x), ARG_T(s->in[1]),
+    LAUNCH(r, "loss:cross_entropy_back", work_rows(rows_of(&x), 6 * count, 8 * count), ARG_T(x), ARG_T(s->in[1]),
            ARG_T(s->saved[0]), ARG_T(s->saved[1]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(last_of(&x)),
            ARG_F(s->f[0]), ARG_I(add));
 }
@@ -59,7 +59,7 @@ static tensor difference(run *r, tensor x, tensor target, int kind)
     int64_t count = tensor_count(&x), each, n = parts_of(count, 1024, &each);
     assert(run_failed(r) || tensor_count(&target) == count);
     tensor parts = TENSOR(r, DTYPE_F32, n);
-    LAUNCH(r, "loss:difference", work_rows(r, n, 3.0 * (double)count, 8.0 * (double)count), ARG_T(x), ARG_T(target),
+    LAUNCH(r, "loss:difference", work_rows(n, 3.0 * (double)count, 8.0 * (double)count), ARG_T(x), ARG_T(target),
            ARG_T(parts), ARG_I(count), ARG_I(each), ARG_I(kind));
     tensor y = total(r, parts, (tensor){0}, (tensor){0}, 1.0 / (double)count);
     tape_push(r, &(tape_step){.back = difference_back, .in = {x}, .out = y, .saved = {target}, .i = {kind}});
@@ -71,7 +71,7 @@ static void difference_back(run *r, tape *t, const tape_step *s)
     int add;
     tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
     int64_t count = tensor_count(&x), each, n = parts_of(count, 1024, &each);
-    LAUNCH(r, "loss:difference_back", work_rows(r, n, 3.0 * (double)count, 12.0 * (double)count), ARG_T(x),
+    LAUNCH(r, "loss:difference_back", work_rows(n, 3.0 * (double)count, 12.0 * (double)count), ARG_T(x),
            ARG_T(s->saved[0]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(count), ARG_I(each), ARG_I(s->i[0]),
            ARG_I(add));
 }
@@ -91,8 +91,8 @@ tensor op_logit_laplace(run *r, tensor x, tensor target)
     int64_t c = last_of(&target), count = tensor_count(&target), each, n = parts_of(rows_of(&target), 64, &each);
     assert(run_failed(r) || (last_of(&x) == 2 * c && tensor_count(&x) == 2 * count));
     tensor parts = TENSOR(r, DTYPE_F32, n);
-    LAUNCH(r, "loss:logit_laplace", work_rows(r, n, 16.0 * (double)count, 12.0 * (double)count), ARG_T(x),
-           ARG_T(target), ARG_T(parts), ARG_I(rows_of(&target)), ARG_I(each), ARG_I(c));
+    LAUNCH(r, "loss:logit_laplace", work_rows(n, 16.0 * (double)count, 12.0 * (double)count), ARG_T(x), ARG_T(target),
+           ARG_T(parts), ARG_I(rows_of(&target)), ARG_I(each), ARG_I(c));
     tensor y = total(r, parts, (tensor){0}, (tensor){0}, 1.0 / (double)count);
     tape_push(r, &(tape_step){.back = logit_laplace_back, .in = {x}, .out = y, .saved = {target}});
     return y;
@@ -111,7 +111,7 @@ tensor op_kl_uniform(run *r, tensor logits)
 {
     int64_t n = rows_of(&logits), k = last_of(&logits);
     tensor rows = TENSOR(r, DTYPE_F32, n), sums = TENSOR(r, DTYPE_F32, n, 2), means = TENSOR(r, DTYPE_F32, n);
-    LAUNCH(r, "loss:kl_uniform", work_rows(r, n, 12.0 * (double)(n * k), 4.0 * (double)(n * k)), ARG_T(logits),
+    LAUNCH(r, "loss:kl_uniform", work_rows(n, 12.0 * (double)(n * k), 4.0 * (double)(n * k)), ARG_T(logits),
            ARG_T(rows), ARG_T(sums), ARG_T(means), ARG_I(k));
     tensor y = total(r, rows, (tensor){0}, (tensor){0}, 1.0 / (double)n);
     tape_push(r, &(tape_step){.back = kl_uniform_back, .in = {logits}, .out = y, .saved = {sums, means}});
@@ -123,7 +123,7 @@ static void kl_uniform_back(run *r, tape *t, const tape_step *s)
     int add;
     tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
     double count = (double)tensor_count(&x);
-    LAUNCH(r, "loss:kl_uniform_back", work_rows(r, rows_of(&x), 6 * count, 8 * count), ARG_T(x), ARG_T(s->saved[0]),
+    LAUNCH(r, "loss:kl_uniform_back", work_rows(rows_of(&x), 6 * count, 8 * count), ARG_T(x), ARG_T(s->saved[0]),
            ARG_T(s->saved[1]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(rows_of(&x)), ARG_I(last_of(&x)),
            ARG_I(add));
 }
@@ -134,12 +134,12 @@ tensor op_usage_entropy(run *r, tensor logits)
     double count = (double)(n * k);
     tensor sums = TENSOR(r, DTYPE_F32, n, 2), parts = TENSOR(r, DTYPE_F32, n_parts, k), use = TENSOR(r, DTYPE_F32, k);
     tensor logs = TENSOR(r, DTYPE_F32, k), y = TENSOR(r, DTYPE_F32, 1);
-    LAUNCH(r, "loss:log_sums", work_rows(r, n, 6 * count, 4 * count), ARG_T(logits), ARG_T(sums), ARG_I(k));
+    LAUNCH(r, "loss:log_sums", work_rows(n, 6 * count, 4 * count), ARG_T(logits), ARG_T(sums), ARG_I(k));
     LAUNCH(r, "loss:usage", work_columns(r, k, n_parts, 6 * count, 4 * count), ARG_T(logits), ARG_T(sums), ARG_T(parts),
            ARG_I(n), ARG_I(k), ARG_I(each));
     sum_rows(r, use, parts, n_parts, k, 0, 0);
     op_sum_ranks(r, use);
-    LAUNCH(r, "loss:usage_entropy", work_rows(r, 1, 0, 0), ARG_T(use), ARG_T(logs), ARG_T(y), ARG_I(n * ranks_size()),
+    LAUNCH(r, "loss:usage_entropy", work_rows(1, 0, 0), ARG_T(use), ARG_T(logs), ARG_T(y), ARG_I(n * ranks_size()),
            ARG_I(k));
     tape_push(r, &(tape_step){.back = usage_entropy_back, .in = {logits}, .out = y, .saved = {sums, logs}});
     return y;
@@ -150,7 +150,7 @@ static void usage_entropy_back(run *r, tape *t, const tape_step *s)
     int add;
     tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
     double count = (double)tensor_count(&x);
-    LAUNCH(r, "loss:usage_entropy_back", work_rows(r, rows_of(&x), 10 * count, 8 * count), ARG_T(x), ARG_T(s->saved[0]),
+    LAUNCH(r, "loss:usage_entropy_back", work_rows(rows_of(&x), 10 * count, 8 * count), ARG_T(x), ARG_T(s->saved[0]),
            ARG_T(s->saved[1]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(rows_of(&x)), ARG_I(last_of(&x)),
            ARG_I(add));
 }
@@ -167,7 +167,7 @@ tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb)
 void scale_add(run *r, tensor a, float wa, tensor b, float wb, tensor y)
 {
     int64_t count = tensor_count(&a);
-    LAUNCH(r, "loss:scale_add", work_blocks(r, count, b.buf ? 3 : 1, b.buf ? 12 : 8), ARG_T(a), ARG_T(b), ARG_T(y),
+    LAUNCH(r, "loss:scale_add", work_blocks(count, b.buf ? 3 : 1, b.buf ? 12 : 8), ARG_T(a), ARG_T(b), ARG_T(y),
            ARG_I(count), ARG_F(wa), ARG_F(wb));
 }
 
@@ -182,7 +182,7 @@ static tensor mean_above(run *r, tensor x, float shift, float scale, float least
 {
     int64_t count = tensor_count(&x), each, n = parts_of(count, 1024, &each);
     tensor parts = TENSOR(r, DTYPE_F32, n);
-    LAUNCH(r, "loss:mean_parts", work_rows(r, n, 3.0 * (double)count, 4.0 * (double)count), ARG_T(x), ARG_T(parts),
+    LAUNCH(r, "loss:mean_parts", work_rows(n, 3.0 * (double)count, 4.0 * (double)count), ARG_T(x), ARG_T(parts),
            ARG_I(count), ARG_I(each), ARG_F(shift), ARG_F(scale), ARG_F(least));
     tensor y = total(r, parts, (tensor){0}, (tensor){0}, 1.0 / (double)count);
     tape_push(r, &(tape_step){.back = mean_back, .in = {x}, .out = y, .f = {shift, scale, least}});
@@ -194,7 +194,7 @@ static void mean_back(run *r, tape *t, const tape_step *s)
     int add;
     tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
     int64_t count = tensor_count(&x), each, n = parts_of(count, 1024, &each);
-    LAUNCH(r, "loss:mean_back", work_rows(r, n, 4.0 * (double)count, 8.0 * (double)count), ARG_T(x),
+    LAUNCH(r, "loss:mean_back", work_rows(n, 4.0 * (double)count, 8.0 * (double)count), ARG_T(x),
            ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(count), ARG_I(each), ARG_F(s->f[0]), ARG_F(s->f[1]),
            ARG_F(s->f[2]), ARG_I(add));
 }
@@ -248,6 +248,6 @@ static void balance_back(run *r, tape *t, const tape_step *s)
            ARG_F(s->f[1]));
     int add;
     tensor dx = tape_gradient_of(t, y, &add);
-    LAUNCH(r, "loss:balance_back", work_blocks(r, tensor_count(&y), 2, 16), ARG_T(dy[0]), ARG_T(dy[1]), ARG_T(weight),
+    LAUNCH(r, "loss:balance_back", work_blocks(tensor_count(&y), 2, 16), ARG_T(dy[0]), ARG_T(dy[1]), ARG_T(weight),
            ARG_T(dx), ARG_I(tensor_count(&y)), ARG_I(add));
 }

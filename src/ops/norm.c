@@ -10,7 +10,7 @@ static tensor layer_norm(run *r, tensor x, const norm *n, tensor residual)
 {
     tensor y = tensor_like(r, &x, last_of(&x));
     double count = (double)tensor_count(&x);
-    LAUNCH(r, "norm:layer_norm", work_rows(r, rows_of(&x), 8 * count, (residual.buf ? 12 : 8) * count), ARG_T(x),
+    LAUNCH(r, "norm:layer_norm", work_rows(rows_of(&x), 8 * count, (residual.buf ? 12 : 8) * count), ARG_T(x),
            ARG_T(n->w), ARG_T(n->b), ARG_T(residual), ARG_T(y), ARG_I(last_of(&x)), ARG_F(n->eps));
     return y;
 }
@@ -37,7 +37,7 @@ static void layer_norm_back(run *r, tape *t, const tape_step *s)
     double count = (double)tensor_count(&x);
     if (dw.buf || db.buf)
         parts = TENSOR(r, DTYPE_F32, n, 2, d);
-    LAUNCH(r, "norm:layer_norm_back", backward(work_rows(r, n, 20 * count, 12 * count)), ARG_T(x), ARG_T(w), ARG_T(dy),
+    LAUNCH(r, "norm:layer_norm_back", backward(work_rows(n, 20 * count, 12 * count)), ARG_T(x), ARG_T(w), ARG_T(dy),
            ARG_T(dx), ARG_T(parts), ARG_I(rows), ARG_I(each), ARG_I(d), ARG_F(s->f[0]), ARG_I(add_x));
     sum_rows(r, db, parts, n, 2 * d, 0, add_b);
     sum_rows(r, dw, parts, n, 2 * d, d, add_w);
@@ -47,7 +47,7 @@ tensor op_rms_norm(run *r, tensor x, const norm *n)
 {
     tensor y = tensor_like(r, &x, last_of(&x));
     double count = (double)tensor_count(&x);
-    LAUNCH(r, "norm:rms_norm", work_rows(r, rows_of(&x), 5 * count, 8 * count), ARG_T(x), ARG_T(n->w), ARG_T(y),
+    LAUNCH(r, "norm:rms_norm", work_rows(rows_of(&x), 5 * count, 8 * count), ARG_T(x), ARG_T(n->w), ARG_T(y),
            ARG_I(last_of(&x)), ARG_F(n->eps));
     return y;
 }
@@ -85,7 +85,7 @@ tensor group_norm_stats(run *r, tensor x, int groups, float eps)
     tensor parts = TENSOR(r, DTYPE_F32, b * chunks, 2, c);
     LAUNCH(r, "norm:group_norm_parts", work_columns(r, c, b * chunks, 4 * count, 4 * count), ARG_T(x), ARG_T(parts),
            ARG_I(pixels), ARG_I(c), ARG_I(each), ARG_I(chunks));
-    LAUNCH(r, "norm:group_norm_stats", work_rows(r, b * groups, 0, 8.0 * (double)(b * chunks * c)), ARG_T(parts),
+    LAUNCH(r, "norm:group_norm_stats", work_rows(b * groups, 0, 8.0 * (double)(b * chunks * c)), ARG_T(parts),
            ARG_T(stats), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(each), ARG_I(chunks), ARG_F(eps));
     run_give_back(r, parts);
     return stats;
@@ -118,8 +118,8 @@ static void group_norm_back(run *r, tape *t, const tape_step *s)
     sum_rows(r, dw, parts, b * chunks, 2 * c, c, add_w);
     if (!dx.buf)
         return;
-    LAUNCH(r, "norm:group_norm_means", backward(work_rows(r, b * groups, 4.0 * (double)(b * chunks * c), 0)),
-           ARG_T(parts), ARG_T(w), ARG_T(means), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(chunks));
+    LAUNCH(r, "norm:group_norm_means", backward(work_rows(b * groups, 4.0 * (double)(b * chunks * c), 0)), ARG_T(parts),
+           ARG_T(w), ARG_T(means), ARG_I(pixels), ARG_I(c), ARG_I(groups), ARG_I(chunks));
     LAUNCH(r, "norm:group_norm_back", backward(work_columns(r, c, b * chunks, 5 * count, 12 * count)), ARG_T(x),
            ARG_T(stats), ARG_T(w), ARG_T(dy), ARG_T(means), ARG_T(dx), ARG_I(pixels), ARG_I(c), ARG_I(groups),
            ARG_I(each), ARG_I(chunks), ARG_I(add_x));
@@ -129,7 +129,7 @@ tensor op_softmax(run *r, tensor x)
 {
     tensor y = tensor_like(r, &x, last_of(&x));
     double count = (double)tensor_count(&x);
-    LAUNCH(r, "norm:softmax", work_rows(r, rows_of(&x), 8 * count, 8 * count), ARG_T(x), ARG_T(y), ARG_I(last_of(&x)));
+    LAUNCH(r, "norm:softmax", work_rows(rows_of(&x), 8 * count, 8 * count), ARG_T(x), ARG_T(y), ARG_I(last_of(&x)));
     tape_push(r, &(tape_step){.back = softmax_back, .in = {x}, .out = y});
     return y;
 }
@@ -144,7 +144,7 @@ void softmax_gradient(run *r, tape *t, tensor x, tensor y, tensor out, float sca
     int add;
     tensor dx = tape_gradient_of(t, x, &add);
     double count = (double)tensor_count(&x);
-    LAUNCH(r, "norm:softmax_back", backward(work_rows(r, rows_of(&x), 4 * count, 12 * count)), ARG_T(y),
+    LAUNCH(r, "norm:softmax_back", backward(work_rows(rows_of(&x), 4 * count, 12 * count)), ARG_T(y),
            ARG_T(tape_gradient(t, out)), ARG_T(dx), ARG_I(last_of(&x)), ARG_F(scale), ARG_I(add));
 }
 
@@ -152,7 +152,7 @@ tensor op_l2_normalise(run *r, tensor x, float eps)
 {
     tensor y = tensor_like(r, &x, last_of(&x)), scales = TENSOR(r, DTYPE_F32, rows_of(&x));
     double count = (double)tensor_count(&x);
-    LAUNCH(r, "norm:l2_normalise", work_rows(r, rows_of(&x), 4 * count, 8 * count), ARG_T(x), ARG_T(y), ARG_T(scales),
+    LAUNCH(r, "norm:l2_normalise", work_rows(rows_of(&x), 4 * count, 8 * count), ARG_T(x), ARG_T(y), ARG_T(scales),
            ARG_I(last_of(&x)), ARG_F(eps));
     tape_push(r, &(tape_step){.back = l2_normalise_back, .in = {x}, .out = y, .saved = {scales}});
     return y;
@@ -163,6 +163,6 @@ static void l2_normalise_back(run *r, tape *t, const tape_step *s)
     int add;
     tensor x = s->in[0], dx = tape_gradient_of(t, x, &add);
     double count = (double)tensor_count(&x);
-    LAUNCH(r, "norm:l2_normalise_back", backward(work_rows(r, rows_of(&x), 6 * count, 12 * count)), ARG_T(s->out),
+    LAUNCH(r, "norm:l2_normalise_back", backward(work_rows(rows_of(&x), 6 * count, 12 * count)), ARG_T(s->out),
            ARG_T(s->saved[0]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(last_of(&x)), ARG_I(add));
 }

@@ -19,18 +19,16 @@ static inline work work_each(int64_t n, double flops_each, double bytes_each)
 }
 
 /* One work-group of WG for each of n rows. */
-static inline work work_rows(run *r, int64_t n, double flops, double bytes)
+static inline work work_rows(int64_t n, double flops, double bytes)
 {
-    size_t wg = (size_t)run_device(r)->tune.wg;
-    return (work){.global = {(size_t)n * wg}, .local = {wg}, .flops = flops, .bytes = bytes};
+    return (work){.global = {(size_t)n}, .unit = UNIT_ROW, .flops = flops, .bytes = bytes};
 }
 
 /* n elements, a BLOCK of cl/common.cl for each group. */
-static inline work work_blocks(run *r, int64_t n, double flops_each, double bytes_each)
+static inline work work_blocks(int64_t n, double flops_each, double bytes_each)
 {
-    const tuning *t = &run_device(r)->tune;
-    int64_t block = t->panels ? 4096 : 8 * t->wg;
-    return work_rows(r, (n + block - 1) / block, flops_each * (double)n, bytes_each * (double)n);
+    return (work){
+        .global = {(size_t)n}, .unit = UNIT_BLOCK, .flops = flops_each * (double)n, .bytes = bytes_each * (double)n};
 }
 
 /* Columns of n rows of d, each by one work-item or, on CPUs, 16 by one (COLUMNS in cl/common.cl). */

@@ -36,9 +36,9 @@ tensor op_gumbel_softmax(run *r, tensor logits, const gumbel *g)
     add_noise(r, logits, soft, 1 / g->tau, g);
     if (g->hard) {
         y = tensor_like(r, &logits, k);
-        LAUNCH(r, "relax:hard_choice", work_rows(r, n, count, 8 * count), ARG_T(soft), ARG_T(y), ARG_I(k));
+        LAUNCH(r, "relax:hard_choice", work_rows(n, count, 8 * count), ARG_T(soft), ARG_T(y), ARG_I(k));
     }
-    LAUNCH(r, "norm:softmax", work_rows(r, n, 8 * count, 8 * count), ARG_T(soft), ARG_T(soft), ARG_I(k)); /* in place */
+    LAUNCH(r, "norm:softmax", work_rows(n, 8 * count, 8 * count), ARG_T(soft), ARG_T(soft), ARG_I(k)); /* in place */
     tape_push(r, &(tape_step){.back = gumbel_back, .in = {logits}, .out = y, .saved = {soft}, .f = {g->tau}});
     return y;
 }
@@ -67,7 +67,7 @@ static void table_back(run *r, tape *t, const tape_step *s)
     int add;
     tensor dx = wanted(t, x, &add);
     if (dx.buf && (add || !gemm(r, dy, &l, ACT_NONE, (tensor){0}, dx)))
-        LAUNCH(r, "elementwise:scale_back", backward(work_blocks(r, tensor_count(&x), 1, 12)),
+        LAUNCH(r, "elementwise:scale_back", backward(work_blocks(tensor_count(&x), 1, 12)),
                ARG_T(op_linear(r, dy, &l, ACT_NONE)), ARG_T(dx), ARG_I(tensor_count(&x)), ARG_F(1), ARG_I(add));
     tensor dtable = wanted(t, l.w, &add);
     if (dtable.buf)

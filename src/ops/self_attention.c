@@ -34,7 +34,7 @@ tensor op_self_attention(run *r, tensor q, tensor k, tensor v)
     double count = (double)(b * n * n);
     /* both in place */
     scale_add(r, p, (float)(1 / sqrt((double)d)), (tensor){0}, 0, p);
-    LAUNCH(r, "norm:softmax", work_rows(r, b * n, 8 * count, 8 * count), ARG_T(p), ARG_T(p), ARG_I(n));
+    LAUNCH(r, "norm:softmax", work_rows(b * n, 8 * count, 8 * count), ARG_T(p), ARG_T(p), ARG_I(n));
     for (int64_t i = 0; i < b && !run_failed(r); i++)
         gemm_columns(r, picture(p, i), picture(v, i), picture(y, i), 0);
     tape_push(r, &(tape_step){.back = self_attention_back, .in = {q, k, v}, .out = y, .saved = {p}});
@@ -55,8 +55,8 @@ static void self_attention_back(run *r, tape *t, const tape_step *s)
         if (dv.buf)
             gemm_weight_gradient(r, picture(p, i), picture(dy, i), picture(tensor_shaped(dv, q.nd, q.shape), i), add_v);
         product(r, picture(dy, i), picture(v, i), ds);
-        LAUNCH(r, "norm:softmax_back", backward(work_rows(r, n, 4 * count, 12 * count)), ARG_T(picture(p, i)),
-               ARG_T(ds), ARG_T(ds), ARG_I(n), ARG_F(1 / sqrt((double)last_of(&q))), ARG_I(0)); /* in place */
+        LAUNCH(r, "norm:softmax_back", backward(work_rows(n, 4 * count, 12 * count)), ARG_T(picture(p, i)), ARG_T(ds),
+               ARG_T(ds), ARG_I(n), ARG_F(1 / sqrt((double)last_of(&q))), ARG_I(0)); /* in place */
         if (dq.buf)
             gemm_columns(r, ds, picture(k, i), picture(tensor_shaped(dq, q.nd, q.shape), i), add_q);
         if (dk.buf)

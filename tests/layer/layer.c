@@ -1,6 +1,11 @@
 /*
  * An OpenCL layer for tests: OPENCL_LAYERS=<this library> program.
  *   LIMN_LAYER_PROFILE=KEY     every device looks and behaves like that row of profile.c
+ *   LIMN_LAYER_LIMITS=G,X,Y,Z,L  with other limits than its: work-items of a group, in all and in each dimension, and
+ *                              bytes of local memory
+ *   LIMN_LAYER_REFUSE=NAME,MOST,STATUS,SAYS
+ *                              launches of that kernel (* for all) in groups of more than MOST work-items end with
+ *                              STATUS, and CL_KERNEL_WORK_GROUP_SIZE says SAYS of it
  *   LIMN_LAYER_FAIL_AT=N       the N-th call of the process fails (clRetain* and clRelease* don't count)
  *   LIMN_LAYER_FAIL_NAME=NAME  only calls of that function count
  *   LIMN_LAYER_REPORT=FILE     at exit: "calls N", "failed NAME", "leak KIND N"

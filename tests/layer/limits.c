@@ -4,6 +4,7 @@
  * gone.
  */
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -301,10 +302,31 @@ cl_int CL_API_CALL hook_clSetKernelArg(cl_kernel kernel, cl_uint index, size_t s
     return status;
 }
 
+/* What LIMN_LAYER_REFUSE says of a kernel. */
+typedef struct refusal {
+    size_t most, says;
+    cl_int status;
+} refusal;
+
+static bool refused(cl_kernel kernel, refusal *f)
+{
+    const char *text = getenv("LIMN_LAYER_REFUSE"), *comma = text ? strchr(text, ',') : NULL;
+    char name[64];
+    int status;
+    if (!comma || sscanf(comma, ",%zu,%d,%zu", &f->most, &status, &f->says) != 3 ||
+        driver.clGetKernelInfo(kernel, CL_KERNEL_FUNCTION_NAME, sizeof name, name, NULL) != CL_SUCCESS)
+        return false;
+    f->status = status;
+    return *text == '*' || (strncmp(text, name, (size_t)(comma - text)) == 0 && !name[comma - text]);
+}
+
 cl_int CL_API_CALL hook_clGetKernelWorkGroupInfo(cl_kernel kernel, cl_device_id device, cl_kernel_work_group_info query,
                                                  size_t size, void *value, size_t *size_ret)
 {
     const profile *p = call_limits();
+    refusal f;
+    if (query == CL_KERNEL_WORK_GROUP_SIZE && refused(kernel, &f))
+        return answer(&f.says, sizeof f.says, size, value, size_ret);
     if (!p || (query != CL_KERNEL_WORK_GROUP_SIZE && query != CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE))
         return driver.clGetKernelWorkGroupInfo(kernel, device, query, size, value, size_ret);
     size_t given;
@@ -347,10 +369,18 @@ cl_int CL_API_CALL hook_clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel
 {
     const profile *p = call_limits();
     cl_int status = p ? launch_status(p, kernel, dimensions, global, local) : CL_SUCCESS;
+    refusal f;
     if (status == CL_SUCCESS)
         status = memory_late();
     if (status != CL_SUCCESS)
         return status;
+    if (local && refused(kernel, &f)) {
+        size_t group = 1;
+        for (cl_uint i = 0; i < dimensions; i++)
+            group *= local[i];
+        if (group > f.most)
+            return f.status;
+    }
     if (idle && !event)
         return CL_SUCCESS;
     return driver.clEnqueueNDRangeKernel(queue, kernel, dimensions, offset, global, local, waits, wait_list, event);

@@ -28,6 +28,7 @@ static const char *failed;
 static bool closed;
 
 static const profile *limits;
+static profile changed; /* with the limits that the environment gives */
 static unsigned long fail_at;
 static const char *fail_name, *report_path;
 static bool stay;
@@ -42,6 +43,20 @@ void record_open(void)
         /* The loader would go on without the layer, and the test would pass. */
         fprintf(stderr, "limn_layer: LIMN_LAYER_PROFILE=%s: no such profile\n", key);
         _Exit(2);
+    }
+    const char *other = getenv("LIMN_LAYER_LIMITS");
+    if (limits && other && *other) {
+        unsigned long v[5];
+        changed = *limits;
+        limits = &changed;
+        if (sscanf(other, "%lu,%lu,%lu,%lu,%lu", &v[0], &v[1], &v[2], &v[3], &v[4]) != 5) {
+            fprintf(stderr, "limn_layer: LIMN_LAYER_LIMITS=%s: not five numbers\n", other);
+            _Exit(2);
+        }
+        changed.group = v[0];
+        for (int i = 0; i < 3; i++)
+            changed.items[i] = v[1 + i];
+        changed.local = v[4];
     }
     fail_at = at ? strtoul(at, NULL, 10) : 0;
     fail_name = getenv("LIMN_LAYER_FAIL_NAME");
