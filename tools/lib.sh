@@ -58,10 +58,24 @@ install_packages() {
         install "${missing[@]}"
 }
 
+# forget_moved FOLDER: CMake refuses a build folder that was made elsewhere, as where the source has been moved, renamed or
+# copied with it.  What it knows of the old place is then forgotten, and all is built again.
+forget_moved() {
+    local folder=$1 source='' place=''
+    [[ -e $folder/CMakeCache.txt ]] || return 0
+    source=$(sed -n 's/^CMAKE_HOME_DIRECTORY:INTERNAL=//p' "$folder/CMakeCache.txt")
+    place=$(sed -n 's/^CMAKE_CACHEFILE_DIR:INTERNAL=//p' "$folder/CMakeCache.txt")
+    if [[ ! $source -ef $root || ! $place -ef $folder ]]; then
+        say "$folder was made for $source, which is not this folder (was it moved?): building anew"
+        rm -rf "$folder/CMakeCache.txt" "$folder/CMakeFiles" "$folder/build.ninja" "$folder/Makefile"
+    fi
+}
+
 # build FOLDER [cmake options]: configures and builds the tree into FOLDER.
 build() {
     local folder=$1 generator=()
     shift
+    forget_moved "$folder"
     if [[ ! -e $folder/CMakeCache.txt ]] && command -v ninja >/dev/null; then
         generator=(-G Ninja)
     fi
