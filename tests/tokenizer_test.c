@@ -147,6 +147,23 @@ static void emoji_have_names(void **state)
     }
 }
 
+#define WORDS                                                                                                          \
+    "{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 2, \"a\": 3, \"b\": 4, \"ab\": 5, \"aba\": 6, \"abab\": 7, \"ba\": 8, "      \
+    "\"bab\": "                                                                                                        \
+    "9, \"baba\": 10, \"aa\": 11, \"aab\": 12, \"baa\": 13}"
+
+static void byte_order_marks_are_passed_over(void **state)
+{
+    (void)state;
+    err e = {0};
+    size_t size = 0;
+    write_file("vocab.json", "\xef\xbb\xbf" WORDS);
+    write_file("merges.txt", "\xef\xbb\xbf#version: 0.2\na b\n");
+    if (!import_to_file("dalle-mini", folder, &size, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(size, 14);
+}
+
 static void damaged_files_are_named(void **state)
 {
     (void)state;
@@ -155,9 +172,20 @@ static void damaged_files_are_named(void **state)
     } cases[] = {
         {"{", "", "vocab.json: line 1"},
         {"[]", "", "vocab.json: not a JSON object"},
-        {"{\"<s>\": 0, \"<unk>\": 1}", "", "vocab.json: token \"</s>\" is missing"},
+        {"{\"<s>\": 0, \"<unk>\": 1}", "#version\n", "vocab.json: token \"</s>\" is missing"},
+        {"{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 2}", "", "merges.txt: the file is empty"},
+        {"{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 2}", "\xef\xbb\xbf", "merges.txt: the file is empty"},
+        {"{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 2}", "{\"a\": 0}", "merges.txt: it is JSON"},
+        {"{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 2}",
+         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "merges.txt: a Git LFS pointer"},
+        {"{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 2}", "<!DOCTYPE html><html><title>Sign in</title></html>",
+         "merges.txt: an HTML page, \"Sign in\""},
+        {"{\"model\": {\"type\": \"BPE\"}}", "#version\n", "vocab.json: it is a whole tokenizer.json"},
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "#version\n", "a Git LFS pointer"},
+        {WORDS, "#version: 0.2\n", "merges.txt: it holds no merges, and 9 tokens of the vocabulary"},
         {"{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 3}", "", "vocab.json: token \"<unk>\": id 3 is outside"},
         {"{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 2}", "#version\na b\n", "merges.txt: merge 0 \"a b\""},
+        {WORDS, "#version\na b\nb b\n", "merges.txt: merge 1 \"b b\""}, /* of another vocabulary */
         {"{\"<s>\": 0, \"</s>\": 1, \"<unk>\": 2}", "#version\nab\n", "merges.txt: merge 0 \"ab\" is not two tokens"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -303,8 +331,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(dalle_mini_gives_published_ids),   cmocka_unit_test(emoji_have_names),
-        cmocka_unit_test(damaged_files_are_named),          cmocka_unit_test(clip_merges_within_pieces),
-        cmocka_unit_test(huggingface_files_give_their_ids),
+        cmocka_unit_test(byte_order_marks_are_passed_over), cmocka_unit_test(damaged_files_are_named),
+        cmocka_unit_test(clip_merges_within_pieces),        cmocka_unit_test(huggingface_files_give_their_ids),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

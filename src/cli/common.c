@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/ranks.h"
+#include "cli/model_input.h"
 #include "cli/probe.h"
 
 /* ---- device and model ---------------------------------------------------------------------------------------- */
@@ -37,11 +38,13 @@ bool command_open(session *s, const options *o, bool codec, bool transformer, er
 {
     const char *path = options_text(o, "model", NULL);
     *s = (session){0};
-    if (path && !input_check(path, e))
-        return false;
+    char *own = NULL;
     interrupt_catch();
+    if (!model_input(o, path, &own, e))
+        return false;
     s->device = command_device(o, e);
-    s->model = s->device ? limn_model_open(s->device, path, e) : NULL;
+    s->model = s->device ? limn_model_open(s->device, own ? own : path, e) : NULL;
+    free(own);
     if (!s->model)
         return false;
     s->info = limn_model_get_info(s->model);

@@ -10,6 +10,7 @@
 
 #include "base/ranks.h"
 #include "cli/generate.h"
+#include "cli/model_input.h"
 
 enum { MOST_PICTURES = 10000000 };
 
@@ -20,6 +21,7 @@ void request_release(request *q)
     free(q->sources);
     free(q->shown);
     free(q->out);
+    free(q->rank_own);
     prompts_release(&q->prompts);
     npy_release(&q->ids);
     parameters_release(&q->like);
@@ -321,8 +323,11 @@ static bool check_inputs(request *q, file_set *files, err *e)
     files_read(files, "--text-ids", options_text(o, "text-ids", NULL));
     for (int i = 0; (path = options_list(o, "prompts", i)); i++)
         files_read(files, "--prompts", path);
-    return (!mask || input_check(mask, e)) && (!q->image_prompt || input_check(q->image_prompt, e)) &&
-           (!clip || input_check(clip, e));
+    if ((mask && !input_check(mask, e)) || (q->image_prompt && !input_check(q->image_prompt, e)) ||
+        (clip && !model_input(o, clip, &q->rank_own, e)))
+        return false;
+    q->rank = q->rank_own ? q->rank_own : q->rank;
+    return true;
 }
 
 static bool check_files(request *q, err *e)

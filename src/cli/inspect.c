@@ -7,6 +7,7 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "io/file_kind.h"
 #include "io/gguf.h"
 #include "io/model_file.h"
 #include "io/safetensors.h"
@@ -388,25 +389,24 @@ static bool inspect(const char *path, json_t *root, err *e)
     file_map map = {0};
     if (!input_check(path, e) || !file_map_open(&map, path, e))
         return false;
-    const uint8_t *d = map.data;
+    file_kind k = file_kind_of(map.data, map.size, path);
     bool ok;
-    if (map.size >= 4 && memcmp(d, "GGUF", 4) == 0)
-        ok = inspect_gguf(path, &map, root, e);
-    else if (map.size >= 8 && memcmp(d, "\x93NUMPY", 6) == 0)
-        ok = inspect_npy(path, &map, root, e);
-    else if (map.size >= 8 && memcmp(d, "\x89PNG\r\n\x1a\n", 8) == 0)
-        ok = inspect_picture(path, "png", root, e);
-    else if (map.size >= 3 && memcmp(d, "\xff\xd8\xff", 3) == 0)
-        ok = inspect_picture(path, "jpeg", root, e);
-    else if (torch_recognise(d, map.size) || model_file_is_index(path))
+    if (model_file_is_index(path) || k.format == FILE_TORCH)
         ok = inspect_checkpoint(path, root, e);
-    else if (map.size >= 9 && d[8] == '{')
+    else if (k.format == FILE_GGUF)
+        ok = inspect_gguf(path, &map, root, e);
+    else if (k.format == FILE_SAFETENSORS)
         ok = inspect_safetensors(path, &map, root, e);
+    else if (k.format == FILE_NPY)
+        ok = inspect_npy(path, &map, root, e);
+    else if (k.format == FILE_PNG)
+        ok = inspect_picture(path, "png", root, e);
+    else if (k.format == FILE_JPEG)
+        ok = inspect_picture(path, "jpeg", root, e);
+    else if (k.format == FILE_WEBP)
+        ok = inspect_picture(path, "webp", root, e);
     else
-        ok = err_set(
-            e, ERR_FAILED,
-            "%s: the content is none that limn knows (it reads GGUF, safetensors, PyTorch's files, npy, PNG, JPEG)",
-            path);
+        ok = file_kind_refuse(&k, path, "GGUF, safetensors, PyTorch's files, npy, PNG, JPEG", e);
     file_map_release(&map);
     return ok;
 }

@@ -2,9 +2,16 @@
 #include "cli/commands.h"
 
 #define MODEL                                                                                                          \
+    {.name = "model",                                                                                                  \
+     .letter = 'm',                                                                                                    \
+     .argument = "MODEL",                                                                                              \
+     .kind = OPTION_TEXT,                                                                                              \
+     .complete = COMPLETE_FILE,                                                                                        \
+     .help = "Model file (GGUF, made by limn convert). Without it, the model that is built in."},                      \
     {                                                                                                                  \
-        .name = "model", .letter = 'm', .argument = "MODEL", .kind = OPTION_TEXT, .complete = COMPLETE_FILE,           \
-        .help = "Model file (GGUF, made by limn convert). Without it, the model that is built in."                     \
+        .name = "convert",                                                                                             \
+        .help = "Where MODEL is a checkpoint or a folder that limn convert takes, make a model of it in the cache "    \
+                "directory, and find it there the next time."                                                          \
     }
 #define JSON                                                                                                           \
     {                                                                                                                  \

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/model_input.h"
 #include "text/tokenizer.h"
 
 extern const uint8_t limn_builtin_model[], limn_builtin_model_end[];
@@ -31,6 +32,7 @@ int command_tokenize(const options *o)
 {
     err e = {0};
     const char *path = options_text(o, "model", NULL);
+    char *own = NULL;
     file_map map = {0};
     gguf *g = NULL;
     tokenizer *b = NULL;
@@ -39,14 +41,15 @@ int command_tokenize(const options *o)
     if (!path)
         g = gguf_open(limn_builtin_model, (size_t)(limn_builtin_model_end - limn_builtin_model), "the built-in model",
                       &e);
-    else if (input_check(path, &e) && file_map_open(&map, path, &e))
-        g = gguf_open(map.data, map.size, path, &e);
+    else if (model_input(o, path, &own, &e) && file_map_open(&map, own ? own : path, &e))
+        g = gguf_open(map.data, map.size, own ? own : path, &e);
     b = g ? tokenizer_from_gguf(g, &e) : NULL;
     bool ok = b && tokenizer_encode(b, o->operands[0], &ids, &n, &e);
     if (ok)
         tokenizer_warn(b, path ? path : "the built-in model", o->operands[0]);
     if (ok)
         print_tokens(b, ids, n, options_given(o, "json"));
+    free(own);
     free(ids);
     tokenizer_free(b);
     gguf_free(g);

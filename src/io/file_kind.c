@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+#include <utf8proc.h>
 
 #include "io/torch.h"
 #include "io/zip.h"
@@ -178,12 +179,24 @@ static file_kind zip_kind(const uint8_t *d, size_t size, const char *path)
 
 /* ---- texts ------------------------------------------------------------------------------------------------------ */
 
+/* The bytes of UTF-8 without control characters that text begins with, whole characters, at most n. */
+static size_t text_bytes(const char *text, size_t n)
+{
+    size_t at = 0;
+    while (text[at] && at < n) {
+        utf8proc_int32_t c;
+        utf8proc_ssize_t k = utf8proc_iterate((const uint8_t *)text + at, -1, &c);
+        if (k < 1 || at + (size_t)k > n || (c < 0x20 && !strchr("\t\n\v\f\r\x1b", c)) || c == 0x7f)
+            break;
+        at += (size_t)k;
+    }
+    return at;
+}
+
 static bool is_text(const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
-        if ((*p < 0x20 && !strchr("\t\n\v\f\r\x1b", *p)) || *p == 0x7f)
-            return false;
-    return *text;
+    size_t n = strlen(text), whole = text_bytes(text, n);
+    return n && (whole == n || (n + 4 > TEXT_BYTES && whole + 4 > n)); /* the last one may be cut */
 }
 
 /* strstr, whatever the case. */
@@ -233,9 +246,9 @@ static void pointer_size(const char *text, char out[48])
     double bytes = at ? strtod(at + 6, NULL) : 0;
     *out = 0;
     if (bytes >= 1 << 30)
-        snprintf(out, 48, " of %.2f GiB", bytes / (1 << 30));
+        snprintf(out, 48, ", %.2f GiB", bytes / (1 << 30));
     else if (bytes > 0)
-        snprintf(out, 48, " of %.2f MiB", bytes / (1 << 20));
+        snprintf(out, 48, ", %.2f MiB", bytes / (1 << 20));
 }
 
 static const char *json_error_of(const json_t *root)
@@ -281,8 +294,9 @@ static bool text_kind(const uint8_t *d, size_t size, const char *text, const cha
     text += strspn(text, " \t\r\n");
     if (!strncmp(text, "version https://git-lfs", 23) || !strncmp(text, "version https://hawser", 22)) {
         pointer_size(text, length);
-        *k = kind(FILE_UNKNOWN, "", "get the file itself by: git lfs pull; or download it again from its page");
-        snprintf(k->what, sizeof k->what, "a Git LFS pointer, not the file%s", length);
+        *k = kind(FILE_UNKNOWN, "a Git LFS pointer, not the file", "");
+        snprintf(k->remedy, sizeof k->remedy, "git lfs pull gets the file itself%s; or download it again from its page",
+                 length);
     } else if (strstr(text, "/annex/objects/") && size < 1024) {
         *k = kind(FILE_UNKNOWN, "a git-annex pointer, not the file", "get the file itself by: git annex get");
     } else if (*text == '<') {
@@ -291,9 +305,10 @@ static bool text_kind(const uint8_t *d, size_t size, const char *text, const cha
         *k = json_kind(d, size, path);
     } else if (is_text(text)) {
         const char *line = strpbrk(text, "\r\n");
-        int n = line ? (int)(line - text) : (int)strlen(text);
+        size_t n = line ? (size_t)(line - text) : strlen(text);
         *k = kind(FILE_UNKNOWN, "", "give the model's own files");
-        snprintf(k->what, sizeof k->what, "a text, no model: it begins \"%.*s\"", n < 60 ? n : 60, text);
+        snprintf(k->what, sizeof k->what, "a text, no model: it begins \"%.*s\"",
+                 (int)text_bytes(text, n < 60 ? n : 60), text);
     } else {
         return false;
     }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/file_kind.h"
 #include "io/gguf_format.h"
 
 const gguf_type_info gguf_types[GGUF_TYPES] = {
@@ -423,6 +424,17 @@ static bool read_tensors(gguf *g, cursor *c, size_t n)
 
 /* ---- the file -------------------------------------------------------------------------------------------------- */
 
+/* What the file is instead. */
+static bool refuse_kind(cursor *c)
+{
+    file_kind k = file_kind_of(c->data, c->size, c->file);
+    bool weights = k.format == FILE_TORCH || k.format == FILE_SAFETENSORS;
+    if (!*k.what)
+        return fail(c, "this is not a GGUF file");
+    return fail(c, "this is not a GGUF file, but %s (%s)", k.what,
+                weights ? "limn convert FILE -o model.gguf makes a model of it" : k.remedy);
+}
+
 static bool read_counts(cursor *c, size_t *n_tensors, size_t *n_keys)
 {
     uint32_t version;
@@ -431,7 +443,7 @@ static bool read_counts(cursor *c, size_t *n_tensors, size_t *n_keys)
     if (!magic)
         return false;
     if (memcmp(magic, GGUF_MAGIC, 4) != 0)
-        return fail(c, "this is not a GGUF file");
+        return refuse_kind(c);
     set_field(c, "version");
     if (!take_u32(c, &version))
         return false;

@@ -1,6 +1,5 @@
 /* The family "clip": vision transformers of OpenAI's CLIP: its own files (TorchScript archives, or state dicts with
  * their names), HuggingFace's, and ruCLIP, which has OpenAI's names, config.json and bpe.model. */
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +7,7 @@
 
 #include "base/log.h"
 #include "io/image.h"
+#include "io/json_file.h"
 #include "models/clip.h"
 #include "models/import_codecs.h"
 #include "models/import_names.h"
@@ -76,13 +76,12 @@ static bool recognise(const source *s)
 static bool read_config(const import *im, json_t **root, err *e)
 {
     char path[4200];
-    json_error_t why;
     *root = NULL;
     snprintf(path, sizeof path, "%s/config.json", im->from->directory);
     if (access(path, F_OK) != 0)
         return true;
-    *root = json_load_file(path, 0, &why);
-    return *root || err_set(e, ERR_FAILED, "%s: line %d: %s", path, why.line, why.text);
+    *root = json_file_load(path, 0, NULL, e);
+    return *root;
 }
 
 /* The whole number of that key; `otherwise` where there is none. */

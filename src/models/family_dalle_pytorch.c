@@ -2,6 +2,7 @@
  * ("hparams", "weights") or bare. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "models/dalle_pytorch.h"
@@ -102,10 +103,22 @@ static bool find_codec(import *im, struct dalle_codec *c, err *e)
     return !im->error.code || err_set(e, im->error.code, "%s", im->error.text);
 }
 
-/* HuggingFace's: train_dalle.py --hug. */
-static bool put_json_tokenizer(import *im, size_t *n, err *e)
+/* What --tokenizer names, or what lies in the folder that was given; NULL where there is none. */
+static const char *find_tokenizer(const import *im, char path[4200])
 {
-    bpe *b = bpe_from_json(im->tokenizer, e);
+    static const char *const names[] = {"bpe_simple_vocab_16e6.txt", "bpe_simple_vocab_16e6.txt.gz", "tokenizer.json"};
+    for (size_t i = 0; !im->tokenizer && im->from->folder && i < sizeof names / sizeof *names; i++) {
+        snprintf(path, 4200, "%.4100s/%s", im->from->directory, names[i]);
+        if (access(path, R_OK) == 0)
+            return path;
+    }
+    return im->tokenizer;
+}
+
+/* HuggingFace's: train_dalle.py --hug. */
+static bool put_json_tokenizer(import *im, const char *path, size_t *n, err *e)
+{
+    bpe *b = bpe_from_json(path, e);
     if (!b)
         return false;
     bpe_put(b, im->to);
@@ -118,11 +131,12 @@ static bool put_json_tokenizer(import *im, size_t *n, err *e)
 static bool put_tokenizer(import *im, size_t *n, err *e)
 {
     *n = 0;
-    const char *end = im->tokenizer ? strrchr(im->tokenizer, '.') : NULL;
+    char found[4200];
+    const char *path = find_tokenizer(im, found), *end = path ? strrchr(path, '.') : NULL;
     if (end && !strcmp(end, ".json"))
-        return put_json_tokenizer(im, n, e);
-    if (im->tokenizer)
-        return tokenizer_import(im->to, "clip", im->tokenizer, n, e);
+        return put_json_tokenizer(im, path, n, e);
+    if (path)
+        return tokenizer_import(im->to, "clip", path, n, e);
     log_write(LOG_WARNING,
               "convert: without --tokenizer bpe_simple_vocab_16e6.txt the model reads token ids, no words");
     return true;
@@ -146,7 +160,7 @@ static bool convert_dalle(import *im, err *e)
         find_codec(im, &c, e) && import_dalle_pytorch_transformer(im, c.codes, &d, e) && put_tokenizer(im, &tokens, e);
     if (ok && tokens > (size_t)d.vocabulary) /* what it can't read is refused where it enters */
         log_write(LOG_WARNING, "convert: %s: %zu tokens, and the transformer's vocabulary has %d: was it another's?",
-                  im->tokenizer, tokens, d.vocabulary);
+                  im->tokenizer ? im->tokenizer : im->from->directory, tokens, d.vocabulary);
     if (ok && c.kind == CODEC_OWN)
         ok = import_dalle_pytorch_vae(im, c.prefix, d.grid_width, e);
     else if (ok && c.kind == CODEC_OPENAI)
@@ -167,7 +181,7 @@ static bool convert_clip(import *im, err *e)
         return false;
     if (tokens > (size_t)vocabulary)
         return err_set(e, ERR_FAILED, "%s: %zu tokens, and the CLIP's vocabulary has %d (it had another tokenizer)",
-                       im->tokenizer, tokens, vocabulary);
+                       im->tokenizer ? im->tokenizer : im->from->directory, tokens, vocabulary);
     import_put_settings(im, NULL, 0);
     return true;
 }

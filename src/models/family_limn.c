@@ -1,10 +1,10 @@
 /* The family "limn": models of our own architecture as PyTorch writes them: safetensors with PyTorch's layouts, and
  * config.json, vocab.json and merges.txt in the same folder (or the last two in that of --tokenizer). */
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/json_file.h"
 #include "models/dalle.h"
 #include "models/dvae.h"
 #include "models/import.h"
@@ -190,14 +190,10 @@ static bool convert(import *im, err *e)
 {
     char path[4200];
     snprintf(path, sizeof path, "%s/config.json", im->from->directory);
-    json_error_t why;
-    json_t *root = json_load_file(path, 0, &why);
+    json_t *root = json_file_load(path, 0, "the family limn needs it beside its tensors", e);
     if (!json_is_object(root)) {
-        if (root)
-            err_set(e, ERR_FAILED, "%s: not a JSON object", path);
         json_decref(root);
-        return err_set(e, ERR_FAILED, "%s: line %d: %s (the family limn needs it beside its tensors)", path, why.line,
-                       why.text);
+        return err_set(e, ERR_FAILED, "%s: not a JSON object", path);
     }
     reader r = {.root = root, .path = path, .e = e, .ok = true};
     gguf_put_string(im->to, "general.architecture", "limn");

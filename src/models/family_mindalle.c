@@ -79,13 +79,18 @@ static void read_sizes(import *im, const char *prefix, gpt *d, gpt_names *names)
     d->classes = text ? 0 : d->vocabulary;
 }
 
-/* The folder of --tokenizer, or that of the first file where one is there, as in the published archive. */
+/* The folder of --tokenizer, or that of the first file, or tokenizer/ in it where one is there, as in the published
+ * archive. */
 static bool put_tokenizer(import *im, gpt *d, err *e)
 {
     char folder[4200], vocab[4300];
     size_t size;
     snprintf(folder, sizeof folder, "%s/tokenizer", im->from->directory);
     snprintf(vocab, sizeof vocab, "%s/bpe-16k-vocab.json", folder);
+    if (access(vocab, R_OK) != 0) {
+        snprintf(folder, sizeof folder, "%.4100s", im->from->directory);
+        snprintf(vocab, sizeof vocab, "%s/bpe-16k-vocab.json", folder);
+    }
     const char *path = im->tokenizer ? im->tokenizer : access(vocab, R_OK) == 0 ? folder : NULL;
     d->pad_id = 1; /* as published */
     if (!path)

@@ -1,7 +1,9 @@
 /* The family "rudalle": ruDALL-E Malevich, Emojich, Kandinsky: pytorch_model.bin, its VQGAN and bpe.model.  Two
  * versions of its code differ: v2 puts id 2 before the text, by which the grid's attention patterns are one cell late,
  * and its last layer's window wraps at the edges of the grid. */
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "models/import_codecs.h"
@@ -106,12 +108,15 @@ static bool read_sizes(import *im, gpt *d, const gpt_names *names, err *e)
 static bool put_tokenizer(import *im, const gpt *d, err *e)
 {
     size_t size;
-    if (!im->tokenizer)
+    char beside[4200];
+    snprintf(beside, sizeof beside, "%s/bpe.model", im->from->directory);
+    const char *path = im->tokenizer ? im->tokenizer : access(beside, R_OK) == 0 ? beside : NULL;
+    if (!path)
         return true;
-    if (!tokenizer_import(im->to, tokenizer_yttm.name, im->tokenizer, &size, e))
+    if (!tokenizer_import(im->to, tokenizer_yttm.name, path, &size, e))
         return false;
     if (size > (size_t)d->vocabulary) /* ids out of range are refused where they enter */
-        log_write(LOG_WARNING, "convert: %s has %zu tokens, and the transformer's vocabulary %d", im->tokenizer, size,
+        log_write(LOG_WARNING, "convert: %s has %zu tokens, and the transformer's vocabulary %d", path, size,
                   d->vocabulary);
     return true;
 }

@@ -2,7 +2,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "io/file_kind.h"
 #include "models/clip.h"
 #include "models/codec.h"
 #include "models/dalle.h"
@@ -379,7 +381,10 @@ static bool open_own(own_parts *o, const import *im, size_t file, err *e)
     if (!gguf_get_string(g, "general.architecture", &architecture, e))
         return false;
     if (strcmp(architecture, "limn"))
-        return err_set(e, ERR_FAILED, "%s: key 'general.architecture': \"%.64s\" is of no family that limn converts",
+        return err_set(e, ERR_FAILED,
+                       "%s: key 'general.architecture': \"%.64s\": a GGUF file of another program, of no family that "
+                       "limn converts (give "
+                       "safetensors or a PyTorch checkpoint)",
                        gguf_name(g), architecture);
     if (im->tokenizer)
         return err_set(e, ERR_USAGE, "convert: --tokenizer: %s has its own", gguf_name(g));
@@ -482,7 +487,8 @@ static bool check_request(const import_request *q, err *e)
 /* The names that the families know, and the family. */
 static const family *recognise(import *im, const import_request *q, err *e)
 {
-    const name_choice c = {.ema = import_setting(im, "ema", 1), .part = import_setting_text(im, "part")};
+    const name_choice c = {
+        .ema = import_setting(im, "ema", 1), .part = import_setting_text(im, "part"), .quiet = q->quiet};
     if (!import_names_resolve(im->from, &c, e))
         return NULL;
     const family *f = choose(im, q, e);
@@ -528,16 +534,61 @@ static const char *origin(const source *s)
                                     : "an index of shards";
 }
 
-bool import_describe(const char *path, char out[128])
+bool import_describe(const char *path, char out[128], err *e)
 {
     source s = {0};
-    const import_request q = {.inputs = &path, .n_inputs = 1};
+    const import_request q = {.inputs = &path, .n_inputs = 1, .quiet = true};
     struct import im = {.from = &s};
     const family *f = NULL;
-    bool ok =
-        source_open(&s, &q, families, FAMILIES, NULL) && !model_file_gguf(s.files[0]) && (f = recognise(&im, &q, NULL));
+    bool ok = source_open(&s, &q, families, FAMILIES, e) && !model_file_gguf(s.files[0]) && (f = recognise(&im, &q, e));
     if (ok)
         snprintf(out, 128, "%s of the family %s", origin(&s), f->name);
     source_close(&s);
+    return ok;
+}
+
+bool import_refuse_model(const char *path, const char *more, err *e)
+{
+    char what[128];
+    err why = {0};
+    file_map map = {0};
+    if (file_map_open(&map, path, NULL)) {
+        file_kind k = file_kind_of(map.data, map.size, path);
+        bool weights = k.format == FILE_TORCH || k.format == FILE_SAFETENSORS || k.format == FILE_GGUF ||
+                       model_file_is_index(path);
+        file_map_release(&map);
+        if (!weights && file_kind_is_partial(path))
+            return err_set(e, ERR_FAILED, "%s: a download that isn't complete (let it end, or download the file again)",
+                           path);
+        if (!weights)
+            return err_set(e, ERR_FAILED, "%s: not a GGUF file%s%s%s%s%s", path, *k.what ? ", but " : "", k.what,
+                           *k.what ? " (" : "", k.remedy, *k.what ? ")" : "");
+    }
+    if (import_describe(path, what, &why))
+        return err_set(e, ERR_FAILED, "%s: %s, no GGUF file (limn convert %s -o model.gguf makes a model of it%s)",
+                       path, what, path, more);
+    return why.code ? err_set(e, (err_code)why.code, "%s", why.text)
+                    : err_set(e, ERR_FAILED, "%s: this is not a GGUF file", path);
+}
+
+bool import_cached(const char *from, char **path, bool *found, err *e)
+{
+    source s = {0};
+    const import_request q = {.inputs = &from, .n_inputs = 1, .quiet = true};
+    bool ok = source_open(&s, &q, families, FAMILIES, e);
+    *path = ok ? source_cache_path(&s, from, e) : NULL;
+    source_close(&s);
+    *found = *path && access(*path, R_OK) == 0;
+    if (!*path || *found)
+        return *path;
+    char name[160];
+    const char *slash = strrchr(from, '/'), *setting = name;
+    snprintf(name, sizeof name, "name=%.150s", slash && slash[1] ? slash + 1 : from);
+    ok = import_convert(
+        &(import_request){.inputs = &from, .n_inputs = 1, .output = *path, .settings = &setting, .n_settings = 1}, e);
+    if (!ok) {
+        free(*path);
+        *path = NULL;
+    }
     return ok;
 }

@@ -108,6 +108,7 @@ typedef struct import_request {
     const char *tokenizer;
     const char *const *settings;
     size_t n_settings;
+    bool quiet; /* nothing is logged about what is chosen */
 } import_request;
 /* The names of the families, i = 0, 1, ...; NULL after the last. */
 const char *import_family_name(size_t i);
@@ -115,9 +116,15 @@ const char *import_family_name(size_t i);
 /* Reads, converts and writes.  A source tensor that is neither used nor what training leaves is an error that names
  * it, and so are weights that are no numbers.  What was chosen or left out is logged. */
 bool import_convert(const import_request *q, err *e);
-/* What import_convert would make a model of: "a PyTorch checkpoint of the family taming"; false where it is nothing of
- * the kind.  path: a file, an index of shards, a folder. */
-bool import_describe(const char *path, char out[128]);
+/* What import_convert would make a model of: "a PyTorch checkpoint of the family taming"; false, with the reason, where
+ * it is nothing of the kind.  path: a file, an index of shards, a folder. */
+bool import_describe(const char *path, char out[128], err *e);
+/* Fills e for a path that is given as a model, and is no GGUF file: what it is, and how to make a model of it; `more`
+ * goes behind that.  Returns false. */
+bool import_refuse_model(const char *path, const char *more, err *e);
+/* Converts a file or folder into the cache directory's models/, where the result is found again as long as its files
+ * are the same; *path is the model's, a new string, and *found whether it was there. */
+bool import_cached(const char *from, char **path, bool *found, err *e);
 
 /* ---- families ---- */
 

@@ -33,6 +33,7 @@ typedef struct folder {
     const char *path;
     candidate *list;
     size_t n;
+    bool quiet;
 } folder;
 
 static bool ends_in(const char *text, const char *end)
@@ -237,7 +238,8 @@ static bool is_same(const candidate *a, const candidate *b)
 static void say_dropped(const folder *f, candidate *dropped, const candidate *kept, const char *why)
 {
     dropped->dropped = true;
-    log_write(LOG_WARNING, "convert: %s: reads %s, not %s: %s", f->path, kept->name, dropped->name, why);
+    if (!f->quiet)
+        log_write(LOG_WARNING, "convert: %s: reads %s, not %s: %s", f->path, kept->name, dropped->name, why);
 }
 
 /* One of the two goes where it can be told which; false: they are two models. */
@@ -378,7 +380,7 @@ static bool check_family(const folder *f, const family *const *families, size_t 
 static void say_broken(const folder *f)
 {
     for (size_t i = 0; i < f->n; i++)
-        if (f->list[i].broken && f->list[i].why.code)
+        if (!f->quiet && f->list[i].broken && f->list[i].why.code)
             log_write(LOG_WARNING, "convert: passed over: %s", f->list[i].why.text);
 }
 
@@ -415,10 +417,10 @@ static bool find_snapshot(const char *path, char out[PATH_BYTES], err *e)
     return true;
 }
 
-bool folder_choose(const char *path, const family *const *families, size_t n, path_list *files, err *e)
+bool folder_choose(const char *path, const family *const *families, size_t n, bool quiet, path_list *files, err *e)
 {
     char root[PATH_BYTES];
-    folder f = {.path = root};
+    folder f = {.path = root, .quiet = quiet};
     if (!find_snapshot(path, root, e))
         return false;
     for (size_t length = strlen(root); length > 1 && root[length - 1] == '/'; length--)

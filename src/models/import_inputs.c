@@ -173,7 +173,7 @@ bool source_open(source *s, const import_request *q, const family *const *famili
     path_list files = {0};
     bool ok = true;
     for (size_t i = 0; ok && i < q->n_inputs; i++)
-        ok = is_folder(q->inputs[i]) ? folder_choose(q->inputs[i], families, n, &files, e)
+        ok = is_folder(q->inputs[i]) ? folder_choose(q->inputs[i], families, n, q->quiet, &files, e)
                                      : add_file(&files, q->inputs[i], q, e);
     ok = ok && put_directory(s, files.list[0], q, e);
     if (!ok) {

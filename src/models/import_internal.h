@@ -51,10 +51,13 @@ bool is_shard_name(const char *path, int *number, int *count, size_t *at);
 /* ---- import_folder.c ---- */
 
 /* The files of the model in a folder, in the order in which they are to be read. */
-bool folder_choose(const char *folder, const family *const *families, size_t n, path_list *files, err *e);
+bool folder_choose(const char *folder, const family *const *families, size_t n, bool quiet, path_list *files, err *e);
 
 /* The output may not be one of the files that are read. */
 bool source_check_output(const source *s, const char *output, const char *tokenizer, err *e);
+
+/* Where the cache directory has the model of these files; its folder is made.  A new string. */
+char *source_cache_path(const source *s, const char *from, err *e);
 
 /* ---- import_write.c ---- */
 

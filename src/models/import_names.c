@@ -423,11 +423,12 @@ static void lay_averages_over(const unit *u, const network_root *r, const name_c
     char prefix[NAME_BYTES];
     snprintf(prefix, sizeof prefix, "%.*s", (int)best_length, best);
     most = count_averages(u, r, prefix, best_length, true, &all);
-    log_write(
-        LOG_WARNING,
-        "convert: %s: of %zu tensors %zu are taken from the averaged weights (EMA), '%.*s' (--set ema=0 takes the "
-        "others)",
-        r->mark->file, all, most, (int)best_length - 1, prefix);
+    if (!c->quiet)
+        log_write(
+            LOG_WARNING,
+            "convert: %s: of %zu tensors %zu are taken from the averaged weights (EMA), '%.*s' (--set ema=0 takes the "
+            "others)",
+            r->mark->file, all, most, (int)best_length - 1, prefix);
 }
 
 /* ---- names that remain ------------------------------------------------------------------------------------------ */

@@ -42,6 +42,7 @@ typedef struct network_root {
 typedef struct name_choice {
     bool ema;         /* averaged weights are preferred */
     const char *part; /* of several sets of weights the one behind this prefix; or NULL */
+    bool quiet;       /* nothing is logged */
 } name_choice;
 
 /* Gives the tensors of a model the names that its family knows; all else goes behind s->n.  Fills s->roots. */

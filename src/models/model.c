@@ -3,16 +3,23 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "models/config.h"
+#include "models/import.h"
 
 static bool open_file(model *m, const char *path, err *e)
 {
     const void *data = limn_builtin_model;
     size_t size = (size_t)(limn_builtin_model_end - limn_builtin_model);
     if (path) {
+        struct stat st;
+        if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+            return import_refuse_model(path, "", e);
         if (!file_map_open(&m->file, path, e))
             return false;
+        if (m->file.size < 4 || memcmp(m->file.data, "GGUF", 4) != 0)
+            return import_refuse_model(path, "", e);
         data = m->file.data;
         size = m->file.size;
     }
@@ -28,7 +35,8 @@ static bool check_architecture(const gguf *g, err *e)
     if (strcmp(architecture, "limn"))
         return err_set(
             e, ERR_FAILED,
-            "%s: key 'general.architecture': \"%.64s\", and limn reads \"limn\" (limn convert makes such files)",
+            "%s: key 'general.architecture': \"%.64s\": a GGUF file of another program, and limn reads its own, of the "
+            "architecture \"limn\" (limn convert makes them of safetensors and PyTorch's checkpoints)",
             gguf_name(g), architecture);
     return true;
 }

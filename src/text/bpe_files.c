@@ -1,9 +1,10 @@
 /* The tokenizer in files: HuggingFace's vocab.json and merges.txt, its tokenizer.json, and GGUF. */
-#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
+#include "io/file_kind.h"
+#include "io/json_file.h"
 #include "text/bpe_internal.h"
 #include "text/bpe_split.h"
 
@@ -18,18 +19,9 @@
 #define MODEL_NAME    "gpt2"
 #define SPLIT_NAME    "gpt-2"
 
-/* A JSON file; NULL with e filled. */
 static json_t *load_json(const char *path, const char *what, err *e)
 {
-    file_map file = {0};
-    if (!file_map_open(&file, path, e))
-        return NULL;
-    json_error_t why;
-    json_t *root = json_loadb(file.size ? (const char *)file.data : "", file.size, JSON_REJECT_DUPLICATES, &why);
-    file_map_release(&file);
-    if (!root)
-        err_set(e, ERR_FAILED, "%s: line %d, column %d: %s (%s)", path, why.line, why.column, why.text, what);
-    return root;
+    return json_file_load(path, JSON_REJECT_DUPLICATES, what, e);
 }
 
 /* tokens[id] = the token, of n that have no gaps. */
@@ -60,6 +52,9 @@ static bool read_vocabulary(const char *path, json_t **root, const char ***token
         return false;
     if (!json_is_object(*root))
         return err_set(e, ERR_FAILED, "%s: not a JSON object of \"token\": id", path);
+    if (json_is_object(json_object_get(*root, "model")))
+        return err_set(e, ERR_FAILED, "%s: it is a whole tokenizer.json, where a vocab.json of \"token\": id is wanted",
+                       path);
     *n = json_object_size(*root);
     *tokens = calloc(*n ? *n : 1, sizeof **tokens);
     if (!*tokens)
@@ -70,28 +65,51 @@ static bool read_vocabulary(const char *path, json_t **root, const char ***token
     return true;
 }
 
+size_t bpe_text_start(const void *data, size_t size)
+{
+    return size >= 3 && !memcmp(data, "\xef\xbb\xbf", 3) ? 3 : 0;
+}
+
+bool bpe_check_merges(const char *path, const void *data, size_t size, err *e)
+{
+    size_t start = bpe_text_start(data, size);
+    if (size == start)
+        return err_set(e, ERR_FAILED,
+                       "%s: the file is empty, and a merges.txt has a line for each merge (download it again)", path);
+    const char *text = (const char *)data + start;
+    file_kind k = file_kind_of(data, size, path);
+    bool json = *text == '{' && size - start > 1 && (text[1] == '"' || text[1] == '\n' || text[1] == '\r');
+    if (json)
+        return err_set(e, ERR_FAILED, "%s: it is JSON, where a merges.txt with a merge on each line is wanted", path);
+    if (*k.what && strncmp(k.what, "a text", 6) != 0 && strncmp(k.what, "an XML", 6) != 0 && !strstr(k.what, "JSON"))
+        return err_set(e, ERR_FAILED, "%s: %s (%s)", path, k.what, k.remedy);
+    return true;
+}
+
 /* The lines of a merges.txt without its "#version" lines: a new array of pointers into *text, a new block too. */
 static bool read_merges(const char *path, char **text, const char ***merges, size_t *n, err *e)
 {
     file_map file = {0};
     if (!file_map_open(&file, path, e))
         return false;
-    size_t size = file.size, lines = 1;
+    size_t start = bpe_text_start(file.data, file.size), size = file.size - start, lines = 1;
     bool ok = false;
-    if (size && memchr(file.data, 0, size)) {
+    if (!bpe_check_merges(path, file.data, file.size, e))
+        goto done;
+    const uint8_t *data = file.data + start;
+    if (memchr(data, 0, size)) {
         err_set(e, ERR_FAILED, "%s: a zero byte in a text file (is this a merges.txt?)", path);
         goto done;
     }
     for (size_t i = 0; i < size; i++)
-        lines += file.data[i] == '\n';
+        lines += data[i] == '\n';
     *text = malloc(size + 1);
     *merges = calloc(lines, sizeof **merges);
     if (!*text || !*merges) {
         err_no_memory(e, path, size + lines * sizeof **merges);
         goto done;
     }
-    if (size)
-        memcpy(*text, file.data, size);
+    memcpy(*text, data, size);
     (*text)[size] = 0;
     *n = 0;
     for (char *line = *text, *next; *line; line = next) {
@@ -109,6 +127,32 @@ done:
     return ok;
 }
 
+/* Whether the token is neither one character, nor a special. */
+static bool is_joined(const char *token)
+{
+    size_t characters = 0, bytes = strlen(token);
+    if (bytes > 4 && !strcmp(token + bytes - 4, "</w>"))
+        bytes -= 4;
+    if (*token == '<' || *token == '[')
+        return false;
+    for (size_t i = 0; i < bytes; i++)
+        characters += (token[i] & 0xc0) != 0x80;
+    return characters > 1;
+}
+
+/* Words that only merges could make need some. */
+static bool check_some(const char *path, const char *const *tokens, size_t n, size_t n_merges, err *e)
+{
+    enum { SPECIALS = 8 };
+    size_t joined = 0;
+    for (size_t i = 0; i < n && !n_merges; i++)
+        joined += is_joined(tokens[i]);
+    return joined <= SPECIALS ||
+           err_set(e, ERR_FAILED,
+                   "%s: it holds no merges, and %zu tokens of the vocabulary are made by some (download it again)",
+                   path, joined);
+}
+
 bpe *bpe_read(const char *vocab_path, const char *merges_path, bool byte_level, bool lowercase, err *e)
 {
     json_t *root = NULL;
@@ -117,7 +161,8 @@ bpe *bpe_read(const char *vocab_path, const char *merges_path, bool byte_level, 
     size_t n_tokens = 0, n_merges = 0;
     bpe *b = NULL;
     if (read_vocabulary(vocab_path, &root, &tokens, &n_tokens, e) &&
-        read_merges(merges_path, &text, &merges, &n_merges, e))
+        read_merges(merges_path, &text, &merges, &n_merges, e) &&
+        check_some(merges_path, tokens, n_tokens, n_merges, e))
         b = bpe_build(vocab_path, tokens, n_tokens, merges_path, merges, n_merges, byte_level, lowercase, e);
     free(merges);
     free(text);
@@ -188,6 +233,12 @@ static bool read_rules(json_rules *r, const json_t *root, err *e)
     static const char *const unknown[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback",
                                           "ignore_merges"};
     const json_t *model = json_object_get(root, "model");
+    if (!model)
+        return err_set(
+            e, ERR_FAILED,
+            "%s: it has no \"model\", so it is no tokenizer.json (of a vocab.json give the folder, with merges.txt "
+            "in it)",
+            r->path);
     if (!has_type(model, "BPE") && json_object_get(model, "type")) /* older files leave it out */
         return refuse(r, "model", model, e);
     if (!json_is_object(json_object_get(model, "vocab")) || !json_is_array(json_object_get(model, "merges")))

@@ -35,6 +35,9 @@ bpe *bpe_build(const char *token_name, const char *const *tokens, size_t n_token
 /* Merges the ids of one piece's characters in place; -1 merges with nothing.  At most INT32_MAX of them. */
 bool bpe_merge(const bpe *b, int32_t *ids, size_t *n, err *e);
 
+/* Whether the file can be one of merges: it isn't empty, nor of another kind. */
+bool bpe_check_merges(const char *path, const void *data, size_t size, err *e);
+
 /* bpe_build of a vocab.json and a merges.txt. */
 bpe *bpe_read(const char *vocab_path, const char *merges_path, bool byte_level, bool lowercase, err *e);
 #endif

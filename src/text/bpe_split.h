@@ -27,4 +27,7 @@ char *bpe_repair(const uint8_t *bytes, size_t n, err *e);
  * characters, which a terminal would obey. */
 bool bpe_is_utf8(const char *text);
 const char *bpe_excerpt(char out[64], const char *text);
+
+/* Where the text of a file begins: behind its byte-order mark. */
+size_t bpe_text_start(const void *data, size_t size);
 #endif

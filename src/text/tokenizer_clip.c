@@ -197,6 +197,10 @@ static bool import_file(gguf_writer *w, const char *path, size_t *size, err *e)
 {
     size_t n = 0, line = 0, lines = 1, bytes;
     char *text = read_text(path, &bytes);
+    if (text && !bpe_check_merges(path, text, bytes, e)) {
+        free(text);
+        return false;
+    }
     for (size_t i = 0; text && i < bytes; i++)
         lines += text[i] == '\n';
     const char **merges = calloc(lines, sizeof *merges);
@@ -212,7 +216,10 @@ static bool import_file(gguf_writer *w, const char *path, size_t *size, err *e)
         if (line) /* the first is a version */
             merges[n++] = at;
     }
-    t = build(path, merges, n, e);
+    if (!n)
+        err_set(e, ERR_FAILED, "%s: it holds no merges (download it again)", path);
+    else
+        t = build(path, merges, n, e);
     if (t) {
         gguf_put_strings(w, KEY_MERGES, merges, n);
         *size = bpe_size(t->b);

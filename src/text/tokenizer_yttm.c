@@ -302,7 +302,7 @@ static int64_t *read_numbers(const char **at, size_t n)
 
 static bool put_file(gguf_writer *w, const char *path, const char *text, size_t *size, err *e)
 {
-    const char *at = text;
+    const char *at = text + bpe_text_start(text, strlen(text));
     int64_t *counts = read_numbers(&at, 2), *characters = NULL, *rules = NULL, *specials = NULL;
     yttm *t = NULL;
     if (counts && counts[0] > 0 && counts[0] <= MOST_IDS && counts[1] >= 0 && counts[1] <= MOST_IDS) {
