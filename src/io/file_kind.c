@@ -409,9 +409,11 @@ file_kind file_kind_of(const void *data, size_t size, const char *path)
 
 bool file_kind_refuse(const file_kind *k, const char *path, const char *readable, err *e)
 {
-    if (*k->what)
+    bool text = !strncmp(k->what, "a text", 6);
+    if (*k->what && !text)
         return err_set(e, ERR_FAILED, "%s: %s (%s)", path, k->what, k->remedy);
-    return err_set(e, ERR_FAILED, "%s: its content is of no kind that limn knows (it reads %s)", path, readable);
+    return err_set(e, ERR_FAILED, "%s: the content is none that limn knows%s%s (it reads %s)", path, text ? ": " : "",
+                   k->what, readable);
 }
 
 bool file_kind_is_partial(const char *path)
