@@ -144,7 +144,7 @@ static void test_wrong_prompts(void **state)
     cli_write("zero.txt", "a\0b", 3);
     cli_bad(TINY "--prompts|empty.txt", 1, "empty.txt: holds no prompt");
     cli_bad(TINY "--prompts|utf16.txt", 1, "utf16.txt: is text in UTF-16");
-    cli_bad(TINY "--prompts|latin.txt", 1, "latin.txt: line 2 is no UTF-8");
+    cli_bad(TINY "--prompts|latin.txt", 1, "latin.txt: line 2: ");
     cli_bad(TINY "--prompts|zero.txt", 1, "zero.txt: has a zero byte");
     cli_bad(TINY "--prompts|nowhere.txt", 1, "nowhere.txt: No such file");
     cli_bad(TINY "-", 1, "standard input: holds no prompt");
@@ -153,6 +153,9 @@ static void test_wrong_prompts(void **state)
     cli_bad(TINY "ab|cd|-n|2|--first|5", 2, "there is no picture 5 (2 prompts with 2 each have 4)");
     cli_bad(TINY "--class|3|--negative|a", 2, "--negative");
     cli_bad(TINY "ab|-n|2|-o|-", 2, "--output");
+    /* before the first is drawn */
+    cli_bad(TINY "ab|far too long|-o|never.png", 2, "limn: prompt 2, \"far too long\": prompt: 12 tokens");
+    cli_bad(TINY "far too long|-o|never.png", 2, "limn: prompt: 12 tokens, and the model takes 7 (shorten it)\n");
     cli_has(cli_good(TINY "a|cat|-o|words.png").err, "2 prompts of one word each: \"a\", \"cat\" (put a prompt of");
     assert_null(strstr(cli_good(TINY "a cat|dog|-o|words.png").err, "one word each"));
 }
@@ -448,7 +451,7 @@ static void test_full_disk(void **state)
 
 /* ---- the tests ---- */
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first),
@@ -468,6 +471,8 @@ int main(void)
         cmocka_unit_test(test_full_disk),
     };
     err e = {0};
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     if (!cli_enter())
         return 1;
     int failed = 77;

@@ -76,6 +76,20 @@ for options in '-n 3 --first 2' '-n 3 --grid' '-n 40 --preview preview.png'; do
     rm -r a b
 done
 
+# Ctrl-C: what both have drawn by then is there, and the first process says it
+mkdir early
+mpirun --mca odls_base_sigkill_timeout 20 -n 2 "$limn" generate a -n 90000 --seed 5 --temperature 1 -m tiny.gguf -o early/x.png >messages 2>&1 &
+launcher=$!
+for ((i = 0; i < 600; i++)); do
+    [[ ! -e early/x-00001.png || ! -e early/x-45001.png ]] || break
+    sleep 0.1
+done
+kill -INT $launcher
+wait $launcher && die 'it ended well'
+launcher=
+grep -q 'interrupted: .* of 90000 pictures are written; --seed 5 --first ' messages || { cat messages; die 'nothing said of what is there'; }
+[[ -e early/x-00001.png && -e early/x-45001.png ]] || die 'pictures of one process are missing'
+
 # a failure of one is the end of both
 small=(--size 16 --encoder '8,16' --decoder '16,8' --blocks 1 --block-width 8 --codes 16 --batch 2)
 fails 1 'rank 1: .*nowhere' timeout 60 mpirun \

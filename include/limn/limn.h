@@ -190,6 +190,8 @@ typedef struct limn_generate_options {
 LIMN_API limn_generate_options limn_generate_defaults(const limn_model *m);
 /* codes: int32 [count, grid_height * grid_width], or NULL (see `ready`). */
 LIMN_API bool limn_generate(limn_model *m, const limn_generate_options *o, int32_t *codes, limn_error *e);
+/* Whether it would take the options, its texts above all: its errors and warnings without its work. */
+LIMN_API bool limn_generate_check(limn_model *m, const limn_generate_options *o, limn_error *e);
 
 typedef struct limn_score {
     double image_log_likelihood; /* log p(z|y), nats, summed over the image codes */

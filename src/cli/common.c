@@ -10,10 +10,14 @@
 #include "cli/model_input.h"
 #include "cli/probe.h"
 
+static const char profile_path[] = "limn-trace.json";
+
 /* ---- device and model ---------------------------------------------------------------------------------------- */
 
 limn_device *command_device(const options *o, err *e)
 {
+    if (options_given(o, "profile") && !output_check("profile", profile_path, NULL, e))
+        return NULL;
     const char *environment = getenv("LIMN_DEVICE");
     const char *spec = options_text(o, "device", environment && *environment ? environment : "auto");
     limn_device_options d = {
@@ -58,14 +62,13 @@ bool command_open(session *s, const options *o, bool codec, bool transformer, er
 
 bool command_profile(const session *s, const options *o, err *e)
 {
-    static const char path[] = "limn-trace.json";
     limn_kernel_profile *rows = NULL;
     size_t n = 0;
     double total = 0;
     if (!options_given(o, "profile") || ranks_rank() > 0)
         return true;
     /* the file first: whoever reads the table may stop early */
-    if (!limn_device_write_trace(s->device, path, e) || !limn_device_profile(s->device, &rows, &n, e))
+    if (!limn_device_write_trace(s->device, profile_path, e) || !limn_device_profile(s->device, &rows, &n, e))
         return false;
     for (size_t i = 0; i < n; i++)
         total += rows[i].seconds;
@@ -78,7 +81,7 @@ bool command_profile(const session *s, const options *o, err *e)
     }
     fprintf(stderr, "%-36s %8s %11.3f\n", "all", "", 1e3 * total);
     free(rows);
-    say_wrote(path, "the timeline of the kernels (open it in chrome://tracing or ui.perfetto.dev)");
+    say_wrote(profile_path, "the timeline of the kernels (open it in chrome://tracing or ui.perfetto.dev)");
     return true;
 }
 

@@ -216,6 +216,28 @@ static bool read_image_prompt(job *j, err *e)
     return ok;
 }
 
+/* A prompt that the model can't take is found before the work, not when its turn comes. */
+static bool check_prompts(job *j, err *e)
+{
+    limn_generate_options g = j->g;
+    bool ok = true;
+    terminal_mute(true);
+    for (int i = 0; ok && i < j->q.n_sources; i++) {
+        const source *s = &j->q.sources[i];
+        err why = {0};
+        g.prompt = s->prompt;
+        g.text_ids = s->ids;
+        g.n_text_ids = s->n_ids;
+        ok = limn_generate_check(j->s.model, &g, &why);
+        if (!ok && j->q.n_sources > 1)
+            err_set(e, why.code, "prompt %d, \"%.80s\": %s", i + 1, s->shown, why.text);
+        else if (!ok)
+            *e = why;
+    }
+    terminal_mute(false);
+    return ok;
+}
+
 /* One prompt after another, each with its pictures from j->at on. */
 static bool draw(job *j, err *e)
 {
@@ -242,17 +264,27 @@ static bool draw(job *j, err *e)
     return ok;
 }
 
+/* A process that fails ends all of them: after Ctrl-C the first one says what is there before the others end. */
+static void let_first_end(void)
+{
+    const struct timespec moment = {0, 20000000};
+    for (int i = 0; i < 500 && ranks_rank() > 0; i++)
+        nanosleep(&moment, NULL);
+}
+
 static bool generate(job *j, err *e)
 {
     err later = {0};
     if (!request_read(&j->q, j->o, e) || !command_open(&j->s, j->o, true, true, e) ||
-        (j->q.rank && !ranking_open(&j->ranking, &j->s, j->q.rank, e)) || !fill_options(j, e) ||
+        (j->q.rank && !ranking_open(&j->ranking, &j->s, j->q.rank, e)) || !fill_options(j, e) || !check_prompts(j, e) ||
         !read_image_prompt(j, e) || !results_begin(&j->results, &j->q, &j->s, &j->ranking, &j->g, e))
         return false;
     bool ok = draw(j, e), kept = results_end(&j->results, ok, ok ? e : &later);
     if (!ok && !kept && strcmp(later.text, e->text) != 0)
         report(&later);
     ok = ok && kept;
+    if (!ok && interrupted())
+        let_first_end();
     if (!ok)
         results_explain(&j->results, e);
     results_say(&j->results, ok);

@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "base/ranks.h"
 #include "cli/files.h"
+#include "text/clean.h"
 
 bool prompts_add(prompts *p, const char *text, err *e)
 {
@@ -20,21 +20,6 @@ bool prompts_add(prompts *p, const char *text, err *e)
     }
     free(copy);
     return err_no_memory(e, "prompts", strlen(text) + 1);
-}
-
-/* How many characters to show a reader the line holds; -1 where it is no UTF-8. */
-static int visible(const char *line)
-{
-    int n = 0;
-    for (utf8proc_int32_t c; *line;) {
-        utf8proc_ssize_t bytes = utf8proc_iterate((const utf8proc_uint8_t *)line, -1, &c);
-        if (bytes < 0)
-            return -1;
-        utf8proc_category_t k = utf8proc_category(c);
-        n += k < UTF8PROC_CATEGORY_ZS || k > UTF8PROC_CATEGORY_CF;
-        line += bytes;
-    }
-    return n;
 }
 
 /* text[bytes] and a zero behind it. */
@@ -52,11 +37,12 @@ static bool add_lines(prompts *p, const char *name, char *text, size_t bytes, er
         line[n] = '\0';
         while (n > 0 && line[n - 1] == '\r')
             line[--n] = '\0';
-        int shown = visible(line);
-        if (shown < 0)
-            return err_set(e, ERR_FAILED, "%s: line %d is no UTF-8 (save the file as UTF-8)", name, number);
-        if (shown > 0 && !prompts_add(p, line, e))
-            return false;
+        err why = {0};
+        char *clean = clean_text(line, &n, &why);
+        bool ok = clean && (n == 0 || prompts_add(p, line, &why));
+        free(clean);
+        if (!ok)
+            return err_set(e, ERR_FAILED, "%s: line %d: %s", name, number, why.text);
         line = next;
     }
     return p->n > before || err_set(e, ERR_FAILED, "%s: holds no prompt (give one a line)", name);

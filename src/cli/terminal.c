@@ -16,6 +16,7 @@
 
 static log_level shown = LOG_WARNING;
 static double began;       /* when the command did */
+static bool muted;         /* the library */
 static char who[32];       /* "rank 1: " where there are several processes */
 static bool line_open;     /* a progress line is on the screen */
 static bool progress_open; /* work within work (the decoding of a preview) draws none of its own */
@@ -33,10 +34,15 @@ static void clear_line(void)
 static void sink(void *context, int level, const char *line)
 {
     (void)context;
-    if (level > (int)shown)
+    if (level > (int)shown || muted)
         return;
     clear_line();
     fprintf(stderr, "limn: %s%s\n", who, line);
+}
+
+void terminal_mute(bool on)
+{
+    muted = on;
 }
 
 /* Ends the program by the signal, without leaving files that are half written. */

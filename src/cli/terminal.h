@@ -12,6 +12,8 @@
 void terminal_start(log_level most);
 /* "limn: " and the message.  Notes to the user that are not warnings have LOG_WARNING's level too: -q drops them. */
 void say(log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* From here on, or no more, the library's warnings and notes are dropped: they come again. */
+void terminal_mute(bool on);
 /* "limn: wrote PATH: DETAIL, 640 B, 0.8 s": what a command wrote, how large the file is by now, and the time since
  * the command began.  Every command ends so.  -q drops it, and of several processes the first alone says it.  detail is
  * a format, or NULL. */

@@ -351,16 +351,34 @@ static bool next_batch_that_fits(generation *g, int first, int *done, err *e)
     return true;
 }
 
-bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t *codes, limn_error *e)
+/* All that needs no device. */
+static bool begin(generation *g, limn_model *m, const limn_generate_options *o, err *e)
 {
+    *g = (generation){.m = m, .o = o};
     if (!model_needs_transformer(m, e))
         return false;
+    g->d = m->transformer;
+    g->keys = o->kv_cache_f16 ? DTYPE_F16 : DTYPE_F32;
+    g->cells = g->d->grid_width * g->d->grid_height;
+    g->guided = o->guidance != 0 && o->guidance != 1;
+    g->text = calloc(2 * (size_t)g->d->text_length, sizeof *g->text);
+    return g->text ? check(g, e) && read_text(g, e) : err_no_memory(e, "prompt", 8 * (size_t)g->d->text_length);
+}
+
+bool limn_generate_check(limn_model *m, const limn_generate_options *o, limn_error *e)
+{
+    generation g;
+    bool ok = begin(&g, m, o, e);
+    free(g.text);
+    return ok;
+}
+
+bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t *codes, limn_error *e)
+{
     limn_generate_options o = *options;
-    generation g = {.m = m, .d = m->transformer, .o = &o, .all = codes, .keys = o.kv_cache_f16 ? DTYPE_F16 : DTYPE_F32};
-    g.cells = g.d->grid_width * g.d->grid_height;
-    g.guided = o.guidance != 0 && o.guidance != 1;
-    g.text = calloc(2 * (size_t)g.d->text_length, sizeof *g.text);
-    bool ok = g.text ? check(&g, e) && read_text(&g, e) : err_no_memory(e, "prompt", 8 * (size_t)g.d->text_length);
+    generation g;
+    bool ok = begin(&g, m, &o, e);
+    g.all = codes;
     ok = ok && own_codes(&g, e);
     if (o.count == 0)
         o.count = 1;
