@@ -201,7 +201,7 @@ static const char *const caption_columns[] = {"caption", "text", "prompt", NULL}
 static bool read_columns(const source *s, int *picture, int *caption, size_t *begin, err *e)
 {
     size_t at = list_begin(s);
-    const char *text = (const char *)s->map.data + at;
+    const char *text = s->map.size ? (const char *)s->map.data + at : ""; /* an empty file has no data */
     size_t bytes = record_bytes(text, s->map.size - at);
     record names = {0};
     bool ok = read_record(&names, text, bytes, e);

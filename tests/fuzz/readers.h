@@ -7,14 +7,17 @@
 
 /* Each is a program of its own, since what a fuzzer runs must be small.
  *   model           the keys of a GGUF file, as far as a model is opened without a device
+ *   kind, convert   what a file is; limn convert of one to three of them, with lines "%%" between them
  *   torch, pickle   PyTorch's files in both containers; the pickles in them
  *   png, jpeg       pictures, their text, and masks made of them
  *   parameters      the settings that pictures carry as text
+ *   prompts         a file of prompts
  *   keep, options   the regions of --keep; command lines, an argument a line
  *   bpe, dalle_mini, char_bpe   vocab.json, merges.txt and a text, with lines "%%" between them
  *   tokenizer_json, clip_bpe, yttm   the kind's file and a text
  *   text, bpe_train   a text, through tokenizers of all kinds; texts that one is trained on
- *   tar, jsonl, captions   data sets */
+ *   tar, jsonl, lists, captions, names   data sets: with their own pictures or with lists beside pictures; names with
+ *                   braces */
 #define READERS(X)                                                                                                     \
     X(gguf)                                                                                                            \
     X(model)                                                                                                           \
@@ -22,12 +25,15 @@
     X(torch)                                                                                                           \
     X(pickle)                                                                                                          \
     X(zip)                                                                                                             \
+    X(kind)                                                                                                            \
     X(npy)                                                                                                             \
+    X(convert)                                                                                                         \
     X(png)                                                                                                             \
     X(jpeg)                                                                                                            \
     X(parameters)                                                                                                      \
     X(keep)                                                                                                            \
     X(options)                                                                                                         \
+    X(prompts)                                                                                                         \
     X(bpe)                                                                                                             \
     X(tokenizer_json)                                                                                                  \
     X(dalle_mini)                                                                                                      \
@@ -38,7 +44,9 @@
     X(bpe_train)                                                                                                       \
     X(tar)                                                                                                             \
     X(jsonl)                                                                                                           \
-    X(captions)
+    X(lists)                                                                                                           \
+    X(captions)                                                                                                        \
+    X(names)
 
 #define DECLARE(name) void read_##name(const uint8_t *data, size_t size);
 READERS(DECLARE)

@@ -4,6 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/keep.h"
+#include "cli/prompts.h"
 #include "readers.h"
 
 void read_keep(const uint8_t *data, size_t size)
@@ -43,4 +44,15 @@ void read_options(const uint8_t *data, size_t size)
     }
     options_release(&o);
     free(text);
+}
+
+void read_prompts(const uint8_t *data, size_t size)
+{
+    prompts p = {0};
+    err e = {0};
+    bool ok = prompts_read(&p, fuzz_file(data, size), &e);
+    CHECK(ok == (e.code == 0) && (!ok || p.n > 0));
+    for (int i = 0; ok && i < p.n; i++)
+        CHECK(*p.texts[i] && !strchr(p.texts[i], '\n'));
+    prompts_release(&p);
 }

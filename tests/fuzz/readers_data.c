@@ -53,6 +53,37 @@ void read_jsonl(const uint8_t *data, size_t size)
     read_source(fuzz_named("a.jsonl", data, size));
 }
 
+/* Lists beside pictures, which are damaged ones here; the second part. */
+void read_lists(const uint8_t *data, size_t size)
+{
+    size_t n;
+    fuzz_named("a.png", "", 0);
+    fuzz_named("b.jpg", "", 0);
+    char *part = fuzz_part(&data, &size, &n);
+    fuzz_named("metadata.csv", part, n);
+    free(part);
+    fuzz_named("metadata.jsonl", data, size);
+    read_source(fuzz_named(NULL, NULL, 0));
+}
+
+static bool some(void *context, const char *name, err *e)
+{
+    int *n = context;
+    CHECK(*name || !*name);
+    return ++*n < 100 || err_set(e, ERR_FAILED, "enough");
+}
+
+void read_names(const uint8_t *data, size_t size)
+{
+    size_t n;
+    char *text = fuzz_part(&data, &size, &n);
+    int count = 0;
+    err e = {0};
+    bool ok = names_expand(text, some, &count, &e);
+    CHECK(ok == (e.code == 0));
+    free(text);
+}
+
 void read_captions(const uint8_t *data, size_t size)
 {
     captions c = {0};

@@ -3,10 +3,12 @@
 #include <string.h>
 
 #include "../torch_support.h"
+#include "io/file_kind.h"
 #include "io/gguf.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
 #include "io/zip.h"
+#include "models/import.h"
 #include "models/model.h"
 #include "readers.h"
 
@@ -122,6 +124,40 @@ void read_zip(const uint8_t *data, size_t size)
             CHECK(bytes[0] + bytes[n - 1] >= 0);
     }
     zip_free(z);
+}
+
+void read_kind(const uint8_t *data, size_t size)
+{
+    err e = {0};
+    file_kind k = file_kind_of(data, size, "FILE.bin");
+    CHECK(!file_kind_refuse(&k, "FILE.bin", "GGUF", &e) && strstr(e.text, "FILE.bin"));
+}
+
+/* What is written is read again. */
+void read_convert(const uint8_t *data, size_t size)
+{
+    static const char *const names[] = {"a.pt", "b.pt", "c.pt"};
+    const char *inputs[3] = {0}, *output = fuzz_named("out.gguf", "", 0);
+    import_request q = {.inputs = inputs, .output = output, .type = DTYPE_F16, .typed = size & 1};
+    while (size && q.n_inputs < 3) {
+        size_t n;
+        char *part = fuzz_part(&data, &size, &n);
+        inputs[q.n_inputs] = fuzz_named(names[q.n_inputs], part, n);
+        q.n_inputs++;
+        free(part);
+    }
+    err e = {0};
+    char what[128];
+    if (!q.n_inputs)
+        return;
+    (void)import_describe(inputs[0], what);
+    bool ok = import_convert(&q, &e);
+    CHECK(ok == (e.code == 0));
+    if (ok) {
+        model *m = model_open_keys(NULL, output, &e);
+        CHECK(m);
+        model_free(m);
+    }
 }
 
 void read_npy(const uint8_t *data, size_t size)

@@ -6,6 +6,8 @@
 #include "readers.h"
 #include "text/bpe.h"
 #include "text/bpe_train.h"
+#include "text/clean.h"
+#include "text/fix.h"
 #include "text/tokenizer.h"
 
 static void encode(const tokenizer *t, const char *text)
@@ -65,7 +67,7 @@ static bool import(in_file *f, const char *kind, const char *path)
     return ok;
 }
 
-static void read_kind(const char *kind, const char *path, const char *text)
+static void read_tokenizer(const char *kind, const char *path, const char *text)
 {
     in_file f;
     if (import(&f, kind, path)) {
@@ -91,7 +93,7 @@ static void read_pair(const char *kind, const uint8_t *data, size_t size)
     put_part("merges.txt", &data, &size);
     size_t n;
     char *text = fuzz_part(&data, &size, &n);
-    read_kind(kind, fuzz_named(NULL, NULL, 0), text);
+    read_tokenizer(kind, fuzz_named(NULL, NULL, 0), text);
     free(text);
 }
 
@@ -162,7 +164,7 @@ static void read_single(const char *kind, const char *name, const uint8_t *data,
     const char *path = put_part(name, &data, &size);
     size_t n;
     char *text = fuzz_part(&data, &size, &n);
-    read_kind(kind, path, text);
+    read_tokenizer(kind, path, text);
     free(text);
 }
 
@@ -206,10 +208,24 @@ static const tokenizer *tokenizers(int i)
     return f[i].t;
 }
 
+/* What is clean stays as it is. */
+static void clean(const char *text)
+{
+    size_t n, m;
+    char *once = clean_text(text, &n, NULL), *again = once ? clean_text(once, &m, NULL) : NULL;
+    CHECK(!once || (again && n == m && !strcmp(once, again)));
+    free(again);
+    free(once);
+    char *fixed = fix_text(text, &n, NULL);
+    CHECK(!fixed || strlen(fixed) == n);
+    free(fixed);
+}
+
 void read_text(const uint8_t *data, size_t size)
 {
     size_t n;
     char *text = fuzz_part(&data, &size, &n);
+    clean(text);
     for (int i = 0; i < KINDS; i++)
         encode(tokenizers(i), text);
     free(text);

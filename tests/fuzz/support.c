@@ -51,6 +51,7 @@ const char *fuzz_named(const char *name, const void *data, size_t size)
         snprintf(folder, sizeof folder, "%s/limn-fuzz-XXXXXX", in ? in : "/tmp");
         CHECK(mkdtemp(folder));
         atexit(remove_folder);
+        setenv("LIMN_CACHE_DIR", folder, 1); /* where archives are unpacked */
     }
     if (!name)
         return folder;
