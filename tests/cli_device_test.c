@@ -53,7 +53,7 @@ static void test_generate(void **state)
     cli_has(r.err, "wrote one.png: seed 7");
     assert_string_equal(r.out, "");
     assert_null(strchr(r.err, '\r')); /* no progress where stderr is no terminal */
-    char *text = image_read_png_text("one.png", "parameters"), *software = image_read_png_text("one.png", "Software");
+    char *text = image_read_text("one.png", "parameters"), *software = image_read_text("one.png", "Software");
     assert_non_null(text);
     assert_non_null(software);
     cli_has(text, "a red apple\nNegative prompt: \nSteps: "); /* ComfyUI reads nothing without the line between */
@@ -70,7 +70,7 @@ static void test_generate(void **state)
     assert_string_equal(r.err, "");
     assert_true(cli_exists("three-1.png") && cli_exists("three-2.png") && cli_exists("three-3.png"));
     assert_false(cli_exists("three.png") || cli_exists("three-0.png") || cli_exists("three-4.png"));
-    text = image_read_png_text("three-2.png", "parameters");
+    text = image_read_text("three-2.png", "parameters");
     cli_has(text, ", Picture: 2 of 3");
     free(text);
     npy one = {0}, three = {0};
@@ -80,7 +80,7 @@ static void test_generate(void **state)
     npy_release(&one);
     npy_release(&three);
     cli_good("generate|a red apple|--kv-cache|f16|-o|half.png|-q");
-    text = image_read_png_text("half.png", "parameters");
+    text = image_read_text("half.png", "parameters");
     cli_has(text, ", KV cache: f16");
     free(text);
     cli_bad("generate|--class|3", 2, "reads text (give a prompt)");

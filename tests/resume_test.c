@@ -231,7 +231,7 @@ static void a_killed_dalle_run_ends_in_the_same_bytes(void **state)
     good("train tokenizer --data data --vocabulary 270 -o tokens.gguf");
     kill_and_resume(dalle_line, "dalle.gguf", "dalle_parts.gguf", 2);
     same_files("dalle.gguf", "dalle_parts.gguf", ".png"); /* what the same model makes of the same captions */
-    char *captions = image_read_png_text("dalle.gguf.png", "captions");
+    char *captions = image_read_text("dalle.gguf.png", "captions");
     assert_non_null(captions);
     assert_non_null(strstr(captions, " on "));
     free(captions);

@@ -8,7 +8,8 @@ cache=${cache:-$root/.cache}/limn
 # Debian's names; beside each library, the name by which pkg-config knows it.
 build_packages=(cmake ninja-build gcc libc6-dev pkg-config)
 library_packages=(ocl-icd-opencl-dev:OpenCL opencl-headers libclblast-dev:clblast libpng-dev:libpng
-    libutf8proc-dev:libutf8proc libjansson-dev:jansson libarchive-dev:libarchive zlib1g-dev:zlib libjpeg-dev:libjpeg librandom123-dev)
+    libutf8proc-dev:libutf8proc libjansson-dev:jansson libarchive-dev:libarchive zlib1g-dev:zlib libjpeg-dev:libjpeg
+    libwebp-dev:libwebp liblcms2-dev:lcms2 librandom123-dev)
 build_packages+=("${library_packages[@]%%:*}")
 # shellcheck disable=SC2034 # for tools/test; limn does without
 mpi_packages=(libopenmpi-dev openmpi-bin)

@@ -53,7 +53,7 @@ bool like_read(request *q, err *e)
         return true;
     if (!input_check(path, e))
         return false;
-    char *text = image_read_png_text(path, "parameters");
+    char *text = image_read_text(path, "parameters");
     bool ok =
         text ? parameters_parse(p, text, e)
              : err_set(e, ERR_FAILED,

@@ -369,8 +369,8 @@ static bool inspect_picture(const char *path, const char *format, json_t *root, 
     } else {
         printf("format: %s\nsize:   %d x %d pixels\n", format, im.width, im.height);
     }
-    for (int i = 0; i < 2 && strcmp(format, "png") == 0; i++) {
-        char *text = image_read_png_text(path, keywords[i]);
+    for (int i = 0; i < 2; i++) {
+        char *text = image_read_text(path, keywords[i]);
         if (text && root)
             json_object_set_new(root, keywords[i], json_text(text));
         if (text && !root) {

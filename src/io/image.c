@@ -1,11 +1,9 @@
-/* Pictures in memory: making them, reading by kind, cells and grids. */
+/* Pictures in memory: making them, cells and grids. */
 #include "io/image.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "io/image_codec.h"
 
 bool image_new(image *im, int width, int height, err *e)
 {
@@ -24,27 +22,6 @@ void image_release(image *im)
 {
     free(im->pixels);
     *im = (image){0};
-}
-
-bool image_read(image *im, const char *path, err *e)
-{
-    static const uint8_t png[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1a, '\n'}, jpeg[3] = {0xff, 0xd8, 0xff};
-    file_map m;
-    bool ok;
-    *im = (image){0};
-    if (!file_map_open(&m, path, e))
-        return false;
-    if (m.size >= sizeof png && !memcmp(m.data, png, sizeof png))
-        ok = image_from_png(im, &m, path, e);
-    else if (m.size >= sizeof jpeg && !memcmp(m.data, jpeg, sizeof jpeg))
-        ok = image_from_jpeg(im, &m, path, e);
-    else
-        ok = err_set(e, ERR_FAILED, "%s: cannot read the picture: neither PNG nor JPEG (convert it to one of them)",
-                     path);
-    if (!ok)
-        image_release(im);
-    file_map_release(&m);
-    return ok;
 }
 
 /* Cell i of n along a side: never empty, so that a grid finer than the picture repeats pixels. */

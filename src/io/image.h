@@ -1,9 +1,12 @@
-/* Pictures: 8-bit RGB in memory; PNG and (where built in) JPEG files. */
+/* Pictures: 8-bit RGB in memory; PNG and, where they are built in, JPEG and WebP files. */
 #ifndef IO_IMAGE_H
 #define IO_IMAGE_H
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
+
+enum { IMAGE_MAX_SIDE = 16384 };
 
 /* pixels[height][width][3], sRGB; owned. */
 typedef struct image {
@@ -14,17 +17,62 @@ typedef struct image {
 bool image_new(image *im, int width, int height, err *e);
 void image_release(image *im);
 
-/* Any PNG (palette, grey, 16 bit, interlaced; alpha is blended over white) or JPEG, told apart by their first bytes.
- * Sides up to 16384.  Corrupt files are errors that name the file and libpng's reason. */
-bool image_read(image *im, const char *path, err *e);
+typedef enum image_format { IMAGE_NONE, IMAGE_PNG, IMAGE_JPEG, IMAGE_WEBP, IMAGE_FORMATS } image_format;
 
-/* A text chunk of a PNG: keyword (1 to 79 Latin-1 characters) and UTF-8 text (iTXt where it is not ASCII). */
+/* What the bytes are, by the first of them, and what a file's name says it is. */
+image_format image_recognise(const void *data, size_t size);
+image_format image_format_of_name(const char *name);
+/* "PNG" */
+const char *image_format_name(image_format f);
+/* Whether a file's name has the ending of a picture that can be read. */
+bool image_is_picture_name(const char *name);
+
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
+
+/* Any PNG (palette, grey, 16 bit, interlaced, animated: its default picture), JPEG (grey, RGB, CMYK, YCCK) or WebP
+ * (lossy, lossless, animated: the first picture), told apart by their first bytes; upright as EXIF says, its colours
+ * converted to sRGB where it has an ICC profile, alpha blended over white.  Sides up to 16384.
+ * Corrupt files are errors that name the file and the reason, and so are those of other formats, by their names; a
+ * profile that can't be used is left out with a warning in the log. */
+bool image_read(image *im, const char *path, err *e);
+/* The same of a file in memory; name is for messages. */
+bool image_read_memory(image *im, const void *data, size_t size, const char *name, err *e);
+/* The same without white below: *alpha gets a new [height][width], or NULL where everything is opaque. */
+bool image_read_alpha(image *im, uint8_t **alpha, const char *path, err *e);
+
+/* The text that a picture carries under a keyword, as a new string, or NULL: a chunk of a PNG; of JPEG and WebP
+ * "parameters" is EXIF's UserComment, and "Software" its Software. */
+char *image_read_text(const char *path, const char *keyword);
+/* The settings that made a picture, for parameters_parse: *text is a new string, or NULL where there are none.  False
+ * where the file can't be read or is no picture of a known format. */
+bool image_read_parameters(char **text, const char *path, err *e);
+
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
+
+/* A text of a picture: keyword (1 to 79 Latin-1 characters) and UTF-8 text.  PNG takes any; JPEG and WebP have room for
+ * "parameters" and "Software" alone, in EXIF. */
 typedef struct image_text {
     const char *keyword, *text;
 } image_text;
+
+typedef struct image_write_options {
+    image_format format; /* IMAGE_NONE: as the path's ending says, else PNG */
+    int quality;         /* of JPEG and WebP, 1 to 100; a WebP of 100 is lossless; 0: IMAGE_QUALITY */
+    const image_text *texts;
+    int n_texts;
+} image_write_options;
+
+enum { IMAGE_QUALITY = 95 };
+
+/* Whether this limn writes pictures of the format: an error that says why, else. */
+bool image_can_write(image_format f, const char *name, err *e);
+/* A file in memory: *data is a new block of *size bytes. */
+bool image_encode(uint8_t **data, size_t *size, const image *im, const image_write_options *o, const char *name,
+                  err *e);
+bool image_write(const image *im, const char *path, const image_write_options *o, err *e);
 bool image_write_png(const image *im, const char *path, const image_text *texts, int n_texts, err *e);
-/* The text of a chunk of a PNG file as a new string, or NULL. */
-char *image_read_png_text(const char *path, const char *keyword);
+
+/* ---- sizes ------------------------------------------------------------------------------------------------------ */
 
 /* Resamples by a separable Lanczos-3 filter, widened when shrinking, clamped at the borders. */
 bool image_resize(image *out, const image *in, int width, int height, err *e);

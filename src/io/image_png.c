@@ -1,9 +1,10 @@
-/* PNG files, by libpng: decoder, encoder and text chunks. */
+/* PNG files, by libpng: decoder and encoder. */
 #include <png.h>
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "io/image_codec.h"
 
 /* One read or write.  All that must survive the longjmp lives here and not in locals of the function with setjmp. */
@@ -13,11 +14,10 @@ typedef struct coder {
     jmp_buf jump;
     const char *path, *verb;
     err *e;
-    const file_map *map; /* reading */
+    const image_file *file; /* reading */
     size_t at;
-    uint8_t *pixels;
     png_bytepp rows;
-    file_out out; /* writing */
+    image_bytes *out; /* writing */
     png_textp texts;
 } coder;
 
@@ -28,16 +28,18 @@ static void on_error(png_structp png, png_const_charp reason)
     longjmp(c->jump, 1);
 }
 
+/* What libpng warns of doesn't touch the pixels, but for a profile that it leaves out. */
 static void on_warning(png_structp png, png_const_charp text)
 {
-    (void)png; /* what libpng warns of does not touch the pixels */
-    (void)text;
+    coder *c = png_get_error_ptr(png);
+    if (c->file && !strncmp(text, "iCCP: ", 6))
+        log_write(LOG_WARNING, "%s: its colour profile is left out: %s", c->path, text + 6);
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------- */
 
 /* libpng allocates what some chunks say of their length before it reads them: all must be in the file. */
-static bool has_all_chunks(const file_map *m)
+static bool has_all_chunks(const image_file *m)
 {
     uint32_t length;
     for (size_t at = 8; m->size >= at + 12; at += 12 + (size_t)length) {
@@ -54,9 +56,9 @@ static bool has_all_chunks(const file_map *m)
 static void on_read(png_structp png, png_bytep out, size_t n)
 {
     coder *c = png_get_io_ptr(png);
-    if (n > c->map->size - c->at)
+    if (n > c->file->size - c->at)
         png_error(png, "the file ends too early (is it incomplete?)");
-    memcpy(out, c->map->data + c->at, n);
+    memcpy(out, c->file->data + c->at, n);
     c->at += n;
 }
 
@@ -73,55 +75,80 @@ static void set_transformations(coder *c)
     png_read_update_info(c->png, c->info);
 }
 
-/* RGBA to RGB over white, in place. */
-static void blend(uint8_t *pixels, size_t n)
+static void make_rows(coder *c, raster *r)
 {
-    for (size_t i = 0; i < n; i++) {
-        unsigned a = pixels[4 * i + 3];
-        for (size_t k = 0; k < 3; k++)
-            pixels[3 * i + k] = (uint8_t)((pixels[4 * i + k] * a + 255 * (255 - a) + 127) / 255);
-    }
-}
-
-static void make_rows(coder *c, size_t height)
-{
-    size_t row = png_get_rowbytes(c->png, c->info);
-    c->pixels = malloc(row * height);
+    size_t row = png_get_rowbytes(c->png, c->info), height = (size_t)r->height;
+    r->pixels = malloc(row * height);
     c->rows = malloc(height * sizeof *c->rows);
-    if (!c->pixels || !c->rows) {
+    if (!r->pixels || !c->rows) {
         err_no_memory(c->e, c->path, (unsigned long long)row * height);
         png_error(c->png, "no memory");
     }
     for (size_t y = 0; y < height; y++)
-        c->rows[y] = c->pixels + y * row;
+        c->rows[y] = r->pixels + y * row;
 }
 
-static bool decode(coder *c, image *im)
+/* A few things that libpng either doesn't check, or says in words that don't help. */
+static void check_header(coder *c)
+{
+    const image_file *f = c->file;
+    char why[160];
+    if (f->size < 33 || memcmp(f->data + 12, "IHDR", 4) != 0)
+        return;
+    uint32_t side[2];
+    for (int i = 0; i < 2; i++)
+        side[i] = png_get_uint_32(f->data + 16 + 4 * i);
+    if (!raster_check(side[0], side[1], 4, why))
+        png_error(c->png, why);
+}
+
+static void keep_profile(coder *c, raster *r)
+{
+    png_charp name;
+    png_bytep profile;
+    png_uint_32 size = 0;
+    int method;
+    image_piece p;
+    for (size_t at = 0; image_piece_next(&p, c->file, &at);)
+        if (!strcmp(p.type, "cICP") && p.size == 4)
+            memcpy(r->cicp, p.data, 4);
+    if (!png_get_iCCP(c->png, c->info, &name, &method, &profile, &size) || !size)
+        return;
+    r->profile = malloc(size);
+    if (!r->profile)
+        png_error(c->png, "no memory");
+    memcpy(r->profile, profile, size);
+    r->profile_size = size;
+}
+
+static bool decode(coder *c, raster *r)
 {
     if (setjmp(c->jump))
         return false;
     png_set_read_fn(c->png, c, on_read);
+    check_header(c);
     png_set_user_limits(c->png, IMAGE_MAX_SIDE, IMAGE_MAX_SIDE);
-    png_set_chunk_cache_max(c->png, 128); /* with the next: compressed text cannot swell to more than 128 MiB */
-    png_set_chunk_malloc_max(c->png, 1 << 20);
-    if (!has_all_chunks(c->map))
+    if (!has_all_chunks(c->file))
         png_error(c->png, "the file ends too early (is it incomplete?)");
+    png_set_chunk_malloc_max(c->png, 16 << 20); /* a profile is no larger */
+#ifdef PNG_HANDLE_AS_UNKNOWN_SUPPORTED
+    /* image_text_of reads them; libpng would unpack and keep all of them */
+    static const char skipped[] = "tEXt\0zTXt\0iTXt\0eXIf\0sPLT";
+    png_set_keep_unknown_chunks(c->png, PNG_HANDLE_CHUNK_NEVER, (png_const_bytep)skipped, 5);
+#endif
     png_read_info(c->png, c->info);
-    size_t width = png_get_image_width(c->png, c->info), height = png_get_image_height(c->png, c->info);
+    r->width = (int)png_get_image_width(c->png, c->info);
+    r->height = (int)png_get_image_height(c->png, c->info);
+    r->colours = png_get_color_type(c->png, c->info) & PNG_COLOR_MASK_COLOR ? RASTER_RGB : RASTER_GREY;
     /* Deflate packs at most 1032 bytes into one: what is allocated stays in proportion to the file. */
-    if (png_get_rowbytes(c->png, c->info) * height / 1032 > c->map->size)
+    if (png_get_rowbytes(c->png, c->info) * (size_t)r->height / 1032 > c->file->size)
         png_error(c->png, "the file is too short for its size in pixels");
     set_transformations(c);
-    make_rows(c, height);
+    r->channels = png_get_channels(c->png, c->info);
+    make_rows(c, r);
     png_read_image(c->png, c->rows);
     png_read_end(c->png, c->info);
-    if (png_get_channels(c->png, c->info) == 4) {
-        blend(c->pixels, width * height);
-        void *smaller = realloc(c->pixels, width * height * 3);
-        c->pixels = smaller ? smaller : c->pixels;
-    }
-    *im = (image){(int)width, (int)height, c->pixels};
-    c->pixels = NULL;
+    keep_profile(c, r);
     return true;
 }
 
@@ -136,40 +163,13 @@ static bool start(coder *c, bool write)
     return c->info || err_no_memory(c->e, c->path, 1024);
 }
 
-static void read_end(coder *c)
+bool raster_from_png(raster *r, const image_file *f, err *e)
 {
-    png_destroy_read_struct(&c->png, &c->info, NULL);
-    free(c->pixels);
-    free(c->rows);
-}
-
-bool image_from_png(image *im, const file_map *m, const char *path, err *e)
-{
-    coder c = {.map = m, .path = path, .e = e};
-    bool ok = start(&c, false) && decode(&c, im);
-    read_end(&c);
+    coder c = {.file = f, .path = f->name, .e = e};
+    bool ok = start(&c, false) && decode(&c, r);
+    png_destroy_read_struct(&c.png, &c.info, NULL);
+    free(c.rows);
     return ok;
-}
-
-char *image_read_png_text(const char *path, const char *keyword)
-{
-    file_map m;
-    image im = {0};
-    char *found = NULL;
-    if (!file_map_open(&m, path, NULL))
-        return NULL;
-    coder c = {.map = &m, .path = path};
-    if (start(&c, false) && decode(&c, &im)) { /* all of it: text may come after the pixels */
-        png_textp texts = NULL;
-        int n = png_get_text(c.png, c.info, &texts, NULL);
-        for (int i = 0; i < n && !found; i++)
-            if (!strcmp(texts[i].key, keyword))
-                found = strdup(texts[i].text ? texts[i].text : "");
-    }
-    read_end(&c);
-    image_release(&im);
-    file_map_release(&m);
-    return found;
 }
 
 /* ---- writing --------------------------------------------------------------------------------------------------- */
@@ -177,13 +177,13 @@ char *image_read_png_text(const char *path, const char *keyword)
 static void on_write(png_structp png, png_bytep data, size_t n)
 {
     coder *c = png_get_io_ptr(png);
-    if (!file_out_write(&c->out, data, n, c->e))
-        png_error(png, "writing failed");
+    if (!image_bytes_add(c->out, data, n))
+        png_error(png, "no memory");
 }
 
 static void on_flush(png_structp png)
 {
-    (void)png; /* file_out_commit flushes */
+    (void)png; /* memory has nothing to flush */
 }
 
 static bool ascii(const char *s)
@@ -195,7 +195,7 @@ static bool ascii(const char *s)
 
 static void put_texts(coder *c, const image_text *texts, int n)
 {
-    if (n == 0)
+    if (n <= 0)
         return;
     c->texts = calloc((size_t)n, sizeof *c->texts);
     if (!c->texts)
@@ -229,14 +229,10 @@ static bool encode(coder *c, const image *im, const image_text *texts, int n_tex
     return true;
 }
 
-bool image_write_png(const image *im, const char *path, const image_text *texts, int n_texts, err *e)
+bool image_to_png(image_bytes *out, const image *im, const image_write_options *o, const char *name, err *e)
 {
-    coder c = {.path = path, .e = e};
-    if (!im->pixels)
-        return err_set(e, ERR_FAILED, "%s: cannot write the PNG: the picture is empty", path);
-    bool ok = file_out_open(&c.out, path, e) && start(&c, true) && encode(&c, im, texts, n_texts) &&
-              file_out_commit(&c.out, e);
-    file_out_release(&c.out);
+    coder c = {.path = name, .e = e, .out = out};
+    bool ok = start(&c, true) && encode(&c, im, o->texts, o->n_texts);
     png_destroy_write_struct(&c.png, &c.info);
     free(c.texts);
     return ok;

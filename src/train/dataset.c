@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/image_codec.h"
+#include "io/image.h"
 #include "train/dataset_internal.h"
 
 enum { MAX_PROBLEMS = 100, MAX_CAUSES = 40, NAMES_TOLD = 4 };

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/rng.h"
-#include "io/image_codec.h"
+#include "io/image.h"
 #include "train/dataset_internal.h"
 
 /* Streams of the seed, far from those that noise of rows takes, which count from 0. */
@@ -72,15 +72,8 @@ static bool read_line_picture(image *im, const source *s, const item *it, err *e
 static bool read_member(image *im, const source *s, const item *it, const char *name, err *e)
 {
     uint8_t *data = NULL;
-    file_map m = {0};
-    bool ok = tar_read(&s->map, it->picture, &data, &m.size, e);
-    m.data = data;
-    if (ok && m.size >= 2 && data[0] == 0xff && data[1] == 0xd8)
-        ok = image_from_jpeg(im, &m, name, e);
-    else
-        ok = ok && image_from_png(im, &m, name, e);
-    if (!ok)
-        image_release(im);
+    size_t size = 0;
+    bool ok = tar_read(&s->map, it->picture, &data, &size, e) && image_read_memory(im, data, size, name, e);
     free(data);
     return ok;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "io/image.h"
 #include "train/dataset_internal.h"
 
 /* ---- endings ------------------------------------------------------------------------------------------------- */
@@ -30,8 +31,7 @@ static bool ends_with(const char *name, const char *ending)
 
 bool is_picture_name(const char *name)
 {
-    static const char *const extensions[] = {"png", "jpg", "jpeg", "jpe", "jfif", "webp", NULL};
-    return among(extension_of(name), extensions);
+    return image_is_picture_name(name);
 }
 
 bool is_foreign_picture_name(const char *name)

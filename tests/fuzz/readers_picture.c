@@ -29,7 +29,7 @@ static void read_picture(const uint8_t *data, size_t size)
 void read_png(const uint8_t *data, size_t size)
 {
     read_picture(data, size);
-    free(image_read_png_text(fuzz_file(data, size), "parameters"));
+    free(image_read_text(fuzz_file(data, size), "parameters"));
 }
 
 void read_jpeg(const uint8_t *data, size_t size)
