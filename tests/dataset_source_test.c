@@ -247,7 +247,7 @@ static void odd_tar_members_are_problems(void **state)
     }
     assert_problem(d, "set.tar: 1", "no picture");
     assert_problem(d, "set.tar: 2", "no captions");
-    assert_problem(d, "set.tar: 3.png", "cannot read the PNG");
+    assert_problem(d, "set.tar: 3.png", "cannot read the picture");
     assert_problem(d, "set.tar: 4.png", "not JSON");
     assert_problem(d, "set.tar: 5.png", "");
     assert_problem(d, "set.tar: 6.jpg", "a second picture");
