@@ -428,6 +428,26 @@ static void test_interrupted_ranking(void **state)
     free(messages);
 }
 
+/* decode keeps what is there, too. */
+static void test_interrupted_decode(void **state)
+{
+    (void)state;
+    enum { ROWS = 400000, CELLS = 16 };
+    static int32_t codes[ROWS * CELLS];
+    err e = {0};
+    char *argv[] = {"limn", "decode", "many.npy", "-m", "tiny.gguf", "-o", "decoded.png", NULL}, line[128];
+    assert_true(npy_write("many.npy", DTYPE_I32, 2, (int64_t[]){ROWS, CELLS}, codes, &e));
+    char *messages = interrupt(argv, SIGINT, "decoded-000001.png");
+    const char *at = strstr(messages, "limn: interrupted: ");
+    assert_non_null(at);
+    cli_has(at, " of 400000 pictures are written\n");
+    snprintf(line, sizeof line, "test $(ls | grep -c '^decoded-.*png$') -ge %d",
+             atoi(at + strlen("limn: interrupted: ")));
+    assert_int_equal(cli_shell(line), 0);
+    assert_int_equal(cli_shell("rm -f decoded-* many.npy"), 0);
+    free(messages);
+}
+
 static void test_full_disk(void **state)
 {
     (void)state;
@@ -468,6 +488,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_interrupt),
         cmocka_unit_test(test_interrupted_grid),
         cmocka_unit_test(test_interrupted_ranking),
+        cmocka_unit_test(test_interrupted_decode),
         cmocka_unit_test(test_full_disk),
     };
     err e = {0};

@@ -5,14 +5,42 @@
 #include "cli/commands.h"
 #include "cli/pictures.h"
 
+/* The pictures of a batch, from number `first` of n on. */
+static bool write_batch(const image *ims, int first, int some, int n, const char *out, err *e)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < some; i++) {
+        char *name = n == 1 ? strdup(out) : numbered_path(out, first + i, n);
+        ok = name ? picture_write(&ims[i], name, NULL, e) : err_no_memory(e, "file name", strlen(out));
+        free(name);
+    }
+    return ok;
+}
+
+/* Each batch is written before the next is decoded, so that what is there stays. */
 static bool decode_pictures(const session *s, const int32_t *codes, int n, const char *out, err *e)
 {
-    image *ims = array_new((size_t)n, sizeof *ims, "pictures", e);
-    bool ok = ims && pictures_decode(s, codes, n, ims, NULL, e) && pictures_write(ims, n, false, out, NULL, e);
+    bool ok = true;
+    int done = 0;
+    progress bar;
+    progress_begin(&bar, "decode", "pictures");
+    while (ok && done < n) {
+        image ims[BATCH] = {0};
+        int some = n - done < BATCH ? n - done : BATCH;
+        ok = pictures_decode(s, codes + (size_t)done * (size_t)s->cells, some, ims, NULL, e) &&
+             write_batch(ims, done + 1, some, n, out, e);
+        for (int i = 0; i < some; i++)
+            image_release(&ims[i]);
+        done += ok ? some : 0;
+        progress_update(&bar, done, n);
+    }
+    progress_end(&bar);
     if (ok)
         say_pictures(out, n, false, "%d x %d pixels", s->info->width, s->info->height);
-    pictures_free(ims, n);
-    return ok;
+    if (ok || !interrupted() || done == 0)
+        return ok;
+    *e = (err){0};
+    return err_set(e, ERR_FAILED, "interrupted: %d of %d pictures are written", done, n);
 }
 
 static bool decode_array(const session *s, const int32_t *codes, int n, const char *out, err *e)
