@@ -21,17 +21,24 @@
 static void an_earlier_run_is_not_replaced(void **state)
 {
     (void)state;
-    cli_good("train|codec|data|-o|codec.gguf|--steps|2" CODEC);
+    cli_result r = cli_good("train|codec|data|-o|codec.gguf|--steps|2" CODEC);
+    cli_has(r.err, "limn: wrote codec.gguf: step 2 of 2, loss ");
+    cli_has(r.err, "limn: next: limn train dalle data --codec codec.gguf --tokenizer TOKENIZER.gguf -o MODEL.gguf");
     assert_false(cli_exists("codec.gguf.lock"));
-    cli_good("train|tokenizer|data|--vocabulary|270|-o|tokens.gguf");
-    cli_good("train|dalle|data|-o|model.gguf|--steps|2" DALLE);
+    cli_result said = cli_good("train|tokenizer|data|--vocabulary|270|-o|tokens.gguf");
+    cli_has(said.err, "limn: wrote tokens.gguf: 270 tokens, from 12 captions, ");
+    cli_has(said.err, "limn: next: limn train dalle data --tokenizer tokens.gguf --codec CODEC.gguf -o MODEL.gguf");
+    said = cli_good("train|dalle|--data|data|-o|model.gguf|--steps|2" DALLE);
+    cli_has(said.err, "limn: wrote model.gguf: step 2 of 2, loss ");
+    cli_has(said.err, "limn: next: limn generate \"PROMPT\" -m model.gguf -o picture.png");
+    cli_good("generate|red on blue|-m|model.gguf|-o|picture.png");
     assert_int_equal(cli_shell("md5sum codec.gguf* model.gguf* tokens.gguf >sums 2>err; true"), 0);
     static const char *const again[] = {
         "train|codec|--data|data|-o|codec.gguf|--steps|3" CODEC, "train|codec|data|-o|./codec.gguf|--steps|3" CODEC,
         "train|dalle|data|-o|model.gguf|--steps|3" DALLE, "train|tokenizer|data|-o|tokens.gguf",
         "train|clip|data|--tokenizer|tokens.gguf|-o|model.gguf|--steps|3"};
     for (size_t i = 0; i < sizeof again / sizeof *again; i++) {
-        cli_result r = cli_run(again[i]);
+        r = cli_run(again[i]);
         assert_int_equal(r.code, 1);
         cli_has(r.err, "of an earlier run there is a model");
         cli_has(r.err, "--overwrite");

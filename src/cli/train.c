@@ -3,6 +3,8 @@
 #include "cli/train.h"
 
 #include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -120,4 +122,42 @@ bool train_claim(train_output *x, const options *o, const char *const *models, c
                                                          : overwrite ? TRAIN_OVERWRITE
                                                                      : TRAIN_REFUSE,
                                                          e));
+}
+
+/* ---- what to do next ---- */
+
+const char *train_quoted(const char *name, char out[512])
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/+-,:=@%";
+    size_t n = 0, length = strlen(name);
+    bool bare = length && strspn(name, plain) == length;
+    if (!bare)
+        out[n++] = '\'';
+    for (const char *p = name; *p && n + 8 < 512; p++) {
+        if (*p == '\'')
+            n += (size_t)snprintf(out + n, 512 - n, "'\\''");
+        else
+            out[n++] = *p;
+    }
+    if (!bare)
+        out[n++] = '\'';
+    out[n] = 0;
+    return out;
+}
+
+void train_say_next(const options *o, const char *name, const char *rest, ...)
+{
+    char data[2048] = "", more[2048], source_name[512];
+    size_t n = 0;
+    const char *source;
+    for (int i = 0; (source = options_list(o, "data", i)) && n < sizeof data - 1; i++)
+        n += (size_t)snprintf(data + n, sizeof data - n, " %s", train_quoted(source, source_name));
+    for (int i = 0; i < o->n_operands && n < sizeof data - 1; i++)
+        n += (size_t)snprintf(data + n, sizeof data - n, " %s", train_quoted(o->operands[i], source_name));
+    va_list list;
+    va_start(list, rest);
+    vsnprintf(more, sizeof more, rest, list);
+    va_end(list);
+    if (ranks_rank() == 0)
+        say(LOG_WARNING, "next: limn %s%s %s", name, n < 1024 ? data : " DATA", more);
 }

@@ -16,6 +16,10 @@ dataset *train_open_data(const options *o, dataset_options want, err *e);
  * Release x in any case. */
 bool train_claim(train_output *x, const options *o, const char *const *models, const char *further, bool resume,
                  err *e);
+/* "limn: next: limn COMMAND DATA REST", with the data as it was named; `rest` is a format. */
+void train_say_next(const options *o, const char *name, const char *rest, ...) __attribute__((format(printf, 3, 4)));
+/* A name as a shell takes it, in out. */
+const char *train_quoted(const char *name, char out[512]);
 /* The options of train codec but those of every run (t->run), over the defaults in t. */
 bool train_codec_read(const options *o, train_codec_options *t, err *e);
 #endif

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/ranks.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/train.h"
@@ -12,6 +13,7 @@ typedef struct context {
     progress bar;
     bool counting; /* steps have begun */
     double loss;   /* smoothed */
+    int64_t step, steps;
     char what[64];
 } context;
 
@@ -24,6 +26,8 @@ static bool on_step(void *self, const train_progress *p)
         c->counting = true;
     }
     c->loss = c->loss > 0 ? 0.98 * c->loss + 0.02 * p->loss : p->loss;
+    c->step = p->step;
+    c->steps = p->steps;
     snprintf(c->what, sizeof c->what, "step %lld of %lld, loss %.4f", (long long)p->step, (long long)p->steps, c->loss);
     c->bar.what = c->what;
     progress_update(&c->bar, p->step, p->steps);
@@ -113,6 +117,14 @@ static bool on_sample(void *self, const train_sample *s, err *e)
     return ok;
 }
 
+/* What was written; true where the run is at its end, so that what comes next can be said. */
+static bool say_model(const context *c, const char *path)
+{
+    if (c->step) /* else there was nothing to do: --resume at the last step */
+        say_wrote(path, "step %lld of %lld, loss %.4f", (long long)c->step, (long long)c->steps, c->loss);
+    return c->step == c->steps;
+}
+
 /* ---- options ---- */
 
 /* The options that all share; *sources is for free(). */
@@ -159,6 +171,12 @@ int command_train_codec(const options *o)
         ok = ok && command_profile(&(session){.device = d}, o, &e);
     }
     ok = ok && d;
+    char name[512];
+    if (ok && say_model(&c, t.run.output))
+        train_say_next(o, "train dalle",
+                       "--codec %s --tokenizer TOKENIZER.gguf -o MODEL.gguf (limn train tokenizer makes "
+                       "the tokenizer; limn reconstruct shows what the codec keeps of a picture)",
+                       train_quoted(t.run.output, name));
     limn_device_free(&d);
     train_output_release(&output);
     free(sources);
@@ -204,6 +222,10 @@ int command_train_dalle(const options *o)
         ok = ok && command_profile(&(session){.device = d}, o, &e);
     }
     ok = ok && d;
+    char name[512];
+    if (ok && say_model(&c, t.run.output) && ranks_rank() == 0)
+        say(LOG_WARNING, "next: limn generate \"PROMPT\" -m %s -o picture.png (with words as the captions have them)",
+            train_quoted(t.run.output, name));
     limn_device_free(&d);
     train_output_release(&output);
     free(sources);
@@ -249,6 +271,10 @@ int command_train_clip(const options *o)
         progress_end(&c.bar);
     }
     ok = ok && d;
+    char name[512];
+    if (ok && say_model(&c, t.run.output))
+        say(LOG_WARNING, "next: limn generate \"PROMPT\" -m MODEL.gguf -n 16 --rank %s -o best.png",
+            train_quoted(t.run.output, name));
     limn_device_free(&d);
     train_output_release(&output);
     free(sources);

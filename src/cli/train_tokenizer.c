@@ -29,6 +29,12 @@ static bool read_caption(void *context, int64_t item, const char *caption)
     return ok;
 }
 
+static bool on_reading(void *context)
+{
+    (void)context;
+    return !interrupted();
+}
+
 /* The tokenizer of all captions; NULL with e filled. */
 static bpe *train(const options *o, dataset *d, long long *captions, err *e)
 {
@@ -41,9 +47,11 @@ static bpe *train(const options *o, dataset *d, long long *captions, err *e)
     bool ok = dataset_captions(d, read_caption, &r);
     progress_end(&r.bar);
     *captions = r.captions;
-    if (ok && r.captions == 0)
+    if (!ok)
+        err_set(e, ERR_FAILED, "interrupted while the captions were read: nothing was written");
+    else if (r.captions == 0)
         err_set(e, ERR_FAILED, "data: no caption can be used (a tokenizer is made of captions)");
-    else if (ok)
+    else
         b = bpe_trainer_finish(r.trainer, (size_t)options_integer(o, "vocabulary", 16384),
                                (uint64_t)options_integer(o, "min-frequency", 2), specials, 2, e);
     bpe_trainer_free(r.trainer);
@@ -72,15 +80,22 @@ int command_train_tokenizer(const options *o)
     bpe *b = NULL;
     train_output output;
     bool ok = train_claim(&output, o, (const char *const[]){NULL}, NULL, false, &e);
+    char name[512];
+    interrupt_catch();
     if (ok)
-        d = train_open_data(o, (dataset_options){.want = DATASET_CAPTIONS, .batch = 1}, &e);
+        d = train_open_data(o, (dataset_options){.want = DATASET_CAPTIONS, .batch = 1, .goes_on = on_reading}, &e);
     if (d)
         b = train(o, d, &captions, &e);
-    ok = b && write(b, path, &e);
+    ok = b && interrupt_check(&e) && write(b, path, &e);
     if (d)
         dataset_log_problems(d);
-    if (ok)
+    if (ok) {
         say_wrote(path, "%zu tokens, from %lld caption%s", bpe_size(b), captions, captions == 1 ? "" : "s");
+        train_say_next(o, "train dalle",
+                       "--tokenizer %s --codec CODEC.gguf -o MODEL.gguf (limn train codec makes the "
+                       "codec)",
+                       train_quoted(path, name));
+    }
     bpe_free(b);
     dataset_free(d);
     train_output_release(&output);

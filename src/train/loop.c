@@ -245,7 +245,13 @@ static bool run_steps(loop *l, err *e)
     const train_run *q = l->q;
     trainer *t = l->s->t;
     int64_t steps = t->settings.steps;
+    int64_t all = dataset_size(l->s->data), batch = (int64_t)train_batch(q) * ranks_size();
     bool ok = true, going = true;
+    if (batch > all && l->writes && t->step < steps)
+        log_write(LOG_WARNING,
+                  "data: the %lld pictures are fewer than a step's %lld, so each comes several times in one (a "
+                  "smaller --batch is faster)",
+                  (long long)all, (long long)batch);
     while (ok && going && t->step < steps) {
         double begin = now();
         int64_t epoch = t->position.epoch;
