@@ -181,6 +181,21 @@ static void captions_lie_beside_pictures(void **state)
     dataset_free(d);
 }
 
+static void captions_of_nothing_are_empty(void **state)
+{
+    (void)state;
+    make_folder("set");
+    write_pair("set/0", 0, "\xE2\x80\x8B\n\xC2\xA0 \xEF\xBB\xBF\n\xE3\x80\x80");
+    write_pair("set/1", 0, "\xE2\x80\x8B\n\xC3\xA9");
+    has_captions(path("set"), "1=\xC3\xA9|");
+    dataset *d = open_pairs(path("set"), DATASET_PAIRS);
+    seen s = {{0}, 0, 0};
+    dataset_captions(d, see, &s);
+    assert_problem(d, "/set/0.png", "its caption is empty");
+    assert_int_equal(problems(d), 1);
+    dataset_free(d);
+}
+
 static void lists_caption_the_pictures_of_a_folder(void **state)
 {
     (void)state;
@@ -546,6 +561,7 @@ int main(void)
         TEST(links_to_nothing_are_counted),
         TEST(what_systems_leave_is_no_data),
         TEST(captions_lie_beside_pictures),
+        TEST(captions_of_nothing_are_empty),
         TEST(lists_caption_the_pictures_of_a_folder),
         TEST(lists_of_another_shape_are_told),
         TEST(lines_have_what_peers_write),

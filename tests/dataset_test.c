@@ -519,6 +519,35 @@ static void ends_cleanly_at_any_time(void **state)
     dataset_batch_release(&b);
 }
 
+/* Where pictures are always cut alike they are read once; it shows in nothing but that. */
+static void pictures_are_read_once_without_crops(void **state)
+{
+    (void)state;
+    const char *set;
+    dataset_options o = make_rich_set(&set);
+    for (int crop = 0; crop < 2; crop++) {
+        o.crop = crop ? 0.5 : 0;
+        dataset *d = open_set(&o);
+        dataset_batch b = {0};
+        for (int k = 0; k < 30; k++) /* five epochs, mirrored by chance */
+            next(d, &b);
+        int64_t item = b.items[0];
+        char name[32];
+        snprintf(name, sizeof name, "set/%02d.png", (int)item);
+        write_picture(name, 200);
+        bool changed = false;
+        for (int k = 0; k < 60; k++) {
+            next(d, &b);
+            for (int i = 0; i < 4; i++)
+                changed |= b.items[i] == item && b.pixels[i * 8 * 8 * 3] == 200;
+        }
+        assert_int_equal(changed, crop);
+        write_picture(name, (int)item);
+        dataset_batch_release(&b);
+        dataset_free(d);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -536,6 +565,7 @@ int main(void)
         TEST(empty_sets_name_their_sources),
         TEST(senseless_options_are_usage_errors),
         TEST(fingerprint_tells_other_data),
+        TEST(pictures_are_read_once_without_crops),
         TEST(ends_cleanly_at_any_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -448,8 +448,11 @@ const command command_table[] = {
      .operands = "COMMAND [ARGUMENT]...",
      .max_operands = -1,
      .summary = "train the parts of a model",
-     .description = "Each part of a model is trained by a command of its own. pictures/ holds PNG or JPEG files with "
-                    "captions of the same name (cat.jpg, cat.txt).\n",
+     .description =
+         "Each part of a model is trained by a command of its own, on the same pictures: a tokenizer from their "
+         "captions, a codec from the pictures alone, then the transformer on both, which is the model. A CLIP, "
+         "which ranks what the model draws, is an extra. pictures/ holds PNG, JPEG or WebP files with captions of the "
+         "same name (cat.jpg, cat.txt).\n",
      .example = "limn train tokenizer pictures/ --vocabulary 2048 -o tokenizer.gguf\n"
                 "limn train codec pictures/ -o codec.gguf\n"
                 "limn train dalle pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"

@@ -185,6 +185,7 @@ void dataset_free(dataset *d)
     free(d->items);
     free(d->flags);
     free(d->selected);
+    free(d->kept);
     free(d->rows);
     free(d->problems);
     free(d->causes);

@@ -23,7 +23,8 @@
  * a usable picture or, where captions are wanted, without a usable caption gives its place to another one, drawn by
  * (seed, epoch, item) among the good ones.
  *
- * Memory: 24 bytes an item, and its path where it is a file of a folder.  Source files stay mapped until dataset_free
+ * Memory: 24 bytes an item, its path where it is a file of a folder, and up to 256 MiB of pictures that needn't be read
+ * again, as they are in batches.  Source files stay mapped until dataset_free
  * and must not be shortened.  One thread at a time may call these functions. */
 #ifndef TRAIN_DATASET_H
 #define TRAIN_DATASET_H

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "text/bpe_split.h"
+#include "text/clean.h"
 #include "train/dataset_internal.h"
 
 static bool blank(char c)
@@ -27,6 +28,19 @@ static void add_bad(captions *c, size_t number, const char *reason)
         snprintf(c->bad, sizeof c->bad, "caption %zu %s", number, reason);
 }
 
+/* Whether a tokenizer would find nothing in it: invisible characters, spaces of all kinds. */
+static bool is_empty(const char *text)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++)
+        if (*p > ' ' && *p < 0x7f) /* the usual case */
+            return false;
+    size_t bytes = 0;
+    char *clean = clean_text(text, &bytes, NULL);
+    bool empty = clean && !bytes;
+    free(clean);
+    return empty;
+}
+
 /* One caption, number from 1; it is left out and counted where it is not text. */
 static bool add(captions *c, const char *text, size_t bytes, size_t number, err *e)
 {
@@ -38,7 +52,10 @@ static bool add(captions *c, const char *text, size_t bytes, size_t number, err 
     if (!pool_add(&c->text, text, bytes, &at, e))
         return false;
     if (bpe_is_utf8(c->text.data + at)) {
-        c->n++;
+        if (is_empty(c->text.data + at))
+            c->text.used = at;
+        else
+            c->n++;
     } else {
         add_bad(c, number, "is not UTF-8 (is it Latin-1? save it as UTF-8)");
         c->text.used = at;

@@ -54,7 +54,13 @@ typedef struct caption_row {
     uint32_t next;   /* row + 1; 0: none */
 } caption_row;
 
-enum { ITEM_BAD = 1, ITEM_NOTED = 2 /* a problem with its captions is counted already */ };
+enum {
+    ITEM_BAD = 1,
+    ITEM_NOTED = 2, /* a problem with its captions is counted already */
+    /* of d->kept: a thread has begun to fill the item's place, and has done so */
+    ITEM_KEEPING = 4,
+    ITEM_KEPT = 8
+};
 
 typedef struct problem {
     int64_t item; /* -1: found before items had numbers */
@@ -88,6 +94,8 @@ struct dataset {
     pool paths;
     uint64_t fingerprint;
     atomic_uchar *flags; /* [n_items] */
+    uint8_t *kept;       /* [n_kept, height, width, 3]: pictures that were read, where they are always cut alike */
+    int64_t n_kept;      /* of the first items */
     int64_t *selected;   /* [n_selected]; NULL: all */
     int64_t n_selected;
     dataset_position position;

@@ -125,19 +125,43 @@ static void put(uint8_t *pixels, const image *in, bool mirrored)
         memcpy(pixels + i * 3, in->pixels + (i / w * w + (w - 1 - i % w)) * 3, 3);
 }
 
+/* The picture of an item that was read before; false where it is to be read. */
+static bool put_kept(const dataset *d, int64_t number, uint8_t *pixels, bool mirrored)
+{
+    size_t one = (size_t)d->o.width * (size_t)d->o.height * 3;
+    if (number >= d->n_kept || !(atomic_load(&d->flags[number]) & ITEM_KEPT))
+        return false;
+    put(pixels, &(image){d->o.width, d->o.height, d->kept + (size_t)number * one}, mirrored);
+    return true;
+}
+
+static void keep(const dataset *d, int64_t number, const image *im)
+{
+    size_t one = (size_t)d->o.width * (size_t)d->o.height * 3;
+    if (number >= d->n_kept || atomic_fetch_or(&d->flags[number], ITEM_KEEPING) & ITEM_KEEPING)
+        return;
+    memcpy(d->kept + (size_t)number * one, im->pixels, one);
+    atomic_fetch_or(&d->flags[number], ITEM_KEPT);
+}
+
 static bool load_picture(const dataset *d, int64_t epoch, int64_t number, const char *name, uint8_t *pixels, err *e)
 {
     const dataset_options *o = &d->o;
     image whole, part = {0}, fitted = {0};
     uint32_t w[4];
     rng_philox(w, o->seed, STREAM_CROP, (uint32_t)epoch, (uint32_t)number);
+    bool mirrored = o->flip && w[3] & 1;
+    if (put_kept(d, number, pixels, mirrored))
+        return true;
     bool ok = read_picture(&whole, d, &d->items[number], name, e);
     if (ok && o->crop > 0)
         ok = cut(&part, &whole, o, w, e) && image_resize(&fitted, &part, o->width, o->height, e);
     else
         ok = ok && image_fit(&fitted, &whole, o->width, o->height, e);
-    if (ok)
-        put(pixels, &fitted, o->flip && w[3] & 1);
+    if (ok) {
+        keep(d, number, &fitted);
+        put(pixels, &fitted, mirrored);
+    }
     image_release(&whole);
     image_release(&part);
     image_release(&fitted);

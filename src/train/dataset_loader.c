@@ -208,6 +208,20 @@ static bool allocate(loader *l, err *e)
     return true;
 }
 
+#define KEPT_BYTES ((size_t)256 << 20)
+
+/* Without crops an item's picture is the same in every epoch: a small set of large files is read once.  No memory for
+ * that is no failure. */
+static void keep_pictures(dataset *d)
+{
+    size_t picture = (size_t)d->o.width * (size_t)d->o.height * 3;
+    if (d->kept || d->o.want == DATASET_CAPTIONS || d->o.in_order || d->o.crop > 0)
+        return;
+    size_t n = KEPT_BYTES / picture < d->n_items ? KEPT_BYTES / picture : d->n_items;
+    d->kept = n ? malloc(n * picture) : NULL;
+    d->n_kept = d->kept ? (int64_t)n : 0;
+}
+
 static loader *loader_new(dataset *d, err *e)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
@@ -218,6 +232,7 @@ static loader *loader_new(dataset *d, err *e)
         return NULL;
     }
     l->d = d;
+    keep_pictures(d);
     l->n_slots = d->o.prefetch ? d->o.prefetch : 2;
     l->next = d->position;
     l->order_epoch = -1;

@@ -96,8 +96,8 @@ bool train_text_report(dataset *d, const bpe *tokenizer, int room, err *e)
                   c.longest == 1 ? "" : "s");
     if (c.cut)
         log_write(LOG_WARNING,
-                  "captions: %" PRId64 " of %" PRId64 " are too long for --text-length %d and lose their end: up "
-                  "to %zu of %zu tokens (--text-length %zu keeps all)",
-                  c.cut, c.n, room + 1, c.longest - c.room, c.longest, c.longest + 1);
+                  "captions too long for --text-length %d: %" PRId64 " of %" PRId64
+                  ", which lose their end: up to %zu of %zu tokens (--text-length %zu keeps all)",
+                  room + 1, c.cut, c.n, c.longest - c.room, c.longest, c.longest + 1);
     return true;
 }
