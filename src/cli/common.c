@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/ranks.h"
+#include "cli/guard.h"
 #include "cli/model_input.h"
 #include "cli/probe.h"
 
@@ -27,9 +28,9 @@ limn_device *command_device(const options *o, err *e)
     };
     if (!probe_check(false, e))
         return NULL;
-    probe_guard(true);
+    guard_loading(true);
     limn_device *device = limn_device_open(spec, &d, e);
-    probe_guard(false);
+    guard_loading(false);
     if (device) {
         const limn_device_info *i = limn_device_get_info(device);
         say(strcmp(spec, "auto") == 0 || ranks_size() > 1 ? LOG_WARNING : LOG_INFO, "device %d.%d, %s: %s", i->platform,

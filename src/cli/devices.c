@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/guard.h"
 #include "cli/probe.h"
 #include "cli/why.h"
 
@@ -115,9 +116,9 @@ int command_devices(const options *o)
     if (options_given(o, "why"))
         return why_report(o);
     bool ok = probe_check(true, &e);
-    probe_guard(true);
+    guard_loading(true);
     ok = ok && limn_devices(&list, &n, &e);
-    probe_guard(false);
+    guard_loading(false);
     if (ok && options_given(o, "device")) {
         only = command_device(o, &e);
         ok = only != NULL;

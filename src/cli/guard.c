@@ -1,76 +1,230 @@
-/* What becomes of a driver that ends or blocks the program while it is loaded and asked, though it answered before. */
+/* The program around calls in which OpenCL drivers may print, crash, exit or hang: src/device says when they begin and
+ * end. What drivers print is kept from both streams, and shown with -v, or where the call failed. */
+#include "cli/guard.h"
+
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "cli/probe_internal.h"
+#include "cli/terminal.h"
+#include "device/drivers.h"
 
-static volatile sig_atomic_t guarding;
-static char *kept; /* the file that said that all drivers are good */
+#define SHOWN 3000 /* bytes, of the end of what was printed */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+#define DEEPEST 8
+static int depth;                                   /* of calls within calls */
+static off_t began[DEEPEST];                        /* bytes that were printed before each */
+static int kept_out = -1, kept_err = -1, said = -1; /* the streams as they were, and the file that stands for them */
+static volatile sig_atomic_t inside, loading;
+static char *verdicts; /* the file that said that all drivers are good */
+
+/* ---- a driver that ends the process: with system calls alone -------------------------------------------------- */
+
+static void put(const char *text, size_t n)
+{
+    while (n) {
+        ssize_t done = write(kept_err >= 0 ? kept_err : STDERR_FILENO, text, n);
+        if (done <= 0)
+            return;
+        text += done;
+        n -= (size_t)done;
+    }
+}
 
 static void tell(const char *text)
 {
-    size_t n = strlen(text);
-    if (write(STDERR_FILENO, text, n) != (ssize_t)n)
-        _exit(ERR_DEVICE);
+    put(text, strlen(text));
 }
 
-/* With system calls alone. */
-static void give_up(const char *what)
+static _Noreturn void give_up(const char *what)
 {
-    guarding = 0;
+    char text[1024];
+    ssize_t n;
+    for (off_t at = 0; said >= 0 && (n = pread(said, text, sizeof text, at)) > 0; at += n)
+        put(text, (size_t)n);
     tell("limn: OpenCL: a driver ");
     tell(what);
-    tell(" while it is loaded and asked (run the command again: limn then asks each driver in a process of its own, "
-         "and leaves out the one that does it; limn devices --why says more)\n");
-    if (kept)
-        unlink(kept);
+    if (loading)
+        tell(
+            " while it is loaded and asked (run the command again: limn then asks each driver in a process of its own, "
+            "and leaves out the one that does it; limn devices --why says more)\n");
+    else
+        tell(" while it compiles limn's kernels (update it, or choose another device: --device)\n");
+    if (loading && verdicts)
+        unlink(verdicts);
+    file_out_abandon();
     probe_remove_shown();
-    _exit(ERR_DEVICE);
+    _exit(loading ? ERR_DEVICE : ERR_FAILED);
 }
 
 static void on_signal(int number)
 {
-    if (!guarding) { /* a driver's thread, later */
+    if (!inside) { /* a driver's thread, later */
         signal(number, SIG_DFL);
         raise(number);
         return;
     }
+    inside = 0;
     give_up(number == SIGALRM ? "hangs" : probe_signal(number));
 }
 
 static void on_exit_in_driver(void)
 {
-    if (guarding)
-        give_up("ends the program (exit)");
+    if (!inside)
+        return;
+    inside = 0;
+    fflush(stdout); /* its prints */
+    give_up("ends the program (exit)");
 }
 
-void probe_guard(bool on)
+static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGALRM};
+enum { SIGNALS = sizeof signals / sizeof *signals };
+
+static void catch_signals(bool on)
 {
-    static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGALRM};
-    enum { N = sizeof signals / sizeof *signals };
-    static struct sigaction before[N];
-    static bool registered;
+    static struct sigaction before[SIGNALS];
     struct sigaction action = {.sa_handler = on_signal};
-    struct itimerval limit = {.it_value.tv_sec = on ? 4 * PROBE_SECONDS : 0};
-#if defined(__SANITIZE_ADDRESS__)
-    return; /* its own handlers say more */
-#endif
     sigemptyset(&action.sa_mask);
-    if (on && !registered) {
-        registered = true;
-        kept = probe_kept_path();
-        atexit(on_exit_in_driver);
-    }
-    for (int i = 0; i < N; i++) {
+    for (int i = 0; i < SIGNALS; i++) {
         struct sigaction now;
         if (on)
             sigaction(signals[i], &action, &before[i]);
         else if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler == on_signal) /* and not a driver's own */
             sigaction(signals[i], &before[i], NULL);
     }
-    setitimer(ITIMER_REAL, &limit, NULL);
-    guarding = on;
+}
+
+/* ---- what drivers print --------------------------------------------------------------------------------------- */
+
+static int unnamed_file(void)
+{
+    char path[200];
+    const char *base = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%.160s/limn-said-XXXXXX", base && *base ? base : "/tmp");
+    int fd = mkstemp(path);
+    if (fd < 0)
+        return open("/dev/null", O_RDWR | O_CLOEXEC | O_APPEND);
+    unlink(path);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, O_APPEND); /* both streams write to it, buffered and not */
+    return fd;
+}
+
+static void swap_streams(bool away)
+{
+    fflush(stdout); /* what limn printed before, or the driver in between */
+    if (said < 0)
+        return;
+    const int from[] = {away ? said : kept_out, away ? said : kept_err};
+    for (int i = 0; i < 2; i++) {
+        if (from[i] >= 0)
+            dup2(from[i], i + 1);
+        else
+            close(i + 1); /* it was closed when limn began */
+    }
+}
+
+static off_t said_bytes(void)
+{
+    struct stat st;
+    return said >= 0 && fstat(said, &st) == 0 ? st.st_size : 0;
+}
+
+/* What was printed since, its end where it is long, as a new string; NULL where it is nothing. */
+static char *take_said(off_t since)
+{
+    off_t n = said_bytes(), from = n - since > SHOWN ? n - SHOWN : since;
+    char *text = n > since ? calloc(1, SHOWN + 1) : NULL;
+    ssize_t got = text ? pread(said, text, SHOWN, from) : 0;
+    if (n > since && ftruncate(said, since) != 0)
+        got = 0;
+    while (got > 0 && strchr("\n\r\t ", text[got - 1]))
+        text[--got] = 0;
+    if (got > 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+static void enter(void)
+{
+    pthread_mutex_lock(&lock);
+    if (depth == 0) {
+        swap_streams(true);
+        catch_signals(true);
+        inside = 1;
+    } else {
+        fflush(stdout);
+    }
+    if (depth < DEEPEST)
+        began[depth] = said_bytes();
+    depth++;
+    pthread_mutex_unlock(&lock);
+}
+
+static void leave(bool ok)
+{
+    char *text = NULL;
+    pthread_mutex_lock(&lock);
+    bool last = --depth == 0;
+    if (last) {
+        inside = 0;
+        catch_signals(false);
+        swap_streams(false);
+    } else {
+        fflush(stdout);
+    }
+    if (last || (!ok && depth < DEEPEST)) /* what comes of it isn't known yet, where it is within another */
+        text = take_said(began[depth]);
+    pthread_mutex_unlock(&lock);
+    if (text)
+        say(ok ? LOG_INFO : last ? LOG_ERROR : LOG_WARNING, "the OpenCL driver prints:\n%s", text);
+    free(text);
+}
+
+/* ---- for the commands ----------------------------------------------------------------------------------------- */
+
+void guard_start(void)
+{
+    static bool started;
+    if (started)
+        return;
+    started = true;
+#if defined(__SANITIZE_ADDRESS__)
+    return; /* its own handlers say more, on stderr */
+#endif
+    verdicts = probe_kept_path();
+    atexit(on_exit_in_driver);
+    kept_out = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 10);
+    kept_err = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 10);
+    said = unnamed_file();
+    FILE *messages = kept_err >= 0 ? fdopen(kept_err, "w") : NULL;
+    if (messages) {
+        setvbuf(messages, NULL, _IONBF, 0);
+        terminal_messages(messages);
+    }
+    driver_watch(enter, leave);
+}
+
+void guard_loading(bool on)
+{
+    struct itimerval limit = {.it_value.tv_sec = on ? 4 * PROBE_SECONDS : 0};
+    if (on) {
+        loading = 1;
+        driver_enter();
+        setitimer(ITIMER_REAL, &limit, NULL);
+    } else {
+        setitimer(ITIMER_REAL, &limit, NULL);
+        driver_leave(true);
+        loading = 0;
+    }
 }

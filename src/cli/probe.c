@@ -80,7 +80,8 @@ static bool write_all(int to, const void *data, size_t n)
 
 static _Noreturn void child(const char *library, const char *folder, const char *output, int to)
 {
-    static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGINT, SIGTERM, SIGALRM};
+    static const int signals[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL,  SIGFPE,  SIGINT,
+                                  SIGTERM, SIGALRM, SIGHUP, SIGQUIT, SIGXCPU, SIGPIPE};
     struct rlimit none = {0};
     answer a = {0};
     limn_device_info *list = NULL;
@@ -98,6 +99,7 @@ static _Noreturn void child(const char *library, const char *folder, const char 
     unsetenv("OCL_ICD_FILENAMES");
     unsetenv("OPENCL_LAYERS"); /* they count calls, or fail them */
     limn_set_log(keep_warning, a.warnings);
+    driver_watch(NULL, NULL);
     a.platforms = device_platforms(a.loader);
     if (a.platforms == 0)
         driver_load_error(library, a.load, sizeof a.load);

@@ -30,7 +30,4 @@ void probe_free(probe *p, size_t n);
 bool probe_check(bool fresh, err *e);
 /* The same with answers that are there. */
 bool probe_use(const driver_list *l, const probe *answers, err *e);
-
-/* While it is on, a driver that ends or blocks the process all the same ends it with a message and exit code 3. */
-void probe_guard(bool on);
 #endif

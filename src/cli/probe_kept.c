@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "cli/guard.h"
 #include "cli/probe_internal.h"
 #include "cli/terminal.h"
 
@@ -227,6 +228,7 @@ bool probe_check(bool fresh, err *e)
     if (checked)
         return true;
     checked = true;
+    guard_start();
     if (!drivers_list(&l))
         return err_no_memory(e, "drivers", 1);
     probe *p = calloc(l.n + 1, sizeof *p);

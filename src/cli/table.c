@@ -52,7 +52,7 @@ const option common_options[] = {
     {.name = "no-cache", .help = "Neither read nor write the cache of compiled kernels."},
     {.name = "profile",
      .help = "Time every kernel: a table on stderr, and a timeline in limn-trace.json in the current directory."},
-    {.name = "verbose", .letter = 'v', .help = "Say more on stderr: information and debugging."},
+    {.name = "verbose", .letter = 'v', .help = "Say more on stderr: information, debugging, and what drivers print."},
     {.name = "quiet", .letter = 'q', .help = "Say nothing but errors, and draw no progress."},
     {.name = "help", .letter = 'h', .help = "Print help and exit."},
     {.name = "version", .letter = 'V', .help = "Print the version and exit."},

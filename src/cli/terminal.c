@@ -21,13 +21,24 @@ static char who[32];       /* "rank 1: " where there are several processes */
 static bool line_open;     /* a progress line is on the screen */
 static bool progress_open; /* work within work (the decoding of a preview) draws none of its own */
 static volatile sig_atomic_t signalled;
+static FILE *messages; /* stderr, also while drivers are kept from it */
 
 /* ---- messages ------------------------------------------------------------------------------------------------ */
+
+void terminal_messages(FILE *stream)
+{
+    messages = stream;
+}
+
+static FILE *screen(void)
+{
+    return messages ? messages : stderr;
+}
 
 static void clear_line(void)
 {
     if (line_open)
-        fputs("\r\033[K", stderr);
+        fputs("\r\033[K", screen());
     line_open = false;
 }
 
@@ -37,7 +48,7 @@ static void sink(void *context, int level, const char *line)
     if (level > (int)shown || muted)
         return;
     clear_line();
-    fprintf(stderr, "limn: %s%s\n", who, line);
+    fprintf(screen(), "limn: %s%s\n", who, line);
 }
 
 void terminal_mute(bool on)
@@ -85,7 +96,7 @@ void say(log_level level, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     clear_line();
-    fprintf(stderr, "limn: %s%s\n", who, text); /* in one piece, since other processes may write to it too */
+    fprintf(screen(), "limn: %s%s\n", who, text); /* in one piece, since other processes may write to it too */
 }
 
 /* The words after "wrote NAMES:". */
@@ -180,8 +191,8 @@ static void put_line(const progress *p, int percent, const char *rate, const cha
         int n = snprintf(line, sizeof line, "%s%s%d%%%s%s", forms[i][0], *forms[i][0] ? "  " : "", percent, forms[i][1],
                          forms[i][2]);
         if (n <= width) {
-            fprintf(stderr, "\r%s\033[K", line);
-            fflush(stderr);
+            fprintf(screen(), "\r%s\033[K", line);
+            fflush(screen());
             line_open = true;
             return;
         }

@@ -4,12 +4,15 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/err.h"
 #include "base/log.h"
 
 /* Shows messages up to this level, the library's too. */
 void terminal_start(log_level most);
+/* Where messages and progress go from here on, in place of stderr. */
+void terminal_messages(FILE *stream);
 /* "limn: " and the message.  Notes to the user that are not warnings have LOG_WARNING's level too: -q drops them. */
 void say(log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* From here on, or no more, the library's warnings and notes are dropped: they come again. */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "cli/guard.h"
 #include "cli/probe.h"
 #include "device/machine.h"
 
@@ -362,6 +363,7 @@ int why_report(const options *o)
     probe *p = NULL;
     limn_device_info *list = NULL;
     size_t n = 0, usable = 0;
+    guard_start();
     if (!drivers_list(&l) || !probe_drivers(&l, &p, &e)) {
         drivers_release(&l);
         return report(&e);
@@ -371,9 +373,9 @@ int why_report(const options *o)
     gather_drivers(all, &l, p);
     gather_environment(all); /* before it changes */
     if (probe_use(&l, p, &none)) {
-        probe_guard(true);
+        guard_loading(true);
         limn_devices(&list, &n, &none);
-        probe_guard(false);
+        guard_loading(false);
     }
     for (size_t i = 0; i < n; i++)
         usable += !*list[i].problem;

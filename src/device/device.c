@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/ranks.h"
+#include "device/drivers.h"
 #include "device/find.h"
 #include "device/pages.h"
 #include "device/profile.h"
@@ -90,7 +91,10 @@ static bool choose(device *d, device_entry *list, size_t n, const char *spec, bo
         d->info = c->info;
         d->platform = c->platform;
         d->id = c->id;
-        if (open_queue(d, timed, &why))
+        driver_enter();
+        bool open = open_queue(d, timed, &why);
+        driver_leave(open);
+        if (open)
             return true;
         if (!device_spec_is_auto(spec))
             return err_set(e, ERR_DEVICE, "device %d.%d, %s (%s) can't be opened: %s", c->info.platform, c->info.device,

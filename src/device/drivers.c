@@ -329,3 +329,28 @@ void drivers_missing(char *out, size_t size)
     }
     drivers_release(&l);
 }
+
+/* ---- who minds what drivers do ---- */
+
+static struct {
+    void (*enter)(void);
+    void (*leave)(bool ok);
+} watch;
+
+void driver_watch(void (*enter)(void), void (*leave)(bool ok))
+{
+    watch.enter = enter;
+    watch.leave = leave;
+}
+
+void driver_enter(void)
+{
+    if (watch.enter)
+        watch.enter();
+}
+
+void driver_leave(bool ok)
+{
+    if (watch.leave)
+        watch.leave(ok);
+}

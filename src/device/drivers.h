@@ -40,4 +40,10 @@ const char *driver_pocl_cache(const char **variable);
 void drivers_installed(char *out, size_t size);
 /* What follows "no platform found": which drivers are installed and what is wrong with each, or what to install. */
 void drivers_missing(char *out, size_t size);
+
+/* Around calls in which drivers may print, or end the process: they are loaded, open a device, compile.  A program that
+ * minds says what is to happen then; the library does nothing by itself.  Calls may lie within calls. */
+void driver_enter(void);
+void driver_leave(bool ok);
+void driver_watch(void (*enter)(void), void (*leave)(bool ok));
 #endif

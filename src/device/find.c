@@ -175,6 +175,7 @@ bool device_find(device_entry **list, size_t *n, err *e)
     cl_uint count;
     *list = NULL;
     *n = 0;
+    driver_enter();
     cl_platform_id *platforms = platforms_of(&count, e);
     bool ok = platforms != NULL;
     for (cl_uint p = 0; ok && p < count; p++) {
@@ -190,6 +191,7 @@ bool device_find(device_entry **list, size_t *n, err *e)
                      f.skipped, files);
     }
     free(platforms);
+    driver_leave(ok);
     if (!ok) {
         free(f.list);
         return false;

@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "device/drivers.h"
 #include "device/kernels.h"
 
 #define SLOTS 512 /* a power of two; limn has under 100 kernels, each in a few variants */
@@ -167,6 +168,7 @@ static program *program_build(device *d, const char *file, const char *options, 
         p->file = name;
         p->tune = *t;
         cache_key key = cache_key_of(d, name, source, all);
+        driver_enter();
         p->handle = d->no_cache ? NULL : from_cache(d, &key, all);
         log_write(LOG_DEBUG, "program %s: %s", name, p->handle ? "from the cache" : "from source");
         if (!p->handle) {
@@ -174,6 +176,7 @@ static program *program_build(device *d, const char *file, const char *options, 
             if (p->handle && !d->no_cache)
                 to_cache(p->handle, &key);
         }
+        driver_leave(p->handle != NULL);
         if (!p->handle) {
             free(p);
             p = NULL;
@@ -220,7 +223,9 @@ static bool kernel_make(device *d, struct slot *s, const char *name, const char 
     memcpy(s->key + n, options, m);
     cl_int status = 0;
     s->k = (kernel){.program = p->handle, .name = s->key, .options = s->key + n, .tune = d->tune};
+    driver_enter();
     s->k.handle = clCreateKernel(p->handle, colon + 1, &status);
+    driver_leave(status == CL_SUCCESS);
     char call[128];
     snprintf(call, sizeof call, "kernel %.64s: clCreateKernel", name);
     if (cl_ok(status, call, e) &&

@@ -2,6 +2,7 @@
 #include <clblast_c.h>
 #include <stdio.h>
 
+#include "device/drivers.h"
 #include "device/profile.h"
 #include "device/run_internal.h"
 #include "ops/ops_internal.h"
@@ -108,11 +109,13 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
     run_want(r, &b);
     cl_event event = NULL;
     apply_set(r->dev);
+    driver_enter(); /* it compiles at its first products */
     CLBlastStatusCode status =
         CLBlastSgemm(CLBlastLayoutRowMajor, a_transposed ? CLBlastTransposeYes : CLBlastTransposeNo,
                      b_transposed ? CLBlastTransposeYes : CLBlastTransposeNo, m, n, k, 1.0f, a.buf->mem, (size_t)a.at,
                      a_transposed ? m : k, b.buf->mem, (size_t)b.at, b_transposed ? k : n, beta, c.buf->mem,
                      (size_t)c.at, n, &r->dev->queue, r->dev->profile ? &event : NULL);
+    driver_leave(true);
     r->pending = true;
     run_give_back(r, f32);
     if (event)

@@ -1,5 +1,6 @@
 /* An OpenCL layer that makes the devices of real drivers claim what LIMN_CLAIM says, words with commas between them:
- * gpu (a discrete one, in place of a CPU), uuid=BYTE, pci=BUS.  The fake driver's devices stay as they are. */
+ * gpu (a discrete one, in place of a CPU), uuid=BYTE, pci=BUS.  The fake driver's devices stay as they are.
+ * print and abort are what clBuildProgram does. */
 #include <CL/cl.h>
 #include <CL/cl_icd.h>
 #include <CL/cl_layer.h>
@@ -65,6 +66,20 @@ static cl_int CL_API_CALL device_info(cl_device_id d, cl_device_info query, size
     return next->clGetDeviceInfo(d, query, size, value, ret);
 }
 
+static cl_int CL_API_CALL build_program(cl_program p, cl_uint n, const cl_device_id *d, const char *options,
+                                        void(CL_CALLBACK *notify)(cl_program, void *), void *user)
+{
+    if (claim("print")) {
+        printf("compiler on stdout\n");
+        fprintf(stderr, "1 warning generated.\n");
+    }
+    if (claim("abort")) {
+        fprintf(stderr, "compiler: this can't be\n");
+        abort();
+    }
+    return next->clBuildProgram(p, n, d, options, notify, user);
+}
+
 API cl_int CL_API_CALL clGetLayerInfo(cl_layer_info query, size_t size, void *value, size_t *ret)
 {
     cl_layer_api_version version = CL_LAYER_API_VERSION_100;
@@ -77,6 +92,7 @@ API cl_int CL_API_CALL clInitLayer(cl_uint n, const cl_icd_dispatch *target, cl_
     (void)n;
     next = target;
     table.clGetDeviceInfo = device_info;
+    table.clBuildProgram = build_program;
     *count = sizeof table / sizeof(void *);
     *result = &table;
     return CL_SUCCESS;

@@ -242,6 +242,36 @@ done
 echo "$fake" >both/fake.icd
 ! compgen -G 'tmp/limn-*' >/dev/null || fail 'a folder of drivers was left'
 
+# ---- what drivers print stays with them ----
+for modes in print print,context=-5; do
+    export LIMN_FAKE=$modes
+    for quiet in -q ''; do
+        # shellcheck disable=SC2086 # none or one
+        run 0 generate pizza --seed 1 -o x.png --codes-out codes.npy $quiet
+        [[ ! -s out ]] || fail 'a driver prints on stdout'
+        hasnt err 'fake driver on stderr: clGetDeviceInfo'
+        [[ -z $quiet || ! -s err ]] || fail 'a driver prints with -q'
+    done
+done
+has err 'fake driver on stdout: clCreateContext' # where it fails, it may say why
+LIMN_FAKE=print
+run 0 devices --json
+[[ $(head -c 1 out) == '[' ]] || fail 'a driver prints into JSON'
+hasnt out 'fake driver'
+run 0 devices -v
+has err 'the OpenCL driver prints:'
+has err 'fake driver on stderr: clGetDeviceInfo'
+unset LIMN_FAKE
+export OPENCL_LAYERS=$claim LIMN_CLAIM=print
+OCL_ICD_VENDORS=$vendors run 0 generate pizza --no-cache --seed 1 -o x.png -q
+[[ ! -s out && ! -s err ]] || fail 'a compiler prints with -q'
+LIMN_CLAIM=abort
+OCL_ICD_VENDORS=$vendors run 1 generate pizza --no-cache --seed 1 -o never.png
+has err "compiler: this can't be"
+has err "limn: OpenCL: a driver aborts (SIGABRT) while it compiles limn's kernels"
+[[ ! -e never.png ]] || fail 'a picture without kernels'
+unset OPENCL_LAYERS LIMN_CLAIM
+
 # ---- the explanation ----
 export LIMN_FAKE=load-abort
 run 0 devices --why
