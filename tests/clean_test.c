@@ -78,7 +78,9 @@ static void test_fix(void **state)
         {"&eacute;t&Eacute; 5&nbsp;&euro;&hellip;", "\u00e9t\u00c9 5\u00a0\u20ac\u2026"},
         {"&lt;b&gt; &amp;lt; &amp;amp;", "<b> < &"},
         {"<b> &amp;amp;amp;", "<b> &amp;"},
-        {"&nothing; &; &# &#0; &#99999999999; AT&T", "&nothing; &; &# &#0; &#99999999999; AT&T"},
+        {"&copyright &copy2 &eacutex; &hearts &#150;", "\u00a9right \u00a92 \u00e9x; &hearts \u2013"},
+        {"a\xC2\x93" "b\xC2\x85", "a\"b\u2026"},
+        {"&zothing; &; &# &#0; &#99999999999; AT&T", "&zothing; &; &# &#0; &#99999999999; AT&T"},
         {"\ufeffe\u0301\x01\x7f", "\u00e9"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -47,15 +47,42 @@ static utf8proc_int32_t named(const char *name, size_t n)
     return 0;
 }
 
+/* Those that HTML knows without their semicolon: &amp &lt &gt &quot and Latin-1's. */
+static bool is_legacy(utf8proc_int32_t c)
+{
+    return (c >= 0xA0 && c <= 0xFF) || c == '&' || c == '<' || c == '>' || c == '"';
+}
+
+/* &name; or the longest beginning of it that is known: &copyright is a copyright sign and "right". */
+static utf8proc_int32_t name_at(const char *text, size_t *bytes)
+{
+    size_t n = strspn(text + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789");
+    utf8proc_int32_t c = text[n + 1] == ';' ? named(text + 1, n) : 0;
+    *bytes = n + 2;
+    for (; !c && n >= 2; n--) {
+        c = named(text + 1, n);
+        c = is_legacy(c) ? c : 0;
+        *bytes = n + 1;
+    }
+    return c;
+}
+
+/* What a C1 control character means, which is a byte of Windows-1252 that was taken for Latin-1. */
+static utf8proc_int32_t windows(utf8proc_int32_t c)
+{
+    static const uint16_t table[32] = {0x20AC, 0x81,   0x201A, 0x192,  0x201E, 0x2026, 0x2020, 0x2021,
+                                       0x2C6,  0x2030, 0x160,  0x2039, 0x152,  0x8D,   0x17D,  0x8F,
+                                       0x90,   0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2013, 0x2014,
+                                       0x2DC,  0x2122, 0x161,  0x203A, 0x153,  0x9D,   0x17E,  0x178};
+    return c >= 0x80 && c <= 0x9F ? table[c - 0x80] : c;
+}
+
 /* The character of the entity at text, which begins with '&', and its bytes; 0: none. */
 static utf8proc_int32_t entity_at(const char *text, size_t *bytes)
 {
     static const char digits[] = "0123456789", hexadecimal[] = "0123456789abcdefABCDEF";
-    if (text[1] != '#') {
-        size_t n = strspn(text + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789");
-        *bytes = n + 2;
-        return n > 0 && text[n + 1] == ';' ? named(text + 1, n) : 0;
-    }
+    if (text[1] != '#')
+        return name_at(text, bytes);
     bool hex = text[2] == 'x' || text[2] == 'X';
     const char *from = text + 2 + hex;
     size_t n = strspn(from, hex ? hexadecimal : digits);
@@ -63,17 +90,17 @@ static utf8proc_int32_t entity_at(const char *text, size_t *bytes)
         return 0;
     long c = strtol(from, NULL, hex ? 16 : 10);
     *bytes = (size_t)(from - text) + n + (from[n] == ';');
-    return c > 0 && c <= 0x10FFFF && utf8proc_codepoint_valid((utf8proc_int32_t)c) ? (utf8proc_int32_t)c : 0;
+    return c > 0 && c <= 0x10FFFF && utf8proc_codepoint_valid((utf8proc_int32_t)c) ? windows((utf8proc_int32_t)c) : 0;
 }
 
-/* In place: no character is longer than its entity. */
-static void unescape(char *text)
+/* In place: no character is longer than its entity.  whole: only those that end in a semicolon. */
+static void unescape(char *text, bool whole)
 {
     char *out = text;
     while (*text) {
         size_t bytes;
         utf8proc_int32_t c = *text == '&' ? entity_at(text, &bytes) : 0;
-        if (c) {
+        if (c && (!whole || text[bytes - 1] == ';')) {
             uint8_t own[4];
             size_t k = (size_t)utf8proc_encode_char(c, own);
             memcpy(out, own, k);
@@ -109,6 +136,7 @@ static size_t fixed(utf8proc_int32_t c, char out[8])
 {
     if (is_control(c))
         return 0;
+    c = windows(c);
     if (c == 0x2BC || (c >= 0x2018 && c <= 0x201B))
         c = '\'';
     else if (c >= 0x201C && c <= 0x201F)
@@ -133,7 +161,7 @@ char *fix_text(const char *text, size_t *bytes, err *e)
         err_no_memory(e, "text", 2 * *bytes + 8);
     if (in && out) {
         if (!strchr(in, '<'))
-            unescape(in);
+            unescape(in, true);
         for (size_t at = 0, end = strlen(in); at < end;) {
             utf8proc_int32_t c;
             at += (size_t)utf8proc_iterate((const uint8_t *)in + at, (utf8proc_ssize_t)(end - at), &c);
@@ -143,7 +171,7 @@ char *fix_text(const char *text, size_t *bytes, err *e)
         composed = clean_compose(out, bytes, e);
     }
     for (int pass = 0; composed && pass < 2; pass++)
-        unescape(composed);
+        unescape(composed, false);
     if (composed)
         *bytes = strlen(composed);
     free(in);
