@@ -79,7 +79,9 @@ static void test_fix(void **state)
         {"&lt;b&gt; &amp;lt; &amp;amp;", "<b> < &"},
         {"<b> &amp;amp;amp;", "<b> &amp;"},
         {"&copyright &copy2 &eacutex; &hearts &#150;", "\u00a9right \u00a92 \u00e9x; &hearts \u2013"},
-        {"a\xC2\x93" "b\xC2\x85", "a\"b\u2026"},
+        {"a\xC2\x93"
+         "b\xC2\x85",
+         "a\"b\u2026"},
         {"&zothing; &; &# &#0; &#99999999999; AT&T", "&zothing; &; &# &#0; &#99999999999; AT&T"},
         {"\ufeffe\u0301\x01\x7f", "\u00e9"},
     };

@@ -156,6 +156,7 @@ static void test_keep_errors(void **state)
         snprintf(line, sizeof line, "generate|a|--image-prompt|prompt.png|--keep|%s", wrong[i]);
         cli_bad(line, 2, "--keep: ");
     }
+    cli_bad("generate|a|--image-prompt|no-picture.png|--keep|TOP:0.5", 1, "no-picture.png: No such file");
     cli_bad("generate|a|--image-prompt|prompt.png|--keep|no-mask.png", 1, "no-mask.png: No such file");
     cli_bad("generate|a|--image-prompt|no-picture.png", 1, "no-picture.png: No such file");
 }

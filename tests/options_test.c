@@ -236,6 +236,7 @@ static void test_values(void **state)
     assert_false(options_random(&o, "seed"));
     assert_int_equal(options_unsigned(&o, "seed", 0), 7);
     options_release(&o);
+    assert_refused("generate", "a --temperature 0,7", "from 0 to 100, with a point)");
     assert_refused("generate", "a --seed -2", "or -1 for a random one");
     /* a run that --resume goes on with needs a seed that is known */
     assert_refused("train codec", "--data d -o o --seed -1", "give a whole number from 0");

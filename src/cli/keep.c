@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char forms[] = "give top:0.5, bottom:F, left:F, right:F, box:X,Y,W,H, or the picture of a mask";
 
@@ -50,11 +51,11 @@ bool keep_parse(keep *k, const char *text, err *e)
     *k = (keep){.kind = KEEP_MASK, .text = text};
     for (int i = 0; i < 5; i++) {
         size_t n = strlen(names[i]);
-        if (strncmp(text, names[i], n) == 0) {
+        if (strncasecmp(text, names[i], n) == 0) {
             k->kind = (keep_kind)i;
             return parse_values(k, text + n, k->kind == KEEP_BOX ? 4 : 1, e);
         }
-        if (strncmp(text, names[i], n - 1) == 0 && text[n - 1] == '\0')
+        if (strncasecmp(text, names[i], n - 1) == 0 && text[n - 1] == '\0')
             return err_set(e, ERR_USAGE, "--keep: \"%s\" lacks its number (%s)", text, forms);
     }
     /* A path may have a colon, but a word before one is rather a misspelled form. */

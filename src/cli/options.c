@@ -234,8 +234,8 @@ static bool check_value(const option *o, const char *text, err *e)
         break;
     case OPTION_NUMBER:
         if (!parse_number(text, &d) || d < o->min || d > o->max)
-            return err_set(e, ERR_USAGE, "--%s: \"%.60s\" is not possible (give a number from %g to %g)", o->name, text,
-                           o->min, o->max);
+            return err_set(e, ERR_USAGE, "--%s: \"%.60s\" is not possible (give a number from %g to %g%s)", o->name,
+                           text, o->min, o->max, strchr(text, ',') ? ", with a point" : "");
         break;
     case OPTION_SIZE:
         if (!parse_size(text, &u))

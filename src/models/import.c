@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "io/file_kind.h"
@@ -442,7 +443,7 @@ static const family *choose(const import *im, const import_request *q, err *e)
     for (size_t i = 0; i < sizeof families / sizeof *families && !found; i++) {
         const family *f = families[i];
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", f->name);
-        if (q->family ? !strcmp(q->family, f->name) : f->recognise(im->from))
+        if (q->family ? !strcasecmp(q->family, f->name) : f->recognise(im->from))
             found = f;
     }
     if (!found && q->family)
