@@ -154,8 +154,12 @@ static void test_wrong_prompts(void **state)
     cli_bad(TINY "--class|3|--negative|a", 2, "--negative");
     cli_bad(TINY "ab|-n|2|-o|-", 2, "--output");
     /* before the first is drawn */
-    cli_bad(TINY "ab|far too long|-o|never.png", 2, "limn: prompt 2, \"far too long\": prompt: 12 tokens");
-    cli_bad(TINY "far too long|-o|never.png", 2, "limn: prompt: 12 tokens, and the model takes 7 (shorten it)\n");
+    const int32_t ids[2][2] = {{5, 6}, {5, TINY_TOKENS}};
+    err e = {0};
+    assert_true(npy_write("wrong.npy", DTYPE_I32, 2, (int64_t[]){2, 2}, ids, &e));
+    cli_bad(TINY "--text-ids|wrong.npy|-o|never.png", 2,
+            "limn: prompt 2, \"token ids 5 258\": text ids: 258 at place 1");
+    assert_false(cli_exists("never-1.png"));
     cli_has(cli_good(TINY "a|cat|-o|words.png").err, "2 prompts of one word each: \"a\", \"cat\" (put a prompt of");
     assert_null(strstr(cli_good(TINY "a cat|dog|-o|words.png").err, "one word each"));
 }
@@ -218,6 +222,7 @@ static void test_like(void **state)
     has_text("l-2.png", "Temperature: 0.5, Top-k: 6, Top-p: 0.9, Picture: 2 of 2");
     cli_bad("generate|-m|tiny.gguf|--like|l-2.png|-o|l-2.png", 2, "is the same file as --like");
     cli_bad("generate|--like|nowhere.png", 1, "nowhere.png: No such file");
+    cli_bad("generate|--like|ids.npy", 1, "ids.npy: ");
     cli_has(cli_run("generate|--like|a-3.png|--temperature|0|-o|b.png").err,
             "was drawn by the model tiny, and this is");
 }

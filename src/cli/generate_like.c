@@ -53,13 +53,15 @@ bool like_read(request *q, err *e)
         return true;
     if (!input_check(path, e))
         return false;
-    char *text = image_read_text(path, "parameters");
-    bool ok =
-        text ? parameters_parse(p, text, e)
-             : err_set(e, ERR_FAILED,
-                       "--like: %s carries no settings (limn and front ends write them as \"parameters\"; programs "
-                       "that send pictures on may remove them)",
-                       path);
+    char *text = NULL;
+    bool ok = image_read_parameters(&text, path, e);
+    if (ok)
+        ok = text
+                 ? parameters_parse(p, text, e)
+                 : err_set(e, ERR_FAILED,
+                           "--like: %s carries no settings (limn and front ends write them as \"parameters\"; programs "
+                           "that send pictures on may remove them)",
+                           path);
     free(text);
     if (!ok)
         return false;
