@@ -150,7 +150,7 @@ void read_convert(const uint8_t *data, size_t size)
     char what[128];
     if (!q.n_inputs)
         return;
-    (void)import_describe(inputs[0], what);
+    (void)import_describe(inputs[0], what, NULL);
     bool ok = import_convert(&q, &e);
     CHECK(ok == (e.code == 0));
     if (ok) {
