@@ -232,7 +232,7 @@ static void same_keys(const gguf *a, const gguf *b, const char *but)
     for (size_t i = 0; i < gguf_key_count(a); i++) {
         const char *key = gguf_key(a, i);
         size_t k = 0;
-        if (!strcmp(key, but))
+        if (!strcmp(key, but) || gguf_is_description(key)) /* these are of the tensors */
             continue;
         while (k < gguf_key_count(b) && strcmp(gguf_key(b, k), key) != 0)
             k++;
@@ -495,6 +495,24 @@ static void f32_to_f32_changes_nothing(void **state)
     }
 }
 
+/* What other programs read of a file that is mostly of that type. */
+static void check_description(const gguf *g, dtype type)
+{
+    static const int numbers[] = {[DTYPE_F32] = 0, [DTYPE_F16] = 1, [DTYPE_Q8_0] = 7, [DTYPE_Q4_0] = 2};
+    int64_t value = -1;
+    err e = {0};
+    const char *text;
+    good(gguf_get_int(g, "general.file_type", 0, 100, &value, &e), &e);
+    assert_int_equal(value, numbers[type]);
+    assert_int_equal(gguf_has(g, "general.quantization_version"), dtype_table[type].block > 1);
+    assert_true(dtype_table[type].block == 1 ||
+                (gguf_get_int(g, "general.quantization_version", 0, 100, &value, &e) && value == 2));
+    good(gguf_get_string(g, "general.size_label", &text, &e), &e);
+    assert_string_equal(text, "10M");
+    good(gguf_get_string(g, "general.type", &text, &e), &e);
+    assert_string_equal(text, "model");
+}
+
 /* Vectors stay F32, convolutions become F16, and matrices blocks, each as dtype_from_float makes them. */
 static void smaller_types_keep_vectors_and_round_the_rest_once(void **state)
 {
@@ -517,6 +535,7 @@ static void smaller_types_keep_vectors_and_round_the_rest_once(void **state)
             free(wanted);
         }
         same_keys(a.g, b.g, "");
+        check_description(b.g, types[i]);
         close_gguf(&a);
         good(convert(to, again, (import_request){0}, &e), &e); /* without a type: as it is, exactly */
         opened c = open_gguf(again);

@@ -50,10 +50,15 @@ void gguf_put_string(gguf_writer *w, const char *key, const char *value);
 void gguf_put_strings(gguf_writer *w, const char *key, const char *const *values, size_t n);
 void gguf_put_ints(gguf_writer *w, const char *key, const int64_t *values, size_t n);  /* arr[i32] where all fit */
 void gguf_put_floats(gguf_writer *w, const char *key, const double *values, size_t n); /* arr[f32] */
-/* Copies a key with its exact type from another file; general.alignment is skipped, the writer has its own. */
+/* Copies a key with its exact type from another file; general.alignment and those of
+ * gguf_put_description are skipped, the writer has its own. */
 void gguf_put_copy(gguf_writer *w, const gguf *from, size_t key_index);
 /* Type F32, F16, Q8_0, Q4_0, I32 or U8 (stored as i8); other types are an error. */
 void gguf_add_tensor(gguf_writer *w, const char *name, dtype type, int nd, const int64_t *shape);
+/* Keys that other programs read, from the tensors that were added: general.type, general.file_type,
+ * general.quantization_version and general.size_label. */
+void gguf_put_description(gguf_writer *w);
+bool gguf_is_description(const char *key); /* whether it is one of these */
 void gguf_begin_data(gguf_writer *w);
 /* The next bytes of the tensors' data; a tensor's data may come in any number of pieces, which must add up. */
 void gguf_write_data(gguf_writer *w, const void *data, size_t bytes);

@@ -200,7 +200,7 @@ void gguf_put_copy(gguf_writer *w, const gguf *from, size_t key_index)
 {
     assert(key_index < from->n_keys);
     const gguf_entry *k = &from->keys[key_index];
-    if (!strcmp(k->name, GGUF_ALIGNMENT))
+    if (!strcmp(k->name, GGUF_ALIGNMENT) || gguf_is_description(k->name))
         return; /* the writer has its own */
     if (start_key(w, k->name, k->array, k->element, k->n))
         put(w, &w->keys, k->raw, k->raw_bytes);
@@ -235,6 +235,60 @@ void gguf_add_tensor(gguf_writer *w, const char *name, dtype type, int nd, const
         return;
     }
     w->tensors[w->n_tensors++] = t;
+}
+
+/* ---- what other programs read ---------------------------------------------------------------------------------- */
+
+static const char *const descriptions[] = {"general.type", "general.file_type", "general.quantization_version",
+                                           "general.size_label"};
+
+bool gguf_is_description(const char *key)
+{
+    for (size_t i = 0; i < sizeof descriptions / sizeof *descriptions; i++)
+        if (!strcmp(key, descriptions[i]))
+            return true;
+    return false;
+}
+
+/* "1.3B", "97M": two digits at least, as GGUF's own tools write it. */
+static void size_label(double n, char out[32])
+{
+    static const struct {
+        double unit;
+        char letter;
+    } units[] = {{1e12, 'T'}, {1e9, 'B'}, {1e6, 'M'}, {1e3, 'K'}};
+    size_t i = 0;
+    while (i < 3 && n <= units[i].unit)
+        i++;
+    n /= units[i].unit;
+    snprintf(out, 32, "%.*f%c", n < 0.5 ? 2 : n < 9.5 ? 1 : 0, n, units[i].letter);
+}
+
+void gguf_put_description(gguf_writer *w)
+{
+    /* ggml's numbers for files that are mostly of a type */
+    static const struct {
+        dtype type;
+        int number;
+    } types[] = {{DTYPE_F32, 0}, {DTYPE_F16, 1}, {DTYPE_Q4_0, 2}, {DTYPE_Q8_0, 7}};
+    enum { QUANTIZATION_VERSION = 2 };
+    int64_t elements[DTYPE_COUNT] = {0}, all = 0;
+    char label[32];
+    if (!live(w) || !w->n_tensors)
+        return;
+    for (size_t i = 0; i < w->n_tensors; i++) {
+        elements[w->tensors[i].type] += file_tensor_count(&w->tensors[i]);
+        all += file_tensor_count(&w->tensors[i]);
+    }
+    size_t most = 0;
+    for (size_t i = 1; i < sizeof types / sizeof *types; i++)
+        most = elements[types[i].type] > elements[types[most].type] ? i : most;
+    size_label((double)all, label);
+    gguf_put_string(w, "general.type", "model");
+    gguf_put_int(w, "general.file_type", types[most].number);
+    if (elements[DTYPE_Q8_0] || elements[DTYPE_Q4_0])
+        gguf_put_int(w, "general.quantization_version", QUANTIZATION_VERSION);
+    gguf_put_string(w, "general.size_label", label);
 }
 
 static uint64_t padding(uint64_t n)

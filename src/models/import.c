@@ -356,7 +356,7 @@ static bool copy_keys(import *im, size_t file, err *e)
             return false;
     for (size_t i = 0; i < gguf_key_count(g); i++) {
         const char *key = gguf_key(g, i);
-        bool known = !strcmp(key, "general.alignment") || import_is_replaced(im, key);
+        bool known = !strcmp(key, "general.alignment") || gguf_is_description(key) || import_is_replaced(im, key);
         for (size_t k = 0; k < file; k++)
             known = known || gguf_has(model_file_gguf(im->from->files[k]), key);
         if (!known)

@@ -172,6 +172,7 @@ bool import_write(import *im, err *e)
         const struct import_output *o = &im->outputs[i];
         gguf_add_tensor(im->to, o->name, o->type, o->nd, o->shape);
     }
+    gguf_put_description(im->to);
     gguf_begin_data(im->to);
     for (size_t i = 0; i < im->n_plan; i++) {
         const struct import_part *p = &im->plan[i];

@@ -180,6 +180,7 @@ bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const
         if (of_codec(f))
             gguf_add_tensor(w, f->name, f->type, f->nd, f->shape);
     }
+    gguf_put_description(w);
     gguf_begin_data(w);
     bool ok = true;
     for (size_t i = 0; ok && i < t->params->n; i++)
