@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "io/image.h"
 #include "io/npy.h"
@@ -84,6 +85,49 @@ static void test_generate(void **state)
     cli_has(text, ", KV cache: f16");
     free(text);
     cli_bad("generate|--class|3", 2, "reads text (give a prompt)");
+}
+
+/* Each kind of output holds the same picture and settings. */
+static void test_generate_formats(void **state)
+{
+    (void)state;
+    err e = {0};
+    cli_good("generate|a cat: \xc3\xa9|--seed|3|-o|f.png|-q");
+    char *settings = image_read_text("f.png", "parameters");
+    assert_non_null(settings);
+    static const char *const names[] = {"f.jpg", "f.JPEG", "f.webp"};
+    for (int i = 0; i < 3; i++) {
+        image png = {0}, im = {0};
+        char line[128], *text;
+        if (!image_can_write(image_format_of_name(names[i]), names[i], &(err){0}))
+            continue;
+        snprintf(line, sizeof line, "generate|a cat: \xc3\xa9|--seed|3|-o|%s|--quality|100|-q", names[i]);
+        cli_good(line);
+        assert_true(image_read(&png, "f.png", &e) && image_read(&im, names[i], &e));
+        assert_int_equal(im.width, png.width);
+        for (int k = 0; k < 3 * im.width * im.height; k++)
+            assert_in_range(im.pixels[k] - png.pixels[k] + 10, 0, 20);
+        text = image_read_text(names[i], "parameters");
+        assert_string_equal(text, settings);
+        free(text);
+        snprintf(line, sizeof line, "inspect|%s", names[i]);
+        cli_has(cli_good(line).out, "Seed: 3, ");
+        image_release(&png);
+        image_release(&im);
+    }
+    free(settings);
+    cli_has(cli_good("generate|a cat|-o|q.png|--quality|80").err, "a PNG keeps every pixel as it is");
+    char line[512];
+    static const char *const outputs[] = {"- > o.png", "/dev/stdout > o.png", "- | cat > o.png", "fifo"};
+    assert_int_equal(cli_shell("mkfifo fifo"), 0);
+    for (int i = 0; i < 4; i++) {
+        unlink("o.png");
+        snprintf(line, sizeof line, "%s '%s' generate 'a cat: \xc3\xa9' --seed 3 -q -o %s%s",
+                 i == 3 ? "cat fifo > o.png & " : "", LIMN_PROGRAM, outputs[i], i == 3 ? "; wait" : "");
+        assert_int_equal(cli_shell(line), 0);
+        assert_int_equal(cli_shell("cmp f.png o.png"), 0);
+    }
+    assert_int_equal(cli_shell("rm fifo"), 0);
 }
 
 static void test_generate_grid_and_preview(void **state)
@@ -288,15 +332,11 @@ static void test_interrupt(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_generate),
-        cmocka_unit_test(test_generate_grid_and_preview),
-        cmocka_unit_test(test_text_ids),
-        cmocka_unit_test(test_image_prompt),
-        cmocka_unit_test(test_codec_round_trip),
-        cmocka_unit_test(test_score),
-        cmocka_unit_test(test_profile),
-        cmocka_unit_test(test_interrupt),
+        cmocka_unit_test(test_devices),          cmocka_unit_test(test_generate),
+        cmocka_unit_test(test_generate_formats), cmocka_unit_test(test_generate_grid_and_preview),
+        cmocka_unit_test(test_text_ids),         cmocka_unit_test(test_image_prompt),
+        cmocka_unit_test(test_codec_round_trip), cmocka_unit_test(test_score),
+        cmocka_unit_test(test_profile),          cmocka_unit_test(test_interrupt),
     };
     if (!cli_enter())
         return 1;

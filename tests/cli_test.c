@@ -122,7 +122,10 @@ static void test_usage_errors(void **state)
     cli_bad("generate|a|--grid=1", 2, "--grid: takes no value");
     cli_bad("generate|a|--seed", 2, "--seed: the value is missing");
     cli_bad("generate|a|-m|--grid", 2, "--model: the value is missing before --grid");
-    cli_bad("generate|a|-o|x.jpg", 2, "x.jpg does not end in .png");
+    cli_bad("generate|a|-o|x.bmp", 2, "x.bmp does not end in .png, .jpg or .webp");
+    cli_bad("generate|a|-n|2|-o|-", 2, "standard output takes one picture");
+    cli_bad("generate|a|--quality|0", 2, "--quality");
+    cli_bad("reconstruct|a.png|-o|x", 2, "x does not end in .png, .jpg or .webp");
     cli_bad("generate|a|-o|.png", 2, "does not end in .png");
     cli_bad("generate|a|--codes-out|x.txt", 2, "--codes-out: x.txt does not end in .npy");
     cli_bad("generate|a|--text-ids|x.npy", 2, "more than one of a prompt, --text-ids and --class");
@@ -133,7 +136,7 @@ static void test_usage_errors(void **state)
     cli_bad("encode|a.png", 2, "--output is missing");
     cli_bad("encode|-o|a.npy", 2, "IMG... is missing");
     cli_bad("encode|none.png|-o|a.npy", 1, "none.png: No such file");
-    cli_bad("decode|a.npy|-o|a.jpg", 2, "does not end in .png or .npy");
+    cli_bad("decode|a.npy|-o|a.bmp", 2, "does not end in .png, .jpg, .webp or .npy");
     cli_bad("score|--text|a", 2, "--image and --codes: both are missing");
     cli_bad("score|--text|a|--text-ids|b|--codes|c", 2, "--text and --text-ids: both are there");
     cli_bad("convert|a|-o|b.gguf|--type|f17", 2, "--type: \"f17\" is not possible (give one of f32|f16|q8_0|q4_0)");

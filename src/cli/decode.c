@@ -6,19 +6,19 @@
 #include "cli/pictures.h"
 
 /* The pictures of a batch, from number `first` of n on. */
-static bool write_batch(const image *ims, int first, int some, int n, const char *out, err *e)
+static bool write_batch(const image *ims, int first, int some, int n, const char *out, int quality, err *e)
 {
     bool ok = true;
     for (int i = 0; ok && i < some; i++) {
         char *name = n == 1 ? strdup(out) : numbered_path(out, first + i, n);
-        ok = name ? picture_write(&ims[i], name, NULL, e) : err_no_memory(e, "file name", strlen(out));
+        ok = name ? picture_write(&ims[i], name, quality, NULL, e) : err_no_memory(e, "file name", strlen(out));
         free(name);
     }
     return ok;
 }
 
 /* Each batch is written before the next is decoded, so that what is there stays. */
-static bool decode_pictures(const session *s, const int32_t *codes, int n, const char *out, err *e)
+static bool decode_pictures(const session *s, const int32_t *codes, int n, const char *out, int quality, err *e)
 {
     bool ok = true;
     int done = 0;
@@ -28,7 +28,7 @@ static bool decode_pictures(const session *s, const int32_t *codes, int n, const
         image ims[BATCH] = {0};
         int some = n - done < BATCH ? n - done : BATCH;
         ok = pictures_decode(s, codes + (size_t)done * (size_t)s->cells, some, ims, NULL, e) &&
-             write_batch(ims, done + 1, some, n, out, e);
+             write_batch(ims, done + 1, some, n, out, quality, e);
         for (int i = 0; i < some; i++)
             image_release(&ims[i]);
         done += ok ? some : 0;
@@ -36,7 +36,7 @@ static bool decode_pictures(const session *s, const int32_t *codes, int n, const
     }
     progress_end(&bar);
     if (ok)
-        say_pictures(out, n, false, "%d x %d pixels", s->info->width, s->info->height);
+        say_pictures(out, n, "%d x %d pixels", s->info->width, s->info->height);
     if (ok || !interrupted() || done == 0)
         return ok;
     *e = (err){0};
@@ -59,7 +59,9 @@ static bool check_files(const options *o, int n, err *e)
 {
     file_set files = {0};
     const char *out = options_text(o, "output", NULL);
-    bool ok = true;
+    bool ok = n == 1 || has_ending(out, ".npy") || !picture_is_stream(out) ||
+              err_set(e, ERR_USAGE, "--output: %s takes one picture, and %s has %d rows (name a file)", out,
+                      o->operands[0], n);
     files_read(&files, "CODES.npy", o->operands[0]);
     files_read(&files, "--model", options_text(o, "model", NULL));
     if (n == 1 || has_ending(out, ".npy"))
@@ -73,15 +75,26 @@ static bool check_files(const options *o, int n, err *e)
     return files_check(&files, e) && ok;
 }
 
+static bool output_is_good(const char *out, err *e)
+{
+    if (has_ending(out, ".npy"))
+        return output_check("output", out, NULL, e);
+    if (image_format_of_name(out) == IMAGE_NONE && !picture_is_stream(out))
+        return err_set(
+            e, ERR_USAGE,
+            "--output: %s does not end in .png, .jpg, .webp or .npy (limn writes pictures, or a NumPy array)", out);
+    return picture_check("output", out, e);
+}
+
 static bool decode(session *s, const options *o, err *e)
 {
     const char *out = options_text(o, "output", NULL), *in = o->operands[0];
     npy codes = {0};
     int n = 0;
-    bool ok =
-        output_check("output", out, ".png|.npy", e) && input_check(in, e) && check_files(o, 1, e) &&
-        command_open(s, o, true, false, e) && codes_read(&codes, &n, in, s, e) && check_files(o, n, e) &&
-        (has_ending(out, ".npy") ? decode_array(s, codes.data, n, out, e) : decode_pictures(s, codes.data, n, out, e));
+    bool ok = output_is_good(out, e) && input_check(in, e) && check_files(o, 1, e) &&
+              command_open(s, o, true, false, e) && codes_read(&codes, &n, in, s, e) && check_files(o, n, e) &&
+              (has_ending(out, ".npy") ? decode_array(s, codes.data, n, out, e)
+                                       : decode_pictures(s, codes.data, n, out, picture_quality(o, out), e));
     npy_release(&codes);
     return ok;
 }

@@ -52,19 +52,10 @@ bool input_check(const char *path, err *e)
     return true;
 }
 
-static bool ending_check(const char *name, const char *path, const char *endings, err *e)
+static bool ending_check(const char *name, const char *path, const char *ending, err *e)
 {
-    for (const char *p = endings; *p;) {
-        size_t n = strcspn(p, "|");
-        char ending[16];
-        snprintf(ending, sizeof ending, "%.*s", (int)n, p);
-        if (has_ending(path, ending))
-            return true;
-        p += n + (p[n] == '|');
-    }
-    bool two = strchr(endings, '|') != NULL;
-    return err_set(e, ERR_USAGE, "--%s: %s does not end in %s (limn writes %s)", name, path,
-                   two ? ".png or .npy" : endings, two ? "pictures as PNG or NumPy arrays" : "that format only");
+    return has_ending(path, ending) ||
+           err_set(e, ERR_USAGE, "--%s: %s does not end in %s (limn writes that format only)", name, path, ending);
 }
 
 /* What is there must be a file that may be written: cp asks no more of the folder then. */
@@ -91,12 +82,12 @@ static bool folder_check(const char *name, const char *folder, err *e)
     return true;
 }
 
-bool output_check(const char *name, const char *path, const char *endings, err *e)
+bool output_check(const char *name, const char *path, const char *ending, err *e)
 {
     struct stat st;
     if (!path || ranks_rank() > 0)
         return true;
-    if (endings && !ending_check(name, path, endings, e))
+    if (ending && !ending_check(name, path, ending, e))
         return false;
     /* a plain file would take the place of a device */
     if (strncmp(path, "/dev/", 5) == 0 && strncmp(path, "/dev/shm/", 9) != 0)

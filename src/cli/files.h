@@ -8,8 +8,8 @@
 
 /* Whether a file can be written there, as cp would: its name is possible, its folder is there, and what is there
  * already is a regular file that may be written.  NULL is fine, and so is every path of a rank that writes none (all
- * but rank 0).  `endings`: ".png", or ".png|.npy", of which path must have one (in any case); NULL for any. */
-bool output_check(const char *name, const char *path, const char *endings, err *e);
+ * but rank 0).  `ending`: ".npy", which path must have (in any case); NULL for any. */
+bool output_check(const char *name, const char *path, const char *ending, err *e);
 bool input_check(const char *path, err *e);
 bool has_ending(const char *path, const char *ending);
 /* "dir/a.png", 2 of 9 -> "dir/a-2.png", a new string; of 10 "dir/a-02.png", so that names sort as numbers do. */

@@ -20,6 +20,7 @@ typedef struct source {
  * picture of the seed; several sources have `each` pictures of the seed in turn. */
 typedef struct request {
     const options *o;
+    int quality;   /* of --quality, or 0 */
     char *out;     /* "limn.png" or what is free, where -o isn't given */
     bool out_free; /* the latter: it must not take a file's place */
     bool numbered, grid;

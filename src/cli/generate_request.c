@@ -292,16 +292,21 @@ bool request_choose_file(request *q, err *e)
 
 static bool check_outputs(request *q, file_set *files, err *e)
 {
-    if (q->out && strcmp(q->out, "-") == 0 && (q->numbered || options_given(q->o, "json")))
-        return err_set(e, ERR_USAGE, "--output: standard output takes one picture and nothing else (%s)",
+    bool json = q->out && picture_is_stdout(q->out) && options_given(q->o, "json");
+    if (q->out && picture_is_stream(q->out) && (q->numbered || json))
+        return err_set(e, ERR_USAGE, "--output: %s takes one picture and nothing else (%s)",
+                       picture_is_stdout(q->out) ? "standard output" : q->out,
                        q->numbered ? "add --grid, or name a file" : "name a file for the picture, or leave out --json");
-    bool ok = output_check("codes-out", q->codes_out, ".npy", e) && output_check("preview", q->preview, ".png", e);
+    if (q->preview && picture_is_stream(q->preview))
+        return err_set(e, ERR_USAGE, "--preview: %s can't be written again and again (name a file)", q->preview);
+    bool ok = output_check("codes-out", q->codes_out, ".npy", e) && picture_check("preview", q->preview, e);
     if (ok && !q->out && ranks_rank() == 0)
         ok = q->out_free = request_choose_file(q, e);
-    ok = ok && output_check("output", q->out, ".png", e);
+    ok = ok && picture_check("output", q->out, e);
+    q->quality = ok ? picture_quality(q->o, q->out) : 0;
     for (int t = 0; ok && q->out && t < (q->numbered ? q->total : 1); t++) {
         char *name = request_file(q, t);
-        ok = name ? output_check("output", name, NULL, e) : err_no_memory(e, "file name", strlen(q->out));
+        ok = name ? picture_check("output", name, e) : err_no_memory(e, "file name", strlen(q->out));
         files_write(files, "--output", name);
         free(name);
     }

@@ -136,7 +136,7 @@ static bool write_file(results *r, int t, const image *im, const parameters *p, 
     char *name = request_file(r->q, t);
     bool chosen = r->q->out_free, ok = name ? claim(r, &name, t, e) : err_no_memory(e, "file name", 1);
     if (ok) {
-        ok = picture_write(im, name, p, e);
+        ok = picture_write(im, name, r->q->quality, p, e);
         if (!ok && chosen)
             (void)unlink(name);
         r->q->out_free = chosen && !ok;
@@ -222,7 +222,7 @@ static bool write_grid(results *r, const char *path, bool settings, err *e)
     if (r->q->n_sources > 1)
         p.text_ids = NULL;
     if (ok)
-        ok = path ? picture_write(&all, path, settings ? &p : NULL, e) : write_file(r, 0, &all, &p, e);
+        ok = path ? picture_write(&all, path, r->q->quality, settings ? &p : NULL, e) : write_file(r, 0, &all, &p, e);
     image_release(&all);
     free(text);
     return ok;
@@ -234,7 +234,7 @@ static bool update_grid(results *r, bool all, err *e)
     int columns = 1, ready = r->q->rank && !all ? r->ranked : r->before;
     while ((int64_t)columns * columns < r->q->total)
         columns++;
-    bool line = ready / columns > r->written / columns && strcmp(r->q->out, "-") != 0;
+    bool line = ready / columns > r->written / columns && !picture_is_stream(r->q->out);
     double begin = clock_seconds();
     if (all ? r->count <= r->written : !line || begin - r->grid_since < r->grid_seconds / GRID_SHARE)
         return true;

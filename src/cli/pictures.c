@@ -1,92 +1,105 @@
-/* Pictures on their way to PNG files, with the settings that made them in text chunks. */
+/* Pictures on their way to files, with the settings that made them. */
 #include "cli/pictures.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-/* Of picture i of n, from 1 on; i = 0: of a grid of n. */
-static parameters settings_of(const picture_settings *s, int i, int n)
+#include "base/ranks.h"
+
+/* ---- where they go --------------------------------------------------------------------------------------------- */
+
+bool picture_is_stdout(const char *path)
 {
-    parameters p = {.prompt = s->prompt,
-                    .negative = s->negative,
-                    .sampler = s->temperature > 0 ? "Gumbel-Max" : "Greedy",
-                    .model = s->model,
-                    .version = "limn " LIMN_VERSION,
-                    .kv_cache = s->kv_cache,
-                    .image_prompt = s->image_prompt,
-                    .keep = s->keep,
-                    .has = PARAMETERS_STEPS | PARAMETERS_GUIDANCE | PARAMETERS_SEED | PARAMETERS_SIZE |
-                           PARAMETERS_TEMPERATURE | PARAMETERS_TOP_K | PARAMETERS_TOP_P,
-                    .steps = s->steps,
-                    .width = s->width,
-                    .height = s->height,
-                    .top_k = s->top_k,
-                    .seed = s->seed,
-                    .guidance = s->guidance > 0 ? s->guidance : 1,
-                    .temperature = s->temperature,
-                    .top_p = s->top_p > 0 ? s->top_p : 1};
-    if (n > 1) {
-        p.has |= PARAMETERS_PICTURE;
-        p.picture = s->order && i > 0 ? s->order[i - 1] + 1 : i; /* the number that, with the seed, makes it again */
-        p.pictures = n;
-    }
-    if (s->order && i > 0) {
-        p.has |= PARAMETERS_SCORE;
-        p.score = s->scores[i - 1];
-    }
-    return p;
+    return strcmp(path, "-") == 0 || strcmp(path, "/dev/stdout") == 0;
 }
 
-bool picture_write(const image *im, const char *path, const parameters *p, err *e)
+bool picture_is_stream(const char *path)
+{
+    struct stat st;
+    return picture_is_stdout(path) || (stat(path, &st) == 0 && !S_ISREG(st.st_mode));
+}
+
+static bool stream_check(const char *name, const char *path, err *e)
+{
+    struct stat st;
+    if (picture_is_stdout(path) && isatty(STDOUT_FILENO))
+        return err_set(e, ERR_USAGE,
+                       "--%s: standard output is a terminal, which shows no pictures (send it on: … -o - > out.png, or "
+                       "… -o - | chafa)",
+                       name);
+    if (picture_is_stdout(path))
+        return true;
+    if (stat(path, &st) == 0 && !S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode) && !S_ISSOCK(st.st_mode))
+        return err_set(e, ERR_FAILED, "--%s: %s is not a plain file (choose another name)", name, path);
+    if (access(path, W_OK) != 0)
+        return err_set(e, ERR_FAILED, "--%s: %s: %s (choose another name)", name, path, strerror(errno));
+    return true;
+}
+
+bool picture_check(const char *name, const char *path, err *e)
+{
+    err why = {0};
+    if (!path || ranks_rank() > 0)
+        return true;
+    bool stream = picture_is_stream(path);
+    image_format f = image_format_of_name(path);
+    if (!stream && f == IMAGE_NONE)
+        return err_set(e, ERR_USAGE,
+                       "--%s: %s does not end in .png, .jpg or .webp (limn writes pictures as PNG, JPEG "
+                       "or WebP)",
+                       name, path);
+    if (f != IMAGE_NONE && !image_can_write(f, path, &why))
+        return err_set(e, ERR_FAILED, "--%s: %s", name, why.text);
+    return stream ? stream_check(name, path, e) : output_check(name, path, NULL, e);
+}
+
+int picture_quality(const options *o, const char *path)
+{
+    int quality = (int)options_integer(o, "quality", 0);
+    image_format f = path ? image_format_of_name(path) : IMAGE_PNG;
+    if (quality && (f == IMAGE_PNG || f == IMAGE_NONE) && ranks_rank() == 0)
+        say(LOG_WARNING, "--quality: a PNG keeps every pixel as it is (it is for JPEG and WebP)");
+    return quality;
+}
+
+/* ---- writing --------------------------------------------------------------------------------------------------- */
+
+static bool to_stdout(const image *im, const image_write_options *o, err *e)
+{
+    uint8_t *data = NULL;
+    size_t size = 0;
+    bool ok = image_encode(&data, &size, im, o, "standard output", e);
+    if (ok && (fwrite(data, 1, size, stdout) != size || fflush(stdout) != 0))
+        ok = err_set(e, ERR_FAILED, "standard output: cannot write: %s", strerror(errno));
+    free(data);
+    return ok;
+}
+
+bool picture_write(const image *im, const char *path, int quality, const parameters *p, err *e)
 {
     char *text = p ? parameters_text(p) : NULL;
     if (p && !text)
         return err_no_memory(e, "settings of a picture", 1024);
     image_text texts[2] = {{"Software", "limn " LIMN_VERSION}, {"parameters", text}};
-    bool ok = image_write_png(im, path, texts, text ? 2 : 1, e);
+    const image_write_options o = {.quality = quality, .texts = texts, .n_texts = text ? 2 : 1};
+    bool ok = picture_is_stdout(path) ? to_stdout(im, &o, e) : image_write(im, path, &o, e);
     free(text);
     return ok;
 }
 
-static bool write_one(const image *im, const char *path, const picture_settings *s, int i, int n, err *e)
-{
-    if (!s || !s->prompt)
-        return picture_write(im, path, NULL, e);
-    parameters p = settings_of(s, i, n);
-    return picture_write(im, path, &p, e);
-}
-
-bool pictures_write(const image *ims, int n, bool grid, const char *path, const picture_settings *settings, err *e)
-{
-    if (n == 1)
-        return write_one(&ims[0], path, settings, 1, 1, e);
-    if (grid) {
-        image all = {0};
-        bool ok = image_grid(&all, ims, n, 2, e) && write_one(&all, path, settings, 0, n, e);
-        image_release(&all);
-        return ok;
-    }
-    for (int i = 0; i < n; i++) {
-        char *name = numbered_path(path, i + 1, n);
-        bool ok = name ? write_one(&ims[i], name, settings, i + 1, n, e) : err_no_memory(e, "file name", 1);
-        free(name);
-        if (!ok)
-            return false;
-    }
-    return true;
-}
-
-void say_pictures(const char *path, int n, bool grid, const char *detail, ...)
+void say_pictures(const char *path, int n, const char *detail, ...)
 {
     char text[256], names[8300];
     va_list ap;
     va_start(ap, detail);
     vsnprintf(text, sizeof text, detail, ap);
     va_end(ap);
-    if (n == 1 || grid) {
+    if (n == 1) {
         say_wrote(path, "%s", text);
         return;
     }

@@ -1,27 +1,20 @@
-/* Pictures on their way to PNG files: one file, numbered files, or one grid. */
+/* Pictures on their way to files: one file, numbered files, a grid, or standard output. */
 #ifndef CLI_PICTURES_H
 #define CLI_PICTURES_H
 #include "cli/common.h"
 #include "io/parameters.h"
 
-/* The settings that made pictures, for the PNG's text chunks; a NULL prompt writes no settings. */
-typedef struct picture_settings {
-    const char *prompt, *negative;
-    const char *image_prompt, *keep; /* NULL: none */
-    const char *model;
-    int width, height, steps;
-    uint64_t seed;
-    float temperature, top_p, guidance;
-    int top_k;
-    const char *kv_cache; /* NULL: f32 */
-    const int *order;     /* which of the n each picture was, from 0; NULL: as they are */
-    const float *scores;  /* [n] with order: CLIP's */
-} picture_settings;
+/* Whether a picture can be written there: its name has an ending of a format that this limn writes, or it is "-" or
+ * /dev/stdout, which is no terminal, or a pipe or another device that is there.  NULL is fine. */
+bool picture_check(const char *name, const char *path, err *e);
+bool picture_is_stdout(const char *path);
+/* Whether what is written there can't be written again: standard output, a pipe. */
+bool picture_is_stream(const char *path);
+/* --quality, 0 where it isn't given; says so where the file has no use for it. */
+int picture_quality(const options *o, const char *path);
 
-/* ims[n] to PATH; n > 1: to PATH-1 ... PATH-n, or to PATH as one grid. */
-bool pictures_write(const image *ims, int n, bool grid, const char *path, const picture_settings *settings, err *e);
-/* say_wrote of what pictures_write wrote: one file, or the first to the last. */
-void say_pictures(const char *path, int n, bool grid, const char *detail, ...) __attribute__((format(printf, 4, 5)));
-/* One picture; p may be NULL. */
-bool picture_write(const image *im, const char *path, const parameters *p, err *e);
+/* One picture, in the format of the path's ending, PNG where it has none; p may be NULL. */
+bool picture_write(const image *im, const char *path, int quality, const parameters *p, err *e);
+/* say_wrote of n pictures: one file, or the first to the last of numbered ones. */
+void say_pictures(const char *path, int n, const char *detail, ...) __attribute__((format(printf, 3, 4)));
 #endif

@@ -24,13 +24,14 @@ static bool reconstruct(session *s, const options *o, err *e)
     files_read(&files, "IMG", in);
     files_read(&files, "--model", options_text(o, "model", NULL));
     files_write(&files, "--output", out);
-    if (!files_check(&files, e) || !output_check("output", out, ".png", e) || !input_check(in, e) ||
+    if (!files_check(&files, e) || !picture_check("output", out, e) || !input_check(in, e) ||
         !command_open(s, o, true, false, e))
         return false;
     image before = {0}, after = {0}, same = {0};
     int32_t *codes = array_new((size_t)s->cells, sizeof *codes, "codes", e);
     bool ok = codes && picture_read(&before, in, s, e) && pictures_encode(s, &before, 1, codes, NULL, e) &&
-              pictures_decode(s, codes, 1, &after, NULL, e) && pictures_write(&after, 1, false, out, NULL, e);
+              pictures_decode(s, codes, 1, &after, NULL, e) &&
+              picture_write(&after, out, picture_quality(o, out), NULL, e);
     ok = ok && image_fit(&same, &before, s->info->width, s->info->height, e); /* the decoder may double it */
     if (ok)
         say_wrote(out, "%d x %d pixels, PSNR %.1f dB", after.width, after.height, psnr(&same, &after));

@@ -32,6 +32,11 @@
     "each other, and braces name shards: shard-{000000..000012}.tar. In a folder the captions of NAME.png are in "     \
     "NAME.txt or NAME.caption, one a line, in NAME.json, or in a .jsonl file or metadata.csv that has \"file_name\". " \
     "What can't be used is left out, and told once, by its cause.\n"
+#define QUALITY                                                                                                        \
+    {                                                                                                                  \
+        .name = "quality", .argument = "Q", .kind = OPTION_INTEGER, .min = 1, .max = 100,                              \
+        .help = "Quality of a JPEG or a WebP, 1 to 100; a WebP of 100 is lossless. Default: 95."                       \
+    }
 const option common_options[] = {
     {.name = "device",
      .letter = 'd',
@@ -74,9 +79,9 @@ static const option generate_options[] = {
      .argument = "OUT.png",
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
-     .help =
-         "Picture to write. Several are OUT-1.png to OUT-N.png, with zeros before numbers of fewer digits. Default: "
-         "limn.png, or the next of limn-2.png, limn-3.png, ... that isn't there."},
+     .help = "Picture to write: .png, .jpg or .webp, or - for standard output (a PNG). Several are OUT-1.png to "
+             "OUT-N.png, with zeros before numbers of fewer digits. Default: "
+             "limn.png, or the next of limn-2.png, limn-3.png, ... that isn't there."},
     {.name = "count",
      .letter = 'n',
      .argument = "N",
@@ -92,6 +97,7 @@ static const option generate_options[] = {
      .help =
          "Draw pictures K, K+1, ... of the seed, OUT-K.png and so on: --seed 7 --first 3 draws the third picture of "
          "seed 7 alone. Of several prompts, K counts through the pictures of all of them, and the rest is drawn."},
+    QUALITY,
     {.name = "grid",
      .help =
          "Write all pictures as one, side by side. It is written again as its lines are ready; what isn't there yet "
@@ -221,9 +227,11 @@ static const option decode_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .required = true,
-     .help = "Picture to write (several rows: OUT-1.png to OUT-N.png, numbers of one width), or all of them as an "
+     .help = "Picture to write, .png, .jpg, .webp, or - (several rows: OUT-1.png to OUT-N.png, numbers of one width), "
+             "or all of them as an "
              "array before rounding: "
              "float32 [n, 3, H, W] in 0..1."},
+    QUALITY,
     OPTIONS_END,
 };
 
@@ -235,7 +243,8 @@ static const option reconstruct_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .required = true,
-     .help = "Picture to write."},
+     .help = "Picture to write: .png, .jpg or .webp, or - for standard output (a PNG)."},
+    QUALITY,
     OPTIONS_END,
 };
 
@@ -364,8 +373,9 @@ const command command_table[] = {
      .max_operands = -1,
      .summary = "make pictures from a prompt",
      .description =
-         "Draws what PROMPT says; - is a prompt from standard input. The settings that made a picture are in its PNG "
-         "text, in the form that front ends read. Pictures have the model's size (the built-in model's 64 x 64), which "
+         "Draws what PROMPT says; - is a prompt from standard input. The settings that made a picture are in it (PNG "
+         "text; EXIF's comment of JPEG and WebP), in the form that front ends read. Pictures have the model's size "
+         "(the built-in model's 64 x 64), which "
          "limn inspect MODEL shows; limn devices lists what -d can choose from.\n"
          "Of several prompts N pictures each are drawn, numbered through in their order; each is what it would be "
          "alone with that seed. Quote a prompt of several words.\n"
@@ -401,8 +411,9 @@ const command command_table[] = {
      .max_operands = -1,
      .complete = COMPLETE_FILE,
      .summary = "turn pictures into codes",
-     .description = "Writes the most likely code of each cell of each picture. Pictures (PNG, JPEG) are cut to the "
-                    "model's shape about their centre and resized.\n",
+     .description =
+         "Writes the most likely code of each cell of each picture. Pictures (PNG, JPEG, WebP) are cut to the "
+         "model's shape about their centre and resized.\n",
      .example = "limn encode a.png b.png -o codes.npy\n"},
     {.name = "decode",
      .run = command_decode,
@@ -536,7 +547,7 @@ const command command_table[] = {
      .summary = "show what a file holds",
      .description =
          "Shows keys, tensors and totals of a model (GGUF, safetensors, PyTorch), shape and range of an "
-         "array (npy), size and settings of a picture (PNG, JPEG). The kind of a file is told by its content.\n",
+         "array (npy), size and settings of a picture (PNG, JPEG, WebP). The kind of a file is told by its content.\n",
      .example = "limn inspect model.gguf\nlimn inspect apple.png\n"},
     {.name = "bench",
      .run = command_bench,
