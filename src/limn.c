@@ -95,13 +95,7 @@ const limn_model_info *limn_model_get_info(const limn_model *m)
 
 bool limn_tokenize(const limn_model *m, const char *text, int32_t **ids, size_t *n, limn_error *e)
 {
-    if (m->info.classes)
-        return err_set(e, ERR_USAGE, "%s: reads no text but a class, 0 to %d (give --class N)", gguf_name(m->gguf),
-                       m->info.classes - 1);
-    if (!m->tokenizer)
-        return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give token ids instead: --text-ids)",
-                       gguf_name(m->gguf));
-    bool ok = tokenizer_encode(m->tokenizer, text, ids, n, e);
+    bool ok = model_tokenize(m, text, ids, n, e);
     if (ok)
         tokenizer_warn(m->tokenizer, gguf_name(m->gguf), text);
     return ok;

@@ -474,6 +474,22 @@ static void test_full_disk(void **state)
     same_pictures("there.png", "alone.png", true);
 }
 
+/* What a vocabulary can't say is told once for each prompt, though prompts are checked before they are drawn. */
+static void test_unknown_words(void **state)
+{
+    (void)state;
+#define FROM TEST_DATA "/golden/min_dalle/"
+    cli_good("convert|" FROM "encoder.pt|" FROM "decoder.pt|" FROM "detoker.pt|" FROM "vocab.json|" FROM
+             "merges.txt|--set|heads=6|-o|mini.gguf");
+    cli_result r = cli_good("generate|a red кот|кот|-m|mini.gguf|--seed|1|-o|mini.png");
+    cli_has(r.err, "1 of 3 words isn't in this model's vocabulary: кот (the model can't read them)");
+    cli_has(r.err, "1 of 1 word isn't in this model's vocabulary: кот (none of the text is left");
+    int warnings = 0;
+    for (const char *at = r.err; (at = strstr(at, "vocabulary")); at++)
+        warnings++;
+    assert_int_equal(warnings, 2);
+}
+
 /* ---- the tests ---- */
 
 int main(int argc, char **argv)
@@ -484,6 +500,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_text_ids),
         cmocka_unit_test(test_wrong_prompts),
         cmocka_unit_test(test_negative),
+        cmocka_unit_test(test_unknown_words),
         cmocka_unit_test(test_like),
         cmocka_unit_test(test_like_others),
         cmocka_unit_test(test_default_names),

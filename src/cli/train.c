@@ -102,13 +102,14 @@ static bool check_inputs(const options *o, const char *const *models, const char
     return true;
 }
 
-bool train_claim(train_output *x, const options *o, const char *const *models, const char *further, bool resume, err *e)
+bool train_claim(train_output *x, const options *o, const char *const *models, const char *further,
+                 train_existing existing, err *e)
 {
     static const char *const endings[] = {"checkpoint", "csv", "png", "codes"};
     const char *output = options_text(o, "output", NULL);
     bool overwrite = options_given(o, "overwrite");
     *x = (train_output){.fd = -1};
-    if (resume && overwrite)
+    if (existing == TRAIN_RESUME && overwrite)
         return err_set(e, ERR_USAGE, "--resume goes on with a run, --overwrite begins it anew (give one of them)");
     bool ok = output_check("output", output, NULL, e) && check_inputs(o, models, output, e) &&
               (!further || check_inputs(o, models, further, e));
@@ -117,11 +118,7 @@ bool train_claim(train_output *x, const options *o, const char *const *models, c
         ok = path && check_inputs(o, models, path, e);
         free(path);
     }
-    return ok && (ranks_rank() > 0 || train_output_claim(x, output,
-                                                         resume      ? TRAIN_RESUME
-                                                         : overwrite ? TRAIN_OVERWRITE
-                                                                     : TRAIN_REFUSE,
-                                                         e));
+    return ok && (ranks_rank() > 0 || train_output_claim(x, output, overwrite ? TRAIN_OVERWRITE : existing, e));
 }
 
 /* ---- what to do next ---- */

@@ -11,11 +11,11 @@
 const char **train_sources(const options *o, size_t *n, err *e);
 /* The data of --data and of the operands.  want: all but the sources.  NULL with e filled. */
 dataset *train_open_data(const options *o, dataset_options want, err *e);
-/* Claims the output of --output, by --overwrite and `resume`, and checks that neither it nor `further`, another output
- * or NULL, is an input: the sources, and the files of the options named in `models`, "init", "codec", ..., NULL.
- * Release x in any case. */
-bool train_claim(train_output *x, const options *o, const char *const *models, const char *further, bool resume,
-                 err *e);
+/* Claims the output of --output, where --overwrite is not given by `existing`, and checks that neither it nor
+ * `further`, another output or NULL, is an input: the sources, and the files of the options named in `models`, "init",
+ * "codec", ..., NULL. Release x in any case. */
+bool train_claim(train_output *x, const options *o, const char *const *models, const char *further,
+                 train_existing existing, err *e);
 /* "limn: next: limn COMMAND DATA REST", with the data as it was named; `rest` is a format. */
 void train_say_next(const options *o, const char *name, const char *rest, ...) __attribute__((format(printf, 3, 4)));
 /* A name as a shell takes it, in out. */

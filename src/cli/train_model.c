@@ -161,7 +161,8 @@ int command_train_codec(const options *o)
     t.run.goes_on = on_reading;
     t.run.context = &c;
     bool ok = read_run(o, &t.run, &sources, &e) && train_codec_read(o, &t, &e) &&
-              train_claim(&output, o, (const char *const[]){"init", "perceptual", NULL}, NULL, t.run.resume, &e);
+              train_claim(&output, o, (const char *const[]){"init", "perceptual", NULL}, NULL,
+                          t.run.resume ? TRAIN_RESUME : TRAIN_REFUSE, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;
     if (d) {
         interrupt_catch();
@@ -209,9 +210,9 @@ int command_train_dalle(const options *o)
     t.codes = options_text(o, "codes-cache", NULL);
     t.encoding = on_encoding;
     t.run.sample = on_sample;
-    bool ok =
-        read_run(o, &t.run, &sources, &e) && output_check("codes-cache", t.codes, NULL, &e) &&
-        train_claim(&output, o, (const char *const[]){"init", "codec", "tokenizer", NULL}, t.codes, t.run.resume, &e);
+    bool ok = read_run(o, &t.run, &sources, &e) && output_check("codes-cache", t.codes, NULL, &e) &&
+              train_claim(&output, o, (const char *const[]){"init", "codec", "tokenizer", NULL}, t.codes,
+                          t.run.resume ? TRAIN_RESUME : TRAIN_REFUSE, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;
     if (d) {
         c.device = d;
@@ -260,9 +261,9 @@ int command_train_clip(const options *o)
     t.tokenizer = options_text(o, "tokenizer", NULL);
     t.codec = options_text(o, "codec", NULL);
     t.shift = (int)options_integer(o, "shift", t.shift);
-    bool ok =
-        read_run(o, &t.run, &sources, &e) &&
-        train_claim(&output, o, (const char *const[]){"init", "codec", "tokenizer", NULL}, NULL, t.run.resume, &e);
+    bool ok = read_run(o, &t.run, &sources, &e) &&
+              train_claim(&output, o, (const char *const[]){"init", "codec", "tokenizer", NULL}, NULL,
+                          t.run.resume ? TRAIN_RESUME : TRAIN_REFUSE, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;
     if (d) {
         interrupt_catch();

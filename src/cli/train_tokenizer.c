@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/train.h"
+#include "io/gguf.h"
 #include "text/bpe_train.h"
 #include "text/clean.h"
 
@@ -71,6 +72,18 @@ static bool write(const bpe *b, const char *path, err *e)
     return ok;
 }
 
+/* Whether the file is a tokenizer and nothing else: one is made again in a moment, and the models that were made with
+ * it have their own. */
+static bool is_tokenizer(const char *path)
+{
+    file_map m = {0};
+    gguf *g = file_map_open(&m, path, NULL) ? gguf_open(m.data, m.size, path, NULL) : NULL;
+    bool is = g && gguf_tensor_count(g) == 0 && gguf_has(g, "tokenizer.ggml.tokens") && !gguf_has(g, "train.step");
+    gguf_free(g);
+    file_map_release(&m);
+    return is;
+}
+
 int command_train_tokenizer(const options *o)
 {
     err e = {0};
@@ -79,7 +92,8 @@ int command_train_tokenizer(const options *o)
     dataset *d = NULL;
     bpe *b = NULL;
     train_output output;
-    bool ok = train_claim(&output, o, (const char *const[]){NULL}, NULL, false, &e);
+    bool replaced = is_tokenizer(path);
+    bool ok = train_claim(&output, o, (const char *const[]){NULL}, NULL, replaced ? TRAIN_OVERWRITE : TRAIN_REFUSE, &e);
     char name[512];
     interrupt_catch();
     if (ok)
@@ -90,7 +104,8 @@ int command_train_tokenizer(const options *o)
     if (d)
         dataset_log_problems(d);
     if (ok) {
-        say_wrote(path, "%zu tokens, from %lld caption%s", bpe_size(b), captions, captions == 1 ? "" : "s");
+        say_wrote(path, "%zu tokens, from %lld caption%s%s", bpe_size(b), captions, captions == 1 ? "" : "s",
+                  replaced ? ", in place of the tokenizer that was there" : "");
         train_say_next(o, "train dalle",
                        "--tokenizer %s --codec CODEC.gguf -o MODEL.gguf (limn train codec makes the "
                        "codec)",

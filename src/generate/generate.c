@@ -17,6 +17,7 @@ typedef struct generation {
     model *m;
     const transformer *d;
     const limn_generate_options *o;
+    bool checking; /* nothing is drawn */
     bool guided;
     dtype keys; /* of the caches */
     int cells;
@@ -224,6 +225,12 @@ static bool check(const generation *g, err *e)
     return true;
 }
 
+/* limn_tokenize.  What is only checked is not warned of: that is for when it is drawn. */
+static bool tokenize(const generation *g, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    return (g->checking ? model_tokenize : limn_tokenize)(g->m, text, ids, n, e);
+}
+
 /* The row that guidance leads away from; the prompt's begins with `used` ids. */
 static bool read_negative(const generation *g, size_t used, err *e)
 {
@@ -234,7 +241,7 @@ static bool read_negative(const generation *g, size_t used, err *e)
         kind->null_row(g->d->state, g->text, used, row);
         return true;
     }
-    bool ok = (!g->o->negative || limn_tokenize(g->m, g->o->negative, &ids, &n, e)) &&
+    bool ok = (!g->o->negative || tokenize(g, g->o->negative, &ids, &n, e)) &&
               kind->text_row(g->d->state, ids, n, row, &used, e);
     free(ids);
     return ok;
@@ -246,7 +253,7 @@ static bool read_text(generation *g, err *e)
     const limn_generate_options *o = g->o;
     int32_t *own = NULL;
     size_t n = o->n_text_ids, used;
-    if (o->prompt && !limn_tokenize(g->m, o->prompt, &own, &n, e))
+    if (o->prompt && !tokenize(g, o->prompt, &own, &n, e))
         return false;
     bool ok = g->d->kind->text_row(g->d->state, o->prompt ? own : o->text_ids, n, g->text, &used, e) &&
               (!g->guided || read_negative(g, used, e));
@@ -352,9 +359,9 @@ static bool next_batch_that_fits(generation *g, int first, int *done, err *e)
 }
 
 /* All that needs no device. */
-static bool begin(generation *g, limn_model *m, const limn_generate_options *o, err *e)
+static bool begin(generation *g, limn_model *m, const limn_generate_options *o, bool checking, err *e)
 {
-    *g = (generation){.m = m, .o = o};
+    *g = (generation){.m = m, .o = o, .checking = checking};
     if (!model_needs_transformer(m, e))
         return false;
     g->d = m->transformer;
@@ -368,7 +375,7 @@ static bool begin(generation *g, limn_model *m, const limn_generate_options *o, 
 bool limn_generate_check(limn_model *m, const limn_generate_options *o, limn_error *e)
 {
     generation g;
-    bool ok = begin(&g, m, o, e);
+    bool ok = begin(&g, m, o, true, e);
     free(g.text);
     return ok;
 }
@@ -377,7 +384,7 @@ bool limn_generate(limn_model *m, const limn_generate_options *options, int32_t 
 {
     limn_generate_options o = *options;
     generation g;
-    bool ok = begin(&g, m, &o, e);
+    bool ok = begin(&g, m, &o, false, e);
     g.all = codes;
     ok = ok && own_codes(&g, e);
     if (o.count == 0)

@@ -147,6 +147,17 @@ bool model_load(model *m, unsigned uses, err *e)
     return params_load(&m->params, m->run, uses, 0, e);
 }
 
+bool model_tokenize(const model *m, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    if (m->info.classes)
+        return err_set(e, ERR_USAGE, "%s: reads no text but a class, 0 to %d (give --class N)", gguf_name(m->gguf),
+                       m->info.classes - 1);
+    if (!m->tokenizer)
+        return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give token ids instead: --text-ids)",
+                       gguf_name(m->gguf));
+    return tokenizer_encode(m->tokenizer, text, ids, n, e);
+}
+
 bool model_needs_codec(const model *m, err *e)
 {
     return m->codec.kind ||

@@ -34,6 +34,9 @@ void model_free(model *m);
 /* All weights for one of `uses` (USE_…) on the device, beside what is there. */
 bool model_load(model *m, unsigned uses, err *e);
 
+/* limn_tokenize, without a word on what the vocabulary can't say. */
+bool model_tokenize(const model *m, const char *text, int32_t **ids, size_t *n, err *e);
+
 /* ERR_USAGE "MODEL has no codec (…)". */
 bool model_needs_codec(const model *m, err *e);
 bool model_needs_encoder(const model *m, err *e); /* and that codec's */
