@@ -7,11 +7,13 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/inspect_model.h"
 #include "io/file_kind.h"
 #include "io/gguf.h"
 #include "io/model_file.h"
 #include "io/safetensors.h"
 #include "io/torch.h"
+#include "models/model.h"
 
 /* ---- tensor tables --------------------------------------------------------------------------------------------- */
 
@@ -133,8 +135,11 @@ static bool inspect_gguf(const char *path, const file_map *map, json_t *root, er
     gguf *g = gguf_open(map->data, map->size, path, e);
     if (!g)
         return false;
-    if (!root)
-        printf("format: GGUF\nkeys:\n");
+    if (!root) {
+        printf("format: GGUF\n");
+        print_model(g);
+        printf("keys:\n");
+    }
     json_t *keys = json_array();
     for (size_t i = 0; i < gguf_key_count(g); i++) {
         char *value = gguf_key_text(g, i);
@@ -411,13 +416,20 @@ static bool inspect(const char *path, json_t *root, err *e)
     return ok;
 }
 
+static bool inspect_builtin(json_t *root, err *e)
+{
+    const file_map map = {.data = limn_builtin_model, .size = (size_t)(limn_builtin_model_end - limn_builtin_model)};
+    return inspect_gguf("the built-in model", &map, root, e);
+}
+
 int command_inspect(const options *o)
 {
     err e = {0};
+    const char *path = o->n_operands ? o->operands[0] : NULL;
     json_t *root = options_given(o, "json") ? json_object() : NULL;
     if (root)
-        json_object_set_new(root, "file", json_text(o->operands[0]));
-    bool ok = inspect(o->operands[0], root, &e);
+        json_object_set_new(root, "file", json_text(path ? path : "the built-in model"));
+    bool ok = path ? inspect(path, root, &e) : inspect_builtin(root, &e);
     if (ok && root)
         print_json(json_incref(root));
     json_decref(root);

@@ -540,14 +540,15 @@ const command command_table[] = {
     {.name = "inspect",
      .run = command_inspect,
      .options = inspect_options,
-     .operands = "FILE",
-     .min_operands = 1,
+     .operands = "[FILE]",
      .max_operands = 1,
      .complete = COMPLETE_FILE,
      .summary = "show what a file holds",
      .description =
-         "Shows keys, tensors and totals of a model (GGUF, safetensors, PyTorch), shape and range of an "
-         "array (npy), size and settings of a picture (PNG, JPEG, WebP). The kind of a file is told by its content.\n",
+         "Shows what a model draws and of which size; keys, tensors and totals of a model (GGUF, safetensors, "
+         "PyTorch), "
+         "shape and range of an array (npy), size and settings of a picture (PNG, JPEG, WebP). The kind of a file is "
+         "told by its content. Without FILE: the built-in model.\n",
      .example = "limn inspect model.gguf\nlimn inspect apple.png\n"},
     {.name = "bench",
      .run = command_bench,
