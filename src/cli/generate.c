@@ -208,7 +208,7 @@ static bool read_image_prompt(job *j, err *e)
     size_t cells = (size_t)j->s.cells;
     j->kept = array_new(cells, 1, "image prompt", e);
     j->kept_codes = array_new(cells, sizeof *j->kept_codes, "image prompt", e);
-    bool ok = j->kept && j->kept_codes && keep_cells(j->kept, &j->q.keep, &j->s, e) &&
+    bool ok = j->kept && j->kept_codes && keep_cells(j->kept, &j->q.keep, j->q.image_prompt, &j->s, e) &&
               picture_read(&im, j->q.image_prompt, &j->s, e) && pictures_encode(&j->s, &im, 1, j->kept_codes, NULL, e);
     image_release(&im);
     j->g.keep = j->kept;

@@ -363,6 +363,5 @@ bool request_read(request *q, const options *o, err *e)
     if (!region && q->image_prompt && q->like.keep)
         region = q->like.keep;
     choose_seed(q);
-    return keep_parse(&q->keep, region ? region : "top:0.5", e) && read_sources(q, e) && count_pictures(q, e) &&
-           check_files(q, e);
+    return keep_parse(&q->keep, region, e) && read_sources(q, e) && count_pictures(q, e) && check_files(q, e);
 }

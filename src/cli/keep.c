@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/ranks.h"
 #include <strings.h>
 
 static const char forms[] = "give top:0.5, bottom:F, left:F, right:F, box:X,Y,W,H, or the picture of a mask";
@@ -48,7 +50,9 @@ static bool parse_values(keep *k, const char *text, int n, err *e)
 bool keep_parse(keep *k, const char *text, err *e)
 {
     static const char *const names[] = {"top:", "bottom:", "left:", "right:", "box:"};
-    *k = (keep){.kind = KEEP_MASK, .text = text};
+    *k = (keep){.kind = text ? KEEP_MASK : KEEP_DEFAULT, .text = text};
+    if (!text)
+        return true;
     for (int i = 0; i < 5; i++) {
         size_t n = strlen(names[i]);
         if (strncasecmp(text, names[i], n) == 0) {
@@ -60,18 +64,26 @@ bool keep_parse(keep *k, const char *text, err *e)
     }
     /* A path may have a colon, but a word before one is rather a misspelled form. */
     size_t word = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
-    if (text[word] == ':' && !has_ending(text, ".png") && !has_ending(text, ".jpg") && !has_ending(text, ".jpeg"))
+    if (text[word] == ':' && !image_is_picture_name(text))
         return err_set(e, ERR_USAGE, "--keep: \"%.60s\" is not known (%s)", text, forms);
     return true;
 }
 
-static bool mask_cells(uint8_t *cells, const keep *k, const session *s, err *e)
+/* Of a picture's brightness, or of its alpha where it has transparent parts.  The picture is fitted like the image
+ * prompt, so that a mask painted over it keeps its place.  *transparent: whether it has such parts. */
+static bool picture_cells(uint8_t *cells, bool *transparent, const char *path, const session *s, err *e)
 {
-    image mask = {0};
-    /* fitted like the image prompt, so that a mask painted over it keeps its place */
-    bool ok =
-        picture_read(&mask, k->text, s, e) && image_cells(cells, &mask, s->info->grid_height, s->info->grid_width, e);
-    image_release(&mask);
+    image whole = {0}, fitted = {0};
+    uint8_t *alpha = NULL;
+    bool ok = input_check(path, e) && image_read_alpha(&whole, &alpha, path, e);
+    *transparent = alpha != NULL;
+    for (size_t i = 0; ok && alpha && i < (size_t)whole.width * (size_t)whole.height; i++)
+        memset(whole.pixels + 3 * i, alpha[i], 3);
+    ok = ok && image_fit(&fitted, &whole, s->info->encode_width, s->info->encode_height, e) &&
+         image_cells(cells, &fitted, s->info->grid_height, s->info->grid_width, e);
+    image_release(&whole);
+    image_release(&fitted);
+    free(alpha);
     return ok;
 }
 
@@ -114,14 +126,46 @@ static bool region_cells(uint8_t *cells, const keep *k, const session *s, err *e
     return true;
 }
 
-bool keep_cells(uint8_t *cells, const keep *k, const session *s, err *e)
+static int count_kept(const uint8_t *cells, const session *s)
 {
-    if (!(k->kind == KEEP_MASK ? mask_cells(cells, k, s, e) : region_cells(cells, k, s, e)))
+    int kept = 0;
+    for (int i = 0; i < s->cells; i++)
+        kept += cells[i];
+    return kept;
+}
+
+/* What is opaque in the image prompt, where that divides it; else the upper half. */
+static bool default_cells(uint8_t *cells, keep *k, const char *image_prompt, const session *s, err *e)
+{
+    bool transparent = false;
+    if (image_prompt && !picture_cells(cells, &transparent, image_prompt, s, e))
         return false;
-    for (int i = 0; i < s->cells; i++) {
-        if (cells[i])
-            return true;
-    }
-    return err_set(e, ERR_USAGE, "--keep: \"%s\" keeps none of the %d x %d cells (give a larger region)", k->text,
-                   s->info->grid_width, s->info->grid_height);
+    int kept = transparent ? count_kept(cells, s) : 0;
+    if (kept == 0 || kept == s->cells)
+        return keep_parse(k, "top:0.5", e) && region_cells(cells, k, s, e);
+    if (ranks_rank() == 0)
+        say(LOG_WARNING, "%s: its transparent parts are drawn anew, %d of %d cells (--keep says otherwise)",
+            image_prompt, s->cells - kept, s->cells);
+    return true;
+}
+
+bool keep_cells(uint8_t *cells, keep *k, const char *image_prompt, const session *s, err *e)
+{
+    bool transparent = false;
+    bool ok = k->kind == KEEP_DEFAULT ? default_cells(cells, k, image_prompt, s, e)
+              : k->kind == KEEP_MASK  ? picture_cells(cells, &transparent, k->text, s, e)
+                                      : region_cells(cells, k, s, e);
+    int kept = ok ? count_kept(cells, s) : 0;
+    if (ok && kept == 0 && k->kind != KEEP_MASK)
+        return err_set(e, ERR_USAGE, "--keep: \"%s\" keeps none of the %d x %d cells (give a larger region)", k->text,
+                       s->info->grid_width, s->info->grid_height);
+    if (ok && ranks_rank() == 0 && kept == 0)
+        say(LOG_WARNING, "--keep: %s keeps none of the %d cells: all of the picture is drawn anew (what is %s stays)",
+            k->text, s->cells, transparent ? "opaque" : "white");
+    if (ok && ranks_rank() == 0 && kept == s->cells)
+        say(LOG_WARNING, "--keep: %s keeps all %d cells: nothing is drawn anew (%s)", k->text, s->cells,
+            k->kind != KEEP_MASK ? "give a smaller region"
+            : transparent        ? "what is transparent is drawn anew"
+                                 : "what is black or transparent is drawn anew");
+    return ok;
 }

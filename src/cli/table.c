@@ -177,9 +177,13 @@ static const option generate_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .words = "top:|bottom:|left:|right:|box:",
-     .help = "What stays of the image prompt: top:F, bottom:F, left:F, right:F, box:X,Y,W,H or a mask picture, white "
-             "where it stays. Numbers are fractions from 0 to 1 of the generated picture, or its whole pixels where "
-             "one of them is above 1. A cell stays if its centre lies inside. Default: top:0.5."},
+     .help =
+         "What stays of the image prompt: top:F, bottom:F, left:F, right:F, box:X,Y,W,H or the picture of a mask: "
+         "what is white in it stays and what is black is drawn anew, or what is opaque and what is transparent where "
+         "it has transparent parts; it is cut and resized like the image prompt. Numbers are fractions from 0 to 1 of "
+         "the generated picture, or its whole pixels where "
+         "one of them is above 1. A cell stays if its centre lies inside. Default: "
+         "what is opaque in an image prompt with transparent parts, else top:0.5."},
     {.name = "rank",
      .argument = "CLIP",
      .kind = OPTION_TEXT,

@@ -18,7 +18,7 @@ void read_keep(const uint8_t *data, size_t size)
     keep k;
     bool ok = keep_parse(&k, text, &e);
     CHECK(ok == (e.code == 0));
-    if (ok && k.kind != KEEP_MASK && keep_cells(cells, &k, &s, &e))
+    if (ok && k.kind != KEEP_MASK && keep_cells(cells, &k, NULL, &s, &e))
         for (int i = 0; i < 48; i++)
             CHECK(cells[i] <= 1);
     free(text);
