@@ -9,7 +9,8 @@
  *   model           the keys of a GGUF file, as far as a model is opened without a device
  *   kind, convert   what a file is; limn convert of one to three of them, with lines "%%" between them
  *   torch, pickle   PyTorch's files in both containers; the pickles in them
- *   png, jpeg       pictures, their text, and masks made of them
+ *   png, jpeg, webp pictures, their text, and masks made of them
+ *   exif            what lies beside the pixels
  *   parameters      the settings that pictures carry as text
  *   prompts         a file of prompts
  *   keep, options   the regions of --keep; command lines, an argument a line
@@ -30,6 +31,8 @@
     X(convert)                                                                                                         \
     X(png)                                                                                                             \
     X(jpeg)                                                                                                            \
+    X(webp)                                                                                                            \
+    X(exif)                                                                                                            \
     X(parameters)                                                                                                      \
     X(keep)                                                                                                            \
     X(options)                                                                                                         \
