@@ -239,7 +239,13 @@ static void folders_are_named(void **state)
     cli_shell("mkdir -p none graph; touch graph/saved_model.pb none/readme.md");
     check("none", "the folder has no weights", "");
     check("graph", "a TensorFlow model", "");
-    cli_bad("inspect|none", 1, "is a directory");
+    cli_bad("inspect|none", 1, "none: is a directory, and not a model's: the folder has no weights");
+    cli_has(cli_good("inspect|" TEST_DATA "/clip/huggingface").out, "family: clip");
+    cli_has(cli_good("inspect|" TEST_DATA "/clip/openai.pt").out, "family: clip (limn convert makes a model of it)");
+    json_t *j = cli_parse(cli_good("inspect|" TEST_DATA "/clip/ru/pytorch_model.bin|--json").out);
+    assert_string_equal(json_string_value(json_object_get(j, "family")), "clip");
+    json_decref(j);
+    cli_has(cli_good("inspect|" TEST_DATA "/torch/types.pt").out, "family: none that limn knows");
 }
 
 int main(int argc, char **argv)

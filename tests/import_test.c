@@ -578,6 +578,32 @@ static void own_files_that_are_damaged_are_refused(void **state)
     }
 }
 
+/* A model that limn or another program made of a training that diverged. */
+static void models_of_no_numbers_are_refused(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"codec.decoder.out.bias", "transformer.block.1.norm2.weight"};
+    static const char *const parts[] = {"tensor codec.decoder.out.bias: 1 of 3 values are no numbers",
+                                        "tensor transformer.block.1.norm2.weight: 1 of 32 values"};
+    const char *path = support_path("diverged.gguf");
+    for (size_t i = 0; i < COUNT(names); i++) {
+        err e = {0};
+        good(tiny_model_write(path, &(tiny_config){.seed = 2}, &e), &e);
+        opened o = open_gguf(path);
+        const file_tensor *t = gguf_find(o.g, names[i]);
+        assert_non_null(t);
+        long at = (long)((const uint8_t *)t->data - o.file.data);
+        close_gguf(&o);
+        FILE *f = fopen(path, "r+b");
+        assert_non_null(f);
+        assert_int_equal(fseek(f, at, SEEK_SET), 0);
+        assert_int_equal(fwrite(&(float){i ? INFINITY : NAN}, sizeof(float), 1, f), 1);
+        fclose(f);
+        assert_null(limn_model_open(dev, path, &e));
+        has(e.text, parts[i]);
+    }
+}
+
 /* By whatever name. */
 static void a_file_is_not_converted_onto_itself(void **state)
 {
@@ -617,6 +643,7 @@ int main(int argc, char **argv)
         TEST(f32_to_f32_changes_nothing),
         TEST(smaller_types_keep_vectors_and_round_the_rest_once),
         TEST(own_files_that_are_damaged_are_refused),
+        TEST(models_of_no_numbers_are_refused),
         TEST(a_file_is_not_converted_onto_itself),
     };
     if (argc > 1)

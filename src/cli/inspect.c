@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -13,6 +14,7 @@
 #include "io/model_file.h"
 #include "io/safetensors.h"
 #include "io/torch.h"
+#include "models/import.h"
 #include "models/model.h"
 
 /* ---- tensor tables --------------------------------------------------------------------------------------------- */
@@ -169,6 +171,31 @@ static bool inspect_gguf(const char *path, const file_map *map, json_t *root, er
     return true;
 }
 
+/* What limn convert would make of it, or why it wouldn't. */
+static void tell_family(const char *path, json_t *root)
+{
+    char what[128];
+    err why = {0};
+    bool known = import_describe(path, what, &why), none = strstr(why.text, "of no family") != NULL;
+    const char *name = known ? strstr(what, "family ") : NULL;
+    name = name ? name + strlen("family ") : NULL;
+    if (root) {
+        json_object_set_new(root, "family", name ? json_text(name) : json_null());
+        if (!known && !none)
+            json_object_set_new(root, "note", json_text(why.text));
+        return;
+    }
+    if (name)
+        printf("family: %s (limn convert makes a model of it)\n", name);
+    else if (none)
+        printf("family: none that limn knows\n");
+    else {
+        printf("family: ");
+        print_clean(why.text);
+        putchar('\n');
+    }
+}
+
 static bool inspect_safetensors(const char *path, const file_map *map, json_t *root, err *e)
 {
     safetensors *s = safetensors_open(map->data, map->size, path, e);
@@ -182,12 +209,15 @@ static bool inspect_safetensors(const char *path, const file_map *map, json_t *r
     json_t *metadata = json_object_get(header, "__metadata__");
     if (root) {
         json_object_set_new(root, "format", json_text("safetensors"));
+        tell_family(path, root);
         json_object_set_new(root, "metadata", metadata ? json_incref(metadata) : json_object());
         put_tensors(root, safetensors_at, s, safetensors_count(s));
     } else {
         const char *key;
         json_t *value;
-        printf("format: safetensors\nmetadata:\n");
+        printf("format: safetensors\n");
+        tell_family(path, root);
+        printf("metadata:\n");
         json_object_foreach(metadata, key, value)
         {
             printf("  ");
@@ -291,17 +321,20 @@ static bool inspect_checkpoint(const char *path, json_t *root, err *e)
     if (!m)
         return false;
     bool torch = model_file_format(m) == MODEL_TORCH;
+    const char *shards = strstr(path, ".bin.") ? "PyTorch, in shards" : "safetensors, in shards";
     const pickle_value *all = model_file_root(m);
     values v = {.list = json_array(), .left = VALUES_LIMIT};
     if (all && all->kind == PICKLE_DICT)
         collect_values(&v, all, 0, 0);
     if (root) {
         json_object_set_new(root, "format", json_text(torch ? "pytorch" : "safetensors"));
+        tell_family(path, root);
         if (torch)
             json_object_set(root, "values", v.list);
         put_tensors(root, model_at, m, model_file_count(m));
     } else {
-        printf("format: %s\n", torch ? "PyTorch" : "safetensors, in shards");
+        printf("format: %s\n", torch ? "PyTorch" : shards);
+        tell_family(path, root);
         if (json_array_size(v.list))
             print_values(v.list);
         print_tensors(model_at, m, model_file_count(m));
@@ -389,9 +422,29 @@ static bool inspect_picture(const char *path, const char *format, json_t *root, 
     return true;
 }
 
+/* A model's folder. */
+static bool inspect_folder(const char *path, json_t *root, err *e)
+{
+    char what[128];
+    err why = {0};
+    size_t n = strlen(path);
+    if (!import_describe(path, what, &why))
+        return err_set(e, ERR_FAILED, "%s: is a directory, and not a model's: %s", path,
+                       !strncmp(why.text, path, n) && why.text[n] == ':' ? why.text + n + 2 : why.text);
+    if (root)
+        json_object_set_new(root, "format", json_text("folder"));
+    else
+        printf("format: folder\n");
+    tell_family(path, root);
+    return true;
+}
+
 static bool inspect(const char *path, json_t *root, err *e)
 {
     file_map map = {0};
+    struct stat st;
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return inspect_folder(path, root, e);
     if (!input_check(path, e) || !file_map_open(&map, path, e))
         return false;
     file_kind k = file_kind_of(map.data, map.size, path);

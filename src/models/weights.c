@@ -1,4 +1,5 @@
 /* The parameter table of a model that is read from a file: which weights are on the device. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -255,6 +256,26 @@ bool params_plan(param_table *t, run *r, err *e)
     return true;
 }
 
+/* A training that diverged leaves no number in any tensor: the small ones, which are read in no time, tell. */
+static bool check_vector(const param *p, const gguf *g, err *e)
+{
+    enum { PIECE = 256 };
+    float values[PIECE];
+    int64_t count = file_tensor_count(p->file), odd = 0;
+    if (p->use != PARAM_VECTOR || p->file->type != DTYPE_F32)
+        return true;
+    for (int64_t at = 0; at < count; at += PIECE) {
+        int64_t n = count - at < PIECE ? count - at : PIECE;
+        file_tensor_read(p->file, at, n, values);
+        for (int64_t i = 0; i < n; i++)
+            odd += !isfinite(values[i]);
+    }
+    return !odd || err_set(e, ERR_FAILED,
+                           "%s: tensor %s: %lld of %lld values are no numbers (NaN or infinite): the model can't draw "
+                           "(take an earlier one, or convert its checkpoint again)",
+                           gguf_name(g), p->name, (long long)odd, (long long)count);
+}
+
 bool params_open(param_table *t, run *r, const gguf *g, bool lasting, err *e)
 {
     if (t->error.code)
@@ -263,7 +284,7 @@ bool params_open(param_table *t, run *r, const gguf *g, bool lasting, err *e)
         return false;
     t->lasting = lasting;
     for (size_t i = 0; i < t->n; i++)
-        if (!(t->list[i].file = param_find(&t->list[i], g, e)))
+        if (!(t->list[i].file = param_find(&t->list[i], g, e)) || !check_vector(&t->list[i], g, e))
             return false;
     return params_plan(t, r, e);
 }
