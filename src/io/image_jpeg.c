@@ -47,6 +47,9 @@ static void on_error(j_common_ptr info)
                  "its kind of JPEG (lossless or hierarchical) can't be read (save it as "
                  "baseline or progressive JPEG, or as PNG)");
         break;
+    case JWRN_JPEG_EOF:
+        snprintf(reason, sizeof reason, "the file ends too early (is it incomplete?)");
+        break;
     default:
         info->err->format_message(info, reason);
     }
@@ -76,7 +79,8 @@ static void check(decoder *d, const image_file *f)
     const struct jpeg_decompress_struct *i = &d->info;
     char why[160];
     int n = i->num_components;
-    if (!raster_check(i->image_width, i->image_height, n == 4 ? 4 : 3, why))
+    /* all coefficients of a progressive file are in memory, each of 16 bits */
+    if (!raster_check(i->image_width, i->image_height, (n == 4 ? 4 : 3) + (i->progressive_mode ? 2 * n : 0), why))
         stop(d, why);
     if (n != 1 && n != 3 && n != 4)
         stop(d, "its colours are neither grey nor RGB nor CMYK (save it as RGB)");

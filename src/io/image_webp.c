@@ -61,7 +61,7 @@ static bool decode(raster *r, WebPDemuxer *d, const image_file *f, err *e)
     WebPIterator frame = {0};
     char why[160];
     uint32_t width = WebPDemuxGetI(d, WEBP_FF_CANVAS_WIDTH), height = WebPDemuxGetI(d, WEBP_FF_CANVAS_HEIGHT);
-    if (!raster_check(width, height, 4, why))
+    if (!raster_check(width, height, 8, why)) /* libwebp has the picture once more */
         return fail(f, why, e);
     /* libwebp packs some 25,000 pixels of one colour into a byte: what is allocated stays in proportion to the file. */
     uint64_t pixels = (uint64_t)width * height;
