@@ -19,7 +19,7 @@ sweep() {
 }
 cache=()
 # What finding devices can do without is got over; else there is no device, and the exit status is 3.
-sweep --stride "$stride" --status '1 3' --survive 'clCreateProgramWithBinary clBuildProgram clGetDeviceInfo clGetPlatformInfo'
+sweep --stride "$stride" --status '1 3' --survive 'clCreateBuffer clCreateProgramWithBinary clBuildProgram clGetDeviceInfo clGetPlatformInfo'
 [[ $devices == *'Portable Computing Language'* ]] || exit 0
 cache=(--no-cache)
 for name in clCreateProgramWithSource clBuildProgram clGetProgramBuildInfo; do

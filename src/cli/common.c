@@ -10,6 +10,7 @@
 #include "cli/guard.h"
 #include "cli/model_input.h"
 #include "cli/probe.h"
+#include "cli/watchdog.h"
 
 static const char profile_path[] = "limn-trace.json";
 
@@ -28,6 +29,7 @@ limn_device *command_device(const options *o, err *e)
     };
     if (!probe_check(false, e))
         return NULL;
+    watchdog_start();
     guard_loading(true);
     limn_device *device = limn_device_open(spec, &d, e);
     guard_loading(false);

@@ -4,11 +4,13 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/launcher.h"
 #include "cli/terminal.h"
+#include "device/flight.h"
 
 static log_level verbosity(const options *o)
 {
@@ -81,5 +83,7 @@ int main(int argc, char **argv)
         code = ERR_FAILED;
     }
     launcher_leave(code);
+    if (device_any_lost()) /* drivers' own ends may never come */
+        _exit(code);
     return code;
 }

@@ -62,14 +62,19 @@ static bool open_queue(device *d, bool timed, err *e)
 {
     cl_context_properties properties[] = {CL_CONTEXT_PLATFORM, (cl_context_properties)d->platform, 0};
     cl_int status = CL_SUCCESS;
+    watch_device(d->info.name, d->info.type == LIMN_CPU);
+    watch_enter("clCreateContext");
     d->context = clCreateContext(properties, 1, &d->id, NULL, NULL, &status);
+    watch_leave(status);
     if (!d->context && status == CL_SUCCESS)
         status = CL_INVALID_CONTEXT;
     if (!cl_ok(status, "clCreateContext", e)) {
         d->context = NULL;
         return false;
     }
+    watch_enter("clCreateCommandQueue");
     d->queue = clCreateCommandQueue(d->context, d->id, timed ? CL_QUEUE_PROFILING_ENABLE : 0, &status);
+    watch_leave(status);
     if (!d->queue && status == CL_SUCCESS)
         status = CL_INVALID_COMMAND_QUEUE;
     if (!cl_ok(status, "clCreateCommandQueue", e)) {
@@ -140,12 +145,13 @@ void device_free(device *d)
 {
     if (!d)
         return;
-    profile_free(d->profile);
-    programs_free(d->programs);
+    profile_free(d->profile, d);
+    programs_free(d->programs, d);
+    flight_free(d);
     if (d->queue)
-        clReleaseCommandQueue(d->queue);
+        RELEASE(d, clReleaseCommandQueue, d->queue);
     if (d->context)
-        clReleaseContext(d->context);
+        RELEASE(d, clReleaseContext, d->context);
     pages_release(&d->pages);
     free(d);
 }

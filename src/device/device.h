@@ -4,6 +4,7 @@
 #define DEVICE_DEVICE_H
 #include "base/err.h"
 #include "device/cl.h"
+#include "device/flight.h"
 
 typedef struct limn_device device;
 
@@ -44,9 +45,12 @@ struct limn_device {
     programs *programs;
     struct page_region *pages; /* of a CPU: device/pages.h */
     profile *profile;          /* NULL: kernels are not timed */
-    int clblast_applied;       /* the clblast_set that CLBlast was told */
-    bool trial;    /* of limn tune: smaller groups, where the driver refuses some, are neither said nor kept */
-    double opened; /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
+    flight flight;             /* what is being done */
+    char lost_why[160], lost_kernel[64];
+    bool lost;           /* it doesn't answer, or the driver says that it is gone: nothing is called any more */
+    int clblast_applied; /* the clblast_set that CLBlast was told */
+    bool trial;          /* of limn tune: smaller groups, where the driver refuses some, are neither said nor kept */
+    double opened;       /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
 };
 
 /* One candidate of an enumeration. */

@@ -10,15 +10,18 @@
 #include "device/run_internal.h"
 #include "device/stream.h"
 
-#define PIECE_FLOPS    4e9 /* under 100 ms at 40 GFLOP/s: display watchdogs */
+#define PIECE_FLOPS    4e9 /* to a flush */
 #define FLUSH_LAUNCHES 64
 #define BELIEVED       16 /* work-items: what a driver may say that its groups for a kernel are, and mean it */
 
 /* "norm:layer_norm (global 64 x 9 x 1, local 64 x 1 x 1): REASON" as the run's error. */
 static void fail(run *r, const char *name, const work *w, const char *reason)
 {
-    err_set(&r->error, ERR_FAILED, "kernel %s (global %zu x %zu x %zu, local %zu x %zu x %zu): %s", name, w->global[0],
-            w->global[1], w->global[2], w->local[0], w->local[1], w->local[2], reason);
+    err_set(&r->error, ERR_FAILED, "kernel %s (global %zu x %zu x %zu, local %zu x %zu x %zu): %s%s", name,
+            w->global[0], w->global[1], w->global[2], w->local[0], w->local[1], w->local[2], reason,
+            r->dev->lost ? " (the device may have been reset: see dmesg and limn devices --why, update the driver, or "
+                           "choose another with --device)"
+                         : "");
 }
 
 static bool set_args(run *r, const launch *l)
@@ -54,6 +57,7 @@ static bool set_args(run *r, const launch *l)
         snprintf(reason, sizeof reason, "%u arguments are set, and it has %u", at, l->k->n_args);
     else
         return true;
+    device_ok(r->dev, status, "clSetKernelArg", NULL);
     fail(r, l->k->name, &l->w, reason);
     return false;
 }
@@ -64,8 +68,9 @@ static cl_int enqueue_piece(run *r, const launch *l, const size_t offset[3], con
     device *d = r->dev;
     const work *w = &l->w;
     cl_event event = NULL;
-    cl_int status = clEnqueueNDRangeKernel(d->queue, l->handle, 3, offset, global, w->local[0] ? w->local : NULL, 0,
-                                           NULL, d->profile ? &event : NULL);
+    watch_kernel(l->k->name);
+    cl_int status = WATCHED(clEnqueueNDRangeKernel, d->queue, l->handle, 3, offset, global,
+                            w->local[0] ? w->local : NULL, 0, NULL, d->profile ? &event : NULL);
     r->pending = true;
     if (status != CL_SUCCESS)
         return status;
@@ -75,15 +80,23 @@ static cl_int enqueue_piece(run *r, const launch *l, const size_t offset[3], con
     }
     if (event)
         profile_add(d->profile, l->k->name, event, w->flops * share, w->bytes * share);
-    r->flops += w->flops * share;
-    r->bytes += w->bytes * share;
-    r->unflushed += w->flops * share;
+    run_did(r, w->flops * share, w->bytes * share);
+    return CL_SUCCESS;
+}
+
+void run_did(run *r, double flops, double bytes)
+{
+    device *d = r->dev;
+    r->flops += flops;
+    r->bytes += bytes;
+    r->unflushed += flops;
     if (r->unflushed > PIECE_FLOPS || ++r->launches >= FLUSH_LAUNCHES) {
         r->unflushed = 0;
         r->launches = 0;
-        cl_ok(clFlush(d->queue), "clFlush", &r->error);
+        device_ok(d, WATCHED(clFlush, d->queue), "clFlush", &r->error);
     }
-    return CL_SUCCESS;
+    if (!run_failed(r))
+        flight_add(d, flops, bytes, &r->error);
 }
 
 /* Enqueues a launch, in pieces along its longest dimension where it is much work.  Kernels address by
@@ -100,7 +113,8 @@ static cl_int enqueue(run *r, const launch *l, bool *begun)
         if (groups[i] > groups[dim])
             dim = i;
     }
-    size_t pieces = w->flops > PIECE_FLOPS ? (size_t)(w->flops / PIECE_FLOPS) + 1 : 1;
+    double most = flight_piece(r->dev);
+    size_t pieces = w->flops > most ? (size_t)(w->flops / most) + 1 : 1;
     size_t per = (groups[dim] + pieces - 1) / pieces;
     *begun = false;
     for (size_t done = 0; done < groups[dim] && status == CL_SUCCESS && !run_failed(r);) {
@@ -183,13 +197,15 @@ static bool prepare(run *r, launch *l, const char *name, const char *options, er
     cl_kernel handle = k->handle;
     if (l->kept) {
         cl_int status = 0;
+        watch_enter("clCreateKernel");
         handle = clCreateKernel(k->program, strchr(name, ':') + 1, &status);
+        watch_leave(status);
         char call[160];
         snprintf(call, sizeof call, "kernel %s: clCreateKernel", name);
         if (!cl_ok(status, call, e))
             return false;
         if (l->handle)
-            clReleaseKernel(l->handle);
+            RELEASE(r->dev, clReleaseKernel, l->handle);
     }
     l->handle = handle;
     l->k = k;
@@ -272,6 +288,7 @@ static void execute(run *r, launch *l)
                    "--device)"
                  : " (the device may be out of memory or was reset: use a smaller batch, or choose "
                    "another with --device)");
+    device_ok(r->dev, status, "clEnqueueNDRangeKernel", NULL);
     fail(r, k->name, &asked, reason);
     r->error.cause = cl_cause(status);
 }
@@ -289,7 +306,7 @@ static void record(run *r, launch l)
     arg *args = malloc(bytes);
     if (!args || r->n_recorded == r->capacity) {
         free(args);
-        clReleaseKernel(l.handle);
+        RELEASE(r->dev, clReleaseKernel, l.handle);
         err_no_memory(&r->error, "recorded launches", bytes);
         return;
     }
@@ -304,7 +321,7 @@ void run_launch(run *r, const char *name, work w, const arg *args, int n)
     if (run_failed(r) || r->dev->planning || w.global[0] == 0)
         return;
     launch l = {.asked = w, .args = args, .n = n, .part = part_of(args, n), .kept = r->recording};
-    if (!prepare(r, &l, name, w.options ? w.options : "", &r->error))
+    if (!device_there(r->dev, &r->error) || !prepare(r, &l, name, w.options ? w.options : "", &r->error))
         return;
     l.asked.options = NULL; /* the caller's, and the kernel knows it */
     /* Not by k->max_group: see enqueue_smaller.  What is too large for the kernel, the driver refuses. */
@@ -313,7 +330,7 @@ void run_launch(run *r, const char *name, work w, const arg *args, int n)
         snprintf(reason, sizeof reason, "the device allows work-groups of %" PRIu64, r->dev->info.max_work_group);
         fail(r, name, &l.w, reason);
         if (l.kept)
-            clReleaseKernel(l.handle);
+            RELEASE(r->dev, clReleaseKernel, l.handle);
         return;
     }
     if (l.kept) {
@@ -335,7 +352,7 @@ void run_record(run *r)
 void run_forget(run *r)
 {
     for (int i = 0; i < r->n_recorded; i++) {
-        clReleaseKernel(r->recorded[i].handle);
+        RELEASE(r->dev, clReleaseKernel, r->recorded[i].handle);
         free((void *)(uintptr_t)r->recorded[i].args);
     }
     r->n_recorded = 0;
@@ -352,6 +369,7 @@ bool run_recording(const run *r)
 void run_replay(run *r)
 {
     r->recording = false;
+    device_there(r->dev, &r->error);
     for (int i = 0; i < r->n_recorded && !run_failed(r); i++) {
         launch *l = &r->recorded[i];
         if (l->part)

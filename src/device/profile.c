@@ -28,12 +28,12 @@ profile *profile_new(err *e)
     return p;
 }
 
-void profile_free(profile *p)
+void profile_free(profile *p, const device *d)
 {
     if (!p)
         return;
     for (size_t i = p->read; i < p->n; i++)
-        clReleaseEvent(p->spans[i].event);
+        RELEASE(d, clReleaseEvent, p->spans[i].event);
     free(p->spans);
     free(p);
 }
@@ -49,7 +49,7 @@ static bool profile_collect(profile *p, size_t end, err *e)
     bool ok = true;
     for (; p->read < end; p->read++) {
         span *s = &p->spans[p->read];
-        ok = ok && cl_ok(clWaitForEvents(1, &s->event), "clWaitForEvents", e) &&
+        ok = ok && cl_ok(WATCHED(clWaitForEvents, 1, &s->event), "clWaitForEvents", e) &&
              read_time(s, CL_PROFILING_COMMAND_QUEUED, &s->queued, e) &&
              read_time(s, CL_PROFILING_COMMAND_START, &s->start, e) &&
              read_time(s, CL_PROFILING_COMMAND_END, &s->end, e);

@@ -4,7 +4,7 @@
 #include "device/device.h"
 
 profile *profile_new(err *e);
-void profile_free(profile *p);
+void profile_free(profile *p, const device *d);
 /* Takes the event over.  name must live as long as the device. */
 void profile_add(profile *p, const char *name, cl_event event, double flops, double bytes);
 

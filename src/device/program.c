@@ -109,9 +109,11 @@ static cl_program from_cache(device *d, const cache_key *key, const char *option
         return NULL;
     cl_int status = 0, ignored = 0;
     const unsigned char *pieces[] = {binary};
+    watch_enter("clCreateProgramWithBinary");
     cl_program p = clCreateProgramWithBinary(d->context, 1, &d->id, &size, pieces, &ignored, &status);
+    watch_leave(status);
     free(binary);
-    if (status == CL_SUCCESS && clBuildProgram(p, 1, &d->id, options, NULL, NULL) == CL_SUCCESS)
+    if (status == CL_SUCCESS && WATCHED(clBuildProgram, p, 1, &d->id, options, NULL, NULL) == CL_SUCCESS)
         return p;
     log_write(LOG_DEBUG, "cached program %s: the driver refuses it, so it is built from source", key->name);
     cache_drop(key);
@@ -137,7 +139,7 @@ static cl_program from_source(device *d, const char *name, const char *source, c
     cl_program p = clCreateProgramWithSource(d->context, 1, &source, NULL, &status);
     if (!cl_ok(status, "clCreateProgramWithSource", e))
         return NULL;
-    status = clBuildProgram(p, 1, &d->id, options, NULL, NULL);
+    status = WATCHED(clBuildProgram, p, 1, &d->id, options, NULL, NULL);
     if (status != CL_SUCCESS) {
         log_build(d, p, name, LOG_ERROR, NULL);
         err_set(e, ERR_FAILED,
@@ -168,6 +170,8 @@ static program *program_build(device *d, const char *file, const char *options, 
         p->file = name;
         p->tune = *t;
         cache_key key = cache_key_of(d, name, source, all);
+        watch_kernel(name);
+        watch_allow(watch_compiling);
         driver_enter();
         p->handle = d->no_cache ? NULL : from_cache(d, &key, all);
         log_write(LOG_DEBUG, "program %s: %s", name, p->handle ? "from the cache" : "from source");
@@ -176,6 +180,7 @@ static program *program_build(device *d, const char *file, const char *options, 
             if (p->handle && !d->no_cache)
                 to_cache(p->handle, &key);
         }
+        watch_allow(watch_patience);
         driver_leave(p->handle != NULL);
         if (!p->handle) {
             free(p);
@@ -266,19 +271,20 @@ const kernel *kernel_find(device *d, const char *name, const char *options, err 
     }
 }
 
-void programs_free(programs *t)
+void programs_free(programs *t, device *d)
 {
     if (!t)
         return;
+    watch_kernel(NULL); /* its name goes */
     for (size_t i = 0; i < SLOTS; i++)
         if (t->slots[i].key) {
-            clReleaseKernel(t->slots[i].k.handle);
+            RELEASE(d, clReleaseKernel, t->slots[i].k.handle);
             free(t->slots[i].key);
         }
     while (t->list) {
         program *p = t->list;
         t->list = p->next;
-        clReleaseProgram(p->handle);
+        RELEASE(d, clReleaseProgram, p->handle);
         free(p);
     }
     free(t);

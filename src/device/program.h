@@ -16,7 +16,7 @@ typedef struct kernel {
 /* The kernel of that name, its file compiled for the device's tuning as it is now, with options ("-DHEAD_DIM=64", "").
  * NULL with e filled; a failed build also logs its source's name and build log. */
 const kernel *kernel_find(device *d, const char *name, const char *options, err *e);
-void programs_free(programs *p);
+void programs_free(programs *p, device *d);
 
 /* cache.c: compiled programs under the cache directory, keyed by everything that decides them.
  * Reading returns false where there is no usable entry; neither is ever an error for the caller. */

@@ -216,53 +216,61 @@ void run_reset(run *r)
 
 void run_write(run *r, tensor t, const void *host)
 {
-    if (run_failed(r) || r->dev->planning)
+    if (run_failed(r) || r->dev->planning || !device_settle(r->dev, &r->error))
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
-    cl_ok(clEnqueueWriteBuffer(r->dev->queue, t.buf->mem, CL_TRUE, dtype_row_bytes(t.type, t.at), bytes, host, 0, NULL,
-                               NULL),
-          "clEnqueueWriteBuffer", &r->error);
+    device_ok(r->dev,
+              WATCHED(clEnqueueWriteBuffer, r->dev->queue, t.buf->mem, CL_TRUE, dtype_row_bytes(t.type, t.at), bytes,
+                      host, 0, NULL, NULL),
+              "clEnqueueWriteBuffer", &r->error);
+    watch_allow(watch_patience);
 }
 
 void run_read(run *r, tensor t, void *host)
 {
-    if (run_failed(r) || r->dev->planning)
+    if (run_failed(r) || r->dev->planning || !device_settle(r->dev, &r->error))
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
-    cl_ok(clEnqueueReadBuffer(r->dev->queue, t.buf->mem, CL_TRUE, dtype_row_bytes(t.type, t.at), bytes, host, 0, NULL,
-                              NULL),
-          "clEnqueueReadBuffer", &r->error);
+    device_ok(r->dev,
+              WATCHED(clEnqueueReadBuffer, r->dev->queue, t.buf->mem, CL_TRUE, dtype_row_bytes(t.type, t.at), bytes,
+                      host, 0, NULL, NULL),
+              "clEnqueueReadBuffer", &r->error);
+    watch_allow(watch_patience);
 }
 
 void run_read_later(run *r, tensor t, void *host)
 {
-    if (run_failed(r) || r->dev->planning)
+    if (run_failed(r) || r->dev->planning || !device_there(r->dev, &r->error))
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
     r->pending = true;
-    cl_ok(clEnqueueReadBuffer(r->dev->queue, t.buf->mem, CL_FALSE, dtype_row_bytes(t.type, t.at), bytes, host, 0, NULL,
-                              NULL),
-          "clEnqueueReadBuffer", &r->error);
+    device_ok(r->dev,
+              WATCHED(clEnqueueReadBuffer, r->dev->queue, t.buf->mem, CL_FALSE, dtype_row_bytes(t.type, t.at), bytes,
+                      host, 0, NULL, NULL),
+              "clEnqueueReadBuffer", &r->error);
 }
 
 void run_write_later(run *r, tensor t, const void *host)
 {
-    if (run_failed(r) || r->dev->planning)
+    if (run_failed(r) || r->dev->planning || !device_there(r->dev, &r->error))
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
     r->pending = true;
-    cl_ok(clEnqueueWriteBuffer(r->dev->queue, t.buf->mem, CL_FALSE, dtype_row_bytes(t.type, t.at), bytes, host, 0, NULL,
-                               NULL),
-          "clEnqueueWriteBuffer", &r->error);
+    device_ok(r->dev,
+              WATCHED(clEnqueueWriteBuffer, r->dev->queue, t.buf->mem, CL_FALSE, dtype_row_bytes(t.type, t.at), bytes,
+                      host, 0, NULL, NULL),
+              "clEnqueueWriteBuffer", &r->error);
 }
 
 void run_mark_set(run *r, run_mark *m)
 {
-    if (run_failed(r))
+    device *d = r->dev;
+    if (run_failed(r) || !device_there(d, &r->error))
         return;
     r->pending = true;
-    if (cl_ok(clEnqueueMarkerWithWaitList(r->dev->queue, 0, NULL, &m->event), "clEnqueueMarkerWithWaitList", &r->error))
-        cl_ok(clFlush(r->dev->queue), "clFlush", &r->error);
+    if (device_ok(d, WATCHED(clEnqueueMarkerWithWaitList, d->queue, 0, NULL, &m->event), "clEnqueueMarkerWithWaitList",
+                  &r->error))
+        device_ok(d, WATCHED(clFlush, d->queue), "clFlush", &r->error);
 }
 
 bool run_mark_passed(run *r, run_mark *m)
@@ -270,13 +278,15 @@ bool run_mark_passed(run *r, run_mark *m)
     cl_int status = CL_COMPLETE;
     if (!m->event)
         return true;
-    bool known = cl_ok(clGetEventInfo(m->event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL),
-                       "clGetEventInfo", &r->error);
+    device *d = r->dev;
+    bool known = device_there(d, &r->error) &&
+                 device_ok(d, clGetEventInfo(m->event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL),
+                           "clGetEventInfo", &r->error);
     if (known && status > CL_COMPLETE)
         return false;
     if (known)
-        cl_ok(status, "marker", &r->error); /* CL_COMPLETE is CL_SUCCESS; less is why it failed */
-    clReleaseEvent(m->event);
+        device_ok(d, status, "marker", &r->error); /* CL_COMPLETE is CL_SUCCESS; less is why it failed */
+    RELEASE(d, clReleaseEvent, m->event);
     m->event = NULL;
     return true;
 }
@@ -285,8 +295,8 @@ void run_mark_wait(run *r, run_mark *m)
 {
     if (!m->event)
         return;
-    cl_ok(clWaitForEvents(1, &m->event), "clWaitForEvents", &r->error);
-    clReleaseEvent(m->event);
+    device_wait(r->dev, m->event, &r->error);
+    RELEASE(r->dev, clReleaseEvent, m->event);
     m->event = NULL;
 }
 
@@ -316,10 +326,8 @@ tensor run_upload(run *r, dtype type, int nd, const int64_t *shape, const void *
 bool run_finish(run *r, err *e)
 {
     if (r->pending) {
-        cl_int status = clFinish(r->dev->queue);
-        r->pending = status != CL_SUCCESS; /* then what is freed must wait for another try */
-        if (!run_failed(r))
-            cl_ok(status, "clFinish", &r->error);
+        bool done = device_finish(r->dev, run_failed(r) ? NULL : &r->error);
+        r->pending = !done && !r->dev->lost; /* then what is freed must wait for another try */
     }
     r->unflushed = 0;
     if (!run_failed(r))

@@ -41,6 +41,8 @@ struct run {
     int n_recorded, capacity;
 };
 
+/* Counts what was enqueued, flushes now and then, and waits where too much is in flight: launch.c. */
+void run_did(run *r, double flops, double bytes);
 /* Drops what was recorded: launch.c. */
 void run_forget(run *r);
 #endif

@@ -69,10 +69,10 @@ stream *stream_new(device *d, uint64_t bytes, int parts, err *e)
     return s;
 }
 
-static void drop(cl_event *event)
+static void drop(const device *d, cl_event *event)
 {
     if (*event)
-        clReleaseEvent(*event);
+        RELEASE(d, clReleaseEvent, *event);
     *event = NULL;
 }
 
@@ -80,13 +80,13 @@ void stream_free(stream *s)
 {
     if (!s)
         return;
-    if (s->queue) {
-        clFinish(s->queue);
-        clReleaseCommandQueue(s->queue);
+    if (s->queue && !s->dev->lost) {
+        WATCHED(clFinish, s->queue);
+        WATCHED(clReleaseCommandQueue, s->queue);
     }
     for (int i = 0; i < 2; i++) {
-        drop(&s->places[i].copied);
-        drop(&s->places[i].left);
+        drop(s->dev, &s->places[i].copied);
+        drop(s->dev, &s->places[i].left);
         buffer_free(s->places[i].buf);
     }
     for (int i = 0; i < s->n; i++)
@@ -148,9 +148,10 @@ uint64_t stream_copied(const stream *s)
 /* The queue's next command after those before, as an event. */
 static void mark(run *r, cl_command_queue queue, cl_event *event)
 {
-    drop(event);
-    if (cl_ok(clEnqueueMarkerWithWaitList(queue, 0, NULL, event), "clEnqueueMarkerWithWaitList", &r->error))
-        cl_ok(clFlush(queue), "clFlush", &r->error);
+    drop(r->dev, event);
+    if (device_ok(r->dev, WATCHED(clEnqueueMarkerWithWaitList, queue, 0, NULL, event), "clEnqueueMarkerWithWaitList",
+                  &r->error))
+        device_ok(r->dev, WATCHED(clFlush, queue), "clFlush", &r->error);
 }
 
 /* Starts to copy p to its place, once what is there is not read any more. */
@@ -166,9 +167,10 @@ static void copy(run *r, stream_part *p)
         const piece *k = &p->pieces[i];
         cl_event event = NULL;
         bool waits = i == 0 && to->left;
-        cl_ok(clEnqueueWriteBuffer(s->queue, to->buf->mem, CL_FALSE, k->at, k->bytes, k->host, waits,
-                                   waits ? &to->left : NULL, r->dev->profile ? &event : NULL),
-              "clEnqueueWriteBuffer", &r->error);
+        device_ok(r->dev,
+                  WATCHED(clEnqueueWriteBuffer, s->queue, to->buf->mem, CL_FALSE, k->at, k->bytes, k->host, waits,
+                          waits ? &to->left : NULL, r->dev->profile ? &event : NULL),
+                  "clEnqueueWriteBuffer", &r->error);
         if (event)
             profile_add(r->dev->profile, "stream:copy", event, 0, (double)k->bytes);
         s->copied += k->bytes;
@@ -194,8 +196,8 @@ void stream_want(run *r, stream_part *p)
     if (at->holds != p && !run_failed(r))
         copy(r, p);
     if (at->waits && !run_failed(r))
-        cl_ok(clEnqueueBarrierWithWaitList(r->dev->queue, 1, &at->copied, NULL), "clEnqueueBarrierWithWaitList",
-              &r->error);
+        device_ok(r->dev, WATCHED(clEnqueueBarrierWithWaitList, r->dev->queue, 1, &at->copied, NULL),
+                  "clEnqueueBarrierWithWaitList", &r->error);
     at->waits = false;
     stream_part *next = p->next;
     if (next && next->place != p->place && s->places[next->place].holds != next && !run_failed(r))

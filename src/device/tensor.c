@@ -111,7 +111,7 @@ void buffer_free(buffer *b)
     while (b) {
         buffer *next = b->next;
         if (b->mem)
-            clReleaseMemObject(b->mem);
+            RELEASE(b->dev, clReleaseMemObject, b->mem);
         if (b->mem || b->dev->planning) /* what was planned counted only until the planning ended */
             b->dev->memory_used -= b->bytes;
         free(b);

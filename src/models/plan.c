@@ -141,6 +141,8 @@ bool plan_smaller(model *m, const char *what, err *e)
     uint64_t planned = m->planned < d->memory_limit ? m->planned : d->memory_limit;
     if (e->cause != LIMN_CAUSE_DEVICE_MEMORY || !planned)
         return false;
+    if (!device_finish(d, NULL)) /* it has nothing to do: so the device is gone, and not its memory */
+        return false;
     d->memory_refused = planned;
     d->memory_limit = planned - planned / 4;
     log_write(LOG_WARNING, "%s: %s has no room for the %.1f MiB that it should have: again, within %.1f MiB (%s)", what,

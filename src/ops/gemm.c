@@ -109,12 +109,15 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
     run_want(r, &b);
     cl_event event = NULL;
     apply_set(r->dev);
+    watch_kernel("clblast:sgemm");
+    watch_enter("CLBlastSgemm");
     driver_enter(); /* it compiles at its first products */
     CLBlastStatusCode status =
         CLBlastSgemm(CLBlastLayoutRowMajor, a_transposed ? CLBlastTransposeYes : CLBlastTransposeNo,
                      b_transposed ? CLBlastTransposeYes : CLBlastTransposeNo, m, n, k, 1.0f, a.buf->mem, (size_t)a.at,
                      a_transposed ? m : k, b.buf->mem, (size_t)b.at, b_transposed ? k : n, beta, c.buf->mem,
                      (size_t)c.at, n, &r->dev->queue, r->dev->profile ? &event : NULL);
+    watch_leave(0);
     driver_leave(true);
     r->pending = true;
     run_give_back(r, f32);
@@ -122,8 +125,7 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
         profile_add(r->dev->profile, "clblast:sgemm", event, 2.0 * (double)(m * n * k),
                     4.0 * (double)(m * n + m * k + n * k));
     if (status == CLBlastSuccess) {
-        r->flops += 2.0 * (double)(m * n * k);
-        r->bytes += 4.0 * (double)(m * n + m * k + n * k);
+        run_did(r, 2.0 * (double)(m * n * k), 4.0 * (double)(m * n + m * k + n * k));
         return true;
     }
     if (status == CL_OUT_OF_RESOURCES) /* a group that is too large, for some; for others our own way fails too */

@@ -141,7 +141,7 @@ STATUS(clSetEventCallback, CL_OUT_OF_HOST_MEMORY, driver,
        (cl_event event, cl_int state, void(CL_CALLBACK *notify)(cl_event, cl_int, void *), void *user),
        (event, state, notify, user))
 STATUS(clWaitForEvents, CL_OUT_OF_RESOURCES, driver, (cl_uint n, const cl_event *events), (n, events))
-INFO(clGetEventInfo, cl_event, CL_EVENT_CONTEXT, driver)
+INFO(clGetEventInfo, cl_event, CL_EVENT_CONTEXT, hook)
 INFO(clGetEventProfilingInfo, cl_event, CL_PROFILING_COMMAND_END, driver)
 COUNTED(Event, cl_event)
 

@@ -34,6 +34,8 @@ cl_int call_begin(const char *name, cl_int failure, cl_int refusal);
 void call_end(void);
 /* The profile that binds the current call, or NULL. */
 const profile *call_limits(void);
+/* Whether no event completes any more. */
+bool events_stall(void);
 /* Whether the driver is to keep buffers that the program has released: a new one then gets nobody's place. */
 bool buffers_stay(void);
 
@@ -73,4 +75,5 @@ HOOK(clGetKernelWorkGroupInfo);
 HOOK(clEnqueueNDRangeKernel);
 HOOK(clEnqueueTask);
 HOOK(clEnqueueMarker);
+HOOK(clGetEventInfo);
 #endif

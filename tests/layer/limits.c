@@ -401,3 +401,11 @@ cl_int CL_API_CALL hook_clEnqueueMarker(cl_command_queue queue, cl_event *event)
         object_add(OBJECT_EVENT, *event, 0);
     return status;
 }
+
+cl_int CL_API_CALL hook_clGetEventInfo(cl_event event, cl_event_info query, size_t size, void *value, size_t *size_ret)
+{
+    static const cl_int submitted = CL_SUBMITTED;
+    if (events_stall() && query == CL_EVENT_COMMAND_EXECUTION_STATUS)
+        return answer(&submitted, sizeof submitted, size, value, size_ret);
+    return driver.clGetEventInfo(event, query, size, value, size_ret);
+}

@@ -29,7 +29,9 @@ static bool closed;
 
 static const profile *limits;
 static profile changed; /* with the limits that the environment gives */
-static unsigned long fail_at;
+static unsigned long fail_at, hang_at, stall_at, die_at;
+static int die_status;
+static bool stalled;
 static const char *fail_name, *report_path;
 static bool stay;
 static pid_t process;
@@ -58,6 +60,12 @@ void record_open(void)
             changed.items[i] = v[1 + i];
         changed.local = v[4];
     }
+    const char *hang = getenv("LIMN_LAYER_HANG_AT"), *stall = getenv("LIMN_LAYER_STALL_AT");
+    const char *die = getenv("LIMN_LAYER_DIE_AT");
+    hang_at = hang ? strtoul(hang, NULL, 10) : 0;
+    stall_at = stall ? strtoul(stall, NULL, 10) : 0;
+    if (die && sscanf(die, "%lu,%d", &die_at, &die_status) != 2)
+        _Exit(2);
     fail_at = at ? strtoul(at, NULL, 10) : 0;
     fail_name = getenv("LIMN_LAYER_FAIL_NAME");
     if (fail_name && !*fail_name)
@@ -67,6 +75,21 @@ void record_open(void)
     process = getpid();
 }
 
+/* The work of a device that dies is over: here it isn't to go on in memory that the program then frees. */
+static void drain(void)
+{
+    cl_command_queue queues[8];
+    int n = 0;
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (const object *o = objects[i]; o && n < 8; o = o->next)
+            if (o->kind == OBJECT_QUEUE)
+                queues[n++] = (cl_command_queue)(uintptr_t)o->handle;
+    pthread_mutex_unlock(&lock);
+    while (n > 0)
+        driver.clFinish(queues[--n]);
+}
+
 cl_int call_begin(const char *name, cl_int failure, cl_int refusal)
 {
     if (++depth > 1)
@@ -74,18 +97,33 @@ cl_int call_begin(const char *name, cl_int failure, cl_int refusal)
     cl_int status = limits ? refusal : CL_SUCCESS;
     if (name && (!fail_name || strcmp(name, fail_name) == 0)) {
         pthread_mutex_lock(&lock);
-        if (++calls == fail_at) {
+        bool hangs = ++calls == hang_at, dies = calls == die_at;
+        stalled = stalled || calls == stall_at;
+        if (calls == fail_at) {
             failed = name;
             status = failure;
         }
+        if (die_at && calls >= die_at)
+            status = die_status;
         pthread_mutex_unlock(&lock);
+        if (dies)
+            drain();
+        while (hangs)
+            pause();
     }
+    while (name && stalled && (strcmp(name, "clFinish") == 0 || strcmp(name, "clWaitForEvents") == 0))
+        pause();
     return status;
 }
 
 void call_end(void)
 {
     depth--;
+}
+
+bool events_stall(void)
+{
+    return stalled;
 }
 
 bool buffers_stay(void)

@@ -1,0 +1,84 @@
+/* The last resort where a driver's call never returns: a thread that ends the program, with a message. */
+#include "cli/watchdog.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "cli/terminal.h"
+#include "device/watch.h"
+
+#define LOOK    0.25 /* seconds between two looks */
+#define WORKING 0.5  /* seconds of the processors, in which a device that is one of them has done something */
+
+/* Seconds that the process has worked, and how often it waited for a file's pages: models are read as they are used. */
+static double worked(long *pages)
+{
+    struct rusage use = {0};
+    struct timespec t = {0};
+    getrusage(RUSAGE_SELF, &use);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    *pages = use.ru_majflt;
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void end(const char *call, double seconds)
+{
+    const char *kernel = atomic_load(&watched_calls.kernel);
+    say(LOG_ERROR,
+        "%s: the driver doesn't return from %s since %.0f s; kernel %s was the last (the device may hang or be lost: "
+        "see "
+        "dmesg and limn devices --why, update the driver, let limn tune find kernels that work, or choose another "
+        "device "
+        "with --device)",
+        watch_device_name(), call, seconds, kernel ? kernel : "none");
+    file_out_abandon();
+    _exit(ERR_FAILED); /* at once: the ends of a driver that hangs hang too */
+}
+
+static void *look(void *nothing)
+{
+    (void)nothing;
+    unsigned long last = 0;
+    long pages = 0, now_pages;
+    double since = 0, began = 0;
+    for (;;) {
+        nanosleep(&(struct timespec){.tv_nsec = (long)(1e9 * LOOK)}, NULL);
+        const char *call = atomic_load(&watched_calls.call);
+        unsigned long calls = atomic_load(&watched_calls.calls);
+        double now = clock_seconds(), work = worked(&now_pages);
+        bool alive = atomic_load(&watched_calls.host) && (work - began > WORKING || now_pages != pages);
+        if (!call || calls != last || since == 0 || alive) {
+            last = calls;
+            since = now;
+            began = work;
+            pages = now_pages;
+        } else if (now - since > atomic_load(&watched_calls.allowed)) {
+            end(call, now - since);
+        }
+    }
+    return NULL;
+}
+
+void watchdog_start(void)
+{
+    static bool started;
+    pthread_t thread;
+    pthread_attr_t detached;
+    if (started || pthread_attr_init(&detached) != 0)
+        return;
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    sigset_t all, before; /* signals are for the thread that works */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    started = pthread_create(&thread, &detached, look, NULL) == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&detached);
+}

@@ -1,0 +1,20 @@
+/* The state of drivers' calls. */
+#include "device/watch.h"
+
+#include <stdio.h>
+
+double watch_patience = 120, watch_compiling = 900;
+watch_state watched_calls = {.allowed = 120, .host = true};
+static char name[128] = "OpenCL";
+
+void watch_device(const char *device, bool host)
+{
+    snprintf(name, sizeof name, "%s", device);
+    atomic_store(&watched_calls.host, host);
+    watch_allow(watch_patience);
+}
+
+const char *watch_device_name(void)
+{
+    return name;
+}

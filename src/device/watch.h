@@ -1,0 +1,52 @@
+/* What the process is within of drivers' calls, so that whoever can end it (cli/watchdog.c) sees that one never
+ * returns. Written by the thread that calls, which it costs a few stores; read by any.  One for the process: where
+ * several threads have devices of their own it is only right for one. */
+#ifndef DEVICE_WATCH_H
+#define DEVICE_WATCH_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct watch_state {
+    _Atomic(const char *) call;   /* "clFinish"; NULL: within none */
+    _Atomic(const char *) kernel; /* launched or compiled last */
+    atomic_ulong calls;           /* begun so far */
+    _Atomic double allowed;       /* seconds that a call may take */
+    atomic_bool host;             /* the device is this machine's processor: it works where the process does */
+} watch_state;
+extern watch_state watched_calls;
+
+/* Of a call that is no wait, and of compiling: drivers take minutes for it where the machine is busy. */
+extern double watch_patience, watch_compiling;
+/* Names the device to be watched. */
+void watch_device(const char *name, bool host);
+const char *watch_device_name(void);
+
+static inline void watch_enter(const char *call)
+{
+    atomic_ulong *n = &watched_calls.calls;
+    atomic_store_explicit(n, atomic_load_explicit(n, memory_order_relaxed) + 1, memory_order_relaxed);
+    atomic_store_explicit(&watched_calls.call, call, memory_order_release);
+}
+
+/* Returns what the call did. */
+static inline int watch_leave(int status)
+{
+    atomic_store_explicit(&watched_calls.call, NULL, memory_order_release);
+    return status;
+}
+
+/* The status of a call, watched. */
+#define WATCHED(call, ...) (watch_enter(#call), watch_leave(call(__VA_ARGS__)))
+
+static inline void watch_kernel(const char *name)
+{
+    atomic_store_explicit(&watched_calls.kernel, name, memory_order_relaxed);
+}
+
+/* Until the next one, calls may take so long. */
+static inline void watch_allow(double seconds)
+{
+    atomic_store_explicit(&watched_calls.allowed, seconds, memory_order_relaxed);
+}
+#endif
