@@ -263,6 +263,50 @@ static void lists_of_another_shape_are_told(void **state)
     assert_message(&e, "x.jsonl: its text is UTF-16 (save it as UTF-8)");
 }
 
+/* As a shell's *.png and * name them. */
+static void pictures_are_named_themselves(void **state)
+{
+    (void)state;
+    make_folder("set");
+    write_pair("set/0", 0, "zero");
+    write_pair("set/1", 1, "one");
+    write_picture("set/2.png", 2);
+    write_picture("set/3.png", 3);
+    write_text("set/3.caption", "three");
+    write_picture("set/model.gguf.png", 3);
+    write_text("set/notes.bin", "x");
+    char names[8][256];
+    const char *sources[8];
+    static const char *const files[] = {"0.png", "0.txt",     "1.png", "1.txt",
+                                        "2.png", "3.caption", "3.png", "model.gguf.png"};
+    for (int i = 0; i < 8; i++) {
+        snprintf(names[i], sizeof names[i], "%.64s/set/%s", directory, files[i]);
+        sources[i] = names[i];
+    }
+    dataset_options o = options_of(sources);
+    o.n_sources = 8;
+    o.in_order = true;
+    dataset *d = open_set(&o);
+    seen s = {{0}, 0, 0};
+    dataset_captions(d, see, &s);
+    assert_string_equal(s.text, "0=zero|1=one|2=three|");
+    assert_int_equal(problems(d), 1);
+    assert_problem(d, "/set/2.png", "no captions");
+    dataset_batch b = {0};
+    next(d, &b);
+    assert_int_equal(b.pixels[2 * 8 * 8 * 3], 3);
+    dataset_batch_release(&b);
+    uint64_t named = dataset_fingerprint(d);
+    dataset_free(d);
+    d = open_pairs(path("set"), DATASET_PAIRS); /* the folder is the same data */
+    assert_int_equal(dataset_fingerprint(d), named);
+    dataset_free(d);
+    snprintf(names[0], sizeof names[0], "%.64s/set/notes.bin", directory);
+    err e = {0};
+    assert_null(dataset_open(&o, &e));
+    assert_message(&e, "notes.bin: no data source");
+}
+
 /* ---- JSON lines ---------------------------------------------------------------------------------------------- */
 
 static void lines_have_what_peers_write(void **state)
@@ -361,7 +405,10 @@ static void members_have_what_peers_write(void **state)
     tar_picture(a, "._4.png", 4);
     tar_text(a, "5.webp", "RIFF");
     tar_text(a, "5.txt", "five");
-    tar_text(a, "6.heic", "ftyp");
+    tar_add(a, "6.heic",
+            "\0\0\0\x18"
+            "ftypheic",
+            12);
     tar_text(a, "6.txt", "six");
     tar_picture(a, "7.png", 7);
     tar_text(a, "7.cls", "3");
@@ -373,7 +420,7 @@ static void members_have_what_peers_write(void **state)
     for (int i = 0; i < 3; i++)
         assert_int_equal(b.pixels[i * 8 * 8 * 3], i);
     assert_problem(d, "set.tar: 5.webp", "");
-    assert_problem(d, "set.tar: 6.heic", "neither PNG nor JPEG nor WebP");
+    assert_problem(d, "set.tar: 6.heic", "it is a HEIC picture (");
     assert_problem(d, "set.tar: 6", "no picture");
     assert_problem(d, "set.tar: 7", "no captions");
     assert_int_equal(problems(d), 4);
@@ -481,11 +528,15 @@ static void causes_are_told_once_with_their_number(void **state)
     }
     write_text("set/001.png", "no picture");
     write_text("set/003.png", "no picture");
-    write_text("set/a.heic", "ftyp");
+    write_text("set/a.gif", "GIF89a");
+    write_picture("set/200.heic", 3); /* of another kind than its name says, and readable */
+    write_text("set/200.txt", "x");
     dataset *d = open_pairs(path("set"), DATASET_PAIRS);
     assert_string_equal(said(d), "data: no captions (a .txt file of the same name): 75 times: @/set/000.png, "
                                  "@/set/002.png, @/set/004.png, @/set/006.png, and 71 more\n"
-                                 "@/set/a.heic: neither PNG nor JPEG nor WebP (convert it to one of them)\n");
+                                 "@/set/a.gif: cannot read the picture: it is a GIF picture (convert it to PNG first: "
+                                 "magick \"in.gif[0]\" out.png; limn reads PNG, JPEG and WebP)\n");
+    assert_int_equal(dataset_size(d), 76);
     dataset_batch b = {0};
     for (int i = 0; i < 40; i++)
         next(d, &b);
@@ -507,8 +558,8 @@ static void nothing_usable_is_an_error_that_says_what_is_there(void **state)
         char name[32];
         snprintf(name, sizeof name, "set/%d.MOV", i);
         write_text(name, "x");
-        snprintf(name, sizeof name, "set/%d.heic", i);
-        write_text(name, "x");
+        snprintf(name, sizeof name, "set/%d.bmp", i);
+        write_text(name, "BM");
     }
     write_text("set/README", "x");
     const char *source = path("set");
@@ -517,8 +568,8 @@ static void nothing_usable_is_an_error_that_says_what_is_there(void **state)
     assert_null(dataset_open(&o, &e));
     assert_message(&e, "data: no picture in ");
     assert_message(&e, "3 problems, the first: ");
-    assert_message(&e, "0.heic: neither PNG nor JPEG nor WebP");
-    assert_message(&e, "there are 3 .mov, 3 .heic, 1 without an ending");
+    assert_message(&e, "0.bmp: cannot read the picture: it is a BMP picture");
+    assert_message(&e, "there are 3 .mov, 3 .bmp, 1 without an ending");
     write_picture("set/a.png", 0);
     o.want = DATASET_PAIRS;
     e = (err){0};
@@ -564,6 +615,7 @@ int main(void)
         TEST(captions_of_nothing_are_empty),
         TEST(lists_caption_the_pictures_of_a_folder),
         TEST(lists_of_another_shape_are_told),
+        TEST(pictures_are_named_themselves),
         TEST(lines_have_what_peers_write),
         TEST(members_have_what_peers_write),
         TEST(compressed_archives_are_unpacked),

@@ -19,7 +19,10 @@ static void folder_is_read_below_by_name(void **state)
     write_picture("set/b/z.jpeg", 1); /* told apart by the contents */
     write_picture("set/.hidden/no.png", 9);
     write_picture("set/._c.png", 9);
-    write_text("set/d.heic", "ftyp");
+    write_bytes("set/d.heic",
+                "\0\0\0\x18"
+                "ftypheic",
+                12);
     write_text("set/readme.md", "not data");
     write_text("set/noextension", "not data");
     assert_int_equal(symlink("..", path("set/b/up")), 0);
@@ -40,7 +43,7 @@ static void folder_is_read_below_by_name(void **state)
         assert_int_equal(b.items[i], i);
     }
     assert_int_equal(problems(d), 1);
-    assert_problem(d, "/set/d.heic", "neither PNG nor JPEG nor WebP");
+    assert_problem(d, "/set/d.heic", "it is a HEIC picture (");
     dataset_free(d);
 
     o.want = DATASET_PAIRS;

@@ -25,13 +25,12 @@
     "checkpoint stays. Where the loss or the gradient is no longer a number, the run ends with an error that names "   \
     "the step, and the checkpoint stays.\n"
 #define DATA                                                                                                           \
-    "DATA is a folder of PNG, JPEG or WebP files, with what is below it; a .jsonl file (\"image\" or \"file_name\", "  \
-    "and "                                                                                                             \
-    "\"caption\", \"captions\", \"text\" or \"prompt\"); or a WebDataset .tar file, also compressed. Several may "     \
-    "follow "                                                                                                          \
-    "each other, and braces name shards: shard-{000000..000012}.tar. In a folder the captions of NAME.png are in "     \
-    "NAME.txt or NAME.caption, one a line, in NAME.json, or in a .jsonl file or metadata.csv that has \"file_name\". " \
-    "What can't be used is left out, and told once, by its cause.\n"
+    "DATA is a folder of PNG, JPEG or WebP files, with what is below it, or such files themselves; a .jsonl file "     \
+    "(\"image\" or \"file_name\", and \"caption\", \"captions\", \"text\" or \"prompt\"); or a WebDataset .tar file, " \
+    "also compressed. Several may follow each other, and braces name shards: shard-{000000..000012}.tar. The "         \
+    "captions of NAME.png are in NAME.txt or NAME.caption, one a line, in NAME.json, or in a .jsonl file or "          \
+    "metadata.csv of the folder that has \"file_name\". What can't be used is left out, and told once, by its "        \
+    "cause.\n"
 #define QUALITY                                                                                                        \
     {                                                                                                                  \
         .name = "quality", .argument = "Q", .kind = OPTION_INTEGER, .min = 1, .max = 100,                              \

@@ -174,8 +174,9 @@ size_t list_begin(const source *s);
 /* Extension without the dot: the end of the name where there is none. */
 const char *extension_of(const char *name);
 bool is_picture_name(const char *name);
-bool is_foreign_picture_name(const char *name); /* a picture that limn doesn't read */
-#define PICTURES_READ "neither PNG nor JPEG nor WebP (convert it to one of them)"
+bool is_foreign_picture_name(const char *name); /* a picture of a kind that limn doesn't read */
+/* Whether the bytes are a picture of a kind that limn reads, whatever its name says; else e says what they are. */
+bool is_picture(const uint8_t *data, size_t bytes, const char *name, err *e);
 bool is_tar_name(const char *name);   /* also compressed */
 bool is_lines_name(const char *name); /* the same */
 bool is_compressed_name(const char *name);

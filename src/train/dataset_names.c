@@ -36,9 +36,38 @@ bool is_picture_name(const char *name)
 
 bool is_foreign_picture_name(const char *name)
 {
-    static const char *const extensions[] = {"gif",  "bmp", "tif", "tiff", "avif", "heic",
-                                             "heif", "jxl", "jp2", "dng",  NULL};
+    static const char *const extensions[] = {"gif",
+                                             "bmp",
+                                             "tif",
+                                             "tiff",
+                                             "avif",
+                                             "heic",
+                                             "heif",
+                                             "jxl",
+                                             "jp2",
+                                             "dng",
+                                             "cr2",
+                                             "cr3",
+                                             "nef",
+                                             "arw",
+                                             "raf",
+                                             "orf",
+                                             "rw2",
+                                             /* where limn was built without their library */ "jpg",
+                                             "jpeg",
+                                             "webp",
+                                             NULL};
     return among(extension_of(name), extensions);
+}
+
+bool is_picture(const uint8_t *data, size_t bytes, const char *name, err *e)
+{
+    image im = {0};
+    if (image_recognise(data, bytes) != IMAGE_NONE)
+        return true;
+    (void)image_read_memory(&im, data, bytes, name, e); /* it knows what it is */
+    image_release(&im);
+    return false;
 }
 
 bool is_compressed_name(const char *name)

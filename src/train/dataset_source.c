@@ -10,6 +10,8 @@
 
 #include "train/dataset_internal.h"
 
+#define NO_CAPTIONS "no captions (a .txt file of the same name)"
+
 /* In the order in which they are looked for. */
 const caption_ending caption_endings[] = {{"txt", CAPTION_TEXT},     {"TXT", CAPTION_TEXT},  {"caption", CAPTION_TEXT},
                                           {"CAPTION", CAPTION_TEXT}, {"json", CAPTION_JSON}, {"JSON", CAPTION_JSON},
@@ -251,6 +253,20 @@ static void find_captions(walk *w, const char *path, struct dirent **list, int n
     }
 }
 
+/* Whether a file that is named as a picture of another kind is one that can be read; else that is a problem. */
+static bool is_misnamed(dataset *d, const char *full, const char *path)
+{
+    file_map m = {0};
+    err why = {0};
+    if (!is_foreign_picture_name(path))
+        return false;
+    bool is = file_map_open(&m, full, &why) && is_picture(m.data, m.size, full, &why);
+    if (!is)
+        dataset_note(d, -1, full, why.text);
+    file_map_release(&m);
+    return is;
+}
+
 static bool add_file(walk *w, const char *path, const char *full, struct dirent **list, int n, const char *name, err *e)
 {
     dataset *d = w->d;
@@ -258,15 +274,13 @@ static bool add_file(walk *w, const char *path, const char *full, struct dirent 
     item it = {.source = w->source};
     if (is_tar_name(path))
         return pool_add(&w->tars, path, bytes, NULL, e);
-    if (is_foreign_picture_name(path))
-        dataset_note(d, -1, full, PICTURES_READ);
-    if (!is_picture_name(path)) {
+    if (!is_picture_name(path) && !is_misnamed(d, full, path)) {
         dataset_seen(d, name);
         return true;
     }
     find_captions(w, path, list, n, name, &it);
     if (it.caption_kind == CAPTION_NONE && d->o.want != DATASET_PICTURES) {
-        dataset_note(d, -1, full, "no captions (a .txt file of the same name)");
+        dataset_note(d, -1, full, NO_CAPTIONS);
         return true;
     }
     if (!pool_add(&d->paths, path, bytes, &at, e))
@@ -404,13 +418,75 @@ static bool add_file_source(dataset *d, const char *path, err *e)
            (tar ? dataset_add_tar(d, index, e) : dataset_add_lines(d, index, e));
 }
 
+/* A picture named by itself, as a shell's *.jpg has them: an item of its folder. */
+static bool add_picture_source(dataset *d, const char *path, err *e)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    char *stem = strndup(path, (size_t)(extension_of(path) - path));
+    uint32_t index = (uint32_t)(d->n_sources - 1);
+    item it = {0};
+    size_t at;
+    bool ok = folder && stem ? true : err_no_memory(e, path, strlen(path));
+    bool same =
+        ok && d->n_sources && d->sources[index].kind == SOURCE_FOLDER && !strcmp(d->sources[index].path, folder);
+    ok = ok && (same || dataset_new_source(d, SOURCE_FOLDER, folder, &index, e));
+    for (int i = 0; ok && !it.caption_kind && caption_endings[i].ending; i++) {
+        char *beside = join(stem, caption_endings[i].ending, "");
+        struct stat st;
+        if (beside && !stat(beside, &st) && S_ISREG(st.st_mode)) {
+            it.caption_kind = (uint8_t)caption_endings[i].kind;
+            it.caption = (uint64_t)i;
+        }
+        free(beside);
+    }
+    it.source = index;
+    if (ok && it.caption_kind == CAPTION_NONE && d->o.want != DATASET_PICTURES) {
+        dataset_note(d, -1, path, NO_CAPTIONS);
+    } else if (ok) {
+        ok = pool_add(&d->paths, name, strlen(name), &at, e);
+        it.picture = at;
+        ok = ok && dataset_add_item(d, &it, name, strlen(name), e);
+    }
+    free(folder);
+    free(stem);
+    return ok;
+}
+
+/* A caption's file between the pictures, as a shell's * has them. */
+static bool is_beside_picture(const char *path)
+{
+    static const char *const pictures[] = {"png", "jpg", "jpeg", "webp", "PNG", "JPG", "JPEG", "WEBP"};
+    bool caption = false, there = false;
+    for (int i = 0; caption_endings[i].ending; i++)
+        caption |= !strcmp(extension_of(path), caption_endings[i].ending);
+    char *stem = caption ? strndup(path, (size_t)(extension_of(path) - path)) : NULL;
+    for (size_t i = 0; stem && !there && i < sizeof pictures / sizeof *pictures; i++) {
+        struct stat st;
+        char *picture = join(stem, pictures[i], "");
+        there = picture && !stat(picture, &st);
+        free(picture);
+    }
+    free(stem);
+    return there;
+}
+
 static bool add_named(void *context, const char *path, err *e)
 {
     dataset *d = context;
     struct stat st;
     if (stat(path, &st))
         return err_set(e, ERR_FAILED, "%s: cannot open: %s", path, strerror(errno));
-    return S_ISDIR(st.st_mode) ? add_folder_source(d, path, &st, e) : add_file_source(d, path, e);
+    if (S_ISDIR(st.st_mode))
+        return add_folder_source(d, path, &st, e);
+    const char *slash = strrchr(path, '/');
+    bool picture = is_picture_name(path), foreign = !picture && is_foreign_picture_name(path);
+    if (picture && is_ignored_name(slash ? slash + 1 : path))
+        return true;
+    if (picture || is_misnamed(d, path, path))
+        return add_picture_source(d, path, e);
+    /* what a shell's * brings besides */
+    return foreign || is_beside_picture(path) || add_file_source(d, path, e);
 }
 
 bool dataset_add_source(dataset *d, const char *path, err *e)

@@ -163,6 +163,22 @@ static bool add_text(dataset *d, group *g, uint64_t at, err *e)
     return true;
 }
 
+/* A picture of a kind that can't be read. */
+static void note_foreign(dataset *d, const source *s, const char *name, uint64_t at)
+{
+    uint8_t *data;
+    size_t bytes;
+    err why = {0};
+    char *full = join(s->path, ": ", name);
+    if (full && tar_read(&s->map, at, &data, &bytes, &why)) {
+        if (is_picture(data, bytes, full, &why))
+            err_set(&why, ERR_FAILED, "its name says that it is of another kind (name it .png, .jpg or .webp)");
+        free(data);
+    }
+    dataset_note(d, -1, full ? full : s->path, why.text);
+    free(full);
+}
+
 static bool add_member(dataset *d, const source *s, group *g, const char *name, uint64_t at, err *e)
 {
     size_t key = key_bytes(name);
@@ -180,7 +196,7 @@ static bool add_member(dataset *d, const source *s, group *g, const char *name, 
             g->it.picture = at;
         g->has_picture = true;
     } else if (is_foreign_picture_name(name)) {
-        note(d, s, name, PICTURES_READ);
+        note_foreign(d, s, name, at);
     } else if (!strcasecmp(kind, "txt") || !strcasecmp(kind, "text") || !strcasecmp(kind, "caption")) {
         return add_text(d, g, at, e);
     } else if (!strcasecmp(kind, "json") && !g->texts) {
