@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/image.h"
 #include "support.h"
 
 #define CODEC                                                                                                          \
@@ -135,6 +136,55 @@ static void two_runs_exclude_each_other(void **state)
     cli_bad("train|codec|data|-o|long.gguf" CODEC, 1, "of an earlier run there is a log");
     cli_good("train|codec|data|-o|long.gguf|--resume|--steps|2" CODEC);
     assert_false(cli_exists("long.gguf.lock"));
+}
+
+/* Sends an interrupt after so many milliseconds; the exit code. */
+static int interrupt_after(char *const *argv, long ms)
+{
+    pid_t pid = cli_start(LIMN_PROGRAM, argv, "out");
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
+    kill(pid, SIGINT);
+    return cli_wait(pid);
+}
+
+/* Large pictures: the first step waits for them. */
+static void an_interrupt_before_the_first_step_leaves_nothing(void **state)
+{
+    (void)state;
+    image im;
+    assert_true(image_new(&im, 5000, 5000, NULL));
+    for (size_t i = 0; i < (size_t)5000 * 5000 * 3; i++)
+        im.pixels[i] = (uint8_t)(i * i >> 5);
+    assert_int_equal(cli_shell("mkdir large"), 0);
+    assert_true(image_write_png(&im, "large/0.png", NULL, 0, NULL));
+    image_release(&im);
+    assert_int_equal(cli_shell("for i in $(seq 40); do ln large/0.png large/$i.png; done"), 0);
+    char *argv[] = {(char *)"limn",
+                    (char *)"train",
+                    (char *)"codec",
+                    (char *)"large",
+                    (char *)"-o",
+                    (char *)"early.gguf",
+                    (char *)"--batch",
+                    (char *)"4000",
+                    (char *)"--size",
+                    (char *)"16",
+                    (char *)"--encoder",
+                    (char *)"8,16",
+                    (char *)"--decoder",
+                    (char *)"16,8",
+                    (char *)"--blocks",
+                    (char *)"0",
+                    NULL};
+    struct timespec begin, end;
+    for (long ms = 100; ms < 3000; ms += 900) {
+        clock_gettime(CLOCK_MONOTONIC, &begin);
+        int code = interrupt_after(argv, ms);
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        assert_true(code == 1 || code == 1000 + SIGINT); /* before signals are caught it ends by it */
+        assert_true(end.tv_sec - begin.tv_sec < 30);
+        assert_int_equal(cli_shell("rm -f early.gguf.lock; ls | grep -q early"), 1);
+    }
 }
 
 /* ---- inputs ---- */
@@ -265,10 +315,15 @@ static void pictures_without_captions_say_what_to_do(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_earlier_run_is_not_replaced), cmocka_unit_test(each_part_of_an_earlier_run_counts),
-        cmocka_unit_test(two_runs_exclude_each_other),    cmocka_unit_test(no_input_is_replaced),
-        cmocka_unit_test(data_is_named_as_hands_do),      cmocka_unit_test(captions_that_are_cut_are_counted),
-        cmocka_unit_test(changed_pictures_get_new_codes), cmocka_unit_test(pictures_without_captions_say_what_to_do),
+        cmocka_unit_test(an_earlier_run_is_not_replaced),
+        cmocka_unit_test(each_part_of_an_earlier_run_counts),
+        cmocka_unit_test(two_runs_exclude_each_other),
+        cmocka_unit_test(an_interrupt_before_the_first_step_leaves_nothing),
+        cmocka_unit_test(no_input_is_replaced),
+        cmocka_unit_test(data_is_named_as_hands_do),
+        cmocka_unit_test(captions_that_are_cut_are_counted),
+        cmocka_unit_test(changed_pictures_get_new_codes),
+        cmocka_unit_test(pictures_without_captions_say_what_to_do),
     };
     if (!cli_enter())
         return 1;

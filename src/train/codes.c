@@ -259,7 +259,13 @@ static bool encode(train_codes *t, const pictures *p, model *m, int most, datase
     ok = ok && dataset_select(d, p->missing, p->n_missing, e);
     for (int64_t done = 0; ok && done < p->n_missing; done += BATCH * ranks_size()) { /* each rank has its share */
         *stopped = progress && !progress(context, done, p->n_missing);
-        ok = !*stopped && dataset_next(d, &b, e) && encode_batch(t, m, &b, most, some, e);
+        err why = {0};
+        ok = !*stopped && dataset_next(d, &b, &why);
+        if (!ok && !*stopped) {
+            *stopped = !dataset_goes_on(d, NULL);
+            ok = *stopped ? false : err_set(e, (err_code)why.code, "%s", why.text);
+        }
+        ok = ok && encode_batch(t, m, &b, most, some, e);
         for (int i = 0; ok && i < b.n; i++) /* a bad picture's place has another one, so its own row stays */
             memcpy(t->codes + b.items[i] * t->cells, some + i * t->cells, row);
     }

@@ -189,10 +189,22 @@ void train_walk_step(const train_run *q, train_stage *s, const dataset_batch *b,
         s->after(s->self, step, &l.scalars);
 }
 
+/* Before the first line: a run that ends without a step leaves nothing, and what it would have replaced as it was. */
+static bool begin_record(loop *l, err *e)
+{
+    if (!l->q->resume)
+        (void)unlink(l->checkpoint); /* that of a run which this one replaces must not be resumed from */
+    l->log = log_open(l->csv, l->first, e);
+    l->board = l->log ? events_open(l->events, l->first + 1, e) : NULL;
+    return l->board != NULL;
+}
+
 /* A line of the log that can't be written ends the run: the checkpoint before it is whole, and the run goes on from it.
  */
 static bool record_step(loop *l, double seconds, err *e)
 {
+    if (!l->log && !begin_record(l, e))
+        return false;
     const trainer *t = l->s->t;
     const char *tags[TRAIN_SCALARS + 2] = {"lr", "gradient_norm"};
     float values[TRAIN_SCALARS + 2] = {train_learning_rate(&t->settings, t->step - 1), sqrtf(l->squares)};
@@ -334,10 +346,6 @@ bool train_loop(const train_run *q, train_stage *s, err *e)
     ok = ok && train_same_data(s->fingerprint, e) && trainer_share(t, e) &&
          (!q->resume || dataset_seek(s->data, t->position, e));
     l.first = l.saved = t->step;
-    if (ok && l.writes && !q->resume)
-        (void)unlink(l.checkpoint); /* that of a run which this one replaces must not be resumed from */
-    if (ok && l.writes)
-        ok = (l.log = log_open(l.csv, l.first, e)) && (l.board = events_open(l.events, l.first + 1, e));
     ok = ok && run_steps(&l, e);
     dataset_log_problems(s->data);
     errno = 0;
