@@ -127,9 +127,12 @@ static void pictures_are_handed_over_within_a_limit(void **state)
     limn_generate_options o = {.prompt = "p", .count = MANY, .seed = 3, .temperature = 1};
     good(limn_generate(tiny, &o, all, &e), &e);
     uint64_t limit = dev->memory_limit, most = tiny->planned;
+    good(limn_model_rest(tiny, &e) && limn_decode(tiny, all, 8, t.pixels, &e), &e);
+    most = tiny->planned > most ? tiny->planned : most;
+    t = (taker){0};
     o.ready = take;
     o.context = &t;
-    dev->memory_limit = most; /* what generation alone takes */
+    dev->memory_limit = most; /* what the larger of the two takes */
     good(limn_model_rest(tiny, &e), &e);
     bool ok = limn_generate(tiny, &o, NULL, &e);
     dev->memory_limit = limit;
@@ -277,11 +280,7 @@ static void wrong_negative_prompts_are_refused(void **state)
     (void)state;
     err e = {0};
     int32_t codes[SMALL];
-    limn_generate_options o = {.prompt = "a", .guidance = 2, .negative = "longer than"};
-    assert_false(limn_generate(tiny, &o, codes, &e));
-    assert_int_equal(e.code, ERR_USAGE);
-    o.negative = "\xff";
-    e = (err){0};
+    limn_generate_options o = {.prompt = "a", .guidance = 2, .negative = "\xff"};
     assert_false(limn_generate(tiny, &o, codes, &e));
     assert_non_null(strstr(e.text, "UTF-8"));
 }
@@ -299,7 +298,17 @@ int main(int argc, char **argv)
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     dev = support_device();
-    int failed = cmocka_run_group_tests(tests, open_tiny, close_tiny);
+    support_style styles[SUPPORT_STYLES];
+    size_t n = support_styles(dev, styles);
+    int failed = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (i) { /* kernels are compiled for one style: a new device */
+            device_free(dev);
+            dev = support_device();
+            dev->tune = styles[i].tune;
+        }
+        failed += cmocka_run_group_tests_name(styles[i].name, tests, open_tiny, close_tiny);
+    }
     device_free(dev);
-    return failed;
+    return failed != 0;
 }
