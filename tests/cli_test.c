@@ -104,6 +104,9 @@ static void test_usage_errors(void **state)
     cli_bad("generate|a|-x", 2, "-x: not an option");
     cli_bad("generate|a|--seed|-2", 2,
             "--seed: \"-2\" is not possible (give a whole number from 0 to 18446744073709551615, or -1");
+    cli_bad("-o|cat.png|a cat", 2, "-o: the command comes before its options");
+    cli_bad("--steps|20|generate|a cat", 2, "--steps: the command comes before");
+    cli_bad("-d|cpu|a cat", 2, "limn generate \"a cat\"");
     cli_bad("a red apple", 2, "limn generate \"a red apple\"");
     cli_bad("generate|a|--seed|18446744073709551616", 2, "--seed");
     cli_bad("generate|a|--seed|0x10", 2, "--seed");

@@ -41,6 +41,14 @@ static int run(int argc, char **argv)
     /* without a command, --help and --version are all that makes sense */
     static const command none = {.name = "COMMAND"};
     const command *c = word ? command_find((const char *const *)argv + word, argc - word, true, &words, &e) : &none;
+    const char *stray = c ? NULL : options_stray(argv, word);
+    if (stray) {
+        e = (err){0};
+        err_set(&e, ERR_USAGE,
+                "%.60s: the command comes before its options (limn generate \"a cat\" -o cat.png; limn help lists the "
+                "commands)",
+                stray);
+    }
     if (!c || !options_parse(&o, c, argc, argv, word ? word : -1, &e)) {
         code = report(&e);
     } else if (options_given(&o, "version")) {

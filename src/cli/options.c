@@ -443,6 +443,17 @@ int options_find_command(int argc, char **argv)
     return 0;
 }
 
+const char *options_stray(char **argv, int word)
+{
+    for (int i = 1; i < word; i++) {
+        const char *a = argv[i];
+        if (a[0] == '-' && a[1] != '\0' &&
+            !(a[1] == '-' ? find_in(common_options, a + 2, strcspn(a + 2, "=")) : find_short(NULL, a[1])))
+            return a;
+    }
+    return NULL;
+}
+
 void options_release(options *o)
 {
     free(o->operands);

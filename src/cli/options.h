@@ -77,6 +77,8 @@ struct options {
 
 /* Index in argv of the command's word, 0 where there is none; common options may stand before it. */
 int options_find_command(int argc, char **argv);
+/* The first of argv[1..word) that is none of the common options, which alone may stand before the command; or NULL. */
+const char *options_stray(char **argv, int word);
 /* The command that words[0..n) begin with, n > 0, and how many of them its name takes; a group where a second word is
  * missing.  NULL with what was likely meant in the message; where the words are the program's first, that may be a
  * prompt. */
