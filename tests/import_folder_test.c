@@ -240,9 +240,14 @@ static void no_file_that_is_read_is_the_output(void **state)
     shell("cp -r " TEST_DATA "/clip/huggingface h2; ln h2/merges.txt h2/m.gguf; ln h2/config.json h2/c.gguf");
     cli_bad("convert|h2/model.safetensors|-o|h2/m.gguf", 2, "is also what is read");
     cli_bad("convert|h2|-o|h2/c.gguf", 2, "is also what is read");
-    cli_bad("convert|h2/model.safetensors|--tokenizer|h2/merges.txt|-o|h2/m.gguf", 2, "is also what is read");
+    cli_bad("convert|h2/model.safetensors|--tokenizer|h2/merges.txt|-o|h2/m.gguf", 2, "--tokenizer");
     cli_good("convert|h2|-o|h2/model.gguf");
     cli_good("convert|h2|-o|h2/model.gguf"); /* its own result may be made again */
+    shell("cp plain.pt mine.pt; ln -s mine.pt mine.gguf; ln mine.pt hard.gguf");
+    cli_bad("convert|mine.pt|-o|mine.pt", 2, "mine.pt");
+    cli_bad("convert|mine.pt|-o|mine.gguf", 2, "mine.gguf");
+    cli_bad("convert|mine.pt|-o|hard.gguf", 2, "hard.gguf");
+    shell("cmp plain.pt mine.pt");
     static const char *const names[] = {"out.safetensors", "photo.png", "model", "model.gguf.part"};
     for (size_t i = 0; i < COUNT(names); i++) {
         char line[128];

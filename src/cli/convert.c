@@ -72,6 +72,17 @@ static const char **inputs_of(const options *o, size_t *n, char folder[4096], er
     return list;
 }
 
+/* The output is none of what is given; of folders and shards, import_convert sees it. */
+static bool check_output(const options *o, const char *output, err *e)
+{
+    file_set files = {0};
+    for (int i = 0; i < o->n_operands; i++)
+        files_read(&files, "IN", o->operands[i]);
+    files_read(&files, "--tokenizer", options_text(o, "tokenizer", NULL));
+    files_write(&files, "--output", output);
+    return files_check(&files, e) && output_check("output", output, ".gguf", e);
+}
+
 int command_convert(const options *o)
 {
     err e = {0};
@@ -87,7 +98,7 @@ int command_convert(const options *o)
     q.settings = settings;
     q.inputs = inputs;
     q.tokenizer = options_text(o, "tokenizer", *folder ? folder : NULL);
-    bool ok = settings && inputs && output_check("output", q.output, ".gguf", &e) && import_convert(&q, &e);
+    bool ok = settings && inputs && check_output(o, q.output, &e) && import_convert(&q, &e);
     if (ok)
         say_wrote(q.output, NULL);
     free(settings);

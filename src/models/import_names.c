@@ -1,4 +1,4 @@
-/* Networks in files: the table of what they are known by, the search for them, and the names that remain. */
+/* Networks in files: the search for them, averaged weights, and the names that remain. */
 #include "models/import_names.h"
 
 #include <stdio.h>
@@ -6,45 +6,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "models/import_networks.h"
 
 enum { NAME_BYTES = 2048 };
-
-/* A network is where all of `all` are, one of each of `any`, and not `none`. */
-typedef struct network {
-    const char *name;
-    const char *all[3], *any[2][4], *none;
-    int kernel;     /* of the first of `all`: 1, or -1 for more; 0: any */
-    const char *to; /* the prefix that its family wants */
-} network;
-
-/* In the order of enum network_set. */
-static const network networks[] = {
-    {.name = "OpenAI's dVAE encoder", .all = {"blocks.input.w"}, .kernel = -1, .to = "encoder."},
-    {.name = "OpenAI's dVAE decoder", .all = {"blocks.input.w"}, .kernel = 1, .to = "decoder."},
-    {.name = "a DiscreteVAE", .all = {"codebook.weight", "encoder.0.0.weight"}},
-    {.name = "a DALLE",
-     .all = {"to_logits.1.weight"},
-     .any = {{"transformer.layers.layers.0.0.scale", "transformer.layers.blocks.0.f.net.scale"}}},
-    {.name = "DALLE-pytorch's CLIP", .all = {"to_visual_latent.weight"}},
-    {.name = "DALL-E Mini's decoder", .all = {"layers.0.encoder_attn.q_proj.weight"}, .to = "decoder."},
-    {.name = "DALL-E Mini's encoder",
-     .all = {"layers.0.self_attn.q_proj.weight", "embed_tokens.weight", "embed_positions.weight"},
-     .none = "layers.0.encoder_attn.q_proj.weight",
-     .to = "encoder."},
-    {.name = "minDALL-E's GPT", .all = {"pos_emb_img.weight"}},
-    {.name = "ruDALL-E's GPT", .all = {"image_row_embeddings.weight", "to_logits.1.weight"}},
-    {.name = "LlamaGen's GPT", .all = {"cls_embedding.embedding_table.weight"}},
-    {.name = "taming-transformers' GPT", .all = {"transformer.tok_emb.weight", "transformer.pos_emb"}},
-    {.name = "a VQGAN",
-     .all = {"post_quant_conv.weight"},
-     .any = {{"decoder.conv_in.weight", "decoder.decoder.conv_in.weight"},
-             {"quantize.embedding.weight", "quantize.embed.weight", "embedding.weight"}}},
-    {.name = "a CLIP", .all = {"visual.class_embedding"}},
-    {.name = "a CLIP", .all = {"vision_model.embeddings.class_embedding"}},
-    {.name = "limn's codec", .all = {"encoder.down.0.weight"}},
-    {.name = "limn's transformer", .all = {"transformer.block.0.qkv.weight"}},
-};
-enum { NETWORKS = sizeof networks / sizeof *networks };
 
 /* The tensors of one unit by name. */
 typedef struct unit {
@@ -626,17 +590,6 @@ unsigned int import_names_set(const source *s)
         if (!s->roots[i].dropped)
             set |= 1u << s->roots[i].network;
     return set;
-}
-
-void import_names_text(unsigned int set, char out[256])
-{
-    size_t at = 0;
-    *out = 0;
-    for (int i = 0; i < NETWORKS && at < 200; i++)
-        if (set & 1u << i) {
-            set &= ~(1u << i);
-            at += (size_t)snprintf(out + at, 256 - at, "%s%s", !at ? "" : set ? ", " : " and ", networks[i].name);
-        }
 }
 
 void import_names_full(const source *s, const char *name, char out[256])
