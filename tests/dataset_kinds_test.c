@@ -4,6 +4,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <zlib.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -326,6 +327,22 @@ static void lines_have_what_peers_write(void **state)
     has_items(path("set/list.jsonl"), DATASET_PICTURES, 4);
 }
 
+static void lines_may_be_compressed(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"image\": \"a.png\", \"text\": \"packed\"}\n{\"image\": \"b.png\", \"text\": \"too\"}\n";
+    write_picture("a.png", 1);
+    write_picture("b.png", 2);
+    gzFile f = gzopen(path("list.jsonl.gz"), "wb");
+    assert_non_null(f);
+    assert_int_equal(gzwrite(f, text, sizeof text - 1), sizeof text - 1);
+    assert_int_equal(gzclose(f), Z_OK);
+    has_captions(path("list.jsonl.gz"), "0=packed|1=too|");
+    write_text("._list.jsonl", "not a list");
+    has_captions(directory, "0=packed|1=too|"); /* the list of its folder */
+}
+
 /* ---- archives ------------------------------------------------------------------------------------------------ */
 
 typedef int archive_setting(struct archive *a);
@@ -437,7 +454,8 @@ static void compressed_archives_are_unpacked(void **state)
         const char *name;
     } rows[] = {{archive_write_add_filter_gzip, "a.tar.gz"},   {archive_write_add_filter_gzip, "b.tgz"},
                 {archive_write_add_filter_bzip2, "c.tar.bz2"}, {archive_write_add_filter_xz, "d.tar.xz"},
-                {archive_write_add_filter_zstd, "e.tar.zst"},  {archive_write_add_filter_gzip, "f.tar"}};
+                {archive_write_add_filter_zstd, "e.tar.zst"},  {archive_write_add_filter_lz4, "g.tar.lz4"},
+                {archive_write_add_filter_gzip, "f.tar"}};
     assert_int_equal(setenv("LIMN_CACHE_DIR", path("cache"), 1), 0);
     for (size_t i = 0; i < COUNT(rows); i++) {
         make_shard(rows[i].name, rows[i].filter, 0, 5);
@@ -512,6 +530,30 @@ static void braces_name_shards(void **state)
 }
 
 /* ---- what is said -------------------------------------------------------------------------------------------- */
+
+static void odd_braces_never_crash(void **state)
+{
+    (void)state;
+    static const char letters[] = "{{{}}},,..019aZ-/";
+    uint64_t random = 1;
+    for (int i = 0; i < 3000; i++) {
+        char name[48];
+        size_t n = 0;
+        while (n < sizeof name - 1) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            name[n++] = letters[(random >> 40) % (sizeof letters - 1)];
+            if ((random >> 33) % 24 == 0)
+                break;
+        }
+        name[n] = 0;
+        err e = {0};
+        const char *source = name;
+        dataset_options o = options_of(&source);
+        dataset *d = name[0] == '/' || name[0] == '.' ? NULL : dataset_open(&o, &e);
+        if (d)
+            fail_msg("%s", name);
+    }
+}
 
 static void causes_are_told_once_with_their_number(void **state)
 {
@@ -620,6 +662,8 @@ int main(void)
         TEST(members_have_what_peers_write),
         TEST(compressed_archives_are_unpacked),
         TEST(braces_name_shards),
+        TEST(odd_braces_never_crash),
+        TEST(lines_may_be_compressed),
         TEST(causes_are_told_once_with_their_number),
         TEST(nothing_usable_is_an_error_that_says_what_is_there),
         TEST(scanning_can_be_interrupted),
