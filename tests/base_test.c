@@ -337,6 +337,24 @@ static void two_writers_of_one_file_do_not_mix(void **state)
     unlink(path("a"));
 }
 
+static void a_fresh_file_takes_no_other_ones_place(void **state)
+{
+    (void)state;
+    file_out o;
+    for (int i = 0; i < 2; i++) {
+        err e = {0};
+        assert_true(file_out_open(&o, path("a"), &e) && file_out_write(&o, "new", 3, &e));
+        o.fresh = true;
+        if (i)
+            put_file("a", "another's");
+        assert_int_equal(file_out_commit(&o, &e), !i);
+        assert_true(!i || strstr(e.text, "a: cannot write: File exists"));
+        assert_file("a", i ? "another's" : "new");
+        assert_int_equal(entries(), 1);
+        unlink(path("a"));
+    }
+}
+
 static void a_failed_write_is_reported_and_leaves_no_temporary(void **state)
 {
     (void)state;
@@ -557,6 +575,7 @@ int main(void)
         cmocka_unit_test(a_committed_write_replaces_the_file),
         cmocka_unit_test(an_abandoned_write_leaves_the_old_file_and_nothing_else),
         cmocka_unit_test(two_writers_of_one_file_do_not_mix),
+        cmocka_unit_test(a_fresh_file_takes_no_other_ones_place),
         cmocka_unit_test(a_failed_write_is_reported_and_leaves_no_temporary),
         cmocka_unit_test(a_link_stays_a_link),
         cmocka_unit_test(links_and_read_only_files_are_as_cp_has_them),

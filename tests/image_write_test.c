@@ -55,7 +55,8 @@ static void every_format_keeps_picture_and_settings(void **state)
         size_t size;
         if (!built_in(rows[i].format))
             continue;
-        const image_write_options o = {rows[i].format, rows[i].quality, texts, 2};
+        const image_write_options o = {
+            .format = rows[i].format, .quality = rows[i].quality, .texts = texts, .n_texts = 2};
         assert_true(image_encode(&data, &size, &a, &o, "name", &e));
         assert_int_equal(image_recognise(data, size), rows[i].format);
         assert_true(image_read_memory(&b, data, size, "name", &e));
@@ -83,7 +84,9 @@ static void quality_is_size(void **state)
         for (int q = 10; q < 100 && built_in(f); q += 20) {
             uint8_t *data;
             size_t size;
-            assert_true(image_encode(&data, &size, &a, &(image_write_options){f, q, NULL, 0}, "a", NULL));
+            assert_true(image_encode(&data, &size, &a,
+                                     &(image_write_options){.format = f, .quality = q, .texts = NULL, .n_texts = 0},
+                                     "a", NULL));
             assert_true(size >= last);
             last = size;
             free(data);
@@ -128,12 +131,16 @@ static void settings_too_long_for_a_jpeg_are_left_out(void **state)
     size_t size;
     memset(text, 'a', 40000);
     const image_text texts[] = {{"parameters", text}};
-    assert_true(image_encode(&data, &size, &a, &(image_write_options){IMAGE_JPEG, 0, texts, 1}, "a", &e));
+    assert_true(image_encode(&data, &size, &a,
+                             &(image_write_options){.format = IMAGE_JPEG, .quality = 0, .texts = texts, .n_texts = 1},
+                             "a", &e));
     write_file(data, size);
     assert_null(image_read_text(path(), "parameters"));
     free(data);
     if (built_in(IMAGE_WEBP)) {
-        assert_true(image_encode(&data, &size, &a, &(image_write_options){IMAGE_WEBP, 0, texts, 1}, "a", &e));
+        assert_true(image_encode(
+            &data, &size, &a, &(image_write_options){.format = IMAGE_WEBP, .quality = 0, .texts = texts, .n_texts = 1},
+            "a", &e));
         write_file(data, size);
         char *back = image_read_text(path(), "parameters");
         assert_string_equal(back, text);

@@ -322,15 +322,30 @@ static bool sync_folder_of(const char *path, err *e)
     return ok;
 }
 
+/* A fresh file replaces nothing. */
+static bool move(const file_out *o)
+{
+    if (!o->fresh)
+        return rename(o->temporary, o->path) == 0;
+    if (link(o->temporary, o->path) == 0) {
+        (void)unlink(o->temporary);
+        return true;
+    }
+    if (errno == EEXIST)
+        return false;
+    errno = EEXIST; /* some file systems have no second names */
+    return access(o->path, F_OK) != 0 && rename(o->temporary, o->path) == 0;
+}
+
 /* Puts the temporary file in its place. */
 static bool put_in_place(file_out *o, bool sync, err *e)
 {
-    if (rename(o->temporary, o->path)) {
+    if (!move(o)) {
         /* another's file in a folder like /tmp, a file that a container has from outside */
         bool can_copy = errno == EPERM || errno == EACCES || errno == EBUSY;
         int from = can_copy ? open(o->temporary, O_RDONLY | O_CLOEXEC) : -1;
         if (from < 0)
-            return fail(e, o->path, "replace");
+            return fail(e, o->path, o->fresh ? "write" : "replace");
         bool ok = copy_into(o->path, from, e);
         close(from);
         return ok;

@@ -29,6 +29,7 @@ typedef struct file_out {
     char *path, *temporary;
     bool copied; /* into the file that is there */
     int number;  /* of the temporary file, for file_out_abandon */
+    bool fresh;  /* set by who chose the name since no file had it: where one has it by the end, the commit fails */
     bool cache; /* set by who keeps what can be made again, and sees where it is torn: it isn't synced, which takes time
                  */
 } file_out;

@@ -11,7 +11,7 @@ static bool write_batch(const image *ims, int first, int some, int n, const char
     bool ok = true;
     for (int i = 0; ok && i < some; i++) {
         char *name = n == 1 ? strdup(out) : numbered_path(out, first + i, n);
-        ok = name ? picture_write(&ims[i], name, quality, NULL, e) : err_no_memory(e, "file name", strlen(out));
+        ok = name ? picture_write(&ims[i], name, quality, NULL, false, e) : err_no_memory(e, "file name", strlen(out));
         free(name);
     }
     return ok;

@@ -109,7 +109,7 @@ static bool write_preview(job *j, const int32_t *codes, int n, err *e)
     image *ims = array_new((size_t)(last - first), sizeof *ims, "preview", e);
     bool ok = ims && results_unfinished(&j->results, ims, codes + (size_t)first * cells, last - first, e) &&
               results_grid(&j->results, &all, ims, j->at + first, last - first, e) &&
-              picture_write(&all, j->q.preview, j->q.quality, NULL, e);
+              picture_write(&all, j->q.preview, j->q.quality, NULL, false, e);
     image_release(&all);
     pictures_free(ims, last - first);
     return ok;

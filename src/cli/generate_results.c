@@ -112,35 +112,23 @@ static char *all_prompts(const request *q)
 
 /* ---- files ---------------------------------------------------------------------------------------------------- */
 
-/* Where limn chose the name, the file must be new: another limn may have chosen the same by now. */
-static bool claim(results *r, char **name, int t, err *e)
-{
-    while (r->q->out_free) {
-        int fd = open(*name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        r->q->out_free = fd < 0;
-        if (fd >= 0)
-            return close(fd) == 0;
-        if (errno != EEXIST)
-            return err_set(e, ERR_FAILED, "%s: cannot write: %s", *name, strerror(errno));
-        free(*name);
-        if (!request_choose_file(r->q, e) || !(*name = request_file(r->q, t)))
-            return err_no_memory(e, "file name", 32);
-    }
-    return true;
-}
-
-/* The picture as the file of item t; where files have no numbers, as the file. */
+/* The picture as the file of item t; where files have no numbers, as the file.  Where limn chose the name, the file
+ * must be new: another limn may have chosen the same by now. */
 static bool write_file(results *r, int t, const image *im, const parameters *p, err *e)
 {
     struct stat st;
     char *name = request_file(r->q, t);
-    bool chosen = r->q->out_free, ok = name ? claim(r, &name, t, e) : err_no_memory(e, "file name", 1);
-    if (ok) {
-        ok = picture_write(im, name, r->q->quality, p, e);
-        if (!ok && chosen)
-            (void)unlink(name);
-        r->q->out_free = chosen && !ok;
+    bool ok = name && picture_write(im, name, r->q->quality, p, r->q->out_free, e);
+    while (!ok && name && r->q->out_free && stat(name, &st) == 0) {
+        *e = (err){0};
+        free(name);
+        name = request_choose_file(r->q, e) ? request_file(r->q, t) : NULL;
+        ok = name && picture_write(im, name, r->q->quality, p, true, e);
     }
+    if (!ok && !e->code)
+        ok = err_no_memory(e, "file name", 32);
+    if (ok)
+        r->q->out_free = false;
     if (ok && stat(name, &st) == 0 && S_ISREG(st.st_mode))
         r->bytes += r->q->numbered ? (uint64_t)st.st_size : (uint64_t)st.st_size - r->bytes;
     free(name);
@@ -222,7 +210,8 @@ static bool write_grid(results *r, const char *path, bool settings, err *e)
     if (r->q->n_sources > 1)
         p.text_ids = NULL;
     if (ok)
-        ok = path ? picture_write(&all, path, r->q->quality, settings ? &p : NULL, e) : write_file(r, 0, &all, &p, e);
+        ok = path ? picture_write(&all, path, r->q->quality, settings ? &p : NULL, false, e)
+                  : write_file(r, 0, &all, &p, e);
     image_release(&all);
     free(text);
     return ok;

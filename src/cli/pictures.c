@@ -80,13 +80,13 @@ static bool to_stdout(const image *im, const image_write_options *o, err *e)
     return ok;
 }
 
-bool picture_write(const image *im, const char *path, int quality, const parameters *p, err *e)
+bool picture_write(const image *im, const char *path, int quality, const parameters *p, bool fresh, err *e)
 {
     char *text = p ? parameters_text(p) : NULL;
     if (p && !text)
         return err_no_memory(e, "settings of a picture", 1024);
     image_text texts[2] = {{"Software", "limn " LIMN_VERSION}, {"parameters", text}};
-    const image_write_options o = {.quality = quality, .texts = texts, .n_texts = text ? 2 : 1};
+    const image_write_options o = {.quality = quality, .texts = texts, .n_texts = text ? 2 : 1, .fresh = fresh};
     bool ok = picture_is_stdout(path) ? to_stdout(im, &o, e) : image_write(im, path, &o, e);
     free(text);
     return ok;

@@ -13,8 +13,9 @@ bool picture_is_stream(const char *path);
 /* --quality, 0 where it isn't given; says so where the file has no use for it. */
 int picture_quality(const options *o, const char *path);
 
-/* One picture, in the format of the path's ending, PNG where it has none; p may be NULL. */
-bool picture_write(const image *im, const char *path, int quality, const parameters *p, err *e);
+/* One picture, in the format of the path's ending, PNG where it has none; p may be NULL.  fresh: the file must be new.
+ */
+bool picture_write(const image *im, const char *path, int quality, const parameters *p, bool fresh, err *e);
 /* say_wrote of n pictures: one file, or the first to the last of numbered ones. */
 void say_pictures(const char *path, int n, const char *detail, ...) __attribute__((format(printf, 3, 4)));
 #endif

@@ -31,7 +31,7 @@ static bool reconstruct(session *s, const options *o, err *e)
     int32_t *codes = array_new((size_t)s->cells, sizeof *codes, "codes", e);
     bool ok = codes && picture_read(&before, in, s, e) && pictures_encode(s, &before, 1, codes, NULL, e) &&
               pictures_decode(s, codes, 1, &after, NULL, e) &&
-              picture_write(&after, out, picture_quality(o, out), NULL, e);
+              picture_write(&after, out, picture_quality(o, out), NULL, false, e);
     ok = ok && image_fit(&same, &before, s->info->width, s->info->height, e); /* the decoder may double it */
     if (ok)
         say_wrote(out, "%d x %d pixels, PSNR %.1f dB", after.width, after.height, psnr(&same, &after));

@@ -60,6 +60,7 @@ typedef struct image_write_options {
     int quality;         /* of JPEG and WebP, 1 to 100; a WebP of 100 is lossless; 0: IMAGE_QUALITY */
     const image_text *texts;
     int n_texts;
+    bool fresh; /* the file must be new (file_out) */
 } image_write_options;
 
 enum { IMAGE_QUALITY = 95 };

@@ -87,8 +87,9 @@ bool image_write(const image *im, const char *path, const image_write_options *o
     uint8_t *data = NULL;
     size_t size = 0;
     file_out out = {0};
-    bool ok = image_encode(&data, &size, im, o, path, e) && file_out_open(&out, path, e) &&
-              file_out_write(&out, data, size, e) && file_out_commit(&out, e);
+    bool ok = image_encode(&data, &size, im, o, path, e) && file_out_open(&out, path, e);
+    out.fresh = o && o->fresh;
+    ok = ok && file_out_write(&out, data, size, e) && file_out_commit(&out, e);
     file_out_release(&out);
     free(data);
     return ok;
@@ -96,5 +97,5 @@ bool image_write(const image *im, const char *path, const image_write_options *o
 
 bool image_write_png(const image *im, const char *path, const image_text *texts, int n_texts, err *e)
 {
-    return image_write(im, path, &(image_write_options){IMAGE_PNG, 0, texts, n_texts}, e);
+    return image_write(im, path, &(image_write_options){IMAGE_PNG, .texts = texts, .n_texts = n_texts}, e);
 }
