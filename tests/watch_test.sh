@@ -34,6 +34,7 @@ generate=(generate a -n 2 --seed 3 -m tiny.gguf -o out/a.png)
 LIMN_LAYER_HANG_AT=1 LIMN_LAYER_FAIL_NAME=clFinish ends "return from clFinish" "${generate[@]}"
 LIMN_LAYER_HANG_AT=60 LIMN_LAYER_FAIL_NAME=clEnqueueNDRangeKernel \
     ends "return from clEnqueueNDRangeKernel.*kernel [a-z]*:" "${generate[@]}"
+grep -q 'limn: no picture was written; the seed is 3' err || fail 'the seed is not told'
 LIMN_LAYER_HANG_AT=1 LIMN_LAYER_FAIL_NAME=clCreateContext ends 'return from clCreateContext' "${generate[@]}"
 LIMN_LAYER_DIE_AT=400,-36 ends 'CL_INVALID_COMMAND_QUEUE' "${generate[@]}"
 LIMN_LAYER_DIE_AT=400,-5 ends 'CL_OUT_OF_RESOURCES' "${generate[@]}"

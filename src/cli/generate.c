@@ -6,6 +6,7 @@
 #include "base/ranks.h"
 #include "cli/commands.h"
 #include "cli/generate.h"
+#include "cli/watchdog.h"
 
 typedef struct job {
     const options *o;
@@ -131,6 +132,16 @@ static bool on_progress(void *context, int done, int total, const int32_t *codes
     return write_preview(j, j->codes, j->g.count, &j->failure);
 }
 
+/* A driver that hangs ends the program without coming back here. */
+static void leave_word(const job *j)
+{
+    char text[RESULTS_WORDS];
+    if (ranks_rank() > 0)
+        return;
+    results_words(&j->results, text);
+    watchdog_last_words(text);
+}
+
 /* A batch: decoded and written before the next one begins. */
 static bool on_ready(void *context, int first, int n, const int32_t *codes)
 {
@@ -150,7 +161,9 @@ static bool on_ready(void *context, int first, int n, const int32_t *codes)
         for (int k = 0; k < m; k++)
             image_release(&ims[k]);
     }
-    return ok && take_from_others(j, e) && (ranks_rank() > 0 || results_settle(&j->results, e));
+    ok = ok && take_from_others(j, e) && (ranks_rank() > 0 || results_settle(&j->results, e));
+    leave_word(j);
+    return ok;
 }
 
 /* ---- the work ------------------------------------------------------------------------------------------------- */
@@ -243,6 +256,7 @@ static bool draw(job *j, err *e)
 {
     bool ok = true;
     progress_begin(&j->bar, "generate", "codes");
+    leave_word(j);
     for (j->at = j->begin; ok && j->at < j->end; j->at += j->g.count) {
         int picture, source_number = request_source(&j->q, j->at, &picture), left = j->end - j->at;
         const source *s = &j->q.sources[source_number];

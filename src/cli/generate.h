@@ -90,7 +90,10 @@ bool results_take(results *r, int t, image *im, const int32_t *codes, err *e);
 bool results_settle(results *r, err *e);
 /* At the end: what isn't written yet, as far as it is there.  ok: all of it is. */
 bool results_end(results *r, bool ok, err *e);
-/* "12 of 3000 pictures are written; --seed 7 --first 13 goes on", where the run ended early. */
+/* "12 of 3000 pictures are written; --seed 7 --first 13 -n 2988 goes on" */
+enum { RESULTS_WORDS = 256 };
+void results_words(const results *r, char text[RESULTS_WORDS]);
+/* Adds them to the error of a run that ended early. */
 void results_explain(const results *r, err *e);
 /* What was written, on stderr, and with --json on stdout. */
 void results_say(const results *r, bool ok);

@@ -337,23 +337,30 @@ bool results_end(results *r, bool ok, err *e)
 
 /* ---- what is said --------------------------------------------------------------------------------------------- */
 
-void results_explain(const results *r, err *e)
+void results_words(const results *r, char text[RESULTS_WORDS])
 {
     const request *q = r->q;
-    char text[512];
+    if (r->written == 0) {
+        snprintf(text, RESULTS_WORDS, "no picture was written; the seed is %" PRIu64, r->g->seed);
+        return;
+    }
+    int n = snprintf(text, RESULTS_WORDS, "%d of %d pictures %s written%s", r->written, q->total,
+                     r->written == 1 ? "is" : "are", r->order && r->written > r->ranked ? ", unranked" : "");
+    if (r->before == q->total)
+        return;
+    n += snprintf(text + n, RESULTS_WORDS - (size_t)n, "; --seed %" PRIu64 " --first %d", r->g->seed,
+                  q->first + r->before);
+    snprintf(text + n, RESULTS_WORDS - (size_t)n, q->n_sources > 1 ? " goes on" : " -n %d goes on",
+             q->total - r->before);
+}
+
+void results_explain(const results *r, err *e)
+{
+    char text[RESULTS_WORDS];
+    size_t used = strlen(e->text);
     if (ranks_rank() > 0 || !r->there)
         return;
-    int n = snprintf(text, sizeof text, "%d of %d pictures %s written%s", r->written, q->total,
-                     r->written == 1 ? "is" : "are", r->order && r->written > r->ranked ? ", unranked" : "");
-    if (r->written == 0)
-        n = snprintf(text, sizeof text, "no picture was written; the seed is %" PRIu64, r->g->seed);
-    else if (r->before < q->total)
-        n += snprintf(text + n, sizeof text - (size_t)n, "; --seed %" PRIu64 " --first %d", r->g->seed,
-                      q->first + r->before);
-    if (r->written > 0 && r->before < q->total)
-        snprintf(text + n, sizeof text - (size_t)n, q->n_sources > 1 ? " goes on" : " -n %d goes on",
-                 q->total - r->before);
-    size_t used = strlen(e->text);
+    results_words(r, text);
     snprintf(e->text + used, sizeof e->text - used, "%s%s", strcmp(e->text, "interrupted") == 0 ? ": " : "; ", text);
 }
 

@@ -29,6 +29,13 @@ static double worked(long *pages)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static char last_words[512]; /* written by the thread that works, and read where that is in a driver's call */
+
+void watchdog_last_words(const char *text)
+{
+    snprintf(last_words, sizeof last_words, "%s", text);
+}
+
 static void end(const char *call, double seconds)
 {
     const char *kernel = atomic_load(&watched_calls.kernel);
@@ -39,6 +46,8 @@ static void end(const char *call, double seconds)
         "device "
         "with --device)",
         watch_device_name(), call, seconds, kernel ? kernel : "none");
+    if (*last_words)
+        say(LOG_ERROR, "%s", last_words);
     file_out_abandon();
     _exit(ERR_FAILED); /* at once: the ends of a driver that hangs hang too */
 }
