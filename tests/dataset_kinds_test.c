@@ -276,22 +276,28 @@ static void pictures_are_named_themselves(void **state)
     write_text("set/3.caption", "three");
     write_picture("set/model.gguf.png", 3);
     write_text("set/notes.bin", "x");
-    char names[8][256];
-    const char *sources[8];
-    static const char *const files[] = {"0.png", "0.txt",     "1.png", "1.txt",
-                                        "2.png", "3.caption", "3.png", "model.gguf.png"};
-    for (int i = 0; i < 8; i++) {
+    char names[10][256];
+    const char *sources[10];
+    static const char *const files[] = {"0.png",     "0.txt", "1.png",          "1.txt",  "2.png",
+                                        "3.caption", "3.png", "model.gguf.png", "4.heic", "4.txt"};
+    write_bytes("set/4.heic",
+                "\0\0\0\x18"
+                "ftypheic",
+                12);
+    write_text("set/4.txt", "four");
+    for (int i = 0; i < 10; i++) {
         snprintf(names[i], sizeof names[i], "%.64s/set/%s", directory, files[i]);
         sources[i] = names[i];
     }
     dataset_options o = options_of(sources);
-    o.n_sources = 8;
+    o.n_sources = 10;
     o.in_order = true;
     dataset *d = open_set(&o);
     seen s = {{0}, 0, 0};
     dataset_captions(d, see, &s);
     assert_string_equal(s.text, "0=zero|1=one|2=three|");
-    assert_int_equal(problems(d), 1);
+    assert_int_equal(problems(d), 2);
+    assert_problem(d, "/set/4.heic", "HEIC");
     assert_problem(d, "/set/2.png", "no captions");
     dataset_batch b = {0};
     next(d, &b);

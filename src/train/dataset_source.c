@@ -456,7 +456,8 @@ static bool add_picture_source(dataset *d, const char *path, err *e)
 /* A caption's file between the pictures, as a shell's * has them. */
 static bool is_beside_picture(const char *path)
 {
-    static const char *const pictures[] = {"png", "jpg", "jpeg", "webp", "PNG", "JPG", "JPEG", "WEBP"};
+    static const char *const pictures[] = {"png",  "jpg",  "jpeg", "webp", "PNG", "JPG", "JPEG", "WEBP", "heic", "HEIC",
+                                           "heif", "HEIF", "avif", "gif",  "GIF", "bmp", "BMP",  "tif",  "tiff", "TIF"};
     bool caption = false, there = false;
     for (int i = 0; caption_endings[i].ending; i++)
         caption |= !strcmp(extension_of(path), caption_endings[i].ending);

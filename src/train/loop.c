@@ -259,6 +259,9 @@ static bool run_steps(loop *l, err *e)
     int64_t steps = t->settings.steps;
     int64_t all = dataset_size(l->s->data), batch = (int64_t)train_batch(q) * ranks_size();
     bool ok = true, going = true;
+    if (l->writes && t->step >= steps)
+        log_write(LOG_WARNING, "%s: it is of step %lld: nothing is left to do (a larger --steps goes on)",
+                  l->checkpoint, (long long)t->step);
     if (batch > all && l->writes && t->step < steps)
         log_write(LOG_WARNING,
                   "data: the %lld pictures are fewer than a step's %lld, so each comes several times in one (a "

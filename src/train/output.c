@@ -148,11 +148,10 @@ static bool refuse_existing(const train_output *x, const char *output, bool mode
     for (int i = 0; i < 4; i++)
         if (*there[i])
             snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", *all ? ", " : "", there[i]);
-    if (!*all)
+    if (!model && !resumes && !log) /* event files alone: a run adds one, and replaces none */
         return true;
     return err_set(e, ERR_FAILED,
-                   "%s: of an earlier run there is %s (%s--overwrite begins anew and replaces it, or "
-                   "give another --output)",
+                   "%s: an earlier run left %s (%s--overwrite begins anew and replaces it, or give another --output)",
                    output, all, resumes || (log && !model) ? "--resume goes on, " : "");
 }
 
