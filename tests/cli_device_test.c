@@ -128,6 +128,14 @@ static void test_generate_formats(void **state)
         assert_int_equal(cli_shell("cmp f.png o.png"), 0);
     }
     assert_int_equal(cli_shell("rm fifo"), 0);
+    cli_good("generate|a cat|--seed|3|-n|2|-o|n.png|-q");
+    snprintf(line, sizeof line, "'%s' generate 'a cat' --seed 3 --first 2 -q -o - | cat > o.png", LIMN_PROGRAM);
+    assert_int_equal(cli_shell(line), 0);
+    image second = {0}, alone = {0};
+    assert_true(image_read(&second, "n-2.png", &e) && image_read(&alone, "o.png", &e));
+    assert_memory_equal(second.pixels, alone.pixels, 3 * (size_t)alone.width * (size_t)alone.height);
+    image_release(&second);
+    image_release(&alone);
 }
 
 static void test_generate_grid_and_preview(void **state)

@@ -292,6 +292,8 @@ bool request_choose_file(request *q, err *e)
 
 static bool check_outputs(request *q, file_set *files, err *e)
 {
+    if (q->out && picture_is_stream(q->out) && q->total == 1)
+        q->numbered = false; /* with --first: a pipe has no name to number */
     bool json = q->out && picture_is_stdout(q->out) && options_given(q->o, "json");
     if (q->out && picture_is_stream(q->out) && (q->numbered || json))
         return err_set(e, ERR_USAGE, "--output: %s takes one picture and nothing else (%s)",
