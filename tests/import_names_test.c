@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 #include "base/log.h"
 #include "golden_checkpoint.h"
+#include "golden_tensors.h"
 #include "models/import.h"
 #include "support.h"
 
@@ -187,6 +189,58 @@ static void prefixes_and_dicts_change_nothing(void **state)
         const char *plain = make_plain(&models[i], ".pt");
         for (size_t k = 0; k < COUNT(wraps); k++)
             check_wrapped(&models[i], plain, wraps[k].prefix, wraps[k].training, endings[(i + k) % 2]);
+    }
+}
+
+/* extra: a setting more, or NULL. */
+static bool convert_file(const char *from, const json_t *set, const char *extra, const char *to, err *e)
+{
+    const char *settings[8];
+    import_request q = {.inputs = &from, .n_inputs = 1, .output = to, .settings = settings};
+    for (size_t i = 0; i < json_array_size(set); i++)
+        settings[q.n_settings++] = json_string_value(json_array_get(set, i));
+    if (extra)
+        settings[q.n_settings++] = extra;
+    return import_convert(&q, e);
+}
+
+/* taming-transformers' and LlamaGen's GPTs, codecs of all layouts: those that tests make from a description. */
+static void prefixes_change_nothing_of_described_models(void **state)
+{
+    (void)state;
+    static const char *const lists[] = {TEST_DATA "/gpts.json", TEST_DATA "/codecs.json"}, *const prefixes[] = {
+                                                                                               "module._orig_mod.",
+                                                                                               "state_dict|net.",
+                                                                                               "model|",
+                                                                                               "params|module."};
+    unlink(support_path("config.json"));
+    for (size_t l = 0; l < COUNT(lists); l++) {
+        json_t *list = json_load_file(lists[l], 0, NULL), *c;
+        size_t i;
+        assert_non_null(list);
+        json_array_foreach(list, i, c)
+        {
+            const json_t *tensors = json_object_get(c, "tensors"), *set = json_object_get(c, "set");
+            const char *name = json_string_value(json_object_get(c, "name")), *prefix = prefixes[i % COUNT(prefixes)];
+            const char *from = file_path(0, ".safetensors"), *wrapped = file_path(1, i % 2 ? ".pt" : ".safetensors");
+            const char *extra =
+                l == 0 && strstr(name, "llamagen") ? "image_size=256" : NULL; /* its codec isn't there */
+            saved_list s = {0};
+            err e = {0};
+            if (!tensors)
+                continue;
+            golden_write_tensors(from, tensors, NULL, NULL);
+            if (!convert_file(from, set, extra, support_path("plain.gguf"), &e))
+                fail_msg("%s: %s", name, e.text);
+            saved_load(&s, from, prefix);
+            saved_write(wrapped, &s);
+            saved_free(&s);
+            if (!convert_file(wrapped, set, extra, support_path("wrapped.gguf"), &e))
+                fail_msg("%s behind %s: %s", name, prefix, e.text);
+            if (!same_files(support_path("plain.gguf"), support_path("wrapped.gguf")))
+                fail_msg("%s behind %s: another model", name, prefix);
+        }
+        json_decref(list);
     }
 }
 
@@ -494,6 +548,7 @@ int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
         TEST(prefixes_and_dicts_change_nothing),
+        TEST(prefixes_change_nothing_of_described_models),
         TEST(parts_of_names_that_wrappers_put_in_are_dropped),
         TEST(networks_of_one_file_have_prefixes_of_their_own),
         TEST(averaged_weights_are_preferred),

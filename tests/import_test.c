@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "golden_checkpoint.h"
 #include "golden_tensors.h"
 #include "models/import.h"
 #include "models/model.h"
@@ -271,6 +272,29 @@ static void pytorch_layouts_become_the_model_again(void **state)
     assert_int_equal(m->info.default_top_k, 32);
     limn_model_free(&m);
     assert_memory_equal(a, b, sizeof a);
+}
+
+/* As a training saves it: behind prefixes, in dicts, in shards. */
+static void wrapped_layouts_become_the_model_again(void **state)
+{
+    (void)state;
+    static const char *const prefixes[] = {"module.", "state_dict|_orig_mod.", "model|net.module."},
+                             *const names[] = {"wrapped.safetensors", "wrapped.pt", "wrapped.ckpt"};
+    write_source(&(source_edit){0});
+    opened want = open_gguf(support_path("tiny.gguf"));
+    for (size_t i = 0; i < COUNT(names); i++) {
+        saved_list s = {0};
+        err e = {0};
+        const char *to = support_path("converted.gguf");
+        saved_load(&s, support_path("model.safetensors"), prefixes[i]);
+        saved_write(support_path(names[i]), &s);
+        saved_free(&s);
+        good(convert(support_path(names[i]), to, (import_request){0}, &e), &e);
+        opened got = open_gguf(to);
+        same_tensors(want.g, got.g);
+        close_gguf(&got);
+    }
+    close_gguf(&want);
 }
 
 static void parts_convert_alone(void **state)
@@ -634,6 +658,7 @@ int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
         TEST(pytorch_layouts_become_the_model_again),
+        TEST(wrapped_layouts_become_the_model_again),
         TEST(parts_convert_alone),
         TEST(settings_become_keys),
         TEST(wrong_requests_are_refused),
