@@ -137,6 +137,8 @@ int command_devices(const options *o)
     }
     if (ok && options_given(o, "json"))
         print_json(json_incref(all));
+    else if (ok && !only)
+        why_hint(list, n);
     json_decref(all);
     if (ok && usable == 0)
         ok = err_set(&e, ERR_DEVICE, "OpenCL: no device that can be used (the list says what is wrong with each)");

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -17,14 +18,16 @@
 #include "cli/terminal.h"
 #include "device/drivers.h"
 
-#define SHOWN 3000 /* bytes, of the end of what was printed */
+#define ENDING_SECONDS 10
+#define SHOWN          3000 /* bytes, of the end of what was printed */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 #define DEEPEST 8
 static int depth;                                   /* of calls within calls */
 static off_t began[DEEPEST];                        /* bytes that were printed before each */
 static int kept_out = -1, kept_err = -1, said = -1; /* the streams as they were, and the file that stands for them */
-static volatile sig_atomic_t inside, loading;
+static volatile sig_atomic_t inside, loading, ending;
+static int ending_code;
 static char *verdicts; /* the file that said that all drivers are good */
 
 /* ---- a driver that ends the process: with system calls alone -------------------------------------------------- */
@@ -45,6 +48,8 @@ static void tell(const char *text)
     put(text, strlen(text));
 }
 
+static void witness_end(void);
+
 static _Noreturn void give_up(const char *what)
 {
     char text[1024];
@@ -61,13 +66,65 @@ static _Noreturn void give_up(const char *what)
         tell(" while it compiles limn's kernels (update it, or choose another device: --device)\n");
     if (loading && verdicts)
         unlink(verdicts);
+    witness_end();
     file_out_abandon();
     probe_remove_shown();
     _exit(loading ? ERR_DEVICE : ERR_FAILED);
 }
 
+/* Drivers have handlers of their own (LLVM's let abort() end the process), and some leave by _exit.  So a process looks
+ * on while they are loaded: where it hears nothing before this one is gone, it tells. */
+static struct {
+    pid_t pid;
+    int to;
+} witness;
+
+static void witness_begin(void)
+{
+    int ends[2];
+    char done;
+    if (pipe(ends) != 0)
+        return;
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+    witness.pid = fork();
+    if (witness.pid == 0) {
+        static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT}; /* of a user, to both: nothing to tell */
+        for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
+            signal(deadly[i], SIG_DFL);
+        close(ends[1]);
+        close(STDIN_FILENO); /* whoever reads limn's output doesn't wait for this */
+        close(STDOUT_FILENO);
+        close(kept_out);
+        if (read(ends[0], &done, 1) == 0) {
+            tell("limn: OpenCL: the program was ended while drivers were loaded and asked (run the command again: limn "
+                 "then asks each driver in a process of its own, and leaves out the one that does it; limn devices "
+                 "--why says more)\n");
+            if (verdicts)
+                unlink(verdicts);
+        }
+        _exit(0);
+    }
+    close(ends[0]);
+    witness.to = ends[1];
+    if (witness.pid < 0)
+        close(ends[1]);
+}
+
+static void witness_end(void)
+{
+    if (witness.pid <= 0)
+        return;
+    if (write(witness.to, "", 1) == 1)
+        waitpid(witness.pid, NULL, 0);
+    close(witness.to);
+    witness.pid = 0;
+}
+
 static void on_signal(int number)
 {
+    if (ending)
+        _exit(ending_code);
     if (!inside) { /* a driver's thread, later */
         signal(number, SIG_DFL);
         raise(number);
@@ -215,16 +272,30 @@ void guard_start(void)
     driver_watch(enter, leave);
 }
 
+void guard_end(int code)
+{
+    if (said < 0) /* it never began */
+        return;
+    ending_code = code;
+    ending = 1;
+    swap_streams(true);
+    catch_signals(true);
+    alarm(ENDING_SECONDS);
+}
+
 void guard_loading(bool on)
 {
     struct itimerval limit = {.it_value.tv_sec = on ? 4 * PROBE_SECONDS : 0};
     if (on) {
         loading = 1;
+        if (kept_err >= 0)
+            witness_begin();
         driver_enter();
         setitimer(ITIMER_REAL, &limit, NULL);
     } else {
         setitimer(ITIMER_REAL, &limit, NULL);
         driver_leave(true);
+        witness_end();
         loading = 0;
     }
 }

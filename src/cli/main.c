@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/commands.h"
+#include "cli/guard.h"
 #include "cli/help.h"
 #include "cli/launcher.h"
 #include "cli/terminal.h"
@@ -93,5 +94,6 @@ int main(int argc, char **argv)
     launcher_leave(code);
     if (device_any_lost()) /* drivers' own ends may never come */
         _exit(code);
+    guard_end(code);
     return code;
 }

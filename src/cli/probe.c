@@ -264,7 +264,8 @@ bool probe_drivers(const driver_list *l, probe **out, err *e)
     if (ok)
         wait_for_all(q, n);
     for (size_t i = 0; ok && i < n; i++) {
-        if (q[i].pid > 0)
+        p[i].asked = q[i].pid > 0;
+        if (p[i].asked)
             understand(&q[i], &p[i]);
         unlink(q[i].file);
         unlink(q[i].output);

@@ -9,6 +9,7 @@
 
 /* What one driver file did when it was asked alone. */
 typedef struct probe {
+    bool asked;
     char bad[160];  /* "" where it answered, else what it did: "aborts (SIGABRT)" */
     char said[600]; /* what it printed meanwhile, for people */
     int platforms;

@@ -121,6 +121,8 @@ static void keep(const driver_list *l, const probe *p)
     file_out out = {.cache = true};
     bool ok = path && folder && keys && file_make_directory(folder, NULL) && file_out_open(&out, path, NULL);
     for (size_t i = 0; ok && i < l->n; i++) {
+        if (!p[i].asked)
+            continue;
         key_of(&l->files[i], keys[i]);
         int n = snprintf(line, sizeof line, "%s|%s\n", p[i].bad, keys[i]);
         ok = file_out_write(&out, line, (size_t)n, NULL);

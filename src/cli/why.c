@@ -130,6 +130,16 @@ static bool served(const machine_gpu *g, const limn_device_info *list, size_t n)
     return false;
 }
 
+void why_hint(const limn_device_info *list, size_t n)
+{
+    machine_gpu gpus[MACHINE_MOST];
+    size_t count = machine_gpus("", gpus);
+    for (size_t i = 0; i < count; i++)
+        if (machine_vendor(gpus[i].vendor) && !served(&gpus[i], list, n))
+            say(LOG_WARNING, "the GPU of %s at %s has no OpenCL device (limn devices --why says what to do)",
+                machine_vendor(gpus[i].vendor), gpus[i].pci);
+}
+
 static void gather_gpus(json_t *report, const driver_list *l, const limn_device_info *list, size_t n)
 {
     machine_gpu gpus[MACHINE_MOST];

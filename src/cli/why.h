@@ -7,6 +7,9 @@
 /* devices.c */
 json_t *device_json(const limn_device_info *d);
 
+/* Warns of GPUs that the system sees and that no device is. */
+void why_hint(const limn_device_info *list, size_t n);
+
 /* Prints why there are the devices that there are; as JSON where o says so.  Returns the exit code. */
 int why_report(const options *o);
 #endif

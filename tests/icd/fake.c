@@ -1,6 +1,7 @@
 /* An OpenCL driver with one platform that misbehaves, for the tests of how limn finds devices.  What it does is in the
  * file LIBRARY.modes beside it, else in LIMN_FAKE: words with commas between them.
- *   load-abort load-segv load-exit load-hang    when it is loaded
+ *   load-abort load-segv load-exit load-hang    when it is loaded (leave: by _exit)
+ *   end-abort end-segv end-hang                 when the program ends
  *   ask-abort ask-segv ask-exit ask-hang        when its devices are asked for
  *   print                                       it talks, on both streams, whenever it is called
  *   none zero                                   it has no device: by an error, or by success and 0
@@ -78,6 +79,9 @@ static void misbehave(const char *when)
     snprintf(word, sizeof word, "%s-exit", when);
     if (mode(word))
         exit(7);
+    snprintf(word, sizeof word, "%s-leave", when);
+    if (mode(word))
+        _exit(134);
     snprintf(word, sizeof word, "%s-hang", when);
     while (mode(word))
         sleep(1);
@@ -289,6 +293,13 @@ __attribute__((constructor)) static void load(void)
     table.clCreateContext = create_context;
     talk("loading");
     misbehave("load");
+}
+
+__attribute__((destructor)) static void unload(void)
+{
+    talk("unloading");
+    fflush(stdout);
+    misbehave("end");
 }
 
 API cl_int clIcdGetPlatformIDsKHR(cl_uint n, cl_platform_id *p, cl_uint *count)
