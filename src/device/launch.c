@@ -251,15 +251,16 @@ static cl_int enqueue_smaller(run *r, launch *l, cl_int refusal)
     cl_int status = refusal;
     bool begun = false;
     err why = {0};
-    while (refuses_group(status) && !begun && now > 1) {
-        tuning_shrink(&d->tune, tiles, says >= BELIEVED && says < now ? says : now - 1);
+    /* -5 may have other reasons: then it isn't tried at each size */
+    for (int i = 0; refuses_group(status) && !begun && now > 1 && !(refusal == CL_OUT_OF_RESOURCES && i == 2); i++) {
+        bool believed = says >= BELIEVED && says < now;
+        size_t most = believed ? says : refusal == CL_OUT_OF_RESOURCES && i == 1 ? BELIEVED : now - 1;
+        tuning_shrink(&d->tune, tiles, most);
         size_t next = group_of(&(work){.local = {in_items(&l->asked, &d->tune).local[0], 1, 1}});
         if (next >= now || !prepare(r, l, name, options, &why) || !set_args(r, l))
             break;
         now = next;
         status = enqueue(r, l, &begun);
-        if (refusal == CL_OUT_OF_RESOURCES)
-            break; /* once: there may be none for other reasons */
     }
     if (status != CL_SUCCESS)
         d->tune = before;

@@ -110,6 +110,7 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
     cl_event event = NULL;
     apply_set(r->dev);
     watch_kernel("clblast:sgemm");
+    watch_allow(watch_compiling);
     watch_enter("CLBlastSgemm");
     driver_enter(); /* it compiles at its first products */
     CLBlastStatusCode status =
@@ -118,6 +119,7 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
                      a_transposed ? m : k, b.buf->mem, (size_t)b.at, b_transposed ? k : n, beta, c.buf->mem,
                      (size_t)c.at, n, &r->dev->queue, r->dev->profile ? &event : NULL);
     watch_leave(0);
+    watch_allow(watch_patience);
     driver_leave(true);
     r->pending = true;
     run_give_back(r, f32);
