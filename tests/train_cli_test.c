@@ -214,6 +214,7 @@ static void no_input_is_replaced(void **state)
         "train|tokenizer|--data|list.jsonl|--overwrite|-o|list.jsonl",
         "train|tokenizer|data|--overwrite|-o|data/00.txt",
         "train|codec|data|--overwrite|-o|data/00.png",
+        "train|codec|data|--overwrite|-o|data/00", /* its samples would be data/00.png */
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         cli_bad(lines[i], 2, "--output: ");
@@ -231,6 +232,13 @@ static void data_is_named_as_hands_do(void **state)
     assert_int_equal(cli_shell("cmp a1.gguf a2.gguf && cmp a1.gguf a3.gguf"), 0);
     cli_good("train|codec|data|list.jsonl|-o|a4.gguf|--steps|1" CODEC);
     cli_has(cli_good("train|codec|--help").out, "DATA...");
+    /* a model among the pictures, and its samples, are no data */
+    cli_good("train|codec|data|-o|data/in.gguf|--steps|1" CODEC);
+    assert_int_equal(cli_shell("cp data/00.png data/in.gguf.png && cp data/00.png cat.png && md5sum cat.png >sum"), 0);
+    cli_good("train|codec|data|-o|data/in.gguf|--resume|--steps|2" CODEC);
+    assert_int_equal(cli_shell("rm -r data/in.gguf*"), 0);
+    cli_bad("train|codec|data|-o|cat" CODEC, 1, "an earlier run left a picture (.png) (--overwrite");
+    assert_int_equal(cli_shell("md5sum -c sum"), 0);
     /* names that can't be written are found before the work */
     char line[512], name[256];
     memset(name, 'x', 248);

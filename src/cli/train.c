@@ -64,12 +64,15 @@ static bool is_below(const char *path, const char *folder)
 /* A name that a folder's pictures and captions have. */
 static bool is_data_name(const char *path)
 {
-    static const char *const endings[] = {".png", ".jpg",  ".jpeg",  ".webp", ".txt",
-                                          ".csv", ".json", ".jsonl", ".tar",  ".caption"};
+    static const char *const endings[] = {".png",  ".jpg",   ".jpeg", ".webp",   ".txt",
+                                          ".json", ".jsonl", ".tar",  ".caption"};
+    if (has_ending(path, ".gguf.png")) /* sample pictures, which data sets pass over */
+        return false;
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
         if (has_ending(path, endings[i]))
             return true;
-    return false;
+    const char *slash = strrchr(path, '/');
+    return !strcmp(slash ? slash + 1 : path, "metadata.csv");
 }
 
 static bool check_source(const char *output, const char *source, err *e)

@@ -133,7 +133,7 @@ static int64_t step_of(const char *path)
     return step;
 }
 
-static bool refuse_existing(const train_output *x, const char *output, bool model, bool board, err *e)
+static bool refuse_existing(const train_output *x, const char *output, bool model, bool board, bool picture, err *e)
 {
     char checkpoint[96] = "";
     bool resumes = bytes_at(x->checkpoint) >= 0, log = bytes_at(x->log) > 0;
@@ -143,12 +143,12 @@ static bool refuse_existing(const train_output *x, const char *output, bool mode
     else if (resumes)
         snprintf(checkpoint, sizeof checkpoint, "a checkpoint");
     const char *there[] = {model ? "a model" : "", checkpoint, log ? "a log (.csv)" : "",
-                           board ? "event files (.events)" : ""};
+                           board ? "event files (.events)" : "", picture ? "a picture (.png)" : ""};
     char all[256] = "";
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 5; i++)
         if (*there[i])
             snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", *all ? ", " : "", there[i]);
-    if (!model && !resumes && !log) /* event files alone: a run adds one, and replaces none */
+    if (!model && !resumes && !log && !picture) /* event files alone: a run adds one, and replaces none */
         return true;
     return err_set(e, ERR_FAILED,
                    "%s: an earlier run left %s (%s--overwrite begins anew and replaces it, or give another --output)",
@@ -157,10 +157,10 @@ static bool refuse_existing(const train_output *x, const char *output, bool mode
 
 static bool check_existing(const train_output *x, const char *output, train_existing existing, err *e)
 {
-    char *board = train_beside(output, "events", e);
-    bool model = bytes_at(output) >= 0, ok = board != NULL;
+    char *board = train_beside(output, "events", e), *picture = train_beside(output, "png", e);
+    bool model = bytes_at(output) >= 0, ok = board && picture;
     if (ok && existing == TRAIN_REFUSE)
-        ok = refuse_existing(x, output, model, has_entries(board), e);
+        ok = refuse_existing(x, output, model, has_entries(board), bytes_at(picture) >= 0, e);
     /* between the first model and the first checkpoint of a run that was killed there is nothing to lose */
     if (ok && existing == TRAIN_RESUME && model && !x->killed && bytes_at(x->checkpoint) < 0)
         ok = err_set(e, ERR_FAILED,
@@ -168,6 +168,7 @@ static bool check_existing(const train_output *x, const char *output, train_exis
                      "--init %s with another --output begins from its weights)",
                      output, x->checkpoint, output);
     free(board);
+    free(picture);
     return ok;
 }
 
