@@ -63,8 +63,8 @@ void read_webp(const uint8_t *data, size_t size)
     read_picture(data, size);
 }
 
-/* ASCII that is written is read again.  Of other text alone the order of bytes can be guessed wrong, since writers don't
- * agree on it; settings always have ASCII beside their prompt. */
+/* ASCII that is written is read again.  Of other text alone the order of bytes can be guessed wrong, since writers
+ * don't agree on it; settings always have ASCII beside their prompt. */
 void read_exif(const uint8_t *data, size_t size)
 {
     static const unsigned tags[] = {EXIF_DESCRIPTION, EXIF_SOFTWARE, EXIF_COMMENT};
