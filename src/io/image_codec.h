@@ -34,6 +34,8 @@ bool raster_from_png(raster *r, const image_file *f, err *e);
 bool raster_from_jpeg(raster *r, const image_file *f, err *e);
 bool raster_from_webp(raster *r, const image_file *f, err *e);
 
+/* Logs a warning of a picture; the first few of a process. */
+void raster_warn(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* Makes the pixels sRGB, by the profile; CMYK becomes RGB in any case.  What is wrong with a profile is logged. */
 bool raster_to_srgb(raster *r, const char *name, err *e);
 /* Turns and mirrors as EXIF's orientation, 1 to 8, asks for. */

@@ -15,9 +15,7 @@
 /* Every picture of a data set may have the same fault: the first of them are enough. */
 enum { WARNINGS = 10 };
 
-static void warn(const char *name, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void warn(const char *name, const char *fmt, ...)
+void raster_warn(const char *name, const char *fmt, ...)
 {
     static atomic_int warned;
     char text[160];
@@ -171,7 +169,7 @@ static bool convert(raster *r, cmsContext lcms, cmsHPROFILE from, const char *na
     raster_colours colours;
     bool rgba = r->channels == 4 && r->colours != RASTER_CMYK, ok = true;
     if (!matches(r, cmsGetColorSpace(from), &colours)) {
-        warn(name, "its colour profile is not one for its kind of colours, and is left out");
+        raster_warn(name, "its colour profile is not one for its kind of colours, and is left out");
         return true;
     }
     cmsUInt32Number in = colours == RASTER_CMYK   ? TYPE_CMYK_8_REV
@@ -192,7 +190,7 @@ static bool convert(raster *r, cmsContext lcms, cmsHPROFILE from, const char *na
     if (t)
         ok = apply(r, t, colours, e);
     else if (!same)
-        warn(name, "its colour profile can't be used, and is left out (is it damaged?)");
+        raster_warn(name, "its colour profile can't be used, and is left out (is it damaged?)");
     if (probe)
         cmsDeleteTransform(probe);
     if (t)
@@ -215,10 +213,10 @@ static bool by_profile(raster *r, const char *name, err *e)
     if (from)
         ok = convert(r, lcms, from, name, e);
     else if (has_cicp(r))
-        warn(name, "its kind of colours (cICP %d, %d) isn't known, and they are taken for sRGB", r->cicp[0],
-             r->cicp[1]);
+        raster_warn(name, "its kind of colours (cICP %d, %d) isn't known, and they are taken for sRGB", r->cicp[0],
+                    r->cicp[1]);
     else
-        warn(name, "its colour profile is damaged, and is left out");
+        raster_warn(name, "its colour profile is damaged, and is left out");
     if (from)
         cmsCloseProfile(from);
     cmsDeleteContext(lcms);
@@ -238,8 +236,9 @@ static bool by_profile(raster *r, const char *name, err *e)
 {
     (void)e;
     if (has_cicp(r) || !names_srgb(r->profile, r->profile_size))
-        warn(name, "its colour profile is left out: limn was built without Little CMS (install liblcms2-dev and build "
-                   "again)");
+        raster_warn(name,
+                    "its colour profile is left out: limn was built without Little CMS (install liblcms2-dev and build "
+                    "again)");
     return true;
 }
 #endif

@@ -1,10 +1,10 @@
 /* PNG files, by libpng: decoder and encoder. */
 #include <png.h>
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "io/image_codec.h"
 
 /* One read or write.  All that must survive the longjmp lives here and not in locals of the function with setjmp. */
@@ -17,6 +17,7 @@ typedef struct coder {
     const image_file *file; /* reading */
     size_t at;
     png_bytepp rows;
+    char profile_warning[80];
     image_bytes *out; /* writing */
     png_textp texts;
 } coder;
@@ -28,12 +29,12 @@ static void on_error(png_structp png, png_const_charp reason)
     longjmp(c->jump, 1);
 }
 
-/* What libpng warns of doesn't touch the pixels, but for a profile that it leaves out. */
+/* What libpng warns of doesn't touch the pixels; of a profile, it may be why libpng leaves it out. */
 static void on_warning(png_structp png, png_const_charp text)
 {
     coder *c = png_get_error_ptr(png);
-    if (c->file && !strncmp(text, "iCCP: ", 6))
-        log_write(LOG_WARNING, "%s: its colour profile is left out: %s", c->path, text + 6);
+    if (!strncmp(text, "iCCP: ", 6))
+        snprintf(c->profile_warning, sizeof c->profile_warning, "%s", text + 6);
 }
 
 /* ---- reading --------------------------------------------------------------------------------------------------- */
@@ -112,8 +113,11 @@ static void keep_profile(coder *c, raster *r)
     for (size_t at = 0; image_piece_next(&p, c->file, &at);)
         if (!strcmp(p.type, "cICP") && p.size == 4)
             memcpy(r->cicp, p.data, 4);
-    if (!png_get_iCCP(c->png, c->info, &name, &method, &profile, &size) || !size)
+    if (!png_get_iCCP(c->png, c->info, &name, &method, &profile, &size) || !size) {
+        if (*c->profile_warning)
+            raster_warn(c->path, "its colour profile is left out: %s", c->profile_warning);
         return;
+    }
     r->profile = malloc(size);
     if (!r->profile)
         png_error(c->png, "no memory");
