@@ -381,7 +381,23 @@ static void two_sets_of_weights_are_a_question(void **state)
     if (!convert_files(m, files, "part=last", to, &e))
         fail_msg("%s", e.text);
     assert_false(same_files(plain, to));
+    assert_false(convert_files(m, files, "part=first", to, &e));
+    if (!strstr(e.text, "--set part=first: no network is behind this prefix (there are: 'best.', 'last.')"))
+        fail_msg("%s", e.text);
     saved_free(&s);
+    /* of other sizes, too */
+    e = (err){0};
+    saved_load(&s, m->files[0], "student|");
+    saved_load(&s, TEST_DATA "/codecs_vae.pt", "large|");
+    saved_write(files[0], &s);
+    saved_free(&s);
+    assert_false(convert_files(m, files, NULL, to, &e));
+    if (!strstr(e.text, "'large.' and 'student.'"))
+        fail_msg("%s", e.text);
+    e = (err){0};
+    if (!convert_files(m, files, "part=student", to, &e))
+        fail_msg("%s", e.text);
+    assert_true(same_files(plain, to));
 }
 
 /* ---- what is beside the model ----------------------------------------------------------------------------------- */
@@ -424,6 +440,22 @@ static void leftovers_are_left_out_and_others_named(void **state)
             fail_msg("%s", e.text);
         assert_true(same_files(plain, to));
     }
+}
+
+static void factors_of_weights_are_not_left_out(void **state)
+{
+    (void)state;
+    const struct model *m = &models[1];
+    const char *files[3] = {file_path(0, ".safetensors")};
+    saved_list s = {0};
+    err e = {0};
+    saved_load(&s, m->files[0], "");
+    saved_add(&s, "", "decoder.0.weight_scale", 1, (int64_t[]){1}, NULL);
+    saved_write(files[0], &s);
+    saved_free(&s);
+    assert_false(convert_files(m, files, NULL, support_path("scaled.gguf"), &e));
+    if (!strstr(e.text, "decoder.0.weight_scale: weights with factors of their own"))
+        fail_msg("%s", e.text);
 }
 
 static void unknown_tensors_are_shown(void **state)
@@ -554,6 +586,7 @@ int main(int argc, char **argv)
         TEST(averaged_weights_are_preferred),
         TEST(two_sets_of_weights_are_a_question),
         TEST(leftovers_are_left_out_and_others_named),
+        TEST(factors_of_weights_are_not_left_out),
         TEST(unknown_tensors_are_shown),
         TEST(values_that_are_no_numbers_are_refused),
         TEST(types_too_narrow_are_not_taken),

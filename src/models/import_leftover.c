@@ -84,6 +84,18 @@ static const char *shown_name(const source_tensor *t)
     return t->original ? t->original : t->own.name;
 }
 
+/* FP8 weights come with factors of their own, which must not be left out. */
+static bool is_scale(const char *name)
+{
+    static const char *const ends[] = {"weight_scale", "scale_weight", "weight_scale_inv",
+                                       "scale_inv",    "input_scale",  "scale_input"};
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (n > strlen(ends[i]) && !strcmp(name + n - strlen(ends[i]), ends[i]))
+            return true;
+    return false;
+}
+
 /* What is asked to be left out is there. */
 static bool check_ignored(import *im, err *e)
 {
@@ -121,6 +133,12 @@ bool import_check_used(import *im, err *e)
         if (!n_unknown++)
             unknown = t;
     }
+    if (unknown && is_scale(unknown->own.name))
+        return err_set(
+            e, ERR_FAILED,
+            "%s: tensor %s: weights with factors of their own, as FP8 files have, are none that limn reads (take "
+            "the file of F16, BF16 or F32 weights)",
+            unknown->file, shown_name(unknown));
     if (unknown && n_unknown > 1)
         return err_set(e, ERR_FAILED,
                        "%s: tensor %s belongs to nothing in this family, nor do %zu others (if the model works without "

@@ -226,12 +226,6 @@ static void find_parts(source *s, size_t first)
 
 /* ---- several sets of the same weights --------------------------------------------------------------------------- */
 
-static bool is_same_network(const network_root *a, const network_root *b)
-{
-    const file_tensor *x = &a->mark->own, *y = &b->mark->own;
-    return a->network == b->network && x->nd == y->nd && !memcmp(x->shape, y->shape, (size_t)x->nd * sizeof *x->shape);
-}
-
 /* As one module that was saved twice. */
 static bool has_same_data(const network_root *a, const network_root *b)
 {
@@ -264,15 +258,32 @@ static bool prefer(network_root *a, network_root *b, const name_choice *c)
     return true;
 }
 
+/* --set part means something that is there. */
+static bool check_part(const source *s, const char *part, err *e)
+{
+    char known[256] = "";
+    size_t at = 0;
+    for (size_t i = 0; part && i < s->n_roots; i++) {
+        if (is_chosen(&s->roots[i], part))
+            return true;
+        if (at < 200 && s->roots[i].part_of < 0)
+            at += (size_t)snprintf(known + at, sizeof known - at, "%s'%.40s'", at ? ", " : "", s->roots[i].prefix);
+    }
+    return !part ||
+           err_set(e, ERR_USAGE, "convert: --set part=%.128s: no network is behind this prefix (there are: %s)", part,
+                   known);
+}
+
 static bool drop_doubles(source *s, size_t first, const name_choice *c, err *e)
 {
     for (size_t i = first; i < s->n_roots; i++)
         for (size_t k = i + 1; k < s->n_roots; k++) {
             network_root *a = &s->roots[i], *b = &s->roots[k];
-            if (a->dropped || b->dropped || a->part_of >= 0 || b->part_of >= 0 || !is_same_network(a, b))
+            if (a->dropped || b->dropped || a->part_of >= 0 || b->part_of >= 0 || a->network != b->network)
                 continue;
             if (!prefer(a, b, c))
-                return err_set(e, ERR_FAILED,
+                return check_part(s, c->part, e) &&
+                       err_set(e, ERR_FAILED,
                                "%s: it holds two sets of weights of %s, '%s' and '%s' (choose one: --set part=%.*s, or "
                                "part=%.*s)",
                                a->mark->file, networks[a->network].name, a->prefix, b->prefix,
@@ -561,6 +572,7 @@ bool import_names_resolve(source *s, const name_choice *c, err *e)
         units = s->tensors[i].unit >= units ? s->tensors[i].unit + 1 : units;
     for (size_t i = 0; ok && i < units; i++)
         ok = search_unit(s, i, c, e);
+    ok = ok && check_part(s, c->part, e);
     for (size_t i = 0; ok && i < units; i++) {
         unit u;
         ok = open_unit(&u, s, i, e) && rename_unit(&u, outside, e) && follow_others(&u, e);
