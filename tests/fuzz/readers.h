@@ -8,6 +8,7 @@
 /* Each is a program of its own, since what a fuzzer runs must be small.
  *   model           the keys of a GGUF file, as far as a model is opened without a device
  *   kind, convert   what a file is; limn convert of one to three of them, with lines "%%" between them
+ *   snapshot        limn convert of a folder: config.json, weights, an index of shards
  *   torch, pickle   PyTorch's files in both containers; the pickles in them
  *   png, jpeg, webp pictures, their text, and masks made of them
  *   exif            what lies beside the pixels
@@ -29,6 +30,7 @@
     X(kind)                                                                                                            \
     X(npy)                                                                                                             \
     X(convert)                                                                                                         \
+    X(snapshot)                                                                                                        \
     X(png)                                                                                                             \
     X(jpeg)                                                                                                            \
     X(webp)                                                                                                            \

@@ -1,6 +1,9 @@
 /* Readers of model files, arrays and what is in them. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "../torch_support.h"
 #include "io/file_kind.h"
@@ -134,6 +137,18 @@ void read_kind(const uint8_t *data, size_t size)
 }
 
 /* What is written is read again. */
+static void convert(const import_request *q)
+{
+    err e = {0};
+    bool ok = import_convert(q, &e);
+    CHECK(ok == (e.code == 0));
+    if (ok) {
+        model *m = model_open_keys(NULL, q->output, &e);
+        CHECK(m);
+        model_free(m);
+    }
+}
+
 void read_convert(const uint8_t *data, size_t size)
 {
     static const char *const names[] = {"a.pt", "b.pt", "c.pt"};
@@ -146,18 +161,32 @@ void read_convert(const uint8_t *data, size_t size)
         q.n_inputs++;
         free(part);
     }
-    err e = {0};
     char what[128];
     if (!q.n_inputs)
         return;
     (void)import_describe(inputs[0], what, NULL);
-    bool ok = import_convert(&q, &e);
-    CHECK(ok == (e.code == 0));
-    if (ok) {
-        model *m = model_open_keys(NULL, output, &e);
-        CHECK(m);
-        model_free(m);
+    convert(&q);
+}
+
+void read_snapshot(const uint8_t *data, size_t size)
+{
+    static const char *const names[] = {"in/config.json", "in/pytorch_model.bin", "in/pytorch_model.bin.index.json"};
+    const char *output = fuzz_named("out.gguf", "", 0);
+    char input[256], path[300];
+    snprintf(input, sizeof input, "%s/in", fuzz_named(NULL, NULL, 0));
+    (void)mkdir(input, 0700);
+    for (int i = 0; i < 3; i++) {
+        size_t n;
+        char *part = fuzz_part(&data, &size, &n);
+        snprintf(path, sizeof path, "%s/../%s", input, names[i]);
+        if (n)
+            fuzz_named(names[i], part, n);
+        else
+            (void)unlink(path);
+        free(part);
     }
+    const char *in = input;
+    convert(&(import_request){.inputs = &in, .n_inputs = 1, .output = output});
 }
 
 void read_npy(const uint8_t *data, size_t size)
