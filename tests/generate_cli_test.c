@@ -247,6 +247,10 @@ static void test_like_others(void **state)
     same_pictures("like.png", "mine.png", true);
     assert_true(image_write_png(&im, "plain.png", NULL, 0, &e));
     cli_bad("generate|-m|tiny.gguf|--like|plain.png", 1, "--like: plain.png carries no settings");
+    /* a number of the picture that can't be counted on from */
+    text.text = "a cat\nNegative prompt: \nSteps: 4, Seed: 42, Picture: 2147483647 of 2147483647";
+    assert_true(image_write_png(&im, "far.png", &text, 1, &e));
+    cli_bad("generate|-m|tiny.gguf|--like|far.png|-n|2", 2, "--first: picture 2147483647 is too far on");
     image_release(&im);
 }
 

@@ -119,6 +119,29 @@ static void the_format_is_that_of_the_ending(void **state)
     image_release(&a);
 }
 
+static void a_comment_is_no_settings(void **state)
+{
+    (void)state;
+    const image_text texts[] = {{"parameters", "Screenshot"}};
+    image a = smooth();
+    for (int f = IMAGE_JPEG; f <= IMAGE_WEBP; f++) {
+        err e = {0};
+        char *text;
+        uint8_t *data;
+        size_t size;
+        const image_write_options o = {.format = (image_format)f, .texts = texts, .n_texts = 1};
+        if (!built_in((image_format)f))
+            continue;
+        assert_true(image_encode(&data, &size, &a, &o, "name", &e));
+        write_file(data, size);
+        free(data);
+        assert_true(image_read_parameters(&text, path(), &e));
+        assert_null(text);
+    }
+    unlink(path());
+    image_release(&a);
+}
+
 static void settings_too_long_for_a_jpeg_are_left_out(void **state)
 {
     (void)state;
@@ -130,6 +153,7 @@ static void settings_too_long_for_a_jpeg_are_left_out(void **state)
     uint8_t *data;
     size_t size;
     memset(text, 'a', 40000);
+    memcpy(text, "Steps: 4, ", 10);
     const image_text texts[] = {{"parameters", text}};
     assert_true(image_encode(&data, &size, &a,
                              &(image_write_options){.format = IMAGE_JPEG, .quality = 0, .texts = texts, .n_texts = 1},
@@ -241,11 +265,9 @@ static void comments_are_read_in_any_encoding(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_format_keeps_picture_and_settings),
-        cmocka_unit_test(quality_is_size),
-        cmocka_unit_test(the_format_is_that_of_the_ending),
-        cmocka_unit_test(settings_too_long_for_a_jpeg_are_left_out),
-        cmocka_unit_test(a_webp_has_a_longest_side),
+        cmocka_unit_test(every_format_keeps_picture_and_settings),   cmocka_unit_test(quality_is_size),
+        cmocka_unit_test(the_format_is_that_of_the_ending),          cmocka_unit_test(a_comment_is_no_settings),
+        cmocka_unit_test(settings_too_long_for_a_jpeg_are_left_out), cmocka_unit_test(a_webp_has_a_longest_side),
         cmocka_unit_test(comments_are_read_in_any_encoding),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);

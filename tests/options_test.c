@@ -315,6 +315,7 @@ static void test_option_hints(void **state)
         assert_non_null(strstr(text, "not an option of limn generate (limn generate --help"));
         options_release(&o);
     }
+    assert_parses("generate", "x -dgpu"); /* -d gpu, though --dgpu has a hint */
     /* what other programs have and limn may come to have is answered until then */
     static const char *const later[] = {"steps",           "sampler",  "scheduler", "negative",
                                         "negative-prompt", "strength", "lora",      "size"};

@@ -63,7 +63,7 @@ static void choose_seed(request *q)
 /* Several words without quotes are several prompts, which is rarely meant. */
 static void warn_of_words(const options *o)
 {
-    bool words = o->n_operands > 1;
+    bool words = o->n_operands > 1 && ranks_rank() == 0;
     for (int i = 0; i < o->n_operands; i++)
         words = words && !strchr(o->operands[i], ' ');
     if (words)
@@ -248,6 +248,8 @@ static bool count_pictures(request *q, err *e)
     if (total > MOST_PICTURES)
         return err_set(e, ERR_USAGE, "--count: %" PRId64 " pictures are more than %d (go on with --first)", total,
                        MOST_PICTURES);
+    if (q->first - 1 + total > INT32_MAX) /* a number that --like's picture says */
+        return err_set(e, ERR_USAGE, "--first: picture %d is too far on (give a smaller number)", q->first);
     q->total = (int)total;
     q->numbered = !q->grid && (total > 1 || options_given(o, "first"));
     return true;

@@ -464,7 +464,7 @@ static bool inspect(const char *path, json_t *root, err *e)
     else if (k.format == FILE_WEBP)
         ok = inspect_picture(path, "webp", root, e);
     else
-        ok = file_kind_refuse(&k, path, "GGUF, safetensors, PyTorch's files, npy, PNG, JPEG", e);
+        ok = file_kind_refuse(&k, path, "GGUF, safetensors, PyTorch's files, npy, PNG, JPEG, WebP", e);
     file_map_release(&map);
     return ok;
 }

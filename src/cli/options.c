@@ -310,6 +310,14 @@ static bool parse_long(parser *p, const char *text, err *e)
     return give(p, o, value, e);
 }
 
+/* "dgpu" of -dgpu: a letter, and one of the words that its option knows. */
+static bool is_word_behind(const command *c, const char *text)
+{
+    const option *o = find_short(c, *text);
+    size_t n;
+    return o && o->words && find_word(o->words, text + 1, &n);
+}
+
 /* -q, -qv, -n 9, -n9, -n=9; but "-n cat" in one argument is a prompt, or an option and its value that a shell's quotes
  * hold together, and -output a long option with a dash too few. */
 static bool parse_short(parser *p, const char *text, err *e)
@@ -321,7 +329,7 @@ static bool parse_short(parser *p, const char *text, err *e)
         return err_set(e, ERR_USAGE, "\"-%.60s\": white space after -%c in one argument (%s%s)", text, *text,
                        c->operands ? "put -- before a text that begins with a dash; " : "",
                        "give an option and its value as two arguments");
-    if (hint_is_option(c, name))
+    if (hint_is_option(c, name) && !is_word_behind(c, text))
         return err_set(e, ERR_USAGE, "-%s: not an option of limn %s (%s long names begin with two dashes)", name,
                        c->name, hint_option(c, name, hint));
     for (; *text; text++) {

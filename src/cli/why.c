@@ -374,7 +374,8 @@ int why_report(const options *o)
     limn_device_info *list = NULL;
     size_t n = 0, usable = 0;
     guard_start();
-    if (!drivers_list(&l) || !probe_drivers(&l, &p, &e)) {
+    bool listed = drivers_list(&l) || err_no_memory(&e, "drivers", 1);
+    if (!listed || !probe_drivers(&l, &p, &e)) {
         drivers_release(&l);
         return report(&e);
     }

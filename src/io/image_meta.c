@@ -232,26 +232,31 @@ int image_orientation(const image_file *f)
     return orientation ? orientation : 1;
 }
 
+/* The text where it has settings; else it is freed: cameras and phones write comments of their own ("Screenshot"). */
+static char *if_settings(char *text)
+{
+    if (text && strstr(text, "Steps: "))
+        return text;
+    free(text);
+    return NULL;
+}
+
 char *image_text_of(const image_file *f, const char *keyword)
 {
     char *text = f->format == IMAGE_PNG ? png_text(f, keyword) : NULL;
     bool settings = !strcmp(keyword, "parameters");
-    if (!text && settings)
-        text = ask_file(f, EXIF_COMMENT).text;
     if (!text && f->format != IMAGE_PNG && !strcmp(keyword, "Software"))
         text = ask_file(f, EXIF_SOFTWARE).text;
     if (text || !settings)
         return text;
     /* some programs write the settings as a description, or as JPEG's comment */
-    text = ask_file(f, EXIF_DESCRIPTION).text;
+    text = if_settings(ask_file(f, EXIF_COMMENT).text);
+    if (!text)
+        text = if_settings(ask_file(f, EXIF_DESCRIPTION).text);
     image_piece p;
     for (size_t at = 0; !text && f->format == IMAGE_JPEG && image_piece_next(&p, f, &at);)
         if (!strcmp(p.type, "COM"))
-            text = text_to_utf8(p.data, p.size);
-    if (text && !strstr(text, "Steps: ")) {
-        free(text);
-        text = NULL;
-    }
+            text = if_settings(text_to_utf8(p.data, p.size));
     return text;
 }
 
