@@ -353,6 +353,19 @@ static void a_fresh_file_takes_no_other_ones_place(void **state)
         assert_int_equal(entries(), 1);
         unlink(path("a"));
     }
+    /* nor does it change a file that is there with two names, as another's is for a moment */
+    err e = {0};
+    put_file("a", "another's");
+    char *second = strdup(path("b"));
+    assert_int_equal(link(path("a"), second), 0);
+    assert_true(file_out_open(&o, path("a"), &e) && file_out_write(&o, "new", 3, &e));
+    o.fresh = true;
+    assert_false(file_out_commit(&o, &e));
+    assert_file("a", "another's");
+    assert_int_equal(entries(), 2);
+    unlink(path("a"));
+    unlink(second);
+    free(second);
 }
 
 static void a_failed_write_is_reported_and_leaves_no_temporary(void **state)

@@ -241,6 +241,9 @@ static void test_train_tokenizer(void **state)
     cli_write("untidy.jsonl", untidy, sizeof untidy - 1);
     cli_good("train|tokenizer|--data|untidy.jsonl|--lowercase|-o|untidy.gguf");
     assert_int_equal(cli_shell("cmp trained.gguf untidy.gguf"), 0);
+    /* a file that may not become so large */
+    assert_int_equal(cli_shell("ulimit -f 1; " LIMN_PROGRAM " train tokenizer captions.jsonl -o large.gguf"), 1);
+    assert_int_equal(cli_shell("! ls -A | grep -e 'large.gguf$' -e 'limn-.*tmp'"), 0);
     assert_string_equal(cli_good("-q|train|tokenizer|-o|trained.gguf|--overwrite|--vocabulary=258|captions.jsonl").err,
                         "");
     assert_string_equal(cli_good("tokenize|-m|trained.gguf|red").out, "83\tr\n70\te\n69\td\n");

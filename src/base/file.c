@@ -130,8 +130,18 @@ static void forget(int i)
     atomic_store(&temporaries[i].taken, false);
 }
 
+static void (*_Atomic others)(void);
+
+void file_out_abandon_also(void (*remove)(void))
+{
+    atomic_store(&others, remove);
+}
+
 void file_out_abandon(void)
 {
+    void (*also)(void) = atomic_load(&others);
+    if (also)
+        also();
     for (int i = 0; i < TEMPORARIES; i++)
         if (atomic_load(&temporaries[i].live) == (long)getpid())
             (void)unlink(temporaries[i].path);
@@ -363,6 +373,10 @@ bool file_out_commit(file_out *o, err *e)
         ok = err_set(e, ERR_FAILED, "%s: cannot write: an earlier write failed (is the disk full?)", o->path);
     if (ok && (fflush(o->stream) || (sync && fsync(fileno(o->stream)))))
         ok = fail(e, o->path, "write");
+    if (ok && o->copied && o->fresh) {
+        errno = EEXIST;
+        ok = fail(e, o->path, "write");
+    }
     ok = ok && (!o->copied || copy_into(o->path, fileno(o->stream), e));
     if (fclose(o->stream) && ok)
         ok = fail(e, o->path, "write");

@@ -43,6 +43,8 @@ bool file_out_commit(file_out *o, err *e);
 void file_out_release(file_out *o);
 /* For a signal's handler that ends the program: removes the temporary files of all that are being written. */
 void file_out_abandon(void);
+/* What removes files of another kind, which file_out_abandon then calls too. */
+void file_out_abandon_also(void (*remove)(void));
 
 /* Creates the directory and its parents, like mkdir -p. */
 bool file_make_directory(const char *path, err *e);

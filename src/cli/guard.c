@@ -68,7 +68,6 @@ static _Noreturn void give_up(const char *what)
         unlink(verdicts);
     witness_end();
     file_out_abandon();
-    probe_remove_shown();
     _exit(loading ? ERR_DEVICE : ERR_FAILED);
 }
 
@@ -123,8 +122,10 @@ static void witness_end(void)
 
 static void on_signal(int number)
 {
-    if (ending)
+    if (ending) {
+        file_out_abandon();
         _exit(ending_code);
+    }
     if (!inside) { /* a driver's thread, later */
         signal(number, SIG_DFL);
         raise(number);

@@ -257,6 +257,10 @@ bool probe_drivers(const driver_list *l, probe **out, err *e)
     asked *q = calloc(n + 1, sizeof *q);
     bool ok = p && q ? true : err_no_memory(e, "drivers", n * (sizeof *p + sizeof *q));
     ok = ok && (probe_new_folder(base) || err_set(e, ERR_FAILED, "%s: %s (set TMPDIR)", base, strerror(errno)));
+    struct sigaction before[2]; /* Ctrl-C ends the asking, and leaves neither folders nor processes behind */
+    sigaction(SIGINT, NULL, &before[0]);
+    sigaction(SIGTERM, NULL, &before[1]);
+    interrupt_catch();
     fflush(NULL);
     for (size_t i = 0; ok && i < n; i++)
         if (*l->files[i].library && !start(&q[i], base, &l->files[i], i))
@@ -276,6 +280,10 @@ bool probe_drivers(const driver_list *l, probe **out, err *e)
         rmdir(base);
     free(q);
     ok = ok && interrupt_check(e);
+    if (!interrupted()) {
+        sigaction(SIGINT, &before[0], NULL);
+        sigaction(SIGTERM, &before[1], NULL);
+    }
     if (!ok) {
         probe_free(p, n);
         p = NULL;

@@ -11,6 +11,4 @@ const char *probe_signal(int number);
 
 /* The file that keeps what drivers did; NULL where there is no place for it. */
 char *probe_kept_path(void);
-/* Removes the folder of drivers that the loader is shown, with system calls alone, since signal handlers call it. */
-void probe_remove_shown(void);
 #endif

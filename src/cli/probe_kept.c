@@ -158,7 +158,8 @@ static struct {
     pid_t owner; /* children inherit this, and leave the folder there */
 } shown;
 
-void probe_remove_shown(void)
+/* Removes the folder of drivers that the loader is shown, with system calls alone, since signal handlers call it. */
+static void remove_shown(void)
 {
     if (shown.owner != getpid())
         return;
@@ -177,7 +178,8 @@ static bool only_good(const driver_list *l, const probe *p, err *e)
         return err_set(e, ERR_FAILED, "%s: %s (set TMPDIR)", shown.path, strerror(errno));
     }
     shown.owner = getpid();
-    atexit(probe_remove_shown);
+    atexit(remove_shown);
+    file_out_abandon_also(remove_shown);
     for (size_t i = 0; i < l->n; i++) {
         const driver_file *f = &l->files[i];
         if (*p[i].bad || !*f->library)

@@ -80,6 +80,7 @@ void terminal_start(log_level most)
         catch_signal(deadly[i], on_deadly_signal);
     shown = most;
     began = clock_seconds();
+    signal(SIGXFSZ, SIG_IGN); /* a file that is larger than ulimit -f allows is an error of its write */
     signal(SIGPIPE, SIG_IGN); /* whoever reads the messages may stop early: the work goes on */
     if (ranks_size() > 1)
         snprintf(who, sizeof who, "rank %d: ", ranks_rank());

@@ -40,11 +40,10 @@ static void end(const char *call, double seconds)
 {
     const char *kernel = atomic_load(&watched_calls.kernel);
     say(LOG_ERROR,
-        "%s: the driver doesn't return from %s since %.0f s; kernel %s was the last (the device may hang or be lost: "
+        "%s: the driver hasn't returned from %s for %.0f s; kernel %s was the last (the device may hang or be lost: "
         "see "
         "dmesg and limn devices --why, update the driver, let limn tune find kernels that work, or choose another "
-        "device "
-        "with --device)",
+        "device with --device)",
         watch_device_name(), call, seconds, kernel ? kernel : "none");
     if (*last_words)
         say(LOG_ERROR, "%s", last_words);

@@ -225,6 +225,14 @@ has err 'it hangs'
 SECONDS=0
 draws 'it hangs'
 ((SECONDS < 12)) || fail 'asked again'
+# a signal meanwhile leaves neither folders nor children behind
+LIMN_FAKE=ask-hang "$limn" devices >out 2>err &
+asking=$!
+sleep 1
+kill "$asking"
+! wait "$asking" || fail 'a signal while drivers are asked: exit status 0'
+has err 'interrupted'
+[[ -z $(ls -A tmp) ]] || fail 'a signal while drivers are asked: their folder is left'
 # it answered, and then it doesn't: a message, and the next time it is asked again
 unset LIMN_FAKE
 cp "$fake" fake.so
