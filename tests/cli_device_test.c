@@ -128,6 +128,9 @@ static void test_generate_formats(void **state)
         assert_int_equal(cli_shell("cmp f.png o.png"), 0);
     }
     assert_int_equal(cli_shell("rm fifo"), 0);
+    /* as a job that some programs start, without the three streams */
+    assert_int_equal(cli_shell("'" LIMN_PROGRAM "' generate 'a cat: \xc3\xa9' --seed 3 -o closed.png <&- >&- 2>&-"), 0);
+    assert_int_equal(cli_shell("cmp f.png closed.png"), 0);
     cli_good("generate|a cat|--seed|3|-n|2|-o|n.png|-q");
     snprintf(line, sizeof line, "'%s' generate 'a cat' --seed 3 --first 2 -q -o - | cat > o.png", LIMN_PROGRAM);
     assert_int_equal(cli_shell(line), 0);

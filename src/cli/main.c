@@ -1,11 +1,13 @@
 /* The program: finds the command, parses its options by the table, and runs it. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "cli/commands.h"
 #include "cli/guard.h"
 #include "cli/help.h"
@@ -76,8 +78,18 @@ static int run(int argc, char **argv)
     return code;
 }
 
+/* No file may take the number of a stream that was closed when the program began: what is printed would go into it.
+ * Reading or writing the stream fails still. */
+static void hold_streams(void)
+{
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+            break;
+}
+
 int main(int argc, char **argv)
 {
+    hold_streams();
     int code = run(argc, argv);
     /* A full disk shows only when the buffer is written. */
     errno = 0;
@@ -92,8 +104,10 @@ int main(int argc, char **argv)
         code = ERR_FAILED;
     }
     launcher_leave(code);
-    if (device_any_lost()) /* drivers' own ends may never come */
+    if (device_any_lost()) { /* drivers' own ends may never come */
+        file_out_abandon();
         _exit(code);
+    }
     guard_end(code);
     return code;
 }
