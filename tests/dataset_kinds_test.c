@@ -245,6 +245,27 @@ static void lists_caption_the_pictures_of_a_folder(void **state)
     has_captions(path("set/sub/metadata.jsonl"), "0=sub two|");
 }
 
+/* Only quotes at a field's beginning are RFC 4180's; inches are none. */
+static void quotes_within_a_field_are_text(void **state)
+{
+    (void)state;
+    make_folder("set");
+    for (int i = 0; i < 4; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "set/%d.png", i);
+        write_picture(name, i);
+    }
+    write_text("set/metadata.csv", "file_name,text\n"
+                                   "0.png,a 12\" record\n"
+                                   "1.png,\"one, \"\"two\"\"\"\n"
+                                   "2.png,two \"words\"\n"
+                                   "3.png,\"never closed\n");
+    has_captions(path("set"), "0=a 12\" record|1=one, \"two\"|2=two \"words\"|");
+    dataset *d = open_pairs(path("set"), DATASET_PAIRS);
+    assert_problem(d, "/set/metadata.csv:5", "its quotes are never closed");
+    dataset_free(d);
+}
+
 static void lists_of_another_shape_are_told(void **state)
 {
     (void)state;
@@ -662,6 +683,7 @@ int main(void)
         TEST(captions_lie_beside_pictures),
         TEST(captions_of_nothing_are_empty),
         TEST(lists_caption_the_pictures_of_a_folder),
+        TEST(quotes_within_a_field_are_text),
         TEST(lists_of_another_shape_are_told),
         TEST(pictures_are_named_themselves),
         TEST(lines_have_what_peers_write),

@@ -164,13 +164,20 @@ static bool read_field(record *r, const char *p, size_t bytes, size_t *used, boo
     return *ok && i < bytes && p[i] == ',';
 }
 
-/* The bytes of the record at p[0..bytes) before its newline: one within quotes doesn't end it. */
-static size_t record_bytes(const char *p, size_t bytes)
+/* The bytes of the record at p[0..bytes) before its newline: one within quotes, which open where a field begins,
+ * doesn't end it.  *open: they are never closed. */
+static size_t record_bytes(const char *p, size_t bytes, bool *open)
 {
-    bool quoted = false;
+    bool quoted = false, begins = true;
     size_t i = 0;
-    for (; i < bytes && (quoted || p[i] != '\n'); i++)
-        quoted ^= p[i] == '"';
+    for (; i < bytes && (quoted || p[i] != '\n'); i++) {
+        if (quoted && p[i] == '"' && i + 1 < bytes && p[i + 1] == '"')
+            i++;
+        else if (p[i] == '"')
+            quoted = !quoted && begins;
+        begins = !quoted && p[i] == ',';
+    }
+    *open = quoted;
     return i;
 }
 
@@ -202,7 +209,8 @@ static bool read_columns(const source *s, int *picture, int *caption, size_t *be
 {
     size_t at = list_begin(s);
     const char *text = s->map.size ? (const char *)s->map.data + at : ""; /* an empty file has no data */
-    size_t bytes = record_bytes(text, s->map.size - at);
+    bool open;
+    size_t bytes = record_bytes(text, s->map.size - at, &open);
     record names = {0};
     bool ok = read_record(&names, text, bytes, e);
     *begin = at + bytes + 1;
@@ -232,9 +240,14 @@ static bool walk_csv(dataset *d, uint32_t index, list_callback *callback, void *
     uint32_t number = 2;
     for (; ok && at < s.map.size; at += bytes + 1, number++) {
         const char *text = (const char *)s.map.data + at;
-        bytes = record_bytes(text, s.map.size - at);
+        bool open;
+        bytes = record_bytes(text, s.map.size - at, &open);
         if (is_blank(text, bytes))
             continue;
+        if (open) {
+            note_line(d, &s, number, "its quotes are never closed: nothing from there on is read");
+            break;
+        }
         ok = read_record(&r, text, bytes, e);
         const char *name = ok && picture < r.n ? r.text.data + r.at[picture] : "";
         caption_row found = {at, index, ROW_CSV, number, 0};
@@ -288,9 +301,10 @@ static bool captions_from_record(captions *c, const source *s, uint64_t at, err 
     const char *text = (const char *)s->map.data + at;
     int picture, caption;
     size_t begin;
+    bool open;
     record r = {0};
     bool ok = read_columns(s, &picture, &caption, &begin, e) &&
-              read_record(&r, text, record_bytes(text, s->map.size - at), e);
+              read_record(&r, text, record_bytes(text, s->map.size - at, &open), e);
     if (ok && caption < r.n) {
         char *p = r.text.data + r.at[caption];
         for (char *k = p; *k; k++) /* one caption, though it may have several lines */
