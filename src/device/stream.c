@@ -76,6 +76,19 @@ static void drop(const device *d, cl_event *event)
     *event = NULL;
 }
 
+void stream_forget(stream *s)
+{
+    for (int i = 0; s && i < 2; i++) {
+        place *p = &s->places[i];
+        drop(s->dev, &p->copied);
+        drop(s->dev, &p->left);
+        p->holds = NULL;
+        p->waits = false;
+    }
+    if (s)
+        s->current = NULL;
+}
+
 void stream_free(stream *s)
 {
     if (!s)
@@ -84,11 +97,9 @@ void stream_free(stream *s)
         WATCHED(clFinish, s->queue);
         WATCHED(clReleaseCommandQueue, s->queue);
     }
-    for (int i = 0; i < 2; i++) {
-        drop(s->dev, &s->places[i].copied);
-        drop(s->dev, &s->places[i].left);
+    stream_forget(s);
+    for (int i = 0; i < 2; i++)
         buffer_free(s->places[i].buf);
-    }
     for (int i = 0; i < s->n; i++)
         free(s->parts[i].pieces);
     free(s->parts);
@@ -202,4 +213,6 @@ void stream_want(run *r, stream_part *p)
     stream_part *next = p->next;
     if (next && next->place != p->place && s->places[next->place].holds != next && !run_failed(r))
         copy(r, next);
+    if (run_failed(r))
+        stream_forget(s);
 }

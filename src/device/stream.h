@@ -19,6 +19,9 @@ void stream_free(stream *s);
 uint64_t stream_room(dtype type, uint64_t bytes);
 /* The next tensor of part i, to be freed by buffer_free(t->buf); there is room.  host outlives the stream. */
 bool stream_tensor(stream *s, tensor *t, int i, dtype type, int nd, const int64_t *shape, const void *host, err *e);
+/* After a failure, where the places may not hold what was on its way there: all is copied anew.  s may be NULL; nothing
+ * that was launched may still be at work. */
+void stream_forget(stream *s);
 /* Held, nothing is copied, and what is computed is wrong: to measure how long computing alone takes. */
 void stream_hold(stream *s, bool hold);
 /* Bytes copied since stream_new. */

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "device/stream.h"
 
 #define MIB 0x1p20
 
@@ -143,6 +144,7 @@ bool plan_smaller(model *m, const char *what, err *e)
         return false;
     if (!device_finish(d, NULL)) /* it has nothing to do: so the device is gone, and not its memory */
         return false;
+    stream_forget(m->params.stream);
     d->memory_refused = planned;
     d->memory_limit = planned - planned / 4;
     log_write(LOG_WARNING, "%s: %s has no room for the %.1f MiB that it should have: again, within %.1f MiB (%s)", what,

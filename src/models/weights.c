@@ -313,8 +313,11 @@ bool params_load(param_table *t, run *r, unsigned uses, int streamed, err *e)
 {
     if (streamed && !t->stream) {
         choose(t, uses, streamed);
-        if (!load_streamed(t, r, e))
+        if (!load_streamed(t, r, e)) {
+            if (!t->stream)
+                choose(t, ~0u, 0); /* none is */
             return false;
+        }
     }
     for (size_t i = 0; i < t->n; i++)
         if (t->list[i].uses & uses && !is_loaded(&t->list[i]) && !load(t, &t->list[i], r, e))
