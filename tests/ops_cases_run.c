@@ -298,6 +298,15 @@ static void test_large_group(ops_env *v)
     check_sticky(v, "elementwise:advance", "global 1048576 x 1 x 1");
 }
 
+/* Numbers and places of tensors are 32 bits wide in a kernel. */
+static void test_beyond_32_bits(ops_env *v)
+{
+    LAUNCH(v->r, "elementwise:advance", ((work){.global = {1}}), ARG_T((tensor){0}), ARG_I(INT64_C(1) << 31));
+    check_sticky(v, "elementwise:advance", "more elements than a kernel can count");
+    LAUNCH(v->r, "elementwise:advance", ((work){.global = {1}}), ARG_T(((tensor){.at = INT64_C(1) << 32})), ARG_I(1));
+    check_sticky(v, "elementwise:advance", "more elements than a kernel can count");
+}
+
 static void test_unknown_kernel(ops_env *v)
 {
     LAUNCH(v->r, "elementwise:nothing", ((work){.global = {64}}), ARG_I(1));
@@ -327,6 +336,7 @@ const ops_behaviour ops_runs[] = {
     {"tensors of blocks don't overlap their neighbours", test_block_uploads},
     {"what isn't finite stays in its row", test_not_finite},
     {"a work-group that is too large fails with kernel and sizes, and the run goes on", test_large_group},
+    {"what a kernel's 32 bits can't count is refused, and not cut", test_beyond_32_bits},
     {"a kernel that is not there is named", test_unknown_kernel},
     {"an allocation over the limits fails with its size, and the run goes on", test_large_allocation},
     {0},

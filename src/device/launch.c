@@ -24,6 +24,23 @@ static void fail(run *r, const char *name, const work *w, const char *reason)
                          : "");
 }
 
+/* Where a tensor begins.  Blocks are addressed by bytes, everything else by elements. */
+static uint64_t offset_of(const tensor *t)
+{
+    return dtype_table[t->type].block > 1 ? (uint64_t)dtype_row_bytes(t->type, t->at) : (uint64_t)t->at;
+}
+
+/* Whether kernels can count so far. */
+static bool countable(const arg *args, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (args[i].kind == ARG_INT      ? args[i].i > INT32_MAX || args[i].i < INT32_MIN
+            : args[i].kind == ARG_TENSOR ? offset_of(&args[i].t) > UINT32_MAX
+                                         : false)
+            return false;
+    return true;
+}
+
 static bool set_args(run *r, const launch *l)
 {
     cl_uint at = 0;
@@ -33,9 +50,8 @@ static bool set_args(run *r, const launch *l)
         const arg *a = &l->args[i];
         assert(a->kind != ARG_TENSOR || !a->t.buf || a->t.buf->mem); /* weights that were not loaded */
         cl_mem mem = a->kind == ARG_TENSOR && a->t.buf ? a->t.buf->mem : NULL;
-        /* blocks are addressed by bytes, everything else by elements */
-        cl_uint offset =
-            (cl_uint)(dtype_table[a->t.type].block > 1 ? (int64_t)dtype_row_bytes(a->t.type, a->t.at) : a->t.at);
+        cl_uint offset = a->kind == ARG_TENSOR ? (cl_uint)offset_of(&a->t) : 0;
+        cl_int number = (cl_int)a->i;
         switch (a->kind) {
         case ARG_TENSOR:
             status = clSetKernelArg(k, at++, sizeof mem, &mem);
@@ -43,7 +59,7 @@ static bool set_args(run *r, const launch *l)
                 status = clSetKernelArg(k, at++, sizeof offset, &offset);
             break;
         case ARG_INT:
-            status = clSetKernelArg(k, at++, sizeof a->i, &a->i);
+            status = clSetKernelArg(k, at++, sizeof number, &number);
             break;
         case ARG_FLOAT:
             status = clSetKernelArg(k, at++, sizeof a->f, &a->f);
@@ -319,7 +335,13 @@ static void record(run *r, launch l)
 
 void run_launch(run *r, const char *name, work w, const arg *args, int n)
 {
-    if (run_failed(r) || r->dev->planning || w.global[0] == 0)
+    if (run_failed(r) || w.global[0] == 0)
+        return;
+    if (!countable(args, n)) {
+        fail(r, name, &w, "more elements than a kernel can count (use a smaller batch, or smaller pictures)");
+        return;
+    }
+    if (r->dev->planning)
         return;
     launch l = {.asked = w, .args = args, .n = n, .part = part_of(args, n), .kept = r->recording};
     if (!device_there(r->dev, &r->error) || !prepare(r, &l, name, w.options ? w.options : "", &r->error))

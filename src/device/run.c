@@ -78,10 +78,12 @@ static chunk *chunk_new(device *d, size_t bytes, err *e)
     return made;
 }
 
-/* Bytes that one more tensor may take in c.  While planning a chunk grows with what is in it. */
+/* Bytes that one more tensor may take in c.  While planning a chunk grows with what is in it, as far as every tensor's
+ * place can be told to a kernel: by 32 bits, of bytes where the tensor has blocks. */
 static size_t room_in(const run *r, const chunk *c)
 {
-    size_t most = r->dev->planning ? r->dev->info.max_allocation / ALIGN * ALIGN : c->buf->bytes;
+    uint64_t largest = r->dev->info.max_allocation < UINT32_MAX ? r->dev->info.max_allocation : UINT32_MAX;
+    size_t most = r->dev->planning ? (size_t)largest / ALIGN * ALIGN : c->buf->bytes;
     return most > c->used ? most - c->used : 0;
 }
 

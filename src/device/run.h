@@ -66,11 +66,13 @@ bool run_finish(run *r, err *e);
 typedef struct arg {
     enum { ARG_TENSOR, ARG_INT, ARG_FLOAT } kind;
     tensor t;
-    int32_t i;
+    int64_t i;
     float f;
 } arg;
 #define ARG_T(x) ((arg){.kind = ARG_TENSOR, .t = (x)})
-#define ARG_I(x) ((arg){.kind = ARG_INT, .i = (int32_t)(x)})
+#define ARG_I(x) ((arg){.kind = ARG_INT, .i = (int64_t)(x)})
+/* 32 bits of a random number's key or counter. */
+#define ARG_U(x) ((arg){.kind = ARG_INT, .i = (int32_t)(uint32_t)(x)})
 #define ARG_F(x) ((arg){.kind = ARG_FLOAT, .f = (float)(x)})
 
 /* What global counts.  All but work-items become groups of the device's size (device.h, tuning) when the launch is
@@ -92,7 +94,8 @@ typedef struct work {
     const char *options; /* further build options, NULL for none */
 } work;
 
-/* kernel: "file:kernel".  A tensor takes two kernel arguments (see cl/common.cl); NULL tensors are allowed. */
+/* kernel: "file:kernel".  A tensor takes two kernel arguments (see cl/common.cl); NULL tensors are allowed.  Kernels
+ * count in int, and places of tensors in uint: what is beyond that is an error, also while the device plans. */
 void run_launch(run *r, const char *kernel, work w, const arg *args, int n);
 #define LAUNCH(r, kernel, w, ...)                                                                                      \
     run_launch((r), (kernel), (w), (const arg[]){__VA_ARGS__}, (int)(sizeof((const arg[]){__VA_ARGS__}) / sizeof(arg)))

@@ -57,6 +57,6 @@ void op_codebook(run *r, const codebook_state *c, tensor x, const codebook_step 
     assert(run_failed(r) || (last_of(&x) == d && tensor_count(&c->counts) == k));
     LAUNCH(r, "codebook:codebook_step", work_rows(k, 4.0 * (double)(k * d), 16.0 * (double)(k * d)), ARG_T(c->rows),
            ARG_T(c->counts), ARG_T(c->sums), ARG_T(c->batch_counts), ARG_T(c->batch_sums), ARG_T(x), ARG_I(rows_of(&x)),
-           ARG_I(d), ARG_F(o->decay), ARG_F(o->least), ARG_F(o->fresh), ARG_I((uint32_t)o->seed),
-           ARG_I((uint32_t)(o->seed >> 32)), ARG_I(o->step), ARG_I(CODEBOOK_STREAM));
+           ARG_I(d), ARG_F(o->decay), ARG_F(o->least), ARG_F(o->fresh), ARG_U(o->seed), ARG_U(o->seed >> 32),
+           ARG_U(o->step), ARG_U(CODEBOOK_STREAM));
 }

@@ -17,8 +17,8 @@ static void add_noise(run *r, tensor x, tensor y, float scale, const gumbel *g)
                    .local = {1, 1, 1}};
     w.flops = 40.0 * (double)tensor_count(&y);
     w.bytes = 8.0 * (double)tensor_count(&y);
-    LAUNCH(r, "relax:gumbel_noise", w, ARG_T(x), ARG_T(y), ARG_I(per), ARG_F(scale), ARG_I((uint32_t)g->seed),
-           ARG_I((uint32_t)(g->seed >> 32)), ARG_I(g->stream), ARG_I(g->stride ? g->stride : 1), ARG_I(g->step));
+    LAUNCH(r, "relax:gumbel_noise", w, ARG_T(x), ARG_T(y), ARG_I(per), ARG_F(scale), ARG_U(g->seed),
+           ARG_U(g->seed >> 32), ARG_U(g->stream), ARG_I(g->stride ? g->stride : 1), ARG_U(g->step));
 }
 
 tensor op_gumbel_noise(run *r, int nd, const int64_t *shape, const gumbel *g)

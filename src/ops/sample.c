@@ -14,8 +14,8 @@ void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor positi
     double count = (double)tensor_count(&logits);
     LAUNCH(r, "sample:sample", work_rows(logits.shape[0], 8 * count, 4 * count), ARG_T(logits), ARG_T(codes),
            ARG_T(forced), ARG_T(position), ARG_I(last_of(&logits)), ARG_I(codes.shape[1]), ARG_I(text_length),
-           ARG_F(s->temperature), ARG_I(s->top_k), ARG_F(s->top_p), ARG_I((uint32_t)s->seed),
-           ARG_I((uint32_t)(s->seed >> 32)), ARG_I(s->stream), ARG_I(logits.shape[0]), ARG_I(codes.shape[0]));
+           ARG_F(s->temperature), ARG_I(s->top_k), ARG_F(s->top_p), ARG_U(s->seed), ARG_U(s->seed >> 32),
+           ARG_U(s->stream), ARG_I(logits.shape[0]), ARG_I(codes.shape[0]));
 }
 
 void op_advance(run *r, tensor position, int n)
