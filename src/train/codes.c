@@ -235,6 +235,18 @@ static void pictures_release(pictures *p)
 
 /* ---- the codec ---- */
 
+/* How many pictures go through the codec at once, with its weights there. */
+static bool make_room(plan *p, model *m, err *e)
+{
+    const plan_job job = {.what = "codes of the pictures",
+                          .uses = USE_ENCODER,
+                          .most = BATCH,
+                          .walk = codec_encode_walk,
+                          .context = &m->codec,
+                          .help = "take another device: --device"};
+    return plan_make(p, m, m->run, &job, e);
+}
+
 /* `most` at once. */
 static bool encode_batch(train_codes *t, model *m, const dataset_batch *b, int most, int32_t *some, err *e)
 {
@@ -248,11 +260,25 @@ static bool encode_batch(train_codes *t, model *m, const dataset_batch *b, int m
     return true;
 }
 
+/* The same for as many at once as there is room for; where the driver refuses memory, again with less.  *p: none yet,
+ * or that of the batch before. */
+static bool encode_that_fits(train_codes *t, model *m, const dataset_batch *b, plan *p, int32_t *some, err *e)
+{
+    err why = {0};
+    while (!((p->n || make_room(p, m, &why)) && encode_batch(t, m, b, p->n, some, &why))) {
+        if (!plan_smaller(m, "codes of the pictures", &why))
+            return err_copy(e, &why);
+        p->n = 0;
+    }
+    return true;
+}
+
 /* Of the missing ones; *stopped: the caller wanted an end. */
-static bool encode(train_codes *t, const pictures *p, model *m, int most, dataset *d, train_codes_progress *progress,
+static bool encode(train_codes *t, const pictures *p, model *m, dataset *d, train_codes_progress *progress,
                    void *context, bool *stopped, err *e)
 {
     dataset_batch b = {0};
+    plan room = {0};
     size_t row = (size_t)t->cells * sizeof(int32_t);
     int32_t *some = malloc(BATCH * row);
     bool ok = some ? true : err_no_memory(e, "codes", BATCH * row);
@@ -265,7 +291,7 @@ static bool encode(train_codes *t, const pictures *p, model *m, int most, datase
             *stopped = !dataset_goes_on(d, NULL);
             ok = *stopped ? false : err_set(e, (err_code)why.code, "%s", why.text);
         }
-        ok = ok && encode_batch(t, m, &b, most, some, e);
+        ok = ok && encode_that_fits(t, m, &b, &room, some, e);
         for (int i = 0; ok && i < b.n; i++) /* a bad picture's place has another one, so its own row stays */
             memcpy(t->codes + b.items[i] * t->cells, some + i * t->cells, row);
     }
@@ -297,20 +323,6 @@ static void say_found(const train_codes *t, const pictures *p, const cache *c, c
         log_write(LOG_INFO, "%s: codes of %lld pictures, %lld of them to be made", path, n, (long long)p->n_missing);
 }
 
-static bool make_missing(train_codes *t, const pictures *p, model *m, dataset *d, train_codes_progress *progress,
-                         void *context, bool *stopped, err *e)
-{
-    plan make;
-    const plan_job job = {.what = "codes of the pictures",
-                          .uses = USE_ENCODER,
-                          .most = BATCH,
-                          .walk = codec_encode_walk,
-                          .context = &m->codec,
-                          .help = "take another device: --device"};
-    return plan_make(&make, m, m->run, &job, e) && encode(t, p, m, make.n, d, progress, context, stopped, e) &&
-           limn_model_rest(m, e);
-}
-
 static bool fill(train_codes *t, pictures *p, model *m, dataset *d, const char *path, train_codes_progress *progress,
                  void *context, err *e)
 {
@@ -331,7 +343,7 @@ static bool fill(train_codes *t, pictures *p, model *m, dataset *d, const char *
                    memcmp(c.contents, p->contents, keys) != 0;
     cache_release(&c);
     if (p->n_missing)
-        ok = make_missing(t, p, m, d, progress, context, &stopped, e);
+        ok = encode(t, p, m, d, progress, context, &stopped, e) && limn_model_rest(m, e);
     if (first && changed && (ok || (stopped && ranks_size() == 1)))
         write_file(t, p, path, maker);
     if (stopped)
