@@ -144,6 +144,7 @@ static void test_usage_errors(void **state)
     cli_bad("score|--text|a|--text-ids|b|--codes|c", 2, "--text and --text-ids: both are there");
     cli_bad("convert|a|-o|b.gguf|--type|f17", 2, "--type: \"f17\" is not possible (give one of f32|f16|q8_0|q4_0)");
     cli_bad("convert|m.pt|a/vocab.json|merges.txt|-o|b.gguf", 2, "files are in a and in .");
+    cli_bad("convert|m.pt|a/tokenizer.json|a/vocab.json|a/merges.txt|-o|b.gguf", 1, "m.pt: ");
     cli_bad("convert|vocab.json|-o|b.gguf", 2, "no input file");
     cli_bad("help|--format|pdf", 2, "--format");
     assert_false(cli_exists("limn.png"));

@@ -42,6 +42,27 @@ static bool is_tokenizer(const char *path)
            !strncmp(base_of(path), "bpe_simple_vocab", 16);
 }
 
+static void folder_of(const char *path, char out[4096])
+{
+    const char *slash = strrchr(path, '/');
+    snprintf(out, 4096, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
+}
+
+/* A tokenizer's file more: `at` is the only file so far, or the folder.  False where it is in another folder. */
+static bool add_tokenizer(const char *path, char at[4096])
+{
+    char folder[4096], folder_at[4096];
+    folder_of(path, folder);
+    folder_of(at, folder_at);
+    if (!*at)
+        snprintf(at, 4096, "%s", is_tokenizer(path) ? path : folder);
+    else if (is_tokenizer(at) && strcmp(folder_at, folder) == 0 && strcmp(at, path) != 0)
+        strcpy(at, folder); /* such as HuggingFace's tokenizer.json beside vocab.json */
+    else
+        return strcmp(at, path) == 0 || strcmp(at, folder) == 0;
+    return true;
+}
+
 /* The operands but for a tokenizer's files, which go to `folder`, as --tokenizer, and config.json, which is read where
  * it lies. */
 static const char **inputs_of(const options *o, size_t *n, char folder[4096], err *e)
@@ -49,25 +70,19 @@ static const char **inputs_of(const options *o, size_t *n, char folder[4096], er
     const char **list = array_new((size_t)o->n_operands + 1, sizeof *list, "inputs", e);
     *n = 0;
     for (int i = 0; list && i < o->n_operands; i++) {
-        const char *path = o->operands[i], *slash = strrchr(path, '/');
-        char own[4096];
+        const char *path = o->operands[i];
         if (!strcmp(base_of(path), "config.json") && o->n_operands > 1)
             continue;
         if (!is_vocabulary(path) && !is_tokenizer(path)) {
             list[(*n)++] = path;
-            continue;
-        }
-        if (is_tokenizer(path))
-            snprintf(own, sizeof own, "%s", path);
-        else
-            snprintf(own, sizeof own, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
-        if (*folder && strcmp(folder, own) != 0) {
+        } else if (!add_tokenizer(path, folder)) {
+            char other[4096];
+            folder_of(path, other);
             err_set(e, ERR_USAGE, "convert: %s: the tokenizer's files are in %s and in %s (put them in one folder)",
-                    path, folder, own);
+                    path, folder, other);
             free(list);
             return NULL;
         }
-        strcpy(folder, own);
     }
     return list;
 }
