@@ -146,7 +146,8 @@ static void test_generate_grid_and_preview(void **state)
     (void)state;
     err e = {0};
     image one = {0}, grid = {0}, preview = {0};
-    cli_good("generate|a cat|-n|4|--grid|-o|grid.PNG|--preview|preview.png|--temperature|0|-q");
+    cli_has(cli_good("generate|a cat|-n|4|--grid|-o|grid.PNG|--preview|preview.png|--temperature|0").err,
+            "wrote preview.png: the preview, ");
     cli_good("generate|a cat|-o|cat.png|-q");
     assert_false(cli_exists("grid-1.PNG"));
     assert_true(image_read(&one, "cat.png", &e) && image_read(&grid, "grid.PNG", &e));

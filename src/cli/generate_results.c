@@ -439,6 +439,8 @@ void results_say(const results *r, bool ok)
     } else if (ok && first) {
         say_wrote(first, "seed %" PRIu64 ", %d x %d pixels", r->g->seed, width, height);
     }
+    if (ok && q->preview)
+        say_wrote(q->preview, "the preview");
     if (r->codes && r->before > 0)
         say_wrote(q->codes_out, "%d row%s of %d codes", r->before, r->before == 1 ? "" : "s", r->s->cells);
     if (ok && q->n_sources == 1 && q->total > 1 && r->all_same)
