@@ -163,20 +163,19 @@ static bool add_text(dataset *d, group *g, uint64_t at, err *e)
     return true;
 }
 
-/* A picture of a kind that can't be read. */
-static void note_foreign(dataset *d, const source *s, const char *name, uint64_t at)
+/* Whether a member that is named as a picture of another kind is one that can be read; else that is a problem. */
+static bool is_misnamed(dataset *d, const source *s, const char *name, uint64_t at)
 {
-    uint8_t *data;
+    uint8_t *data = NULL;
     size_t bytes;
     err why = {0};
     char *full = join(s->path, ": ", name);
-    if (full && tar_read(&s->map, at, &data, &bytes, &why)) {
-        if (is_picture(data, bytes, full, &why))
-            err_set(&why, ERR_FAILED, "its name says that it is of another kind (name it .png, .jpg or .webp)");
-        free(data);
-    }
-    dataset_note(d, -1, full ? full : s->path, why.text);
+    bool is = full && tar_read(&s->map, at, &data, &bytes, &why) && is_picture(data, bytes, full, &why);
+    if (!is)
+        dataset_note(d, -1, full ? full : s->path, why.text);
+    free(data);
     free(full);
+    return is;
 }
 
 static bool add_member(dataset *d, const source *s, group *g, const char *name, uint64_t at, err *e)
@@ -189,14 +188,15 @@ static bool add_member(dataset *d, const source *s, group *g, const char *name, 
         return false;
     if (!g->key && !(g->key = strndup(name, key)))
         return err_no_memory(e, s->path, key);
-    if (is_picture_name(name)) {
+    bool foreign = is_foreign_picture_name(name);
+    if (is_picture_name(name) || (foreign && is_misnamed(d, s, name, at))) {
         if (g->has_picture)
             note(d, s, name, "a second picture of the same key (KEY ends at the first dot of the name)");
         else
             g->it.picture = at;
         g->has_picture = true;
-    } else if (is_foreign_picture_name(name)) {
-        note_foreign(d, s, name, at);
+    } else if (foreign) {
+        return true;
     } else if (!strcasecmp(kind, "txt") || !strcasecmp(kind, "text") || !strcasecmp(kind, "caption")) {
         return add_text(d, g, at, e);
     } else if (!strcasecmp(kind, "json") && !g->texts) {
