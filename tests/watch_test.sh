@@ -31,18 +31,20 @@ ends() {
 }
 generate=(generate a -n 2 --seed 3 -m tiny.gguf -o out/a.png)
 # Of the device as it is: a CPU, which the process's own time tells alive.
-LIMN_LAYER_HANG_AT=1 LIMN_LAYER_FAIL_NAME=clFinish ends "return from clFinish" "${generate[@]}"
+LIMN_LAYER_HANG_AT=1 LIMN_LAYER_FAIL_NAME=clFinish ends "returned from clFinish" "${generate[@]}"
 LIMN_LAYER_HANG_AT=60 LIMN_LAYER_FAIL_NAME=clEnqueueNDRangeKernel \
-    ends "return from clEnqueueNDRangeKernel.*kernel [a-z]*:" "${generate[@]}"
+    ends "returned from clEnqueueNDRangeKernel.*kernel [a-z]*:" "${generate[@]}"
 grep -q 'limn: no picture was written; the seed is 3' err || fail 'the seed is not told'
-LIMN_LAYER_HANG_AT=1 LIMN_LAYER_FAIL_NAME=clCreateContext ends 'return from clCreateContext' "${generate[@]}"
+LIMN_LAYER_HANG_AT=1 LIMN_LAYER_FAIL_NAME=clCreateContext ends 'returned from clCreateContext' "${generate[@]}"
+LIMN_LAYER_FAIL_AT=1 LIMN_LAYER_HANG_AT=2 LIMN_LAYER_FAIL_NAME=clFinish \
+    ends 'returned from clFinish.*before that, clFinish: CL_OUT_OF_RESOURCES' "${generate[@]}"
 LIMN_LAYER_DIE_AT=400,-36 ends 'CL_INVALID_COMMAND_QUEUE' "${generate[@]}"
 LIMN_LAYER_DIE_AT=400,-5 ends 'CL_OUT_OF_RESOURCES' "${generate[@]}"
 # A training, and pictures that were written before.
 mkdir data
 cp plain-1.png data/
 LIMN_LAYER_HANG_AT=9 LIMN_LAYER_FAIL_NAME=clFinish \
-    ends 'return from clFinish' train codec --data data -o out/codec.gguf --size 16 --steps 50 --batch 1
+    ends 'returned from clFinish' train codec --data data -o out/codec.gguf --size 16 --steps 50 --batch 1
 many=(generate a -n 70 --seed 3 -m tiny.gguf -o out/a.png)
 mkdir -p out
 LIMN_LAYER_REPORT=$work/report "$limn" 120 "${many[@]}" 2>err || fail 'many pictures'
@@ -53,6 +55,6 @@ LIMN_LAYER_DIE_AT=$((calls * 3 / 4)),-36 ends 'pictures are written' "${many[@]}
 export LIMN_LAYER_PROFILE=iris_xe
 "$limn" 120 generate a -n 2 --seed 3 -m tiny.gguf -o plain.png 2>err || fail 'it fails as a GPU'
 LIMN_LAYER_STALL_AT=300 ends 'no answer for [0-9]* s.*kernel' "${generate[@]}"
-LIMN_LAYER_HANG_AT=1 LIMN_LAYER_FAIL_NAME=clEnqueueReadBuffer ends 'return from clEnqueueReadBuffer' "${generate[@]}"
+LIMN_LAYER_HANG_AT=1 LIMN_LAYER_FAIL_NAME=clEnqueueReadBuffer ends 'returned from clEnqueueReadBuffer' "${generate[@]}"
 LIMN_LAYER_DIE_AT=400,-5 ends 'CL_OUT_OF_RESOURCES' "${generate[@]}"
 LIMN_LAYER_DIE_AT=400,-36 ends 'CL_INVALID_COMMAND_QUEUE' "${generate[@]}"

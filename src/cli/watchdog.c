@@ -39,12 +39,13 @@ void watchdog_last_words(const char *text)
 static void end(const char *call, double seconds)
 {
     const char *kernel = atomic_load(&watched_calls.kernel);
+    const char *before = watch_first_failure();
     say(LOG_ERROR,
-        "%s: the driver hasn't returned from %s for %.0f s; kernel %s was the last (the device may hang or be lost: "
-        "see "
-        "dmesg and limn devices --why, update the driver, let limn tune find kernels that work, or choose another "
+        "%s: the driver hasn't returned from %s for %.0f s; kernel %s was the last%s%s (the device may hang or be "
+        "lost: "
+        "see dmesg and limn devices --why, update the driver, let limn tune find kernels that work, or choose another "
         "device with --device)",
-        watch_device_name(), call, seconds, kernel ? kernel : "none");
+        watch_device_name(), call, seconds, kernel ? kernel : "none", *before ? "; before that, " : "", before);
     if (*last_words)
         say(LOG_ERROR, "%s", last_words);
     file_out_abandon();

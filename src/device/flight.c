@@ -65,6 +65,7 @@ bool device_ok(device *d, cl_int status, const char *call, err *e)
 {
     if (status == CL_SUCCESS)
         return true;
+    watch_failure(call, cl_status_name(status), status);
     if (!fatal(status))
         return cl_ok(status, call, e);
     err why = {0};

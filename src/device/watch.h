@@ -21,6 +21,9 @@ extern double watch_patience, watch_compiling;
 /* Names the device to be watched. */
 void watch_device(const char *name, bool host);
 const char *watch_device_name(void);
+/* A call failed: what follows may hang for it.  The first one is kept, and "" where there is none. */
+void watch_failure(const char *call, const char *status, int number);
+const char *watch_first_failure(void);
 
 static inline void watch_enter(const char *call)
 {
