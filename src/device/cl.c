@@ -1,6 +1,8 @@
 /* OpenCL status codes as names and remedies. */
 #include "device/cl.h"
 
+#include <string.h>
+
 static const struct {
     cl_int status;
     const char *name, *remedy;
@@ -61,6 +63,13 @@ int cl_cause(cl_int status)
     return memory ? LIMN_CAUSE_DEVICE_MEMORY : LIMN_CAUSE_OTHER;
 }
 
+/* Drivers take memory when a buffer is made, or when commands first want it. */
+static bool takes_memory(const char *call)
+{
+    return !strcmp(call, "clCreateBuffer") || !strncmp(call, "clEnqueue", 9) || !strcmp(call, "clFinish") ||
+           !strcmp(call, "clWaitForEvents");
+}
+
 bool cl_ok(cl_int status, const char *call, err *e)
 {
     if (status == CL_SUCCESS)
@@ -70,7 +79,7 @@ bool cl_ok(cl_int status, const char *call, err *e)
         if (statuses[i].status == status)
             remedy = statuses[i].remedy;
     if (e && e->code == ERR_NONE)
-        e->cause = cl_cause(status);
+        e->cause = takes_memory(call) ? cl_cause(status) : LIMN_CAUSE_OTHER;
     return err_set(e, ERR_FAILED, "%s: %s (%d)%s%s%s", call, cl_status_name(status), status, remedy ? " (" : "",
                    remedy ? remedy : "", remedy ? ")" : "");
 }

@@ -35,6 +35,7 @@ struct limn_device {
     bool no_cache;
     uint64_t memory_limit, memory_used; /* bytes in live buffers */
     uint64_t memory_refused;            /* plan of which the driver refused a part; 0: none */
+    int memory_refusals;                /* how often it did */
     uint64_t memory_peak;               /* the most that memory_used was since somebody set this */
     bool planning; /* buffers are counted and not made, launches and transfers do nothing: models/plan.h */
     cl_platform_id platform;

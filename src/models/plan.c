@@ -7,6 +7,9 @@
 #include "device/stream.h"
 
 #define MIB 0x1p20
+#define MOST_REFUSALS                                                                                                  \
+    6 /* after which a device has 18% of what was planned, or is reset again and again by the work                     \
+       */
 
 typedef struct planner {
     model *m;
@@ -140,11 +143,12 @@ bool plan_smaller(model *m, const char *what, err *e)
 {
     device *d = m->dev;
     uint64_t planned = m->planned < d->memory_limit ? m->planned : d->memory_limit;
-    if (e->cause != LIMN_CAUSE_DEVICE_MEMORY || !planned)
+    if (e->cause != LIMN_CAUSE_DEVICE_MEMORY || !planned || d->memory_refusals >= MOST_REFUSALS)
         return false;
     if (!device_finish(d, NULL)) /* it has nothing to do: so the device is gone, and not its memory */
         return false;
     stream_forget(m->params.stream);
+    d->memory_refusals++;
     d->memory_refused = planned;
     d->memory_limit = planned - planned / 4;
     log_write(LOG_WARNING, "%s: %s has no room for the %.1f MiB that it should have: again, within %.1f MiB (%s)", what,

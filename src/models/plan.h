@@ -41,7 +41,7 @@ bool plan_make(plan *p, model *m, run *r, const plan_job *job, err *e);
 
 /* Whether e, why planned work of the model failed, is that the driver refused memory which the device should have, and
  * less may do: then the device's limit is three quarters of what was planned, which a warning says, e is empty, and the
- * caller does the work again from its plan on. */
+ * caller does the work again from its plan on.  False after six times. */
 bool plan_smaller(model *m, const char *what, err *e);
 
 /* What the walk alone needs: fills n, lasting and scratch.  *dry becomes the run that was walked (run_reserve), for

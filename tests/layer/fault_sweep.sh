@@ -9,7 +9,7 @@
 #   --jobs J          runs at a time (default 2)
 #   --timeout S       seconds a run may take (default 60)
 #   --status "S ..."  exit statuses that count as failed properly (default "1")
-#   --survive "F ..." functions whose failure the command may get over: then it must exit 0 and leave its output
+#   --survive "F ..." functions whose failure the command may get over: then it must exit 0 and leave its output, as without
 # A run is good if it exits with such a status, names the failed function in a line that starts with "limn: ", leaves
 # no file (output or temporary) and holds no OpenCL object at its end.  Exit status: 0 all good, 1 some bad, 2 usage,
 # 77 if the command itself skips.
@@ -69,6 +69,7 @@ judge() {
         # Not reached (such as where a cache saved calls), or got over.
         [ "$status" -eq 0 ] || echo "exit status $status without a reason"
         [ -n "$files" ] || echo 'no output'
+        cmp -s "$work/0/out/${OUT##*/}" "$here/out/${OUT##*/}" || echo 'another output'
         return
     fi
     [[ " $statuses " == *" $status "* ]] || echo "exit status $status"
