@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -13,7 +14,8 @@
 
 /* ---- what is kept: a line for each driver, "WHAT IT DID|its file, library, sizes and times" ---- */
 
-#define KEPT_LINES 64
+#define KEPT_LINES  64
+#define BAD_SECONDS 3600 /* what a bad driver did is believed: a loaded machine may have been to blame */
 
 char *probe_kept_path(void)
 {
@@ -92,6 +94,8 @@ static bool recall(const driver_list *l, probe *p)
     char *path = probe_kept_path(), line[1100], key[800];
     FILE *f = path ? fopen(path, "r") : NULL;
     size_t found = 0;
+    struct stat st;
+    bool old = f && (fstat(fileno(f), &st) || time(NULL) - st.st_mtim.tv_sec > BAD_SECONDS);
     for (size_t i = 0; f && i < l->n; i++) {
         bool known = !*l->files[i].library;
         key_of(&l->files[i], key);
@@ -103,7 +107,9 @@ static bool recall(const driver_list *l, probe *p)
                 continue;
             *bar = 0;
             snprintf(p[i].bad, sizeof p[i].bad, "%.*s", (int)sizeof p[i].bad - 1, line);
-            known = true;
+            known = !(old && *p[i].bad);
+            if (!known)
+                p[i].bad[0] = 0;
         }
         found += known;
     }

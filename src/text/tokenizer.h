@@ -19,8 +19,8 @@ typedef struct tokenizer_kind {
     /* Reads the published files at a path, checks them, and writes the keys that open reads (not the name's).
      * *size is the number of ids.  NULL for a kind that has its own importer. */
     bool (*import)(gguf_writer *w, const char *path, size_t *size, err *e);
-    /* Whether the vocabulary lacks something of a word, of valid UTF-8 without white space.  NULL for bytes, which can
-     * say everything. */
+    /* Whether the vocabulary lacks something of a word, of valid UTF-8 without white space.  NULL where it
+     * can say everything. */
     bool (*lacks)(const void *self, const char *word);
 } tokenizer_kind;
 
