@@ -45,4 +45,8 @@ done
 # too little for anything: an error that says so, and no file
 rm -f less.png
 ! LIMN_LAYER_MEMORY=1000000 "$limn" generate pizza --seed 3 -o less.png 2>said || fail 'made a picture of nothing'
-grep -q 'MiB' said && [[ ! -e less.png ]] || fail "$(cat said)"
+grep -q 'it said: .*MiB' said && [[ ! -e less.png ]] || fail "$(cat said)"
+mkdir data
+cp plain.png data/
+! LIMN_LAYER_MEMORY=1000000 "$limn" train codec data -o less.gguf --batch 1 2>said || fail 'trained without memory'
+grep -q 'it said: .*MiB' said && ! grep -q 'raise --mem-limit' said && [[ ! -e less.gguf ]] || fail "$(cat said)"

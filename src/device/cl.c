@@ -67,7 +67,7 @@ int cl_cause(cl_int status)
 static bool takes_memory(const char *call)
 {
     return !strcmp(call, "clCreateBuffer") || !strncmp(call, "clEnqueue", 9) || !strcmp(call, "clFinish") ||
-           !strcmp(call, "clWaitForEvents");
+           !strcmp(call, "clWaitForEvents") || !strcmp(call, "waiting for the device") || !strncmp(call, "CLBlast", 7);
 }
 
 bool cl_ok(cl_int status, const char *call, err *e)

@@ -36,6 +36,7 @@ struct limn_device {
     uint64_t memory_limit, memory_used; /* bytes in live buffers */
     uint64_t memory_refused;            /* plan of which the driver refused a part; 0: none */
     int memory_refusals;                /* how often it did */
+    char memory_why[240];               /* in what words */
     uint64_t memory_peak;               /* the most that memory_used was since somebody set this */
     bool planning; /* buffers are counted and not made, launches and transfers do nothing: models/plan.h */
     cl_platform_id platform;

@@ -7,9 +7,8 @@
 #include "device/stream.h"
 
 #define MIB 0x1p20
-#define MOST_REFUSALS                                                                                                  \
-    6 /* after which a device has 18% of what was planned, or is reset again and again by the work                     \
-       */
+/* After which a device has 18% of what was planned, or is reset again and again by the work. */
+#define MOST_REFUSALS 6
 
 typedef struct planner {
     model *m;
@@ -93,22 +92,39 @@ static bool choose(planner *k, plan *p, err *e)
     return found;
 }
 
+void plan_limit_advice(const device *d, char out[400])
+{
+    if (d->memory_refused)
+        snprintf(out, 400, "; the driver had no room for %.1f MiB: close other programs; it said: %s",
+                 (double)d->memory_refused / MIB, d->memory_why);
+    else
+        snprintf(out, 400, ", or raise --mem-limit");
+}
+
+void plan_lower_limit(device *d, const char *what, uint64_t planned, const err *e)
+{
+    d->memory_refusals++;
+    d->memory_refused = planned;
+    snprintf(d->memory_why, sizeof d->memory_why, "%.239s", e->text);
+    d->memory_limit = planned - planned / 4;
+    log_write(LOG_WARNING, "%s: %s has no room for the %.1f MiB that it should have: again, within %.1f MiB (%s)", what,
+              d->info.name, (double)planned / MIB, (double)d->memory_limit / MIB, e->text);
+}
+
 static bool too_large(const planner *k, const plan *p, err *e)
 {
     const device *d = k->m->dev;
     const plan_job *job = k->job;
     double beside = (double)(p->lasting + p->scratch), all = (double)p->weights + beside + (double)p->others;
-    char refused[96] = ", or raise --mem-limit";
-    if (d->memory_refused)
-        snprintf(refused, sizeof refused, "; the driver had no room for %.1f MiB: close other programs",
-                 (double)d->memory_refused / MIB);
+    char limit[400];
+    plan_limit_advice(d, limit);
     return err_set(
         e, ERR_FAILED,
         "%s%s: %.1f MiB would exceed the limit of %.1f MiB on %s: weights of %.1f MiB%s, caches and the like of "
         "%.1f MiB, scratch of %.1f MiB, other models of %.1f MiB (%s%s)",
         job->what, job->parts ? ", in the smallest parts" : "", all / MIB, (double)d->memory_limit / MIB, d->info.name,
         (double)p->weights / MIB, params_layers(&k->m->params, k->job->uses) > 2 ? " with all layers streamed" : "",
-        (double)p->lasting / MIB, (double)p->scratch / MIB, (double)p->others / MIB, job->help, refused);
+        (double)p->lasting / MIB, (double)p->scratch / MIB, (double)p->others / MIB, job->help, limit);
 }
 
 static void report(const planner *k, const plan *p)
@@ -148,11 +164,7 @@ bool plan_smaller(model *m, const char *what, err *e)
     if (!device_finish(d, NULL)) /* it has nothing to do: so the device is gone, and not its memory */
         return false;
     stream_forget(m->params.stream);
-    d->memory_refusals++;
-    d->memory_refused = planned;
-    d->memory_limit = planned - planned / 4;
-    log_write(LOG_WARNING, "%s: %s has no room for the %.1f MiB that it should have: again, within %.1f MiB (%s)", what,
-              d->info.name, (double)planned / MIB, (double)d->memory_limit / MIB, e->text);
+    plan_lower_limit(d, what, planned, e);
     *e = (err){0};
     return true;
 }

@@ -44,6 +44,13 @@ bool plan_make(plan *p, model *m, run *r, const plan_job *job, err *e);
  * caller does the work again from its plan on.  False after six times. */
 bool plan_smaller(model *m, const char *what, err *e);
 
+/* The driver refused memory to work that was planned to take so much, as e says: the device's limit is three quarters
+ * of that from now on, which a warning says. */
+void plan_lower_limit(device *d, const char *what, uint64_t planned, const err *e);
+/* For the end of a message's advice: ", or raise --mem-limit", or what the driver refused, since then that is no help.
+ */
+void plan_limit_advice(const device *d, char out[400]);
+
 /* What the walk alone needs: fills n, lasting and scratch.  *dry becomes the run that was walked (run_reserve), for
  * run_free; it is NULL or another one before, which is freed.  Nothing of d stays in use. */
 bool plan_count(plan *p, device *d, plan_work *walk, void *context, int n, run **dry, err *e);

@@ -104,7 +104,7 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
                ARG_T(f32));
         b = f32;
     }
-    if (run_failed(r) || run_device(r)->planning)
+    if (run_failed(r) || run_device(r)->planning || !device_there(run_device(r), &r->error))
         return run_failed(r); /* planned is what both ways take, since CLBlast may refuse */
     run_want(r, &b);
     cl_event event = NULL;

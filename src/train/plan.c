@@ -103,7 +103,8 @@ static bool too_large(const train_run *q, train_stage *s, device *d, const char 
     const train_memory m = s->memory;
     const char *again = s->recompute ? " with --recompute" : "";
     int batch = largest_batch(q, s, d);
-    char advice[200];
+    char advice[200], limit[400];
+    plan_limit_advice(d, limit);
     if (batch)
         snprintf(advice, sizeof advice, "--batch %d fits%s", batch,
                  s->whole_batches ? "" : ", and --accumulate makes steps of several");
@@ -114,10 +115,10 @@ static bool too_large(const train_run *q, train_stage *s, device *d, const char 
         e, ERR_FAILED,
         "%s%s: %.1f MiB would exceed the limit of %.1f MiB on %s: weights of %.1f MiB, gradients of %.1f MiB, moments "
         "of %.1f MiB, averages of %.1f MiB, %s of %.1f MiB, activations of %d pictures at once of %.1f MiB, other "
-        "work's %.1f MiB (%s, or raise --mem-limit)",
+        "work's %.1f MiB (%s%s)",
         what, again, (double)m.peak / MIB, (double)d->memory_limit / MIB, d->info.name, (double)m.weights / MIB,
         (double)m.gradients / MIB, (double)m.moments / MIB, (double)m.averages / MIB, s->others, (double)m.others / MIB,
-        q->batch, (double)m.activations / MIB, (double)m.before / MIB, advice);
+        q->batch, (double)m.activations / MIB, (double)m.before / MIB, advice, limit);
 }
 
 bool train_plan(const train_run *q, train_stage *s, device *d, const char *what, err *e)
@@ -156,11 +157,7 @@ bool train_open(const train_run *q, train_stage *s, run *r, const char *what, er
     while (!s->open(s->self, r, q->batch, &why) || !run_reserve(r, s->planned, &why)) {
         if (why.cause != LIMN_CAUSE_DEVICE_MEMORY || ranks_size() > 1)
             return err_copy(e, &why);
-        d->memory_refused = s->memory.peak;
-        d->memory_limit = s->memory.peak - s->memory.peak / 4;
-        log_write(LOG_WARNING,
-                  "%s: %s has no room for the %.1f MiB that it should have: planned again, within %.1f MiB (%s)", what,
-                  d->info.name, (double)d->memory_refused / MIB, (double)d->memory_limit / MIB, why.text);
+        plan_lower_limit(d, what, s->memory.peak, &why);
         why = (err){0};
         s->close(s->self);
         if (!run_reserve(r, NULL, e) || !train_plan(q, s, d, what, e))
