@@ -162,7 +162,7 @@ static void an_interrupt_before_the_first_step_leaves_nothing(void **state)
     assert_int_equal(cli_shell("mkdir large"), 0);
     assert_true(image_write_png(&im, "large/0.png", NULL, 0, NULL));
     image_release(&im);
-    assert_int_equal(cli_shell("for i in $(seq 40); do ln large/0.png large/$i.png; done"), 0);
+    assert_int_equal(cli_shell("for i in $(seq 400); do ln large/0.png large/$i.png; done"), 0);
     char *argv[] = {(char *)"limn",
                     (char *)"train",
                     (char *)"codec",
