@@ -273,7 +273,7 @@ static bool run_steps(loop *l, err *e)
         err why = {0};
         if (!one_step(l, &why)) {
             if (!l->waiting || t->step == l->first)
-                return err_set(e, (err_code)why.code, "%s", why.text);
+                return err_copy(e, &why);
             going = false; /* Ctrl-C while pictures were read: the step before it is done */
             if (l->writes)
                 ok = save(l, false, true, e);

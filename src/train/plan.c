@@ -137,7 +137,7 @@ bool train_plan(const train_run *q, train_stage *s, device *d, const char *what,
                       what, kept, (double)d->memory_limit / MIB);
     }
     if (why.code)
-        return err_set(e, why.code, "%s", why.text);
+        return err_copy(e, &why);
     if (!room)
         return too_large(q, s, d, what, e);
     const train_memory *m = &s->memory;
