@@ -78,6 +78,13 @@ static struct {
     int to;
 } witness;
 
+void probe_close_others(int a, int b)
+{
+    for (int fd = STDERR_FILENO + 1; fd < 1024; fd++)
+        if (fd != a && fd != b)
+            close(fd);
+}
+
 static void witness_begin(void)
 {
     int ends[2];
@@ -91,10 +98,9 @@ static void witness_begin(void)
         static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT}; /* of a user, to both: nothing to tell */
         for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
             signal(deadly[i], SIG_DFL);
-        close(ends[1]);
+        probe_close_others(ends[0], kept_err);
         close(STDIN_FILENO); /* whoever reads limn's output doesn't wait for this */
         close(STDOUT_FILENO);
-        close(kept_out);
         if (read(ends[0], &done, 1) == 0) {
             tell("limn: OpenCL: the program was ended while drivers were loaded and asked (run the command again: limn "
                  "then asks each driver in a process of its own, and leaves out the one that does it; limn devices "

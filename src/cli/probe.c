@@ -87,6 +87,7 @@ static _Noreturn void child(const char *library, const char *folder, const char 
     limn_device_info *list = NULL;
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
         signal(signals[i], SIG_DFL);
+    probe_close_others(to, -1);
     alarm(2 * PROBE_SECONDS); /* where the parent is gone */
     setrlimit(RLIMIT_CORE, &none);
     int said = open(output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), nothing = open("/dev/null", O_RDONLY);

@@ -11,4 +11,8 @@ const char *probe_signal(int number);
 
 /* The file that keeps what drivers did; NULL where there is no place for it. */
 char *probe_kept_path(void);
+/* In a process that was forked to watch or ask a driver: closes all files but the standard streams and these two (-1:
+ * none).  The locks of an output would last as long as the last process that has their file open, which may outlive the
+ * one that was killed. */
+void probe_close_others(int a, int b);
 #endif
