@@ -119,8 +119,8 @@ static bool is_torch_tar(const uint8_t *d, size_t size)
 {
     static const char *const names[] = {"sys_info", "pickle", "storages", "tensors"};
     for (size_t i = 0; i < sizeof names / sizeof *names && size >= 512; i++)
-        if (!strncmp((const char *)d, names[i], 100) || !strncmp((const char *)d, "./", 3))
-            return strncmp((const char *)d, "./", 3) != 0;
+        if (!memcmp(d, names[i], strlen(names[i]) + 1)) /* the name that a header begins with, and its end */
+            return true;
     return false;
 }
 
