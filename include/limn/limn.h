@@ -69,6 +69,7 @@ typedef struct limn_device_info {
     char problem[192];
     /* Where it is, as far as the driver tells: "0000:03:00.0", and 32 hexadecimal digits; else "". */
     char pci[24], uuid[33];
+    uint32_t vendor_id; /* of the PCI bus, where the driver tells it; else its own number, or 0 */
     /* Whether it is the same hardware as the device of index `preferred`, by UUID or PCI address, under another
      * platform whose driver is better.  Then auto and types (gpu) mean that one; a number, or the platform's name,
      * means this. */

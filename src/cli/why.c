@@ -116,16 +116,11 @@ static void gather_devices(json_t *report, const limn_device_info *list, size_t 
 /* Whether OpenCL has a device for it. */
 static bool served(const machine_gpu *g, const limn_device_info *list, size_t n)
 {
-    static const char *const amd[] = {"AMD", "Advanced Micro", "Radeon"}, *const intel[] = {"Intel"},
-                             *const nvidia[] = {"NVIDIA", "NVK"};
-    const char *const *names = g->vendor == 0x1002 ? amd : g->vendor == 0x8086 ? intel : nvidia;
-    size_t count = g->vendor == 0x1002 ? 3 : g->vendor == 0x8086 ? 1 : 2;
     for (size_t i = 0; i < n; i++) {
         if (!strcmp(list[i].pci, g->pci))
             return true;
-        for (size_t k = 0; k < count && !*list[i].pci && list[i].type != LIMN_CPU; k++)
-            if (strstr(list[i].vendor, names[k]) || strstr(list[i].name, names[k]))
-                return true;
+        if (!*list[i].pci && list[i].type != LIMN_CPU && list[i].vendor_id == g->vendor)
+            return true;
     }
     return false;
 }

@@ -228,6 +228,7 @@ bool describe_device(device_entry *d, const char *platform_version, err *e)
     if (!text_into(NULL, d->id, CL_DEVICE_NAME, i->name, sizeof i->name))
         snprintf(i->name, sizeof i->name, "unnamed device");
     text_into(NULL, d->id, CL_DEVICE_VENDOR, i->vendor, sizeof i->vendor);
+    i->vendor_id = VALUE(cl_uint, CL_DEVICE_VENDOR_ID, 0);
     text_into(NULL, d->id, CL_DRIVER_VERSION, i->driver, sizeof i->driver);
     i->memory = memory;
     /* What is missing is what OpenCL 1.2 promises at least. */
