@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/ranks.h"
 #include "train/train.h"
@@ -14,38 +15,24 @@
 
 /* ---- whose codes they are ---- */
 
-static uint64_t hash(uint64_t h, const void *data, size_t n)
-{
-    const uint8_t *p = data;
-    for (; n >= 8; n -= 8, p += 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        h = (h ^ word) * 0x9E3779B97F4A7C15u;
-        h ^= h >> 29;
-    }
-    for (; n; n--, p++)
-        h = (h ^ *p) * 0x100000001B3u;
-    return h;
-}
-
 /* Of the codec's settings, and of its tensors with their names. */
 static uint64_t codec_hash(const gguf *g)
 {
-    uint64_t h = 0xCBF29CE484222325u;
+    uint64_t h = HASH_BEGIN;
     for (size_t i = 0; i < gguf_key_count(g); i++) {
         const char *key = gguf_key(g, i);
         if (strncmp(key, "limn.codec.", 11) != 0 && strncmp(key, "limn.image.", 11) != 0)
             continue;
         char *text = gguf_key_text(g, i);
-        h = hash(h, key, strlen(key));
+        h = hash_words(h, key, strlen(key));
         if (text)
-            h = hash(h, text, strlen(text));
+            h = hash_words(h, text, strlen(text));
         free(text);
     }
     for (size_t i = 0; i < gguf_tensor_count(g); i++) {
         const file_tensor *t = gguf_tensor(g, i);
         if (!strncmp(t->name, "codec.", 6))
-            h = hash(hash(h, t->name, strlen(t->name)), t->data, t->bytes);
+            h = hash_words(hash_words(h, t->name, strlen(t->name)), t->data, t->bytes);
     }
     return h;
 }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/hash.h"
 #include "train/dataset_internal.h"
 
 /* A file that changed so lately may change again within the clock's grain, seen by nobody. */
@@ -12,15 +13,7 @@
 
 static uint64_t hash(uint64_t h, const void *data, size_t n)
 {
-    const uint8_t *p = data;
-    for (; n >= 8; n -= 8, p += 8) {
-        uint64_t word;
-        memcpy(&word, p, 8);
-        h = (h ^ word) * 0x9E3779B97F4A7C15u;
-        h ^= h >> 29;
-    }
-    for (; n; n--, p++)
-        h = (h ^ *p) * 0x100000001B3u;
+    h = hash_words(h, data, n);
     return h ^ h >> 32;
 }
 
@@ -34,7 +27,7 @@ static uint64_t stamp_of(const struct stat *st)
     /* the change time is the system's own: no program can set it back */
     if (st->st_ctim.tv_sec + SETTLED_AFTER >= now.tv_sec)
         return 0;
-    uint64_t h = hash(0xCBF29CE484222325u, parts, sizeof parts);
+    uint64_t h = hash(HASH_BEGIN, parts, sizeof parts);
     return h ? h : 1;
 }
 
