@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "cli/guard.h"
 #include "cli/probe_internal.h"
 #include "cli/terminal.h"
@@ -57,10 +58,7 @@ static uint64_t environment_hash(void)
     extern char **environ;
     uint64_t sum = 0;
     for (char **v = environ; v && *v; v++) {
-        uint64_t h = 14695981039346656037u;
-        for (const char *c = *v; *c; c++)
-            h = (h ^ (unsigned char)*c) * 1099511628211u;
-        sum += passes_by(*v) ? 0 : h;
+        sum += passes_by(*v) ? 0 : hash_bytes(HASH_BEGIN, *v, strlen(*v));
     }
     return sum;
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "device/program.h"
 
@@ -17,23 +18,14 @@ typedef struct header {
     uint64_t key[2], size, checksum;
 } header;
 
-/* FNV-1a, 64 bits, over whole strings with their NULs. */
-static uint64_t fnv(uint64_t h, const void *data, size_t n)
-{
-    const unsigned char *p = data;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ p[i]) * UINT64_C(1099511628211);
-    return h;
-}
-
 cache_key cache_key_of(const device *d, const char *name, const char *source, const char *options)
 {
     const char *parts[] = {LIMN_VERSION,   source,          options,        d->info.name,
                            d->info.vendor, d->info.version, d->info.driver, d->info.platform_name};
-    cache_key k = {.hash = {UINT64_C(14695981039346656037), UINT64_C(0x9ae16a3b2f90404f)}, .name = name};
+    cache_key k = {.hash = {HASH_BEGIN, UINT64_C(0x9ae16a3b2f90404f)}, .name = name};
     for (int w = 0; w < 2; w++)
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-            k.hash[w] = fnv(k.hash[w], parts[i], strlen(parts[i]) + 1);
+            k.hash[w] = hash_bytes(k.hash[w], parts[i], strlen(parts[i]) + 1);
     return k;
 }
 
@@ -65,7 +57,7 @@ bool cache_read(const cache_key *k, unsigned char **binary, size_t *size)
         memcpy(&h, m.data, sizeof h);
         const uint8_t *payload = m.data + sizeof h;
         ok = !memcmp(h.magic, MAGIC, sizeof MAGIC) && h.key[0] == k->hash[0] && h.key[1] == k->hash[1] &&
-             h.size == m.size - sizeof h && h.checksum == fnv(k->hash[0], payload, h.size) &&
+             h.size == m.size - sizeof h && h.checksum == hash_bytes(k->hash[0], payload, h.size) &&
              (*binary = malloc(h.size));
         if (ok) {
             memcpy(*binary, payload, h.size);
@@ -81,8 +73,10 @@ void cache_write(const cache_key *k, const unsigned char *binary, size_t size)
     char path[4096];
     if (!entry_path(k, path, sizeof path, true))
         return;
-    header h = {
-        .magic = MAGIC, .key = {k->hash[0], k->hash[1]}, .size = size, .checksum = fnv(k->hash[0], binary, size)};
+    header h = {.magic = MAGIC,
+                .key = {k->hash[0], k->hash[1]},
+                .size = size,
+                .checksum = hash_bytes(k->hash[0], binary, size)};
     file_out out = {0};
     err e = {0};
     bool ok = file_out_open(&out, path, &e);

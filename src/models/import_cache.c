@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/hash.h"
 #include "models/import_internal.h"
 
 enum { PATH_BYTES = 4352 };
@@ -19,10 +20,8 @@ typedef struct key {
 /* FNV-1a, twice from different starts. */
 static void add(key *k, const void *data, size_t n)
 {
-    const unsigned char *p = data;
     for (int w = 0; w < 2; w++)
-        for (size_t i = 0; i < n; i++)
-            k->hash[w] = (k->hash[w] ^ p[i]) * UINT64_C(1099511628211);
+        k->hash[w] = hash_bytes(k->hash[w], data, n);
 }
 
 static void add_file(key *k, const char *path)
@@ -83,7 +82,7 @@ static void short_name(const char *from, char out[64])
 
 char *source_cache_path(const source *s, const char *from, err *e)
 {
-    key k = {.hash = {UINT64_C(14695981039346656037), UINT64_C(0x9ae16a3b2f90404f)}};
+    key k = {.hash = {HASH_BEGIN, UINT64_C(0x9ae16a3b2f90404f)}};
     char *base = file_cache_directory(), folder[PATH_BYTES], inner[PATH_BYTES + 16], name[64];
     if (!base) {
         err_set(e, ERR_FAILED,

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "io/file_kind.h"
 #include "models/import_internal.h"
@@ -70,14 +71,6 @@ static bool is_ema_name(const char *name)
     return false;
 }
 
-static uint64_t hash(uint64_t h, const void *data, size_t n)
-{
-    const unsigned char *p = data;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ p[i]) * UINT64_C(1099511628211);
-    return h;
-}
-
 /* What the candidate's files hold. */
 static bool look(candidate *c)
 {
@@ -99,8 +92,8 @@ static bool look(candidate *c)
         const source_tensor *t = &s.tensors[i];
         if (!t->root)
             continue;
-        uint64_t h = hash(UINT64_C(14695981039346656037), t->own.name, strlen(t->own.name));
-        c->shapes += hash(h, t->own.shape, (size_t)t->own.nd * sizeof *t->own.shape); /* in any order */
+        uint64_t h = hash_bytes(HASH_BEGIN, t->own.name, strlen(t->own.name));
+        c->shapes += hash_bytes(h, t->own.shape, (size_t)t->own.nd * sizeof *t->own.shape); /* in any order */
         c->bytes += t->own.bytes;
     }
     for (size_t i = 0; ok && i < s.n && !c->n_values; i++) { /* the values of the first by name that has enough */

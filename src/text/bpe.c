@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "base/hash.h"
 #include "base/rng.h"
 #include "text/bpe_internal.h"
 #include "text/bpe_split.h"
@@ -22,9 +23,7 @@ static uint64_t mix(uint64_t h)
 /* The slot of a token, or the free one where it belongs.  The token is text[0..bytes). */
 static size_t token_slot(const bpe *b, const char *text, size_t bytes)
 {
-    uint64_t h = 0xCBF29CE484222325u; /* FNV-1a */
-    for (size_t i = 0; i < bytes; i++)
-        h = (h ^ (uint8_t)text[i]) * 0x100000001B3u;
+    uint64_t h = hash_bytes(HASH_BEGIN, text, bytes);
     for (size_t slot = mix(h) & b->token_mask;; slot = (slot + 1) & b->token_mask) {
         int32_t id = b->token_slots[slot];
         if (id < 0 || (strncmp(b->tokens[id], text, bytes) == 0 && b->tokens[id][bytes] == 0))

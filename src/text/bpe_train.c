@@ -10,6 +10,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "base/hash.h"
 #include "text/bpe_split.h"
 
 #define NONE UINT32_MAX
@@ -101,9 +102,7 @@ static uint32_t mix(uint64_t h)
 
 static uint32_t text_hash(const char *text, size_t bytes)
 {
-    uint64_t h = 0xCBF29CE484222325u; /* FNV-1a */
-    for (size_t i = 0; i < bytes; i++)
-        h = (h ^ (uint8_t)text[i]) * 0x100000001B3u;
+    uint64_t h = hash_bytes(HASH_BEGIN, text, bytes);
     return mix(h);
 }
 

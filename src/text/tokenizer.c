@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "text/bpe_split.h"
 #include "text/clean.h"
@@ -135,9 +136,7 @@ bool tokenizer_check(const tokenizer *t, const char *text, tokenizer_report *r, 
 /* Whether the text was warned of already; from now on it was. */
 static bool warned_of(tokenizer *t, const char *text)
 {
-    uint64_t h = 0xCBF29CE484222325u; /* FNV-1a */
-    for (; *text; text++)
-        h = (h ^ (uint8_t)*text) * 0x100000001B3u;
+    uint64_t h = hash_bytes(HASH_BEGIN, text, strlen(text));
     for (unsigned i = 0; i < WARNED && i < t->n_warned; i++)
         if (t->warned[i] == h)
             return true;

@@ -1,6 +1,7 @@
 /* The data set as its caller sees it: opening, problems, captions. */
 #include "train/dataset.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 
 #include <assert.h>
@@ -156,7 +157,7 @@ dataset *dataset_open(const dataset_options *o, err *e)
     d->o = *o;
     d->o.sources = NULL; /* the caller's, and not needed again */
     d->o.ranks = o->ranks ? o->ranks : 1;
-    d->fingerprint = 0xCBF29CE484222325u; /* FNV-1a */
+    d->fingerprint = HASH_BEGIN;
     if (!find_items(d, o, e)) {
         dataset_free(d);
         return NULL;
@@ -232,13 +233,6 @@ bool dataset_new_source(dataset *d, source_kind kind, const char *path, uint32_t
     return true;
 }
 
-static uint64_t hash(uint64_t h, const void *data, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i++)
-        h = (h ^ ((const uint8_t *)data)[i]) * 0x100000001B3u;
-    return h;
-}
-
 bool dataset_add_item(dataset *d, const item *it, const char *name, size_t bytes, err *e)
 {
     if (d->n_items == d->capacity) {
@@ -250,7 +244,7 @@ bool dataset_add_item(dataset *d, const item *it, const char *name, size_t bytes
         d->capacity = capacity;
     }
     d->items[d->n_items++] = *it;
-    d->fingerprint = hash(hash(d->fingerprint, name, bytes), "", 1);
+    d->fingerprint = hash_bytes(hash_bytes(d->fingerprint, name, bytes), "", 1);
     return true;
 }
 

@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/hash.h"
 #include "train/dataset_internal.h"
 
 #define NO_CAPTIONS "no captions (a .txt file of the same name)"
@@ -79,10 +80,7 @@ static bool visit(walk *w, const struct stat *st, bool *fresh, err *e)
 
 static uint64_t hash_name(const char *name)
 {
-    uint64_t h = 0xCBF29CE484222325u;
-    for (; *name; name++)
-        h = (h ^ (uint8_t)*name) * 0x100000001B3u;
-    return mix(h);
+    return mix(hash_bytes(HASH_BEGIN, name, strlen(name)));
 }
 
 /* The entry of the name, or the free one where it belongs; NULL while the table is empty. */
