@@ -9,23 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "golden_checkpoint.h"
+#include "support.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define GOLDEN       TEST_DATA "/golden"
-
-static bool same_files(const char *a, const char *b)
-{
-    err e = {0};
-    file_map x, y;
-    if (!file_map_open(&x, a, &e) || !file_map_open(&y, b, &e))
-        fail_msg("%s", e.text);
-    bool same = x.size == y.size && !memcmp(x.data, y.data, x.size);
-    file_map_release(&x);
-    file_map_release(&y);
-    return same;
-}
 
 static void shell(const char *line)
 {
@@ -68,11 +56,11 @@ static void published_folders_are_models(void **state)
         cli_good(line);
         snprintf(line, sizeof line, "convert|f%s|-o|b.gguf", rows[i].set);
         cli_good(line);
-        if (!same_files("a.gguf", "b.gguf"))
+        if (!support_same_files("a.gguf", "b.gguf"))
             fail_msg("%s: another model", rows[i].make);
         snprintf(line, sizeof line, "convert|./f/%s|-o|b.gguf", rows[i].set);
         cli_good(line);
-        assert_true(same_files("a.gguf", "b.gguf"));
+        assert_true(support_same_files("a.gguf", "b.gguf"));
     }
 }
 
@@ -106,7 +94,7 @@ static void safetensors_are_preferred_to_the_same_in_pickles(void **state)
     cli_result r = cli_good("convert|f|-o|out.gguf");
     cli_has(r.err, "reads model.safetensors, not pytorch_model.bin: they hold the same weights");
     cli_has(r.err, "reads model.safetensors, not model.fp16.safetensors");
-    assert_true(same_files("out.gguf", "plain.gguf"));
+    assert_true(support_same_files("out.gguf", "plain.gguf"));
 }
 
 static void two_models_are_a_question(void **state)
@@ -139,7 +127,7 @@ static void averaged_files_are_preferred(void **state)
     saved_free(&s);
     cli_result r = cli_good("convert|f|-o|out.gguf");
     cli_has(r.err, "reads model_ema.pt, not model.pt: averaged weights (EMA) are preferred");
-    assert_true(same_files("out.gguf", "plain.gguf"));
+    assert_true(support_same_files("out.gguf", "plain.gguf"));
 }
 
 /* ---- shards ----------------------------------------------------------------------------------------------------- */
@@ -184,7 +172,7 @@ static void shards_are_one_model(void **state)
         for (int k = 0; k < 3; k++) {
             snprintf(line, sizeof line, forms[k], stem, ending);
             cli_good(line);
-            assert_true(same_files("out.gguf", "plain.gguf"));
+            assert_true(support_same_files("out.gguf", "plain.gguf"));
             unlink("out.gguf");
         }
         snprintf(line, sizeof line, "convert|f/%s-00002-of-00002%s|f/%s-00001-of-00002%s|-o|out.gguf", stem, ending,
@@ -218,9 +206,9 @@ static void snapshots_of_huggingface_are_folders(void **state)
           "ln -s ../../blobs/c config.json; ln -s ../../blobs/m merges.txt");
     cli_good("convert|" TEST_DATA "/clip/huggingface|-o|a.gguf");
     cli_good("convert|h/models--a--b/snapshots/0123|-o|b.gguf");
-    assert_true(same_files("a.gguf", "b.gguf"));
+    assert_true(support_same_files("a.gguf", "b.gguf"));
     cli_good("convert|h/models--a--b|-o|b.gguf");
-    assert_true(same_files("a.gguf", "b.gguf"));
+    assert_true(support_same_files("a.gguf", "b.gguf"));
     shell("rm h/models--a--b/refs/main");
     cli_bad("convert|h/models--a--b|-o|b.gguf", 1, "it has 2 revisions");
     shell("rm h/models--a--b/blobs/w"); /* a link to nothing: the download was cut */

@@ -101,18 +101,6 @@ static const char *file_path(size_t i, const char *ending)
     return support_path(name);
 }
 
-static bool same_files(const char *a, const char *b)
-{
-    err e = {0};
-    file_map x, y;
-    if (!file_map_open(&x, a, &e) || !file_map_open(&y, b, &e))
-        fail_msg("%s", e.text);
-    bool same = x.size == y.size && !memcmp(x.data, y.data, x.size);
-    file_map_release(&x);
-    file_map_release(&y);
-    return same;
-}
-
 /* What limn makes of the model's tensors under their bare names. */
 static const char *make_plain(const struct model *m, const char *ending)
 {
@@ -161,7 +149,7 @@ static void check_wrapped(const struct model *m, const char *plain, const char *
     }
     if (!convert_files(m, files, NULL, to, &e))
         fail_msg("%s behind '%s', %s: %s", m->name, prefix, ending, e.text);
-    if (!same_files(plain, to))
+    if (!support_same_files(plain, to))
         fail_msg("%s behind '%s', %s: another model", m->name, prefix, ending);
     if (training &&
         (!strstr(said, "left out") || (!strstr(m->name, "wavelet") && !strstr(said, "optimizer.state.0.exp_avg"))))
@@ -237,7 +225,7 @@ static void prefixes_change_nothing_of_described_models(void **state)
             saved_free(&s);
             if (!convert_file(wrapped, set, extra, support_path("wrapped.gguf"), &e))
                 fail_msg("%s behind %s: %s", name, prefix, e.text);
-            if (!same_files(support_path("plain.gguf"), support_path("wrapped.gguf")))
+            if (!support_same_files(support_path("plain.gguf"), support_path("wrapped.gguf")))
                 fail_msg("%s behind %s: another model", name, prefix);
         }
         json_decref(list);
@@ -264,7 +252,7 @@ static void parts_of_names_that_wrappers_put_in_are_dropped(void **state)
     saved_write(files[0], &inner);
     if (!convert_files(m, files, NULL, to, &e))
         fail_msg("%s", e.text);
-    assert_true(same_files(plain, to));
+    assert_true(support_same_files(plain, to));
     saved_free(&s);
     saved_free(&inner);
 }
@@ -289,7 +277,7 @@ static void networks_of_one_file_have_prefixes_of_their_own(void **state)
             saved_write(files[0], &s);
             if (!convert_files(&one, files, NULL, to, &e))
                 fail_msg("%s: %s", one.name, e.text);
-            assert_true(same_files(plain, to));
+            assert_true(support_same_files(plain, to));
         }
         saved_free(&s);
     }
@@ -347,11 +335,11 @@ static void averaged_weights_are_preferred(void **state)
                 save_averages(files[0], m, forms[i].raw, forms[i].average, forms[i].no_dots);
                 if (!convert_files(m, files, NULL, to, &e))
                     fail_msg("%s, %s and %s: %s", m->name, forms[i].raw, forms[i].average, e.text);
-                if (!same_files(plain, to) || !strstr(said, "averaged weights (EMA)"))
+                if (!support_same_files(plain, to) || !strstr(said, "averaged weights (EMA)"))
                     fail_msg("%s, %s and %s: not those (%s)", m->name, forms[i].raw, forms[i].average, said);
                 if (!convert_files(m, files, "ema=0", to, &e))
                     fail_msg("%s", e.text);
-                assert_false(same_files(plain, to));
+                assert_false(support_same_files(plain, to));
                 assert_null(strstr(said, "averaged"));
             }
     }
@@ -377,10 +365,10 @@ static void two_sets_of_weights_are_a_question(void **state)
     e = (err){0};
     if (!convert_files(m, files, "part=best", to, &e))
         fail_msg("%s", e.text);
-    assert_true(same_files(plain, to));
+    assert_true(support_same_files(plain, to));
     if (!convert_files(m, files, "part=last", to, &e))
         fail_msg("%s", e.text);
-    assert_false(same_files(plain, to));
+    assert_false(support_same_files(plain, to));
     assert_false(convert_files(m, files, "part=first", to, &e));
     if (!strstr(e.text, "--set part=first: no network is behind this prefix (there are: 'best.', 'last.')"))
         fail_msg("%s", e.text);
@@ -397,7 +385,7 @@ static void two_sets_of_weights_are_a_question(void **state)
     e = (err){0};
     if (!convert_files(m, files, "part=student", to, &e))
         fail_msg("%s", e.text);
-    assert_true(same_files(plain, to));
+    assert_true(support_same_files(plain, to));
 }
 
 /* ---- what is beside the model ----------------------------------------------------------------------------------- */
@@ -438,7 +426,7 @@ static void leftovers_are_left_out_and_others_named(void **state)
         e = (err){0};
         if (!left && !convert_files(m, files, ignore, to, &e))
             fail_msg("%s", e.text);
-        assert_true(same_files(plain, to));
+        assert_true(support_same_files(plain, to));
     }
 }
 

@@ -56,6 +56,16 @@ static void remove_directory(void)
     nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+bool support_same_files(const char *a, const char *b)
+{
+    file_map x = {0}, y = {0};
+    bool same =
+        file_map_open(&x, a, NULL) && file_map_open(&y, b, NULL) && x.size == y.size && !memcmp(x.data, y.data, x.size);
+    file_map_release(&x);
+    file_map_release(&y);
+    return same;
+}
+
 const char *support_path(const char *name)
 {
     static char paths[PATHS][256];

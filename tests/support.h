@@ -25,6 +25,9 @@ device *support_device(void);
  * one path, which stays. */
 const char *support_path(const char *name);
 
+/* Whether two files can be read and have the same bytes. */
+bool support_same_files(const char *a, const char *b);
+
 /* Declares and writes the tensors of w, random values for what the table declares: norms near 1, matrices in `type`. */
 void support_write_values(gguf_writer *w, const param_table *t, dtype type);
 

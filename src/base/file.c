@@ -75,6 +75,12 @@ bool file_map_open(file_map *m, const char *path, err *e)
     return ok;
 }
 
+const char *file_base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 void file_map_release(file_map *m)
 {
     if (m->data) {

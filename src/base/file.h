@@ -19,6 +19,9 @@ void file_map_release(file_map *m);
 /* Frees the memory that the file's pages take; they are read again where they are used again. */
 void file_map_forget(const file_map *m);
 
+/* The last part of a path: "c.d" of "a/b/c.d". */
+const char *file_base_name(const char *path);
+
 /* A file in the making: written to .limn-PID-N.tmp in its folder, synced, and renamed over PATH by file_out_commit.
  * What killed writers left in that folder is removed first.  As with cp, where PATH is a link its target is replaced, a
  * file that may not be written is refused, and a device or a pipe (/dev/null) is written as it is.  A file that can't

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "models/import.h"
@@ -19,18 +20,12 @@ static const char **settings_of(const options *o, size_t *n, err *e)
     return list;
 }
 
-static const char *base_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* Whether an operand is one of a tokenizer's two files, which are read by the folder that they are in. */
 static bool is_vocabulary(const char *path)
 {
     static const char *const names[] = {"vocab.json", "merges.txt", "bpe-16k-vocab.json", "bpe-16k-merges.txt"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!strcmp(base_of(path), names[i]))
+        if (!strcmp(file_base_name(path), names[i]))
             return true;
     return false;
 }
@@ -38,8 +33,8 @@ static bool is_vocabulary(const char *path)
 /* Whether it is a tokenizer's only file. */
 static bool is_tokenizer(const char *path)
 {
-    return has_ending(path, ".model") || !strcmp(base_of(path), "tokenizer.json") ||
-           !strncmp(base_of(path), "bpe_simple_vocab", 16);
+    return has_ending(path, ".model") || !strcmp(file_base_name(path), "tokenizer.json") ||
+           !strncmp(file_base_name(path), "bpe_simple_vocab", 16);
 }
 
 static void folder_of(const char *path, char out[4096])
@@ -71,7 +66,7 @@ static const char **inputs_of(const options *o, size_t *n, char folder[4096], er
     *n = 0;
     for (int i = 0; list && i < o->n_operands; i++) {
         const char *path = o->operands[i];
-        if (!strcmp(base_of(path), "config.json") && o->n_operands > 1)
+        if (!strcmp(file_base_name(path), "config.json") && o->n_operands > 1)
             continue;
         if (!is_vocabulary(path) && !is_tokenizer(path)) {
             list[(*n)++] = path;

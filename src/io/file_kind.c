@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
+#include "base/file.h"
 #include "io/torch.h"
 #include "io/zip.h"
 
@@ -126,12 +127,6 @@ static bool is_torch_tar(const uint8_t *d, size_t size)
 
 /* ---- archives --------------------------------------------------------------------------------------------------- */
 
-static const char *base_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
-
 /* The kind of a zip archive, by the names in it. */
 static file_kind zip_kind(const uint8_t *d, size_t size, const char *path)
 {
@@ -154,7 +149,7 @@ static file_kind zip_kind(const uint8_t *d, size_t size, const char *path)
             pictures += ends_in(name, picture_ends[k]);
         for (size_t k = 0; k < sizeof model_ends / sizeof *model_ends; k++)
             if (ends_in(name, model_ends[k]) && models++ == 0)
-                model = base_of(name);
+                model = file_base_name(name);
     }
     file_kind k = kind(FILE_UNKNOWN, "", "unpack it, and give the model's own files");
     if (torch)
@@ -277,7 +272,7 @@ static file_kind json_kind(const uint8_t *d, size_t size, const char *path)
         k = kind(FILE_UNKNOWN, "", "the download failed: look at the address, and whether it wants a login or a token");
         snprintf(k.what, sizeof k.what, "a server's error message, not the file: \"%.80s\"", error);
     } else if (json_object_get(root, "model_type") || json_object_get(root, "architectures") ||
-               !strcmp(base_of(path), "config.json")) {
+               !strcmp(file_base_name(path), "config.json")) {
         k = kind(FILE_UNKNOWN, "a model's configuration, no weights",
                  "give the folder that it is in, or the weights beside it");
     }
@@ -348,7 +343,7 @@ static bool has_bytes(const uint8_t *d, size_t size, const char *text)
 static file_kind guess(const uint8_t *d, size_t size, const char *path)
 {
     static const uint8_t table_end[] = {0x57, 0xfb, 0x80, 0x8b, 0x24, 0x75, 0x47, 0xdb};
-    const char *name = base_of(path);
+    const char *name = file_base_name(path);
     if (ends_in(path, ".onnx") ||
         (size > 4 && d[0] == 8 && d[1] && d[1] < 32 && d[2] == 0x12 && d[3] && d[3] < 64 &&
          has_bytes(d, size, "onnx")) ||

@@ -34,7 +34,7 @@ void path_list_release(path_list *p)
 
 bool is_shard_name(const char *path, int *number, int *count, size_t *at)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *name = file_base_name(path);
     for (const char *of = name; (of = strstr(of, "-of-")); of++) {
         int used = 0;
         if (of - name < 6 || of[-6] != '-' || strspn(of - 5, "0123456789") != 5 || strspn(of + 4, "0123456789") != 5 ||

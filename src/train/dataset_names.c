@@ -12,7 +12,7 @@
 
 const char *extension_of(const char *name)
 {
-    const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name, *dot = strrchr(base, '.');
+    const char *base = file_base_name(name), *dot = strrchr(base, '.');
     return dot && dot > base ? dot + 1 : base + strlen(base);
 }
 

@@ -111,7 +111,7 @@ typedef struct group {
 /* Bytes of the key: up to the first dot of the last part of the name.  0: no key. */
 static size_t key_bytes(const char *name)
 {
-    const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
+    const char *base = file_base_name(name);
     const char *dot = strchr(base, '.');
     return dot && dot > base ? (size_t)(dot - name) : 0;
 }
