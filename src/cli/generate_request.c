@@ -189,7 +189,10 @@ static bool sources_of_like(request *q, err *e)
     if (!p->text_ids)
         return like_prompts(q, e);
     q->ids = (npy){.type = DTYPE_I32, .nd = 1};
-    if (!like_ids(q, (int32_t **)&q->ids.data, &n, e))
+    int32_t *ids = NULL;
+    bool ok = like_ids(q, &ids, &n, e);
+    q->ids.data = ids;
+    if (!ok)
         return false;
     q->ids.shape[0] = q->ids.count = (int64_t)n;
     return sources_of_rows(q, 1, "--like", e);

@@ -244,7 +244,7 @@ static bool rank_items(results *r, int a, int b, err *e)
     const source *s = &r->q->sources[request_source(r->q, a, &first)];
     image *ims = array_new((size_t)n, sizeof *ims, "ranking", e);
     int32_t *codes = r->codes ? array_new((size_t)n, cells * sizeof *codes, "ranking", e) : NULL;
-    bool ok = ims && (codes || !r->codes) && ranking_order(r->ranking, s->prompt, r->held + a, n, e);
+    bool ok = ims && (codes || !r->codes) && ranking_order(r->ranking, s->prompt, r->held + a, n, first + 1, e);
     for (int i = 0; ok && i < n; i++) {
         int from = r->ranking->order[i];
         ims[i] = r->held[a + from];

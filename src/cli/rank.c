@@ -37,7 +37,7 @@ static int by_score(const void *a, const void *b)
     return x->score != y->score ? (x->score < y->score) - (x->score > y->score) : x->picture - y->picture;
 }
 
-bool ranking_order(ranking *r, const char *prompt, const image *ims, int n, err *e)
+bool ranking_order(ranking *r, const char *prompt, const image *ims, int n, int first, err *e)
 {
     free(r->order);
     free(r->scores);
@@ -58,7 +58,7 @@ bool ranking_order(ranking *r, const char *prompt, const image *ims, int n, err 
     for (int i = 0; ok && i < n; i++) {
         r->order[i] = places[i].picture;
         r->scores[i] = places[i].score;
-        say(LOG_INFO, "rank %d: picture %d, score %.4f", i + 1, r->order[i] + 1, (double)r->scores[i]);
+        say(LOG_INFO, "rank %d: picture %d, score %.4f", i + 1, first + r->order[i], (double)r->scores[i]);
     }
     free(places);
     free(rgb);

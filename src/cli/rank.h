@@ -14,6 +14,7 @@ typedef struct ranking {
 /* file: a model file with a CLIP, or "own": the session's model must have one. */
 bool ranking_open(ranking *r, const session *s, const char *file, err *e);
 void ranking_release(ranking *r);
-/* Fills order and scores anew; of equal pictures the first comes first.  With -v the scores are said. */
-bool ranking_order(ranking *r, const char *prompt, const image *ims, int n, err *e);
+/* Fills order and scores anew; of equal pictures the first comes first.  With -v the scores are said,
+ * with the pictures' numbers from `first` on. */
+bool ranking_order(ranking *r, const char *prompt, const image *ims, int n, int first, err *e);
 #endif

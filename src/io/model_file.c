@@ -59,8 +59,8 @@ static bool open_part(part *p, const char *path, bool whole, err *e)
         return true;
     if (file_kind_is_partial(path))
         return err_set(e, ERR_FAILED, "%s: a download that isn't complete (let it end, or download the file again)",
-                       path);
-    return err_set(e, (err_code)own.code, "%s", own.text);
+                       own.text);
+    return err_copy(e, &own);
 }
 
 static void close_part(part *p)

@@ -96,15 +96,14 @@ static bool look(candidate *c)
         c->shapes += hash_bytes(h, t->own.shape, (size_t)t->own.nd * sizeof *t->own.shape); /* in any order */
         c->bytes += t->own.bytes;
     }
-    for (size_t i = 0; ok && i < s.n && !c->n_values; i++) { /* the values of the first by name that has enough */
-        const source_tensor *first = NULL;
-        for (size_t k = 0; k < s.n; k++)
-            if (s.tensors[k].root && s.tensors[k].own.type != DTYPE_OTHER &&
-                file_tensor_count(&s.tensors[k].own) >= VALUES &&
-                (!first || strcmp(s.tensors[k].own.name, first->own.name) < 0))
-                first = &s.tensors[k];
-        if (!first)
-            break;
+    const source_tensor *first = NULL; /* by name, of those that have enough values */
+    for (size_t i = 0; ok && i < s.n; i++) {
+        const file_tensor *t = &s.tensors[i].own;
+        if (s.tensors[i].root && t->type != DTYPE_OTHER && file_tensor_count(t) >= VALUES &&
+            (!first || strcmp(t->name, first->own.name) < 0))
+            first = &s.tensors[i];
+    }
+    if (first) {
         file_tensor_read(&first->own, 0, VALUES, c->values);
         c->n_values = VALUES;
     }
