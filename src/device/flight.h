@@ -35,14 +35,14 @@ double flight_seconds(const struct limn_device *d);
 /* Work of a launch beyond which it takes more than 100 ms of a slow device. */
 double flight_piece(const struct limn_device *d);
 
-/* Waits for all that was enqueued, and for an event; false with e filled where that failed, or where the device doesn't
+/* Wait for all that was enqueued, and for an event; false with e filled where that failed, or where the device doesn't
  * answer: then it is lost.  GPUs alone are given a limit here, since an event must be asked again and again for that.
  */
+bool device_finish(struct limn_device *d, err *e);
+bool device_wait(struct limn_device *d, cl_event event, err *e);
 /* Before a blocking transfer, which waits for what is in flight: that is done first, or the call is given its time. */
 bool device_settle(struct limn_device *d, err *e);
-bool device_finish(struct limn_device *d, err *e);
 void flight_free(struct limn_device *d);
-bool device_wait(struct limn_device *d, cl_event event, err *e);
 /* As cl_ok; a status of those after which nothing works any more makes the device a lost one: no call of its driver
  * is made for it from then on, releases included, since any may hang. */
 bool device_ok(struct limn_device *d, cl_int status, const char *call, err *e);
