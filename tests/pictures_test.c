@@ -82,9 +82,11 @@ static void check_wanted(const char *name)
 {
     char wanted[300];
     snprintf(wanted, sizeof wanted, "%s.want.png", name);
-    /* the decoders are the same; Pillow rounds alpha and colours a little otherwise */
+    /* the decoders are the same; conversions of pictures so small are 1 from Pillow's, larger ones equal; the CMYK
+     * profile's 3^4 colours in 8 bits are steep */
+    int tolerance = !strcmp(name, "cmyk_profile.jpg") ? 4 : strstr(name, "p3") || strstr(name, "profile") ? 1 : 0;
     if (access(data_path(wanted), R_OK) == 0)
-        compare(name, wanted, !strcmp(name, "cmyk_profile.jpg") ? 6 : 2); /* 3^4 colours in 8 bits: steep */
+        compare(name, wanted, tolerance);
 }
 
 static void all_kinds_are_read_as_by_pillow(void **state)
@@ -100,7 +102,7 @@ static void check_upright(const char *name)
     if (strncmp(name, "orientation", 11) != 0)
         return;
     orientations++;
-    compare(name, "upright.png", ends(name, ".jpg") ? 6 : 0);
+    compare(name, "upright.png", ends(name, ".jpg") ? 3 : 0); /* what JPEG loses */
 }
 
 static void pictures_are_turned_upright(void **state)
@@ -119,7 +121,7 @@ static void profiles_of_srgb_change_nothing(void **state)
     assert_true(compare("cicp_srgb.png", "upright.png", 0));
     assert_true(compare("gamma.png", "upright.png", 0)); /* which limn leaves alone */
     assert_string_equal(warnings, "");
-    compare("srgb.jpg", "rgb.jpg", 6); /* as far as JPEG goes; the others are exact */
+    compare("srgb.jpg", "rgb.jpg", 4); /* as far as JPEG goes; the others are exact */
     compare("srgb_lcms.jpg", "srgb.jpg", 0);
 }
 
