@@ -354,7 +354,8 @@ static const option tune_options[] = {
      .kind = OPTION_NUMBER,
      .min = 1,
      .max = 1e6,
-     .help = "How long a trial may take before it counts as hung. Default: 120."},
+     .help = "How long a trial may take before it counts as hung; one of what is kept so far, five times as "
+             "long. Default: 120."},
     OPTIONS_END,
 };
 

@@ -15,8 +15,9 @@
 #include "cli/probe.h"
 #include "cli/tune.h"
 
-#define GAIN  0.97 /* what is slower than this share of the best's time isn't worth a change: that is noise */
-#define AGAIN 2    /* trials more of what seems faster */
+#define GAIN     0.97 /* what is slower than this share of the best's time isn't worth a change: that is noise */
+#define AGAIN    2    /* trials more of what seems faster */
+#define PATIENCE 5    /* limits of a trial, for the kernels that it is compared with */
 
 /* ---- child processes ---- */
 
@@ -232,13 +233,15 @@ static bool same(const tuning *a, const tuning *b)
     return strcmp(texts[0], texts[1]) == 0;
 }
 
+/* One trial.  u->best is waited for longer: it is what remains, and a driver may compile it for minutes. */
 static bool trial(tuner *u, const tuning *t, unsigned works, tune_result *r, err *e)
 {
+    double limit = same(t, &u->best) ? PATIENCE * u->limit : u->limit;
     answer a = {0};
     u->o.t = *t;
     u->o.works = works;
     u->trials++;
-    if (!run_child(&u->o, u->limit, &a, e))
+    if (!run_child(&u->o, limit, &a, e))
         return false;
     *r = a.result;
     return r->right || err_set(e, ERR_FAILED, "%s", r->text);
