@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "convert/convert.h"
 #include "models/plan.h"
 
 /* In encode and decode, a bound for the memory of activations. */
@@ -73,6 +74,8 @@ const char *limn_device_reason(const limn_device *d)
 
 limn_model *limn_model_open(limn_device *d, const char *path, limn_error *e)
 {
+    if (path && model_is_foreign(path) && !import_refuse_model(path, "", e))
+        return NULL;
     return model_open(d, path, e);
 }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the small published CLIPs of tests/clip_import_test.c, in tests/data/clip, and what PyTorch makes of them:
+"""Makes the small published CLIPs of tests/convert/clip_import_test.c, in tests/data/clip, and what PyTorch makes of them:
 "openai", a TorchScript archive of F16 weights; "huggingface", safetensors with config.json and merges.txt; "ru", ruCLIP's
 pytorch_model.bin with config.json, for the bpe.model of tests/data/gpt/yttm.
 

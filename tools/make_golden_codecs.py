@@ -6,7 +6,7 @@ Needs `pip install --no-deps dall-e dalle-pytorch rudalle taming-transformers-ro
 numpy, safetensors, attrs, einops, omegaconf, axial-positional-embedding, PyWavelets.
 
 Weights aren't stored: element i of a tensor is hash(name, i) times a power of two, plus 0 or 1, which
-tests/codecs_import_test.c makes too.  codecs.json has the names, shapes, scales and shifts; codecs.safetensors pictures,
+tests/convert/codecs_import_test.c makes too.  codecs.json has the names, shapes, scales and shifts; codecs.safetensors pictures,
 codes, logits and pixels.  The .pkl and .pt files are in the form in which their authors publish them.
 """
 import importlib.util

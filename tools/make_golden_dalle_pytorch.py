@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes the small DALLE-pytorch checkpoints of tests/dallepy_import_test.c and what their authors' code makes of them.
+"""Makes the small DALLE-pytorch checkpoints of tests/convert/dallepy_import_test.c and what their authors' code makes of them.
 
 usage: tools/make_golden_dalle_pytorch.py [DIR] [SEED]     (default: tests/data/dallepy, 1)
 

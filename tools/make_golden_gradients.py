@@ -3,7 +3,7 @@
 
 Needs `pip install torch numpy safetensors`.  A case is a set of tensors "OP.VARIANT/NAME":
     the inputs by the names of src/ops/ops.h, i (int32) and f: the op's parameters in the order that
-    tests/gradient_test.c reads them, y: the result, dy: the gradient that goes into it, d.INPUT: those that come out.
+    tests/ops/gradient_test.c reads them, y: the result, dy: the gradient that goes into it, d.INPUT: those that come out.
 Models are "model.KIND/...": the parameters by their names in model files, y the loss.
 PyTorch computes in double precision; the file holds floats.
 """
@@ -192,7 +192,7 @@ def model(name, values, loss, more):
 
 
 def dvae():
-    """The sizes are those of tests/gradient_model_test.c."""
+    """The sizes are those of tests/models/gradient_model_test.c."""
     codes, dim, down, up, inner, side, batch = 21, 10, (9, 14), (12, 7), 11, 12, 2
     shapes = {}
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes tests/data/torch: small files of torch.save and torch.jit.save, whose values tests/torch_test.c knows.
+"""Writes tests/data/torch: small files of torch.save and torch.jit.save, whose values tests/io/torch_test.c knows.
 
 usage: tools/make_golden_torch.py OUTPUT_FOLDER      (needs torch and numpy)
 """

@@ -1,7 +1,7 @@
 """limn's models, random numbers, data order and training in PyTorch: the twin that golden files and comparisons need.
 
-Written from the documentation, not from limn's code: src/base/rng.h, src/ops/ops.h, src/models, src/train/dataset.h and
-the order of draws in src/train/dataset_item.c.  Needs torch and numpy; reading data sets also pillow and tokenizers.
+Written from the documentation, not from limn's code: src/base/rng.h, src/ops/ops.h, src/models, src/train/data/dataset.h and
+the order of draws in src/train/data/item.c.  Needs torch and numpy; reading data sets also pillow and tokenizers.
 """
 import io
 import math
@@ -113,7 +113,7 @@ def to_limn(name, w):
     return w.detach().permute(*[order.index(i) for i in range(w.ndim)]).contiguous().numpy()
 
 
-# ---- the discrete VAE: models/dvae.c, train/codec.c ----
+# ---- the discrete VAE: models/codecs/dvae.c, train/codec.c ----
 
 class Codec:
     def __init__(self, parameters, stages, blocks, act, encoder_blocks=None):
@@ -175,7 +175,7 @@ def kl_uniform(logits):
     return (log_p.exp() * log_p).sum(-1).mean() + math.log(logits.shape[-1])
 
 
-# ---- the transformer: models/dalle.c, train/dalle.c ----
+# ---- the transformer: models/transformers/dalle.c, train/dalle.c ----
 
 def attention_mask(kind, text, grid_width, length, kernel=3):
     """bool [length, length]: whether the query (row) sees the key (column)."""
@@ -265,7 +265,7 @@ class Trainer:
         self.step += 1
 
 
-# ---- data: train/dataset.h, WebDataset files whose pictures have the wanted size ----
+# ---- data: train/data/dataset.h, WebDataset files whose pictures have the wanted size ----
 
 STREAM_ORDER, STREAM_CAPTION = 0x64610000, 0x64610001
 STREAM_NO_CONDITION = 0x7E47

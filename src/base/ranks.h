@@ -29,7 +29,7 @@ int ranks_size(void);
 int ranks_local(void);
 int ranks_local_size(void);
 
-/* The number in the global batch of item i of this rank's batch (train/dataset.h). */
+/* The number in the global batch of item i of this rank's batch (train/data/dataset.h). */
 int64_t ranks_item(int64_t i);
 
 /* x[i] = the sum of all ranks' x[i], on all of them. */

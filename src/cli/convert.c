@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "models/import.h"
+#include "convert/convert.h"
 
 /* The values of --set, as an array. */
 static const char **settings_of(const options *o, size_t *n, err *e)

@@ -9,12 +9,12 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/inspect_model.h"
+#include "convert/convert.h"
 #include "io/file_kind.h"
 #include "io/gguf.h"
 #include "io/model_file.h"
 #include "io/safetensors.h"
 #include "io/torch.h"
-#include "models/import.h"
 #include "models/model.h"
 
 /* ---- tensor tables --------------------------------------------------------------------------------------------- */

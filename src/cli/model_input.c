@@ -8,7 +8,8 @@
 
 #include "cli/files.h"
 #include "cli/terminal.h"
-#include "models/import.h"
+#include "convert/convert.h"
+#include "models/model.h"
 
 static bool is_folder(const char *path)
 {
@@ -16,14 +17,9 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-static bool is_gguf(const char *path)
+bool model_input_file(const char *path, err *e)
 {
-    char magic[4] = "";
-    FILE *f = fopen(path, "rb");
-    bool is = f && fread(magic, 1, sizeof magic, f) == sizeof magic && !memcmp(magic, "GGUF", 4);
-    if (f)
-        fclose(f);
-    return is;
+    return !path || !model_is_foreign(path) || import_refuse_model(path, "", e);
 }
 
 bool model_input(const options *o, const char *path, char **own, err *e)
@@ -34,7 +30,7 @@ bool model_input(const options *o, const char *path, char **own, err *e)
         return true;
     if (!is_folder(path) && !input_check(path, e))
         return false;
-    if (!is_folder(path) && is_gguf(path))
+    if (!model_is_foreign(path))
         return true;
     if (!options_given(o, "convert"))
         return import_refuse_model(path, ", or add --convert", e);

@@ -3,7 +3,7 @@
 #ifndef CLI_TRAIN_H
 #define CLI_TRAIN_H
 #include "cli/options.h"
-#include "train/dataset.h"
+#include "train/data/dataset.h"
 #include "train/output.h"
 #include "train/train.h"
 

@@ -5,6 +5,7 @@
 #include "base/ranks.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/model_input.h"
 #include "cli/train.h"
 #include "train/train.h"
 
@@ -160,7 +161,7 @@ int command_train_codec(const options *o)
     t.run.progress = on_step;
     t.run.goes_on = on_reading;
     t.run.context = &c;
-    bool ok = read_run(o, &t.run, &sources, &e) && train_codec_read(o, &t, &e) &&
+    bool ok = read_run(o, &t.run, &sources, &e) && train_codec_read(o, &t, &e) && model_input_file(t.perceptual, &e) &&
               train_claim(&output, o, (const char *const[]){"init", "perceptual", NULL}, NULL,
                           t.run.resume ? TRAIN_RESUME : TRAIN_REFUSE, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;
@@ -210,7 +211,8 @@ int command_train_dalle(const options *o)
     t.codes = options_text(o, "codes-cache", NULL);
     t.encoding = on_encoding;
     t.run.sample = on_sample;
-    bool ok = read_run(o, &t.run, &sources, &e) && output_check("codes-cache", t.codes, NULL, &e) &&
+    bool ok = read_run(o, &t.run, &sources, &e) && model_input_file(t.codec, &e) &&
+              output_check("codes-cache", t.codes, NULL, &e) &&
               train_claim(&output, o, (const char *const[]){"init", "codec", "tokenizer", NULL}, t.codes,
                           t.run.resume ? TRAIN_RESUME : TRAIN_REFUSE, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;
@@ -261,7 +263,7 @@ int command_train_clip(const options *o)
     t.tokenizer = options_text(o, "tokenizer", NULL);
     t.codec = options_text(o, "codec", NULL);
     t.shift = (int)options_integer(o, "shift", t.shift);
-    bool ok = read_run(o, &t.run, &sources, &e) &&
+    bool ok = read_run(o, &t.run, &sources, &e) && model_input_file(t.codec, &e) &&
               train_claim(&output, o, (const char *const[]){"init", "codec", "tokenizer", NULL}, NULL,
                           t.run.resume ? TRAIN_RESUME : TRAIN_REFUSE, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;

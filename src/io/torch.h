@@ -19,7 +19,7 @@ bool torch_recognise(const void *data, size_t size);
  * without it; optimiser states are left out so. */
 torch_file *torch_open(const void *data, size_t size, const char *name, err *e);
 /* The same with all tensors, whatever they are for, by the whole path to them: "state_dict.model.blocks.input.w",
- * "optimizer.state.0.exp_avg".  Who looks for a model there finds it by the names that remain: models/import_names.h.
+ * "optimizer.state.0.exp_avg".  Who looks for a model there finds it by the names that remain: convert/names.h.
  */
 torch_file *torch_open_whole(const void *data, size_t size, const char *name, err *e);
 void torch_free(torch_file *f);

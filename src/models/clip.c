@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "io/image.h"
-#include "models/config.h"
+#include "weights/config.h"
 
 #define HEAD_MOST     1024  /* the kernels keep a head's query in private or local memory */
 #define POSITION_MOST 65536 /* patches, text positions */

@@ -4,7 +4,7 @@
  * attention. */
 #ifndef MODELS_CLIP_H
 #define MODELS_CLIP_H
-#include "models/dalle.h" /* block */
+#include "models/transformers/dalle.h" /* block */
 
 #define CLIP_SCALE_MOST 4.6051702f /* ln 100: the scale of the products goes no further (Radford et al., 2.5) */
 

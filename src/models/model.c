@@ -5,21 +5,28 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "models/config.h"
-#include "models/import.h"
+#include "weights/config.h"
+
+bool model_is_foreign(const char *path)
+{
+    struct stat st;
+    file_map map = {0};
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+        return true;
+    if (!file_map_open(&map, path, NULL))
+        return false;
+    bool is = map.size < 4 || memcmp(map.data, "GGUF", 4) != 0;
+    file_map_release(&map);
+    return is;
+}
 
 static bool open_file(model *m, const char *path, err *e)
 {
     const void *data = limn_builtin_model;
     size_t size = (size_t)(limn_builtin_model_end - limn_builtin_model);
     if (path) {
-        struct stat st;
-        if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
-            return import_refuse_model(path, "", e);
         if (!file_map_open(&m->file, path, e))
             return false;
-        if (m->file.size < 4 || memcmp(m->file.data, "GGUF", 4) != 0)
-            return import_refuse_model(path, "", e);
         data = m->file.data;
         size = m->file.size;
     }

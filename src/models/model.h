@@ -2,8 +2,8 @@
 #ifndef MODELS_MODEL_H
 #define MODELS_MODEL_H
 #include "models/clip.h"
-#include "models/codec.h"
-#include "models/dalle.h"
+#include "models/codecs/codec.h"
+#include "models/transformers/dalle.h"
 #include "text/tokenizer.h"
 
 typedef struct limn_model model;
@@ -26,6 +26,8 @@ struct limn_model {
 /* The file of the built-in model: builtin.S. */
 extern const uint8_t limn_builtin_model[], limn_builtin_model_end[];
 
+/* Whether something else than a GGUF file is there: what can't be opened is left to model_open's error. */
+bool model_is_foreign(const char *path);
 /* path NULL: the built-in model. */
 model *model_open(device *d, const char *path, err *e);
 /* All but the parameters, which are declared and not loaded: the file may have none (params_open_random). */

@@ -1,4 +1,4 @@
-/* Every op: what it computes, on which shapes.  Kernels are in cl/, the CPU reference of each in tests/ref_ops.c.
+/* Every op: what it computes, on which shapes.  Kernels are in cl/, the CPU reference of each in tests/ops/ref_ops.c.
  *
  * Ops take a run first and return their output, which the run owns (device/run.h).  Activations are F32, row-major,
  * pictures channels-last [b,h,w,c].  Leading dimensions that are not named here are rows: x[...,d] has rows of d.

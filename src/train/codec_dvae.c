@@ -1,5 +1,5 @@
 /* The dVAE learns pictures (Ramesh et al. 2021, section 2.1 and appendix A). */
-#include "models/dvae.h"
+#include "models/codecs/dvae.h"
 
 #include "base/ranks.h"
 #include "train/codec_stage.h"

@@ -3,9 +3,9 @@
  * a classifier's (Zhang et al. 2018). */
 #include <stdlib.h>
 
-#include "models/discriminator.h"
+#include "models/codecs/discriminator.h"
+#include "models/codecs/vqvae.h"
 #include "models/model.h"
-#include "models/vqvae.h"
 #include "train/codec_stage.h"
 
 #define WEIGHT_MOST     1e4f /* of the balance: as the paper's code has it */

@@ -1,7 +1,7 @@
 /* The VQ-VAE learns pictures (van den Oord et al. 2017): straight-through gradient, commitment loss, and a codebook
  * that follows the encoder's vectors by running means (Razavi et al. 2019) or learns by gradients.  Codes that are
  * hardly chosen any more start again from a vector of the batch (Dhariwal et al. 2020, section 3.1). */
-#include "models/vqvae.h"
+#include "models/codecs/vqvae.h"
 
 #include <math.h>
 

@@ -1,9 +1,10 @@
 /* The codes of a data set's pictures, made once and kept in a file: a GGUF file with the tensors `codes` I32 [n,
- * cells], `stamps` and `contents` (train/dataset.h: 8 bytes a picture, as I32 [n, 2]), and with the codec's hash. */
+ * cells], `stamps` and `contents` (train/data/dataset.h: 8 bytes a picture, as I32 [n, 2]), and with the codec's hash.
+ */
 #ifndef TRAIN_CODES_H
 #define TRAIN_CODES_H
 #include "models/plan.h"
-#include "train/dataset.h"
+#include "train/data/dataset.h"
 
 typedef struct train_codes {
     int32_t *codes; /* [n, cells]; all -1 where a picture is bad */

@@ -1,7 +1,7 @@
 /* Pictures of what a model in training does. */
 #ifndef TRAIN_SAMPLES_H
 #define TRAIN_SAMPLES_H
-#include "models/codec.h"
+#include "models/codecs/codec.h"
 
 #define SAMPLES 8 /* in a sample */
 

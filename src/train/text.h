@@ -1,9 +1,9 @@
 /* Captions as the transformer reads them in training. */
 #ifndef TRAIN_TEXT_H
 #define TRAIN_TEXT_H
-#include "models/dalle.h"
+#include "models/transformers/dalle.h"
 #include "text/bpe.h"
-#include "train/dataset.h"
+#include "train/data/dataset.h"
 
 /* Says how many captions there are, how many of them differ, and, as a warning, how many have more tokens than `room`,
  * and what --text-length would keep all: those lose their end, in training and, the same, in generation.  Then what is

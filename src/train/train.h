@@ -2,9 +2,9 @@
 #ifndef TRAIN_TRAIN_H
 #define TRAIN_TRAIN_H
 #include "models/clip.h"
-#include "models/dalle.h"
-#include "models/discriminator.h"
-#include "models/dvae.h"
+#include "models/codecs/discriminator.h"
+#include "models/codecs/dvae.h"
+#include "models/transformers/dalle.h"
 #include "text/bpe.h"
 #include "train/codes.h"
 #include "train/trainer.h"

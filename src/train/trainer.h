@@ -4,10 +4,10 @@
  * that a resumed run continues with the same bytes.  It is a GGUF file, written beside the model and renamed. */
 #ifndef TRAIN_TRAINER_H
 #define TRAIN_TRAINER_H
-#include "models/params.h"
 #include "ops/tape.h"
 #include "train/average.h"
-#include "train/dataset.h"
+#include "train/data/dataset.h"
+#include "weights/params.h"
 
 typedef struct train_settings {
     int64_t steps;

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "readers.h"
-#include "train/dataset_internal.h"
+#include "train/data/internal.h"
 
 static bool see(void *context, int64_t number, const char *caption)
 {

@@ -5,15 +5,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../torch_support.h"
+#include "convert/convert.h"
 #include "io/file_kind.h"
 #include "io/gguf.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
 #include "io/zip.h"
-#include "models/import.h"
 #include "models/model.h"
 #include "readers.h"
+#include "torch_support.h"
 
 void read_gguf(const uint8_t *data, size_t size)
 {

@@ -1,0 +1,71 @@
+/* What the parts of limn bench share: the case table's entries, the clock, and rows of results.
+ * A row is held against physics: it can't be faster than its bytes at the measured read bandwidth, nor than its
+ * multiply-adds at the measured peak.  The larger of the two times is its limit. */
+#ifndef CLI_MEASURE_BENCH_H
+#define CLI_MEASURE_BENCH_H
+#include "cli/common.h"
+#include "device/run.h"
+#include "models/model.h"
+
+typedef struct bench {
+    const options *o;
+    device *d;
+    run *r;
+    json_t *rows;     /* of all results */
+    json_t *before;   /* the rows of --compare, or NULL */
+    bool text;        /* print rows as they come */
+    double peak;      /* FLOP/s: the limits as they were just before */
+    double bandwidth; /* bytes/s */
+    tensor zeros;     /* F32, of up to 256 MiB: what kernels read where values don't matter */
+} bench;
+
+typedef struct bench_case bench_case;
+struct bench_case {
+    const char *name; /* what patterns are held against, and how its rows begin */
+    bool (*measure)(bench *b, const bench_case *c, err *e);
+    bool quick;       /* part of the default */
+    const char *what; /* a model's size, … */
+    dtype type;
+    int64_t a, b, c, d; /* as the function has it */
+};
+/* Each ends with an entry without a name. */
+extern const bench_case bench_op_cases[], bench_work_cases[], bench_codec_cases[], bench_train_cases[],
+    bench_sweep_cases[];
+
+/* What was done in `seconds`. */
+typedef struct bench_result {
+    double seconds;
+    double flops, bytes; /* 0: not known */
+    const char *unit;    /* of the value that is shown */
+    double value;
+} bench_result;
+/* Adds the row NAME or, where part is not NULL, NAME: PART. */
+void bench_row(bench *b, const char *name, const char *part, const bench_result *result);
+/* A row that says why there is none. */
+void bench_skip(bench *b, const char *name, const char *why);
+double bench_limit(const bench *b, double flops, double bytes); /* seconds */
+
+typedef void bench_body(run *r, void *context);
+/* Median seconds of a body, which may reset the run; *flops and *bytes of one (each may be NULL), as its launches say.
+ */
+bool bench_measure(run *r, bench_body *body, void *context, double *seconds, double *flops, double *bytes, err *e);
+double bench_median(double *values, int n); /* sorts them */
+
+/* A model of published size, "mini", with random weights (on d, of which there may be another); "builtin" is the
+ * built-in model itself.  NULL without an error where memory is too short: then `name` got a row that says so. */
+model *bench_model(bench *b, device *d, const char *name, const char *size, dtype type, err *e);
+/* The same by its keys; rows of the name. */
+model *bench_model_by(bench *b, device *d, const char *name, void (*keys)(gguf_writer *w, const void *context),
+                      const void *context, dtype type, err *e);
+typedef struct generation_time {
+    double whole; /* seconds of it all; 0 where it was ended */
+    double step;  /* seconds of a step of all rows: the median over the lines of the grid, so at half the length */
+    double share; /* of the codes, that were made */
+} generation_time;
+/* Generates `count` pictures (guidance 1: none), five times or, where one lasts over two seconds, once; ended after
+ * `most` seconds and two lines of the grid, where that isn't 0. */
+bool bench_generate(model *m, int count, float guidance, dtype keys, double most, generation_time *time, err *e);
+/* What a step of so many rows must read and multiply, at half the length of a picture of which only a share is made:
+ * weights once, and caches. */
+void bench_step_cost(const model *m, int rows, dtype keys, double share, double *flops, double *bytes);
+#endif

@@ -1,0 +1,230 @@
+/* limn bench: models of published sizes, with random weights. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/measure/bench.h"
+#include "models/codecs/openai_dvae.h"
+#include "models/codecs/vqgan.h"
+#include "models/transformers/bart.h"
+#include "models/transformers/gpt.h"
+
+#define F16_VQGAN_CHANNELS .channels = {128, 128, 256, 256, 512}, .attention = {0, 0, 0, 0, 1}
+
+/* The VQGAN of 16 x 16 pixels a code, with 16384 codes. */
+static resnet_vq_config vqgan(int has_encoder)
+{
+    return (resnet_vq_config){.width = 256,
+                              .height = 256,
+                              .codes = 16384,
+                              .code_dim = 256,
+                              .latent = 256,
+                              .stages = 5,
+                              .groups = 32,
+                              .eps = 1e-6f,
+                              .has_encoder = has_encoder,
+                              .stem = has_encoder ? 128 : 0,
+                              .encoder = {.blocks = has_encoder ? 2 : 0, F16_VQGAN_CHANNELS},
+                              .decoder = {.blocks = 3, F16_VQGAN_CHANNELS}};
+}
+
+static void put_bart(gguf_writer *w, int layers, int dim, int mlp, int vocabulary)
+{
+    const bart b = {.text_length = 64,
+                    .vocabulary = vocabulary,
+                    .end_id = 2,
+                    .pad_id = 1,
+                    .codes = 16384,
+                    .grid_width = 16,
+                    .grid_height = 16,
+                    .start_code = 16383,
+                    .dim = dim,
+                    .heads = dim / 64,
+                    .mlp = mlp,
+                    .layers = layers,
+                    .encoder_layers = layers,
+                    .act = ACT_GELU_ERF,
+                    .eps = 1e-5f};
+    const resnet_vq_config k = vqgan(0);
+    bart_put(&b, w);
+    resnet_vq_put(&k, w);
+}
+
+static void put_mini(gguf_writer *w, const void *unused)
+{
+    (void)unused;
+    put_bart(w, 12, 1024, 2730, 50264);
+}
+
+static void put_mega(gguf_writer *w, const void *unused)
+{
+    (void)unused;
+    put_bart(w, 24, 2048, 4096, 50272);
+}
+
+/* minDALL-E 1.3B; its transformer is the GPT of 1.24B weights that other programs are compared by. */
+static void put_mindalle(gguf_writer *w, const void *unused)
+{
+    const gpt d = {.text_length = 64,
+                   .vocabulary = 16384,
+                   .codes = 16384,
+                   .grid_width = 16,
+                   .grid_height = 16,
+                   .dim = 1536,
+                   .heads = 24,
+                   .layers = 42,
+                   .mlp = 6144,
+                   .text_positions = true,
+                   .attention_bias = true,
+                   .mlp_bias = true,
+                   .text_head = true,
+                   .act = ACT_GELU_ERF,
+                   .eps = 1e-5f};
+    const resnet_vq_config k = vqgan(1);
+    (void)unused;
+    gpt_put(&d, w);
+    resnet_vq_put(&k, w);
+}
+
+static void put_openai(gguf_writer *w, const void *unused)
+{
+    const openai_dvae_config k = {.width = 256,
+                                  .height = 256,
+                                  .codes = 8192,
+                                  .code_dim = 128,
+                                  .encoder_width = 256,
+                                  .decoder_width = 256,
+                                  .encoder_blocks = 2,
+                                  .decoder_blocks = 2};
+    (void)unused;
+    openai_dvae_put(&k, w);
+}
+
+static void put_vqgan(gguf_writer *w, const void *unused)
+{
+    const resnet_vq_config k = vqgan(1);
+    (void)unused;
+    resnet_vq_put(&k, w);
+}
+
+static const struct {
+    const char *name;
+    void (*put)(gguf_writer *w, const void *context);
+} sizes[] = {
+    {"mini", put_mini},          {"mega", put_mega},   {"mindalle", put_mindalle},
+    {"openai-dvae", put_openai}, {"vqgan", put_vqgan},
+};
+
+/* ---- opening ---- */
+
+/* A file with the keys and nothing else, in the folder for temporary files. */
+static bool write_keys(char path[64], void (*keys)(gguf_writer *w, const void *context), const void *context, err *e)
+{
+    snprintf(path, 64, "/tmp/limn-bench-XXXXXX");
+    int file = mkstemp(path);
+    if (file < 0)
+        return err_set(e, ERR_FAILED, "%s: can't be made (bench writes the settings of its models there)", path);
+    close(file);
+    gguf_writer *w = gguf_writer_new(path);
+    gguf_put_string(w, "general.architecture", "limn");
+    keys(w, context);
+    gguf_begin_data(w);
+    bool ok = gguf_writer_commit(w, e);
+    gguf_writer_free(w);
+    return ok;
+}
+
+/* Bytes that the host has left; UINT64_MAX where it doesn't say. */
+static uint64_t host_memory(void)
+{
+    unsigned long long kib = 0;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "r");
+    while (f && fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu", &kib) != 1)
+        ;
+    if (f)
+        fclose(f);
+    return kib ? kib << 10 : UINT64_MAX;
+}
+
+/* Whether there is room for the weights, and for what sessions, activations and loading want besides. */
+static bool has_room(bench *b, const device *d, const char *name, uint64_t weights)
+{
+    uint64_t want = weights + weights / 8 + ((uint64_t)1 << 30), device_left = d->memory_limit - d->memory_used,
+             host_left = host_memory(), left = device_left < host_left ? device_left : host_left;
+    char text[96];
+    if (want <= left)
+        return true;
+    snprintf(text, sizeof text, "needs %.1f GiB of memory, and %.1f GiB are left", (double)want / 0x1p30,
+             (double)left / 0x1p30);
+    bench_skip(b, name, text);
+    return false;
+}
+
+model *bench_model_by(bench *b, device *d, const char *name, void (*keys)(gguf_writer *w, const void *context),
+                      const void *context, dtype type, err *e)
+{
+    char path[64] = "";
+    bool ok = write_keys(path, keys, context, e);
+    model *m = ok ? model_open_keys(d, path, e) : NULL;
+    if (path[0])
+        unlink(path);
+    if (!m)
+        return NULL;
+    if (has_room(b, d, name, params_random_bytes(&m->params, type)) &&
+        params_open_random(&m->params, m->run, type, e) && model_load(m, ~0u, e))
+        return m;
+    model_free(m);
+    return NULL;
+}
+
+model *bench_model(bench *b, device *d, const char *name, const char *size, dtype type, err *e)
+{
+    if (!strcmp(size, "builtin")) {
+        model *m = model_open(d, NULL, e);
+        if (m && !model_load(m, ~0u, e)) {
+            model_free(m);
+            m = NULL;
+        }
+        return m;
+    }
+    size_t i = 0;
+    while (strcmp(sizes[i].name, size) != 0)
+        i++;
+    return bench_model_by(b, d, name, sizes[i].put, NULL, type, e);
+}
+
+/* ---- what a step needs ---- */
+
+/* Weights that a step reads whole: not tables, of which it reads rows, nor what belongs to the text. */
+static bool in_step(const char *name)
+{
+    static const char *const others[] = {"embedding.weight", ".position.weight", "_position.weight",
+                                         "text_head",        ".encoder.",        "cross.kv"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strstr(name, others[i]))
+            return false;
+    return !strncmp(name, "transformer.", 12);
+}
+
+void bench_step_cost(const model *m, int rows, dtype keys, double share, double *flops, double *bytes)
+{
+    const transformer *t = m->transformer;
+    double positions = t->prefix + 0.5 * share * t->grid_width * t->grid_height, dim = t->heads * t->head_dim,
+           cross = 0;
+    *flops = *bytes = 0;
+    for (size_t i = 0; i < m->params.n; i++) {
+        const param *p = &m->params.list[i];
+        if (strstr(p->name, "cross.kv") && !strstr(p->name, ".encoder."))
+            cross += t->text_length;
+        if (!in_step(p->name))
+            continue;
+        *bytes += (double)dtype_row_bytes(p->to->type, tensor_count(p->to));
+        if (p->use == PARAM_MATRIX)
+            *flops += 2.0 * rows * (double)tensor_count(p->to);
+    }
+    double seen = positions * t->layers + cross;
+    *flops += 4 * rows * seen * dim;
+    *bytes += 2 * rows * seen * dim * (double)dtype_row_bytes(keys, 1);
+}

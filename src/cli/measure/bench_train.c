@@ -1,0 +1,159 @@
+/* limn bench: a step of each stage of training, at the sizes of DALLE-pytorch's examples. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/measure/bench.h"
+#include "models/codecs/dvae.h"
+#include "train/train.h"
+
+static const train_settings settings = {
+    .steps = 1000, .lr = 1e-4f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .clip = 4};
+
+static tensor ids_of(run *r, int64_t rows, int64_t columns, int below)
+{
+    tensor t = {0};
+    int32_t *host = malloc((size_t)(rows * columns) * sizeof *host);
+    for (int64_t i = 0; host && i < rows * columns; i++)
+        host[i] = (int32_t)(i * 7 % below);
+    if (host)
+        t = run_upload(r, DTYPE_I32, 2, (int64_t[]){rows, columns}, host);
+    else
+        err_no_memory(run_error(r), "ids", (uint64_t)(rows * columns) * sizeof *host);
+    free(host);
+    return t;
+}
+
+/* Of a step that resets the run itself. */
+static bool measure_step(bench *b, const bench_case *c, bench_body *body, void *context, err *e)
+{
+    double seconds, flops;
+    if (!bench_measure(b->r, body, context, &seconds, &flops, NULL, e))
+        return false;
+    bench_row(b, c->name, NULL, &(bench_result){.seconds = seconds, .flops = flops, .unit = "s", .value = seconds});
+    return true;
+}
+
+/* ---- the transformer ---- */
+
+typedef struct text_stage {
+    dalle d;
+    param_table params;
+    trainer t;
+    tensor position;
+    kv_cache caches[16];
+    int batch, cells;
+} text_stage;
+
+static void text_body(run *r, void *context)
+{
+    text_stage *s = context;
+    const dalle *d = &s->d;
+    trainer_begin(&s->t);
+    tensor ids = ids_of(r, s->batch, d->text_length, d->vocabulary), codes = ids_of(r, s->batch, s->cells, d->codes);
+    tensor x = dalle_forward(r, d, ids, codes, s->caches, s->position, d->text_length + s->cells - 1);
+    tensor targets = ids_of(r, s->batch, d->text_length - 1, d->vocabulary);
+    tensor text = op_linear(r, op_slice(r, x, 0, d->text_length - 1), &d->text_head, ACT_NONE);
+    tensor cells = op_linear(r, op_slice(r, x, d->text_length - 1, s->cells), &d->image_head, ACT_NONE);
+    trainer_finish(&s->t, op_scale_add(r, op_cross_entropy(r, text, targets, 0), 0.125f,
+                                       op_cross_entropy(r, cells, codes, 0), 0.875f));
+}
+
+static bool open_caches(text_stage *s, device *dev, err *e)
+{
+    const dalle *d = &s->d;
+    const int64_t shape[] = {s->batch, d->heads, d->text_length + s->cells - 1, d->dim / d->heads};
+    const int32_t zero = 0;
+    bool ok = tensor_new(&s->position, dev, DTYPE_I32, 1, (int64_t[]){1}, &zero, false, "position", e);
+    for (int i = 0; ok && i < d->layers; i++)
+        ok = tensor_new(&s->caches[i].k, dev, DTYPE_F32, 4, shape, NULL, false, "key cache", e) &&
+             tensor_new(&s->caches[i].v, dev, DTYPE_F32, 4, shape, NULL, false, "value cache", e);
+    return ok;
+}
+
+/* a: pictures of a batch */
+static bool train_transformer(bench *b, const bench_case *c, err *e)
+{
+    text_stage s = {.d = {.text_length = 32,
+                          .vocabulary = 10000,
+                          .codes = 1024,
+                          .grid_width = 16,
+                          .grid_height = 16,
+                          .dim = 256,
+                          .heads = 4,
+                          .layers = 8,
+                          .mlp = 2048,
+                          .pad_id = 0,
+                          .image_id = 1,
+                          .act = ACT_GELU_TANH,
+                          .eps = 1e-5f},
+                    .batch = (int)c->a,
+                    .cells = 256};
+    bool ok = dalle_prepare(&s.d, "bench", e);
+    if (ok)
+        dalle_declare(&s.d, &s.params);
+    ok = ok && trainer_load(&s.params, b->r, NULL, 1, e) && open_caches(&s, b->d, e) &&
+         trainer_open(&s.t, b->r, &s.params, &settings, e) && measure_step(b, c, text_body, &s, e);
+    if (s.t.params)
+        trainer_release(&s.t);
+    for (int i = 0; i < s.d.layers; i++) {
+        buffer_free(s.caches[i].k.buf);
+        buffer_free(s.caches[i].v.buf);
+    }
+    buffer_free(s.position.buf);
+    params_release(&s.params);
+    free(s.d.blocks);
+    return ok;
+}
+
+/* ---- the codec ---- */
+
+typedef struct codec_step {
+    codec c;
+    param_table params;
+    trainer t;
+    int batch;
+    float *pixels;
+} codec_step;
+
+static void codec_body(run *r, void *context)
+{
+    codec_step *s = context;
+    const gumbel g = {.tau = 0.9f, .seed = 1};
+    trainer_begin(&s->t);
+    tensor x = run_upload(r, DTYPE_F32, 4, (int64_t[]){s->batch, s->c.height, s->c.width, 3}, s->pixels);
+    tensor logits = s->c.kind->encode(r, &s->c, x);
+    tensor y = s->c.kind->decode_soft(r, &s->c, op_gumbel_softmax(r, logits, &g));
+    trainer_finish(&s->t, op_l2(r, autoencoder_pixels(r, &s->c, y), x));
+}
+
+/* a: pictures of a batch */
+static bool train_codec_step(bench *b, const bench_case *c, err *e)
+{
+    const autoencoder_config k = {.width = 128,
+                                  .height = 128,
+                                  .codes = 1024,
+                                  .code_dim = 512,
+                                  .stages = 3,
+                                  .encoder_channels = {64, 64, 64},
+                                  .decoder_channels = {64, 64, 64},
+                                  .encoder_blocks = 1,
+                                  .decoder_blocks = 1,
+                                  .block_width = 64,
+                                  .act = ACT_RELU};
+    codec_step s = {.batch = (int)c->a};
+    s.pixels = array_new((size_t)s.batch * 128 * 128 * 3, sizeof *s.pixels, "pictures", e);
+    bool ok = s.pixels && dvae_declare(&s.c, &k, "bench", &s.params, e) && trainer_load(&s.params, b->r, NULL, 1, e) &&
+              trainer_open(&s.t, b->r, &s.params, &settings, e) && measure_step(b, c, codec_body, &s, e);
+    if (s.t.params)
+        trainer_release(&s.t);
+    params_release(&s.params);
+    codec_release(&s.c);
+    free(s.pixels);
+    return ok;
+}
+
+const bench_case bench_train_cases[] = {
+    {.name = "train transformer, dim 256, 8 layers, 288 positions, 8 pictures", train_transformer, .a = 8},
+    {.name = "train dvae, 128 x 128, 3 stages of 64, 8 pictures", train_codec_step, .a = 8},
+    {.name = NULL},
+};

@@ -1,0 +1,298 @@
+/* limn bench: whole works: pictures from text, and codecs. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/measure/bench.h"
+#include "device/profile.h"
+
+/* ---- generation ---- */
+
+#define ROUNDS 5
+#define LINES  64 /* of a grid, the most that are timed */
+
+typedef struct watch {
+    double last, lines[LINES];
+    int n;
+    bool warm_up; /* ends at the first line */
+    double end;   /* when it ends at the latest, after a timed line; 0: whole */
+    double share; /* of the codes, that were made */
+    const profile *timed;
+    size_t launches; /* of that, when the first line was done */
+} watch;
+
+static bool tick(void *context, int done, int total, const int32_t *codes)
+{
+    watch *w = context;
+    double now = clock_seconds();
+    (void)codes;
+    if (w->last == 0 && w->timed)
+        w->launches = profile_count(w->timed);
+    if (w->last > 0 && w->n < LINES) /* the first line has the prompt */
+        w->lines[w->n++] = now - w->last;
+    w->last = now;
+    w->share = (double)done / total;
+    return !w->warm_up && !interrupted() && !(w->n && w->end > 0 && now > w->end);
+}
+
+/* One generation, with its watch. */
+static bool generate(model *m, int count, float guidance, dtype keys, watch *w, int32_t *codes, double *seconds, err *e)
+{
+    const int32_t ids[] = {3};
+    limn_generate_options o = {.text_ids = ids,
+                               .n_text_ids = 1,
+                               .count = count,
+                               .seed = 1,
+                               .temperature = 1,
+                               .top_k = 64,
+                               .guidance = guidance,
+                               .kv_cache_f16 = keys == DTYPE_F16,
+                               .progress = tick,
+                               .context = w,
+                               .preview = true}; /* else it isn't waited for the line's end */
+    double start = clock_seconds();
+    bool ok = limn_generate(m, &o, codes, e);
+    *seconds = clock_seconds() - start;
+    return ok;
+}
+
+bool bench_generate(model *m, int count, float guidance, dtype keys, double most, generation_time *time, err *e)
+{
+    const limn_model_info *i = limn_model_get_info(m);
+    int32_t *codes = array_new((size_t)count * (size_t)(i->grid_width * i->grid_height), sizeof *codes, "codes", e);
+    double seconds[ROUNDS], steps[ROUNDS];
+    err stopped = {0};
+    watch w = {.warm_up = true};
+    int rounds = 1;
+    bool ok = codes;
+    for (int k = 0; ok && k < 2; k++) { /* kernels are compiled, and again for each size of work-group */
+        ok = generate(m, count, guidance, keys, &w, codes, &seconds[0], &stopped) || w.last > 0;
+        if (!ok)
+            err_set(e, stopped.code, "%s", stopped.text);
+    }
+    if (ok && seconds[0] * i->grid_height < 2)
+        rounds = ROUNDS;
+    for (int k = 0; ok && k < rounds; k++) {
+        stopped = (err){0};
+        w = (watch){.end = most > 0 ? clock_seconds() + most : 0};
+        ok = generate(m, count, guidance, keys, &w, codes, &seconds[k], &stopped) || (w.n && w.share < 1);
+        if (!ok)
+            err_set(e, stopped.code, "%s", stopped.text);
+        ok = ok && interrupt_check(e);
+        steps[k] = w.n ? bench_median(w.lines, w.n) / i->grid_width : 0;
+    }
+    free(codes);
+    if (ok)
+        *time = (generation_time){.whole = w.share < 1 ? 0 : bench_median(seconds, rounds),
+                                  .step = bench_median(steps, rounds),
+                                  .share = w.share};
+    return ok;
+}
+
+static bool decode_seconds(model *m, int count, double *seconds, err *e)
+{
+    const limn_model_info *i = limn_model_get_info(m);
+    int32_t *codes = array_new((size_t)count * (size_t)(i->grid_width * i->grid_height), sizeof *codes, "codes", e);
+    float *pixels = array_new((size_t)count * 3 * (size_t)(i->width * i->height), sizeof *pixels, "pixels", e);
+    bool ok = codes && pixels && limn_decode(m, codes, 1, pixels, e);
+    double start = clock_seconds();
+    for (int k = 0; ok && k < count; k++)
+        ok = limn_decode(m, codes, 1, pixels, e) && interrupt_check(e);
+    *seconds = clock_seconds() - start;
+    free(codes);
+    free(pixels);
+    return ok;
+}
+
+/* what: the model; a: pictures; b: 1 with guidance, which doubles the rows; c: type of the keys and values */
+static bool generation(bench *b, const bench_case *c, err *e)
+{
+    model *m = bench_model(b, b->d, c->name, c->what, c->type, e);
+    const dtype keys = (dtype)c->c;
+    int pictures = (int)c->a, rows = pictures * (1 + (int)c->b);
+    generation_time t;
+    double decode = 0, flops, bytes;
+    if (!m)
+        return e->code == ERR_NONE;
+    bool ok = bench_generate(m, pictures, c->b ? 4 : 1, keys, options_number(b->o, "seconds", 0), &t, e);
+    if (ok) {
+        bench_step_cost(m, rows, keys, t.share, &flops, &bytes);
+        bench_row(b, c->name, NULL,
+                  &(bench_result){
+                      .seconds = t.step, .flops = flops, .bytes = bytes, .unit = "tokens/s", .value = rows / t.step});
+    }
+    ok = ok && (t.whole == 0 || decode_seconds(m, pictures, &decode, e));
+    if (ok && t.whole > 0) {
+        const limn_model_info *i = limn_model_get_info(m);
+        int cells = i->grid_width * i->grid_height;
+        bench_row(b, c->name, "a picture",
+                  &(bench_result){.seconds = (t.whole + decode) / pictures,
+                                  .flops = flops * cells / pictures,
+                                  .bytes = bytes * cells / pictures,
+                                  .unit = "s",
+                                  .value = (t.whole + decode) / pictures});
+    }
+    model_free(m);
+    return ok;
+}
+
+/* ---- the host's share ---- */
+
+enum { OUTSIDE, SHARE, WAITING, LAUNCHES, HOST_ROWS };
+static const struct {
+    const char *part, *unit;
+} host_rows[HOST_ROWS] = {[OUTSIDE] = {"a token", "ms"},
+                          [SHARE] = {"share of a token", "%"},
+                          [WAITING] = {"share with nothing enqueued", "%"},
+                          [LAUNCHES] = {"launches", "a token"}};
+
+/* The rows of one generation on a device that times its kernels. */
+static bool host_values(model *m, int count, int32_t *codes, double values[HOST_ROWS], err *e)
+{
+    profile *p = m->dev->profile;
+    watch w = {.timed = p};
+    profile_time t;
+    double seconds;
+    if (!generate(m, count, 1, DTYPE_F32, &w, codes, &seconds, e) || !profile_times(p, w.launches, &t, e))
+        return false;
+    /* a line is reported when the first step of the next one is enqueued */
+    int steps = m->info.grid_width * (m->info.grid_height - 1) - 1;
+    values[OUTSIDE] = 1e3 * (t.all - t.kernels) / steps;
+    values[SHARE] = 100 * (t.all - t.kernels) / t.all;
+    values[WAITING] = 100 * t.waiting / t.all;
+    values[LAUNCHES] = (double)(profile_count(p) - w.launches) / steps;
+    return true;
+}
+
+/* What a step takes outside of kernels: the hand-over from one to the next, which is the driver's, and the time in
+ * which nothing is enqueued.  On a device of its own.  what: the model; a: pictures */
+static bool host_time(bench *b, const bench_case *c, err *e)
+{
+    limn_device_options timed = {.profile = true, .memory_limit = b->d->memory_limit};
+    char spec[32];
+    snprintf(spec, sizeof spec, "%d.%d", b->d->info.platform, b->d->info.device);
+    device *d = device_open(spec, &timed, e);
+    model *m = d ? bench_model(b, d, c->name, c->what, c->type, e) : NULL;
+    generation_time t;
+    double values[ROUNDS][HOST_ROWS], sorted[ROUNDS];
+    bool ok = m && bench_generate(m, (int)c->a, 1, DTYPE_F32, 0, &t, e);
+    int32_t *codes = ok ? array_new((size_t)(c->a * m->info.grid_width * m->info.grid_height), 4, "codes", e) : NULL;
+    int rounds = ok && t.whole < 1 ? ROUNDS : 1;
+    ok = codes != NULL;
+    for (int k = 0; ok && k < rounds; k++)
+        ok = host_values(m, (int)c->a, codes, values[k], e) && interrupt_check(e);
+    for (int row = 0; ok && row < HOST_ROWS; row++) {
+        for (int k = 0; k < rounds; k++)
+            sorted[k] = values[k][row];
+        bench_row(b, c->name, host_rows[row].part,
+                  &(bench_result){.unit = host_rows[row].unit, .value = bench_median(sorted, rounds)});
+    }
+    free(codes);
+    model_free(m);
+    device_free(d);
+    return ok || (e->code == ERR_NONE && !m);
+}
+
+#define GENERATION(MODEL, TYPE, QUICK)                                                                                 \
+    {.name = "generate " MODEL ", " #TYPE ", 1 row", generation, QUICK, .what = MODEL, .type = DTYPE_##TYPE, .a = 1},  \
+        {.name = "generate " MODEL ", " #TYPE ", 2 rows, 1 picture with guidance",                                     \
+         generation,                                                                                                   \
+         .what = MODEL,                                                                                                \
+         .type = DTYPE_##TYPE,                                                                                         \
+         .a = 1,                                                                                                       \
+         .b = 1},                                                                                                      \
+        {.name = "generate " MODEL ", " #TYPE ", 4 rows", generation, .what = MODEL, .type = DTYPE_##TYPE, .a = 4},    \
+        {.name = "generate " MODEL ", " #TYPE ", 9 rows",                                                              \
+         generation,                                                                                                   \
+         QUICK,                                                                                                        \
+         .what = MODEL,                                                                                                \
+         .type = DTYPE_##TYPE,                                                                                         \
+         .a = 9},                                                                                                      \
+    {                                                                                                                  \
+        .name = "generate " MODEL ", " #TYPE ", 18 rows, 9 pictures with guidance", generation, QUICK, .what = MODEL,  \
+        .type = DTYPE_##TYPE, .a = 9, .b = 1                                                                           \
+    }
+#define GENERATIONS(MODEL)                                                                                             \
+    GENERATION(MODEL, F32, false), GENERATION(MODEL, F16, false), GENERATION(MODEL, Q8_0, false),                      \
+        GENERATION(MODEL, Q4_0, false)
+
+/* F16 keys and values */
+#define HALF_CACHE(MODEL, N, ROWS)                                                                                     \
+    {                                                                                                                  \
+        .name = "generate " MODEL ", F16, " ROWS ", F16 cache", generation, .what = MODEL, .type = DTYPE_F16, .a = N,  \
+        .c = DTYPE_F16                                                                                                 \
+    }
+
+const bench_case bench_work_cases[] = {
+    GENERATION("builtin", F16, true),
+    HALF_CACHE("builtin", 1, "1 row"),
+    HALF_CACHE("builtin", 9, "9 rows"),
+    GENERATIONS("mini"),
+    HALF_CACHE("mini", 1, "1 row"),
+    HALF_CACHE("mini", 9, "9 rows"),
+    GENERATIONS("mega"),
+    GENERATIONS("mindalle"),
+    HALF_CACHE("mindalle", 1, "1 row"),
+    HALF_CACHE("mindalle", 9, "9 rows"),
+    {.name = "host time, builtin", host_time, true, .what = "builtin", .type = DTYPE_F16, .a = 1},
+    {.name = "host time, mini, F32", host_time, .what = "mini", .type = DTYPE_F32, .a = 1},
+    {.name = "host time, mini, Q8_0", host_time, .what = "mini", .type = DTYPE_Q8_0, .a = 1},
+    {.name = "host time, mindalle, Q8_0", host_time, .what = "mindalle", .type = DTYPE_Q8_0, .a = 1},
+    {.name = NULL},
+};
+
+/* ---- codecs ---- */
+
+typedef struct codec_case {
+    const codec *c;
+    tensor in;
+} codec_case;
+
+static void decode_body(run *r, void *context)
+{
+    codec_case *c = context;
+    c->c->kind->decode(r, c->c, c->in);
+}
+
+static void encode_body(run *r, void *context)
+{
+    codec_case *c = context;
+    c->c->kind->encode(r, c->c, c->in);
+}
+
+/* what: the model; a: 1 encodes; b: pictures at once */
+static bool codec_speed(bench *b, const bench_case *c, err *e)
+{
+    model *m = bench_model(b, b->d, c->name, c->what, DTYPE_F32, e);
+    if (!m)
+        return e->code == ERR_NONE;
+    const codec *k = &m->codec;
+    int64_t shape[4] = {c->b, k->grid_height * k->grid_width},
+            pixels[4] = {c->b, codec_input_height(k), codec_input_width(k), 3};
+    codec_case of = {.c = k};
+    double seconds, flops, bytes;
+    size_t n = (size_t)c->b * (c->a ? (size_t)(pixels[1] * pixels[2] * 3) : (size_t)shape[1]);
+    void *zeros = array_new(n, 4, "pictures", e);
+    bool ok = zeros && tensor_new(&of.in, b->d, c->a ? DTYPE_F32 : DTYPE_I32, c->a ? 4 : 2, c->a ? pixels : shape,
+                                  zeros, false, "pictures", e);
+    ok = ok && bench_measure(m->run, c->a ? encode_body : decode_body, &of, &seconds, &flops, &bytes, e);
+    if (ok)
+        bench_row(
+            b, c->name, NULL,
+            &(bench_result){.seconds = seconds, .flops = flops, .unit = "GFLOP/s", .value = flops / seconds * 1e-9});
+    buffer_free(of.in.buf);
+    free(zeros);
+    model_free(m);
+    return ok;
+}
+
+const bench_case bench_codec_cases[] = {
+    {.name = "decode builtin, 8 pictures", codec_speed, true, .what = "builtin", .b = 8},
+    {.name = "encode builtin, 8 pictures", codec_speed, true, .what = "builtin", .a = 1, .b = 8},
+    {.name = "decode openai-dvae", codec_speed, .what = "openai-dvae", .b = 1},
+    {.name = "encode openai-dvae", codec_speed, .what = "openai-dvae", .a = 1, .b = 1},
+    {.name = "decode vqgan", codec_speed, .what = "vqgan", .b = 1},
+    {.name = "encode vqgan", codec_speed, .what = "vqgan", .a = 1, .b = 1},
+    {.name = NULL},
+};

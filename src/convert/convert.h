@@ -1,0 +1,134 @@
+/* Turning other files into limn's: what the importers of model families share.
+ *
+ * A family recognises its files by their tensors and then declares the keys of the GGUF file that it makes of them and,
+ * for each parameter of the new model, the tensor that it comes from.  Tensors stream from the mapped source to the
+ * output one at a time. */
+#ifndef CONVERT_CONVERT_H
+#define CONVERT_CONVERT_H
+#include "base/file.h"
+#include "io/gguf.h"
+#include "io/model_file.h"
+#include "weights/params.h"
+
+/* The tensors of all input files together.  Two files may hold tensors of one name, such as an encoder and a decoder:
+ * source_prefix tells them apart. */
+typedef struct source_tensor {
+    const file_tensor *t; /* strides may be any: file_tensor_read */
+    const char *file;
+    size_t input; /* which of the files */
+    bool used;
+    bool left_out;        /* used by being left out: what only training needs */
+    file_tensor own;      /* what t points to */
+    char *renamed;        /* its name, where it was given another */
+    const char *original; /* its name in the file */
+    size_t unit;          /* the file, or its shards that are files of their own */
+    int root;             /* of source.roots, from 1; 0: in no network that limn knows */
+} source_tensor;
+
+typedef struct source {
+    source_tensor *tensors;
+    size_t n;
+    const char *directory; /* of the first input: where a family finds config.json and tokenizer files */
+    model_file **files;    /* the inputs */
+    size_t n_files;
+    size_t n_all;               /* those behind the first n belong to no network: optimiser states and the like */
+    struct network_root *roots; /* names.h */
+    size_t n_roots;
+    bool folder;      /* a folder was given, not files */
+    char **paths;     /* of the files */
+    char *own_folder; /* what directory points to */
+} source;
+
+typedef struct import {
+    source *from;
+    gguf_writer *to;
+    bool typed; /* weights are stored in `type`; else in the type they have */
+    dtype type;
+    const char *tokenizer;       /* --tokenizer: a folder, or NULL */
+    const char *const *settings; /* --set: "key=value" */
+    size_t n_settings;
+    struct import_part *plan;      /* convert_internal.h */
+    struct import_output *outputs; /* what its parts make */
+    size_t n_plan, capacity, n_outputs, outputs_capacity;
+    err error;          /* the first failure of import_find and import_param */
+    unsigned int asked; /* the settings without a key that the family has asked for */
+} import;
+
+typedef struct family {
+    const char *name;
+    bool (*recognise)(const source *s);
+    bool (*run)(import *im, err *e);
+    unsigned int networks; /* what it may consist of: a set of names.h */
+} family;
+
+/* The source tensor of that name, marked as used; NULL (and an error in im) where it is missing, or in two files. */
+const file_tensor *import_find(import *im, const char *name);
+/* Marks the tensors whose names begin so as used: those that a family leaves out on purpose. */
+void import_skip(import *im, const char *prefix);
+/* The same, to be told of at the end: what only training needs. */
+void import_leave_out(import *im, const char *prefix);
+bool source_has(const source *s, const char *name);
+/* Whether that one of the input files has it. */
+bool source_file_has(const source *s, size_t file, const char *name);
+/* Puts the prefix before the names of all tensors of that file: "encoder.". */
+bool source_prefix(source *s, size_t file, const char *prefix, err *e);
+/* What the PyTorch files hold beside tensors: the entry of that key ("hparams") in the first of them that has one, at
+ * its root or beside what wraps the model; or NULL. */
+const pickle_value *source_get(const source *s, const char *key);
+/* Writes the keys of --set, and of the family's defaults ("temperature=0.7") those that --set doesn't give. */
+void import_put_settings(import *im, const char *const *defaults, size_t n);
+/* The whole number that --set gives for what no file tells ("image_size"); `otherwise` where it gives none. */
+int import_setting(import *im, const char *name, int otherwise);
+/* The text that --set gives; NULL where it gives none. */
+const char *import_setting_text(import *im, const char *name);
+/* p's tensor in the new file is the source's `from`.  order: the source dimension that becomes dimension i of the
+ * output, e.g. {0, 2, 3, 1} makes OIHW to OHWI; NULL keeps the order. */
+void import_param(import *im, const param *p, const char *from, const int *order);
+/* The same for the rows first, first + 1, … of a source that may have more of them, and more dimensions, of size 1. */
+void import_part(import *im, const param *p, const char *from, int64_t first);
+/* p's rows are those of n source tensors, one after the other, which have 1/n of them each. */
+void import_stack(import *im, const param *p, const char *const *from, int n);
+/* All of p's values are one: what no source tensor tells, as the scale of a norm that has none. */
+void import_ones(import *im, const param *p);
+/* The same for the rows of a table.  plus: a source tensor that is added to each row, or NULL.  unit: each row becomes
+ * as long as 1.  The source may have more dimensions, of size 1, at its end: a 1x1 convolution is a table too. */
+void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit);
+
+/* The same for a source of another shape that has as many numbers, in the same order.  scale: a source tensor with a
+ * number for each of p's first dimension, by which what belongs to it is multiplied, or NULL. */
+void import_shaped(import *im, const param *p, const char *from, const char *scale);
+
+/* What the user asked for. */
+typedef struct import_request {
+    const char *const *inputs;
+    size_t n_inputs;
+    const char *output, *family; /* family NULL: recognised */
+    dtype type;
+    bool typed; /* --type was given; else weights keep the type of the source */
+    const char *tokenizer;
+    const char *const *settings;
+    size_t n_settings;
+    bool quiet; /* nothing is logged about what is chosen */
+} import_request;
+/* The names of the families, i = 0, 1, ...; NULL after the last. */
+const char *import_family_name(size_t i);
+
+/* Reads, converts and writes.  A source tensor that is neither used nor what training leaves is an error that names
+ * it, and so are weights that are no numbers.  What was chosen or left out is logged. */
+bool import_convert(const import_request *q, err *e);
+/* What import_convert would make a model of: "a PyTorch checkpoint of the family taming"; false, with the reason, where
+ * it is nothing of the kind.  path: a file, an index of shards, a folder. */
+bool import_describe(const char *path, char out[128], err *e);
+/* Fills e for a path that is given as a model, and is no GGUF file: what it is, and how to make a model of it; `more`
+ * goes behind that.  Returns false. */
+bool import_refuse_model(const char *path, const char *more, err *e);
+/* Converts a file or folder into the cache directory's models/, where the result is found again as long as its files
+ * are the same; *path is the model's, a new string, and *found whether it was there. */
+bool import_cached(const char *from, char **path, bool *found, err *e);
+
+/* ---- families ---- */
+
+extern const family family_openai_dvae, family_dalle_pytorch, family_dalle_mini, family_mindalle, family_rudalle,
+    family_llamagen, family_taming, family_clip;
+extern const family family_limn; /* limn's PyTorch twin: safetensors with config.json beside it */
+#endif

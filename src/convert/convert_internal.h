@@ -1,0 +1,75 @@
+/* What the parts of the conversion share. */
+#ifndef CONVERT_CONVERT_INTERNAL_H
+#define CONVERT_CONVERT_INTERNAL_H
+#include "convert/convert.h"
+
+/* A tensor of the output, whose parts follow each other in the plan. */
+struct import_output {
+    char *name;
+    int nd;
+    int64_t shape[TENSOR_DIMS];
+    dtype type;
+};
+
+/* Where a part of one comes from. */
+struct import_part {
+    file_tensor from; /* in the order of the output */
+    size_t output;
+    const file_tensor *plus;  /* added to each row; or NULL */
+    bool unit;                /* rows become as long as 1 */
+    const file_tensor *times; /* a number for each of the first dimension, by which all there is multiplied; or NULL */
+};
+
+/* ---- settings.c ---- */
+
+/* Whether text is "NAME=VALUE" of a known setting, and the value one of its kind. */
+bool import_check_setting(const char *text, err *e);
+/* A setting that changes nothing is a mistake. */
+bool import_check_asked(const import *im, err *e);
+/* Whether a setting replaces the key. */
+bool import_is_replaced(const import *im, const char *key);
+/* The i-th value of a setting that may be repeated; NULL behind the last. */
+const char *import_setting_list(import *im, const char *name, size_t i);
+
+/* ---- inputs.c ---- */
+
+/* Opens what was asked for: files, shards, folders.  source_close follows whether or not that worked. */
+bool source_open(source *s, const import_request *q, const family *const *families, size_t n, err *e);
+void source_close(source *s);
+/* The same for these files, which the source owns from then on; without names of networks. */
+bool source_open_files(source *s, char **paths, size_t n, err *e);
+/* A list of paths that grows. */
+typedef struct path_list {
+    char **list;
+    size_t n;
+} path_list;
+bool path_list_add(path_list *p, const char *path, err *e);
+void path_list_release(path_list *p);
+/* "model-00001-of-00003.bin": true, with how many there are and where the number stands. */
+bool is_shard_name(const char *path, int *number, int *count, size_t *at);
+
+/* ---- folder.c ---- */
+
+/* The files of the model in a folder, in the order in which they are to be read. */
+bool folder_choose(const char *folder, const family *const *families, size_t n, bool quiet, path_list *files, err *e);
+
+/* The output may not be one of the files that are read. */
+bool source_check_output(const source *s, const char *output, const char *tokenizer, err *e);
+
+/* Where the cache directory has the model of these files; its folder is made.  A new string. */
+char *source_cache_path(const source *s, const char *from, err *e);
+
+/* ---- write.c ---- */
+
+/* Decides the types, writes header and data, and puts the file in its place. */
+bool import_write(import *im, err *e);
+void import_release(import *im);
+
+/* ---- leftover.c ---- */
+
+/* Every tensor of the source is used, or named: left out where only training needs it, else an error. */
+bool import_check_used(import *im, err *e);
+
+/* Whether a family may consist of these networks. */
+bool family_fits(const family *f, unsigned int set);
+#endif

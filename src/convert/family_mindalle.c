@@ -1,0 +1,130 @@
+/* The family "mindalle": kakaobrain's minDALL-E (stage1_last.ckpt, stage2_last.ckpt, tokenizer/), and the GPTs of its
+ * codes that read a class, or nothing (class iGPT).  A checkpoint of the latter's training holds both stages in one
+ * file, as "stage1." and "stage2.". */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "convert/codecs.h"
+#include "convert/gpt.h"
+#include "convert/names.h"
+#include "text/tokenizer.h"
+
+/* "", or what is before the names of the transformer's tensors; NULL where there is none. */
+static const char *prefix_of(const source *s)
+{
+    return source_has(s, "pos_emb_img.weight") ? "" : source_has(s, "stage2.pos_emb_img.weight") ? "stage2." : NULL;
+}
+
+static bool recognise(const source *s)
+{
+    return prefix_of(s) != NULL;
+}
+
+static const gpt_name text_names[] = {
+    GPT_MINGPT_BLOCK,
+    {.ours = "text_embedding", .theirs = {"tok_emb_txt"}},
+    {.ours = "image_embedding", .theirs = {"tok_emb_img"}},
+    {.ours = "text_position", .theirs = {"pos_emb_txt"}},
+    {.ours = "cell_position", .theirs = {"pos_emb_img"}},
+    {.ours = "norm", .theirs = {"ln_f"}},
+    {.ours = "text_head", .theirs = {"head_txt"}},
+    {.ours = "image_head", .theirs = {"head_img"}},
+};
+static const gpt_name class_names[] = {
+    GPT_MINGPT_BLOCK,
+    {.ours = "text_embedding", .theirs = {"sos"}},
+    {.ours = "image_embedding", .theirs = {"tok_emb_img"}},
+    {.ours = "cell_position", .theirs = {"pos_emb_img"}},
+    {.ours = "norm", .theirs = {"ln_f"}},
+    {.ours = "image_head", .theirs = {"head"}},
+};
+/* Without classes, each picture begins with the same vector. */
+static const gpt_name plain_names[] = {
+    GPT_MINGPT_BLOCK,
+    {.ours = "text_embedding", .theirs = {"sos"}, .bare = true},
+    {.ours = "image_embedding", .theirs = {"tok_emb_img"}},
+    {.ours = "cell_position", .theirs = {"pos_emb_img"}},
+    {.ours = "norm", .theirs = {"ln_f"}},
+    {.ours = "image_head", .theirs = {"head"}},
+};
+#define NAMES(list) list, sizeof list / sizeof *list
+
+/* Of which kind, and as large as the tensors say. */
+static void read_sizes(import *im, const char *prefix, gpt *d, gpt_names *names)
+{
+    bool text = import_has(im, "%stok_emb_txt.weight", prefix);
+    bool classes = !text && import_has(im, "%ssos.weight", prefix);
+    *names = text      ? (gpt_names){prefix, "blocks", NAMES(text_names)}
+             : classes ? (gpt_names){prefix, "blocks", NAMES(class_names)}
+                       : (gpt_names){prefix, "blocks", NAMES(plain_names)};
+    int side = import_gpt_side(import_size(im, 0, "%spos_emb_img.weight", prefix));
+    *d = (gpt){.layers = import_gpt_layers(im, names, "ln1"),
+               .dim = import_size(im, 1, "%stok_emb_img.weight", prefix),
+               .codes = import_size(im, 0, "%stok_emb_img.weight", prefix),
+               .mlp = import_size(im, 0, "%sblocks.0.mlp.0.weight", prefix),
+               .grid_width = side,
+               .grid_height = side,
+               .text_positions = text,
+               .text_head = text,
+               .attention_bias = import_has(im, "%sblocks.0.attn.key.bias", prefix),
+               .mlp_bias = import_has(im, "%sblocks.0.mlp.0.bias", prefix),
+               .act = ACT_GELU_ERF,
+               .eps = 1e-5f};
+    d->text_length = text ? import_size(im, 0, "%spos_emb_txt.weight", prefix) : 1;
+    d->vocabulary = text      ? import_size(im, 0, "%stok_emb_txt.weight", prefix)
+                    : classes ? import_size(im, 0, "%ssos.weight", prefix)
+                              : 1;
+    d->classes = text ? 0 : d->vocabulary;
+}
+
+/* The folder of --tokenizer, or that of the first file, or tokenizer/ in it where one is there, as in the published
+ * archive. */
+static bool put_tokenizer(import *im, gpt *d, err *e)
+{
+    char folder[4200], vocab[4300];
+    size_t size;
+    snprintf(folder, sizeof folder, "%s/tokenizer", im->from->directory);
+    snprintf(vocab, sizeof vocab, "%s/bpe-16k-vocab.json", folder);
+    if (access(vocab, R_OK) != 0) {
+        snprintf(folder, sizeof folder, "%.4100s", im->from->directory);
+        snprintf(vocab, sizeof vocab, "%s/bpe-16k-vocab.json", folder);
+    }
+    const char *path = im->tokenizer ? im->tokenizer : access(vocab, R_OK) == 0 ? folder : NULL;
+    d->pad_id = 1; /* as published */
+    if (!path)
+        return true;
+    if (!tokenizer_import(im->to, tokenizer_char_bpe.name, path, &size, e) ||
+        !tokenizer_char_bpe_pad(path, &d->pad_id, e))
+        return false;
+    if (size > (size_t)d->vocabulary) /* ids out of range are refused where they enter */
+        log_write(LOG_WARNING, "convert: %s has %zu tokens, and the transformer's vocabulary %d", path, size,
+                  d->vocabulary);
+    return true;
+}
+
+static bool convert(import *im, err *e)
+{
+    static const char *const defaults[] = {"temperature=1", "top_k=256"};
+    const char *prefix = prefix_of(im->from);
+    char vqgan[64];
+    gpt d;
+    gpt_names names;
+    if (!prefix)
+        return err_set(e, ERR_FAILED,
+                       "convert: tensor pos_emb_img.weight is missing (are all files of the model given?)");
+    gguf_put_string(im->to, "general.architecture", "limn");
+    read_sizes(im, prefix, &d, &names);
+    if (im->error.code)
+        return err_set(e, im->error.code, "%s", im->error.text);
+    bool ok =
+        import_gpt_heads(im, &d, 64, e) && (d.classes || put_tokenizer(im, &d, e)) && import_gpt(im, &d, &names, e);
+    if (ok && import_vqgan_prefix(im->from, vqgan))
+        ok = import_vqgan(im, vqgan, d.grid_width, e);
+    if (ok)
+        import_put_settings(im, defaults, 2);
+    return ok;
+}
+
+const family family_mindalle = {"mindalle", recognise, convert, NETWORK_MINDALLE | NETWORK_VQGAN};

@@ -1,0 +1,108 @@
+/* The family "openai-dvae": OpenAI's discrete VAE as encoder.pkl and decoder.pkl, their state dicts, or both in one. */
+#include <stdio.h>
+#include <string.h>
+
+#include "convert/codecs.h"
+#include "convert/names.h"
+#include "models/codecs/openai_dvae.h"
+
+#define INPUT "blocks.input.w"
+
+/* *before: the length of what precedes. */
+static bool ends_in_input(const char *name, size_t *before)
+{
+    size_t n = strlen(name), end = strlen(INPUT);
+    if (n < end || strcmp(name + n - end, INPUT) != 0)
+        return false;
+    *before = n - end;
+    return true;
+}
+
+/* The encoder begins with a convolution of 7 x 7, the decoder with one of 1 x 1. */
+static bool is_encoder(const file_tensor *t)
+{
+    return t->nd == 4 && t->shape[2] > 1;
+}
+
+bool import_has_openai_dvae(const source *s)
+{
+    size_t before;
+    for (size_t i = 0; i < s->n; i++)
+        if (ends_in_input(s->tensors[i].t->name, &before) && before < 32)
+            return true;
+    return false;
+}
+
+bool import_openai_dvae_sides(source *s, char encoder[32], char decoder[32], err *e)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (!strcmp(s->tensors[i].t->name, INPUT) &&
+            !source_prefix(s, s->tensors[i].input, is_encoder(s->tensors[i].t) ? "encoder." : "decoder.", e))
+            return false;
+    size_t before;
+    snprintf(encoder, 32, "encoder.");
+    snprintf(decoder, 32, "decoder.");
+    for (size_t i = 0; i < s->n; i++)
+        if (ends_in_input(s->tensors[i].t->name, &before) && before < 32)
+            snprintf(is_encoder(s->tensors[i].t) ? encoder : decoder, 32, "%.*s", (int)before, s->tensors[i].t->name);
+    return true;
+}
+
+static int count_blocks(const import *im, const char *prefix)
+{
+    int n = 0;
+    while (n <= OPENAI_DVAE_BLOCKS && import_has(im, "%sblocks.group_1.block_%d.res_path.conv_1.w", prefix, n + 1))
+        n++;
+    return n;
+}
+
+/* "codec.encoder.output.conv.weight" comes from "blocks.output.conv.w" behind the encoder's prefix. */
+static void put_param(import *im, const param *p, const char *encoder, const char *decoder)
+{
+    const char *path = p->name + strlen("codec.encoder.");
+    bool of_encoder = !strncmp(p->name, "codec.encoder.", strlen("codec.encoder."));
+    char from[160];
+    const char *dot = strrchr(path, '.');
+    snprintf(from, sizeof from, "%sblocks.%.*s.%c", of_encoder ? encoder : decoder, (int)(dot - path), path, dot[1]);
+    import_param(im, p, from, p->nd == 4 ? import_conv_order : NULL);
+}
+
+bool import_openai_dvae(import *im, const char *encoder, const char *decoder, int grid, err *e)
+{
+    codec c = {0};
+    param_table params = {0};
+    openai_dvae_config k = {.codes = import_size(im, 1, "%s" INPUT, decoder),
+                            .code_dim = import_size(im, 0, "%s" INPUT, decoder),
+                            .encoder_width = import_size(im, 0, "%s" INPUT, encoder),
+                            .decoder_width = import_size(im, 1, "%sblocks.output.conv.w", decoder),
+                            .encoder_blocks = count_blocks(im, encoder),
+                            .decoder_blocks = count_blocks(im, decoder)};
+    k.width = k.height = import_image_size(im, grid, 1 << (OPENAI_DVAE_GROUPS - 1));
+    bool ok = !im->error.code && openai_dvae_declare(&c, &k, "convert", &params, e);
+    if (ok)
+        openai_dvae_put(&k, im->to);
+    for (size_t i = 0; ok && i < params.n; i++) {
+        static const int transposed[] = {1, 0};
+        char table[64], bias[64];
+        snprintf(table, sizeof table, "%s" INPUT, decoder);
+        snprintf(bias, sizeof bias, "%sblocks.input.b", decoder);
+        if (!strcmp(params.list[i].name, "codec.codebook.weight")) /* of one-hot codes, a convolution looks up */
+            import_rows(im, &params.list[i], table, transposed, bias, false);
+        else
+            put_param(im, &params.list[i], encoder, decoder);
+    }
+    return import_codec_end(im, &c, &params, ok, e);
+}
+
+static bool convert(import *im, err *e)
+{
+    char encoder[32], decoder[32];
+    gguf_put_string(im->to, "general.architecture", "limn");
+    if (!import_openai_dvae_sides(im->from, encoder, decoder, e) || !import_openai_dvae(im, encoder, decoder, 0, e))
+        return false;
+    import_put_settings(im, NULL, 0);
+    return true;
+}
+
+const family family_openai_dvae = {"openai-dvae", import_has_openai_dvae, convert,
+                                   NETWORK_OPENAI_ENCODER | NETWORK_OPENAI_DECODER};

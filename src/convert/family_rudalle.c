@@ -1,0 +1,143 @@
+/* The family "rudalle": ruDALL-E Malevich, Emojich, Kandinsky: pytorch_model.bin, its VQGAN and bpe.model.  Two
+ * versions of its code differ: v2 puts id 2 before the text, by which the grid's attention patterns are one cell late,
+ * and its last layer's window wraps at the edges of the grid. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "convert/codecs.h"
+#include "convert/gpt.h"
+#include "convert/names.h"
+#include "text/tokenizer.h"
+
+enum { WINDOW = 11, BEGIN_ID = 2 };
+
+static bool recognise(const source *s)
+{
+    return source_has(s, "image_row_embeddings.weight") && source_has(s, "to_logits.1.weight");
+}
+
+static gpt_names names_of(gpt_name *list, size_t n, int vocabulary)
+{
+    const gpt_name names[] = {
+        {.ours = "norm1", .theirs = {"input_layernorm"}},
+        {.ours = "qkv", .theirs = {"attention.query_key_value"}},
+        {.ours = "out", .theirs = {"attention.dense"}},
+        {.ours = "norm1_out", .theirs = {"before_first_addition_layernorm"}},
+        {.ours = "norm2", .theirs = {"post_attention_layernorm"}},
+        {.ours = "up", .theirs = {"mlp.dense_h_to_4h"}},
+        {.ours = "down", .theirs = {"mlp.dense_4h_to_h"}},
+        {.ours = "norm2_out", .theirs = {"before_second_addition_layernorm"}},
+        {.ours = "text_embedding", .theirs = {"text_embeddings"}},
+        {.ours = "image_embedding", .theirs = {"image_embeddings"}},
+        {.ours = "text_position", .theirs = {"text_pos_embeddings"}},
+        {.ours = "row_position", .theirs = {"image_row_embeddings"}},
+        {.ours = "column_position", .theirs = {"image_col_embeddings"}},
+        {.ours = "norm", .theirs = {"transformer.final_layernorm"}},
+        {.ours = "head_norm", .theirs = {"to_logits.0"}},
+        {.ours = "text_head", .theirs = {"to_logits.1"}},
+        {.ours = "image_head", .theirs = {"to_logits.1"}, .first = vocabulary},
+    };
+    size_t count = sizeof names / sizeof *names;
+    memcpy(list, names, (count < n ? count : n) * sizeof *list);
+    return (gpt_names){.prefix = "", .blocks = "transformer.layers", .list = list, .n = count};
+}
+
+/* Whether a cell's window reaches over the edge, by what the file's own mask says of the first cell and the last one
+ * of the second row; v3 where there is no such mask. */
+static bool mask_wraps(const import *im, int text, int width)
+{
+    if (!source_has(im->from, "transformer.conv_mask"))
+        return false;
+    float seen = 0;
+    const file_tensor *t = import_find((import *)im, "transformer.conv_mask");
+    int64_t side = text + (int64_t)width * width, query = text + 2 * width - 1;
+    if (t && t->nd == 2 && t->shape[0] == side && t->shape[1] == side && width > 1)
+        file_tensor_read(t, query * side + text, 1, &seen);
+    return width > WINDOW / 2 && seen != 0;
+}
+
+static bool read_version(import *im, bool *v2, int text, int width, err *e)
+{
+    const char *version = import_setting_text(im, "version");
+    *v2 = version ? !strcmp(version, "v2") : mask_wraps(im, text, width);
+    return !version || *v2 || !strcmp(version, "v3") ||
+           err_set(e, ERR_USAGE, "convert: --set version=%.64s: ruDALL-E has the versions v2 and v3", version);
+}
+
+static bool read_sizes(import *im, gpt *d, const gpt_names *names, err *e)
+{
+    bool v2 = false;
+    int width = import_size(im, 0, "image_row_embeddings.weight");
+    int text = import_size(im, 0, "text_pos_embeddings.weight") - 1;
+    *d = (gpt){.layers = import_gpt_layers(im, names, "input_layernorm"),
+               .dim = import_size(im, 1, "image_embeddings.weight"),
+               .codes = import_size(im, 0, "image_embeddings.weight"),
+               .mlp = import_size(im, 0, "transformer.layers.0.mlp.dense_h_to_4h.weight"),
+               .vocabulary = import_size(im, 0, "text_embeddings.weight"),
+               .grid_width = width,
+               .grid_height = width,
+               .window = WINDOW,
+               .pads_last = true,
+               .text_positions = true,
+               .grid = GPT_GRID_AXES,
+               .attention_bias = true,
+               .mlp_bias = true,
+               .head_bias = true,
+               .text_head = true,
+               .head_norm = true,
+               .sandwich = import_has(im, "transformer.layers.0.before_first_addition_layernorm.weight"),
+               .act = ACT_GELU_TANH,
+               .eps = 1e-5f};
+    if (im->error.code)
+        return err_set(e, im->error.code, "%s", im->error.text);
+    if (text < 1 || d->vocabulary <= text)
+        return err_set(e, ERR_FAILED, "convert: tensor text_pos_embeddings.weight: %d positions of %d ids", text + 1,
+                       d->vocabulary);
+    if (!read_version(im, &v2, text, width, e) || !import_gpt_heads(im, d, d->dim == 2048 ? 128 : 64, e))
+        return false;
+    d->begins = v2;
+    d->begin_id = v2 ? BEGIN_ID : 0;
+    d->text_length = text + v2;
+    for (int i = 0; i < d->layers && i < GPT_LAYERS; i++)
+        d->masks[i] = (i - 1) % 4 == 0 ? MASK_COLUMN : i < d->layers - 1 ? MASK_WINDOW : v2 ? MASK_TORUS : MASK_CONV;
+    return true;
+}
+
+static bool put_tokenizer(import *im, const gpt *d, err *e)
+{
+    size_t size;
+    char beside[4200];
+    snprintf(beside, sizeof beside, "%s/bpe.model", im->from->directory);
+    const char *path = im->tokenizer ? im->tokenizer : access(beside, R_OK) == 0 ? beside : NULL;
+    if (!path)
+        return true;
+    if (!tokenizer_import(im->to, tokenizer_yttm.name, path, &size, e))
+        return false;
+    if (size > (size_t)d->vocabulary) /* ids out of range are refused where they enter */
+        log_write(LOG_WARNING, "convert: %s has %zu tokens, and the transformer's vocabulary %d", path, size,
+                  d->vocabulary);
+    return true;
+}
+
+static bool convert(import *im, err *e)
+{
+    static const char *const defaults[] = {"temperature=1", "top_k=2048", "top_p=0.995"};
+    char vqgan[64];
+    gpt d;
+    gpt_name list[24];
+    gpt_names names = names_of(list, 24, import_size(im, 0, "text_embeddings.weight"));
+    gguf_put_string(im->to, "general.architecture", "limn");
+    bool ok = read_sizes(im, &d, &names, e) && put_tokenizer(im, &d, e) && import_gpt(im, &d, &names, e);
+    import_skip(im, "transformer.row_mask"); /* these follow from the sizes and the version */
+    import_skip(im, "transformer.col_mask");
+    import_skip(im, "transformer.conv_mask");
+    if (ok && import_vqgan_prefix(im->from, vqgan))
+        ok = import_vqgan(im, vqgan, d.grid_width, e);
+    if (ok)
+        import_put_settings(im, defaults, 3);
+    return ok;
+}
+
+const family family_rudalle = {"rudalle", recognise, convert, NETWORK_RUDALLE | NETWORK_VQGAN};

@@ -1,0 +1,75 @@
+/* The registry of codec kinds. */
+#include "models/codecs/codec.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "weights/config.h"
+
+static const codec_kind *const kinds[] = {&codec_dvae, &codec_vqvae, &codec_openai_dvae, &codec_resnet_vq,
+                                          &codec_dalle_pytorch};
+
+bool codec_open(codec *c, const gguf *g, param_table *p, err *e)
+{
+    const char *name;
+    *c = (codec){0};
+    if (!config_has_section(g, "limn.codec."))
+        return true;
+    if (!gguf_get_string(g, "limn.codec.kind", &name, e))
+        return false;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (!strcmp(kinds[i]->name, name))
+            return kinds[i]->open(c, g, p, e);
+    return err_set(e, ERR_FAILED, "%s: key 'limn.codec.kind': \"%.64s\" is not a kind that this version knows",
+                   gguf_name(g), name);
+}
+
+void codec_release(codec *c)
+{
+    free(c->state);
+    *c = (codec){0};
+}
+
+int codec_input_width(const codec *c)
+{
+    return c->doubles ? c->width / 2 : c->width;
+}
+
+int codec_input_height(const codec *c)
+{
+    return c->doubles ? c->height / 2 : c->height;
+}
+
+/* ---- pictures ---- */
+
+void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map)
+{
+    for (int64_t i = 0; i < n; i++)
+        out[i] = rgb[i] / 255.0f * map.scale + map.shift;
+}
+
+bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e)
+{
+    int width = codec_input_width(c), height = codec_input_height(c);
+    int64_t count = (int64_t)n * height * width * 3;
+    float *host = malloc((size_t)count * sizeof *host);
+    if (!host)
+        return err_no_memory(e, "pictures", (size_t)count * sizeof *host);
+    codec_floats(host, rgb, count, c->input);
+    run_reset(r);
+    tensor x = run_upload(r, DTYPE_F32, 4, (int64_t[]){n, height, width, 3}, host);
+    tensor q = c->kind->encode(r, c, x);
+    run_read(r, op_argmax(r, q), codes);
+    if (logits)
+        run_read(r, q, logits);
+    free(host);
+    return run_finish(r, e);
+}
+
+bool codec_encode_walk(void *context, run *r, int n, err *e)
+{
+    const codec *c = context;
+    op_argmax(r, c->kind->encode(r, c, TENSOR(r, DTYPE_F32, n, codec_input_height(c), codec_input_width(c), 3)));
+    return run_finish(r, e);
+}

@@ -1,0 +1,79 @@
+/* Image codecs: pictures to grids of codes and back.  One file per kind, one line each in codec.c's registry. */
+#ifndef MODELS_CODECS_CODEC_H
+#define MODELS_CODECS_CODEC_H
+#include "weights/params.h"
+
+typedef struct codec codec;
+
+#define CODEC_FEATURES 8
+
+typedef struct codec_kind {
+    const char *name; /* limn.codec.kind */
+    /* Reads the hyper-parameters, fills c, allocates c->state and declares the parameters: that last, since the table
+     * then points into the state. */
+    bool (*open)(codec *c, const gguf *g, param_table *p, err *e);
+    /* x[b,height,width,3] (codec_input_height, codec_input_width) as `input` maps it ->
+     * logits[b,grid_height,grid_width,codes] of q(z|x); of a vqvae minus the squared distances to the codebook's rows
+     */
+    tensor (*encode)(run *r, const codec *c, tensor x);
+    /* codes I32 [b, cells] -> [b,height,width,channels], of which `output` maps the first three */
+    tensor (*decode)(run *r, const codec *c, tensor codes);
+    /* From distributions q[b,grid_height,grid_width,codes] over the codebook to what the losses read: training. */
+    tensor (*decode_soft)(run *r, const codec *c, tensor q);
+    /* What the encoder's stages give for x[b,h,w,3] of any size that they can halve: features[i] is [b,h_i,w_i,c_i].
+     * For perceptual losses, so while a tape records: nothing is given back on the way.  Returns how many; NULL where a
+     * kind has none. */
+    int (*features)(run *r, const codec *c, tensor x, tensor features[CODEC_FEATURES]);
+} codec_kind;
+
+/* value = scale * x + shift */
+typedef struct pixel_map {
+    float scale, shift;
+} pixel_map;
+
+struct codec {
+    const codec_kind *kind;
+    int width, height, grid_width, grid_height, codes;
+    int channels;     /* of what decode returns: at least 3 */
+    int reach;        /* a decoded pixel depends on cells at most so far from its own; -1: on all */
+    pixel_map input;  /* from 0..1 */
+    pixel_map output; /* to 0..1, before clamping */
+    bool doubles;     /* decode gives pictures of twice the sides that encode takes */
+    bool no_encoder;  /* encode is not to be called */
+    void *state;
+};
+
+/* NULL kind where the file holds no codec: not an error. */
+bool codec_open(codec *c, const gguf *g, param_table *p, err *e);
+void codec_release(codec *c);
+/* Pixels that encode takes. */
+int codec_input_width(const codec *c);
+int codec_input_height(const codec *c);
+
+/* out[n] = u8 / 255 by the map */
+void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
+/* rgb[n,input height,input width,3] -> the most likely codes[n,cells]; logits[n,cells,codes] of q(z|x), or NULL. Resets
+ * the run.
+ */
+bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
+/* What codec_encode has on the device, for plans (a plan_work of models/plan.h, with the codec as its context). */
+bool codec_encode_walk(void *c, run *r, int n, err *e);
+
+/* ---- codec_tile.c ----
+ * Ways to decode, from the one that takes the most memory to the one that takes the least: way n > 0 is n pictures at
+ * once; way 0 is one picture by 2 x 2 tiles, -1 by 3 x 3, and so on, each with a margin of c->reach cells, so that
+ * there are no seams: the pixels are the same to rounding. */
+
+/* How many ways to cut a picture there are: down to way 1 - n.  0: its pixels depend on all cells, or on so many that
+ * tiles would be margin for the most part. */
+int codec_tilings(const codec *c);
+/* How many tiles a way < 1 has, and their sides in cells with their margins. */
+int codec_tiles(const codec *c, int way, int *width, int *height);
+/* codes[n,cells] -> pixels[n,height,width,3] in 0..1, n <= way or 1.  Resets the run. */
+bool codec_decode_way(run *r, const codec *c, const int32_t *codes, int n, int way, float *pixels, err *e);
+/* A plan_work (plan.h): what codec_decode_way takes of r's memory.  context: the codec. */
+bool codec_walk_decode(void *context, run *r, int way, err *e);
+
+extern const codec_kind codec_dvae, codec_vqvae;                                 /* dvae.c, vqvae.c */
+extern const codec_kind codec_openai_dvae, codec_resnet_vq, codec_dalle_pytorch; /* openai_dvae.c, … */
+#endif

@@ -1,0 +1,152 @@
+/* Decoding with as much memory as there is: whole pictures, or tiles of one. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "models/codecs/codec.h"
+
+/* out = the first three channels of x[count,channels] as pixels */
+static void to_pixels(float *out, const float *x, int64_t count, const codec *c)
+{
+    for (int64_t i = 0; i < count * 3; i++) {
+        float v = x[i / 3 * c->channels + i % 3] * c->output.scale + c->output.shift;
+        out[i] = fminf(fmaxf(v, 0), 1);
+    }
+}
+
+static bool decode_whole(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e)
+{
+    int64_t count = (int64_t)n * c->height * c->width;
+    float *host = malloc((size_t)(count * c->channels) * sizeof *host);
+    if (!host)
+        return err_no_memory(e, "pictures", (size_t)(count * c->channels) * sizeof *host);
+    run_reset(r);
+    tensor z = run_upload(r, DTYPE_I32, 2, (int64_t[]){n, c->grid_height * c->grid_width}, codes);
+    run_read(r, c->kind->decode(r, c, z), host);
+    bool ok = run_finish(r, e);
+    if (ok)
+        to_pixels(pixels, host, count, c);
+    free(host);
+    return ok;
+}
+
+/* Cells `first` to first + n - 1 of a side, and with their margin. */
+typedef struct range {
+    int first, n, outer_first, outer_n;
+} range;
+
+/* All ranges of a side are equally long with their margins, so that a tile's memory is right for the next one.  There
+ * is no margin where the picture ends. */
+static range range_at(int first, int tile, int side, int reach)
+{
+    range t = {.first = first, .outer_first = first > reach ? first - reach : 0, .outer_n = tile < side ? tile : side};
+    if (t.outer_first > side - t.outer_n)
+        t.outer_first = side - t.outer_n;
+    int end = t.outer_first + t.outer_n;
+    t.n = (end < side ? end - reach : side) - first;
+    return t;
+}
+
+static int longer_side(const codec *c)
+{
+    return c->grid_height > c->grid_width ? c->grid_height : c->grid_width;
+}
+
+int codec_tilings(const codec *c)
+{
+    int side = longer_side(c), least = 2 * c->reach + 1;
+    if (c->reach < 0 || least > side)
+        return 0;
+    /* n tiles in a row are side + 2 reach (n - 1) cells: not more than five times as many as the side has */
+    int most = c->reach ? 1 + 2 * side / c->reach : side;
+    return (most < side - least + 1 ? most : side - least + 1) - 1;
+}
+
+/* The side of a tile, so that 2 - way of them in a row are the longer side. */
+static int tile_side(const codec *c, int way)
+{
+    int n = 2 - way;
+    return (longer_side(c) + 2 * c->reach * (n - 1) + n - 1) / n;
+}
+
+static int ranges_of(int tile, int side, int reach)
+{
+    int n = 0;
+    for (int at = 0; at < side; at += range_at(at, tile, side, reach).n)
+        n++;
+    return n;
+}
+
+int codec_tiles(const codec *c, int way, int *width, int *height)
+{
+    int tile = tile_side(c, way);
+    *width = range_at(0, tile, c->grid_width, c->reach).outer_n;
+    *height = range_at(0, tile, c->grid_height, c->reach).outer_n;
+    return ranges_of(tile, c->grid_width, c->reach) * ranges_of(tile, c->grid_height, c->reach);
+}
+
+/* A tile as a picture of its own. */
+static codec part_of(const codec *c, int width, int height)
+{
+    int step = c->width / c->grid_width;
+    codec part = *c;
+    part.grid_width = width;
+    part.grid_height = height;
+    part.width = width * step;
+    part.height = height * step;
+    return part;
+}
+
+/* One tile, of which the inside is taken. */
+static bool decode_tile(run *r, const codec *c, const int32_t *codes, range y, range x, float *pixels, err *e)
+{
+    int step = c->width / c->grid_width;
+    codec part = part_of(c, x.outer_n, y.outer_n);
+    size_t cells = (size_t)x.outer_n * (size_t)y.outer_n, bytes = (size_t)part.width * (size_t)part.height * 12;
+    int32_t *own = malloc(cells * sizeof *own);
+    float *decoded = malloc(bytes);
+    bool ok = (own && decoded) || err_no_memory(e, "tile", bytes);
+    for (int i = 0; ok && i < y.outer_n; i++)
+        memcpy(own + (size_t)i * (size_t)x.outer_n,
+               codes + (size_t)(y.outer_first + i) * (size_t)c->grid_width + x.outer_first,
+               (size_t)x.outer_n * sizeof *own);
+    ok = ok && decode_whole(r, &part, own, 1, decoded, e);
+    for (int i = 0; ok && i < y.n * step; i++)
+        memcpy(pixels + ((size_t)(y.first * step + i) * (size_t)c->width + (size_t)(x.first * step)) * 3,
+               decoded + ((size_t)((y.first - y.outer_first) * step + i) * (size_t)part.width +
+                          (size_t)((x.first - x.outer_first) * step)) *
+                             3,
+               (size_t)(x.n * step) * 3 * sizeof *pixels);
+    free(own);
+    free(decoded);
+    return ok;
+}
+
+bool codec_decode_way(run *r, const codec *c, const int32_t *codes, int n, int way, float *pixels, err *e)
+{
+    if (way > 0)
+        return decode_whole(r, c, codes, n, pixels, e);
+    int tile = tile_side(c, way);
+    for (range y = {0}; y.first + y.n < c->grid_height;) {
+        y = range_at(y.first + y.n, tile, c->grid_height, c->reach);
+        for (range x = {0}; x.first + x.n < c->grid_width;) {
+            x = range_at(x.first + x.n, tile, c->grid_width, c->reach);
+            if (!decode_tile(r, c, codes, y, x, pixels, e))
+                return false;
+        }
+    }
+    return true;
+}
+
+bool codec_walk_decode(void *context, run *r, int way, err *e)
+{
+    const codec *c = context;
+    codec part = *c;
+    int width, height;
+    if (way < 1) {
+        codec_tiles(c, way, &width, &height);
+        part = part_of(c, width, height);
+    }
+    c->kind->decode(r, &part, TENSOR(r, DTYPE_I32, way > 0 ? way : 1, part.grid_height * part.grid_width));
+    return run_finish(r, e);
+}

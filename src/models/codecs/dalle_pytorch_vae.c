@@ -1,0 +1,162 @@
+/* The DiscreteVAE of DALLE-pytorch (github.com/lucidrains/DALLE-pytorch): strided convolutions down, transposed ones
+ * up, all with ReLU, and blocks x + conv1x1(relu(conv3x3(relu(conv3x3(x))))) at the grid's size. */
+#include "models/codecs/dalle_pytorch_vae.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "weights/config.h"
+
+#define STAGES   DALLE_PYTORCH_STAGES
+#define BLOCKS   DALLE_PYTORCH_BLOCKS
+#define CHANNELS 3
+
+typedef struct residual {
+    conv conv[3];
+} residual;
+
+typedef struct dalle_pytorch_vae {
+    int stages, blocks;
+    conv down[STAGES], logits, in, up[STAGES], out;
+    residual encoder[BLOCKS], decoder[BLOCKS];
+    tensor codebook; /* [codes, code_dim] */
+} dalle_pytorch_vae;
+
+static tensor blocks_forward(run *r, const residual *b, int n, tensor x)
+{
+    for (int i = 0; i < n; i++, b++) {
+        run_next(r);
+        tensor h = op_conv2d(r, x, &b->conv[0], ACT_RELU, (tensor){0});
+        h = op_conv2d(r, h, &b->conv[1], ACT_RELU, (tensor){0});
+        x = op_conv2d(r, h, &b->conv[2], ACT_NONE, x);
+    }
+    return x;
+}
+
+static tensor encode(run *r, const codec *c, tensor x)
+{
+    const dalle_pytorch_vae *v = c->state;
+    for (int i = 0; i < v->stages; i++) {
+        run_next(r);
+        x = op_conv2d(r, x, &v->down[i], ACT_RELU, (tensor){0});
+    }
+    return op_conv2d(r, blocks_forward(r, v->encoder, v->blocks, x), &v->logits, ACT_NONE, (tensor){0});
+}
+
+static tensor decode_grid(run *r, const dalle_pytorch_vae *v, tensor x)
+{
+    if (v->blocks)
+        x = blocks_forward(r, v->decoder, v->blocks, op_conv2d(r, x, &v->in, ACT_NONE, (tensor){0}));
+    for (int i = 0; i < v->stages; i++) {
+        run_next(r);
+        x = op_conv_transpose2d(r, x, &v->up[i], ACT_RELU);
+    }
+    return op_conv2d(r, x, &v->out, ACT_NONE, (tensor){0});
+}
+
+static tensor decode(run *r, const codec *c, tensor codes)
+{
+    const dalle_pytorch_vae *v = c->state;
+    int64_t shape[] = {codes.shape[0], c->grid_height, c->grid_width, v->codebook.shape[1]};
+    return decode_grid(r, v, tensor_shaped(op_embed(r, codes, v->codebook), 4, shape));
+}
+
+static tensor decode_soft(run *r, const codec *c, tensor q)
+{
+    const dalle_pytorch_vae *v = c->state;
+    return decode_grid(r, v, op_matmul_table(r, q, v->codebook));
+}
+
+/* ---- declaring ---- */
+
+static const config_field fields[] = {
+    {"limn.image.width", offsetof(dalle_pytorch_config, width), 1, 16384},
+    {"limn.image.height", offsetof(dalle_pytorch_config, height), 1, 16384},
+    {"limn.codec.codes", offsetof(dalle_pytorch_config, codes), 2, 1 << 20},
+    {"limn.codec.code_dim", offsetof(dalle_pytorch_config, code_dim), 1, 65536},
+    {"limn.codec.stages", offsetof(dalle_pytorch_config, stages), 1, STAGES},
+    {"limn.codec.hidden", offsetof(dalle_pytorch_config, hidden), 1, 65536},
+    {"limn.codec.blocks", offsetof(dalle_pytorch_config, blocks), 0, BLOCKS},
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+void dalle_pytorch_put(const dalle_pytorch_config *k, gguf_writer *w)
+{
+    gguf_put_string(w, "limn.codec.kind", codec_dalle_pytorch.name);
+    config_put(w, fields, FIELDS, k);
+}
+
+static void declare_blocks(param_table *p, residual *b, int n, int channels, const char *prefix)
+{
+    char name[64];
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < 3; k++) {
+            snprintf(name, sizeof name, "%s.res.%d.conv%d", prefix, i, k + 1);
+            param_conv(p, &b[i].conv[k], channels, channels, k < 2 ? 3 : 1, 1, k < 2, name);
+        }
+}
+
+static void declare(dalle_pytorch_vae *v, param_table *p, const dalle_pytorch_config *k)
+{
+    char name[64];
+    for (int i = 0; i < k->stages; i++) {
+        snprintf(name, sizeof name, "codec.encoder.down.%d", i);
+        param_conv(p, &v->down[i], i ? k->hidden : CHANNELS, k->hidden, 4, 2, 1, name);
+    }
+    declare_blocks(p, v->encoder, k->blocks, k->hidden, "codec.encoder");
+    param_conv(p, &v->logits, k->hidden, k->codes, 1, 1, 0, "codec.encoder.logits");
+    param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
+    if (k->blocks)
+        param_conv(p, &v->in, k->code_dim, k->hidden, 1, 1, 0, "codec.decoder.in");
+    declare_blocks(p, v->decoder, k->blocks, k->hidden, "codec.decoder");
+    for (int i = 0; i < k->stages; i++) {
+        snprintf(name, sizeof name, "codec.decoder.up.%d", i);
+        param_conv(p, &v->up[i], i || k->blocks ? k->hidden : k->code_dim, k->hidden, 4, 2, 1, name);
+    }
+    param_conv(p, &v->out, k->hidden, CHANNELS, 1, 1, 0, "codec.decoder.out");
+}
+
+static void set_reach(codec *c, const dalle_pytorch_config *k)
+{
+    for (int i = 0; i < k->stages; i++) /* a pixel of a doubled picture comes of three of it in a row */
+        c->reach = (c->reach + 1) / 2 + 1;
+    c->reach += 2 * k->blocks;
+}
+
+bool dalle_pytorch_declare(codec *c, const dalle_pytorch_config *k, const char *file, param_table *p, err *e)
+{
+    if (!config_check(file, fields, FIELDS, k, e))
+        return false;
+    int step = 1 << k->stages;
+    if (k->width % step || k->height % step)
+        return err_set(e, ERR_FAILED, "%s: limn.image.width, height: %d x %d is not a multiple of %d, the codec's step",
+                       file, k->width, k->height, step);
+    dalle_pytorch_vae *v = calloc(1, sizeof *v);
+    if (!v)
+        return err_no_memory(e, "codec", sizeof *v);
+    v->stages = k->stages;
+    v->blocks = k->blocks;
+    *c = (codec){.kind = &codec_dalle_pytorch,
+                 .width = k->width,
+                 .height = k->height,
+                 .grid_width = k->width / step,
+                 .grid_height = k->height / step,
+                 .codes = k->codes,
+                 .channels = CHANNELS,
+                 .input = {2, -1},
+                 .output = {0.5f, 0.5f},
+                 .state = v};
+    set_reach(c, k);
+    declare(v, p, k);
+    return true;
+}
+
+static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
+{
+    dalle_pytorch_config k = {0};
+    return config_fields(g, fields, FIELDS, &k, e) && dalle_pytorch_declare(c, &k, gguf_name(g), p, e);
+}
+
+const codec_kind codec_dalle_pytorch = {
+    .name = "dalle_pytorch", .open = open_file, .encode = encode, .decode = decode, .decode_soft = decode_soft};

@@ -1,0 +1,20 @@
+/* The discrete VAE: the encoder gives logits over the codebook (Ramesh et al. 2021, section 2.1). */
+#include "models/codecs/dvae.h"
+
+bool dvae_declare(codec *c, const autoencoder_config *k, const char *file, param_table *p, err *e)
+{
+    return autoencoder_declare(c, &codec_dvae, k, k->codes, "codec.encoder.logits", file, p, e);
+}
+
+static bool dvae_open(codec *c, const gguf *g, param_table *p, err *e)
+{
+    autoencoder_config k;
+    return autoencoder_read(&k, g, e) && dvae_declare(c, &k, gguf_name(g), p, e);
+}
+
+const codec_kind codec_dvae = {.name = "dvae",
+                               .open = dvae_open,
+                               .encode = autoencoder_encode,
+                               .decode = autoencoder_decode,
+                               .decode_soft = autoencoder_decode_soft,
+                               .features = autoencoder_features};

@@ -1,0 +1,194 @@
+/* OpenAI's discrete VAE (github.com/openai/DALL-E; Ramesh et al. 2021, appendix A): groups of bottleneck blocks,
+ * max-pooling down, nearest upsampling up, and the logit-Laplace map of pixels. */
+#include "models/codecs/openai_dvae.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ops/tape.h"
+#include "weights/config.h"
+
+#define GROUPS   OPENAI_DVAE_GROUPS
+#define BLOCKS   OPENAI_DVAE_BLOCKS
+#define STEP     (1 << (GROUPS - 1))
+#define CHANNELS 3
+#define STATS    (2 * CHANNELS) /* of each pixel: mu, then ln b */
+
+/* x + gain * the path through four convolutions, each after a ReLU */
+typedef struct block {
+    conv skip; /* in 0: none */
+    conv path[4];
+} block;
+
+typedef struct side {
+    int blocks;
+    float gain; /* of each block: 1 / (number of all blocks)^2 */
+    block group[GROUPS][BLOCKS];
+    conv out;
+} side;
+
+typedef struct openai_dvae {
+    conv in;
+    side encoder, decoder;
+    tensor codebook; /* [codes, code_dim] */
+} openai_dvae;
+
+/* Takes x from the stage before, and leaves the result there, in x's memory where nothing skips (run_next).
+ * up: of op_upsample(x, 2), which commutes with the convolutions of 1x1 that a decoder's block begins with: the same
+ * numbers for a quarter of the work. */
+static tensor block_forward(run *r, const block *b, float gain, bool up, tensor x)
+{
+    const conv_input relu = {.act = ACT_RELU}, plain = {0};
+    tensor y = b->skip.in ? op_conv2d(r, x, &b->skip, ACT_NONE, (tensor){0}) : x, h[3];
+    if (up)
+        y = op_upsample(r, y, 2);
+    h[0] = op_conv2d_of(r, x, &relu, &b->path[0], ACT_RELU);
+    h[1] = up ? op_upsample_conv2d(r, h[0], 2, &b->path[1], ACT_RELU)
+              : op_conv2d(r, h[0], &b->path[1], ACT_RELU, (tensor){0});
+    h[2] = op_conv2d(r, h[1], &b->path[2], ACT_RELU, (tensor){0});
+    y = op_conv2d_onto(r, h[2], &plain, &b->path[3], gain, y);
+    if (up || b->skip.in)
+        run_next(r);
+    for (int i = 2; i >= 0 && !up && !b->skip.in && !run_tape(r); i--)
+        run_give_back(r, h[i]);
+    return y;
+}
+
+/* The groups, then the last convolution; between groups the picture halves, or doubles. */
+static tensor side_forward(run *r, const side *s, bool up, tensor x)
+{
+    const conv_input relu = {.act = ACT_RELU};
+    run_next(r);
+    for (int g = 0; g < GROUPS; g++) {
+        for (int i = 0; i < s->blocks; i++)
+            x = block_forward(r, &s->group[g][i], s->gain, up && g > 0 && i == 0, x);
+        if (g == GROUPS - 1 || up)
+            continue;
+        x = op_max_pool(r, x, 2);
+        run_next(r);
+    }
+    return op_conv2d_of(r, x, &relu, &s->out, ACT_NONE);
+}
+
+static tensor encode(run *r, const codec *c, tensor x)
+{
+    const openai_dvae *v = c->state;
+    return side_forward(r, &v->encoder, false, op_conv2d(r, x, &v->in, ACT_NONE, (tensor){0}));
+}
+
+/* mu of the logit-Laplace distribution is a logit. */
+static tensor decode_grid(run *r, const openai_dvae *v, tensor grid)
+{
+    return op_activate(r, side_forward(r, &v->decoder, true, grid), ACT_SIGMOID);
+}
+
+static tensor decode(run *r, const codec *c, tensor codes)
+{
+    const openai_dvae *v = c->state;
+    int64_t shape[] = {codes.shape[0], c->grid_height, c->grid_width, v->codebook.shape[1]};
+    return decode_grid(r, v, tensor_shaped(op_embed(r, codes, v->codebook), 4, shape));
+}
+
+static tensor decode_soft(run *r, const codec *c, tensor q)
+{
+    const openai_dvae *v = c->state;
+    return decode_grid(r, v, op_matmul_table(r, q, v->codebook));
+}
+
+/* ---- declaring ---- */
+
+static const config_field fields[] = {
+    {"limn.image.width", offsetof(openai_dvae_config, width), 1, 16384},
+    {"limn.image.height", offsetof(openai_dvae_config, height), 1, 16384},
+    {"limn.codec.codes", offsetof(openai_dvae_config, codes), 2, 1 << 20},
+    {"limn.codec.code_dim", offsetof(openai_dvae_config, code_dim), 1, 65536},
+    {"limn.codec.encoder_width", offsetof(openai_dvae_config, encoder_width), 4, 8192},
+    {"limn.codec.decoder_width", offsetof(openai_dvae_config, decoder_width), 4, 8192},
+    {"limn.codec.encoder_blocks", offsetof(openai_dvae_config, encoder_blocks), 1, BLOCKS},
+    {"limn.codec.decoder_blocks", offsetof(openai_dvae_config, decoder_blocks), 1, BLOCKS},
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+void openai_dvae_put(const openai_dvae_config *k, gguf_writer *w)
+{
+    gguf_put_string(w, "limn.codec.kind", codec_openai_dvae.name);
+    config_put(w, fields, FIELDS, k);
+}
+
+/* Channels of the groups: `from` before the first, then `width` times 1, 2, 4, 8, in turn or reversed.  kernel: of the
+ * four convolutions. */
+static void declare_side(param_table *p, side *s, int from, int width, bool up, const int kernel[4])
+{
+    const char *name = up ? "codec.decoder" : "codec.encoder";
+    char path[96];
+    s->gain = 1 / (float)(GROUPS * s->blocks * GROUPS * s->blocks);
+    for (int g = 0; g < GROUPS; g++) {
+        int to = width << (up ? GROUPS - 1 - g : g), inner = to / 4;
+        for (int i = 0; i < s->blocks; i++, from = to) {
+            block *b = &s->group[g][i];
+            snprintf(path, sizeof path, "%s.group_%d.block_%d.id_path", name, g + 1, i + 1);
+            if (from != to)
+                param_conv(p, &b->skip, from, to, 1, 1, 0, path);
+            for (int k = 0; k < 4; k++) {
+                snprintf(path, sizeof path, "%s.group_%d.block_%d.res_path.conv_%d", name, g + 1, i + 1, k + 1);
+                param_conv(p, &b->path[k], k ? inner : from, k < 3 ? inner : to, kernel[k], 1, kernel[k] / 2, path);
+            }
+        }
+    }
+}
+
+static void declare(openai_dvae *v, param_table *p, const openai_dvae_config *k)
+{
+    param_conv(p, &v->in, CHANNELS, k->encoder_width, 7, 1, 3, "codec.encoder.input");
+    declare_side(p, &v->encoder, k->encoder_width, k->encoder_width, false, (const int[]){3, 3, 3, 1});
+    param_conv(p, &v->encoder.out, k->encoder_width * STEP, k->codes, 1, 1, 0, "codec.encoder.output.conv");
+    param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
+    declare_side(p, &v->decoder, k->code_dim, k->decoder_width, true, (const int[]){1, 3, 3, 3});
+    param_conv(p, &v->decoder.out, k->decoder_width, STATS, 1, 1, 0, "codec.decoder.output.conv");
+}
+
+static void set_reach(codec *c, const openai_dvae_config *k)
+{
+    for (int g = 0; g < GROUPS; g++) /* three convolutions of 3 x 3 a block, and half as far in the picture below */
+        c->reach = (c->reach + 1) / 2 + 3 * k->decoder_blocks;
+}
+
+bool openai_dvae_declare(codec *c, const openai_dvae_config *k, const char *file, param_table *p, err *e)
+{
+    if (!config_check(file, fields, FIELDS, k, e))
+        return false;
+    if (k->width % STEP || k->height % STEP)
+        return err_set(e, ERR_FAILED, "%s: limn.image.width, height: %d x %d is not a multiple of %d, the codec's step",
+                       file, k->width, k->height, STEP);
+    if (k->encoder_width % 4 || k->decoder_width % 4)
+        return err_set(e, ERR_FAILED, "%s: limn.codec.encoder_width, decoder_width: %d, %d are not multiples of 4",
+                       file, k->encoder_width, k->decoder_width);
+    openai_dvae *v = calloc(1, sizeof *v);
+    if (!v)
+        return err_no_memory(e, "codec", sizeof *v);
+    v->encoder.blocks = k->encoder_blocks;
+    v->decoder.blocks = k->decoder_blocks;
+    *c = (codec){.kind = &codec_openai_dvae,
+                 .width = k->width,
+                 .height = k->height,
+                 .grid_width = k->width / STEP,
+                 .grid_height = k->height / STEP,
+                 .codes = k->codes,
+                 .channels = STATS,
+                 .input = {0.8f, 0.1f}, /* away from 0 and 1, where logits are infinite */
+                 .output = {1.25f, -0.125f},
+                 .state = v};
+    set_reach(c, k);
+    declare(v, p, k);
+    return true;
+}
+
+static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
+{
+    openai_dvae_config k = {0};
+    return config_fields(g, fields, FIELDS, &k, e) && openai_dvae_declare(c, &k, gguf_name(g), p, e);
+}
+
+const codec_kind codec_openai_dvae = {
+    .name = "openai_dvae", .open = open_file, .encode = encode, .decode = decode, .decode_soft = decode_soft};

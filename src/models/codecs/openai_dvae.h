@@ -1,0 +1,20 @@
+/* The hyper-parameters of OpenAI's discrete VAE, for those who make model files. */
+#ifndef MODELS_CODECS_OPENAI_DVAE_H
+#define MODELS_CODECS_OPENAI_DVAE_H
+#include "models/codecs/codec.h"
+
+#define OPENAI_DVAE_GROUPS 4 /* of blocks; between them the picture halves or doubles */
+#define OPENAI_DVAE_BLOCKS 16
+
+typedef struct openai_dvae_config {
+    int width, height; /* pixels: multiples of 8 */
+    int codes, code_dim;
+    int encoder_width, decoder_width; /* channels at the picture's size, 2, 4, 8 times as many below: multiples of 4 */
+    int encoder_blocks, decoder_blocks; /* in a group */
+} openai_dvae_config;
+
+/* Makes c of k and declares its parameters; codec_release(c).  `file` is for messages. */
+bool openai_dvae_declare(codec *c, const openai_dvae_config *k, const char *file, param_table *p, err *e);
+/* Writes the keys that codec_open reads. */
+void openai_dvae_put(const openai_dvae_config *k, gguf_writer *w);
+#endif

@@ -1,0 +1,374 @@
+/* VQGAN's autoencoder (Esser et al. 2021; github.com/CompVis/taming-transformers), which many models took over: ResNet
+ * blocks with group norm, attention at the small sizes, and a codebook of nearest entries or of Gumbel logits.
+ * Trained elsewhere: discriminator and perceptual loss aren't part of it. */
+#include "models/codecs/vqgan.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "ops/tape.h"
+#include "weights/config.h"
+
+#define STAGES   RESNET_VQ_STAGES
+#define BLOCKS   RESNET_VQ_BLOCKS
+#define CHANNELS 3
+
+/* x + conv2(silu(norm2(conv1(silu(norm1(x)))))) */
+typedef struct residual {
+    norm norm1, norm2;
+    conv conv1, conv2;
+    conv skip; /* in 0: none */
+} residual;
+
+/* x + out(attention over all pixels of norm(x)) */
+typedef struct attention {
+    norm norm;
+    conv q, k, v, out;
+} attention;
+
+typedef struct stage {
+    residual block[BLOCKS];
+    attention attention[BLOCKS];
+    conv resample;
+} stage;
+
+typedef struct side {
+    conv in;
+    residual mid[2];
+    attention mid_attention;
+    stage stage[STAGES];
+    norm norm;
+    conv out;
+} side;
+
+typedef struct resnet_vq {
+    resnet_vq_config k;
+    side encoder, decoder;
+    conv to_code, logits, from_code; /* logits: of a Gumbel codebook */
+    tensor codebook;                 /* [codes, code_dim] */
+} resnet_vq;
+
+/* The forward passes of parts of the net take x from the stage before, and leave their result there (run_next): so a
+ * block without skip works in x's memory, and the net needs the memory of two pictures of its widest layer. */
+
+static tensor residual_forward(run *r, const residual *b, int groups, tensor x)
+{
+    const conv_input first = {&b->norm1, groups, ACT_SILU}, second = {&b->norm2, groups, ACT_SILU};
+    tensor y = b->skip.in ? op_conv2d(r, x, &b->skip, ACT_NONE, (tensor){0}) : x;
+    tensor h = op_conv2d_of(r, x, &first, &b->conv1, ACT_NONE);
+    y = op_conv2d_onto(r, h, &second, &b->conv2, 1, y);
+    if (b->skip.in)
+        run_next(r);
+    else if (!run_tape(r))
+        run_give_back(r, h);
+    return y;
+}
+
+static tensor attention_forward(run *r, const attention *a, int groups, tensor x)
+{
+    tensor h = op_group_norm(r, x, &a->norm, groups, ACT_NONE), qkv[3];
+    const conv *project[] = {&a->q, &a->k, &a->v};
+    for (int i = 0; i < 3; i++)
+        qkv[i] = op_conv2d(r, h, project[i], ACT_NONE, (tensor){0});
+    x = op_conv2d(r, op_self_attention(r, qkv[0], qkv[1], qkv[2]), &a->out, ACT_NONE, x);
+    run_next(r);
+    return x;
+}
+
+static tensor stage_forward(run *r, const stage *s, const resnet_vq_side *k, int i, int groups, tensor x)
+{
+    for (int b = 0; b < k->blocks; b++) {
+        x = residual_forward(r, &s->block[b], groups, x);
+        if (k->attention[i])
+            x = attention_forward(r, &s->attention[b], groups, x);
+    }
+    return x;
+}
+
+static tensor middle_forward(run *r, const side *s, int groups, tensor x)
+{
+    x = residual_forward(r, &s->mid[0], groups, x);
+    return residual_forward(r, &s->mid[1], groups, attention_forward(r, &s->mid_attention, groups, x));
+}
+
+static tensor last_forward(run *r, const side *s, int groups, tensor x)
+{
+    const conv_input k = {&s->norm, groups, ACT_SILU};
+    return op_conv2d_of(r, x, &k, &s->out, ACT_NONE);
+}
+
+static tensor encode(run *r, const codec *c, tensor x)
+{
+    const resnet_vq *v = c->state;
+    const side *s = &v->encoder;
+    int n = v->k.stages, groups = v->k.groups;
+    x = op_conv2d(r, x, &s->in, ACT_NONE, (tensor){0});
+    run_next(r);
+    for (int i = 0; i < n; i++) {
+        x = stage_forward(r, &s->stage[i], &v->k.encoder, i, groups, x);
+        if (i == n - 1)
+            break;
+        x = op_conv2d(r, x, &s->stage[i].resample, ACT_NONE, (tensor){0});
+        run_next(r);
+    }
+    x = last_forward(r, s, groups, middle_forward(r, s, groups, x));
+    x = op_conv2d(r, x, &v->to_code, ACT_NONE, (tensor){0});
+    return v->k.gumbel ? op_conv2d(r, x, &v->logits, ACT_NONE, (tensor){0}) : op_distances(r, x, v->codebook);
+}
+
+static tensor decode_grid(run *r, const resnet_vq *v, tensor x)
+{
+    const side *s = &v->decoder;
+    int n = v->k.stages, groups = v->k.groups;
+    x = op_conv2d(r, op_conv2d(r, x, &v->from_code, ACT_NONE, (tensor){0}), &s->in, ACT_NONE, (tensor){0});
+    run_next(r);
+    x = middle_forward(r, s, groups, x);
+    for (int i = n - 1; i >= 0; i--) {
+        x = stage_forward(r, &s->stage[i], &v->k.decoder, i, groups, x);
+        if (i == 0)
+            break;
+        x = op_upsample_conv2d(r, x, 2, &s->stage[i].resample, ACT_NONE);
+        run_next(r);
+    }
+    x = last_forward(r, s, groups, x);
+    return v->k.wavelet ? op_inverse_haar(r, x) : x;
+}
+
+static tensor decode(run *r, const codec *c, tensor codes)
+{
+    const resnet_vq *v = c->state;
+    int64_t shape[] = {codes.shape[0], c->grid_height, c->grid_width, v->codebook.shape[1]};
+    return decode_grid(r, v, tensor_shaped(op_embed(r, codes, v->codebook), 4, shape));
+}
+
+static tensor decode_soft(run *r, const codec *c, tensor q)
+{
+    const resnet_vq *v = c->state;
+    return decode_grid(r, v, op_matmul_table(r, q, v->codebook));
+}
+
+/* ---- hyper-parameters ---- */
+
+static const config_field fields[] = {
+    {"limn.image.width", offsetof(resnet_vq_config, width), 1, 16384},
+    {"limn.image.height", offsetof(resnet_vq_config, height), 1, 16384},
+    {"limn.codec.codes", offsetof(resnet_vq_config, codes), 2, 1 << 20},
+    {"limn.codec.code_dim", offsetof(resnet_vq_config, code_dim), 1, 65536},
+    {"limn.codec.latent", offsetof(resnet_vq_config, latent), 1, 65536},
+    {"limn.codec.groups", offsetof(resnet_vq_config, groups), 1, 65536},
+    {"limn.codec.has_encoder", offsetof(resnet_vq_config, has_encoder), 0, 1},
+    {"limn.codec.gumbel", offsetof(resnet_vq_config, gumbel), 0, 1},
+    {"limn.codec.wavelet", offsetof(resnet_vq_config, wavelet), 0, 1},
+    {"limn.codec.unit_range", offsetof(resnet_vq_config, unit_range), 0, 1},
+    {"limn.codec.decoder_blocks", offsetof(resnet_vq_config, decoder.blocks), 1, BLOCKS},
+};
+static const config_field encoder_fields[] = {
+    {"limn.codec.stem", offsetof(resnet_vq_config, stem), 1, 65536},
+    {"limn.codec.encoder_blocks", offsetof(resnet_vq_config, encoder.blocks), 1, BLOCKS},
+};
+enum { FIELDS = sizeof fields / sizeof *fields, ENCODER_FIELDS = sizeof encoder_fields / sizeof *encoder_fields };
+
+void resnet_vq_put(const resnet_vq_config *k, gguf_writer *w)
+{
+    gguf_put_string(w, "limn.codec.kind", codec_resnet_vq.name);
+    config_put(w, fields, FIELDS, k);
+    gguf_put_float(w, "limn.codec.norm_eps", k->eps);
+    config_put_ints(w, "limn.codec.decoder_channels", k->decoder.channels, k->stages);
+    config_put_ints(w, "limn.codec.decoder_attention", k->decoder.attention, k->stages);
+    if (!k->has_encoder)
+        return;
+    config_put(w, encoder_fields, ENCODER_FIELDS, k);
+    config_put_ints(w, "limn.codec.encoder_channels", k->encoder.channels, k->stages);
+    config_put_ints(w, "limn.codec.encoder_attention", k->encoder.attention, k->stages);
+}
+
+/* A list with one number a stage; *stages 0: any length, which becomes *stages. */
+static bool get_stages(const gguf *g, const char *key, int max, int *values, int *stages, err *e)
+{
+    int n;
+    if (!config_ints(g, key, max == 1 ? 0 : 1, max, STAGES, values, &n, e))
+        return false;
+    if (*stages && n != *stages)
+        return err_set(e, ERR_FAILED, "%s: key '%s': %d numbers, and there are %d stages", gguf_name(g), key, n,
+                       *stages);
+    *stages = n;
+    return true;
+}
+
+static bool check_side(const resnet_vq_config *k, const resnet_vq_side *s, const char *name, const char *file, err *e)
+{
+    for (int i = 0; i < k->stages; i++)
+        if (s->channels[i] < 1 || s->channels[i] > 65536 || s->channels[i] % k->groups)
+            return err_set(e, ERR_FAILED,
+                           "%s: limn.codec.%s_channels: a stage has %d, and up to 65536 that %d groups divide are "
+                           "possible",
+                           file, name, s->channels[i], k->groups);
+    return true;
+}
+
+static bool check(const resnet_vq_config *k, const char *file, err *e)
+{
+    if (!config_check(file, fields, FIELDS, k, e) || !check_side(k, &k->decoder, "decoder", file, e))
+        return false;
+    if (k->has_encoder &&
+        (!config_check(file, encoder_fields, ENCODER_FIELDS, k, e) || !check_side(k, &k->encoder, "encoder", file, e)))
+        return false;
+    if (k->stages < 1 || k->stages > STAGES)
+        return err_set(e, ERR_FAILED, "%s: limn.codec.decoder_channels: %d stages, and 1 to %d are possible", file,
+                       k->stages, STAGES);
+    if (k->has_encoder && k->stem % k->groups)
+        return err_set(e, ERR_FAILED, "%s: limn.codec.stem: %d channels, which %d groups don't divide", file, k->stem,
+                       k->groups);
+    int step = 1 << (k->stages - 1 + k->wavelet);
+    return (k->width % step == 0 && k->height % step == 0) ||
+           err_set(e, ERR_FAILED, "%s: limn.image.width, height: %d x %d is not a multiple of %d, the codec's step",
+                   file, k->width, k->height, step);
+}
+
+/* ---- parameters ---- */
+
+/* Declares what its functions are asked for under a path of names. */
+typedef struct declarer {
+    param_table *p;
+    const resnet_vq_config *k;
+    const char *side; /* "codec.encoder" */
+} declarer;
+
+static void declare_conv(const declarer *d, conv *c, int in, int out, int kernel, const char *path, const char *name)
+{
+    char whole[96];
+    snprintf(whole, sizeof whole, "%s.%s%s", d->side, path, name);
+    param_conv(d->p, c, in, out, kernel, 1, kernel / 2, whole);
+}
+
+static void declare_norm(const declarer *d, norm *n, int channels, const char *path, const char *name)
+{
+    char whole[96];
+    snprintf(whole, sizeof whole, "%s.%s%s", d->side, path, name);
+    param_norm(d->p, n, channels, d->k->eps, whole);
+}
+
+static void declare_residual(const declarer *d, residual *b, int in, int out, const char *path)
+{
+    declare_norm(d, &b->norm1, in, path, ".norm1");
+    declare_conv(d, &b->conv1, in, out, 3, path, ".conv1");
+    declare_norm(d, &b->norm2, out, path, ".norm2");
+    declare_conv(d, &b->conv2, out, out, 3, path, ".conv2");
+    if (in != out)
+        declare_conv(d, &b->skip, in, out, 1, path, ".nin_shortcut");
+}
+
+static void declare_attention(const declarer *d, attention *a, int channels, const char *path)
+{
+    declare_norm(d, &a->norm, channels, path, ".norm");
+    declare_conv(d, &a->q, channels, channels, 1, path, ".q");
+    declare_conv(d, &a->k, channels, channels, 1, path, ".k");
+    declare_conv(d, &a->v, channels, channels, 1, path, ".v");
+    declare_conv(d, &a->out, channels, channels, 1, path, ".proj_out");
+}
+
+/* Stage i, whose input has `in` channels; up: of the decoder. */
+static void declare_stage(const declarer *d, stage *s, const resnet_vq_side *k, int i, int in, bool up)
+{
+    char path[64];
+    int out = k->channels[i];
+    for (int b = 0; b < k->blocks; b++, in = out) {
+        snprintf(path, sizeof path, "%s.%d.block.%d", up ? "up" : "down", i, b);
+        declare_residual(d, &s->block[b], in, out, path);
+        snprintf(path, sizeof path, "%s.%d.attn.%d", up ? "up" : "down", i, b);
+        if (k->attention[i])
+            declare_attention(d, &s->attention[b], out, path);
+    }
+    snprintf(path, sizeof path, "%s.%d.%s", up ? "up" : "down", i, up ? "upsample" : "downsample");
+    if (up ? i > 0 : i < d->k->stages - 1)
+        declare_conv(d, &s->resample, out, out, 3, path, ".conv");
+    if (!up) { /* as published: zeros at the bottom and at the right alone */
+        s->resample.stride = 2;
+        s->resample.pad = 0;
+        s->resample.pad_end = 1;
+    }
+}
+
+static void declare_middle(const declarer *d, side *s, int channels)
+{
+    declare_residual(d, &s->mid[0], channels, channels, "mid.block_1");
+    declare_attention(d, &s->mid_attention, channels, "mid.attn_1");
+    declare_residual(d, &s->mid[1], channels, channels, "mid.block_2");
+}
+
+static void declare_encoder(resnet_vq *v, param_table *p)
+{
+    const resnet_vq_config *k = &v->k;
+    const declarer d = {p, k, "codec.encoder"};
+    int in = k->stem;
+    declare_conv(&d, &v->encoder.in, CHANNELS, in, 3, "conv_in", "");
+    for (int i = 0; i < k->stages; in = k->encoder.channels[i++])
+        declare_stage(&d, &v->encoder.stage[i], &k->encoder, i, in, false);
+    declare_middle(&d, &v->encoder, in);
+    declare_norm(&d, &v->encoder.norm, in, "norm_out", "");
+    declare_conv(&d, &v->encoder.out, in, k->latent, 3, "conv_out", "");
+    param_conv(p, &v->to_code, k->latent, k->code_dim, 1, 1, 0, "codec.quant_conv");
+    if (k->gumbel)
+        param_conv(p, &v->logits, k->code_dim, k->codes, 1, 1, 0, "codec.quantize.proj");
+}
+
+static void declare_decoder(resnet_vq *v, param_table *p)
+{
+    const resnet_vq_config *k = &v->k;
+    const declarer d = {p, k, "codec.decoder"};
+    int in = k->decoder.channels[k->stages - 1];
+    param_conv(p, &v->from_code, k->code_dim, k->latent, 1, 1, 0, "codec.post_quant_conv");
+    declare_conv(&d, &v->decoder.in, k->latent, in, 3, "conv_in", "");
+    declare_middle(&d, &v->decoder, in);
+    for (int i = k->stages - 1; i >= 0; in = k->decoder.channels[i--])
+        declare_stage(&d, &v->decoder.stage[i], &k->decoder, i, in, true);
+    declare_norm(&d, &v->decoder.norm, in, "norm_out", "");
+    declare_conv(&d, &v->decoder.out, in, k->wavelet ? 4 * CHANNELS : CHANNELS, 3, "conv_out", "");
+}
+
+bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, param_table *p, err *e)
+{
+    if (!check(k, file, e))
+        return false;
+    resnet_vq *v = calloc(1, sizeof *v);
+    if (!v)
+        return err_no_memory(e, "codec", sizeof *v);
+    v->k = *k;
+    int step = 1 << (k->stages - 1 + k->wavelet);
+    *c = (codec){.kind = &codec_resnet_vq,
+                 .width = k->width,
+                 .height = k->height,
+                 .grid_width = k->width / step,
+                 .grid_height = k->height / step,
+                 .codes = k->codes,
+                 .channels = CHANNELS,
+                 .input = {2, -1},
+                 .output = k->unit_range ? (pixel_map){1, 0} : (pixel_map){0.5f, 0.5f},
+                 .doubles = k->wavelet,
+                 .no_encoder = !k->has_encoder,
+                 .state = v};
+    c->reach = -1; /* norms and attention */
+    if (k->has_encoder)
+        declare_encoder(v, p);
+    param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
+    declare_decoder(v, p);
+    return true;
+}
+
+static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
+{
+    resnet_vq_config k = {0};
+    if (!config_fields(g, fields, FIELDS, &k, e) || !config_float(g, "limn.codec.norm_eps", 0, 1, &k.eps, e) ||
+        !get_stages(g, "limn.codec.decoder_channels", 65536, k.decoder.channels, &k.stages, e) ||
+        !get_stages(g, "limn.codec.decoder_attention", 1, k.decoder.attention, &k.stages, e))
+        return false;
+    if (k.has_encoder && (!config_fields(g, encoder_fields, ENCODER_FIELDS, &k, e) ||
+                          !get_stages(g, "limn.codec.encoder_channels", 65536, k.encoder.channels, &k.stages, e) ||
+                          !get_stages(g, "limn.codec.encoder_attention", 1, k.encoder.attention, &k.stages, e)))
+        return false;
+    return resnet_vq_declare(c, &k, gguf_name(g), p, e);
+}
+
+const codec_kind codec_resnet_vq = {
+    .name = "resnet_vq", .open = open_file, .encode = encode, .decode = decode, .decode_soft = decode_soft};

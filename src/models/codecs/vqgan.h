@@ -1,0 +1,35 @@
+/* The hyper-parameters of VQGAN's autoencoder, for those who make model files. */
+#ifndef MODELS_CODECS_VQGAN_H
+#define MODELS_CODECS_VQGAN_H
+#include "models/codecs/codec.h"
+
+#define RESNET_VQ_STAGES 10
+#define RESNET_VQ_BLOCKS 8
+
+/* One of the two networks.  Stage 0 has the picture's size; between stages it halves, or doubles. */
+typedef struct resnet_vq_side {
+    int blocks; /* residual blocks in a stage */
+    int channels[RESNET_VQ_STAGES];
+    int attention[RESNET_VQ_STAGES]; /* 1: after each block of the stage */
+} resnet_vq_side;
+
+typedef struct resnet_vq_config {
+    int width, height; /* pixels of decoded pictures */
+    int codes, code_dim;
+    int latent; /* channels at the grid, between a network and the projection to or from code_dim */
+    int stages;
+    int groups; /* of all group norms */
+    float eps;
+    int has_encoder; /* 0: the file has a decoder alone */
+    int stem;        /* channels before the encoder's first stage */
+    int gumbel;      /* 1: logits by a projection; 0: the code is the nearest entry */
+    int wavelet;     /* 1: the decoder gives Haar coefficients of pictures twice as wide and high as the encoder's */
+    int unit_range;  /* 1: decoded values are 0 to 1; 0: -1 to 1 */
+    resnet_vq_side encoder, decoder;
+} resnet_vq_config;
+
+/* Makes c of k and declares its parameters; codec_release(c).  `file` is for messages. */
+bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, param_table *p, err *e);
+/* Writes the keys that codec_open reads. */
+void resnet_vq_put(const resnet_vq_config *k, gguf_writer *w);
+#endif

@@ -1,0 +1,91 @@
+/* The registry of transformer kinds. */
+#include "models/transformers/transformer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "weights/config.h"
+
+static const transformer_kind *const kinds[] = {&transformer_dalle, &transformer_dalle_pytorch, &transformer_gpt,
+                                                &transformer_bart};
+
+static bool open_kind(transformer *t, const char *name, const gguf *g, param_table *p, err *e)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (!strcmp(kinds[i]->name, name))
+            return kinds[i]->open(t, g, p, e);
+    return err_set(e, ERR_FAILED, "%s: key 'limn.transformer.kind': \"%.64s\" is not a kind that this version knows",
+                   gguf_name(g), name);
+}
+
+/* What `generate` uses where nothing else is asked for. */
+static bool read_sampling(transformer *t, const gguf *g, err *e)
+{
+    static const char *const temperature = "limn.sampling.temperature", *const top_k = "limn.sampling.top_k",
+                             *const top_p = "limn.sampling.top_p", *const guidance = "limn.sampling.guidance";
+    t->temperature = 1;
+    t->guidance = 1;
+    t->top_p = 1;
+    t->top_k = 0;
+    return (!gguf_has(g, temperature) || config_float(g, temperature, 0, 1e6, &t->temperature, e)) &&
+           (!gguf_has(g, top_k) || config_int(g, top_k, 0, 1 << 24, &t->top_k, e)) &&
+           (!gguf_has(g, top_p) || config_float(g, top_p, 0, 1, &t->top_p, e)) &&
+           (!gguf_has(g, guidance) || config_float(g, guidance, 0, 1e6, &t->guidance, e));
+}
+
+bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e)
+{
+    const char *key = "limn.transformer.attention", *side_key = "limn.transformer.conv_kernel";
+    const char *const full = "full", *const *names = &full;
+    size_t n = 1;
+    m->kernel = 3;
+    if ((gguf_has(g, key) && !gguf_get_strings(g, key, &names, &n, e)) ||
+        (gguf_has(g, side_key) && !config_int(g, side_key, 1, 255, &m->kernel, e)))
+        return false;
+    if (n == 0)
+        return err_set(e, ERR_FAILED, "%s: key '%s': the list is empty", gguf_name(g), key);
+    if (m->kernel % 2 == 0)
+        return err_set(e, ERR_FAILED, "%s: key '%s': %d is even", gguf_name(g), side_key, m->kernel);
+    const char *name = names[(size_t)layer % n];
+    for (int kind = 0; kind < MASK_ALL; kind++) /* the causal ones */
+        if (!strcmp(name, mask_names[kind])) {
+            m->kind = (mask_kind)kind;
+            return true;
+        }
+    return err_set(e, ERR_FAILED, "%s: key '%s': \"%.64s\" is no pattern", gguf_name(g), key, name);
+}
+
+size_t transformer_cut(size_t n, size_t room)
+{
+    if (n <= room)
+        return n;
+    log_write(LOG_WARNING, "prompt: %zu tokens, and the model takes %zu: the end is cut off", n, room);
+    return room;
+}
+
+bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
+{
+    const char *key = "limn.transformer.kind", *name = transformer_dalle.name;
+    *out = NULL;
+    if (!config_has_section(g, "limn.transformer."))
+        return true;
+    if (gguf_has(g, key) && !gguf_get_string(g, key, &name, e))
+        return false;
+    transformer *t = calloc(1, sizeof *t);
+    if (!t)
+        return err_no_memory(e, "transformer", sizeof *t);
+    if (!open_kind(t, name, g, p, e)) {
+        free(t);
+        return false;
+    }
+    *out = t;
+    return read_sampling(t, g, e);
+}
+
+void transformer_free(transformer *t)
+{
+    if (t && t->kind)
+        t->kind->free(t->state);
+    free(t);
+}

@@ -1,0 +1,28 @@
+/* Hyper-parameters out of a model file, checked. */
+#ifndef WEIGHTS_CONFIG_H
+#define WEIGHTS_CONFIG_H
+#include "io/gguf.h"
+
+/* An int in a struct of hyper-parameters: its key, where it is, and its range. */
+typedef struct config_field {
+    const char *key;
+    size_t at; /* offsetof */
+    int min, max;
+} config_field;
+
+bool config_fields(const gguf *g, const config_field *f, size_t n, void *to, err *e);
+/* Whether all are in range; `file` is for the message. */
+bool config_check(const char *file, const config_field *f, size_t n, const void *from, err *e);
+void config_put(gguf_writer *w, const config_field *f, size_t n, const void *from);
+
+bool config_int(const gguf *g, const char *key, int min, int max, int *value, err *e);
+/* Finite, and min to max. */
+bool config_float(const gguf *g, const char *key, double min, double max, float *value, err *e);
+/* The index of the key's string among names. */
+bool config_choice(const gguf *g, const char *key, const char *const *names, int n, int *value, err *e);
+/* A list of 1 to `most` integers from min to max; *n is how many. */
+bool config_ints(const gguf *g, const char *key, int min, int max, int most, int *values, int *n, err *e);
+void config_put_ints(gguf_writer *w, const char *key, const int *values, int n);
+/* Whether any key begins with prefix. */
+bool config_has_section(const gguf *g, const char *prefix);
+#endif

@@ -1,0 +1,211 @@
+/* The parameter table: declaring, and loading for training. */
+#include "weights/params.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "weights/params_internal.h"
+
+static void declare(param_table *t, param p, const char *format, va_list ap)
+{
+    if (t->n == t->capacity) {
+        size_t capacity = t->capacity ? 2 * t->capacity : 64;
+        param *grown = realloc(t->list, capacity * sizeof *grown);
+        if (!grown) {
+            err_no_memory(&t->error, "parameter table", capacity * sizeof *grown);
+            return;
+        }
+        t->list = grown;
+        t->capacity = capacity;
+    }
+    vsnprintf(p.name, sizeof p.name, format, ap);
+    t->list[t->n++] = p;
+}
+
+void param_vector(param_table *t, tensor *to, int64_t n, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    declare(t, (param){.use = PARAM_VECTOR, .nd = 1, .shape = {n}, .to = to}, format, ap);
+    va_end(ap);
+}
+
+void param_matrix(param_table *t, tensor *to, int64_t rows, int64_t columns, param_use use, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    declare(t, (param){.use = use, .nd = 2, .shape = {rows, columns}, .to = to, .deviation = 0.02f}, format, ap);
+    va_end(ap);
+}
+
+/* What follows `declare` is variadic; a name here is a name. */
+static void declare_named(param_table *t, param p, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    declare(t, p, format, ap);
+    va_end(ap);
+}
+
+void param_patches(param_table *t, tensor *to, int64_t out, int64_t side, int64_t in, const char *name)
+{
+    declare_named(t,
+                  (param){.use = PARAM_MATRIX, .nd = 4, .shape = {out, side, side, in}, .to = to, .deviation = 0.02f},
+                  "%s", name);
+}
+
+void param_linear(param_table *t, linear *l, int64_t in, int64_t out, const char *name)
+{
+    param_matrix(t, &l->w, out, in, PARAM_MATRIX, "%s.weight", name);
+    param_vector(t, &l->b, out, "%s.bias", name);
+}
+
+void param_norm(param_table *t, norm *n, int64_t d, float eps, const char *name)
+{
+    size_t at = t->n;
+    n->eps = eps;
+    param_vector(t, &n->w, d, "%s.weight", name);
+    if (t->n > at)
+        t->list[at].mean = 1;
+    param_vector(t, &n->b, d, "%s.bias", name);
+}
+
+static void declare_conv(param_table *t, conv *c, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    /* the deviation of PyTorch's default, uniform within 1 / sqrt(fan in) */
+    float deviation = 1 / sqrtf(3.0f * (float)(c->in * c->kernel * c->kernel));
+    declare(t,
+            (param){.use = PARAM_CONV,
+                    .nd = 4,
+                    .shape = {c->out, c->kernel, c->kernel, c->in},
+                    .to = &c->panels,
+                    .conv = c,
+                    .deviation = deviation},
+            format, ap);
+    va_end(ap);
+}
+
+void param_conv(param_table *t, conv *c, int in, int out, int kernel, int stride, int pad, const char *name)
+{
+    *c = (conv){.in = in, .out = out, .kernel = kernel, .stride = stride, .pad = pad};
+    declare_conv(t, c, "%s.weight", name);
+    param_vector(t, &c->b, out, "%s.bias", name);
+}
+
+/* The file's tensor for p, checked. */
+const file_tensor *param_find(const param *p, const gguf *g, err *e)
+{
+    const file_tensor *f = gguf_find(g, p->name);
+    if (!f) {
+        err_set(e, ERR_FAILED, "%s: tensor %s is missing (the file is not whole, or of another architecture)",
+                gguf_name(g), p->name);
+        return NULL;
+    }
+    if (f->type == DTYPE_OTHER) {
+        err_set(e, ERR_FAILED, "%s: tensor %s: its type, %s, is none that limn reads (F32, F16, Q8_0, Q4_0)",
+                gguf_name(g), p->name, file_tensor_type_name(f));
+        return NULL;
+    }
+    bool same = f->nd == p->nd;
+    for (int i = 0; same && i < p->nd; i++)
+        same = f->shape[i] == p->shape[i];
+    if (!same) {
+        char have[128], want[128];
+        file_tensor wanted = {.nd = p->nd};
+        memcpy(wanted.shape, p->shape, sizeof p->shape);
+        file_tensor_shape_text(f, have);
+        file_tensor_shape_text(&wanted, want);
+        err_set(e, ERR_FAILED, "%s: tensor %s: shape %s, and its hyper-parameters ask for %s", gguf_name(g), p->name,
+                have, want);
+        return NULL;
+    }
+    return f;
+}
+
+/* f's data as F32 in new memory. */
+float *param_floats(const file_tensor *f, err *e)
+{
+    int64_t n = file_tensor_count(f);
+    float *out = malloc((size_t)n * sizeof *out);
+    if (out)
+        dtype_to_float(out, f->type, f->data, n);
+    else
+        err_no_memory(e, f->name, (size_t)n * sizeof *out);
+    return out;
+}
+
+bool param_one_piece(const param *p, const device *d, uint64_t bytes, err *e)
+{
+    return param_is_matrix(p) || bytes <= d->info.max_allocation ||
+           err_set(e, ERR_FAILED, "%s: %.1f MiB in one piece, and %s allows %.1f MiB", p->name, (double)bytes / 0x1p20,
+                   d->info.name, (double)d->info.max_allocation / 0x1p20);
+}
+
+tensor *param_value(const param *p)
+{
+    return p->conv ? &p->conv->w : p->to;
+}
+
+/* A new parameter's values. */
+static void draw(const param *p, float *values, int64_t n, uint64_t seed, uint32_t index)
+{
+    for (int64_t i = 0; i < n; i++)
+        values[i] = p->mean + (p->deviation > 0 ? p->deviation * rng_normal(seed, index, 0, (uint32_t)i) : 0);
+}
+
+static bool load_trainable(param *p, run *r, const file_tensor *f, uint64_t seed, uint32_t index, err *e)
+{
+    int64_t n = 1;
+    for (int i = 0; i < p->nd; i++)
+        n *= p->shape[i];
+    bool planning = run_device(r)->planning;
+    float *values = planning ? NULL : f ? param_floats(f, e) : malloc((size_t)n * sizeof *values);
+    if (!values && !planning)
+        return f ? false : err_no_memory(e, p->name, (unsigned long long)n * sizeof *values);
+    if (!f && values)
+        draw(p, values, n, seed, index);
+    bool ok = param_one_piece(p, run_device(r), 4 * (uint64_t)n, e) &&
+              tensor_new(param_value(p), run_device(r), DTYPE_F32, p->nd, p->shape, values, false, p->name, e);
+    if (ok && p->conv) {
+        ok = conv_pack(r, p->to, *param_value(p), p->name, e);
+        ok = run_finish(r, e) && ok;
+    }
+    free(values);
+    return ok;
+}
+
+bool params_load_trainable(param_table *t, run *r, const gguf *g, uint64_t seed, err *e)
+{
+    if (t->error.code)
+        return err_set(e, t->error.code, "%s", t->error.text);
+    for (size_t i = 0; i < t->n; i++) {
+        const file_tensor *f = g ? param_find(&t->list[i], g, e) : NULL;
+        if ((g && !f) || !load_trainable(&t->list[i], r, f, seed, (uint32_t)i, e))
+            return false;
+    }
+    return true;
+}
+
+void params_release(param_table *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        tensor *both[] = {t->list[i].to, param_value(&t->list[i])};
+        for (int k = 0; k < 2; k++) {
+            buffer_free(both[k]->buf);
+            *both[k] = (tensor){0};
+        }
+    }
+    stream_free(t->stream);
+    for (size_t i = 0; t->random && i < t->n; i++)
+        free((void *)t->random[i].data);
+    free(t->random);
+    free(t->layers);
+    free(t->list);
+    *t = (param_table){0};
+}

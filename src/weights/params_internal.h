@@ -1,0 +1,15 @@
+/* Shared by params.c, params_random.c and residency.c. */
+#ifndef WEIGHTS_PARAMS_INTERNAL_H
+#define WEIGHTS_PARAMS_INTERNAL_H
+#include "device/stream.h"
+#include "weights/params.h"
+
+/* The file's tensor for p, checked. */
+const file_tensor *param_find(const param *p, const gguf *g, err *e);
+/* Plans every parameter's memory; each has its file. */
+bool params_plan(param_table *t, run *r, err *e);
+/* f's data as F32 in new memory. */
+float *param_floats(const file_tensor *f, err *e);
+/* Only matrices are read in pieces: bytes must fit into one allocation. */
+bool param_one_piece(const param *p, const device *d, uint64_t bytes, err *e);
+#endif

@@ -1,0 +1,344 @@
+/* The parameter table of a model that is read from a file: which weights are on the device. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "weights/params_internal.h"
+
+/* The first tensor of the file that nobody declared. */
+static bool check_left_over(const param_table *t, const gguf *g, err *e)
+{
+    for (size_t i = 0; i < gguf_tensor_count(g); i++) {
+        const char *name = gguf_tensor(g, i)->name;
+        size_t k = 0;
+        while (k < t->n && strcmp(t->list[k].name, name))
+            k++;
+        if (k == t->n)
+            return err_set(e, ERR_FAILED, "%s: tensor %s belongs to nothing in this architecture", gguf_name(g), name);
+    }
+    return true;
+}
+
+/* ---- one parameter ---- */
+
+static unsigned uses_of(const char *name)
+{
+    static const struct {
+        const char *prefix;
+        unsigned uses;
+    } parts[] = {{"transformer.", USE_TRANSFORMER},
+                 {"codec.encoder.", USE_ENCODER},
+                 {"codec.decoder.", USE_DECODER},
+                 {"codec.", USE_ENCODER | USE_DECODER},
+                 {"clip.", USE_CLIP}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strncmp(name, parts[i].prefix, strlen(parts[i].prefix)))
+            return parts[i].uses;
+    return ~0u;
+}
+
+/* Whether the device reads the file's own type. */
+static bool keeps_type(const param *p)
+{
+    dtype type = p->file->type;
+    return type == DTYPE_F32 ||
+           (p->use != PARAM_VECTOR && (type == DTYPE_F16 || type == DTYPE_Q8_0 || type == DTYPE_Q4_0));
+}
+
+/* Whether the device reads p in panels, which are packed from a tensor that is there only for a while. */
+static bool is_packed(const param *p, const device *d)
+{
+    return p->use == PARAM_CONV || (p->use == PARAM_MATRIX && linear_packs(d, p->file->type));
+}
+
+static bool load(const param_table *t, param *p, run *r, err *e)
+{
+    const file_tensor *f = p->file;
+    device *d = run_device(r);
+    bool keep = keeps_type(p);
+    uint64_t floats = 4 * (uint64_t)file_tensor_count(f);
+    if (p->use == PARAM_CONV) /* a panel is in one piece */
+        floats = floats / (uint64_t)p->shape[0] * 32;
+    if (!param_one_piece(p, d, floats, e))
+        return false;
+    float *converted = keep || d->planning ? NULL : param_floats(f, e);
+    if (!keep && !d->planning && !converted)
+        return false;
+    tensor made = {0};
+    bool ok = tensor_new(&made, d, keep ? f->type : DTYPE_F32, p->nd, p->shape, keep ? f->data : converted,
+                         keep && t->lasting, p->name, e);
+    if (ok && is_packed(p, d)) {
+        tensor panels = {0};
+        ok = (p->use == PARAM_CONV ? conv_pack : linear_pack)(r, &panels, made, p->name, e);
+        ok = run_finish(r, e) && ok; /* packed before its source goes */
+        buffer_free(made.buf);
+        made = panels;
+    }
+    free(converted);
+    if (!ok) {
+        buffer_free(made.buf);
+        return false;
+    }
+    if (d->planning) /* what stood for it until now was never counted */
+        d->memory_used += tensor_bytes(p->to);
+    buffer_free(p->to->buf);
+    *p->to = made;
+    return true;
+}
+
+/* p becomes a tensor that isn't on the device. */
+static bool plan(const param_table *t, param *p, run *r, err *e)
+{
+    device *d = run_device(r);
+    uint64_t used = d->memory_used, peak = d->memory_peak;
+    bool planning = d->planning; /* training's plans open models */
+    buffer_free(p->to->buf);     /* what was there, if anything, doesn't count from here on */
+    p->to->buf = NULL;
+    used = d->memory_used;
+    d->planning = true;
+    bool ok = load(t, p, r, e);
+    d->planning = planning;
+    d->memory_used = used;
+    d->memory_peak = peak;
+    return ok;
+}
+
+static bool is_loaded(const param *p)
+{
+    return p->to->buf && p->to->buf->mem;
+}
+
+/* ---- layers ---- */
+
+/* Whether the matrix p belongs to t's last layer; else, where it belongs to one at all, to a new one. */
+static bool find_layer(param_table *t, param *p, err *e)
+{
+    const char *name = p->name;
+    size_t stack = 0, whole;
+    p->layer = -1;
+    if (!(p->uses & (USE_TRANSFORMER | USE_CLIP)) || p->use != PARAM_MATRIX || !keeps_type(p) || p->to->buf->rows)
+        return true;
+    while (name[stack] && !(name[stack] >= '0' && name[stack] <= '9' && stack && name[stack - 1] == '.'))
+        stack++;
+    if (!name[stack])
+        return true;
+    whole = stack + strcspn(name + stack, ".") + 1;
+    param_layer *last = t->n_layers ? &t->layers[t->n_layers - 1] : NULL;
+    if (!last || strncmp(last->name, name, whole)) {
+        param_layer *grown = realloc(t->layers, (size_t)(t->n_layers + 1) * sizeof *grown);
+        if (!grown)
+            return err_no_memory(e, "layers", (size_t)(t->n_layers + 1) * sizeof *grown);
+        t->layers = grown;
+        last = &t->layers[t->n_layers++];
+        *last = (param_layer){.name = name, .stack = stack, .uses = p->uses};
+    }
+    last->bytes += p->bytes;
+    last->room += stream_room(p->to->type, p->bytes);
+    p->layer = t->n_layers - 1;
+    return true;
+}
+
+int params_layers(const param_table *t, unsigned uses)
+{
+    int n = 0;
+    for (int i = 0; i < t->n_layers; i++)
+        n += (t->layers[i].uses & uses) != 0;
+    return n;
+}
+
+static bool of_one_stack(const param_layer *a, const param_layer *b)
+{
+    return a->stack == b->stack && !strncmp(a->name, b->name, a->stack);
+}
+
+/* Which layers for `uses` are streamed where n are. */
+static void choose(param_table *t, unsigned uses, int n)
+{
+    for (int first = 0, next; first < t->n_layers; first = next) {
+        for (next = first + 1; next < t->n_layers && of_one_stack(&t->layers[first], &t->layers[next]);)
+            next++;
+        if (!(t->layers[first].uses & uses))
+            continue;
+        int of = next - first, some = n < of ? n : of;
+        for (int i = 0; i < of; i++)
+            t->layers[first + i].streamed = (i + 1) * some / of > i * some / of;
+        n -= some;
+    }
+}
+
+/* The size of a place to stream to. */
+static uint64_t place_bytes(const param_table *t)
+{
+    uint64_t most = 0;
+    for (int i = 0; i < t->n_layers; i++)
+        if (t->layers[i].streamed && t->layers[i].room > most)
+            most = t->layers[i].room;
+    return most;
+}
+
+uint64_t params_streamed(const param_table *t)
+{
+    uint64_t bytes = 0;
+    for (int i = 0; i < t->n_layers; i++)
+        if (t->layers[i].streamed)
+            bytes += t->layers[i].bytes;
+    return bytes;
+}
+
+static bool is_streamed(const param_table *t, const param *p)
+{
+    return p->layer >= 0 && t->layers[p->layer].streamed;
+}
+
+uint64_t params_bytes(param_table *t, unsigned uses, int streamed)
+{
+    param_table copy = *t;
+    uint64_t bytes = 0;
+    copy.layers = malloc((size_t)(t->n_layers + 1) * sizeof *copy.layers);
+    if (!copy.layers)
+        return UINT64_MAX;
+    if (t->n_layers)
+        memcpy(copy.layers, t->layers, (size_t)t->n_layers * sizeof *copy.layers);
+    choose(&copy, ~0u, 0);
+    choose(&copy, uses, streamed);
+    for (size_t i = 0; i < t->n; i++)
+        if (t->list[i].uses & uses && !is_streamed(&copy, &t->list[i]))
+            bytes += t->list[i].bytes;
+    bytes += 2 * place_bytes(&copy);
+    free(copy.layers);
+    return bytes;
+}
+
+uint64_t params_loaded(const param_table *t)
+{
+    uint64_t bytes = t->stream ? 2 * place_bytes(t) : 0;
+    for (size_t i = 0; i < t->n; i++)
+        if (is_loaded(&t->list[i]) && !is_streamed(t, &t->list[i]))
+            bytes += t->list[i].bytes;
+    return bytes;
+}
+
+uint64_t params_missing(const param_table *t, unsigned uses)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < t->n; i++)
+        if (t->list[i].uses & uses && !is_loaded(&t->list[i]))
+            bytes += t->list[i].bytes;
+    return bytes;
+}
+
+uint64_t params_passing(const param_table *t, unsigned uses)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        const param *p = &t->list[i];
+        if (p->uses & uses && is_packed(p, p->to->buf->dev) && !is_loaded(p)) {
+            uint64_t bytes = dtype_row_bytes(keeps_type(p) ? p->file->type : DTYPE_F32, file_tensor_count(p->file));
+            most = bytes > most ? bytes : most;
+        }
+    }
+    return most;
+}
+
+/* ---- the table ---- */
+
+bool params_plan(param_table *t, run *r, err *e)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        param *p = &t->list[i];
+        p->uses = uses_of(p->name);
+        if (!plan(t, p, r, e))
+            return false;
+        p->bytes = tensor_bytes(p->to);
+        if (!find_layer(t, p, e))
+            return false;
+    }
+    return true;
+}
+
+/* A training that diverged leaves no number in any tensor: the small ones, which are read in no time, tell. */
+static bool check_vector(const param *p, const gguf *g, err *e)
+{
+    enum { PIECE = 256 };
+    float values[PIECE];
+    int64_t count = file_tensor_count(p->file), odd = 0;
+    if (p->use != PARAM_VECTOR || p->file->type != DTYPE_F32)
+        return true;
+    for (int64_t at = 0; at < count; at += PIECE) {
+        int64_t n = count - at < PIECE ? count - at : PIECE;
+        file_tensor_read(p->file, at, n, values);
+        for (int64_t i = 0; i < n; i++)
+            odd += !isfinite(values[i]);
+    }
+    return !odd || err_set(e, ERR_FAILED,
+                           "%s: tensor %s: %lld of %lld values are no numbers (NaN or infinite): the model can't draw "
+                           "(take an earlier one, or convert its checkpoint again)",
+                           gguf_name(g), p->name, (long long)odd, (long long)count);
+}
+
+bool params_open(param_table *t, run *r, const gguf *g, bool lasting, err *e)
+{
+    if (t->error.code)
+        return err_set(e, t->error.code, "%s", t->error.text);
+    if (t->n != gguf_tensor_count(g) && !check_left_over(t, g, e))
+        return false;
+    t->lasting = lasting;
+    for (size_t i = 0; i < t->n; i++)
+        if (!(t->list[i].file = param_find(&t->list[i], g, e)) || !check_vector(&t->list[i], g, e))
+            return false;
+    return params_plan(t, r, e);
+}
+
+static bool load_streamed(param_table *t, run *r, err *e)
+{
+    int parts = 0;
+    for (int i = 0; i < t->n_layers; i++)
+        parts += t->layers[i].streamed;
+    t->stream = stream_new(run_device(r), place_bytes(t), parts, e);
+    parts = -1;
+    for (size_t i = 0, last = SIZE_MAX; t->stream && i < t->n; i++) {
+        param *p = &t->list[i];
+        if (!is_streamed(t, p))
+            continue;
+        parts += (size_t)p->layer != last;
+        last = (size_t)p->layer;
+        buffer_free(p->to->buf);
+        if (!stream_tensor(t->stream, p->to, parts, p->file->type, p->nd, p->shape, p->file->data, e))
+            return false;
+    }
+    return t->stream != NULL;
+}
+
+bool params_load(param_table *t, run *r, unsigned uses, int streamed, err *e)
+{
+    if (streamed && !t->stream) {
+        choose(t, uses, streamed);
+        if (!load_streamed(t, r, e)) {
+            if (!t->stream)
+                choose(t, ~0u, 0); /* none is */
+            return false;
+        }
+    }
+    for (size_t i = 0; i < t->n; i++)
+        if (t->list[i].uses & uses && !is_loaded(&t->list[i]) && !load(t, &t->list[i], r, e))
+            return false;
+    return true;
+}
+
+bool params_unload(param_table *t, run *r, unsigned keep, err *e)
+{
+    bool streams = false, ok = run_finish(r, e);
+    for (size_t i = 0; ok && i < t->n; i++) {
+        param *p = &t->list[i];
+        if (p->uses & keep || !is_loaded(p))
+            continue;
+        streams = streams || is_streamed(t, p);
+        ok = plan(t, p, r, e);
+    }
+    if (ok && streams) {
+        stream_free(t->stream);
+        t->stream = NULL;
+        choose(t, ~0u, 0);
+    }
+    return ok;
+}
