@@ -1,5 +1,4 @@
 /* Launches: arguments, bounded pieces, and recorded launches that are replayed. */
-#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,13 +47,15 @@ static bool set_args(run *r, const launch *l)
     cl_int status = CL_SUCCESS;
     for (int i = 0; i < l->n && status == CL_SUCCESS; i++) {
         const arg *a = &l->args[i];
-        assert(a->kind != ARG_TENSOR || !a->t.buf || a->t.buf->mem); /* weights that were not loaded */
         cl_mem mem = a->kind == ARG_TENSOR && a->t.buf ? a->t.buf->mem : NULL;
         cl_uint offset = a->kind == ARG_TENSOR ? (cl_uint)offset_of(&a->t) : 0;
         cl_int number = (cl_int)a->i;
         switch (a->kind) {
         case ARG_TENSOR:
-            status = clSetKernelArg(k, at++, sizeof mem, &mem);
+            if (a->t.buf && !mem) /* weights that were not loaded */
+                status = CL_INVALID_MEM_OBJECT;
+            else
+                status = clSetKernelArg(k, at++, sizeof mem, &mem);
             if (status == CL_SUCCESS)
                 status = clSetKernelArg(k, at++, sizeof offset, &offset);
             break;

@@ -63,6 +63,12 @@ err *run_error(run *r)
     return &r->error;
 }
 
+bool run_misused(run *r, const char *op, const char *condition)
+{
+    return err_set(&r->error, ERR_FAILED, "%s: its operands don't go together: %s doesn't hold (a bug of limn's)", op,
+                   condition);
+}
+
 static chunk *chunk_new(device *d, size_t bytes, err *e)
 {
     chunk *made = calloc(1, sizeof *made);

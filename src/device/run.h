@@ -14,6 +14,11 @@ device *run_device(run *r);
 bool run_failed(const run *r);
 /* For ops: the run's own error, to be filled where one fails. */
 err *run_error(run *r);
+/* For ops: where what they ask of their callers doesn't hold, the run fails, and says what and of which op.  In every
+ * build: the question costs nothing beside a launch, and its answer is wrong memory.  In a run that failed before,
+ * tensors are empty, and nothing is asked. */
+#define REQUIRE(r, condition) ((void)(run_failed(r) || (condition) || run_misused((r), __func__, #condition)))
+bool run_misused(run *r, const char *op, const char *condition);
 
 /* A new tensor with undefined contents, valid until the second run_next from now. */
 tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape);

@@ -71,13 +71,13 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
     if (run_failed(r))
         return (tensor){0};
     int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3;
-    assert(qkv.nd == 3 && d % heads == 0 && cache->k.shape[0] >= b && cache->k.shape[1] == heads);
-    assert(cache->k.shape[3] == d / heads && cache->v.type == cache->k.type);
-    assert(cache->k.type == DTYPE_F32 || (cache->k.type == DTYPE_F16 && !run_tape(r)));
+    REQUIRE(r, qkv.nd == 3 && d % heads == 0 && cache->k.shape[0] >= b && cache->k.shape[1] == heads);
+    REQUIRE(r, cache->k.shape[3] == d / heads && cache->v.type == cache->k.type);
+    REQUIRE(r, cache->k.type == DTYPE_F32 || (cache->k.type == DTYPE_F16 && !run_tape(r)));
     if (t > 1) /* one query stores its own */
         store(r, qkv, 3, cache, position);
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), lse = {0};
-    assert(!run_tape(r) || mask->kind != MASK_TORUS);
+    REQUIRE(r, !run_tape(r) || mask->kind != MASK_TORUS);
     if (run_tape(r))
         lse = TENSOR(r, DTYPE_F32, b, t, heads);
     if (t == 1 || !attend_tiles(r, qkv, cache, position, mask, y, lse))
@@ -95,8 +95,8 @@ void op_cross_keys(run *r, tensor kv, const kv_cache *cache)
 {
     if (run_failed(r))
         return;
-    assert(kv.nd == 3 && cache->k.nd == 4 && kv.shape[0] == cache->k.shape[0] && kv.shape[1] == cache->k.shape[2] &&
-           kv.shape[2] == 2 * cache->k.shape[1] * cache->k.shape[3]);
+    REQUIRE(r, kv.nd == 3 && cache->k.nd == 4 && kv.shape[0] == cache->k.shape[0] && kv.shape[1] == cache->k.shape[2] &&
+                   kv.shape[2] == 2 * cache->k.shape[1] * cache->k.shape[3]);
     store(r, kv, 2, cache, (tensor){0});
 }
 
@@ -105,8 +105,8 @@ tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, i
     if (run_failed(r))
         return (tensor){0};
     int64_t b = q.shape[0], t = q.shape[1], d = q.shape[2], heads = cache->k.shape[1], n = cache->k.shape[2];
-    assert(q.nd == 3 && cache->k.nd == 4 && cache->k.shape[0] == b && heads * cache->k.shape[3] == d &&
-           (!ids.buf || tensor_count(&ids) == b * n));
+    REQUIRE(r, q.nd == 3 && cache->k.nd == 4 && cache->k.shape[0] == b && heads * cache->k.shape[3] == d &&
+                   (!ids.buf || tensor_count(&ids) == b * n));
     char option[48];
     double seen = (double)(b * t * d) * (double)n;
     work size = {.global = {(size_t)(b * t), (size_t)heads},
@@ -127,7 +127,7 @@ static void attention_back(run *r, tape *tp, const tape_step *s)
     tensor qkv = s->in[0], k = s->in[1], v = s->in[2], dy = tape_gradient(tp, s->out);
     int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3, heads = s->i[0], length = k.shape[2];
     const attention_mask m = {(mask_kind)s->i[1], s->i[2], s->i[3], s->i[4]};
-    assert(t <= length);
+    REQUIRE(r, t <= length);
     int add;
     tensor dqkv = tape_gradient_of(tp, qkv, &add);
     if (attend_tiles_back(r, s, &m, dy, dqkv, add))

@@ -9,7 +9,7 @@ static tape_function straight_through_back;
 tensor op_distances(run *r, tensor x, tensor table)
 {
     int64_t m = rows_of(&x), n = table.shape[0], d = table.shape[1], first = 0;
-    assert(run_failed(r) || last_of(&x) == d);
+    REQUIRE(r, last_of(&x) == d);
     tensor y = tensor_like(r, &x, n);
     for (buffer *b = table.buf; b && !run_failed(r); b = b->next) { /* the pieces of a large one */
         tensor piece = table;
@@ -30,7 +30,7 @@ tensor op_distances(run *r, tensor x, tensor table)
 tensor op_straight_through(run *r, tensor x, tensor value)
 {
     tensor y = tensor_like(r, &x, last_of(&x));
-    assert(run_failed(r) || tensor_count(&x) == tensor_count(&value));
+    REQUIRE(r, tensor_count(&x) == tensor_count(&value));
     op_repeat(r, y, value);
     tape_push(r, &(tape_step){.back = straight_through_back, .in = {x}, .out = y});
     return y;
@@ -54,7 +54,7 @@ void op_code_sums(run *r, tensor ids, tensor x, tensor counts, tensor sums)
 void op_codebook(run *r, const codebook_state *c, tensor x, const codebook_step *o)
 {
     int64_t k = c->rows.shape[0], d = c->rows.shape[1];
-    assert(run_failed(r) || (last_of(&x) == d && tensor_count(&c->counts) == k));
+    REQUIRE(r, last_of(&x) == d && tensor_count(&c->counts) == k);
     LAUNCH(r, "codebook:codebook_step", work_rows(k, 4.0 * (double)(k * d), 16.0 * (double)(k * d)), ARG_T(c->rows),
            ARG_T(c->counts), ARG_T(c->sums), ARG_T(c->batch_counts), ARG_T(c->batch_sums), ARG_T(x), ARG_I(rows_of(&x)),
            ARG_I(d), ARG_F(o->decay), ARG_F(o->least), ARG_F(o->fresh), ARG_U(o->seed), ARG_U(o->seed >> 32),

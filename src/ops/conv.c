@@ -98,7 +98,7 @@ static void conv_back(run *r, tape *t, const tape_step *s)
 static tensor conv_step(run *r, bool transposed, tensor x, const conv *c, int64_t oh, int64_t ow, activation act,
                         tensor residual)
 {
-    assert(run_failed(r) || (x.nd == 4 && x.shape[3] == c->in));
+    REQUIRE(r, x.nd == 4 && x.shape[3] == c->in);
     tensor y = TENSOR(r, DTYPE_F32, x.shape[0], oh, ow, c->out);
     tape_step s = {.back = conv_back, .in = {x, c->w, c->b, residual}, .out = y, .op = c, .i = {transposed}};
     bool recorded = tape_records(r, &s), apart = recorded && act != ACT_NONE;

@@ -108,7 +108,7 @@ static tensor whole_input(run *r, tensor x, const conv_input *k)
 
 tensor op_conv2d_of(run *r, tensor x, const conv_input *k, const conv *c, activation act)
 {
-    assert(keeps_sides(c));
+    REQUIRE(r, keeps_sides(c));
     if (run_tape(r))
         return op_conv2d(r, whole_input(r, x, k), c, act, (tensor){0});
     tensor y = tensor_like(r, &x, c->out);
@@ -125,7 +125,7 @@ tensor op_conv2d_of(run *r, tensor x, const conv_input *k, const conv *c, activa
 
 tensor op_conv2d_onto(run *r, tensor x, const conv_input *k, const conv *c, float gain, tensor y)
 {
-    assert(keeps_sides(c));
+    REQUIRE(r, keeps_sides(c));
     if (run_tape(r) && gain == 1)
         return op_conv2d(r, whole_input(r, x, k), c, ACT_NONE, y);
     if (run_tape(r))

@@ -29,7 +29,7 @@ static void activate_back(run *r, tape *t, const tape_step *s)
 
 tensor op_add(run *r, tensor a, tensor b)
 {
-    assert(run_failed(r) || tensor_count(&a) == tensor_count(&b));
+    REQUIRE(r, tensor_count(&a) == tensor_count(&b));
     tensor y = tensor_like(r, &a, last_of(&a));
     LAUNCH(r, "elementwise:add", work_blocks(tensor_count(&a), 1, 12), ARG_T(a), ARG_T(b), ARG_T(y),
            ARG_I(tensor_count(&a)));
@@ -56,7 +56,7 @@ static void add_back(run *r, tape *t, const tape_step *s)
 tensor op_slice(run *r, tensor x, int64_t first, int64_t n)
 {
     int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2];
-    assert(run_failed(r) || (x.nd == 3 && first >= 0 && first + n <= t));
+    REQUIRE(r, x.nd == 3 && first >= 0 && first + n <= t);
     tensor y = TENSOR(r, DTYPE_F32, b, n, d);
     LAUNCH(r, "elementwise:slice", work_rows(b * n, 0, 8.0 * (double)(b * n * d)), ARG_T(x), ARG_T(y), ARG_I(d),
            ARG_I(n), ARG_I(t), ARG_I(first));
@@ -101,7 +101,7 @@ static void upsample_back(run *r, tape *t, const tape_step *s)
 tensor op_add_position(run *r, tensor x, tensor first, tensor position)
 {
     int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2], n = position.shape[0];
-    assert(run_failed(r) || (x.nd == 3 && last_of(&position) == d && n == t + (first.buf ? 1 : 0)));
+    REQUIRE(r, x.nd == 3 && last_of(&position) == d && n == t + (first.buf ? 1 : 0));
     tensor y = TENSOR(r, DTYPE_F32, b, n, d);
     double count = (double)(b * n * d);
     LAUNCH(r, "elementwise:add_position", work_rows(b * n, count, 12 * count), ARG_T(x), ARG_T(first), ARG_T(position),
@@ -130,7 +130,7 @@ static void position_back(run *r, tape *t, const tape_step *s)
 tensor op_mean_rows(run *r, tensor x)
 {
     int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2];
-    assert(run_failed(r) || x.nd == 3);
+    REQUIRE(r, x.nd == 3);
     tensor y = TENSOR(r, DTYPE_F32, b, d);
     double count = (double)tensor_count(&x);
     LAUNCH(r, "elementwise:mean_rows", work_columns(r, d, b, count, 4 * count), ARG_T(x), ARG_T(y), ARG_I(t), ARG_I(d));
@@ -150,7 +150,7 @@ static void mean_back(run *r, tape *t, const tape_step *s)
 
 tensor op_scale_exp(run *r, tensor x, tensor log_scale, float most)
 {
-    assert(run_failed(r) || tensor_count(&log_scale) == 1);
+    REQUIRE(r, tensor_count(&log_scale) == 1);
     tensor y = tensor_like(r, &x, last_of(&x));
     LAUNCH(r, "elementwise:scale_exp", work_blocks(tensor_count(&x), 1, 8), ARG_T(x), ARG_T(log_scale), ARG_T(y),
            ARG_I(tensor_count(&x)), ARG_F(most), ARG_I(0));
@@ -184,7 +184,7 @@ void op_repeat(run *r, tensor to, tensor from)
 {
     int64_t n = tensor_count(&to), period = tensor_count(&from);
     const bool half = to.type == DTYPE_F16;
-    assert(run_failed(r) || (n % period == 0 && half == (from.type == DTYPE_F16)));
+    REQUIRE(r, n % period == 0 && half == (from.type == DTYPE_F16));
     LAUNCH(r, half ? "elementwise:repeat_f16" : "elementwise:repeat", work_each(n, 0, half ? 4 : 8), ARG_T(from),
            ARG_T(to), ARG_I(n), ARG_I(period));
 }

@@ -22,8 +22,8 @@ static void embed_into(run *r, tensor ids, tensor table, tensor y, int64_t first
 
 tensor op_embed(run *r, tensor ids, tensor table)
 {
-    int64_t shape[4] = {ids.shape[0], ids.shape[1], ids.shape[2], 1};
-    assert(ids.nd < 4);
+    int64_t shape[5] = {ids.shape[0], ids.shape[1], ids.shape[2], 1};
+    REQUIRE(r, ids.nd < 4);
     shape[ids.nd] = table.shape[1];
     tensor y = run_tensor(r, DTYPE_F32, ids.nd + 1, shape);
     embed_into(r, ids, table, y, 0, table.shape[0]);
@@ -38,7 +38,7 @@ static void table_back(run *r, tape *t, tensor table, tensor ids, tensor dy, int
         return;
     int add;
     tensor dtable = tape_gradient_of(t, table, &add);
-    assert(run_failed(r) || (table.type == DTYPE_F32 && !table.buf->next));
+    REQUIRE(r, table.type == DTYPE_F32 && !table.buf->next);
     if (!add)
         op_fill(r, dtable, 0);
     add_rows(r, dtable, ids, dy, first, vocabulary);
@@ -135,7 +135,7 @@ tensor op_decoder_ids(run *r, tensor codes, tensor position, int64_t t, int firs
 tensor op_add_table(run *r, tensor x, tensor table, tensor position)
 {
     int64_t d = last_of(&x), rows = rows_of(&x);
-    assert(run_failed(r) || (x.nd == 3 && table.nd == 2 && table.shape[1] == d));
+    REQUIRE(r, x.nd == 3 && table.nd == 2 && table.shape[1] == d);
     tensor y = tensor_like(r, &x, d);
     LAUNCH(r, "embed:add_table",
            ((work){.global = {round_up((size_t)d, 64), (size_t)rows}, .bytes = 12.0 * (double)(rows * d)}), ARG_T(x),

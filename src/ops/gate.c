@@ -10,7 +10,7 @@ static work work_grid(int64_t d, int64_t rows, double bytes_each)
 tensor op_multiply(run *r, tensor a, tensor b)
 {
     int64_t n = tensor_count(&a), period = tensor_count(&b);
-    assert(run_failed(r) || n % period == 0);
+    REQUIRE(r, n % period == 0);
     tensor y = tensor_like(r, &a, last_of(&a));
     LAUNCH(r, "gate:multiply", work_each(n, 1, 12), ARG_T(a), ARG_T(b), ARG_T(y), ARG_I(n), ARG_I(period));
     return y;
@@ -19,7 +19,7 @@ tensor op_multiply(run *r, tensor a, tensor b)
 tensor op_glu(run *r, tensor x, activation act)
 {
     int64_t d = last_of(&x) / 2;
-    assert(run_failed(r) || last_of(&x) % 2 == 0);
+    REQUIRE(r, last_of(&x) % 2 == 0);
     tensor y = tensor_like(r, &x, d);
     LAUNCH(r, "gate:glu", work_grid(d, rows_of(&x), 12), ARG_T(x), ARG_T(y), ARG_I(d), ARG_I(act));
     return y;
@@ -37,8 +37,7 @@ tensor op_divide_max(run *r, tensor x)
 tensor op_rotate(run *r, tensor x, int head_dim, tensor angles, tensor position)
 {
     int64_t width = last_of(&x), t = x.shape[1], turned = last_of(&angles);
-    assert(run_failed(r) ||
-           (x.nd == 3 && width % head_dim == 0 && turned <= head_dim && turned % 2 == 0 && angles.nd == 2));
+    REQUIRE(r, x.nd == 3 && width % head_dim == 0 && turned <= head_dim && turned % 2 == 0 && angles.nd == 2);
     tensor y = tensor_like(r, &x, width);
     LAUNCH(r, "gate:rotate_heads", work_grid(width, rows_of(&x), 12), ARG_T(x), ARG_T(angles), ARG_T(position),
            ARG_T(y), ARG_I(width), ARG_I(t), ARG_I(head_dim), ARG_I(turned), ARG_I(angles.shape[0]));
@@ -48,7 +47,7 @@ tensor op_rotate(run *r, tensor x, int head_dim, tensor angles, tensor position)
 tensor op_shift_tokens(run *r, tensor x, tensor history, tensor position, int text, int grid_width)
 {
     int64_t t = x.shape[1], d = last_of(&x), kept = last_of(&history), length = history.shape[1];
-    assert(run_failed(r) || (x.nd == 3 && history.shape[0] >= x.shape[0] && kept == (d + 3) / 4 * 2));
+    REQUIRE(r, x.nd == 3 && history.shape[0] >= x.shape[0] && kept == (d + 3) / 4 * 2);
     tensor y = tensor_like(r, &x, d);
     LAUNCH(r, "gate:store_history", work_grid(kept, rows_of(&x), 8), ARG_T(x), ARG_T(history), ARG_T(position),
            ARG_I(d), ARG_I(t), ARG_I(kept), ARG_I(length));

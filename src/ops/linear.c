@@ -54,7 +54,7 @@ bool linear_pack(run *r, tensor *w, tensor from, const char *what, err *e)
 {
     device *d = run_device(r);
     int64_t n = from.shape[0], k = tensor_count(&from) / n;
-    assert(linear_packs(d, from.type));
+    REQUIRE(r, linear_packs(d, from.type));
     *w = from;
     w->at = 0;
     w->panels = true;
@@ -140,12 +140,12 @@ static void linear_back(run *r, tape *t, const tape_step *s)
     tensor x = s->in[0], w = s->in[1], b = s->in[2], residual = s->in[3], dy = tape_gradient(t, s->out);
     int add;
     if (tape_wants(t, x)) {
-        assert(!w.panels);
+        REQUIRE(r, !w.panels);
         tensor dx = tape_gradient_of(t, x, &add);
         gemm_columns(r, dy, w, dx, add);
     }
     if (tape_wants(t, w)) {
-        assert(w.type == DTYPE_F32 && !w.buf->rows);
+        REQUIRE(r, w.type == DTYPE_F32 && !w.buf->rows);
         tensor dw = tape_gradient_of(t, w, &add);
         gemm_weight_gradient(r, dy, x, dw, add);
     }
@@ -160,7 +160,7 @@ static tensor linear_step(run *r, tensor x, const linear *l, activation act, ten
 {
     if (run_failed(r))
         return (tensor){0};
-    assert(last_of(&x) == l->w.shape[1]);
+    REQUIRE(r, last_of(&x) == l->w.shape[1]);
     tape_step s = {.back = linear_back, .in = {x, l->w, l->b, residual}};
     if (!tape_records(r, &s))
         return linear_any(r, x, l, act, residual);

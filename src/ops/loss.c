@@ -21,7 +21,7 @@ static tensor total(run *r, tensor rows, tensor targets, tensor count, double sc
 tensor op_cross_entropy(run *r, tensor logits, tensor targets, float smoothing)
 {
     int64_t n = rows_of(&logits), k = last_of(&logits);
-    assert(run_failed(r) || tensor_count(&targets) == n);
+    REQUIRE(r, tensor_count(&targets) == n);
     tensor rows = TENSOR(r, DTYPE_F32, n), sums = TENSOR(r, DTYPE_F32, n, 2), count = TENSOR(r, DTYPE_F32, 1);
     LAUNCH(r, "loss:cross_entropy", work_rows(n, 8.0 * (double)(n * k), 4.0 * (double)(n * k)), ARG_T(logits),
            ARG_T(targets), ARG_T(rows), ARG_T(sums), ARG_I(k), ARG_F(smoothing));
@@ -57,7 +57,7 @@ static int64_t parts_of(int64_t count, int64_t least, int64_t *each)
 static tensor difference(run *r, tensor x, tensor target, int kind)
 {
     int64_t count = tensor_count(&x), each, n = parts_of(count, 1024, &each);
-    assert(run_failed(r) || tensor_count(&target) == count);
+    REQUIRE(r, tensor_count(&target) == count);
     tensor parts = TENSOR(r, DTYPE_F32, n);
     LAUNCH(r, "loss:difference", work_rows(n, 3.0 * (double)count, 8.0 * (double)count), ARG_T(x), ARG_T(target),
            ARG_T(parts), ARG_I(count), ARG_I(each), ARG_I(kind));
@@ -89,7 +89,7 @@ tensor op_l2(run *r, tensor x, tensor target)
 tensor op_logit_laplace(run *r, tensor x, tensor target)
 {
     int64_t c = last_of(&target), count = tensor_count(&target), each, n = parts_of(rows_of(&target), 64, &each);
-    assert(run_failed(r) || (last_of(&x) == 2 * c && tensor_count(&x) == 2 * count));
+    REQUIRE(r, last_of(&x) == 2 * c && tensor_count(&x) == 2 * count);
     tensor parts = TENSOR(r, DTYPE_F32, n);
     LAUNCH(r, "loss:logit_laplace", work_rows(n, 16.0 * (double)count, 12.0 * (double)count), ARG_T(x), ARG_T(target),
            ARG_T(parts), ARG_I(rows_of(&target)), ARG_I(each), ARG_I(c));
@@ -157,7 +157,7 @@ static void usage_entropy_back(run *r, tape *t, const tape_step *s)
 
 tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb)
 {
-    assert(run_failed(r) || !b.buf || tensor_count(&b) == tensor_count(&a));
+    REQUIRE(r, !b.buf || tensor_count(&b) == tensor_count(&a));
     tensor y = tensor_like(r, &a, last_of(&a));
     scale_add(r, a, wa, b, wb, y);
     tape_push(r, &(tape_step){.back = scale_add_back, .in = {a, b}, .out = y, .f = {wa, wb}});

@@ -24,7 +24,7 @@ tensor op_layer_norm(run *r, tensor x, const norm *n)
 
 tensor op_layer_norm_add(run *r, tensor x, const norm *n, tensor residual)
 {
-    assert(run_failed(r) || tensor_count(&x) == tensor_count(&residual));
+    REQUIRE(r, tensor_count(&x) == tensor_count(&residual));
     return run_tape(r) ? op_add(r, residual, op_layer_norm(r, x, n)) : layer_norm(r, x, n, residual);
 }
 
@@ -78,7 +78,7 @@ tensor group_norm_stats(run *r, tensor x, int groups, float eps)
     if (run_failed(r))
         return (tensor){0};
     int64_t b = x.shape[0], pixels = x.shape[1] * x.shape[2], c = x.shape[3];
-    assert(c % groups == 0);
+    REQUIRE(r, c % groups == 0);
     double count = (double)tensor_count(&x);
     tensor stats = TENSOR(r, DTYPE_F32, b, groups, 2);
     int64_t each, chunks = chunks_of(b, pixels, &each);

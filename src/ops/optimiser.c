@@ -41,7 +41,7 @@ void op_sum_squares(run *r, tensor total, tensor x)
 
 void op_ema(run *r, tensor average, tensor x, float decay)
 {
-    assert(run_failed(r) || tensor_count(&average) == tensor_count(&x));
+    REQUIRE(r, tensor_count(&average) == tensor_count(&x));
     LAUNCH(r, "optimiser:ema", work_blocks(tensor_count(&x), 3, 12), ARG_T(average), ARG_T(x), ARG_I(tensor_count(&x)),
            ARG_F(decay));
 }
@@ -49,8 +49,8 @@ void op_ema(run *r, tensor average, tensor x, float decay)
 void op_adamw(run *r, tensor x, tensor gradient, tensor m, tensor v, tensor squares, const adamw *o)
 {
     int64_t count = tensor_count(&x);
-    assert(run_failed(r) ||
-           (tensor_count(&gradient) == count && tensor_count(&m) == count && tensor_count(&v) == count && o->step > 0));
+    REQUIRE(r,
+            tensor_count(&gradient) == count && tensor_count(&m) == count && tensor_count(&v) == count && o->step > 0);
     double rate = o->lr / (1 - pow(o->beta1, (double)o->step)),
            correction = 1 / sqrt(1 - pow(o->beta2, (double)o->step));
     LAUNCH(r, "optimiser:adamw", work_blocks(count, 16, 28), ARG_T(x), ARG_T(gradient), ARG_T(m), ARG_T(v),

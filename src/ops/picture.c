@@ -6,7 +6,7 @@ static tape_function max_pool_back, inverse_haar_back;
 tensor op_max_pool(run *r, tensor x, int factor)
 {
     int64_t b = x.shape[0], h = x.shape[1] / factor, w = x.shape[2] / factor, c = x.shape[3], f = factor;
-    assert(run_failed(r) || (x.nd == 4 && x.shape[1] % f == 0 && x.shape[2] % f == 0));
+    REQUIRE(r, x.nd == 4 && x.shape[1] % f == 0 && x.shape[2] % f == 0);
     tensor y = TENSOR(r, DTYPE_F32, b, h, w, c);
     LAUNCH(r, "picture:max_pool", work_each(b * h * w * c, (double)(f * f), 4.0 * (double)(f * f + 1)), ARG_T(x),
            ARG_T(y), ARG_I(b * h * w * c), ARG_I(w), ARG_I(c), ARG_I(f));
@@ -26,7 +26,7 @@ static void max_pool_back(run *r, tape *t, const tape_step *s)
 tensor op_inverse_haar(run *r, tensor x)
 {
     int64_t b = x.shape[0], h = x.shape[1], w = x.shape[2], c = x.shape[3] / 4;
-    assert(run_failed(r) || (x.nd == 4 && x.shape[3] % 4 == 0));
+    REQUIRE(r, x.nd == 4 && x.shape[3] % 4 == 0);
     tensor y = TENSOR(r, DTYPE_F32, b, 2 * h, 2 * w, c);
     LAUNCH(r, "picture:inverse_haar", work_each(b * h * w * c, 12, 32), ARG_T(x), ARG_T(y), ARG_I(b * h * w * c),
            ARG_I(w), ARG_I(c));

@@ -51,7 +51,7 @@ static void gumbel_back(run *r, tape *t, const tape_step *s)
 
 tensor op_matmul_table(run *r, tensor x, tensor table)
 {
-    assert(run_failed(r) || last_of(&x) == table.shape[0]);
+    REQUIRE(r, last_of(&x) == table.shape[0]);
     tensor y = tensor_like(r, &x, table.shape[1]);
     if (!run_failed(r))
         gemm_columns(r, x, table, y, 0);

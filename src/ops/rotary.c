@@ -4,7 +4,7 @@
 tensor op_rotate_grid(run *r, tensor qkv, int heads, tensor position, int text, int grid_width)
 {
     int64_t width = last_of(&qkv), d = width / 3, rows = rows_of(&qkv);
-    assert(run_failed(r) || (qkv.nd == 3 && width % 3 == 0 && d % heads == 0 && d / heads % 4 == 0));
+    REQUIRE(r, qkv.nd == 3 && width % 3 == 0 && d % heads == 0 && d / heads % 4 == 0);
     tensor y = tensor_like(r, &qkv, width);
     LAUNCH(r, "rotary:rotate_grid",
            ((work){.global = {round_up((size_t)width, 64), (size_t)rows}, .bytes = 12.0 * (double)(width * rows)}),

@@ -27,7 +27,7 @@ tensor op_self_attention(run *r, tensor q, tensor k, tensor v)
     if (run_failed(r))
         return (tensor){0};
     int64_t b = q.shape[0], d = last_of(&q), n = tensor_count(&q) / b / d;
-    assert(tensor_count(&k) == tensor_count(&q) && tensor_count(&v) == tensor_count(&q) && last_of(&k) == d);
+    REQUIRE(r, tensor_count(&k) == tensor_count(&q) && tensor_count(&v) == tensor_count(&q) && last_of(&k) == d);
     tensor y = tensor_like(r, &q, d), p = TENSOR(r, DTYPE_F32, b, n, n);
     for (int64_t i = 0; i < b && !run_failed(r); i++)
         product(r, picture(q, i), picture(k, i), picture(p, i));

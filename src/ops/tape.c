@@ -1,7 +1,6 @@
 /* The tape: steps, and the table from tensors to their gradients. */
 #include "ops/tape.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,7 +179,10 @@ void tape_push(run *r, const tape_step *s)
 tensor tape_gradient_of(tape *t, tensor x, int *add)
 {
     entry *e = find(t, x);
-    assert(e);
+    REQUIRE(t->r, e);
+    *add = 0;
+    if (!e)
+        return (tensor){0};
     if (!e->gradient.buf)
         e->gradient = run_tensor(t->r, DTYPE_F32, x.nd, x.shape);
     *add = e->arrived;
@@ -242,7 +244,7 @@ void tape_backward(tape *t, tensor loss)
     entry *e = find(t, loss);
     if (run_failed(t->r) || !e)
         return;
-    assert(tensor_count(&loss) == 1);
+    REQUIRE(t->r, tensor_count(&loss) == 1);
     /* it lasts: an upload would wait for the forward pass to end */
     if (!t->one.buf &&
         !tensor_new(&t->one, t->r->dev, DTYPE_F32, 1, (int64_t[]){1}, (float[]){1}, false, "tape", &t->r->error))
@@ -257,7 +259,7 @@ void tape_backward(tape *t, tensor loss)
 /* The part with its steps on a tape of its own. */
 static tensor record_part(run *r, tape *t, tape_part *part, const void *context, int index, const tensor *in)
 {
-    assert(!t->parent); /* parts don't nest, for run_aside doesn't */
+    REQUIRE(r, !t->parent); /* parts don't nest, for run_aside doesn't */
     if (!t->part && !(t->part = tape_new(r, run_error(r))))
         return (tensor){0};
     t->part->parent = t;
