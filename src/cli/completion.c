@@ -90,7 +90,8 @@ static void bash_second_words(FILE *f)
     }
 }
 
-void completion_bash(FILE *f)
+/* The beginning of the function: finds the command, a word or two, and what the word before stands for. */
+static void bash_command(FILE *f)
 {
     fputs("# Completion of limn for bash, made by: limn help --format bash\n"
           "_limn()\n"
@@ -127,8 +128,13 @@ void completion_bash(FILE *f)
         bash_values(f, pattern, c->options);
     }
     bash_values(f, "*", common_options);
-    fputs("    esac\n"
-          "    if [[ -z $value ]]; then\n"
+    fputs("    esac\n", f);
+}
+
+void completion_bash(FILE *f)
+{
+    bash_command(f);
+    fputs("    if [[ -z $value ]]; then\n"
           "        case $command in\n"
           "        '') words='",
           f);
@@ -204,7 +210,8 @@ static void zsh_options(FILE *f, const option *o, const char *indent)
     }
 }
 
-void completion_zsh(FILE *f)
+/* Functions that complete the names of commands and of measurements. */
+static void zsh_helpers(FILE *f)
 {
     fputs("#compdef limn\n"
           "# Completion of limn for zsh, made by: limn help --format zsh\n"
@@ -226,8 +233,14 @@ void completion_zsh(FILE *f)
           "{\n"
           "    local -a names=(${${(f)\"$(_call_program names limn bench --list 2>/dev/null)\"}%\"  (default)\"})\n"
           "    compadd -a names\n"
-          "}\n"
-          "_limn()\n"
+          "}\n",
+          f);
+}
+
+void completion_zsh(FILE *f)
+{
+    zsh_helpers(f);
+    fputs("_limn()\n"
           "{\n"
           "    local context state state_descr line\n"
           "    typeset -A opt_args\n"

@@ -216,6 +216,29 @@ static void gguf_survives_any_truncation_and_byte(void **state)
     torture(probe_gguf, s.data, s.size, s.header);
 }
 
+static void check_keys(const gguf *g)
+{
+    const char *const expected[][3] = {{"general.architecture", "str", "limn"},
+                                       {"int", "u32", "7"},
+                                       {"negative", "i64", "-7"},
+                                       {"float", "f32", "0.25"},
+                                       {"bool", "bool", "true"},
+                                       {"words", "arr[str]", "[\"a\", \"\", \"\xc4\xa0z\"]"},
+                                       {"small", "arr[i32]", "[-1, 2]"},
+                                       {"large", "arr[i64]", "[-9223372036854775808, 1]"},
+                                       {"floats", "arr[f32]", "[0.5, -2]"},
+                                       {"none", "arr[i32]", "[]"},
+                                       {"general.alignment", "u32", "4096"}};
+    assert_int_equal(gguf_key_count(g), COUNT(expected));
+    for (size_t i = 0; i < COUNT(expected); i++) {
+        char *text = gguf_key_text(g, i);
+        assert_string_equal(gguf_key(g, i), expected[i][0]);
+        assert_string_equal(gguf_key_type(g, i), expected[i][1]);
+        assert_string_equal(text, expected[i][2]);
+        free(text);
+    }
+}
+
 static void gguf_written_is_read_back(void **state)
 {
     (void)state;
@@ -259,25 +282,7 @@ static void gguf_written_is_read_back(void **state)
     assert_int_equal(m.size % 4096, 0);
     gguf *g = gguf_open(m.data, m.size, path(), &e);
     assert_non_null(g);
-    const char *const expected[][3] = {{"general.architecture", "str", "limn"},
-                                       {"int", "u32", "7"},
-                                       {"negative", "i64", "-7"},
-                                       {"float", "f32", "0.25"},
-                                       {"bool", "bool", "true"},
-                                       {"words", "arr[str]", "[\"a\", \"\", \"\xc4\xa0z\"]"},
-                                       {"small", "arr[i32]", "[-1, 2]"},
-                                       {"large", "arr[i64]", "[-9223372036854775808, 1]"},
-                                       {"floats", "arr[f32]", "[0.5, -2]"},
-                                       {"none", "arr[i32]", "[]"},
-                                       {"general.alignment", "u32", "4096"}};
-    assert_int_equal(gguf_key_count(g), COUNT(expected));
-    for (size_t i = 0; i < COUNT(expected); i++) {
-        char *text = gguf_key_text(g, i);
-        assert_string_equal(gguf_key(g, i), expected[i][0]);
-        assert_string_equal(gguf_key_type(g, i), expected[i][1]);
-        assert_string_equal(text, expected[i][2]);
-        free(text);
-    }
+    check_keys(g);
     const int64_t *ints;
     const double *reals;
     size_t n;

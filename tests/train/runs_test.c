@@ -490,12 +490,56 @@ static bool stop_now(void *context, int64_t done, int64_t total)
 }
 
 /* Whatever becomes of the pictures, their codes are those that a first start would make. */
+enum { PIXELS, TOUCHED, NAMES, ADDED, GONE, TWO, CHANGES };
+
+/* Changes the set, and returns how many of its pictures need new codes. */
+static int change_set(const char *set, int change)
+{
+    char path[700], other[700], line[2000];
+    struct stat st;
+    snprintf(path, sizeof path, "%s/03.png", set);
+    snprintf(other, sizeof other, "%s/07.png", set);
+    assert_int_equal(stat(path, &st), 0);
+    switch (change) {
+    case PIXELS: /* with the size and the time of before */
+        for (int value = 1; value < 256; value++) {
+            write_square(path, value);
+            struct stat now;
+            if (stat(path, &now) == 0 && now.st_size == st.st_size && value % 12)
+                break;
+        }
+        assert_int_equal(utimensat(AT_FDCWD, path, (const struct timespec[]){st.st_mtim, st.st_mtim}, 0), 0);
+        return 1;
+    case TOUCHED:
+        assert_int_equal(utimensat(AT_FDCWD, path, NULL, 0), 0);
+        return 0;
+    case NAMES: /* two take each other's */
+        snprintf(line, sizeof line, "cd %s && mv 03.png x && mv 07.png 03.png && mv x 07.png", set);
+        assert_int_equal(system(line), 0);
+        return 0;
+    case ADDED: /* before all others */
+        snprintf(line, sizeof line, "cd %s && cp 03.txt 00a.txt", set);
+        assert_int_equal(system(line), 0);
+        snprintf(path, sizeof path, "%s/00a.png", set);
+        write_square(path, 77);
+        return 1;
+    case GONE:
+        assert_int_equal(unlink(other), 0);
+        return 0;
+    default:
+        write_square(path, 99);
+        snprintf(path, sizeof path, "%s/05.png", set);
+        write_square(path, 101);
+        return 2;
+    }
+}
+
 static void codes_are_those_of_the_pictures_as_they_are(void **state)
 {
     (void)state;
     err e = {0};
     enum { N = 20 };
-    char set[600], cache[600], fresh[600], path[700], other[700], line[2000];
+    char set[600], cache[600], fresh[600], path[700];
     limn_model *m = limn_model_open(dev, codec_path, &e);
     assert_non_null(m);
     snprintf(set, sizeof set, "%s", support_path("changing"));
@@ -517,40 +561,8 @@ static void codes_are_those_of_the_pictures_as_they_are(void **state)
     assert_non_null(strstr(e.text, "interrupted"));
     train_codes_release(&t);
     drop_codes(m, set, cache, 4);
-    for (int change = 0; change < 6; change++) {
-        static const int made[] = {1, 0, 0, 1, 0, 2};
-        struct stat st;
-        snprintf(path, sizeof path, "%s/03.png", set);
-        snprintf(other, sizeof other, "%s/07.png", set);
-        assert_int_equal(stat(path, &st), 0);
-        if (change == 0) { /* other pixels, with the size and the time of before */
-            off_t bytes = st.st_size;
-            for (int value = 1; value < 256; value++) {
-                write_square(path, value);
-                struct stat now;
-                if (stat(path, &now) == 0 && now.st_size == bytes && value % 12)
-                    break;
-            }
-            const struct timespec times[2] = {st.st_mtim, st.st_mtim};
-            assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
-        } else if (change == 1) { /* touched */
-            assert_int_equal(utimensat(AT_FDCWD, path, NULL, 0), 0);
-        } else if (change == 2) { /* two change their names */
-            snprintf(line, sizeof line, "cd %s && mv 03.png x && mv 07.png 03.png && mv x 07.png", set);
-            assert_int_equal(system(line), 0);
-        } else if (change == 3) { /* a new one, before all others */
-            snprintf(line, sizeof line, "cd %s && cp 03.txt 00a.txt", set);
-            assert_int_equal(system(line), 0);
-            snprintf(path, sizeof path, "%s/00a.png", set);
-            write_square(path, 77);
-        } else if (change == 4) { /* one goes */
-            assert_int_equal(unlink(other), 0);
-        } else { /* two are another's */
-            write_square(path, 99);
-            snprintf(path, sizeof path, "%s/05.png", set);
-            write_square(path, 101);
-        }
-        train_codes now = open_codes(m, set, cache, made[change]);
+    for (int change = 0; change < CHANGES; change++) {
+        train_codes now = open_codes(m, set, cache, change_set(set, change));
         unlink(fresh);
         train_codes anew = open_codes(m, set, fresh, now.n);
         assert_int_equal(now.n, anew.n);
