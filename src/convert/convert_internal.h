@@ -20,6 +20,11 @@ struct import_part {
     const file_tensor *times; /* a number for each of the first dimension, by which all there is multiplied; or NULL */
 };
 
+/* ---- own.c ---- */
+
+/* limn's own files: of other weight types, or several that together are one model. */
+bool import_own(import *im, err *e);
+
 /* ---- settings.c ---- */
 
 /* Whether text is "NAME=VALUE" of a known setting, and the value one of its kind. */

@@ -1,0 +1,107 @@
+/* The tensors of the inputs by their names, and what else PyTorch's files hold. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "convert/convert_internal.h"
+#include "convert/names.h"
+
+static source_tensor *source_find(const source *s, const char *name)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (!strcmp(s->tensors[i].t->name, name))
+            return &s->tensors[i];
+    return NULL;
+}
+
+bool source_has(const source *s, const char *name)
+{
+    return source_find(s, name) != NULL;
+}
+
+bool source_file_has(const source *s, size_t file, const char *name)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->tensors[i].input == file && !strcmp(s->tensors[i].t->name, name))
+            return true;
+    return false;
+}
+
+bool source_prefix(source *s, size_t file, const char *prefix, err *e)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        source_tensor *t = &s->tensors[i];
+        size_t size = strlen(prefix) + strlen(t->own.name) + 1;
+        char *name = t->input == file ? malloc(size) : NULL;
+        if (t->input != file)
+            continue;
+        if (!name)
+            return err_no_memory(e, t->file, size);
+        snprintf(name, size, "%s%s", prefix, t->own.name);
+        free(t->renamed);
+        t->own.name = t->renamed = name;
+    }
+    return true;
+}
+
+/* The entry at the root, or beside one of what the prefix of the file's model goes through. */
+static const pickle_value *get_around(const source *s, size_t file, const char *key)
+{
+    const pickle_value *at = model_file_root(s->files[file]), *found = pickle_get(at, key);
+    const network_root *r = NULL;
+    for (size_t i = 0; i < s->n && !r; i++)
+        if (s->tensors[i].input == file && s->tensors[i].root)
+            r = &s->roots[s->tensors[i].root - 1];
+    for (const char *part = r ? r->prefix : ""; !found && at && *part;) {
+        char name[256];
+        size_t n = strcspn(part, ".");
+        snprintf(name, sizeof name, "%.*s", (int)n, part);
+        at = pickle_get(at, name);
+        found = pickle_get(at, key);
+        part += n + (part[n] != 0);
+    }
+    return found;
+}
+
+const pickle_value *source_get(const source *s, const char *key)
+{
+    const pickle_value *found = NULL;
+    for (size_t i = 0; !found && i < s->n_files; i++)
+        found = get_around(s, i, key);
+    return found;
+}
+
+const file_tensor *import_find(import *im, const char *name)
+{
+    source *s = im->from;
+    source_tensor *found = source_find(s, name);
+    if (!found) {
+        char whole[256];
+        import_names_full(s, name, whole);
+        err_set(&im->error, ERR_FAILED, "convert: tensor %s is missing (are all files of the model given?)", whole);
+        return NULL;
+    }
+    for (source_tensor *t = found + 1; t < s->tensors + s->n; t++)
+        if (!strcmp(t->t->name, name)) {
+            err_set(&im->error, ERR_FAILED, "%s: tensor %s is in %s too", t->file, name, found->file);
+            return NULL;
+        }
+    found->used = true;
+    return found->t;
+}
+
+void import_skip(import *im, const char *prefix)
+{
+    for (size_t i = 0; i < im->from->n; i++)
+        if (!strncmp(im->from->tensors[i].t->name, prefix, strlen(prefix)))
+            im->from->tensors[i].used = true;
+}
+
+void import_leave_out(import *im, const char *prefix)
+{
+    for (size_t i = 0; i < im->from->n; i++) {
+        source_tensor *t = &im->from->tensors[i];
+        if (!strncmp(t->own.name, prefix, strlen(prefix)) && !t->used)
+            t->used = t->left_out = true;
+    }
+}

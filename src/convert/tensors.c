@@ -1,0 +1,201 @@
+/* The plan of the new file: each of its tensors, and the source's data that it is made of. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "convert/convert_internal.h"
+
+static bool check_shape(import *im, const param *p, const file_tensor *t, const int *order)
+{
+    file_tensor wanted = {.nd = p->nd};
+    bool same = t->nd == p->nd;
+    for (int i = 0; i < p->nd; i++) {
+        int at = order ? order[i] : i;
+        wanted.shape[at] = p->shape[i];
+        same = same && t->shape[at] == p->shape[i];
+    }
+    char have[128], want[128];
+    if (same)
+        return true;
+    file_tensor_shape_text(t, have);
+    file_tensor_shape_text(&wanted, want);
+    return err_set(&im->error, ERR_FAILED, "convert: tensor %s: shape %s, and the model's sizes ask for %s", t->name,
+                   have, want);
+}
+
+/* What a tensor is stored as: vectors as F32, convolutions and rows that blocks don't divide no smaller than F16. */
+static dtype stored_type(const import *im, const param *p, dtype own)
+{
+    if (p->use == PARAM_VECTOR)
+        return DTYPE_F32;
+    bool has_own = own == DTYPE_F32 || own == DTYPE_F16 || own == DTYPE_Q8_0 || own == DTYPE_Q4_0;
+    dtype type = im->typed ? im->type : has_own ? own : own == DTYPE_BF16 ? DTYPE_F16 : DTYPE_F32;
+    bool blocks = param_is_matrix(p) && p->shape[p->nd - 1] % 32 == 0;
+    return dtype_table[type].block > 1 && !blocks ? DTYPE_F16 : type;
+}
+
+/* p's data, or the next part of it, is t, in another order where that isn't NULL.  Declares nothing. */
+static struct import_part *plan_data(import *im, const param *p, const file_tensor *t, const int *order)
+{
+    if (im->error.code || !check_shape(im, p, t, order))
+        return NULL;
+    if (t->type == DTYPE_OTHER) {
+        err_set(&im->error, ERR_FAILED, "convert: tensor %s: %s, which limn can't read (save it as float32 or float16)",
+                t->name, file_tensor_type_name(t));
+        return NULL;
+    }
+    if (im->n_plan == im->capacity) {
+        size_t capacity = im->capacity ? 2 * im->capacity : 256;
+        struct import_part *grown = realloc(im->plan, capacity * sizeof *grown);
+        if (!grown) {
+            err_no_memory(&im->error, "convert", capacity * sizeof *grown);
+            return NULL;
+        }
+        im->plan = grown;
+        im->capacity = capacity;
+    }
+    struct import_part *to = &im->plan[im->n_plan++];
+    *to = (struct import_part){.from = order ? file_tensor_permuted(t, order) : *t, .output = im->n_outputs};
+    if (dtype_table[t->type].block > 1 && !file_tensor_contiguous(&to->from)) {
+        err_set(&im->error, ERR_FAILED, "convert: tensor %s: %s can't be put in another order (give it as f32 or f16)",
+                t->name, dtype_table[t->type].name);
+        return NULL;
+    }
+    return to;
+}
+
+/* The parts that were planned last are p, all of it. */
+static void declare(import *im, const param *p, dtype own)
+{
+    if (im->n_outputs == im->outputs_capacity) {
+        size_t capacity = im->outputs_capacity ? 2 * im->outputs_capacity : 256;
+        struct import_output *grown = realloc(im->outputs, capacity * sizeof *grown);
+        if (!grown) {
+            err_no_memory(&im->error, "convert", capacity * sizeof *grown);
+            return;
+        }
+        im->outputs = grown;
+        im->outputs_capacity = capacity;
+    }
+    struct import_output *o = &im->outputs[im->n_outputs];
+    *o = (struct import_output){.name = strdup(p->name), .nd = p->nd, .type = stored_type(im, p, own)};
+    memcpy(o->shape, p->shape, (size_t)p->nd * sizeof *o->shape);
+    if (o->name)
+        im->n_outputs++;
+    else
+        err_no_memory(&im->error, "convert", strlen(p->name));
+}
+
+/* p's tensor is t. */
+static struct import_part *plan(import *im, const param *p, const file_tensor *t, const int *order)
+{
+    struct import_part *to = plan_data(im, p, t, order);
+    if (to)
+        declare(im, p, t->type);
+    return to;
+}
+
+void import_param(import *im, const param *p, const char *from, const int *order)
+{
+    const file_tensor *t = import_find(im, from);
+    if (t)
+        plan(im, p, t, order);
+}
+
+/* Drops dimensions of size 1, the first ones first, as long as there are more than nd. */
+static void squeeze(file_tensor *t, int nd)
+{
+    for (int i = 0; i < t->nd && t->nd > nd;) {
+        if (t->shape[i] != 1) {
+            i++;
+            continue;
+        }
+        t->nd--;
+        for (int k = i; k < t->nd; k++) {
+            t->shape[k] = t->shape[k + 1];
+            t->stride[k] = t->stride[k + 1];
+        }
+    }
+}
+
+void import_part(import *im, const param *p, const char *from, int64_t first)
+{
+    const file_tensor *t = import_find(im, from);
+    if (!t)
+        return;
+    file_tensor part = *t;
+    squeeze(&part, p->nd);
+    if (part.nd == p->nd && part.nd && first + p->shape[0] <= part.shape[0]) { /* else the shapes differ */
+        part.data = (const uint8_t *)part.data + dtype_row_bytes(part.type, first * part.stride[0]);
+        part.shape[0] = p->shape[0];
+        part.bytes = dtype_row_bytes(part.type, file_tensor_count(&part));
+    }
+    plan(im, p, &part, NULL);
+}
+
+void import_stack(import *im, const param *p, const char *const *from, int n)
+{
+    param part = *p;
+    dtype own = DTYPE_F32;
+    bool ok = true;
+    part.shape[0] /= n;
+    for (int i = 0; ok && i < n; i++) {
+        const file_tensor *t = import_find(im, from[i]);
+        ok = t && plan_data(im, &part, t, NULL);
+        if (i == 0 && ok)
+            own = t->type;
+    }
+    if (ok)
+        declare(im, p, own);
+}
+
+void import_ones(import *im, const param *p)
+{
+    static const float one = 1;
+    file_tensor t = {.name = "ones", .type = DTYPE_F32, .nd = p->nd, .data = &one, .bytes = sizeof one};
+    for (int i = 0; i < p->nd; i++) /* strides of 0 */
+        t.shape[i] = p->shape[i];
+    plan(im, p, &t, NULL);
+}
+
+void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit)
+{
+    const file_tensor *t = import_find(im, from), *added = plus ? import_find(im, plus) : NULL;
+    if (!t || (plus && !added))
+        return;
+    file_tensor table = *t;
+    while (table.nd > p->nd && table.shape[table.nd - 1] == 1)
+        table.nd--;
+    struct import_part *to = plan(im, p, &table, order);
+    if (to && added && (added->nd != 1 || added->shape[0] != p->shape[p->nd - 1]))
+        check_shape(im, &(param){.nd = 1, .shape = {p->shape[p->nd - 1]}}, added, NULL);
+    else if (to) {
+        to->plus = added;
+        to->unit = unit;
+    }
+}
+
+void import_shaped(import *im, const param *p, const char *from, const char *scale)
+{
+    const file_tensor *t = import_find(im, from), *times = scale ? import_find(im, scale) : NULL;
+    if (!t || (scale && !times))
+        return;
+    file_tensor shaped = {.nd = p->nd};
+    int64_t count = 1;
+    for (int i = p->nd; i-- > 0; count *= p->shape[i]) {
+        shaped.shape[i] = p->shape[i];
+        shaped.stride[i] = count;
+    }
+    bool fits = file_tensor_count(t) == count && file_tensor_contiguous(t);
+    if (fits) {
+        shaped.name = t->name;
+        shaped.type = t->type;
+        shaped.data = t->data;
+        shaped.bytes = t->bytes;
+    }
+    struct import_part *to = plan(im, p, fits ? &shaped : t, NULL);
+    if (to && times && file_tensor_count(times) != p->shape[0])
+        check_shape(im, &(param){.nd = 1, .shape = {p->shape[0]}}, times, NULL);
+    else if (to)
+        to->times = times;
+}
