@@ -19,30 +19,24 @@ bool import_has_llamagen_gpt(const source *s)
     return source_has(s, LLAMAGEN);
 }
 
-static bool put(import *im, gpt *d, int head, const gpt_names *names, err *e)
-{
-    if (im->error.code)
-        return err_set(e, im->error.code, "%s", im->error.text);
-    return import_gpt_heads(im, d, head, e) && import_gpt(im, d, names, e);
-}
-
 bool import_taming_gpt(import *im, int *grid, err *e)
 {
-    static const gpt_name list[] = {
-        GPT_MINGPT_BLOCK,
-        {.ours = "image_embedding", .theirs = {"tok_emb"}},
-        {.ours = "text_position", .theirs = {"pos_emb"}, .bare = true},
-        {.ours = "cell_position", .theirs = {"pos_emb"}, .bare = true, .first = 1},
-        {.ours = "norm", .theirs = {"ln_f"}},
-        {.ours = "image_head", .theirs = {"head"}},
+    static const import_row rows[] = {
+        IMPORT_MINGPT_BLOCK,
+        {"image_embedding.weight", {"tok_emb.weight"}},
+        {"text_position.weight", {"pos_emb"}, .first = "0"},
+        {"cell_position.weight", {"pos_emb"}, .first = "1"},
+        {"norm.*", {"ln_f.*"}},
+        {"image_head.*", {"head.*"}},
+        {NULL, {"blocks.{i}.attn.mask"}}, /* lower triangles */
     };
-    const gpt_names names = {TAMING, "blocks", list, sizeof list / sizeof *list};
+    const import_map maps[] = {{"transformer.", TAMING, IMPORT_ROWS(rows)}, {0}};
     int codes = import_size(im, 0, TAMING "tok_emb.weight"), cells = import_size(im, 1, TAMING "pos_emb");
     int side = import_gpt_side(cells); /* the class, and all cells but the last */
     if (cells && !side)
         return err_set(e, ERR_FAILED, "convert: tensor %spos_emb: %d positions are not a class and a square of codes",
                        TAMING, cells);
-    gpt d = {.layers = import_gpt_layers(im, &names, "ln1"),
+    gpt d = {.layers = import_gpt_layers(im, maps),
              .dim = import_size(im, 1, TAMING "tok_emb.weight"),
              .codes = codes,
              .classes = codes < IMAGENET ? codes : IMAGENET,
@@ -57,13 +51,8 @@ bool import_taming_gpt(import *im, int *grid, err *e)
              .mlp_bias = true,
              .act = ACT_GELU_ERF,
              .eps = 1e-5f};
-    for (int i = 0; i < d.layers; i++) { /* lower triangles */
-        char mask[96];
-        snprintf(mask, sizeof mask, "%sblocks.%d.attn.mask", TAMING, i);
-        import_skip(im, mask);
-    }
     *grid = side;
-    return put(im, &d, 64, &names, e);
+    return !im->error.code && import_gpt_heads(im, &d, 64, e) && import_gpt(im, &d, maps, e);
 }
 
 /* Pixels between the codes: of the tokenizer, where one is there, else 16, as published. */
@@ -80,26 +69,26 @@ static int pixels_of_cell(const import *im)
 
 bool import_llamagen_gpt(import *im, int *grid, err *e)
 {
-    static const gpt_name list[] = {
-        {.ours = "norm1", .theirs = {"attention_norm"}},
-        {.ours = "qkv", .theirs = {"attention.wqkv"}},
-        {.ours = "out", .theirs = {"attention.wo"}},
-        {.ours = "norm2", .theirs = {"ffn_norm"}},
-        {.ours = "gate", .theirs = {"feed_forward.w1"}},
-        {.ours = "up", .theirs = {"feed_forward.w3"}},
-        {.ours = "down", .theirs = {"feed_forward.w2"}},
-        {.ours = "text_embedding", .theirs = {"cls_embedding.embedding_table"}},
-        {.ours = "image_embedding", .theirs = {"tok_embeddings"}},
-        {.ours = "norm", .theirs = {"norm"}},
-        {.ours = "image_head", .theirs = {"output"}},
+    static const import_row rows[] = {
+        {"block.{i}.norm1.*", {"layers.{i}.attention_norm.*"}},
+        {"block.{i}.qkv.*", {"layers.{i}.attention.wqkv.*"}},
+        {"block.{i}.out.*", {"layers.{i}.attention.wo.*"}},
+        {"block.{i}.norm2.*", {"layers.{i}.ffn_norm.*"}},
+        {"block.{i}.gate.*", {"layers.{i}.feed_forward.w1.*"}},
+        {"block.{i}.up.*", {"layers.{i}.feed_forward.w3.*"}},
+        {"block.{i}.down.*", {"layers.{i}.feed_forward.w2.*"}},
+        {"text_embedding.weight", {LLAMAGEN}},
+        {"image_embedding.weight", {"tok_embeddings.weight"}},
+        {"norm.*", {"norm.*"}},
+        {"image_head.*", {"output.*"}},
     };
-    const gpt_names names = {"", "layers", list, sizeof list / sizeof *list};
-    int rows = import_size(im, 0, LLAMAGEN), size = import_setting(im, "image_size", 256), step = pixels_of_cell(im);
-    gpt d = {.layers = import_gpt_layers(im, &names, "attention_norm"),
+    static const import_map maps[] = {{"transformer.", "", IMPORT_ROWS(rows)}, {0}};
+    int classes = import_size(im, 0, LLAMAGEN), size = import_setting(im, "image_size", 256), step = pixels_of_cell(im);
+    gpt d = {.layers = import_gpt_layers(im, maps),
              .dim = import_size(im, 1, LLAMAGEN),
              .codes = import_size(im, 0, "tok_embeddings.weight"),
-             .classes = rows - 1, /* the last one is the picture without a class */
-             .vocabulary = rows,
+             .classes = classes - 1, /* the last one is the picture without a class */
+             .vocabulary = classes,
              .mlp = import_size(im, 0, "layers.0.feed_forward.w1.weight"),
              .text_length = 1,
              .grid_width = size / step,
@@ -112,5 +101,5 @@ bool import_llamagen_gpt(import *im, int *grid, err *e)
     if (size % step)
         return err_set(e, ERR_USAGE, "convert: --set image_size=%d: a code is %d pixels wide", size, step);
     *grid = size / step;
-    return put(im, &d, 64, &names, e);
+    return !im->error.code && import_gpt_heads(im, &d, 64, e) && import_gpt(im, &d, maps, e);
 }

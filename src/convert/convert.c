@@ -111,8 +111,11 @@ static bool convert(const import_request *q, source *s, err *e)
     bool ok = im.to ? true : err_no_memory(e, "convert", 1);
     const gguf *own = model_file_gguf(s->files[0]);
     ok = ok && ((own && !q->family) || (f = recognise(&im, q, e)));
-    ok = ok && (own ? import_own(&im, e) : f->run(&im, e));
-    ok = ok && (!im.error.code || err_set(e, im.error.code, "%s", im.error.text));
+    if (ok && !own)
+        gguf_put_string(im.to, "general.architecture", "limn");
+    ok = ok && (own ? import_own(&im, &im.error) : f->run(&im, &im.error)) && !im.error.code;
+    if (im.error.code)
+        err_copy(e, &im.error);
     ok = ok && import_check_used(&im, e) && import_check_asked(&im, e) && import_write(&im, e);
     import_release(&im);
     return ok;

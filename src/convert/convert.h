@@ -1,8 +1,8 @@
 /* Turning other files into limn's: what the importers of model families share.
  *
- * A family recognises its files by their tensors and then declares the keys of the GGUF file that it makes of them and,
- * for each parameter of the new model, the tensor that it comes from.  Tensors stream from the mapped source to the
- * output one at a time. */
+ * A family recognises its files by their tensors and then puts the keys of the GGUF file that it makes of them; tables
+ * tell for each parameter of the new model what it comes from (convert/mapping.h).  Tensors stream from the mapped
+ * source to the output one at a time. */
 #ifndef CONVERT_CONVERT_H
 #define CONVERT_CONVERT_H
 #include "base/file.h"
@@ -50,23 +50,21 @@ typedef struct import {
     struct import_part *plan;      /* convert_internal.h */
     struct import_output *outputs; /* what its parts make */
     size_t n_plan, capacity, n_outputs, outputs_capacity;
-    err error;          /* the first failure of import_find and import_param */
+    err error;          /* the first failure */
     unsigned int asked; /* the settings without a key that the family has asked for */
 } import;
 
 typedef struct family {
     const char *name;
     bool (*recognise)(const source *s);
-    bool (*run)(import *im, err *e);
-    unsigned int networks; /* what it may consist of: a set of names.h */
+    bool (*run)(import *im, err *e); /* e is im's error: the first counts, whoever finds it */
+    unsigned int networks;           /* what it may consist of: a set of names.h */
 } family;
 
 /* The source tensor of that name, marked as used; NULL (and an error in im) where it is missing, or in two files. */
 const file_tensor *import_find(import *im, const char *name);
 /* Marks the tensors whose names begin so as used: those that a family leaves out on purpose. */
 void import_skip(import *im, const char *prefix);
-/* The same, to be told of at the end: what only training needs. */
-void import_leave_out(import *im, const char *prefix);
 bool source_has(const source *s, const char *name);
 /* Whether that one of the input files has it. */
 bool source_file_has(const source *s, size_t file, const char *name);
@@ -81,22 +79,13 @@ void import_put_settings(import *im, const char *const *defaults, size_t n);
 int import_setting(import *im, const char *name, int otherwise);
 /* The text that --set gives; NULL where it gives none. */
 const char *import_setting_text(import *im, const char *name);
-/* p's tensor in the new file is the source's `from`.  order: the source dimension that becomes dimension i of the
- * output, e.g. {0, 2, 3, 1} makes OIHW to OHWI; NULL keeps the order. */
-void import_param(import *im, const param *p, const char *from, const int *order);
-/* The same for the rows first, first + 1, … of a source that may have more of them, and more dimensions, of size 1. */
-void import_part(import *im, const param *p, const char *from, int64_t first);
-/* p's rows are those of n source tensors, one after the other, which have 1/n of them each. */
-void import_stack(import *im, const param *p, const char *const *from, int n);
-/* All of p's values are one: what no source tensor tells, as the scale of a norm that has none. */
-void import_ones(import *im, const param *p);
-/* The same for the rows of a table.  plus: a source tensor that is added to each row, or NULL.  unit: each row becomes
- * as long as 1.  The source may have more dimensions, of size 1, at its end: a 1x1 convolution is a table too. */
-void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit);
-
-/* The same for a source of another shape that has as many numbers, in the same order.  scale: a source tensor with a
- * number for each of p's first dimension, by which what belongs to it is multiplied, or NULL. */
-void import_shaped(import *im, const param *p, const char *from, const char *scale);
+/* The sides of pictures whose codes are `step` pixels wide: of a grid of so many codes in a row where that is known,
+ * else 0: then --set image_size tells, or it is 256. */
+int import_image_size(import *im, int grid, int step);
+/* The size of dimension i of a source tensor, an error in im (and 0) where there is no such. */
+int import_size(import *im, int i, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Whether there is a tensor of that name. */
+bool import_has(const import *im, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* What the user asked for. */
 typedef struct import_request {

@@ -20,6 +20,24 @@ struct import_part {
     const file_tensor *times; /* a number for each of the first dimension, by which all there is multiplied; or NULL */
 };
 
+/* ---- tensors.c: what the rows of a table do ---- */
+
+/* p's tensor in the new file is the source's `from`.  order: the source dimension that becomes dimension i of the
+ * output, e.g. {0, 2, 3, 1} makes OIHW to OHWI; NULL keeps the order. */
+void import_param(import *im, const param *p, const char *from, const int *order);
+/* The same for the rows first, first + 1, … of a source that may have more of them, and more dimensions, of size 1. */
+void import_part(import *im, const param *p, const char *from, int64_t first);
+/* p's rows are those of n source tensors, one after the other, which have 1/n of them each. */
+void import_stack(import *im, const param *p, const char *const *from, int n);
+/* All of p's values are one: what no source tensor tells, as the scale of a norm that has none. */
+void import_ones(import *im, const param *p);
+/* The same for the rows of a table.  plus: a source tensor that is added to each row, or NULL.  unit: each row becomes
+ * as long as 1.  The source may have more dimensions, of size 1: a 1x1 convolution is a table too. */
+void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit);
+/* The same for a source of another shape that has as many numbers, in the same order.  scale: a source tensor with a
+ * number for each of p's first dimension, by which what belongs to it is multiplied, or NULL. */
+void import_shaped(import *im, const param *p, const char *from, const char *scale);
+
 /* ---- own.c ---- */
 
 /* limn's own files: of other weight types, or several that together are one model. */

@@ -1,64 +1,51 @@
 /* Importing the transformers of DALLE-pytorch: that of its DALLE, and the two of its CLIP. */
+#include "convert/dalle_pytorch.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "convert/codecs.h"
+#include "convert/mapping.h"
 #include "models/clip.h"
-#include "models/transformers/dalle_pytorch.h"
 
-/* What the weights' names look like: wrappers come and go with the options. */
+enum { LAYERS_MOST = 4095 };
+
+/* What the weights' names look like: wrappers come and go with the options.  A branch is what a layer adds, by
+ * attention or by its mlp; its scale and norms are named alike, and its weights stand behind "fn." once or more. */
 typedef struct naming {
     const char *root; /* "transformer." */
     bool reversible, shift;
-    int depth[2]; /* of "fn." before attention's and mlp's weights */
+    char weights[2][40]; /* "{attention}fn.fn.", "{mlp}fn.fn." */
 } naming;
 
-static void branch_prefix(char out[96], const naming *n, int layer, int branch)
+/* The texts for the rows, of which "{attention}" is the prefix of a layer's first branch. */
+static void set_values(const naming *n, import_map *m)
 {
-    if (n->reversible)
-        snprintf(out, 96, "%slayers.blocks.%d.%c.net.", n->root, layer, branch ? 'g' : 'f');
-    else
-        snprintf(out, 96, "%slayers.layers.%d.%d.", n->root, layer, branch);
+    m->values[0] = (import_value){"attention", n->reversible ? "layers.blocks.{i}.f.net." : "layers.layers.{i}.0."};
+    m->values[1] = (import_value){"mlp", n->reversible ? "layers.blocks.{i}.g.net." : "layers.layers.{i}.1."};
+    m->values[2] = (import_value){"attention_weights", n->weights[0]};
+    m->values[3] = (import_value){"mlp_weights", n->weights[1]};
 }
 
-/* NAME below the wrappers of that branch. */
-static void weight_name(char out[160], const naming *n, int layer, int branch, const char *name)
+static bool find_naming(const import *im, const char *root, naming *n, err *e)
 {
-    char prefix[96];
-    branch_prefix(prefix, n, layer, branch);
-    snprintf(out, 160, "%s%.*s%s", prefix, 3 * n->depth[branch], "fn.fn.fn.fn.fn.fn.fn.", name);
-}
-
-static bool find_naming(const source *s, const char *root, naming *n, err *e)
-{
-    static const char *const names[2] = {"to_qkv.weight", "net.0.weight"};
-    char name[160];
+    static const char *const names[2] = {"to_qkv.weight", "net.0.weight"}, *const branches[2] = {"attention", "mlp"};
     n->root = root;
-    snprintf(name, sizeof name, "%slayers.blocks.0.f.net.scale", root);
-    n->reversible = source_has(s, name);
+    n->reversible = import_has(im, "%slayers.blocks.0.f.net.scale", root);
     for (int branch = 0; branch < 2; branch++) {
-        n->depth[branch] = 0;
+        const char *prefix = n->reversible ? (branch ? "layers.blocks.0.g.net." : "layers.blocks.0.f.net.")
+                                           : (branch ? "layers.layers.0.1." : "layers.layers.0.0.");
+        int depth = 0;
         do {
-            if (++n->depth[branch] > 7)
+            if (++depth > 7)
                 return err_set(e, ERR_FAILED, "convert: %s*: the first layer has no %s", root, names[branch]);
-            weight_name(name, n, 0, branch, names[branch]);
-        } while (!source_has(s, name));
+        } while (!import_has(im, "%s%s%.*s%s", root, prefix, 3 * depth, "fn.fn.fn.fn.fn.fn.fn.", names[branch]));
+        snprintf(n->weights[branch], sizeof n->weights[branch], "{%s}%.*s", branches[branch], 3 * depth,
+                 "fn.fn.fn.fn.fn.fn.fn.");
+        n->shift = depth > 2; /* the mlp's: scale and norm; the shift and what names its cache */
     }
-    n->shift = n->depth[1] > 2; /* scale and norm; the shift and what names its cache */
     return true;
-}
-
-static int count_layers(const source *s, const naming *n)
-{
-    char prefix[96], name[160];
-    int i = 0;
-    do {
-        branch_prefix(prefix, n, i, 0);
-        snprintf(name, sizeof name, "%sscale", prefix);
-    } while (source_has(s, name) && ++i < 4096);
-    return i;
 }
 
 static int hyper_int(const pickle_value *hyper, const char *key, int otherwise)
@@ -104,7 +91,7 @@ static bool read_sizes(import *im, int codes, dalle_pytorch *d, err *e)
     d->codes = source_has(im->from, "image_emb.weight") ? import_size(im, 0, "image_emb.weight") : codes;
     d->vocabulary = total - d->codes - (d->text_length - 1);
     if (im->error.code)
-        return err_set(e, im->error.code, "%s", im->error.text);
+        return false;
     return positions == d->text_length + d->grid_width * d->grid_width ||
            err_set(e, ERR_FAILED, "convert: transformer.pos_emb: %d rows, and no square grid follows %d of text",
                    positions, d->text_length);
@@ -161,79 +148,66 @@ static void read_sets(dalle_pytorch *d, const pickle_value *ids, bool mlp)
         }
 }
 
-/* Copies of shared weights in other layers' places are left out. */
-static void skip_copies(import *im, const naming *n, const dalle_pytorch *d)
-{
-    char name[160];
-    for (int i = 0; i < d->layers; i++)
-        for (int branch = 0; branch < 2; branch++)
-            if ((branch ? d->list[i].mlp.set : d->list[i].attention.set) != i) {
-                weight_name(name, n, i, branch, branch ? "net." : "to_");
-                import_skip(im, name);
-            }
-}
-
 /* ---- tensors ---- */
 
-static void source_name(char out[160], const param *p, const naming *n, const import *im)
+static const import_row layer_rows[] = {
+    {"{i}.attention.scale", {"{attention}scale"}},
+    {"{i}.attention.norm.*", {"{attention}fn.norm.*"}},
+    {"{i}.attention.norm_out.*", {"{attention}fn.norm_out.*"}},
+    {"{i}.qkv.*", {"{attention_weights}to_qkv.*"}},
+    {"{i}.out.*", {"{attention_weights}to_out.0.*"}},
+    {"{i}.mlp.scale", {"{mlp}scale"}},
+    {"{i}.mlp.norm.*", {"{mlp}fn.norm.*"}},
+    {"{i}.mlp.norm_out.*", {"{mlp}fn.norm_out.*"}},
+    {"{i}.up.*", {"{mlp_weights}net.0.*"}},
+    {"{i}.down.*", {"{mlp_weights}net.3.*"}},
+    {"angles", {"pos_emb"}, .first = "0"},
+};
+/* The embeddings may be the head's rows. */
+static const import_row rest_rows[] = {
+    {"text_embedding.weight", {"{text}"}, .first = "0"},
+    {"image_embedding.weight", {"{image}"}, .first = "image_first"},
+    {"text_position.weight", {"text_pos_emb.weight"}, .first = "0"},
+    {"row_position.weight", {"image_pos_emb.weights{dot}0"}, .first = "0"},
+    {"column_position.weight", {"image_pos_emb.weights{dot}1"}, .first = "0"},
+    {"norm.*", {"to_logits.0.*"}},
+    {"text_head.*", {"to_logits.1.*"}, .first = "0"},
+    {"image_head.*", {"to_logits.1.*"}, .first = "ids"},
+};
+static const import_row shared_rows[] = {{NULL, {"text_emb.linear.", "image_emb.linear."}}}; /* the head's names */
+
+enum { MAPS = 4 };
+
+static void map_names(const import *im, const naming *n, const dalle_pytorch *d, import_map maps[MAPS])
 {
-    const char *name = p->name + strlen("transformer."), *last = strrchr(name, '.') + 1;
-    char prefix[96], part[32] = "", what[32] = "";
-    int layer = 0;
-    if (sscanf(name, "%d.%31[^.].%31[^.]", &layer, part, what) == 3) {
-        int branch = strcmp(part, "mlp") == 0 || strcmp(part, "up") == 0 || strcmp(part, "down") == 0;
-        branch_prefix(prefix, n, layer, branch);
-        if (!strcmp(what, "scale"))
-            snprintf(out, 160, "%sscale", prefix);
-        else if (!strncmp(what, "norm", 4))
-            snprintf(out, 160, "%sfn.%s.%s", prefix, what, last);
-        else {
-            char inner[40];
-            const char *from = !strcmp(part, "qkv")   ? "to_qkv"
-                               : !strcmp(part, "out") ? "to_out.0"
-                               : !strcmp(part, "up")  ? "net.0"
-                                                      : "net.3";
-            snprintf(inner, sizeof inner, "%s.%s", from, last);
-            weight_name(out, n, layer, branch, inner);
-        }
-        return;
-    }
-    bool shared = !source_has(im->from, "text_emb.weight");
-    bool old = source_has(im->from, "image_pos_emb.weights_0");
-    const char *from = NULL;
-    if (!strcmp(name, "angles"))
-        from = "transformer.pos_emb";
-    else if (!strncmp(name, "text_embedding", 14))
-        from = shared ? "to_logits.1.weight" : "text_emb.weight";
-    else if (!strncmp(name, "image_embedding", 15))
-        from = shared ? "to_logits.1.weight" : "image_emb.weight";
-    else if (!strncmp(name, "text_position", 13))
-        from = "text_pos_emb.weight";
-    else if (!strncmp(name, "row_position", 12))
-        from = old ? "image_pos_emb.weights_0" : "image_pos_emb.weights.0";
-    else if (!strncmp(name, "column_position", 15))
-        from = old ? "image_pos_emb.weights_1" : "image_pos_emb.weights.1";
-    if (from)
-        snprintf(out, 160, "%s", from);
-    else
-        snprintf(out, 160, "to_logits.%d.%s", !strncmp(name, "norm.", 5) ? 0 : 1, last);
+    bool shared = !source_has(im->from, "text_emb.weight"), old = source_has(im->from, "image_pos_emb.weights_0");
+    int ids = d->vocabulary + d->text_length - 1;
+    maps[0] = (import_map){"transformer.", n->root, IMPORT_ROWS(layer_rows)};
+    set_values(n, &maps[0]);
+    maps[1] = (import_map){"transformer.",
+                           "",
+                           IMPORT_ROWS(rest_rows),
+                           {{"text", shared ? "to_logits.1.weight" : "text_emb.weight"},
+                            {"image", shared ? "to_logits.1.weight" : "image_emb.weight"},
+                            {"image_first", .number = shared ? ids : 0},
+                            {"ids", .number = ids},
+                            {"dot", old ? "_" : "."}}};
+    maps[2] = shared ? (import_map){"transformer.", "", IMPORT_ROWS(shared_rows)} : (import_map){0};
+    maps[3] = (import_map){0};
 }
 
-static void import_tensors(import *im, const param_table *params, const naming *n, const dalle_pytorch *d)
+/* Copies of shared weights in other layers' places are left out. */
+static void skip_copies(import *im, const import_map *maps, const dalle_pytorch *d)
 {
-    bool shared = !source_has(im->from, "text_emb.weight");
-    for (size_t i = 0; i < params->n; i++) {
-        const param *p = &params->list[i];
-        char from[160];
-        source_name(from, p, n, im);
-        bool image = strstr(p->name, ".image_head.") || (shared && strstr(p->name, ".image_embedding."));
-        import_part(im, p, from, image ? d->vocabulary + d->text_length - 1 : 0);
-    }
-    if (shared) { /* the head under other names */
-        import_skip(im, "text_emb.linear.");
-        import_skip(im, "image_emb.linear.");
-    }
-    skip_copies(im, n, d);
+    static const char *const parts[] = {"qkv", "out", "up", "down"};
+    char ours[64], theirs[IMPORT_NAME];
+    for (int i = 0; i < d->layers; i++)
+        for (int part = 0; part < 4; part++)
+            if ((part < 2 ? d->list[i].attention.set : d->list[i].mlp.set) != i) {
+                snprintf(ours, sizeof ours, "transformer.%d.%s.", i, parts[part]);
+                import_their_name(maps, ours, theirs);
+                import_skip(im, theirs);
+            }
 }
 
 /* A DiscreteVAE's file has some too. */
@@ -247,30 +221,32 @@ static const pickle_value *find_hyper(const source *s)
     return NULL;
 }
 
+static bool read_options(import *im, const naming *n, const pickle_value *hyper, dalle_pytorch *d)
+{
+    import_map maps[2] = {{"transformer.", n->root, IMPORT_ROWS(layer_rows)}, {0}};
+    bool truth = false;
+    set_values(n, maps);
+    d->layers = import_mapped_count(im, maps, "transformer.{i}.attention.scale", LAYERS_MOST);
+    d->heads = hyper ? hyper_int(hyper, "heads", 8) : import_setting(im, "heads", 8);
+    int inner = import_mapped_size(im, maps, 0, "transformer.0.qkv.weight") / 3;
+    d->head_dim = d->heads > 0 && inner % d->heads == 0 ? inner / d->heads : 0;
+    d->mlp = import_mapped_size(im, maps, 1, "transformer.0.down.weight");
+    d->shift_tokens = n->shift;
+    d->reversible = n->reversible;
+    d->sandwich = import_mapped_has(im, maps, "transformer.0.attention.norm_out.weight");
+    d->stable =
+        hyper ? pickle_truth(pickle_get(hyper, "stable"), &truth) && truth : import_setting(im, "stable", 0) > 0;
+    return !im->error.code;
+}
+
 bool import_dalle_pytorch_transformer(import *im, int codes, dalle_pytorch *d, err *e)
 {
     const pickle_value *hyper = find_hyper(im->from);
     param_table params = {0};
     naming n = {0};
-    char name[160], norm_out[160];
-    bool truth = false;
-    if (!find_naming(im->from, "transformer.", &n, e))
-        return false;
-    weight_name(name, &n, 0, 0, "to_qkv.weight");
-    branch_prefix(norm_out, &n, 0, 0);
-    strcat(norm_out, "fn.norm_out.weight");
-    d->layers = count_layers(im->from, &n);
-    d->heads = hyper ? hyper_int(hyper, "heads", 8) : import_setting(im, "heads", 8);
-    int inner = import_size(im, 0, "%s", name) / 3;
-    d->head_dim = d->heads > 0 && inner % d->heads == 0 ? inner / d->heads : 0;
-    weight_name(name, &n, 0, 1, "net.3.weight");
-    d->mlp = import_size(im, 1, "%s", name);
-    d->shift_tokens = n.shift;
-    d->reversible = n.reversible;
-    d->sandwich = source_has(im->from, norm_out);
-    d->stable =
-        hyper ? pickle_truth(pickle_get(hyper, "stable"), &truth) && truth : import_setting(im, "stable", 0) > 0;
-    bool ok = read_sizes(im, codes, d, e) && dalle_pytorch_prepare(d, "convert", e) && read_types(im, d, hyper, e);
+    import_map maps[MAPS];
+    bool ok = find_naming(im, "transformer.", &n, e) && read_options(im, &n, hyper, d) && read_sizes(im, codes, d, e) &&
+              dalle_pytorch_prepare(d, "convert", e) && read_types(im, d, hyper, e);
     if (ok) {
         read_sets(d, pickle_get(hyper, "shared_attn_ids"), false);
         read_sets(d, pickle_get(hyper, "shared_ff_ids"), true);
@@ -279,12 +255,10 @@ bool import_dalle_pytorch_transformer(import *im, int codes, dalle_pytorch *d, e
     if (ok) {
         dalle_pytorch_params(d, &params);
         dalle_pytorch_write(d, im->to);
-        import_tensors(im, &params, &n, d);
+        map_names(im, &n, d, maps);
+        import_tensors(im, maps, &params);
+        skip_copies(im, maps, d);
     }
-    if (im->error.code)
-        ok = err_set(e, im->error.code, "%s", im->error.text);
-    else if (params.error.code)
-        ok = err_set(e, params.error.code, "%s", params.error.text);
     params_release(&params);
     free(d->list);
     d->list = NULL;
@@ -295,20 +269,34 @@ bool import_dalle_pytorch_transformer(import *im, int codes, dalle_pytorch *d, e
 
 #define CLIP_HEAD 64 /* Transformer's default, which CLIP never changes */
 
-typedef struct clip_naming {
-    naming image, text;
-} clip_naming;
+/* What a layer adds is scaled by a vector: that goes into the weights that make it. */
+static const import_row tower_rows[] = {
+    {"block.{i}.norm1.*", {"{attention}fn.norm.*"}},
+    {"block.{i}.qkv.*", {"{attention_weights}to_qkv.*"}, IMPORT_SHAPED},
+    {"block.{i}.out.*", {"{attention_weights}to_out.0.*"}, .times = "{attention}scale"},
+    {"block.{i}.norm2.*", {"{mlp}fn.norm.*"}},
+    {"block.{i}.up.*", {"{mlp_weights}net.0.*"}, IMPORT_SHAPED},
+    {"block.{i}.down.*", {"{mlp_weights}net.3.*"}, .times = "{mlp}scale"},
+};
+static const import_row clip_rows[] = {
+    {"image.patches.weight", {"to_visual_embedding.weight"}, IMPORT_SHAPED},
+    {"image.position.weight", {"visual_pos_emb.weight"}, .plus = "to_visual_embedding.bias"},
+    {"image.projection.weight", {"to_visual_latent.weight"}},
+    {"text.embedding.weight", {"text_emb.weight"}},
+    {"text.position.weight", {"text_pos_emb.weight"}},
+    {"text.projection.weight", {"to_text_latent.weight"}},
+    {"log_scale", {"temperature"}, IMPORT_SHAPED},
+};
 
-static void read_tower(import *im, const naming *n, clip_tower *w)
+static void read_tower(import *im, const import_map *maps, const char *side, clip_tower *w)
 {
-    char name[160];
-    weight_name(name, n, 0, 0, "to_qkv.weight");
-    w->width = import_size(im, 1, "%s", name);
-    w->heads = import_size(im, 0, "%s", name) / (3 * CLIP_HEAD);
+    char first[64];
+    snprintf(first, sizeof first, "clip.%s.block.{i}.norm1.weight", side);
+    w->width = import_mapped_size(im, maps, 1, "clip.%s.block.0.qkv.weight", side);
+    w->heads = import_mapped_size(im, maps, 0, "clip.%s.block.0.qkv.weight", side) / (3 * CLIP_HEAD);
     w->head_dim = CLIP_HEAD;
-    weight_name(name, n, 0, 1, "net.3.weight");
-    w->mlp = import_size(im, 1, "%s", name);
-    w->layers = count_layers(im->from, n);
+    w->mlp = import_mapped_size(im, maps, 1, "clip.%s.block.0.down.weight", side);
+    w->layers = import_mapped_count(im, maps, first, LAYERS_MOST);
     w->pooling = CLIP_MEAN;
 }
 
@@ -317,7 +305,7 @@ static int root_of(int n)
     return (int)lround(sqrt(n));
 }
 
-static clip read_clip(import *im, const clip_naming *n)
+static clip read_clip(import *im, const import_map *maps)
 {
     clip c = {.dim = import_size(im, 0, "to_text_latent.weight"),
               .patch = root_of(import_size(im, 1, "to_visual_embedding.weight") / 3),
@@ -331,84 +319,31 @@ static clip read_clip(import *im, const clip_naming *n)
               .no_qkv_bias = true,
               .eps = 1e-5f};
     c.image_size = root_of(import_size(im, 0, "visual_pos_emb.weight")) * c.patch;
-    read_tower(im, &n->image, &c.image);
-    read_tower(im, &n->text, &c.text);
+    read_tower(im, maps, "image", &c.image);
+    read_tower(im, maps, "text", &c.text);
     return c;
-}
-
-/* clip.SIDE.block.I.PART.LAST.  What a layer adds is scaled by a vector: that goes into the weights that make it. */
-static void put_block(import *im, const param *p, const naming *n, int layer, const char *part)
-{
-    static const struct {
-        const char *ours, *theirs;
-        int branch;
-        bool scaled;
-    } parts[] = {{"qkv", "to_qkv", 0, false},
-                 {"out", "to_out.0", 0, true},
-                 {"up", "net.0", 1, false},
-                 {"down", "net.3", 1, true}};
-    char from[160], inner[40], prefix[96], scale[160];
-    const char *last = strrchr(p->name, '.') + 1;
-    if (!strncmp(part, "norm", 4)) {
-        branch_prefix(prefix, n, layer, part[4] == '2');
-        snprintf(from, sizeof from, "%sfn.norm.%s", prefix, last);
-        import_param(im, p, from, NULL);
-        return;
-    }
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        size_t length = strlen(parts[i].ours);
-        if (strncmp(part, parts[i].ours, length) != 0 || part[length] != '.')
-            continue;
-        snprintf(inner, sizeof inner, "%s.%s", parts[i].theirs, last);
-        weight_name(from, n, layer, parts[i].branch, inner);
-        branch_prefix(prefix, n, layer, parts[i].branch);
-        snprintf(scale, sizeof scale, "%sscale", prefix);
-        import_shaped(im, p, from, parts[i].scaled ? scale : NULL);
-    }
-}
-
-static void put_clip(import *im, const param_table *params, const clip_naming *n)
-{
-    for (size_t i = 0; i < params->n; i++) {
-        const param *p = &params->list[i];
-        bool text = !strncmp(p->name, "clip.text.", 10);
-        const char *name = p->name + strlen(text ? "clip.text." : "clip.image.");
-        int layer = 0, at = 0;
-        if (sscanf(name, "block.%d.%n", &layer, &at) == 1 && at)
-            put_block(im, p, text ? &n->text : &n->image, layer, name + at);
-        else if (!strcmp(p->name, "clip.log_scale"))
-            import_shaped(im, p, "temperature", NULL);
-        else if (!strcmp(name, "patches.weight"))
-            import_shaped(im, p, "to_visual_embedding.weight", NULL);
-        else if (!strcmp(name, "position.weight")) /* a patch's bias too */
-            import_rows(im, p, text ? "text_pos_emb.weight" : "visual_pos_emb.weight", NULL,
-                        text ? NULL : "to_visual_embedding.bias", false);
-        else if (!strcmp(name, "embedding.weight"))
-            import_param(im, p, "text_emb.weight", NULL);
-        else
-            import_param(im, p, text ? "to_text_latent.weight" : "to_visual_latent.weight", NULL);
-    }
 }
 
 bool import_dalle_pytorch_clip(import *im, int *vocabulary, err *e)
 {
-    clip_naming n = {0};
+    naming image = {0}, text = {0};
     param_table params = {0};
-    if (!find_naming(im->from, "visual_transformer.", &n.image, e) ||
-        !find_naming(im->from, "text_transformer.", &n.text, e))
+    if (!find_naming(im, "visual_transformer.", &image, e) || !find_naming(im, "text_transformer.", &text, e))
         return false;
-    clip c = read_clip(im, &n);
+    import_map maps[] = {{"clip.image.", image.root, IMPORT_ROWS(tower_rows)},
+                         {"clip.text.", text.root, IMPORT_ROWS(tower_rows)},
+                         {"clip.", "", IMPORT_ROWS(clip_rows)},
+                         {0}};
+    set_values(&image, &maps[0]);
+    set_values(&text, &maps[1]);
+    clip c = read_clip(im, maps);
     bool ok = !im->error.code && clip_prepare(&c, "convert", e);
     if (ok) {
         clip_declare(&c, &params);
         clip_put(&c, im->to);
-        put_clip(im, &params, &n);
+        import_tensors(im, maps, &params);
         *vocabulary = c.vocabulary;
     }
-    if (im->error.code)
-        ok = err_set(e, im->error.code, "%s", im->error.text);
-    else if (params.error.code)
-        ok = err_set(e, params.error.code, "%s", params.error.text);
     params_release(&params);
     clip_release(&c);
     return ok;

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "convert/codecs.h"
+#include "convert/mapping.h"
 #include "convert/names.h"
 #include "io/image.h"
 #include "io/json_file.h"
@@ -18,52 +18,61 @@
 
 enum { LAYERS_MOST = 1024, HEAD = 64, YTTM_BEGIN = 2, YTTM_END = 3 };
 
-/* Where a naming has each tensor. */
-typedef struct naming {
-    const char *image_blocks, *text_blocks; /* prefixes, before a layer's number */
-    const char *tokens, *class_token, *patches, *image_position, *text_position;
-    const char *before, *image_after, *text_after; /* norms */
-    const char *image_out, *text_out;              /* projections */
-    bool out_transposed;                           /* these are [width, dim] */
-    const char *norm1, *norm2, *out, *up, *down;   /* of a block; queries, keys and values differ more */
-} naming;
+/* A tower of OpenAI's, behind "visual." or nothing. */
+static const import_row openai_tower[] = {
+    {"block.{i}.norm1.*", {"transformer.resblocks.{i}.ln_1.*"}},
+    {"block.{i}.qkv.*", {"transformer.resblocks.{i}.attn.in_proj_*"}},
+    {"block.{i}.out.*", {"transformer.resblocks.{i}.attn.out_proj.*"}},
+    {"block.{i}.norm2.*", {"transformer.resblocks.{i}.ln_2.*"}},
+    {"block.{i}.up.*", {"transformer.resblocks.{i}.mlp.c_fc.*"}},
+    {"block.{i}.down.*", {"transformer.resblocks.{i}.mlp.c_proj.*"}},
+    {"position.weight", {"positional_embedding"}},
+};
+static const import_row openai_rest[] = {
+    {"image.class_token", {OPENAI_CLASS}},
+    {"image.patches.weight", {"visual.conv1.weight"}},
+    {"image.norm_before.*", {"visual.ln_pre.*"}},
+    {"image.norm_after.*", {"visual.ln_post.*"}},
+    {"image.projection.weight", {"visual.proj"}, IMPORT_TRANSPOSED},
+    {"text.embedding.weight", {"token_embedding.weight"}},
+    {"text.norm_after.*", {"ln_final.*"}},
+    {"text.projection.weight", {"text_projection"}, IMPORT_TRANSPOSED},
+    {"log_scale", {"logit_scale"}, IMPORT_SHAPED},
+    {NULL, {"input_resolution", "context_length", "vocab_size", "transformer.resblocks.{i}.attn_mask"}},
+};
+static const import_map openai[] = {{"clip.image.", "visual.", IMPORT_ROWS(openai_tower)},
+                                    {"clip.text.", "", IMPORT_ROWS(openai_tower)},
+                                    {"clip.", "", IMPORT_ROWS(openai_rest)},
+                                    {0}};
 
-static const naming openai = {.image_blocks = "visual.transformer.resblocks.",
-                              .text_blocks = "transformer.resblocks.",
-                              .tokens = "token_embedding.weight",
-                              .class_token = OPENAI_CLASS,
-                              .patches = "visual.conv1.weight",
-                              .image_position = "visual.positional_embedding",
-                              .text_position = "positional_embedding",
-                              .before = "visual.ln_pre",
-                              .image_after = "visual.ln_post",
-                              .text_after = "ln_final",
-                              .image_out = "visual.proj",
-                              .text_out = "text_projection",
-                              .out_transposed = true,
-                              .norm1 = "ln_1",
-                              .norm2 = "ln_2",
-                              .out = "attn.out_proj",
-                              .up = "mlp.c_fc",
-                              .down = "mlp.c_proj"};
-
-static const naming huggingface = {.image_blocks = "vision_model.encoder.layers.",
-                                   .text_blocks = "text_model.encoder.layers.",
-                                   .tokens = "text_model.embeddings.token_embedding.weight",
-                                   .class_token = HUGGINGFACE_CLASS,
-                                   .patches = "vision_model.embeddings.patch_embedding.weight",
-                                   .image_position = "vision_model.embeddings.position_embedding.weight",
-                                   .text_position = "text_model.embeddings.position_embedding.weight",
-                                   .before = "vision_model.pre_layrnorm", /* as it is spelt there */
-                                   .image_after = "vision_model.post_layernorm",
-                                   .text_after = "text_model.final_layer_norm",
-                                   .image_out = "visual_projection.weight",
-                                   .text_out = "text_projection.weight",
-                                   .norm1 = "layer_norm1",
-                                   .norm2 = "layer_norm2",
-                                   .out = "self_attn.out_proj",
-                                   .up = "mlp.fc1",
-                                   .down = "mlp.fc2"};
+/* One of HuggingFace's, behind "vision_model." or "text_model.". */
+static const import_row huggingface_tower[] = {
+    {"block.{i}.norm1.*", {"encoder.layers.{i}.layer_norm1.*"}},
+    {"block.{i}.qkv.*",
+     {"encoder.layers.{i}.self_attn.q_proj.*", "encoder.layers.{i}.self_attn.k_proj.*",
+      "encoder.layers.{i}.self_attn.v_proj.*"}},
+    {"block.{i}.out.*", {"encoder.layers.{i}.self_attn.out_proj.*"}},
+    {"block.{i}.norm2.*", {"encoder.layers.{i}.layer_norm2.*"}},
+    {"block.{i}.up.*", {"encoder.layers.{i}.mlp.fc1.*"}},
+    {"block.{i}.down.*", {"encoder.layers.{i}.mlp.fc2.*"}},
+    {"position.weight", {"embeddings.position_embedding.weight"}},
+    {NULL, {"embeddings.position_ids"}},
+};
+static const import_row huggingface_rest[] = {
+    {"image.class_token", {HUGGINGFACE_CLASS}},
+    {"image.patches.weight", {"vision_model.embeddings.patch_embedding.weight"}},
+    {"image.norm_before.*", {"vision_model.pre_layrnorm.*"}}, /* as it is spelt there */
+    {"image.norm_after.*", {"vision_model.post_layernorm.*"}},
+    {"image.projection.weight", {"visual_projection.weight"}},
+    {"text.embedding.weight", {"text_model.embeddings.token_embedding.weight"}},
+    {"text.norm_after.*", {"text_model.final_layer_norm.*"}},
+    {"text.projection.weight", {"text_projection.weight"}},
+    {"log_scale", {"logit_scale"}, IMPORT_SHAPED},
+};
+static const import_map huggingface[] = {{"clip.image.", "vision_model.", IMPORT_ROWS(huggingface_tower)},
+                                         {"clip.text.", "text_model.", IMPORT_ROWS(huggingface_tower)},
+                                         {"clip.", "", IMPORT_ROWS(huggingface_rest)},
+                                         {0}};
 
 static bool recognise(const source *s)
 {
@@ -130,37 +139,40 @@ static int root_of(int n)
     return n > 0 ? (int)lround(sqrt(n)) : 0;
 }
 
-static bool read_tower(import *im, const naming *n, bool text, int heads, clip_tower *w, err *e)
+static bool read_tower(import *im, const import_map *maps, bool text, int heads, clip_tower *w, err *e)
 {
-    const char *blocks = text ? n->text_blocks : n->image_blocks;
-    w->width = import_size(im, 1, "%s", text ? n->text_position : n->image_position);
-    w->mlp = import_size(im, 0, "%s0.%s.weight", blocks, n->up);
-    while (w->layers <= LAYERS_MOST && import_has(im, "%s%d.%s.weight", blocks, w->layers, n->up))
-        w->layers++;
+    const char *side = text ? "text" : "image";
+    char up[64], position[64], name[IMPORT_NAME];
+    snprintf(up, sizeof up, "clip.%s.block.{i}.up.weight", side);
+    snprintf(position, sizeof position, "clip.%s.position.weight", side);
+    w->width = import_mapped_size(im, maps, 1, "%s", position);
+    w->mlp = import_mapped_size(im, maps, 0, "clip.%s.block.0.up.weight", side);
+    w->layers = import_mapped_count(im, maps, up, LAYERS_MOST);
     w->heads = heads ? heads : w->width / HEAD;
     w->pooling = text ? CLIP_END : CLIP_CLASS;
     w->causal = text;
     w->norm_before = !text;
     w->norm_after = true;
-    return im->error.code || w->heads > 0 ||
+    import_their_name(maps, position, name);
+    return w->heads > 0 ||
            err_set(e, ERR_FAILED, "convert: tensor %s: width %d is no heads of %d (config.json beside the file tells)",
-                   text ? n->text_position : n->image_position, w->width, HEAD);
+                   name, w->width, HEAD);
 }
 
-static bool read_sizes(import *im, const naming *n, const json_t *root, clip *c, err *e)
+static bool read_sizes(import *im, const import_map *maps, const json_t *root, clip *c, err *e)
 {
     const json_t *vision = json_object_get(root, "vision_config"), *text = json_object_get(root, "text_config");
-    bool hf = n == &huggingface;
-    *c = (clip){.dim = import_size(im, n->out_transposed, "%s", n->text_out),
-                .patch = import_size(im, 2, "%s", n->patches),
+    bool hf = maps == huggingface;
+    *c = (clip){.dim = import_mapped_size(im, maps, !hf, "clip.text.projection.weight"),
+                .patch = import_mapped_size(im, maps, 2, "clip.image.patches.weight"),
                 .mean = {0.48145466f, 0.4578275f, 0.40821073f},
                 .std = {0.26862954f, 0.26130258f, 0.27577711f},
                 .filter = IMAGE_BICUBIC,
-                .text_length = import_size(im, 0, "%s", n->text_position),
-                .vocabulary = import_size(im, 0, "%s", n->tokens),
+                .text_length = import_mapped_size(im, maps, 0, "clip.text.position.weight"),
+                .vocabulary = import_mapped_size(im, maps, 0, "clip.text.embedding.weight"),
                 .act = ACT_QUICK_GELU,
                 .eps = 1e-5f};
-    c->image_size = root_of(import_size(im, 0, "%s", n->image_position) - 1) * c->patch;
+    c->image_size = root_of(import_mapped_size(im, maps, 0, "clip.image.position.weight") - 1) * c->patch;
     c->start_id = c->vocabulary - 2;
     c->end_id = c->vocabulary - 1;
     if (hf && !read_details(root, c, e))
@@ -169,87 +181,8 @@ static bool read_sizes(import *im, const naming *n, const json_t *root, clip *c,
     three(root, "std", c->std);
     int image_heads = hf ? integer(vision, "num_attention_heads", 0) : 0;
     int text_heads = hf ? integer(text, "num_attention_heads", 0) : integer(root, "transformer_heads", 0);
-    return read_tower(im, n, false, image_heads, &c->image, e) && read_tower(im, n, true, text_heads, &c->text, e);
-}
-
-/* ---- tensors ---- */
-
-/* Queries, keys and values: one tensor, or three. */
-static void put_qkv(import *im, const param *p, const naming *n, const char *layer, const char *last)
-{
-    char names[3][200];
-    if (n == &openai) {
-        snprintf(names[0], sizeof names[0], "%sattn.in_proj_%s", layer, last);
-        import_param(im, p, names[0], NULL);
-        return;
-    }
-    for (int i = 0; i < 3; i++)
-        snprintf(names[i], sizeof names[i], "%sself_attn.%c_proj.%s", layer, "qkv"[i], last);
-    import_stack(im, p, (const char *const[]){names[0], names[1], names[2]}, 3);
-}
-
-/* clip.SIDE.block.I.PART.LAST */
-static void put_block(import *im, const param *p, const naming *n, bool text, int i, const char *part)
-{
-    const struct {
-        const char *ours, *theirs;
-    } parts[] = {{"norm1.", n->norm1}, {"norm2.", n->norm2}, {"out.", n->out}, {"up.", n->up}, {"down.", n->down}};
-    char layer[96], from[200];
-    const char *last = strrchr(part, '.') + 1;
-    snprintf(layer, sizeof layer, "%s%d.", text ? n->text_blocks : n->image_blocks, i);
-    if (!strncmp(part, "qkv.", 4))
-        put_qkv(im, p, n, layer, last);
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        if (!strncmp(part, parts[k].ours, strlen(parts[k].ours))) {
-            snprintf(from, sizeof from, "%s%s.%s", layer, parts[k].theirs, last);
-            import_param(im, p, from, NULL);
-        }
-}
-
-static void put_params(import *im, const param_table *params, const naming *n)
-{
-    static const int transposed[] = {1, 0};
-    for (size_t i = 0; i < params->n; i++) {
-        const param *p = &params->list[i];
-        bool text = !strncmp(p->name, "clip.text.", 10);
-        const char *name = p->name + strlen(text ? "clip.text." : "clip.image."), *last = strrchr(p->name, '.') + 1;
-        char from[96];
-        int layer = 0, at = 0;
-        if (sscanf(name, "block.%d.%n", &layer, &at) == 1 && at)
-            put_block(im, p, n, text, layer, name + at);
-        else if (!strcmp(p->name, "clip.log_scale"))
-            import_shaped(im, p, "logit_scale", NULL);
-        else if (!strcmp(name, "class_token"))
-            import_param(im, p, n->class_token, NULL);
-        else if (!strcmp(name, "patches.weight"))
-            import_param(im, p, n->patches, import_conv_order);
-        else if (!strcmp(name, "embedding.weight"))
-            import_param(im, p, n->tokens, NULL);
-        else if (!strcmp(name, "position.weight"))
-            import_param(im, p, text ? n->text_position : n->image_position, NULL);
-        else if (!strcmp(name, "projection.weight"))
-            import_param(im, p, text ? n->text_out : n->image_out, n->out_transposed ? transposed : NULL);
-        else { /* norm_before, norm_after */
-            bool before = !strncmp(name, "norm_before.", 12);
-            snprintf(from, sizeof from, "%s.%s", before ? n->before : text ? n->text_after : n->image_after, last);
-            import_param(im, p, from, NULL);
-        }
-    }
-}
-
-/* Sizes and masks that are kept as tensors. */
-static void skip_constants(import *im, int layers)
-{
-    static const char *const constants[] = {"input_resolution", "context_length", "vocab_size",
-                                            "text_model.embeddings.position_ids",
-                                            "vision_model.embeddings.position_ids"};
-    char mask[96];
-    for (size_t i = 0; i < sizeof constants / sizeof *constants; i++)
-        import_skip(im, constants[i]);
-    for (int i = 0; i < layers; i++) {
-        snprintf(mask, sizeof mask, "%s%d.attn_mask", openai.text_blocks, i);
-        import_skip(im, mask);
-    }
+    return read_tower(im, maps, false, image_heads, &c->image, e) &&
+           read_tower(im, maps, true, text_heads, &c->text, e) && !im->error.code;
 }
 
 /* ---- tokenizer ---- */
@@ -307,23 +240,17 @@ static bool put_tokenizer(import *im, const json_t *root, clip *c, err *e)
                    path, n, c->vocabulary);
 }
 
-static bool put_all(import *im, const naming *n, const json_t *root, err *e)
+static bool put_all(import *im, const import_map *maps, const json_t *root, err *e)
 {
     clip c = {0};
     param_table params = {0};
-    bool ok = read_sizes(im, n, root, &c, e) && !im->error.code && put_tokenizer(im, root, &c, e) &&
-              clip_prepare(&c, "convert", e);
+    bool ok = read_sizes(im, maps, root, &c, e) && put_tokenizer(im, root, &c, e) && clip_prepare(&c, "convert", e);
     if (ok) {
         clip_declare(&c, &params);
         clip_put(&c, im->to);
-        put_params(im, &params, n);
-        skip_constants(im, c.text.layers);
+        import_tensors(im, maps, &params);
         import_put_settings(im, NULL, 0);
     }
-    if (im->error.code)
-        ok = err_set(e, im->error.code, "%s", im->error.text);
-    else if (params.error.code)
-        ok = err_set(e, params.error.code, "%s", params.error.text);
     params_release(&params);
     clip_release(&c);
     return ok;
@@ -332,9 +259,8 @@ static bool put_all(import *im, const naming *n, const json_t *root, err *e)
 static bool convert(import *im, err *e)
 {
     json_t *root = NULL;
-    gguf_put_string(im->to, "general.architecture", "limn");
     bool ok =
-        read_config(im, &root, e) && put_all(im, source_has(im->from, OPENAI_CLASS) ? &openai : &huggingface, root, e);
+        read_config(im, &root, e) && put_all(im, source_has(im->from, OPENAI_CLASS) ? openai : huggingface, root, e);
     json_decref(root);
     return ok;
 }

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "convert/codecs.h"
+#include "convert/mapping.h"
 #include "convert/names.h"
 #include "models/transformers/bart.h"
 #include "text/tokenizer.h"
@@ -16,7 +17,7 @@
 #define SELF  "layers.0.self_attn.q_proj.weight"
 
 /* Published sizes: min-dalle's sampling reads the first 2^14 logits, and its heads are 64 wide. */
-enum { CODES = 1 << 14, HEAD = 64 };
+enum { CODES = 1 << 14, HEAD = 64, LAYERS_MOST = 1024 };
 
 static bool ends_in(const char *name, const char *end, char before[64])
 {
@@ -59,15 +60,33 @@ static bool find_sides(source *s, char encoder[64], char decoder[64], err *e)
     return true;
 }
 
-/* ---- architecture ---- */
+/* The encoder or the decoder, each behind its prefix.  Half of the norms have no scale: the published files leave it
+ * out, though min-dalle's classes have it, as ones. */
+static const import_row side[] = {
+    {"block.{i}.self.norm.*", {"layers.{i}.pre_self_attn_layer_norm.*"}, IMPORT_OR_ONES},
+    {"block.{i}.self.norm_after.*", {"layers.{i}.self_attn_layer_norm.*"}, IMPORT_OR_ONES},
+    {"block.{i}.self.q.*", {"layers.{i}.self_attn.q_proj.*"}},
+    {"block.{i}.self.kv.*", {"layers.{i}.self_attn.k_proj.*", "layers.{i}.self_attn.v_proj.*"}},
+    {"block.{i}.self.qkv.*",
+     {"layers.{i}.self_attn.q_proj.*", "layers.{i}.self_attn.k_proj.*", "layers.{i}.self_attn.v_proj.*"}},
+    {"block.{i}.self.out.*", {"layers.{i}.self_attn.out_proj.*"}},
+    {"block.{i}.cross.norm.*", {"layers.{i}.pre_encoder_attn_layer_norm.*"}, IMPORT_OR_ONES},
+    {"block.{i}.cross.norm_after.*", {"layers.{i}.encoder_attn_layer_norm.*"}, IMPORT_OR_ONES},
+    {"block.{i}.cross.q.*", {"layers.{i}.encoder_attn.q_proj.*"}},
+    {"block.{i}.cross.kv.*", {"layers.{i}.encoder_attn.k_proj.*", "layers.{i}.encoder_attn.v_proj.*"}},
+    {"block.{i}.cross.out.*", {"layers.{i}.encoder_attn.out_proj.*"}},
+    {"block.{i}.mlp.norm.*", {"layers.{i}.glu.ln0.*"}, IMPORT_OR_ONES},
+    {"block.{i}.mlp.up.*", {"layers.{i}.glu.fc1.*", "layers.{i}.glu.fc0.*"}}, /* the value, then the gate */
+    {"block.{i}.mlp.norm_middle.*", {"layers.{i}.glu.ln1.*"}, IMPORT_OR_ONES},
+    {"block.{i}.mlp.down.*", {"layers.{i}.glu.fc2.*"}},
+    {"embedding.*", {"embed_tokens.*"}, .first = "0"},
+    {"embedding_norm.*", {"layernorm_embedding.*"}, IMPORT_OR_ONES},
+    {"position.*", {"embed_positions.*"}, .first = "0"},
+    {"norm.*", {"final_ln.*"}, IMPORT_OR_ONES},
+    {"head.*", {"lm_head.*"}, .first = "0"},
+};
 
-static int count_layers(const import *im, const char *side)
-{
-    int n = 0;
-    while (n < 1024 && import_has(im, "%slayers.%d.self_attn.q_proj.weight", side, n))
-        n++;
-    return n;
-}
+/* ---- architecture ---- */
 
 static int at_most(int n, int most)
 {
@@ -87,14 +106,14 @@ static int codec_codes(import *im, int otherwise)
     return otherwise;
 }
 
-static bool read_config(bart *b, import *im, const char *encoder, const char *decoder, err *e)
+static bool read_config(bart *b, import *im, const import_map *maps, err *e)
 {
-    b->dim = import_size(im, 1, "%sembed_tokens.weight", decoder);
-    b->vocabulary = import_size(im, 0, "%sembed_tokens.weight", encoder);
-    b->text_length = import_size(im, 0, "%sembed_positions.weight", encoder);
-    b->mlp = import_size(im, 0, "%slayers.0.glu.fc0.weight", decoder);
-    b->layers = count_layers(im, decoder);
-    b->encoder_layers = count_layers(im, encoder);
+    b->dim = import_mapped_size(im, maps, 1, "transformer.embedding.weight");
+    b->vocabulary = import_mapped_size(im, maps, 0, "transformer.encoder.embedding.weight");
+    b->text_length = import_mapped_size(im, maps, 0, "transformer.encoder.position.weight");
+    b->mlp = import_mapped_size(im, maps, 0, "transformer.block.0.mlp.up.weight");
+    b->layers = import_mapped_count(im, maps, "transformer.block.{i}.self.qkv.weight", LAYERS_MOST);
+    b->encoder_layers = import_mapped_count(im, maps, "transformer.encoder.block.{i}.self.q.weight", LAYERS_MOST);
     b->heads = import_setting(im, "heads", b->dim % HEAD ? 0 : b->dim / HEAD);
     b->start_id = 0;
     b->pad_id = 1;
@@ -102,16 +121,14 @@ static bool read_config(bart *b, import *im, const char *encoder, const char *de
     b->act = ACT_GELU_ERF;
     b->eps = 1e-5f; /* PyTorch's default */
     /* the tables have a row that is none of a picture's codes (Mega's 32), and the decoder starts with the last code */
-    int rows = import_size(im, 0, "%slm_head.weight", decoder);
+    int rows = import_mapped_size(im, maps, 0, "transformer.head.weight");
     b->codes = at_most(at_most(rows - 1, CODES), codec_codes(im, CODES));
     b->start_code = b->codes - 1;
-    int cells = import_size(im, 0, "%sembed_positions.weight", decoder);
+    int cells = import_mapped_size(im, maps, 0, "transformer.position.weight");
     b->grid_width = b->grid_height = (int)lround(sqrt(cells));
-    if (im->error.code)
-        return err_set(e, im->error.code, "%s", im->error.text);
     if (b->grid_width * b->grid_height != cells)
         return err_set(e, ERR_FAILED, "convert: tensor %sembed_positions.weight: %d positions are no square grid",
-                       decoder, cells);
+                       maps[1].theirs, cells);
     return b->heads ||
            err_set(e, ERR_USAGE,
                    "convert: the files don't tell the number of heads, and %d is not a multiple of %d (give "
@@ -119,103 +136,21 @@ static bool read_config(bart *b, import *im, const char *encoder, const char *de
                    b->dim, HEAD);
 }
 
-/* ---- tensors ---- */
-
-/* The source's names for the parts of one of our parameters, behind a layer's prefix: as many as are not NULL. */
-static const struct {
-    const char *ours, *parts[3];
-} names[] = {
-    {"self.norm.", {"pre_self_attn_layer_norm."}},
-    {"self.norm_after.", {"self_attn_layer_norm."}},
-    {"self.q.", {"self_attn.q_proj."}},
-    {"self.kv.", {"self_attn.k_proj.", "self_attn.v_proj."}},
-    {"self.qkv.", {"self_attn.q_proj.", "self_attn.k_proj.", "self_attn.v_proj."}},
-    {"self.out.", {"self_attn.out_proj."}},
-    {"cross.norm.", {"pre_encoder_attn_layer_norm."}},
-    {"cross.norm_after.", {"encoder_attn_layer_norm."}},
-    {"cross.q.", {"encoder_attn.q_proj."}},
-    {"cross.kv.", {"encoder_attn.k_proj.", "encoder_attn.v_proj."}},
-    {"cross.out.", {"encoder_attn.out_proj."}},
-    {"mlp.norm.", {"glu.ln0."}},
-    {"mlp.up.", {"glu.fc1.", "glu.fc0."}}, /* the value, then the gate */
-    {"mlp.norm_middle.", {"glu.ln1."}},
-    {"mlp.down.", {"glu.fc2."}},
-};
-static const struct {
-    const char *ours, *theirs;
-} outer_names[] = {
-    {"embedding.", "embed_tokens."},
-    {"embedding_norm.", "layernorm_embedding."},
-    {"position.", "embed_positions."},
-    {"norm.", "final_ln."},
-    {"head.", "lm_head."},
-};
-
-/* Half of the norms have no scale: the published files leave it out, though min-dalle's classes have it, as ones. */
-static bool is_left_out(const import *im, const param *p, const char *from)
-{
-    return p->use == PARAM_VECTOR && p->nd == 1 && !strcmp(strrchr(from, '.'), ".weight") &&
-           !source_has(im->from, from);
-}
-
-/* A parameter of a layer; name: after "transformer.block.3.". */
-static void put_layer(import *im, const param *p, const char *name, const char *side, int layer)
-{
-    const char *last = strrchr(name, '.') + 1; /* weight or bias */
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strncmp(name, names[i].ours, strlen(names[i].ours)) != 0 || name + strlen(names[i].ours) != last)
-            continue;
-        char text[3][160];
-        const char *parts[3];
-        int n = 0;
-        for (; n < 3 && names[i].parts[n]; n++) {
-            snprintf(text[n], sizeof text[n], "%slayers.%d.%s%s", side, layer, names[i].parts[n], last);
-            parts[n] = text[n];
-        }
-        if (is_left_out(im, p, parts[0]))
-            import_ones(im, p);
-        else
-            import_stack(im, p, parts, n);
-        return;
-    }
-}
-
-static void put_param(import *im, const param *p, const char *encoder, const char *decoder)
-{
-    const char *name = p->name + strlen("transformer."), *side = decoder;
-    int layer = 0, at = 0;
-    if (!strncmp(name, "encoder.", 8)) {
-        name += 8;
-        side = encoder;
-    }
-    if (sscanf(name, "block.%d.%n", &layer, &at) == 1 && at) {
-        put_layer(im, p, name + at, side, layer);
-        return;
-    }
-    for (size_t i = 0; i < sizeof outer_names / sizeof *outer_names; i++)
-        if (!strncmp(name, outer_names[i].ours, strlen(outer_names[i].ours))) {
-            char from[160];
-            snprintf(from, sizeof from, "%s%s%s", side, outer_names[i].theirs, name + strlen(outer_names[i].ours));
-            if (is_left_out(im, p, from))
-                import_ones(im, p);
-            else
-                import_part(im, p, from, 0);
-            return;
-        }
-}
-
 static bool put_transformer(import *im, bart *b, err *e)
 {
     char encoder[64], decoder[64];
     param_table params = {0};
-    if (!find_sides(im->from, encoder, decoder, e) || !read_config(b, im, encoder, decoder, e))
+    if (!find_sides(im->from, encoder, decoder, e))
         return false;
-    bool ok = bart_declare(b, "convert", &params, e);
-    if (ok)
+    const import_map maps[] = {
+        {"transformer.encoder.", encoder, IMPORT_ROWS(side)}, {"transformer.", decoder, IMPORT_ROWS(side)}, {0}};
+    bool ok = read_config(b, im, maps, e) && bart_declare(b, "convert", &params, e);
+    if (ok) {
         bart_put(b, im->to);
-    for (size_t i = 0; ok && i < params.n; i++)
-        put_param(im, &params.list[i], encoder, decoder);
-    return import_codec_end(im, &(codec){0}, &params, ok, e);
+        import_tensors(im, maps, &params);
+    }
+    params_release(&params);
+    return ok;
 }
 
 /* The files that --tokenizer names, or those beside the input; without any, prompts are ids. */
@@ -245,7 +180,6 @@ static bool convert(import *im, err *e)
     bart *b = calloc(1, sizeof *b);
     if (!b)
         return err_no_memory(e, "transformer", sizeof *b);
-    gguf_put_string(im->to, "general.architecture", "limn");
     bool ok = put_transformer(im, b, e);
     if (ok && import_vqgan_prefix(im->from, prefix))
         ok = import_vqgan(im, prefix, b->grid_width, e);

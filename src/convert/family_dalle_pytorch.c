@@ -6,9 +6,10 @@
 
 #include "base/log.h"
 #include "convert/codecs.h"
+#include "convert/dalle_pytorch.h"
+#include "convert/mapping.h"
 #include "convert/names.h"
 #include "models/codecs/dalle_pytorch_vae.h"
-#include "models/transformers/dalle_pytorch.h"
 #include "text/bpe.h"
 #include "text/tokenizer.h"
 
@@ -26,28 +27,17 @@ static bool recognise(const source *s)
            (source_has(s, "codebook.weight") && source_has(s, "encoder.0.0.weight"));
 }
 
-/* The source's name for p, whose layers are numbered as they follow each other. */
-static void source_name(char out[160], const param *p, const char *prefix, const dalle_pytorch_config *k)
-{
-    const char *name = p->name + strlen("codec."), *last = strrchr(name, '.') + 1;
-    int i = 0, n = 0, in = k->blocks > 0;
-    if (sscanf(name, "encoder.down.%d.", &i) == 1)
-        snprintf(out, 160, "%sencoder.%d.0.%s", prefix, i, last);
-    else if (sscanf(name, "encoder.res.%d.conv%d.", &i, &n) == 2)
-        snprintf(out, 160, "%sencoder.%d.net.%d.%s", prefix, k->stages + i, 2 * (n - 1), last);
-    else if (!strncmp(name, "encoder.logits.", 15))
-        snprintf(out, 160, "%sencoder.%d.%s", prefix, k->stages + k->blocks, last);
-    else if (!strncmp(name, "decoder.in.", 11))
-        snprintf(out, 160, "%sdecoder.0.%s", prefix, last);
-    else if (sscanf(name, "decoder.res.%d.conv%d.", &i, &n) == 2)
-        snprintf(out, 160, "%sdecoder.%d.net.%d.%s", prefix, in + i, 2 * (n - 1), last);
-    else if (sscanf(name, "decoder.up.%d.", &i) == 1)
-        snprintf(out, 160, "%sdecoder.%d.0.%s", prefix, in + k->blocks + i, last);
-    else if (!strncmp(name, "decoder.out.", 12))
-        snprintf(out, 160, "%sdecoder.%d.%s", prefix, in + k->blocks + k->stages, last);
-    else
-        snprintf(out, 160, "%s%s", prefix, name);
-}
+/* Layers are numbered as they follow each other; `in`: 1 where the decoder has a layer before its blocks. */
+static const import_row vae_rows[] = {
+    {"encoder.down.{i}.*", {"encoder.{i}.0.*"}},
+    {"encoder.res.{i}.conv{j}.*", {"encoder.{stages+i}.net.{2*j-2}.*"}},
+    {"encoder.logits.*", {"encoder.{stages+blocks}.*"}},
+    {"decoder.in.*", {"decoder.0.*"}},
+    {"decoder.res.{i}.conv{j}.*", {"decoder.{in+i}.net.{2*j-2}.*"}},
+    {"decoder.up.{i}.*", {"decoder.{in+blocks+i}.0.*"}, IMPORT_TRANSPOSED},
+    {"decoder.out.*", {"decoder.{in+blocks+stages}.*"}},
+    {"codebook.weight", {"codebook.weight"}},
+};
 
 bool import_dalle_pytorch_vae(import *im, const char *prefix, int grid, err *e)
 {
@@ -61,17 +51,20 @@ bool import_dalle_pytorch_vae(import *im, const char *prefix, int grid, err *e)
     while (k.blocks <= DALLE_PYTORCH_BLOCKS && import_has(im, "%sencoder.%d.net.0.weight", prefix, k.stages + k.blocks))
         k.blocks++;
     k.width = k.height = import_image_size(im, grid, 1 << k.stages);
-    bool ok = !im->error.code && dalle_pytorch_declare(&c, &k, "convert", &params, e);
-    if (ok)
+    const import_map maps[] = {
+        {"codec.",
+         prefix,
+         IMPORT_ROWS(vae_rows),
+         {{"stages", .number = k.stages}, {"blocks", .number = k.blocks}, {"in", .number = k.blocks > 0}}},
+        {0}};
+    bool ok = dalle_pytorch_declare(&c, &k, "convert", &params, e);
+    if (ok) {
         dalle_pytorch_put(&k, im->to);
-    for (size_t i = 0; ok && i < params.n; i++) {
-        const param *p = &params.list[i];
-        char from[160];
-        source_name(from, p, prefix, &k);
-        bool up = !strncmp(p->name, "codec.decoder.up.", 17);
-        import_param(im, p, from, p->nd != 4 ? NULL : up ? import_conv_transpose_order : import_conv_order);
+        import_tensors(im, maps, &params);
     }
-    return import_codec_end(im, &c, &params, ok, e);
+    params_release(&params);
+    codec_release(&c);
+    return ok;
 }
 
 /* The codec of a DALLE, one of three, in its own file or in those beside it.  *codes: how many it has. */
@@ -100,7 +93,7 @@ static bool find_codec(import *im, struct dalle_codec *c, err *e)
             "and decoder.pkl, or a VQGAN's)");
     }
     c->codes = import_size(im, c->kind == CODEC_OPENAI, "%s", name);
-    return !im->error.code || err_set(e, im->error.code, "%s", im->error.text);
+    return !im->error.code;
 }
 
 /* What --tokenizer names, or what lies in the folder that was given; NULL where there is none. */
@@ -176,7 +169,6 @@ static bool convert_clip(import *im, err *e)
 {
     int vocabulary = 0;
     size_t tokens;
-    gguf_put_string(im->to, "general.architecture", "limn");
     if (!import_dalle_pytorch_clip(im, &vocabulary, e) || !put_tokenizer(im, &tokens, e))
         return false;
     if (tokens > (size_t)vocabulary)
@@ -190,17 +182,14 @@ static bool convert(import *im, err *e)
 {
     if (source_has(im->from, "to_visual_latent.weight"))
         return convert_clip(im, e);
-    if (source_has(im->from, "to_logits.1.weight")) {
-        gguf_put_string(im->to, "general.architecture", "limn");
+    if (source_has(im->from, "to_logits.1.weight"))
         return convert_dalle(im, e);
-    }
     const pickle_value *hyper = source_get(im->from, "hparams");
     int64_t size = 0, layers = 0;
     int grid = 0;
     if (pickle_int(pickle_get(hyper, "image_size"), &size) && pickle_int(pickle_get(hyper, "num_layers"), &layers) &&
         size > 0 && size <= 16384 && layers > 0 && layers <= DALLE_PYTORCH_STAGES)
         grid = (int)(size >> layers);
-    gguf_put_string(im->to, "general.architecture", "limn");
     if (!import_dalle_pytorch_vae(im, "", grid, e))
         return false;
     import_put_settings(im, NULL, 0);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "convert/convert.h"
+#include "convert/mapping.h"
 #include "convert/names.h"
 #include "io/json_file.h"
 #include "models/codecs/dvae.h"
@@ -119,17 +119,14 @@ static void read_transformer(dalle *d, reader *r)
 
 /* ---- tensors and tokenizer ---- */
 
-/* PyTorch's convolution is [out,in,h,w], its transposed one [in,out,h,w]; ours are [out,h,w,in]. */
-static void put_params(import *im, const param_table *t)
-{
-    static const int plain[] = {0, 2, 3, 1}, transposed[] = {1, 2, 3, 0};
-    for (size_t i = 0; i < t->n; i++) {
-        const param *p = &t->list[i];
-        const char *from = strncmp(p->name, "codec.", 6) ? p->name : p->name + 6;
-        const int *order = p->nd != 4 ? NULL : !strncmp(from, "decoder.up.", 11) ? transposed : plain;
-        import_param(im, p, from, order);
-    }
-}
+/* The names are ours. */
+static const import_row codec_rows[] = {
+    {"decoder.up.{i}.*", {"decoder.up.{i}.*"}, IMPORT_TRANSPOSED},
+    {"*", {"*"}},
+};
+static const import_row transformer_rows[] = {{"*", {"*"}}};
+static const import_map maps[] = {
+    {"codec.", "", IMPORT_ROWS(codec_rows)}, {"transformer.", "transformer.", IMPORT_ROWS(transformer_rows)}, {0}};
 
 static bool put_tokenizer(import *im, const dalle *d, err *e)
 {
@@ -156,8 +153,7 @@ static bool put_codec(import *im, reader *r)
     bool ok = r->ok && dvae_declare(&c, &k, r->path, &params, r->e);
     if (ok) {
         autoencoder_put(&k, &codec_dvae, im->to);
-        put_params(im, &params);
-        ok = !params.error.code || err_set(r->e, params.error.code, "%s", params.error.text);
+        import_tensors(im, maps, &params);
     }
     params_release(&params);
     codec_release(&c);
@@ -176,11 +172,11 @@ static bool put_transformer(import *im, reader *r)
     if (ok) {
         dalle_declare(d, &params);
         dalle_put(d, im->to);
-        put_params(im, &params);
         import_put_settings(im, defaults, 2);
-        ok = !params.error.code || err_set(r->e, params.error.code, "%s", params.error.text);
     }
     ok = ok && put_tokenizer(im, d, r->e);
+    if (ok)
+        import_tensors(im, maps, &params);
     params_release(&params);
     dalle_free(d);
     return ok;
@@ -196,7 +192,6 @@ static bool convert(import *im, err *e)
         return err_set(e, ERR_FAILED, "%s: not a JSON object", path);
     }
     reader r = {.root = root, .path = path, .e = e, .ok = true};
-    gguf_put_string(im->to, "general.architecture", "limn");
     bool has_codec = source_has(im->from, "encoder.down.0.weight");
     bool has_transformer = source_has(im->from, "transformer.block.0.qkv.weight");
     bool ok = has_codec || has_transformer ||

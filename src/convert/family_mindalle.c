@@ -22,45 +22,32 @@ static bool recognise(const source *s)
     return prefix_of(s) != NULL;
 }
 
-static const gpt_name text_names[] = {
-    GPT_MINGPT_BLOCK,
-    {.ours = "text_embedding", .theirs = {"tok_emb_txt"}},
-    {.ours = "image_embedding", .theirs = {"tok_emb_img"}},
-    {.ours = "text_position", .theirs = {"pos_emb_txt"}},
-    {.ours = "cell_position", .theirs = {"pos_emb_img"}},
-    {.ours = "norm", .theirs = {"ln_f"}},
-    {.ours = "text_head", .theirs = {"head_txt"}},
-    {.ours = "image_head", .theirs = {"head_img"}},
+/* In place of text a class, or nothing: then each picture begins with the same vector, sos. */
+static const import_row rows[] = {
+    IMPORT_MINGPT_BLOCK,
+    {"text_embedding.weight", {"{text}"}, .first = "0"},
+    {"image_embedding.weight", {"tok_emb_img.weight"}},
+    {"text_position.weight", {"pos_emb_txt.weight"}},
+    {"cell_position.weight", {"pos_emb_img.weight"}, .first = "0"}, /* the last cell is never read */
+    {"norm.*", {"ln_f.*"}},
+    {"text_head.*", {"head_txt.*"}},
+    {"image_head.*", {"{head}.*"}},
 };
-static const gpt_name class_names[] = {
-    GPT_MINGPT_BLOCK,
-    {.ours = "text_embedding", .theirs = {"sos"}},
-    {.ours = "image_embedding", .theirs = {"tok_emb_img"}},
-    {.ours = "cell_position", .theirs = {"pos_emb_img"}},
-    {.ours = "norm", .theirs = {"ln_f"}},
-    {.ours = "image_head", .theirs = {"head"}},
-};
-/* Without classes, each picture begins with the same vector. */
-static const gpt_name plain_names[] = {
-    GPT_MINGPT_BLOCK,
-    {.ours = "text_embedding", .theirs = {"sos"}, .bare = true},
-    {.ours = "image_embedding", .theirs = {"tok_emb_img"}},
-    {.ours = "cell_position", .theirs = {"pos_emb_img"}},
-    {.ours = "norm", .theirs = {"ln_f"}},
-    {.ours = "image_head", .theirs = {"head"}},
-};
-#define NAMES(list) list, sizeof list / sizeof *list
 
 /* Of which kind, and as large as the tensors say. */
-static void read_sizes(import *im, const char *prefix, gpt *d, gpt_names *names)
+static void read_sizes(import *im, const char *prefix, gpt *d, import_map *map)
 {
     bool text = import_has(im, "%stok_emb_txt.weight", prefix);
     bool classes = !text && import_has(im, "%ssos.weight", prefix);
-    *names = text      ? (gpt_names){prefix, "blocks", NAMES(text_names)}
-             : classes ? (gpt_names){prefix, "blocks", NAMES(class_names)}
-                       : (gpt_names){prefix, "blocks", NAMES(plain_names)};
+    *map = (import_map){"transformer.",
+                        prefix,
+                        IMPORT_ROWS(rows),
+                        {{"text", text      ? "tok_emb_txt.weight"
+                                  : classes ? "sos.weight"
+                                            : "sos"},
+                         {"head", text ? "head_img" : "head"}}};
     int side = import_gpt_side(import_size(im, 0, "%spos_emb_img.weight", prefix));
-    *d = (gpt){.layers = import_gpt_layers(im, names, "ln1"),
+    *d = (gpt){.layers = import_gpt_layers(im, map),
                .dim = import_size(im, 1, "%stok_emb_img.weight", prefix),
                .codes = import_size(im, 0, "%stok_emb_img.weight", prefix),
                .mlp = import_size(im, 0, "%sblocks.0.mlp.0.weight", prefix),
@@ -110,16 +97,14 @@ static bool convert(import *im, err *e)
     const char *prefix = prefix_of(im->from);
     char vqgan[64];
     gpt d;
-    gpt_names names;
+    import_map maps[2] = {0};
     if (!prefix)
         return err_set(e, ERR_FAILED,
                        "convert: tensor pos_emb_img.weight is missing (are all files of the model given?)");
-    gguf_put_string(im->to, "general.architecture", "limn");
-    read_sizes(im, prefix, &d, &names);
+    read_sizes(im, prefix, &d, maps);
     if (im->error.code)
-        return err_set(e, im->error.code, "%s", im->error.text);
-    bool ok =
-        import_gpt_heads(im, &d, 64, e) && (d.classes || put_tokenizer(im, &d, e)) && import_gpt(im, &d, &names, e);
+        return false;
+    bool ok = import_gpt_heads(im, &d, 64, e) && (d.classes || put_tokenizer(im, &d, e)) && import_gpt(im, &d, maps, e);
     if (ok && import_vqgan_prefix(im->from, vqgan))
         ok = import_vqgan(im, vqgan, d.grid_width, e);
     if (ok)

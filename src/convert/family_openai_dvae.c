@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "convert/codecs.h"
+#include "convert/mapping.h"
 #include "convert/names.h"
 #include "models/codecs/openai_dvae.h"
 
@@ -48,6 +49,14 @@ bool import_openai_dvae_sides(source *s, char encoder[32], char decoder[32], err
     return true;
 }
 
+/* The encoder or the decoder, each behind its prefix. */
+static const import_row side[] = {
+    {"*.weight", {"blocks.*.w"}},
+    {"*.bias", {"blocks.*.b"}},
+};
+/* Of one-hot codes, a convolution looks up. */
+static const import_row table[] = {{"codebook.weight", {INPUT}, IMPORT_TRANSPOSED, .plus = "blocks.input.b"}};
+
 static int count_blocks(const import *im, const char *prefix)
 {
     int n = 0;
@@ -56,21 +65,14 @@ static int count_blocks(const import *im, const char *prefix)
     return n;
 }
 
-/* "codec.encoder.output.conv.weight" comes from "blocks.output.conv.w" behind the encoder's prefix. */
-static void put_param(import *im, const param *p, const char *encoder, const char *decoder)
-{
-    const char *path = p->name + strlen("codec.encoder.");
-    bool of_encoder = !strncmp(p->name, "codec.encoder.", strlen("codec.encoder."));
-    char from[160];
-    const char *dot = strrchr(path, '.');
-    snprintf(from, sizeof from, "%sblocks.%.*s.%c", of_encoder ? encoder : decoder, (int)(dot - path), path, dot[1]);
-    import_param(im, p, from, p->nd == 4 ? import_conv_order : NULL);
-}
-
 bool import_openai_dvae(import *im, const char *encoder, const char *decoder, int grid, err *e)
 {
     codec c = {0};
     param_table params = {0};
+    const import_map maps[] = {{"codec.encoder.", encoder, IMPORT_ROWS(side)},
+                               {"codec.decoder.", decoder, IMPORT_ROWS(side)},
+                               {"codec.", decoder, IMPORT_ROWS(table)},
+                               {0}};
     openai_dvae_config k = {.codes = import_size(im, 1, "%s" INPUT, decoder),
                             .code_dim = import_size(im, 0, "%s" INPUT, decoder),
                             .encoder_width = import_size(im, 0, "%s" INPUT, encoder),
@@ -78,26 +80,19 @@ bool import_openai_dvae(import *im, const char *encoder, const char *decoder, in
                             .encoder_blocks = count_blocks(im, encoder),
                             .decoder_blocks = count_blocks(im, decoder)};
     k.width = k.height = import_image_size(im, grid, 1 << (OPENAI_DVAE_GROUPS - 1));
-    bool ok = !im->error.code && openai_dvae_declare(&c, &k, "convert", &params, e);
-    if (ok)
+    bool ok = openai_dvae_declare(&c, &k, "convert", &params, e);
+    if (ok) {
         openai_dvae_put(&k, im->to);
-    for (size_t i = 0; ok && i < params.n; i++) {
-        static const int transposed[] = {1, 0};
-        char table[64], bias[64];
-        snprintf(table, sizeof table, "%s" INPUT, decoder);
-        snprintf(bias, sizeof bias, "%sblocks.input.b", decoder);
-        if (!strcmp(params.list[i].name, "codec.codebook.weight")) /* of one-hot codes, a convolution looks up */
-            import_rows(im, &params.list[i], table, transposed, bias, false);
-        else
-            put_param(im, &params.list[i], encoder, decoder);
+        import_tensors(im, maps, &params);
     }
-    return import_codec_end(im, &c, &params, ok, e);
+    params_release(&params);
+    codec_release(&c);
+    return ok;
 }
 
 static bool convert(import *im, err *e)
 {
     char encoder[32], decoder[32];
-    gguf_put_string(im->to, "general.architecture", "limn");
     if (!import_openai_dvae_sides(im->from, encoder, decoder, e) || !import_openai_dvae(im, encoder, decoder, 0, e))
         return false;
     import_put_settings(im, NULL, 0);

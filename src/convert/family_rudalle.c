@@ -18,31 +18,26 @@ static bool recognise(const source *s)
     return source_has(s, "image_row_embeddings.weight") && source_has(s, "to_logits.1.weight");
 }
 
-static gpt_names names_of(gpt_name *list, size_t n, int vocabulary)
-{
-    const gpt_name names[] = {
-        {.ours = "norm1", .theirs = {"input_layernorm"}},
-        {.ours = "qkv", .theirs = {"attention.query_key_value"}},
-        {.ours = "out", .theirs = {"attention.dense"}},
-        {.ours = "norm1_out", .theirs = {"before_first_addition_layernorm"}},
-        {.ours = "norm2", .theirs = {"post_attention_layernorm"}},
-        {.ours = "up", .theirs = {"mlp.dense_h_to_4h"}},
-        {.ours = "down", .theirs = {"mlp.dense_4h_to_h"}},
-        {.ours = "norm2_out", .theirs = {"before_second_addition_layernorm"}},
-        {.ours = "text_embedding", .theirs = {"text_embeddings"}},
-        {.ours = "image_embedding", .theirs = {"image_embeddings"}},
-        {.ours = "text_position", .theirs = {"text_pos_embeddings"}},
-        {.ours = "row_position", .theirs = {"image_row_embeddings"}},
-        {.ours = "column_position", .theirs = {"image_col_embeddings"}},
-        {.ours = "norm", .theirs = {"transformer.final_layernorm"}},
-        {.ours = "head_norm", .theirs = {"to_logits.0"}},
-        {.ours = "text_head", .theirs = {"to_logits.1"}},
-        {.ours = "image_head", .theirs = {"to_logits.1"}, .first = vocabulary},
-    };
-    size_t count = sizeof names / sizeof *names;
-    memcpy(list, names, (count < n ? count : n) * sizeof *list);
-    return (gpt_names){.prefix = "", .blocks = "transformer.layers", .list = list, .n = count};
-}
+static const import_row rows[] = {
+    {"block.{i}.norm1.*", {"transformer.layers.{i}.input_layernorm.*"}},
+    {"block.{i}.qkv.*", {"transformer.layers.{i}.attention.query_key_value.*"}},
+    {"block.{i}.out.*", {"transformer.layers.{i}.attention.dense.*"}},
+    {"block.{i}.norm1_out.*", {"transformer.layers.{i}.before_first_addition_layernorm.*"}},
+    {"block.{i}.norm2.*", {"transformer.layers.{i}.post_attention_layernorm.*"}},
+    {"block.{i}.up.*", {"transformer.layers.{i}.mlp.dense_h_to_4h.*"}},
+    {"block.{i}.down.*", {"transformer.layers.{i}.mlp.dense_4h_to_h.*"}},
+    {"block.{i}.norm2_out.*", {"transformer.layers.{i}.before_second_addition_layernorm.*"}},
+    {"text_embedding.weight", {"text_embeddings.weight"}},
+    {"image_embedding.weight", {"image_embeddings.weight"}},
+    {"text_position.weight", {"text_pos_embeddings.weight"}, .first = "0"},
+    {"row_position.weight", {"image_row_embeddings.weight"}},
+    {"column_position.weight", {"image_col_embeddings.weight"}},
+    {"norm.*", {"transformer.final_layernorm.*"}},
+    {"head_norm.*", {"to_logits.0.*"}},
+    {"text_head.*", {"to_logits.1.*"}, .first = "0"},
+    {"image_head.*", {"to_logits.1.*"}, .first = "vocabulary"},
+    {NULL, {"transformer.row_mask", "transformer.col_mask", "transformer.conv_mask"}}, /* the sizes tell them */
+};
 
 /* Whether a cell's window reaches over the edge, by what the file's own mask says of the first cell and the last one
  * of the second row; v3 where there is no such mask. */
@@ -66,12 +61,12 @@ static bool read_version(import *im, bool *v2, int text, int width, err *e)
            err_set(e, ERR_USAGE, "convert: --set version=%.64s: ruDALL-E has the versions v2 and v3", version);
 }
 
-static bool read_sizes(import *im, gpt *d, const gpt_names *names, err *e)
+static bool read_sizes(import *im, gpt *d, const import_map *maps, err *e)
 {
     bool v2 = false;
     int width = import_size(im, 0, "image_row_embeddings.weight");
     int text = import_size(im, 0, "text_pos_embeddings.weight") - 1;
-    *d = (gpt){.layers = import_gpt_layers(im, names, "input_layernorm"),
+    *d = (gpt){.layers = import_gpt_layers(im, maps),
                .dim = import_size(im, 1, "image_embeddings.weight"),
                .codes = import_size(im, 0, "image_embeddings.weight"),
                .mlp = import_size(im, 0, "transformer.layers.0.mlp.dense_h_to_4h.weight"),
@@ -91,7 +86,7 @@ static bool read_sizes(import *im, gpt *d, const gpt_names *names, err *e)
                .act = ACT_GELU_TANH,
                .eps = 1e-5f};
     if (im->error.code)
-        return err_set(e, im->error.code, "%s", im->error.text);
+        return false;
     if (text < 1 || d->vocabulary <= text)
         return err_set(e, ERR_FAILED, "convert: tensor text_pos_embeddings.weight: %d positions of %d ids", text + 1,
                        d->vocabulary);
@@ -126,13 +121,12 @@ static bool convert(import *im, err *e)
     static const char *const defaults[] = {"temperature=1", "top_k=2048", "top_p=0.995"};
     char vqgan[64];
     gpt d;
-    gpt_name list[24];
-    gpt_names names = names_of(list, 24, import_size(im, 0, "text_embeddings.weight"));
-    gguf_put_string(im->to, "general.architecture", "limn");
-    bool ok = read_sizes(im, &d, &names, e) && put_tokenizer(im, &d, e) && import_gpt(im, &d, &names, e);
-    import_skip(im, "transformer.row_mask"); /* these follow from the sizes and the version */
-    import_skip(im, "transformer.col_mask");
-    import_skip(im, "transformer.conv_mask");
+    const import_map maps[] = {{"transformer.",
+                                "",
+                                IMPORT_ROWS(rows),
+                                {{"vocabulary", .number = import_size(im, 0, "text_embeddings.weight")}}},
+                               {0}};
+    bool ok = read_sizes(im, &d, maps, e) && put_tokenizer(im, &d, e) && import_gpt(im, &d, maps, e);
     if (ok && import_vqgan_prefix(im->from, vqgan))
         ok = import_vqgan(im, vqgan, d.grid_width, e);
     if (ok)

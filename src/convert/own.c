@@ -94,7 +94,8 @@ bool import_own(import *im, err *e)
         import_put_settings(im, NULL, 0);
     for (size_t i = 0; ok && i < o.params.n; i++)
         import_param(im, &o.params.list[i], o.params.list[i].name, NULL);
-    ok = ok && (!o.params.error.code || err_set(e, o.params.error.code, "%s", o.params.error.text));
+    if (o.params.error.code)
+        ok = err_copy(e, &o.params.error);
     params_release(&o.params);
     codec_release(&o.c);
     transformer_free(o.t);

@@ -112,6 +112,11 @@ int import_setting(import *im, const char *name, int otherwise)
     return value ? (int)strtod(value, NULL) : otherwise;
 }
 
+int import_image_size(import *im, int grid, int step)
+{
+    return grid > 0 && grid < 16384 ? grid * step : import_setting(im, "image_size", 256);
+}
+
 bool import_check_asked(const import *im, err *e)
 {
     for (size_t i = 0; i < SETTINGS; i++)

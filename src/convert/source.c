@@ -1,4 +1,5 @@
 /* The tensors of the inputs by their names, and what else PyTorch's files hold. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,11 +98,25 @@ void import_skip(import *im, const char *prefix)
             im->from->tensors[i].used = true;
 }
 
-void import_leave_out(import *im, const char *prefix)
+int import_size(import *im, int i, const char *format, ...)
 {
-    for (size_t i = 0; i < im->from->n; i++) {
-        source_tensor *t = &im->from->tensors[i];
-        if (!strncmp(t->own.name, prefix, strlen(prefix)) && !t->used)
-            t->used = t->left_out = true;
-    }
+    char name[160];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(name, sizeof name, format, ap);
+    va_end(ap);
+    const file_tensor *t = import_find(im, name);
+    if (!t || i >= t->nd)
+        return 0; /* of too few dimensions: its shape is checked where it is imported */
+    return t->shape[i] <= INT32_MAX ? (int)t->shape[i] : 0;
+}
+
+bool import_has(const import *im, const char *format, ...)
+{
+    char name[160];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(name, sizeof name, format, ap);
+    va_end(ap);
+    return source_has(im->from, name);
 }

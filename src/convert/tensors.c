@@ -166,6 +166,7 @@ void import_rows(import *im, const param *p, const char *from, const int *order,
     file_tensor table = *t;
     while (table.nd > p->nd && table.shape[table.nd - 1] == 1)
         table.nd--;
+    squeeze(&table, p->nd);
     struct import_part *to = plan(im, p, &table, order);
     if (to && added && (added->nd != 1 || added->shape[0] != p->shape[p->nd - 1]))
         check_shape(im, &(param){.nd = 1, .shape = {p->shape[p->nd - 1]}}, added, NULL);
