@@ -179,7 +179,7 @@ static int by_file(const struct file_use *a, const struct file_use *b)
     return strcmp(a->name, b->name);
 }
 
-/* Of one file those that are written come first. */
+/* Uses of one file: the ones that write it come first. */
 static int by_use(const void *a, const void *b)
 {
     const struct file_use *x = a, *y = b;

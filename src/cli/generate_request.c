@@ -114,7 +114,7 @@ static bool new_sources(request *q, int n, err *e)
     return q->sources != NULL;
 }
 
-/* Of the ids that are read. */
+/* The request's sources where ids were read from a file: one for each of its rows. */
 static bool sources_of_rows(request *q, int rows, const char *path, err *e)
 {
     if (!new_sources(q, rows, e))

@@ -52,7 +52,7 @@ static bool passes_by(const char *variable)
     return false;
 }
 
-/* Of the environment, in whatever order. */
+/* A hash of the environment that doesn't depend on its order. */
 static uint64_t environment_hash(void)
 {
     extern char **environ;

@@ -32,7 +32,7 @@ const option train_tokenizer_table[] = {
     OPTIONS_END,
 };
 
-/* Of all that learn from pictures. */
+/* Options of all commands that learn from pictures. */
 #define TRAIN_RUN                                                                                                      \
     {.name = "data",                                                                                                   \
      .argument = "DATA",                                                                                               \

@@ -6,7 +6,7 @@
 
 #include "device/find.h"
 
-/* Of extensions, which OpenCL 1.2's headers lack. */
+/* Queries of extensions, which OpenCL 1.2's headers lack. */
 #define DEVICE_UUID          0x106A /* cl_khr_device_uuid: 16 bytes */
 #define DEVICE_PCI_BUS_INFO  0x410F /* cl_khr_pci_bus_info: domain, bus, device, function */
 #define DEVICE_PCI_BUS_NV    0x4008 /* cl_nv_device_attribute_query */

@@ -13,18 +13,19 @@
 #include "device/program.h"
 
 /* Where the choices come from:
- * - CPUs: measured on Intel's runtime and PoCL.  The whole register tile of 8 x 32 sums is 16 registers of 16 floats,
- * of which such CPUs have 32.  Of 8 floats it is 32 registers where there are 16: most sums are kept in memory, and in
- *   quarters products and convolutions take 2/3 of the time (code for AVX2).  With 32 registers the quarters are 5%
- *   slower.
- * - GPUs: what CLBlast's published database, a tuner's findings on 153 of them, has for products of large matrices.
- * Sums of a work-item: 16 or fewer on 12% of discrete GPUs, 17% of those of phones and none that is integrated in a
- *   computer; 32 on 40, 58 and 39%, 64 on 32, 25 and 43%.  Nearly all groups have 64 to 256 items and tiles of 32 x 64
- *   to 128 x 128.  So items make 4 x 8, and groups of 256 tiles of 64 x 128.  Compilers agree: that takes 58 to 80
- *   registers on gfx90a, gfx1030 and sm_75, which leaves 3 or more groups a compute unit, and 12 KiB of local memory,
- * of which 64 KiB hold 5; 8 x 8 takes 92 to 118, and the compiler for Gen9, Gen12 and Arc keeps sums in memory.
- * - Groups of attention's tiles are of the same side, with 26 KiB: with a side of 8 they take 9, but that compiler
- *   spills on the way back.
+ * - CPUs: measured on Intel's runtime and PoCL. The whole register tile of 8 x 32 sums is 16 registers of 16
+ *   floats; CPUs with such registers have 32. In registers of 8 floats it is 32, and there are 16: most sums
+ *   are kept in memory, and in quarters products and convolutions take 2/3 of the time (code for AVX2). With 32
+ *   registers the quarters are 5% slower.
+ * - GPUs: what CLBlast's published database, a tuner's findings on 153 of them, has for products of large
+ *   matrices. Sums of a work-item: 16 or fewer on 12% of discrete GPUs, 17% of those of phones and none that is
+ *   integrated in a computer; 32 on 40, 58 and 39%, 64 on 32, 25 and 43%. Nearly all groups have 64 to 256
+ *   items and tiles of 32 x 64 to 128 x 128. So items make 4 x 8, and groups of 256 tiles of 64 x 128.
+ *   Compilers agree: that takes 58 to 80 registers on gfx90a, gfx1030 and sm_75, which leaves 3 or more groups
+ *   a compute unit, and 12 KiB of local memory, so that 64 KiB hold 5; 8 x 8 takes 92 to 118, and the compiler
+ *   for Gen9, Gen12 and Arc keeps sums in memory.
+ * - Groups of attention's tiles are of the same side, with 26 KiB: with a side of 8 they take 9, but that
+ *   compiler spills in the backward pass.
  * - CLBlast has that database itself, by devices' names, so that its own choice is where to begin. */
 tuning device_form_tuning(const limn_device_info *i, bool panels)
 {

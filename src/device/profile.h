@@ -16,6 +16,6 @@ typedef struct profile_time {
     double kernels; /* of these in kernels */
     double waiting; /* of the rest, while the next launch had not been enqueued yet: what the host is to blame for */
 } profile_time;
-/* Of the launches from number `first` on, of one queue, which are finished. */
+/* *t tells of the launches from number `first` on, which are of one queue, and finished. */
 bool profile_times(profile *p, size_t first, profile_time *t, err *e);
 #endif

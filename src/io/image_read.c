@@ -113,7 +113,7 @@ static const struct other {
     {MAGIC(0, "\x93NUMPY"), "a NumPy array", "give a picture; limn decode makes one of codes"},
 };
 
-/* Of a text: its first word in angle brackets. */
+/* A text's first word in angle brackets. */
 static const struct other *markup(const uint8_t *data, size_t size)
 {
     static const struct other svg = {.what = "an SVG drawing",

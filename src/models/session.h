@@ -6,12 +6,12 @@
 typedef struct session {
     const transformer *d;
     run *r;
-    int rows;                       /* sequences */
-    tensor ids;                     /* I32 [rows, text_length] */
-    tensor codes;                   /* I32 [rows, cells] */
-    tensor forced;                  /* I32 [cells]: -1 where a code is to be chosen */
-    tensor position;                /* I32 [1]: positions in the caches */
-    tensor last;                    /* F32 [2, 1, dim]: the prompts' last states, with and without condition */
+    int rows;        /* sequences */
+    tensor ids;      /* I32 [rows, text_length] */
+    tensor codes;    /* I32 [rows, cells] */
+    tensor forced;   /* I32 [cells]: -1 where a code is to be chosen */
+    tensor position; /* I32 [1]: positions in the caches */
+    tensor last;     /* F32 [2, 1, dim]: one prompt's last state, with it as the condition and without (guidance) */
     transformer_memory memory, row; /* row: lists for session_row */
 } session;
 

@@ -15,7 +15,7 @@
 
 /* ---- whose codes they are ---- */
 
-/* Of the codec's settings, and of its tensors with their names. */
+/* A hash of the codec's settings, and of its tensors with their names. */
 static uint64_t codec_hash(const gguf *g)
 {
     uint64_t h = HASH_BEGIN;
@@ -260,7 +260,7 @@ static bool encode_that_fits(train_codes *t, model *m, const dataset_batch *b, p
     return true;
 }
 
-/* Of the missing ones; *stopped: the caller wanted an end. */
+/* Encodes the missing ones; *stopped: the caller wanted an end. */
 static bool encode(train_codes *t, const pictures *p, model *m, dataset *d, train_codes_progress *progress,
                    void *context, bool *stopped, err *e)
 {

@@ -166,7 +166,7 @@ static void plain_body(run *r, void *context)
     }
 }
 
-/* Of b rows of c elements, each read and written once; a: which. */
+/* An op on b rows of c elements, each read and written once; a says which op. */
 static bool plain(bench *b, const bench_case *c, err *e)
 {
     if (!fits(b, c, c->b * c->c))

@@ -83,7 +83,7 @@ static bool kernel_seconds(device *d, const char *begin, double *all, double *of
     return ok;
 }
 
-/* Of kernels' time, by the length of the sequence; 8 rows. */
+/* Attention's share of all kernels' time, by the length of the sequence, with 8 rows. */
 static bool attention_share(bench *b, const bench_case *c, err *e)
 {
     for (int tokens = 128; tokens <= 2048; tokens *= 2) {

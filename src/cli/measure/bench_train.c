@@ -23,7 +23,7 @@ static tensor ids_of(run *r, int64_t rows, int64_t columns, int below)
     return t;
 }
 
-/* Of a step that resets the run itself. */
+/* Measures a body that resets the run itself, as a training step does. */
 static bool measure_step(bench *b, const bench_case *c, bench_body *body, void *context, err *e)
 {
     double seconds, flops;

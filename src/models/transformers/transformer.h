@@ -42,7 +42,7 @@ struct transformer {
     bool one_cache; /* in training, where all layers fill one in turn */
     int n_kept;
     int64_t kept_shape[2];
-    bool keeps_keys;                    /* what is kept are keys and values too, of the caches' type; else F32 */
+    bool keeps_keys; /* kept tensors are keys and values, in the type of the caches; else they are F32 */
     float guidance, temperature, top_p; /* defaults for sampling, which the registry reads */
     int top_k;
     const linear *text_head; /* in the state; NULL where text isn't predicted */

@@ -1,19 +1,22 @@
 /* Training data: pictures and captions, in an order that a seed decides, loaded on threads beside the caller.
  *
  * A source is one of
- *   a folder    every picture below it (.png, .jpg, .jpeg, .webp), folder by folder in the order of their names; then
- *               those of links to folders, each folder once; then those of its tar files.  Captions are in NAME.txt or
- *               NAME.caption, one a line, or in NAME.json, beside NAME.png; else in a list: a .jsonl file or
- * metadata.csv in the picture's folder or above it, as HuggingFace's data sets have it.  Names that begin with a dot
- *               are passed over.
- *   X.png       a picture, with its captions beside it, so that a shell's * names a folder's
- *   X.jsonl     (or .ndjson) a JSON object a line: "image" or "file_name" is a path, relative to X's folder; captions
- *               are the first of "caption", "captions", "text" and "prompt" that isn't empty, a string or an array of
- *               strings.
- *   X.tar       WebDataset, also compressed (.tar.gz, .tgz, .tar.zst, ...): neighbouring members KEY.png, .jpg, .jpeg
- * or .webp, and KEY.txt (captions, one a line) or KEY.json (captions as above).  KEY ends at the first dot of the
- * file's name, and the kind is what follows the last one. a name with braces, where no file has it:
- * shard-{000000..000012}.tar, {a,b}.jsonl Captions are UTF-8.  Blanks around a caption and blank lines are dropped.
+ *
+ * - a folder: every picture below it (.png, .jpg, .jpeg, .webp), folder by folder in the order of their names;
+ *   then those of links to folders, each folder once; then those of its tar files. Captions are in NAME.txt or
+ *   NAME.caption, one a line, or in NAME.json, beside NAME.png; else in a list: a .jsonl file or metadata.csv
+ *   in the picture's folder or above it, as HuggingFace's data sets have it. Names that begin with a dot are
+ *   passed over.
+ * - X.png: a picture, with its captions beside it, so that a shell's * names a folder's.
+ * - X.jsonl (or .ndjson): a JSON object a line. "image" or "file_name" is a path, relative to X's folder;
+ *   captions are the first of "caption", "captions", "text" and "prompt" that isn't empty, a string or an array
+ *   of strings.
+ * - X.tar: WebDataset, also compressed (.tar.gz, .tgz, .tar.zst, ...). Neighbouring members are an item:
+ *   KEY.png, .jpg, .jpeg or .webp, and KEY.txt (captions, one a line) or KEY.json (captions as above). KEY ends
+ *   at the first dot of the file's name, and the kind is what follows the last one.
+ * - a name with braces, where no file has it: shard-{000000..000012}.tar, {a,b}.jsonl.
+ *
+ * Captions are UTF-8.  Blanks around a caption and blank lines are dropped.
  *
  * Items, the pictures of the sources, are numbered from 0 in the order of the sources.  Every epoch has each item once,
  * shuffled by (seed, epoch); epochs follow one another without a gap, so a batch may have the end of one and the
@@ -25,8 +28,8 @@
  * (seed, epoch, item) among the good ones.
  *
  * Memory: 24 bytes an item, its path where it is a file of a folder, and up to 256 MiB of pictures that needn't be read
- * again, as they are in batches.  Source files stay mapped until dataset_free
- * and must not be shortened.  One thread at a time may call these functions. */
+ * again, as they are in batches.  Source files stay mapped until dataset_free and must not be shortened.  One thread at
+ * a time may call these functions. */
 #ifndef TRAIN_DATA_DATASET_H
 #define TRAIN_DATA_DATASET_H
 #include <stdint.h>
