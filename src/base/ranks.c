@@ -64,6 +64,11 @@ void ranks_rehearse(bool on)
     rehearsing = on;
 }
 
+bool ranks_rehearsing(void)
+{
+    return rehearsing;
+}
+
 void *ranks_sum_begin(float *x, size_t n)
 {
     return joined.sum_begin(x, n);

@@ -43,6 +43,7 @@ bool ranks_all(bool mine);
 /* While it is on, those four wait for nobody and leave x as it is, though rank and size stay: for work that is only
  * planned (train/plan.c). */
 void ranks_rehearse(bool on);
+bool ranks_rehearsing(void);
 
 /* ranks_sum without waiting: x is not to be touched until done says true, which it says once, and which releases the
  * request.  Sums begin in the same order on all ranks.  Only where there are others; NULL where there is no memory. */

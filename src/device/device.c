@@ -146,6 +146,7 @@ void device_free(device *d)
 {
     if (!d)
         return;
+    device_free(d->counting);
     profile_free(d->profile, d);
     programs_free(d->programs, d);
     flight_free(d);

@@ -8,6 +8,8 @@
 
 typedef struct limn_device device;
 
+#define MIB 0x1p20 /* bytes of one, for messages */
+
 /* Choices that differ between devices.  Set by device_default_tuning from type and limits, and by what limn tune found
  * (tuning.c, where each has its name); tests set others. */
 typedef struct tuning {
@@ -38,11 +40,11 @@ struct limn_device {
     int memory_refusals;                /* how often it did */
     char memory_why[240];               /* in what words */
     uint64_t memory_peak;               /* the most that memory_used was since somebody set this */
-    bool planning; /* buffers are counted and not made, launches and transfers do nothing: models/plan.h */
     cl_platform_id platform;
     cl_device_id id;
     cl_context context;
-    cl_command_queue queue;
+    cl_command_queue queue;       /* NULL: a device that only counts */
+    struct limn_device *counting; /* its twin that does, once somebody asked for it: count.h */
     tuning tune;
     programs *programs;
     struct page_region *pages; /* of a CPU: device/pages.h */

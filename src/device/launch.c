@@ -29,15 +29,19 @@ static uint64_t offset_of(const tensor *t)
     return dtype_table[t->type].block > 1 ? (uint64_t)dtype_row_bytes(t->type, t->at) : (uint64_t)t->at;
 }
 
-/* Whether kernels can count so far. */
-static bool countable(const arg *args, int n)
+/* Whether kernels can count so far: they know where a tensor begins by 32 bits, and its elements and their own number
+ * by 31. */
+static bool countable(const work *w, const arg *args, int n)
 {
-    for (int i = 0; i < n; i++)
-        if (args[i].kind == ARG_INT      ? args[i].i > INT32_MAX || args[i].i < INT32_MIN
-            : args[i].kind == ARG_TENSOR ? offset_of(&args[i].t) > UINT32_MAX
-                                         : false)
-            return false;
-    return true;
+    bool ok = w->global[0] <= INT32_MAX && w->global[1] <= INT32_MAX && w->global[2] <= INT32_MAX;
+    for (int i = 0; ok && i < n; i++) {
+        const arg *a = &args[i];
+        if (a->kind == ARG_INT)
+            ok = a->i <= INT32_MAX && a->i >= INT32_MIN;
+        else if (a->kind == ARG_TENSOR)
+            ok = offset_of(&a->t) <= UINT32_MAX && tensor_count(&a->t) <= TENSOR_MOST;
+    }
+    return ok;
 }
 
 static bool set_args(run *r, const launch *l)
@@ -338,11 +342,11 @@ void run_launch(run *r, const char *name, work w, const arg *args, int n)
 {
     if (run_failed(r) || w.global[0] == 0)
         return;
-    if (!countable(args, n)) {
+    if (!countable(&w, args, n)) {
         fail(r, name, &w, "more elements than a kernel can count (use a smaller batch, or smaller pictures)");
         return;
     }
-    if (r->dev->planning)
+    if (!r->dev->queue)
         return;
     launch l = {.asked = w, .args = args, .n = n, .part = part_of(args, n), .kept = r->recording};
     if (!device_there(r->dev, &r->error) || !prepare(r, &l, name, w.options ? w.options : "", &r->error))

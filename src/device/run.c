@@ -84,12 +84,12 @@ static chunk *chunk_new(device *d, size_t bytes, err *e)
     return made;
 }
 
-/* Bytes that one more tensor may take in c.  While planning a chunk grows with what is in it, as far as every tensor's
- * place can be told to a kernel: by 32 bits, of bytes where the tensor has blocks. */
+/* Bytes that one more tensor may take in c.  Where it is only counted a chunk grows with what is in it, as far as every
+ * tensor's place can be told to a kernel: by 32 bits, of bytes where the tensor has blocks. */
 static size_t room_in(const run *r, const chunk *c)
 {
     uint64_t largest = r->dev->info.max_allocation < UINT32_MAX ? r->dev->info.max_allocation : UINT32_MAX;
-    size_t most = r->dev->planning ? (size_t)largest / ALIGN * ALIGN : c->buf->bytes;
+    size_t most = r->dev->queue ? c->buf->bytes : (size_t)largest / ALIGN * ALIGN;
     return most > c->used ? most - c->used : 0;
 }
 
@@ -105,7 +105,7 @@ static chunk *find_room(run *r, stage *s, size_t bytes)
     }
     const device *d = r->dev;
     uint64_t left = d->memory_limit > d->memory_used ? d->memory_limit - d->memory_used : 0;
-    if (d->planning || size > left || size > d->info.max_allocation)
+    if (!d->queue || size > left || size > d->info.max_allocation)
         size = bytes;
     return *c = chunk_new(r->dev, size < bytes ? bytes : size, &r->error);
 }
@@ -174,7 +174,7 @@ tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape)
     t.buf = c->buf;
     t.at = (int64_t)((c->used + block - 1) / block * (size_t)dtype_table[type].block);
     c->used += bytes;
-    if (c->used > c->buf->bytes) { /* planning */
+    if (c->used > c->buf->bytes) { /* only counted */
         buffer_count(r->dev, c->used - c->buf->bytes);
         c->buf->bytes = c->used;
     }
@@ -224,7 +224,7 @@ void run_reset(run *r)
 
 void run_write(run *r, tensor t, const void *host)
 {
-    if (run_failed(r) || r->dev->planning || !device_settle(r->dev, &r->error))
+    if (run_failed(r) || !r->dev->queue || !device_settle(r->dev, &r->error))
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
     device_ok(r->dev,
@@ -236,7 +236,7 @@ void run_write(run *r, tensor t, const void *host)
 
 void run_read(run *r, tensor t, void *host)
 {
-    if (run_failed(r) || r->dev->planning || !device_settle(r->dev, &r->error))
+    if (run_failed(r) || !r->dev->queue || !device_settle(r->dev, &r->error))
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
     device_ok(r->dev,
@@ -248,7 +248,7 @@ void run_read(run *r, tensor t, void *host)
 
 void run_read_later(run *r, tensor t, void *host)
 {
-    if (run_failed(r) || r->dev->planning || !device_there(r->dev, &r->error))
+    if (run_failed(r) || !r->dev->queue || !device_there(r->dev, &r->error))
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
     r->pending = true;
@@ -260,7 +260,7 @@ void run_read_later(run *r, tensor t, void *host)
 
 void run_write_later(run *r, tensor t, const void *host)
 {
-    if (run_failed(r) || r->dev->planning || !device_there(r->dev, &r->error))
+    if (run_failed(r) || !r->dev->queue || !device_there(r->dev, &r->error))
         return;
     size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
     r->pending = true;
@@ -273,7 +273,7 @@ void run_write_later(run *r, tensor t, const void *host)
 void run_mark_set(run *r, run_mark *m)
 {
     device *d = r->dev;
-    if (run_failed(r) || !device_there(d, &r->error))
+    if (run_failed(r) || !d->queue || !device_there(d, &r->error))
         return;
     r->pending = true;
     if (device_ok(d, WATCHED(clEnqueueMarkerWithWaitList, d->queue, 0, NULL, &m->event), "clEnqueueMarkerWithWaitList",
@@ -329,6 +329,11 @@ tensor run_upload(run *r, dtype type, int nd, const int64_t *shape, const void *
     tensor t = run_tensor(r, type, nd, shape);
     run_write(r, t, host);
     return t;
+}
+
+cl_command_queue run_queue(run *r)
+{
+    return run_failed(r) || !device_there(r->dev, &r->error) ? NULL : r->dev->queue;
 }
 
 bool run_finish(run *r, err *e)

@@ -34,8 +34,8 @@ void run_return(run *r);
 /* Gives back the last tensor that was allocated, or does nothing where another one followed: what is launched from now
  * on may write over it, since the queue is in order. */
 void run_give_back(run *r, tensor t);
-/* Makes r's memory, of which nothing is in use, that of a run on a device that planned: what took place there has room
- * here, in the same order, and r grows no more.  NULL: frees r's memory, also its zeros. */
+/* Makes r's memory, of which nothing is in use, that of a run on a device that counted (count.h): what took place there
+ * has room here, in the same order, and r grows no more.  NULL: frees r's memory, also its zeros. */
 bool run_reserve(run *r, const run *planned, err *e);
 /* Bytes of a run's memory. */
 uint64_t run_memory(const run *r);
@@ -100,7 +100,8 @@ typedef struct work {
 } work;
 
 /* kernel: "file:kernel".  A tensor takes two kernel arguments (see cl/common.cl); NULL tensors are allowed.  Kernels
- * count in int, and places of tensors in uint: what is beyond that is an error, also while the device plans. */
+ * count in int (TENSOR_MOST), and places of tensors in uint: what is beyond that is an error, also on a device that
+ * only counts. */
 void run_launch(run *r, const char *kernel, work w, const arg *args, int n);
 #define LAUNCH(r, kernel, w, ...)                                                                                      \
     run_launch((r), (kernel), (w), (const arg[]){__VA_ARGS__}, (int)(sizeof((const arg[]){__VA_ARGS__}) / sizeof(arg)))
@@ -113,4 +114,6 @@ bool run_recording(const run *r);
 void run_replay(run *r);
 /* For what is enqueued without run_launch: t is there for it. */
 void run_want(run *r, const tensor *t);
+/* The same: the queue.  NULL where nothing is to be enqueued: the run failed, or its device only counts. */
+cl_command_queue run_queue(run *r);
 #endif

@@ -60,9 +60,9 @@ stream *stream_new(device *d, uint64_t bytes, int parts, err *e)
         s->parts[i].place = i % 2;
         s->parts[i].next = i + 1 < parts ? &s->parts[i + 1] : NULL;
     }
-    if (!d->planning)
+    if (d->queue)
         s->queue = clCreateCommandQueue(d->context, d->id, d->profile ? CL_QUEUE_PROFILING_ENABLE : 0, NULL);
-    if (!d->planning && !s->queue) { /* a device that has one alone: copies then wait for their turn in it */
+    if (d->queue && !s->queue) { /* a device that has one alone: copies then wait for their turn in it */
         s->queue = d->queue;
         clRetainCommandQueue(s->queue);
     }

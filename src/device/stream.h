@@ -11,7 +11,7 @@ typedef struct stream stream;
 typedef struct stream_part stream_part;
 
 /* For `parts` parts of at most `bytes` on the device: two buffers of that size.  Copies have a queue of their own,
- * where the device gives one.  Of a device that is planning, the buffers are counted. */
+ * where the device gives one. */
 stream *stream_new(device *d, uint64_t bytes, int parts, err *e);
 /* After the tensors; waits for copies. */
 void stream_free(stream *s);

@@ -7,7 +7,6 @@
 
 #include "device/pages.h"
 
-#define MIB            1048576.0
 #define LEAST_IN_PAGES 65536
 
 static bool fits(const device *d, size_t bytes, const char *what, err *e)
@@ -16,7 +15,7 @@ static bool fits(const device *d, size_t bytes, const char *what, err *e)
         return err_set(e, ERR_FAILED,
                        "%s: %.1f MiB in one piece, and %s allows %.1f MiB (use a smaller batch or image)", what,
                        bytes / MIB, d->info.name, d->info.max_allocation / MIB);
-    if (!d->planning && d->memory_used + bytes > d->memory_limit)
+    if (bytes > d->memory_limit || d->memory_used > d->memory_limit - bytes)
         return err_set(e, ERR_FAILED,
                        "%s: %.1f MiB more than the %.1f MiB in use would exceed %.1f MiB on %s (use a smaller batch, "
                        "convert the model with --type q8_0, train with --recompute, or raise --mem-limit)",
@@ -69,6 +68,22 @@ static cl_mem in_place(device *d, size_t bytes, const void *host)
     return status == CL_SUCCESS ? mem : NULL;
 }
 
+/* b's memory. */
+static cl_int memory_make(buffer *b, const void *host, bool lasting)
+{
+    device *d = b->dev;
+    cl_int status = CL_SUCCESS;
+    /* a driver may refuse memory that it is to use in place, with whatever status: it can still have a copy */
+    if (lasting)
+        b->mem = in_place(d, b->bytes, host);
+    if (!b->mem)
+        b->mem = in_pages(d, b->bytes, host);
+    if (!b->mem)
+        b->mem = clCreateBuffer(d->context, CL_MEM_READ_WRITE | (host ? CL_MEM_COPY_HOST_PTR : 0), b->bytes,
+                                (void *)(uintptr_t)host, &status);
+    return status;
+}
+
 buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, const char *what, err *e)
 {
     if (bytes == 0)
@@ -81,15 +96,7 @@ buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, cons
         return NULL;
     }
     *b = (buffer){.dev = d, .bytes = bytes};
-    cl_int status = CL_SUCCESS;
-    /* a driver may refuse memory that it is to use in place, with whatever status: it can still have a copy */
-    if (!d->planning && lasting)
-        b->mem = in_place(d, bytes, host);
-    if (!d->planning && !b->mem)
-        b->mem = in_pages(d, bytes, host);
-    if (!d->planning && !b->mem)
-        b->mem = clCreateBuffer(d->context, CL_MEM_READ_WRITE | (host ? CL_MEM_COPY_HOST_PTR : 0), bytes,
-                                (void *)(uintptr_t)host, &status);
+    cl_int status = d->queue ? memory_make(b, host, lasting) : CL_SUCCESS;
     err reason = {0};
     if (!cl_ok(status, "clCreateBuffer", &reason)) {
         err refused = {.cause = reason.cause};
@@ -112,8 +119,7 @@ void buffer_free(buffer *b)
         buffer *next = b->next;
         if (b->mem)
             RELEASE(b->dev, clReleaseMemObject, b->mem);
-        if (b->mem || b->dev->planning) /* what was planned counted only until the planning ended */
-            b->dev->memory_used -= b->bytes;
+        b->dev->memory_used -= b->bytes;
         free(b);
         b = next;
     }
@@ -176,6 +182,8 @@ bool tensor_new(tensor *t, device *d, dtype type, int nd, const int64_t *shape, 
     }
     size_t row_bytes = dtype_row_bytes(type, row);
     int64_t most = row_bytes ? (int64_t)(d->info.max_allocation / row_bytes) : rows;
+    if (row > 0 && most > TENSOR_MOST / row)
+        most = TENSOR_MOST / row;
     if (most > 32 && most < rows)
         most -= most % 32; /* whole panels: src/ops/gemm.c */
     buffer **end = &t->buf;
@@ -197,4 +205,26 @@ bool tensor_new(tensor *t, device *d, dtype type, int nd, const int64_t *shape, 
             from += row_bytes * (size_t)n;
     }
     return true;
+}
+
+bool tensor_in_one_piece(const device *d, dtype type, int nd, const int64_t *shape, const char *what, err *e)
+{
+    double count = 1; /* which is larger than any integer may be */
+    for (int i = 0; i < nd; i++)
+        count *= (double)shape[i];
+    double bytes = count / dtype_table[type].block * dtype_table[type].bytes;
+    if (bytes > (double)d->info.max_allocation)
+        return err_set(e, ERR_FAILED, "%s: %.1f MiB in one piece, and %s allows %.1f MiB", what, bytes / MIB,
+                       d->info.name, (double)d->info.max_allocation / MIB);
+    return count <= TENSOR_MOST ||
+           err_set(e, ERR_FAILED, "%s: %.0f elements in one piece, and kernels count to %d", what, count, TENSOR_MOST);
+}
+
+bool tensor_new_filled(tensor *t, device *d, dtype type, int nd, const int64_t *shape, tensor_contents *make,
+                       const void *context, const char *what, err *e)
+{
+    void *host = d->queue ? make(context, e) : NULL;
+    bool ok = (host || !d->queue) && tensor_new(t, d, type, nd, shape, host, false, what, e);
+    free(host);
+    return ok;
 }

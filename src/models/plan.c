@@ -6,35 +6,15 @@
 #include "base/log.h"
 #include "device/stream.h"
 
-#define MIB 0x1p20
 /* After which a device has 18% of what was planned, or is reset again and again by the work. */
 #define MOST_REFUSALS 6
 
 typedef struct planner {
     model *m;
     const plan_job *job;
-    run *dry;      /* of the last count */
-    uint64_t room; /* for weights and work */
+    counted walked; /* the last walk */
+    uint64_t room;  /* for weights and work */
 } planner;
-
-bool plan_count(plan *p, device *d, plan_work *walk, void *context, int n, run **dry, err *e)
-{
-    uint64_t used = d->memory_used, peak = d->memory_peak;
-    run_free(*dry);
-    if (!(*dry = run_new(d, e)))
-        return false;
-    d->planning = true;
-    d->memory_peak = used;
-    bool ok = walk(context, *dry, n, e);
-    ok = run_finish(*dry, e) && ok;
-    p->n = n;
-    p->scratch = run_memory(*dry);
-    p->lasting = d->memory_peak - used - p->scratch;
-    d->planning = false;
-    d->memory_used = used;
-    d->memory_peak = peak;
-    return ok;
-}
 
 static bool fits(const planner *k, const plan *p)
 {
@@ -49,8 +29,13 @@ static bool try(planner *k, plan *p, int least, uint64_t weights, err *e)
     const plan_job *job = k->job;
     for (int n = job->most; n >= least; n--) {
         err why = {0};
+        counted *c = &k->walked;
+        bool ok = count_walk(c, k->m->dev, job->walk, job->context, n, n > least ? &why : e);
+        p->n = n;
         p->weights = weights;
-        if (plan_count(p, k->m->dev, job->walk, job->context, n, &k->dry, n > least ? &why : e) && fits(k, p))
+        p->scratch = c->scratch;
+        p->lasting = c->peak - c->scratch;
+        if (ok && fits(k, p))
             return true;
     }
     return false;
@@ -92,15 +77,6 @@ static bool choose(planner *k, plan *p, err *e)
     return found;
 }
 
-void plan_limit_advice(const device *d, char out[400])
-{
-    if (d->memory_refused)
-        snprintf(out, 400, "; the driver had no room for %.1f MiB: close other programs; it said: %s",
-                 (double)d->memory_refused / MIB, d->memory_why);
-    else
-        snprintf(out, 400, ", or raise --mem-limit");
-}
-
 void plan_lower_limit(device *d, const char *what, uint64_t planned, const err *e)
 {
     d->memory_refusals++;
@@ -111,36 +87,63 @@ void plan_lower_limit(device *d, const char *what, uint64_t planned, const err *
               d->info.name, (double)planned / MIB, (double)d->memory_limit / MIB, e->text);
 }
 
-static bool too_large(const planner *k, const plan *p, err *e)
+/* The largest that a list of parts is as text. */
+#define PARTS_TEXT 1024
+
+/* "weights of 4.0 MiB, …", or in a report "weights 4.0, …" */
+static void parts_text(char out[PARTS_TEXT], const plan_part *parts, bool report)
+{
+    size_t n = 0;
+    out[0] = 0;
+    for (const plan_part *p = parts; p->within && n < PARTS_TEXT; p++) {
+        const char *comma = n ? ", " : "";
+        if (!report)
+            n += (size_t)snprintf(out + n, PARTS_TEXT - n, "%s%s %.1f MiB%s", comma, p->within, (double)p->bytes / MIB,
+                                  p->further ? p->further : "");
+        else if (p->name)
+            n += (size_t)snprintf(out + n, PARTS_TEXT - n, "%s%s %.1f", comma, p->name, (double)p->bytes / MIB);
+    }
+}
+
+bool plan_too_large(const device *d, const char *what, const char *how, uint64_t bytes, const plan_part *parts,
+                    const char *advice, err *e)
+{
+    char list[PARTS_TEXT], limit[400] = ", or raise --mem-limit";
+    parts_text(list, parts, false);
+    if (d->memory_refused) /* then that is no help */
+        snprintf(limit, sizeof limit, "; the driver had no room for %.1f MiB: close other programs; it said: %s",
+                 (double)d->memory_refused / MIB, d->memory_why);
+    return err_set(e, ERR_FAILED, "%s%s: %.1f MiB would exceed the limit of %.1f MiB on %s: %s (%s%s)", what, how,
+                   (double)bytes / MIB, (double)d->memory_limit / MIB, d->info.name, list, advice, limit);
+}
+
+void plan_report(const device *d, const char *what, uint64_t bytes, const plan_part *parts, const char *how, int n)
+{
+    char list[PARTS_TEXT];
+    parts_text(list, parts, true);
+    log_write(LOG_INFO, "%s: plan: %.1f MiB of %.1f MiB: %s; %s%d at once", what, (double)bytes / MIB,
+              (double)d->memory_limit / MIB, list, how, n);
+}
+
+/* What the plan comes to, whether it was kept or didn't fit. */
+static bool conclude(const planner *k, const plan *p, bool ok, err *e)
 {
     const device *d = k->m->dev;
     const plan_job *job = k->job;
-    double beside = (double)(p->lasting + p->scratch), all = (double)p->weights + beside + (double)p->others;
-    char limit[400];
-    plan_limit_advice(d, limit);
-    return err_set(
-        e, ERR_FAILED,
-        "%s%s: %.1f MiB would exceed the limit of %.1f MiB on %s: weights of %.1f MiB%s, caches and the like of "
-        "%.1f MiB, scratch of %.1f MiB, other models of %.1f MiB (%s%s)",
-        job->what, job->parts ? ", in the smallest parts" : "", all / MIB, (double)d->memory_limit / MIB, d->info.name,
-        (double)p->weights / MIB, params_layers(&k->m->params, k->job->uses) > 2 ? " with all layers streamed" : "",
-        (double)p->lasting / MIB, (double)p->scratch / MIB, (double)p->others / MIB, job->help, limit);
-}
-
-static void report(const planner *k, const plan *p)
-{
-    const device *d = k->m->dev;
-    const char *what = k->job->what;
-    uint64_t all = k->m->planned;
-    log_write(
-        LOG_INFO,
-        "%s: plan: %.1f MiB of %.1f MiB: weights %.1f, caches and the like %.1f, scratch %.1f, other models %.1f; "
-        "%s%d at once",
-        what, (double)all / MIB, (double)d->memory_limit / MIB, (double)p->weights / MIB, (double)p->lasting / MIB,
-        (double)p->scratch / MIB, (double)p->others / MIB, p->n > 0 ? "" : "parts of ", p->n > 0 ? p->n : 1);
+    int layers = params_layers(&k->m->params, job->uses);
+    const plan_part parts[] = {{"weights", "weights of", p->weights, layers > 2 ? " with all layers streamed" : NULL},
+                               {"caches and the like", "caches and the like of", p->lasting, NULL},
+                               {"scratch", "scratch of", p->scratch, NULL},
+                               {"other models", "other models of", p->others, NULL},
+                               {0}};
+    if (!ok)
+        return plan_too_large(d, job->what, job->parts ? ", in the smallest parts" : "",
+                              p->weights + p->lasting + p->scratch + p->others, parts, job->help, e);
+    plan_report(d, job->what, k->m->planned, parts, p->n > 0 ? "" : "parts of ", p->n > 0 ? p->n : 1);
     if (p->layers)
         log_write(LOG_INFO, "%s: plan: %d of %d layers, %.1f MiB, stay in the file and are copied when they are wanted",
-                  what, p->layers, params_layers(&k->m->params, k->job->uses), (double)p->streamed / MIB);
+                  job->what, p->layers, layers, (double)p->streamed / MIB);
+    return true;
 }
 
 /* The weights for k->job->uses as planned. */
@@ -176,13 +179,12 @@ bool plan_make(plan *p, model *m, run *r, const plan_job *job, err *e)
     planner k = {.m = m, .job = job};
     *p = (plan){.others = d->memory_used - params_loaded(t) - run_memory(m->run)};
     k.room = d->memory_limit > p->others ? d->memory_limit - p->others : 0;
-    bool ok = choose(&k, p, e) || too_large(&k, p, e);
+    bool ok = choose(&k, p, e) || conclude(&k, p, false, e);
     m->planned = ok ? p->weights + p->lasting + p->scratch + p->others : 0;
     /* scratch that is there may be in the way of the weights */
     bool settled = p->beside && params_missing(t, job->uses) == 0 && r == m->run;
-    ok = ok && (settled || run_reserve(m->run, NULL, e)) && bring(&k, p, e) && run_reserve(r, k.dry, e);
-    if (ok)
-        report(&k, p);
-    run_free(k.dry);
+    ok = ok && (settled || run_reserve(m->run, NULL, e)) && bring(&k, p, e) && run_reserve(r, k.walked.dry, e);
+    ok = ok && conclude(&k, p, true, e);
+    count_release(&k.walked);
     return ok;
 }

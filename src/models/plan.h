@@ -1,23 +1,22 @@
 /* Plans: what a command needs of the device's memory, known before its first launch, and how it keeps the limit.
  *
- * Nothing is computed twice: the command's own work is walked on a device that is planning, where buffers are counted
- * and launches do nothing.  Then, in this order, until it fits: what the model has on the device for other commands
- * goes; the work is done for fewer items at once; then in parts of one; layers of the transformer are streamed
- * (device/stream.h), no more of them than must be. */
+ * Nothing is computed twice: the command's own work is walked on the device's counting twin (device/count.h).  Then, in
+ * this order, until it fits: what the model has on the device for other commands goes; the work is done for fewer items
+ * at once; then in parts of one; layers of the transformer are streamed (device/stream.h), no more of them than must
+ * be. */
 #ifndef MODELS_PLAN_H
 #define MODELS_PLAN_H
+#include "device/count.h"
 #include "models/model.h"
-
-/* The largest part of the command, for n items at once: it allocates all that the command has at one time.  What it
- * reads back is undefined.  n < 1: for one item in parts, which are smaller the smaller n is. */
-typedef bool plan_work(void *context, run *r, int n, err *e);
 
 typedef struct plan_job {
     const char *what; /* the command: messages begin with it */
     unsigned uses;    /* USE_… of the weights */
     int most;         /* items at once */
     int parts;        /* ways to do one item in parts, down to n = 1 - parts; 0: it can't be */
-    plan_work *walk;
+    /* The largest part of the command, for n items at once: it allocates all that the command has at one time.  n < 1:
+     * for one item in parts, which are smaller the smaller n is. */
+    count_work *walk;
     void *context;
     const char *help; /* the options that would make it fit */
 } plan_job;
@@ -47,11 +46,19 @@ bool plan_smaller(model *m, const char *what, err *e);
 /* The driver refused memory to work that was planned to take so much, as e says: the device's limit is three quarters
  * of that from now on, which a warning says. */
 void plan_lower_limit(device *d, const char *what, uint64_t planned, const err *e);
-/* For the end of a message's advice: ", or raise --mem-limit", or what the driver refused, since then that is no help.
- */
-void plan_limit_advice(const device *d, char out[400]);
 
-/* What the walk alone needs: fills n, lasting and scratch.  *dry becomes the run that was walked (run_reserve), for
- * run_free; it is NULL or another one before, which is freed.  Nothing of d stays in use. */
-bool plan_count(plan *p, device *d, plan_work *walk, void *context, int n, run **dry, err *e);
+/* What takes how much, in what is said of a plan.  A list ends with an empty one. */
+typedef struct plan_part {
+    const char *name;   /* "weights"; NULL: it is not in the report */
+    const char *within; /* the same before a size: "weights of" */
+    uint64_t bytes;
+    const char *further; /* behind the size; NULL: nothing */
+} plan_part;
+
+/* Fills e: "WHATHOW: 9.0 MiB would exceed the limit of 8.0 MiB on DEVICE: weights of 4.0 MiB, … (ADVICE, or raise
+ * --mem-limit)", or, in place of the last, what the driver refused. */
+bool plan_too_large(const device *d, const char *what, const char *how, uint64_t bytes, const plan_part *parts,
+                    const char *advice, err *e);
+/* Logs "WHAT: plan: 7.0 MiB of 8.0 MiB: weights 4.0, …; HOW8 at once". */
+void plan_report(const device *d, const char *what, uint64_t bytes, const plan_part *parts, const char *how, int n);
 #endif

@@ -11,14 +11,9 @@ static int64_t cache_length(const transformer *d)
 /* Kernels read a cache as one buffer, so it must not be split. */
 static bool memory_new(const session *s, tensor *t, dtype type, int nd, const int64_t *shape, const char *what, err *e)
 {
-    const device *dev = run_device(s->r);
-    double bytes = (double)dtype_row_bytes(type, 1);
-    for (int i = 0; i < nd; i++)
-        bytes *= (double)shape[i];
-    if (bytes > (double)dev->info.max_allocation)
-        return err_set(e, ERR_FAILED, "%s: %.1f MiB in one piece, and %s allows %.1f MiB", what, bytes / 0x1p20,
-                       dev->info.name, (double)dev->info.max_allocation / 0x1p20);
-    return tensor_new(t, run_device(s->r), type, nd, shape, NULL, false, what, e);
+    device *dev = run_device(s->r);
+    return tensor_in_one_piece(dev, type, nd, shape, what, e) &&
+           tensor_new(t, dev, type, nd, shape, NULL, false, what, e);
 }
 
 /* A block that is done again on the way back fills its cache again: then all may share one. */

@@ -98,14 +98,17 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
 {
     size_t m = (size_t)rows_of(&c), n = (size_t)last_of(&c);
     tensor f32 = {0};
+    if (tensor_count(&a) > TENSOR_MOST || tensor_count(&b) > TENSOR_MOST || tensor_count(&c) > TENSOR_MOST)
+        return false; /* the other way's launch refuses it */
     if (b.type != DTYPE_F32) {
         f32 = run_tensor(r, DTYPE_F32, 2, b.shape);
         LAUNCH(r, TYPED("gemm:unpack_", b.type), ((work){.global = {n * k}, .bytes = 4.0 * (double)(n * k)}), ARG_T(b),
                ARG_T(f32));
         b = f32;
     }
-    if (run_failed(r) || run_device(r)->planning || !device_there(run_device(r), &r->error))
-        return run_failed(r); /* planned is what both ways take, since CLBlast may refuse */
+    cl_command_queue queue = run_queue(r);
+    if (!queue)
+        return run_failed(r); /* counted is what both ways take, since CLBlast may refuse */
     run_want(r, &b);
     cl_event event = NULL;
     apply_set(r->dev);
@@ -117,7 +120,7 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
         CLBlastSgemm(CLBlastLayoutRowMajor, a_transposed ? CLBlastTransposeYes : CLBlastTransposeNo,
                      b_transposed ? CLBlastTransposeYes : CLBlastTransposeNo, m, n, k, 1.0f, a.buf->mem, (size_t)a.at,
                      a_transposed ? m : k, b.buf->mem, (size_t)b.at, b_transposed ? k : n, beta, c.buf->mem,
-                     (size_t)c.at, n, &r->dev->queue, r->dev->profile ? &event : NULL);
+                     (size_t)c.at, n, &queue, r->dev->profile ? &event : NULL);
     watch_leave(0);
     watch_allow(watch_patience);
     driver_leave(true);

@@ -52,7 +52,7 @@ void average_release(average *a)
 
 void average_begin(average *a)
 {
-    a->active = a->r && !run_device(a->r)->planning;
+    a->active = a->r && !ranks_rehearsing();
     a->used = a->n_gradients = a->n = a->started = a->done = 0;
     a->launched = false;
 }

@@ -17,10 +17,9 @@ enum { DRAW_CODEC = 0xC11B, DRAW_SHIFT_X, DRAW_SHIFT_Y };
 typedef struct stage {
     const train_clip_options *o;
     run *r;
-    model *codec; /* or NULL */
+    model *codec; /* from open_stage on, or NULL */
     run *coder;   /* in which it works */
-    run *planned_coder;
-    int last; /* pictures in the last batch */
+    int last;     /* pictures in the last batch */
     bpe *tokenizer;
     clip c;
     param_table params;
@@ -207,15 +206,13 @@ static bool open_tokenizer(stage *s, err *e)
                    o->tokenizer);
 }
 
-static bool open_codec(stage *s, device *dev, err *e)
+/* The codec, which is one for the CLIP's pictures, and memory for what goes through it. */
+static bool codec_memory(stage *s, const model *m, err *e)
 {
     const train_clip_options *o = s->o;
-    if (!o->codec)
-        return true;
-    s->codec = model_open(dev, o->codec, e);
-    if (!s->codec || !model_needs_encoder(s->codec, e))
+    if (!model_needs_encoder(m, e))
         return false;
-    const codec *c = &s->codec->codec;
+    const codec *c = &m->codec;
     if (c->width != s->c.image_size || c->height != s->c.image_size || codec_input_width(c) != c->width)
         return err_set(e, ERR_USAGE, "%s: its pictures have %d x %d pixels, and the CLIP's %d x %d (give --size %d)",
                        o->codec, c->width, c->height, s->c.image_size, s->c.image_size, c->width);
@@ -224,6 +221,14 @@ static bool open_codec(stage *s, device *dev, err *e)
     s->decoded = malloc(CODEC_BATCH * one * sizeof *s->decoded);
     s->codes = malloc(CODEC_BATCH * cells * sizeof *s->codes);
     return s->coded && s->decoded && s->codes ? true : err_no_memory(e, "batch", CODEC_BATCH * one * 5);
+}
+
+static bool check_codec(stage *s, device *dev, err *e)
+{
+    model *m = s->o->codec ? model_open(dev, s->o->codec, e) : NULL;
+    bool ok = !s->o->codec || (m && codec_memory(s, m, e));
+    model_free(m);
+    return ok;
 }
 
 static bool open_memory(stage *s, err *e)
@@ -256,14 +261,13 @@ static bool open_files(stage *s, device *dev, dataset **data, err *e)
                             .seed = o->run.settings.seed};
     *data = dataset_open(&want, e);
     return *data && open_tokenizer(s, e) && train_text_report(*data, s->tokenizer, s->c.text_length - 1, e) &&
-           clip_prepare(&s->c, "train clip", e) && open_codec(s, dev, e) && open_memory(s, e);
+           clip_prepare(&s->c, "train clip", e) && check_codec(s, dev, e) && open_memory(s, e);
 }
 
-static bool open_coder(stage *s, err *e)
+static bool open_codec(stage *s, err *e)
 {
-    return !s->codec ||
-           (model_load(s->codec, USE_ENCODER | USE_DECODER, e) && (s->coder = run_new(run_device(s->r), e)) &&
-            (!s->planned_coder || run_reserve(s->coder, s->planned_coder, e)));
+    return !s->o->codec || ((s->codec = model_open(run_device(s->r), s->o->codec, e)) &&
+                            model_load(s->codec, USE_ENCODER | USE_DECODER, e));
 }
 
 static bool open_stage(void *self, run *r, int batch, err *e)
@@ -273,7 +277,7 @@ static bool open_stage(void *self, run *r, int batch, err *e)
     s->r = r;
     clip_declare(&s->c, &s->params);
     return trainer_load(&s->params, r, s->o->run.init, s->o->run.settings.seed, e) &&
-           trainer_open(&s->t, r, &s->params, &s->o->run.settings, e) && open_coder(s, e);
+           trainer_open(&s->t, r, &s->params, &s->o->run.settings, e) && open_codec(s, e);
 }
 
 static void close_stage(void *self)
@@ -282,13 +286,8 @@ static void close_stage(void *self)
     if (s->t.params)
         trainer_release(&s->t);
     params_release(&s->params);
-    if (s->coder && run_device(s->coder)->planning) { /* for the real one */
-        run_free(s->planned_coder);
-        s->planned_coder = s->coder;
-    } else {
-        run_free(s->coder);
-    }
-    s->coder = NULL;
+    model_free(s->codec);
+    s->codec = NULL;
 }
 
 /* As many pictures through the codec as there can be: how many there are is chance. */
@@ -314,6 +313,7 @@ bool train_clip(device *dev, const train_clip_options *o, err *e)
                        .others = o->codec ? "the codec and its scratch" : "constants",
                        .help = "a smaller --width or --text-width, or fewer --layers",
                        .whole_batches = true,
+                       .second = &s.coder,
                        .forward = forward,
                        .keys = keys};
     run *r = run_new(dev, e);
@@ -326,9 +326,7 @@ bool train_clip(device *dev, const train_clip_options *o, err *e)
     dataset_free(all.data);
     train_close(&all);
     run_free(r);
-    run_free(s.planned_coder);
     clip_release(&s.c);
-    model_free(s.codec);
     bpe_free(s.tokenizer);
     free(s.seen);
     free(s.coded);

@@ -1,11 +1,12 @@
 /* Plans of training runs: what they need of the device's memory, known before the first launch. */
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "base/ranks.h"
+#include "models/plan.h"
 #include "train/train.h"
-
-#define MIB 0x1p20
 
 /* ---- walking: the stage on a device that only counts ---- */
 
@@ -30,8 +31,8 @@ static void batch_free(dataset_batch *b)
     free(b->items);
 }
 
-/* Where the memory is after a step; m->peak is filled. */
-static void measure(train_memory *m, const train_stage *s, uint64_t others)
+/* Where the memory of the stage's trainer is after a step. */
+static void measure(train_memory *m, const train_stage *s)
 {
     const trainer *t = s->t;
     for (size_t i = 0; i < t->params->n; i++) {
@@ -42,38 +43,65 @@ static void measure(train_memory *m, const train_stage *s, uint64_t others)
         m->moments += tensor_bytes(&k->m) + tensor_bytes(&k->v);
         m->averages += tensor_bytes(&k->average);
     }
-    m->activations = run_memory(s->planned);
-    m->before = others;
-    m->others = m->peak - others - m->weights - m->gradients - m->moments - m->averages - m->activations;
 }
 
-/* Fills s->memory and s->planned for steps of so many pictures at once. */
-static bool walk(const train_run *q, train_stage *s, device *d, int batch, err *e)
+/* The stage's second run, where it wants one, on r's device. */
+static bool second_new(train_stage *s, run *r, err *e)
 {
-    uint64_t used = d->memory_used, peak = d->memory_peak;
+    return !s->second || (*s->second = run_new(run_device(r), e));
+}
+
+static void second_free(train_stage *s)
+{
+    if (s->second)
+        run_free(*s->second);
+    if (s->second)
+        *s->second = NULL;
+}
+
+typedef struct walk {
+    const train_run *q;
+    train_stage *s;
+} walk;
+
+/* A count_work: the stage's largest steps, of n pictures at once. */
+static bool steps(void *context, run *r, int n, err *e)
+{
+    const walk *w = context;
+    const train_run *q = w->q;
+    train_stage *s = w->s;
     dataset_batch b = {0};
-    run_free(s->planned);
-    s->memory = (train_memory){0};
-    s->planned = run_new(d, e);
-    bool ok = s->planned && batch_new(&b, s, batch * (q->accumulate > 1 ? q->accumulate : 1), e);
-    d->planning = true;
-    d->memory_peak = used;
+    bool ok = batch_new(&b, s, n * (q->accumulate > 1 ? q->accumulate : 1), e) && second_new(s, r, e);
     ranks_rehearse(true);
-    ok = ok && s->open(s->self, s->planned, batch, e);
+    ok = ok && s->open(s->self, r, n, e);
     if (ok) { /* a vqgan's later steps do more */
         train_walk_step(q, s, &b, 0);
         train_walk_step(q, s, &b, q->settings.steps - 1);
-        ok = run_finish(s->planned, e) && (!s->besides || s->besides(s->self, e));
+        ok = run_finish(r, e) && (!s->besides || s->besides(s->self, e));
     }
-    s->memory.peak = d->memory_peak;
     if (ok)
-        measure(&s->memory, s, used);
+        measure(&s->memory, s);
     s->close(s->self);
     ranks_rehearse(false);
-    d->planning = false;
-    d->memory_used = used;
-    d->memory_peak = peak;
     batch_free(&b);
+    if (s->second) {
+        run_free(s->planned_second);
+        s->planned_second = *s->second;
+        *s->second = NULL;
+    }
+    return ok;
+}
+
+/* Fills s->memory and s->planned for steps of so many pictures at once. */
+static bool plan_steps(const train_run *q, train_stage *s, device *d, int batch, err *e)
+{
+    train_memory *m = &s->memory;
+    *m = (train_memory){0};
+    bool ok = count_walk(&s->planned, d, steps, &(walk){q, s}, batch, e);
+    m->before = d->memory_used;
+    m->peak = m->before + s->planned.peak;
+    m->activations = s->planned.scratch;
+    m->others = s->planned.peak - m->weights - m->gradients - m->moments - m->averages - m->activations;
     return ok;
 }
 
@@ -81,7 +109,7 @@ static bool walk(const train_run *q, train_stage *s, device *d, int batch, err *
 
 static bool fits(const train_run *q, train_stage *s, device *d, int batch, err *e)
 {
-    return ranks_all(walk(q, s, d, batch, e) && s->memory.peak <= d->memory_limit);
+    return ranks_all(plan_steps(q, s, d, batch, e) && s->memory.peak <= d->memory_limit);
 }
 
 /* The most pictures at once, fewer than the run's, for which there is room; 0: not even one. */
@@ -98,27 +126,36 @@ static int largest_batch(const train_run *q, train_stage *s, device *d)
     return low;
 }
 
+#define TRAIN_PARTS 8
+
+/* s->memory for what is said of it.  names: room for two that depend on the stage and the batch. */
+static void memory_parts(const train_stage *s, int batch, char names[2][96], plan_part parts[TRAIN_PARTS])
+{
+    const train_memory *m = &s->memory;
+    snprintf(names[0], sizeof names[0], "%s of", s->others);
+    snprintf(names[1], sizeof names[1], "activations of %d pictures at once of", batch);
+    const plan_part list[TRAIN_PARTS] = {
+        {"weights", "weights of", m->weights, NULL}, {"gradients", "gradients of", m->gradients, NULL},
+        {"moments", "moments of", m->moments, NULL}, {"averages", "averages of", m->averages, NULL},
+        {s->others, names[0], m->others, NULL},      {"activations", names[1], m->activations, NULL},
+        {NULL, "other work's", m->before, NULL}};
+    memcpy(parts, list, sizeof list);
+}
+
 static bool too_large(const train_run *q, train_stage *s, device *d, const char *what, err *e)
 {
-    const train_memory m = s->memory;
-    const char *again = s->recompute ? " with --recompute" : "";
+    const uint64_t peak = s->memory.peak;
+    plan_part parts[TRAIN_PARTS];
+    char names[2][96], advice[200];
+    memory_parts(s, q->batch, names, parts);
     int batch = largest_batch(q, s, d);
-    char advice[200], limit[400];
-    plan_limit_advice(d, limit);
     if (batch)
         snprintf(advice, sizeof advice, "--batch %d fits%s", batch,
                  s->whole_batches ? "" : ", and --accumulate makes steps of several");
     else
         snprintf(advice, sizeof advice, "one picture at a time needs %.1f MiB: give %s", (double)s->memory.peak / MIB,
                  s->help);
-    return err_set(
-        e, ERR_FAILED,
-        "%s%s: %.1f MiB would exceed the limit of %.1f MiB on %s: weights of %.1f MiB, gradients of %.1f MiB, moments "
-        "of %.1f MiB, averages of %.1f MiB, %s of %.1f MiB, activations of %d pictures at once of %.1f MiB, other "
-        "work's %.1f MiB (%s%s)",
-        what, again, (double)m.peak / MIB, (double)d->memory_limit / MIB, d->info.name, (double)m.weights / MIB,
-        (double)m.gradients / MIB, (double)m.moments / MIB, (double)m.averages / MIB, s->others, (double)m.others / MIB,
-        q->batch, (double)m.activations / MIB, (double)m.before / MIB, advice, limit);
+    return plan_too_large(d, what, s->recompute ? " with --recompute" : "", peak, parts, advice, e);
 }
 
 bool train_plan(const train_run *q, train_stage *s, device *d, const char *what, err *e)
@@ -140,13 +177,10 @@ bool train_plan(const train_run *q, train_stage *s, device *d, const char *what,
         return err_copy(e, &why);
     if (!room)
         return too_large(q, s, d, what, e);
-    const train_memory *m = &s->memory;
-    log_write(LOG_INFO,
-              "%s: plan: %.1f MiB of %.1f MiB: weights %.1f, gradients %.1f, moments %.1f, averages %.1f, %s %.1f, "
-              "activations %.1f; %d at once",
-              what, (double)m->peak / MIB, (double)d->memory_limit / MIB, (double)m->weights / MIB,
-              (double)m->gradients / MIB, (double)m->moments / MIB, (double)m->averages / MIB, s->others,
-              (double)m->others / MIB, (double)m->activations / MIB, q->batch);
+    plan_part parts[TRAIN_PARTS];
+    char names[2][96];
+    memory_parts(s, q->batch, names, parts);
+    plan_report(d, what, s->memory.peak, parts, "", q->batch);
     return true;
 }
 
@@ -154,12 +188,14 @@ bool train_open(const train_run *q, train_stage *s, run *r, const char *what, er
 {
     device *d = run_device(r);
     err why = {0};
-    while (!s->open(s->self, r, q->batch, &why) || !run_reserve(r, s->planned, &why)) {
+    while (!second_new(s, r, &why) || !s->open(s->self, r, q->batch, &why) || !run_reserve(r, s->planned.dry, &why) ||
+           (s->second && !run_reserve(*s->second, s->planned_second, &why))) {
         if (why.cause != LIMN_CAUSE_DEVICE_MEMORY || ranks_size() > 1)
             return err_copy(e, &why);
         plan_lower_limit(d, what, s->memory.peak, &why);
         why = (err){0};
         s->close(s->self);
+        second_free(s);
         if (!run_reserve(r, NULL, e) || !train_plan(q, s, d, what, e))
             return false;
     }
@@ -169,6 +205,8 @@ bool train_open(const train_run *q, train_stage *s, run *r, const char *what, er
 void train_close(train_stage *s)
 {
     s->close(s->self);
-    run_free(s->planned);
-    s->planned = NULL;
+    second_free(s);
+    run_free(s->planned_second);
+    s->planned_second = NULL;
+    count_release(&s->planned);
 }

@@ -1,6 +1,7 @@
 /* Training runs: the loop, the two stages, and the CLIP that ranks. */
 #ifndef TRAIN_TRAIN_H
 #define TRAIN_TRAIN_H
+#include "device/count.h"
 #include "models/clip.h"
 #include "models/codecs/discriminator.h"
 #include "models/codecs/dvae.h"
@@ -86,19 +87,21 @@ typedef struct train_memory {
 typedef struct train_stage {
     void *self;
     trainer *t; /* there from `open` to `close` */
-    /* Makes what the stage has on the device for steps of `batch` items at once, and takes r for its launches.  close
+    /* Makes what the stage has on r's device for steps of `batch` items at once, and takes r for its launches.  close
      * frees it, also what a failed open left, and may follow itself; then open may follow again. */
     bool (*open)(void *self, run *r, int batch, err *e);
     void (*close)(void *self);
     /* After a step: what else the stage does that needs memory, for plans.  NULL: nothing. */
     bool (*besides)(void *self, err *e);
-    int width, height;   /* of a batch's pictures; 0: it has none */
-    const char *others;  /* what the stage has on the device besides its trainer, in words */
-    const char *help;    /* the options that make it smaller, in words */
-    bool *recompute;     /* set to do parts again on the way back, with the same results; NULL: there is no such way */
-    bool whole_batches;  /* --accumulate is not for it */
+    int width, height;  /* of a batch's pictures; 0: it has none */
+    const char *others; /* what the stage has on the device besides its trainer, in words */
+    const char *help;   /* the options that make it smaller, in words */
+    bool *recompute;    /* set to do parts again on the way back, with the same results; NULL: there is no such way */
+    bool whole_batches; /* --accumulate is not for it */
+    run **second;       /* a second run beside `open`'s, there from `open` to `close`, planned as that is; NULL: none */
     train_memory memory; /* train_plan's */
-    run *planned;        /* the same: the run as it was on a device that only counted */
+    counted planned;     /* the same: the run as it was on the device's counting twin, */
+    run *planned_second; /* and the second one */
     dataset *data;
     uint64_t fingerprint; /* of data and whatever else a resumed run must share */
     /* The forward pass of one part, b: the loss, F32 [1].  Losses that are means over other things than items count
@@ -115,8 +118,8 @@ typedef struct train_stage {
     const gguf *further;
 } train_stage;
 
-/* Plans the run on d, before its first launch (plan.c): the stage is opened, taken through steps and closed while the
- * device only counts (device.h, `planning`).  Where that doesn't fit it sets *s->recompute; where that doesn't help
+/* Plans the run on d, before its first launch (plan.c): the stage is opened, taken through steps and closed on d's
+ * counting twin (device/count.h).  Where that doesn't fit it sets *s->recompute; where that doesn't help
  * either, an error says what needs how much and which option would help.  Logs the plan.  Of the stage all but `data`
  * and `fingerprint` is there. */
 bool train_plan(const train_run *q, train_stage *s, device *d, const char *what, err *e);

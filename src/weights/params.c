@@ -159,24 +159,46 @@ static void draw(const param *p, float *values, int64_t n, uint64_t seed, uint32
         values[i] = p->mean + (p->deviation > 0 ? p->deviation * rng_normal(seed, index, 0, (uint32_t)i) : 0);
 }
 
-static bool load_trainable(param *p, run *r, const file_tensor *f, uint64_t seed, uint32_t index, err *e)
+/* Where a trainable parameter's first values come from. */
+typedef struct origin {
+    const param *p;
+    const file_tensor *file; /* NULL: they are drawn */
+    uint64_t seed;
+    uint32_t index;
+} origin;
+
+static int64_t count_of(const param *p)
 {
     int64_t n = 1;
     for (int i = 0; i < p->nd; i++)
         n *= p->shape[i];
-    bool planning = run_device(r)->planning;
-    float *values = planning ? NULL : f ? param_floats(f, e) : malloc((size_t)n * sizeof *values);
-    if (!values && !planning)
-        return f ? false : err_no_memory(e, p->name, (unsigned long long)n * sizeof *values);
-    if (!f && values)
-        draw(p, values, n, seed, index);
-    bool ok = param_one_piece(p, run_device(r), 4 * (uint64_t)n, e) &&
-              tensor_new(param_value(p), run_device(r), DTYPE_F32, p->nd, p->shape, values, false, p->name, e);
+    return n;
+}
+
+static void *first_values(const void *context, err *e)
+{
+    const origin *o = context;
+    if (o->file)
+        return param_floats(o->file, e);
+    int64_t n = count_of(o->p);
+    float *values = malloc((size_t)n * sizeof *values);
+    if (values)
+        draw(o->p, values, n, o->seed, o->index);
+    else
+        err_no_memory(e, o->p->name, (unsigned long long)n * sizeof *values);
+    return values;
+}
+
+static bool load_trainable(const origin *o, run *r, err *e)
+{
+    const param *p = o->p;
+    device *d = run_device(r);
+    bool ok = tensor_in_one_piece(d, DTYPE_F32, p->nd, p->shape, p->name, e) &&
+              tensor_new_filled(param_value(p), d, DTYPE_F32, p->nd, p->shape, first_values, o, p->name, e);
     if (ok && p->conv) {
         ok = conv_pack(r, p->to, *param_value(p), p->name, e);
         ok = run_finish(r, e) && ok;
     }
-    free(values);
     return ok;
 }
 
@@ -186,7 +208,7 @@ bool params_load_trainable(param_table *t, run *r, const gguf *g, uint64_t seed,
         return err_set(e, t->error.code, "%s", t->error.text);
     for (size_t i = 0; i < t->n; i++) {
         const file_tensor *f = g ? param_find(&t->list[i], g, e) : NULL;
-        if ((g && !f) || !load_trainable(&t->list[i], r, f, seed, (uint32_t)i, e))
+        if ((g && !f) || !load_trainable(&(origin){&t->list[i], f, seed, (uint32_t)i}, r, e))
             return false;
     }
     return true;

@@ -30,7 +30,7 @@ typedef struct param {
     /* of params_open */
     const file_tensor *file;
     unsigned uses;
-    uint64_t bytes; /* on the device */
+    uint64_t bytes; /* on the device, where a buffer of its counting twin stands for it until then */
     int layer;      /* in the table's, where it is a matrix that can be streamed; else -1 */
 } param;
 
@@ -55,6 +55,7 @@ typedef struct param_table {
     size_t n, capacity;
     err error;
     /* of params_open */
+    device *dev; /* where the weights go */
     param_layer *layers;
     int n_layers;
     struct stream *stream; /* of the layers that are streamed; NULL: none is */

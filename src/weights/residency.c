@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/count.h"
 #include "weights/params_internal.h"
 
 /* The first tensor of the file that nobody declared. */
@@ -51,6 +52,12 @@ static bool is_packed(const param *p, const device *d)
     return p->use == PARAM_CONV || (p->use == PARAM_MATRIX && linear_packs(d, p->file->type));
 }
 
+static void *floats_of(const void *file, err *e)
+{
+    return param_floats(file, e);
+}
+
+/* p becomes a tensor on r's device: t's, or the twin that counts what isn't there. */
 static bool load(const param_table *t, param *p, run *r, err *e)
 {
     const file_tensor *f = p->file;
@@ -61,12 +68,9 @@ static bool load(const param_table *t, param *p, run *r, err *e)
         floats = floats / (uint64_t)p->shape[0] * 32;
     if (!param_one_piece(p, d, floats, e))
         return false;
-    float *converted = keep || d->planning ? NULL : param_floats(f, e);
-    if (!keep && !d->planning && !converted)
-        return false;
     tensor made = {0};
-    bool ok = tensor_new(&made, d, keep ? f->type : DTYPE_F32, p->nd, p->shape, keep ? f->data : converted,
-                         keep && t->lasting, p->name, e);
+    bool ok = keep ? tensor_new(&made, d, f->type, p->nd, p->shape, f->data, t->lasting, p->name, e)
+                   : tensor_new_filled(&made, d, DTYPE_F32, p->nd, p->shape, floats_of, f, p->name, e);
     if (ok && is_packed(p, d)) {
         tensor panels = {0};
         ok = (p->use == PARAM_CONV ? conv_pack : linear_pack)(r, &panels, made, p->name, e);
@@ -74,38 +78,25 @@ static bool load(const param_table *t, param *p, run *r, err *e)
         buffer_free(made.buf);
         made = panels;
     }
-    free(converted);
     if (!ok) {
         buffer_free(made.buf);
         return false;
     }
-    if (d->planning) /* what stood for it until now was never counted */
-        d->memory_used += tensor_bytes(p->to);
     buffer_free(p->to->buf);
     *p->to = made;
     return true;
 }
 
-/* p becomes a tensor that isn't on the device. */
-static bool plan(const param_table *t, param *p, run *r, err *e)
+/* A run for load of what isn't on the device. */
+static run *absent(const param_table *t, err *e)
 {
-    device *d = run_device(r);
-    uint64_t used = d->memory_used, peak = d->memory_peak;
-    bool planning = d->planning; /* training's plans open models */
-    buffer_free(p->to->buf);     /* what was there, if anything, doesn't count from here on */
-    p->to->buf = NULL;
-    used = d->memory_used;
-    d->planning = true;
-    bool ok = load(t, p, r, e);
-    d->planning = planning;
-    d->memory_used = used;
-    d->memory_peak = peak;
-    return ok;
+    device *twin = device_counting(t->dev, e);
+    return twin ? run_new(twin, e) : NULL;
 }
 
-static bool is_loaded(const param *p)
+static bool is_loaded(const param_table *t, const param *p)
 {
-    return p->to->buf && p->to->buf->mem;
+    return p->to->buf && p->to->buf->dev == t->dev;
 }
 
 /* ---- layers ---- */
@@ -213,7 +204,7 @@ uint64_t params_loaded(const param_table *t)
 {
     uint64_t bytes = t->stream ? 2 * place_bytes(t) : 0;
     for (size_t i = 0; i < t->n; i++)
-        if (is_loaded(&t->list[i]) && !is_streamed(t, &t->list[i]))
+        if (is_loaded(t, &t->list[i]) && !is_streamed(t, &t->list[i]))
             bytes += t->list[i].bytes;
     return bytes;
 }
@@ -222,7 +213,7 @@ uint64_t params_missing(const param_table *t, unsigned uses)
 {
     uint64_t bytes = 0;
     for (size_t i = 0; i < t->n; i++)
-        if (t->list[i].uses & uses && !is_loaded(&t->list[i]))
+        if (t->list[i].uses & uses && !is_loaded(t, &t->list[i]))
             bytes += t->list[i].bytes;
     return bytes;
 }
@@ -232,7 +223,7 @@ uint64_t params_passing(const param_table *t, unsigned uses)
     uint64_t most = 0;
     for (size_t i = 0; i < t->n; i++) {
         const param *p = &t->list[i];
-        if (p->uses & uses && is_packed(p, p->to->buf->dev) && !is_loaded(p)) {
+        if (p->uses & uses && is_packed(p, t->dev) && !is_loaded(t, p)) {
             uint64_t bytes = dtype_row_bytes(keeps_type(p) ? p->file->type : DTYPE_F32, file_tensor_count(p->file));
             most = bytes > most ? bytes : most;
         }
@@ -244,16 +235,18 @@ uint64_t params_passing(const param_table *t, unsigned uses)
 
 bool params_plan(param_table *t, run *r, err *e)
 {
-    for (size_t i = 0; i < t->n; i++) {
+    t->dev = run_device(r);
+    run *counting = absent(t, e);
+    bool ok = counting != NULL;
+    for (size_t i = 0; ok && i < t->n; i++) {
         param *p = &t->list[i];
         p->uses = uses_of(p->name);
-        if (!plan(t, p, r, e))
-            return false;
+        ok = load(t, p, counting, e);
         p->bytes = tensor_bytes(p->to);
-        if (!find_layer(t, p, e))
-            return false;
+        ok = ok && find_layer(t, p, e);
     }
-    return true;
+    run_free(counting);
+    return ok;
 }
 
 /* A training that diverged leaves no number in any tensor: the small ones, which are read in no time, tell. */
@@ -320,21 +313,23 @@ bool params_load(param_table *t, run *r, unsigned uses, int streamed, err *e)
         }
     }
     for (size_t i = 0; i < t->n; i++)
-        if (t->list[i].uses & uses && !is_loaded(&t->list[i]) && !load(t, &t->list[i], r, e))
+        if (t->list[i].uses & uses && !is_loaded(t, &t->list[i]) && !load(t, &t->list[i], r, e))
             return false;
     return true;
 }
 
 bool params_unload(param_table *t, run *r, unsigned keep, err *e)
 {
-    bool streams = false, ok = run_finish(r, e);
+    run *counting = absent(t, e);
+    bool streams = false, ok = run_finish(r, e) && counting;
     for (size_t i = 0; ok && i < t->n; i++) {
         param *p = &t->list[i];
-        if (p->uses & keep || !is_loaded(p))
+        if (p->uses & keep || !is_loaded(t, p))
             continue;
         streams = streams || is_streamed(t, p);
-        ok = plan(t, p, r, e);
+        ok = load(t, p, counting, e);
     }
+    run_free(counting);
     if (ok && streams) {
         stream_free(t->stream);
         t->stream = NULL;

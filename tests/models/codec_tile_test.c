@@ -173,17 +173,16 @@ static void ways_take_what_is_counted(void **state)
         run_free(t.r);
         uint64_t before = dev->memory_limit, used = dev->memory_used, room[2];
         for (int way = 1; way >= 0; way--) {
-            run *dry = NULL;
-            plan p = {0};
-            good(plan_count(&p, dev, codec_walk_decode, &t.c, way, &dry, &e), &e);
-            room[way] = p.scratch + p.lasting;
+            counted c = {0};
+            good(count_walk(&c, dev, codec_walk_decode, &t.c, way, &e), &e);
+            room[way] = c.peak;
             dev->memory_limit = used + room[way];
             t.r = run_new(dev, &e);
             dev->memory_peak = dev->memory_used;
-            good(run_reserve(t.r, dry, &e) && codec_decode_way(t.r, &t.c, t.codes, 1, way, t.parts, &e), &e);
+            good(run_reserve(t.r, c.dry, &e) && codec_decode_way(t.r, &t.c, t.codes, 1, way, t.parts, &e), &e);
             assert_true(difference(&t) <= (way ? 0 : 1e-5));
             assert_true(dev->memory_peak <= used + room[way]);
-            run_free(dry);
+            count_release(&c);
             run_free(t.r);
             dev->memory_limit = before;
         }

@@ -88,7 +88,8 @@ typedef struct ops_behaviour {
     const char *name;
     void (*test)(ops_env *v);
 } ops_behaviour;
-extern const ops_behaviour ops_sampling[], ops_runs[], ops_learning[]; /* ended by a row without a name */
+extern const ops_behaviour ops_sampling[], ops_runs[], ops_counting[],
+    ops_learning[]; /* ended by a row without a name */
 
 /* Tests that open devices of their own. */
 extern const struct CMUnitTest ops_device_tests[];

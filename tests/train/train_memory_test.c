@@ -230,12 +230,53 @@ static void the_codes_of_the_pictures_are_made_within_the_limit(void **state)
     same_files(path[0], path[1]);
 }
 
+/* Plans for cards that no test machine has.  What is kept for the way back is more than 2^32 floats; one tensor of more
+ * than 2^31 is refused, as kernels can't count them. */
+static void large_cards_are_planned_for(void **state)
+{
+    (void)state;
+    const limn_device_info info = dev->info;
+    const uint64_t before = dev->memory_limit;
+    for (int i = 0; i < 2; i++) {
+        err e = {0};
+        watch w = {0};
+        double activations = 0;
+        train_dalle_options o = train_dalle_defaults();
+        fill_run(&o.run, support_path("large.gguf"), 1, &w);
+        o.codec = first_codec;
+        o.tokenizer = tiny;
+        o.codes = support_path("data.codes");
+        o.model.text_length = 256;
+        o.run.batch = 2048;
+        dev->info.memory = (uint64_t)(i ? 141 : 80) << 30;
+        dev->info.max_allocation = dev->info.memory / 4;
+        dev->memory_limit = (uint64_t)1 << 30;
+        assert_false(train_dalle(dev, &o, &e));
+        const char *found = strstr(e.text, "activations of 2048 pictures at once of ");
+        if (!found || sscanf(found, "activations of 2048 pictures at once of %lf MiB", &activations) != 1 ||
+            activations < 20 * 1024)
+            fail_msg("%s", e.text);
+        has(e.text, "(--batch ");
+        e = (err){0};
+        o.model.text_length = 1024;
+        o.model.dim = 8;
+        o.model.heads = o.model.layers = 1;
+        o.run.batch = 4096;
+        assert_false(train_dalle(dev, &o, &e));
+        has(e.text, "more elements than a kernel can count (use a smaller batch");
+    }
+    dev->info = info;
+    dev->memory_limit = before;
+    assert_int_equal(dev->memory_used, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_are_what_runs_take),
         cmocka_unit_test(what_does_not_fit_is_done_again_on_the_way_back),
         cmocka_unit_test(the_codes_of_the_pictures_are_made_within_the_limit),
+        cmocka_unit_test(large_cards_are_planned_for),
     };
     return cmocka_run_group_tests(tests, make_files, drop_data);
 }

@@ -4,8 +4,6 @@
 
 #include "cli/measure/bench.h"
 
-#define MIB ((int64_t)1 << 20)
-
 /* Zeros of this shape: a view of what is there. */
 static tensor zeros_of(const bench *b, int64_t at, int nd, const int64_t *shape)
 {
@@ -79,7 +77,7 @@ static bool measure_product(bench *b, const bench_case *c, int64_t m, int64_t n,
 static bool few_rows(bench *b, const bench_case *c, err *e)
 {
     int64_t k = 4096;
-    return measure_product(b, c, c->a, 64 * MIB / (int64_t)dtype_row_bytes(c->type, k), k, e);
+    return measure_product(b, c, c->a, ((int64_t)64 << 20) / (int64_t)dtype_row_bytes(c->type, k), k, e);
 }
 
 /* a rows, b outputs, c inputs */

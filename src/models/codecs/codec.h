@@ -56,7 +56,7 @@ void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
  * the run.
  */
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
-/* What codec_encode has on the device, for plans (a plan_work of models/plan.h, with the codec as its context). */
+/* What codec_encode has on the device, for plans (a count_work of device/count.h, with the codec as its context). */
 bool codec_encode_walk(void *c, run *r, int n, err *e);
 
 /* ---- codec_tile.c ----
@@ -71,7 +71,7 @@ int codec_tilings(const codec *c);
 int codec_tiles(const codec *c, int way, int *width, int *height);
 /* codes[n,cells] -> pixels[n,height,width,3] in 0..1, n <= way or 1.  Resets the run. */
 bool codec_decode_way(run *r, const codec *c, const int32_t *codes, int n, int way, float *pixels, err *e);
-/* A plan_work (plan.h): what codec_decode_way takes of r's memory.  context: the codec. */
+/* A count_work (device/count.h): what codec_decode_way takes of r's memory.  context: the codec. */
 bool codec_walk_decode(void *context, run *r, int way, err *e);
 
 extern const codec_kind codec_dvae, codec_vqvae;                                 /* dvae.c, vqvae.c */
