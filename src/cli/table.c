@@ -1,5 +1,6 @@
 /* The table of commands and their options: the one description that parsing, help, man page and completions share. */
 #include "cli/commands.h"
+#include "convert/families.h"
 
 #define MODEL                                                                                                          \
     {.name = "model",                                                                                                  \
@@ -295,10 +296,8 @@ static const option convert_options[] = {
     {.name = "family",
      .argument = "NAME",
      .kind = OPTION_TEXT,
-     .words = "openai-dvae|dalle-pytorch|dalle-mini|mindalle|rudalle|taming|llamagen|clip|limn",
-     .help =
-         "Family of the model: openai-dvae, dalle-pytorch, dalle-mini, mindalle, rudalle, taming, llamagen, clip or "
-         "limn. Default: recognised by its tensors."},
+     .words = IMPORT_FAMILIES(IMPORT_FAMILY_NAME, "|"),
+     .help = "Family of the model: " IMPORT_FAMILIES(IMPORT_FAMILY_NAME, ", ") ". Default: recognised by its tensors."},
     {.name = "type",
      .argument = "TYPE",
      .kind = OPTION_CHOICE,
@@ -308,10 +307,9 @@ static const option convert_options[] = {
     {.name = "set",
      .argument = "KEY=VALUE",
      .kind = OPTION_LIST,
-     .help = "A setting that the files don't tell: image_size=256 (of a codec), heads=24 (of a transformer), "
-             "version=v2 or v3 "
-             "(of ruDALL-E), stable=1 and attn_types=full,axial_row,axial_col,conv_like (of DALLE-pytorch without "
-             "hyper-parameters), temperature, top_k, top_p, guidance, name, license. And what to take: ema=0 (not the "
+     .help = "A setting that the files don't tell: image_size=256 (of a codec), heads=24 (of a "
+             "transformer), " IMPORT_ALL_SETTINGS
+             "temperature, top_k, top_p, guidance, name, license. And what to take: ema=0 (not the "
              "averaged weights, which are preferred), part=PREFIX (of several sets of weights), ignore=NAME (leave out "
              "tensors whose names begin so). May be repeated."},
     {.name = "tokenizer",

@@ -9,52 +9,6 @@
 #include "convert/names.h"
 #include "io/file_kind.h"
 
-static const family *const families[] = {&family_dalle_pytorch, &family_openai_dvae, &family_dalle_mini,
-                                         &family_mindalle,      &family_rudalle,     &family_llamagen,
-                                         &family_taming,        &family_clip,        &family_limn};
-enum { FAMILIES = sizeof families / sizeof *families };
-
-const char *import_family_name(size_t i)
-{
-    return i < FAMILIES ? families[i]->name : NULL;
-}
-
-bool family_fits(const family *f, unsigned int set)
-{
-    bool alone = set & NETWORK_DALLE_CLIP && set != NETWORK_DALLE_CLIP; /* DALLE-pytorch's two models */
-    return !(set & ~f->networks) && !alone;
-}
-
-/* No family knows the tensors: says what there is. */
-static bool refuse_unknown(const source *s, const char *input, const char *known, err *e)
-{
-    char names[256] = "";
-    size_t at = 0, all = s->n_all > s->n ? s->n_all : s->n;
-    for (size_t i = 0; i < all && i < 3; i++)
-        at += (size_t)snprintf(names + at, sizeof names - at, "%s%.70s", i ? ", " : "", s->tensors[i].original);
-    return err_set(e, ERR_FAILED,
-                   "convert: %s: its tensors are of no family that limn knows (known: %s): it has %zu, %s%s", input,
-                   known, all, names, all > 3 ? ", …" : "");
-}
-
-/* The family that was asked for, or whose tensors these are. */
-static const family *choose(const import *im, const import_request *q, err *e)
-{
-    char known[256] = "";
-    const family *found = NULL;
-    for (size_t i = 0; i < sizeof families / sizeof *families && !found; i++) {
-        const family *f = families[i];
-        snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", f->name);
-        if (q->family ? !strcasecmp(q->family, f->name) : f->recognise(im->from))
-            found = f;
-    }
-    if (!found && q->family)
-        err_set(e, ERR_USAGE, "convert: --family %s: no such family (known: %s)", q->family, known);
-    else if (!found)
-        refuse_unknown(im->from, q->inputs[0], known, e);
-    return found;
-}
-
 /* Networks of another family in the same files: which model was meant? */
 static bool check_one_model(import *im, const family *f, const import_request *q, err *e)
 {
@@ -71,7 +25,7 @@ static bool check_one_model(import *im, const family *f, const import_request *q
         e, ERR_FAILED,
         "convert: %s: it holds %s, which are more than one model (give the files of one, or choose: --family "
         "%s, or --set part=PREFIX)",
-        q->inputs[0], names, f->name);
+        q->inputs[0], names, family_name(f));
 }
 
 static bool check_request(const import_request *q, err *e)
@@ -94,7 +48,7 @@ static const family *recognise(import *im, const import_request *q, err *e)
         .ema = import_setting(im, "ema", 1), .part = import_setting_text(im, "part"), .quiet = q->quiet};
     if (!import_names_resolve(im->from, &c, e))
         return NULL;
-    const family *f = choose(im, q, e);
+    const family *f = family_choose(im->from, q, e);
     return f && check_one_model(im, f, q, e) ? f : NULL;
 }
 
@@ -124,8 +78,8 @@ static bool convert(const import_request *q, source *s, err *e)
 bool import_convert(const import_request *q, err *e)
 {
     source s = {0};
-    bool ok = check_request(q, e) && source_open(&s, q, families, FAMILIES, e) &&
-              source_check_output(&s, q->output, q->tokenizer, e) && convert(q, &s, e);
+    bool ok = check_request(q, e) && source_open(&s, q, e) && source_check_output(&s, q->output, q->tokenizer, e) &&
+              convert(q, &s, e);
     source_close(&s);
     return ok;
 }
@@ -146,9 +100,9 @@ bool import_describe(const char *path, char out[128], err *e)
     const import_request q = {.inputs = &path, .n_inputs = 1, .quiet = true};
     struct import im = {.from = &s};
     const family *f = NULL;
-    bool ok = source_open(&s, &q, families, FAMILIES, e) && !model_file_gguf(s.files[0]) && (f = recognise(&im, &q, e));
+    bool ok = source_open(&s, &q, e) && !model_file_gguf(s.files[0]) && (f = recognise(&im, &q, e));
     if (ok)
-        snprintf(out, 128, "%s of the family %s", origin(&s), f->name);
+        snprintf(out, 128, "%s of the family %s", origin(&s), family_name(f));
     source_close(&s);
     return ok;
 }
@@ -181,7 +135,7 @@ bool import_cached(const char *from, char **path, bool *found, err *e)
 {
     source s = {0};
     const import_request q = {.inputs = &from, .n_inputs = 1, .quiet = true};
-    bool ok = source_open(&s, &q, families, FAMILIES, e);
+    bool ok = source_open(&s, &q, e);
     *path = ok ? source_cache_path(&s, from, e) : NULL;
     source_close(&s);
     *found = *path && access(*path, R_OK) == 0;

@@ -50,15 +50,23 @@ typedef struct import {
     struct import_part *plan;      /* convert_internal.h */
     struct import_output *outputs; /* what its parts make */
     size_t n_plan, capacity, n_outputs, outputs_capacity;
-    err error;          /* the first failure */
-    unsigned int asked; /* the settings without a key that the family has asked for */
+    err error;      /* the first failure */
+    uint64_t asked; /* the settings without a key that the family has asked for */
 } import;
 
+/* What --set may say. */
+typedef struct import_setting_kind {
+    const char *name; /* NULL ends a list */
+    enum { SETTING_TEXT, SETTING_INT, SETTING_FLOAT } kind;
+    double max;
+    const char *key; /* that it becomes; NULL: the family asks for it */
+} import_setting_kind;
+
 typedef struct family {
-    const char *name;
     bool (*recognise)(const source *s);
-    bool (*run)(import *im, err *e); /* e is im's error: the first counts, whoever finds it */
-    unsigned int networks;           /* what it may consist of: a set of names.h */
+    bool (*run)(import *im, err *e);     /* e is im's error: the first counts, whoever finds it */
+    unsigned int networks;               /* what it may consist of: a set of names.h */
+    const import_setting_kind *settings; /* of its own; or NULL */
 } family;
 
 /* The source tensor of that name, marked as used; NULL (and an error in im) where it is missing, or in two files. */
@@ -101,6 +109,8 @@ typedef struct import_request {
 } import_request;
 /* The names of the families, i = 0, 1, ...; NULL after the last. */
 const char *import_family_name(size_t i);
+/* The same of what --set may say. */
+const char *import_setting_name(size_t i);
 
 /* Reads, converts and writes.  A source tensor that is neither used nor what training leaves is an error that names
  * it, and so are weights that are no numbers.  What was chosen or left out is logged. */
@@ -114,10 +124,4 @@ bool import_refuse_model(const char *path, const char *more, err *e);
 /* Converts a file or folder into the cache directory's models/, where the result is found again as long as its files
  * are the same; *path is the model's, a new string, and *found whether it was there. */
 bool import_cached(const char *from, char **path, bool *found, err *e);
-
-/* ---- families ---- */
-
-extern const family family_openai_dvae, family_dalle_pytorch, family_dalle_mini, family_mindalle, family_rudalle,
-    family_llamagen, family_taming, family_clip;
-extern const family family_limn; /* limn's PyTorch twin: safetensors with config.json beside it */
 #endif

@@ -57,7 +57,7 @@ const char *import_setting_list(import *im, const char *name, size_t i);
 /* ---- inputs.c ---- */
 
 /* Opens what was asked for: files, shards, folders.  source_close follows whether or not that worked. */
-bool source_open(source *s, const import_request *q, const family *const *families, size_t n, err *e);
+bool source_open(source *s, const import_request *q, err *e);
 void source_close(source *s);
 /* The same for these files, which the source owns from then on; without names of networks. */
 bool source_open_files(source *s, char **paths, size_t n, err *e);
@@ -74,7 +74,7 @@ bool is_shard_name(const char *path, int *number, int *count, size_t *at);
 /* ---- folder.c ---- */
 
 /* The files of the model in a folder, in the order in which they are to be read. */
-bool folder_choose(const char *folder, const family *const *families, size_t n, bool quiet, path_list *files, err *e);
+bool folder_choose(const char *folder, bool quiet, path_list *files, err *e);
 
 /* The output may not be one of the files that are read. */
 bool source_check_output(const source *s, const char *output, const char *tokenizer, err *e);
@@ -93,6 +93,13 @@ void import_release(import *im);
 /* Every tensor of the source is used, or named: left out where only training needs it, else an error. */
 bool import_check_used(import *im, err *e);
 
+/* ---- families.c ---- */
+
+/* NULL behind the last. */
+const family *family_at(size_t i);
+const char *family_name(const family *f);
+/* The family that was asked for, or whose tensors these are. */
+const family *family_choose(const source *s, const import_request *q, err *e);
 /* Whether a family may consist of these networks. */
 bool family_fits(const family *f, unsigned int set);
 #endif

@@ -265,4 +265,5 @@ static bool convert(import *im, err *e)
     return ok;
 }
 
-const family family_clip = {"clip", recognise, convert, NETWORK_OPENAI_CLIP | NETWORK_HUGGINGFACE_CLIP};
+const family family_clip = {
+    .recognise = recognise, .run = convert, .networks = NETWORK_OPENAI_CLIP | NETWORK_HUGGINGFACE_CLIP};

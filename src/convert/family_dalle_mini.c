@@ -190,5 +190,5 @@ static bool convert(import *im, err *e)
     return ok;
 }
 
-const family family_dalle_mini = {"dalle-mini", recognise, convert,
-                                  NETWORK_BART_ENCODER | NETWORK_BART_DECODER | NETWORK_VQGAN};
+const family family_dalle_mini = {
+    .recognise = recognise, .run = convert, .networks = NETWORK_BART_ENCODER | NETWORK_BART_DECODER | NETWORK_VQGAN};

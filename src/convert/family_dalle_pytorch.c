@@ -196,6 +196,10 @@ static bool convert(import *im, err *e)
     return true;
 }
 
-const family family_dalle_pytorch = {"dalle-pytorch", recognise, convert,
-                                     NETWORK_DISCRETE_VAE | NETWORK_DALLE | NETWORK_DALLE_CLIP |
-                                         NETWORK_OPENAI_ENCODER | NETWORK_OPENAI_DECODER | NETWORK_VQGAN};
+static const import_setting_kind settings[] = {{"stable", SETTING_INT, .max = 1}, {"attn_types", SETTING_TEXT}, {NULL}};
+
+const family family_dalle_pytorch = {.recognise = recognise,
+                                     .run = convert,
+                                     .networks = NETWORK_DISCRETE_VAE | NETWORK_DALLE | NETWORK_DALLE_CLIP |
+                                                 NETWORK_OPENAI_ENCODER | NETWORK_OPENAI_DECODER | NETWORK_VQGAN,
+                                     .settings = settings};

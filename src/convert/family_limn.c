@@ -205,4 +205,5 @@ static bool convert(import *im, err *e)
     return ok;
 }
 
-const family family_limn = {"limn", recognise, convert, NETWORK_LIMN_CODEC | NETWORK_LIMN_TRANSFORMER};
+const family family_limn = {
+    .recognise = recognise, .run = convert, .networks = NETWORK_LIMN_CODEC | NETWORK_LIMN_TRANSFORMER};

@@ -112,4 +112,4 @@ static bool convert(import *im, err *e)
     return ok;
 }
 
-const family family_mindalle = {"mindalle", recognise, convert, NETWORK_MINDALLE | NETWORK_VQGAN};
+const family family_mindalle = {.recognise = recognise, .run = convert, .networks = NETWORK_MINDALLE | NETWORK_VQGAN};

@@ -99,5 +99,5 @@ static bool convert(import *im, err *e)
     return true;
 }
 
-const family family_openai_dvae = {"openai-dvae", import_has_openai_dvae, convert,
-                                   NETWORK_OPENAI_ENCODER | NETWORK_OPENAI_DECODER};
+const family family_openai_dvae = {
+    .recognise = import_has_openai_dvae, .run = convert, .networks = NETWORK_OPENAI_ENCODER | NETWORK_OPENAI_DECODER};

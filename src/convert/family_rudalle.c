@@ -134,4 +134,7 @@ static bool convert(import *im, err *e)
     return ok;
 }
 
-const family family_rudalle = {"rudalle", recognise, convert, NETWORK_RUDALLE | NETWORK_VQGAN};
+static const import_setting_kind settings[] = {{"version", SETTING_TEXT}, {NULL}};
+
+const family family_rudalle = {
+    .recognise = recognise, .run = convert, .networks = NETWORK_RUDALLE | NETWORK_VQGAN, .settings = settings};

@@ -35,6 +35,7 @@ static bool recognise_llamagen(const source *s)
     return import_has_llamagen_gpt(s) || source_has(s, "decoder.conv_blocks.0.res.0.norm1.weight");
 }
 
-const family family_taming = {"taming", recognise, convert, NETWORK_TAMING_GPT | NETWORK_VQGAN};
-const family family_llamagen = {"llamagen", recognise_llamagen, convert,
-                                NETWORK_LLAMAGEN | NETWORK_VQGAN}; /* LlamaGen's tokenizers and GPTs */
+const family family_taming = {.recognise = recognise, .run = convert, .networks = NETWORK_TAMING_GPT | NETWORK_VQGAN};
+const family family_llamagen = {.recognise = recognise_llamagen,
+                                .run = convert,
+                                .networks = NETWORK_LLAMAGEN | NETWORK_VQGAN}; /* LlamaGen's tokenizers and GPTs */

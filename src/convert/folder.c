@@ -327,16 +327,17 @@ static bool refuse_empty(const folder *f, err *e)
 }
 
 /* Parts in folders of their own, such as vae/: what the files above lack. */
-static bool add_parts(folder *f, const family *const *families, size_t n, err *e)
+static bool add_parts(folder *f, err *e)
 {
     unsigned int set = set_of(f), wanted = set ? 0 : ~0u;
     path_list inner = {0};
     struct stat st;
     char path[2 * PATH_BYTES];
     size_t first = f->n;
-    for (size_t i = 0; i < n && set; i++)
-        if (family_fits(families[i], set))
-            wanted |= families[i]->networks & ~set;
+    const family *k;
+    for (size_t i = 0; set && (k = family_at(i)); i++)
+        if (family_fits(k, set))
+            wanted |= k->networks & ~set;
     DIR *d = wanted ? opendir(f->path) : NULL;
     bool ok = true;
     for (struct dirent *entry; d && ok && (entry = readdir(d));) {
@@ -359,11 +360,12 @@ static bool add_parts(folder *f, const family *const *families, size_t n, err *e
     return ok;
 }
 
-static bool check_family(const folder *f, const family *const *families, size_t n, err *e)
+static bool check_family(const folder *f, err *e)
 {
     unsigned int set = set_of(f);
-    for (size_t i = 0; i < n; i++)
-        if (family_fits(families[i], set))
+    const family *k;
+    for (size_t i = 0; (k = family_at(i)); i++)
+        if (family_fits(k, set))
             return true;
     return refuse_several(f, e);
 }
@@ -409,7 +411,7 @@ static bool find_snapshot(const char *path, char out[PATH_BYTES], err *e)
     return true;
 }
 
-bool folder_choose(const char *path, const family *const *families, size_t n, bool quiet, path_list *files, err *e)
+bool folder_choose(const char *path, bool quiet, path_list *files, err *e)
 {
     char root[PATH_BYTES];
     folder f = {.path = root, .quiet = quiet};
@@ -417,10 +419,10 @@ bool folder_choose(const char *path, const family *const *families, size_t n, bo
         return false;
     for (size_t length = strlen(root); length > 1 && root[length - 1] == '/'; length--)
         root[length - 1] = 0;
-    bool ok = add_names(&f, "", e) && drop_doubles(&f, e) && add_parts(&f, families, n, e) && drop_doubles(&f, e);
+    bool ok = add_names(&f, "", e) && drop_doubles(&f, e) && add_parts(&f, e) && drop_doubles(&f, e);
     if (ok && !set_of(&f))
         ok = refuse_empty(&f, e);
-    ok = ok && check_family(&f, families, n, e);
+    ok = ok && check_family(&f, e);
     if (ok)
         say_broken(&f);
     for (size_t i = 0; ok && i < f.n; i++)

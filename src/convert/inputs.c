@@ -168,12 +168,12 @@ static bool put_directory(source *s, const char *first, const import_request *q,
     return true;
 }
 
-bool source_open(source *s, const import_request *q, const family *const *families, size_t n, err *e)
+bool source_open(source *s, const import_request *q, err *e)
 {
     path_list files = {0};
     bool ok = true;
     for (size_t i = 0; ok && i < q->n_inputs; i++)
-        ok = is_folder(q->inputs[i]) ? folder_choose(q->inputs[i], families, n, q->quiet, &files, e)
+        ok = is_folder(q->inputs[i]) ? folder_choose(q->inputs[i], q->quiet, &files, e)
                                      : add_file(&files, q->inputs[i], q, e);
     ok = ok && put_directory(s, files.list[0], q, e);
     if (!ok) {

@@ -6,38 +6,51 @@
 
 #include "convert/convert_internal.h"
 
-/* What --set may say, and the key that it becomes; no key: for the family to ask for. */
-static const struct setting {
-    const char *name, *key;
-    enum { SETTING_TEXT, SETTING_INT, SETTING_FLOAT } kind;
-    double max;
-} known_settings[] = {
-    {"name", "general.name", SETTING_TEXT, 0},
-    {"temperature", "limn.sampling.temperature", SETTING_FLOAT, 1e6},
-    {"top_k", "limn.sampling.top_k", SETTING_INT, 1 << 24},
-    {"top_p", "limn.sampling.top_p", SETTING_FLOAT, 1},
-    {"guidance", "limn.sampling.guidance", SETTING_FLOAT, 1e6},
-    {"image_size", NULL, SETTING_INT, 16384},
-    {"heads", NULL, SETTING_INT, 65536},
-    {"stable", NULL, SETTING_INT, 1},
-    {"attn_types", NULL, SETTING_TEXT, 0},
-    {"version", NULL, SETTING_TEXT, 0},
-    {"license", "general.license", SETTING_TEXT, 0},
-    {"ignore", NULL, SETTING_TEXT, 0},
-    {"part", NULL, SETTING_TEXT, 0},
-    {"ema", NULL, SETTING_INT, 1},
+/* Those of every family, and those that several ask for; the rest belong to one (convert.h). */
+static const import_setting_kind common[] = {
+    {"name", SETTING_TEXT, 0, "general.name"},
+    {"temperature", SETTING_FLOAT, 1e6, "limn.sampling.temperature"},
+    {"top_k", SETTING_INT, 1 << 24, "limn.sampling.top_k"},
+    {"top_p", SETTING_FLOAT, 1, "limn.sampling.top_p"},
+    {"guidance", SETTING_FLOAT, 1e6, "limn.sampling.guidance"},
+    {"image_size", SETTING_INT, 16384, NULL},
+    {"heads", SETTING_INT, 65536, NULL},
+    {"license", SETTING_TEXT, 0, "general.license"},
+    {"ignore", SETTING_TEXT, 0, NULL},
+    {"part", SETTING_TEXT, 0, NULL},
+    {"ema", SETTING_INT, 1, NULL},
 };
-enum { SETTINGS = sizeof known_settings / sizeof *known_settings };
+enum { COMMON = sizeof common / sizeof *common };
+
+/* All of them, NULL behind the last. */
+static const import_setting_kind *setting_at(size_t i)
+{
+    const family *f;
+    if (i < COMMON)
+        return &common[i];
+    i -= COMMON;
+    for (size_t k = 0; (f = family_at(k)); k++)
+        for (const import_setting_kind *s = f->settings; s && s->name; s++)
+            if (i-- == 0)
+                return s;
+    return NULL;
+}
+
+const char *import_setting_name(size_t i)
+{
+    const import_setting_kind *s = setting_at(i);
+    return s ? s->name : NULL;
+}
 
 /* Whether text is "NAME=…" of that setting. */
-static bool is_setting(const char *text, const struct setting *s)
+static bool is_setting(const char *text, const import_setting_kind *s)
 {
     size_t n = strlen(s->name);
     return !strncmp(text, s->name, n) && text[n] == '=';
 }
 
 /* The value that --set gives, the last one where there are several; or NULL. */
-static const char *given_value(const import *im, const struct setting *s)
+static const char *given_value(const import *im, const import_setting_kind *s)
 {
     for (size_t i = im->n_settings; i-- > 0;)
         if (is_setting(im->settings[i], s))
@@ -48,8 +61,8 @@ static const char *given_value(const import *im, const struct setting *s)
 bool import_check_setting(const char *text, err *e)
 {
     char known[256] = "";
-    for (size_t i = 0; i < SETTINGS; i++) {
-        const struct setting *s = &known_settings[i];
+    const import_setting_kind *s;
+    for (size_t i = 0; (s = setting_at(i)); i++) {
         snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "", s->name);
         if (!is_setting(text, s))
             continue;
@@ -67,8 +80,8 @@ bool import_check_setting(const char *text, err *e)
 
 void import_put_settings(import *im, const char *const *defaults, size_t n)
 {
-    for (size_t i = 0; i < SETTINGS; i++) {
-        const struct setting *s = &known_settings[i];
+    const import_setting_kind *s;
+    for (size_t i = 0; (s = setting_at(i)); i++) {
         const char *value = s->key ? given_value(im, s) : NULL;
         for (size_t k = 0; !value && k < n; k++)
             if (is_setting(defaults[k], s))
@@ -82,28 +95,31 @@ void import_put_settings(import *im, const char *const *defaults, size_t n)
     }
 }
 
+/* The setting of that name, of which the family has asked. */
+static const import_setting_kind *asked(import *im, const char *name)
+{
+    const import_setting_kind *s;
+    for (size_t i = 0; (s = setting_at(i)); i++)
+        if (!strcmp(s->name, name)) {
+            im->asked |= UINT64_C(1) << i;
+            return s;
+        }
+    return NULL;
+}
+
 const char *import_setting_list(import *im, const char *name, size_t i)
 {
-    for (size_t k = 0; k < SETTINGS; k++) {
-        if (strcmp(known_settings[k].name, name) != 0)
-            continue;
-        im->asked |= 1u << k;
-        for (size_t at = 0; at < im->n_settings; at++)
-            if (is_setting(im->settings[at], &known_settings[k]) && i-- == 0)
-                return im->settings[at] + strlen(name) + 1;
-    }
+    const import_setting_kind *s = asked(im, name);
+    for (size_t at = 0; s && at < im->n_settings; at++)
+        if (is_setting(im->settings[at], s) && i-- == 0)
+            return im->settings[at] + strlen(name) + 1;
     return NULL;
 }
 
 const char *import_setting_text(import *im, const char *name)
 {
-    for (size_t i = 0; i < SETTINGS; i++) {
-        if (strcmp(known_settings[i].name, name) != 0)
-            continue;
-        im->asked |= 1u << i;
-        return given_value(im, &known_settings[i]);
-    }
-    return NULL;
+    const import_setting_kind *s = asked(im, name);
+    return s ? given_value(im, s) : NULL;
 }
 
 int import_setting(import *im, const char *name, int otherwise)
@@ -119,16 +135,18 @@ int import_image_size(import *im, int grid, int step)
 
 bool import_check_asked(const import *im, err *e)
 {
-    for (size_t i = 0; i < SETTINGS; i++)
-        if (!known_settings[i].key && !(im->asked & 1u << i) && given_value(im, &known_settings[i]))
-            return err_set(e, ERR_USAGE, "convert: --set %s: the files tell it themselves", known_settings[i].name);
+    const import_setting_kind *s;
+    for (size_t i = 0; (s = setting_at(i)); i++)
+        if (!s->key && !(im->asked & UINT64_C(1) << i) && given_value(im, s))
+            return err_set(e, ERR_USAGE, "convert: --set %s: the files tell it themselves", s->name);
     return true;
 }
 
 bool import_is_replaced(const import *im, const char *key)
 {
-    for (size_t i = 0; i < SETTINGS; i++)
-        if (known_settings[i].key && !strcmp(known_settings[i].key, key) && given_value(im, &known_settings[i]))
+    const import_setting_kind *s;
+    for (size_t i = 0; (s = setting_at(i)); i++)
+        if (s->key && !strcmp(s->key, key) && given_value(im, s))
             return true;
     return false;
 }

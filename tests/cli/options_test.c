@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/hints.h"
 #include "convert/convert.h"
+#include "convert/families.h"
 
 #define NOTHING(name)                                                                                                  \
     int name(const options *o)                                                                                         \
@@ -177,13 +178,19 @@ static void test_usage(void **state)
     }
 }
 
-/* --family's help and completion have every family of the registry, and no other. */
+static const option *convert_option(const char *name)
+{
+    const option *o = find("convert")->options;
+    while (strcmp(o->name, name) != 0)
+        o++;
+    return o;
+}
+
+/* --family's help and completion have every family of the registry, and no other; --set's help has every setting. */
 static void test_families(void **state)
 {
     (void)state;
-    const option *o = find("convert")->options;
-    while (strcmp(o->name, "family") != 0)
-        o++;
+    const option *o = convert_option("family");
     size_t n = 0, words = 1;
     for (const char *name; (name = import_family_name(n)); n++) {
         if (!strstr(o->help, name) || !strstr(o->words, name))
@@ -192,6 +199,10 @@ static void test_families(void **state)
     for (const char *w = o->words; *w; w++)
         words += *w == '|';
     assert_int_equal(words, n);
+    for (size_t i = 0; import_setting_name(i); i++)
+        if (!strstr(convert_option("set")->help, import_setting_name(i)))
+            fail_msg("--set: %s is not in the help", import_setting_name(i));
+    assert_int_equal(n, FAMILIES);
 }
 
 /* ---- values ---- */
