@@ -273,6 +273,7 @@ static void declare_tower(const clip *c, clip_tower *w, const char *side, param_
         param_norm(p, &w->before, w->width, c->eps, NAMED("clip.%s.norm_before", side));
     for (int i = 0; i < w->layers; i++) {
         block *b = &w->blocks[i];
+        params_layer(p, i);
         param_norm(p, &b->norm1, w->width, c->eps, NAMED("clip.%s.block.%d.norm1", side, i));
         if (c->no_qkv_bias)
             param_matrix(p, &b->qkv.w, 3 * (int64_t)inner, w->width, PARAM_MATRIX, "clip.%s.block.%d.qkv.weight", side,
@@ -284,6 +285,7 @@ static void declare_tower(const clip *c, clip_tower *w, const char *side, param_
         param_linear(p, &b->up, w->width, (int64_t)w->mlp << c->gated, NAMED("clip.%s.block.%d.up", side, i));
         param_linear(p, &b->down, w->mlp, w->width, NAMED("clip.%s.block.%d.down", side, i));
     }
+    params_layer(p, -1);
     if (w->norm_after)
         param_norm(p, &w->after, w->width, c->eps, NAMED("clip.%s.norm_after", side));
 #undef NAMED
@@ -292,6 +294,7 @@ static void declare_tower(const clip *c, clip_tower *w, const char *side, param_
 
 void clip_declare(clip *c, param_table *p)
 {
+    params_use(p, USE_CLIP);
     param_patches(p, &c->patches, c->image.width, c->patch, 3, "clip.image.patches.weight");
     if (c->image.pooling == CLIP_CLASS)
         param_vector(p, &c->class_token, c->image.width, "clip.image.class_token");

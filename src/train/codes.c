@@ -21,7 +21,7 @@ static uint64_t codec_hash(const gguf *g)
     uint64_t h = HASH_BEGIN;
     for (size_t i = 0; i < gguf_key_count(g); i++) {
         const char *key = gguf_key(g, i);
-        if (strncmp(key, "limn.codec.", 11) != 0 && strncmp(key, "limn.image.", 11) != 0)
+        if (!codec_owns_key(key))
             continue;
         char *text = gguf_key_text(g, i);
         h = hash_words(h, key, strlen(key));
@@ -31,7 +31,7 @@ static uint64_t codec_hash(const gguf *g)
     }
     for (size_t i = 0; i < gguf_tensor_count(g); i++) {
         const file_tensor *t = gguf_tensor(g, i);
-        if (!strncmp(t->name, "codec.", 6))
+        if (codec_owns_tensor(t->name))
             h = hash_words(hash_words(h, t->name, strlen(t->name)), t->data, t->bytes);
     }
     return h;

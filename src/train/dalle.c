@@ -69,7 +69,7 @@ static void keys(const void *self, gguf_writer *w)
     const stage *s = self;
     for (size_t i = 0; i < gguf_key_count(s->codec->gguf); i++) {
         const char *key = gguf_key(s->codec->gguf, i);
-        if (!strncmp(key, "limn.codec.", 11) || !strncmp(key, "limn.image.", 11))
+        if (codec_owns_key(key))
             gguf_put_copy(w, s->codec->gguf, i);
     }
     dalle_put(&s->d, w);

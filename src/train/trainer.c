@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/ranks.h"
+#include "models/codecs/codec.h"
 
 float train_cosine(float from, float to, double progress)
 {
@@ -159,11 +160,6 @@ static const tensor *model_values(const trainer *t, size_t i)
     return t->slots[i].average.buf ? &t->slots[i].average : param_value(&t->params->list[i]);
 }
 
-static bool of_codec(const file_tensor *f)
-{
-    return !strncmp(f->name, "codec.", 6);
-}
-
 bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const void *context, const gguf *further,
                          err *e)
 {
@@ -177,7 +173,7 @@ bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const
     size_t more = further ? gguf_tensor_count(further) : 0;
     for (size_t i = 0; i < more; i++) {
         const file_tensor *f = gguf_tensor(further, i);
-        if (of_codec(f))
+        if (codec_owns_tensor(f->name))
             gguf_add_tensor(w, f->name, f->type, f->nd, f->shape);
     }
     gguf_put_description(w);
@@ -186,7 +182,7 @@ bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const
     for (size_t i = 0; ok && i < t->params->n; i++)
         ok = write_values(w, t->r, *model_values(t, i), t->params->list[i].name, e);
     for (size_t i = 0; ok && i < more; i++)
-        if (of_codec(gguf_tensor(further, i)))
+        if (codec_owns_tensor(gguf_tensor(further, i)->name))
             gguf_write_data(w, gguf_tensor(further, i)->data, gguf_tensor(further, i)->bytes);
     ok = ok && gguf_writer_commit(w, e);
     gguf_writer_free(w);

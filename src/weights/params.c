@@ -10,6 +10,17 @@
 #include "base/rng.h"
 #include "weights/params_internal.h"
 
+void params_use(param_table *t, unsigned uses)
+{
+    t->uses = uses;
+}
+
+void params_layer(param_table *t, int i)
+{
+    t->stack += i == 0;
+    t->layer = i + 1;
+}
+
 static void declare(param_table *t, param p, const char *format, va_list ap)
 {
     if (t->n == t->capacity) {
@@ -23,6 +34,9 @@ static void declare(param_table *t, param p, const char *format, va_list ap)
         t->capacity = capacity;
     }
     vsnprintf(p.name, sizeof p.name, format, ap);
+    p.uses = t->uses ? t->uses : ~0u;
+    p.stack = t->stack;
+    p.layer = t->layer;
     t->list[t->n++] = p;
 }
 

@@ -16,8 +16,14 @@ typedef enum param_use {
     PARAM_CONV,   /* [out, kernel, kernel, in]: packed into panels (ops.h, struct conv) */
 } param_use;
 
-/* What a parameter is for, as bits: its name tells ("codec.decoder.…"; "codec.quant_conv" is for both sides). */
-enum { USE_TRANSFORMER = 1, USE_ENCODER = 2, USE_DECODER = 4, USE_CLIP = 8 };
+/* What a parameter is for, as bits. */
+enum {
+    USE_TRANSFORMER = 1,
+    USE_ENCODER = 2,
+    USE_DECODER = 4,
+    USE_CLIP = 8,
+    USE_TEXT = 16 /* beside USE_TRANSFORMER: for the text alone, and no step of decoding reads it */
+};
 
 typedef struct param {
     char name[96];
@@ -27,11 +33,12 @@ typedef struct param {
     tensor *to;            /* where the model wants it; owned by the table once loaded */
     conv *conv;            /* PARAM_CONV: whose panels `to` is */
     float mean, deviation; /* a new model's values are normal: 0 and 0 for biases, 1 and 0 for a norm's weights */
+    unsigned uses;         /* USE_…: params_use */
+    int stack, layer;      /* of which block it is a part, counted from 1; 0: of none: params_layer */
     /* of params_open */
     const file_tensor *file;
-    unsigned uses;
     uint64_t bytes; /* on the device, where a buffer of its counting twin stands for it until then */
-    int layer;      /* in the table's, where it is a matrix that can be streamed; else -1 */
+    int streams;    /* the table's layer that it is streamed with, where it is a matrix that can be; else -1 */
 } param;
 
 static inline bool param_is_matrix(const param *p)
@@ -39,10 +46,9 @@ static inline bool param_is_matrix(const param *p)
     return p->use == PARAM_MATRIX || p->use == PARAM_TABLE;
 }
 
-/* The matrices of a block of a transformer. */
+/* The matrices of a block of a transformer that can be streamed. */
 typedef struct param_layer {
-    const char *name; /* of its first parameter */
-    size_t stack;     /* length of the part of the name that blocks of one stack share: "transformer.block." */
+    int stack, layer; /* of its parameters */
     unsigned uses;
     uint64_t bytes; /* on the device */
     uint64_t room;  /* in a place to stream to */
@@ -54,6 +60,8 @@ typedef struct param_table {
     param *list;
     size_t n, capacity;
     err error;
+    unsigned uses;    /* of what is declared next, */
+    int stack, layer; /* and where it belongs */
     /* of params_open */
     device *dev; /* where the weights go */
     param_layer *layers;
@@ -63,6 +71,10 @@ typedef struct param_table {
     file_tensor *random; /* of params_open_random: one for each parameter, with its data; else NULL */
 } param_table;
 
+/* What is declared from here on is for `uses`. */
+void params_use(param_table *t, unsigned uses);
+/* ... is a part of layer i of a stack of blocks, which begins with layer 0; -1: of none. */
+void params_layer(param_table *t, int i);
 void param_vector(param_table *t, tensor *to, int64_t n, const char *format, ...) __attribute__((format(printf, 4, 5)));
 void param_matrix(param_table *t, tensor *to, int64_t rows, int64_t columns, param_use use, const char *format, ...)
     __attribute__((format(printf, 6, 7)));

@@ -22,22 +22,6 @@ static bool check_left_over(const param_table *t, const gguf *g, err *e)
 
 /* ---- one parameter ---- */
 
-static unsigned uses_of(const char *name)
-{
-    static const struct {
-        const char *prefix;
-        unsigned uses;
-    } parts[] = {{"transformer.", USE_TRANSFORMER},
-                 {"codec.encoder.", USE_ENCODER},
-                 {"codec.decoder.", USE_DECODER},
-                 {"codec.", USE_ENCODER | USE_DECODER},
-                 {"clip.", USE_CLIP}};
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
-        if (!strncmp(name, parts[i].prefix, strlen(parts[i].prefix)))
-            return parts[i].uses;
-    return ~0u;
-}
-
 /* Whether the device reads the file's own type. */
 static bool keeps_type(const param *p)
 {
@@ -101,31 +85,24 @@ static bool is_loaded(const param_table *t, const param *p)
 
 /* ---- layers ---- */
 
-/* Whether the matrix p belongs to t's last layer; else, where it belongs to one at all, to a new one. */
+/* Finds the layer of t that p is streamed with, or begins it; none where p isn't a matrix that can be. */
 static bool find_layer(param_table *t, param *p, err *e)
 {
-    const char *name = p->name;
-    size_t stack = 0, whole;
-    p->layer = -1;
-    if (!(p->uses & (USE_TRANSFORMER | USE_CLIP)) || p->use != PARAM_MATRIX || !keeps_type(p) || p->to->buf->rows)
+    p->streams = -1;
+    if (!p->layer || p->use != PARAM_MATRIX || !keeps_type(p) || p->to->buf->rows)
         return true;
-    while (name[stack] && !(name[stack] >= '0' && name[stack] <= '9' && stack && name[stack - 1] == '.'))
-        stack++;
-    if (!name[stack])
-        return true;
-    whole = stack + strcspn(name + stack, ".") + 1;
     param_layer *last = t->n_layers ? &t->layers[t->n_layers - 1] : NULL;
-    if (!last || strncmp(last->name, name, whole)) {
+    if (!last || last->stack != p->stack || last->layer != p->layer) {
         param_layer *grown = realloc(t->layers, (size_t)(t->n_layers + 1) * sizeof *grown);
         if (!grown)
             return err_no_memory(e, "layers", (size_t)(t->n_layers + 1) * sizeof *grown);
         t->layers = grown;
         last = &t->layers[t->n_layers++];
-        *last = (param_layer){.name = name, .stack = stack, .uses = p->uses};
+        *last = (param_layer){.stack = p->stack, .layer = p->layer, .uses = p->uses};
     }
     last->bytes += p->bytes;
     last->room += stream_room(p->to->type, p->bytes);
-    p->layer = t->n_layers - 1;
+    p->streams = t->n_layers - 1;
     return true;
 }
 
@@ -137,16 +114,11 @@ int params_layers(const param_table *t, unsigned uses)
     return n;
 }
 
-static bool of_one_stack(const param_layer *a, const param_layer *b)
-{
-    return a->stack == b->stack && !strncmp(a->name, b->name, a->stack);
-}
-
 /* Which layers for `uses` are streamed where n are. */
 static void choose(param_table *t, unsigned uses, int n)
 {
     for (int first = 0, next; first < t->n_layers; first = next) {
-        for (next = first + 1; next < t->n_layers && of_one_stack(&t->layers[first], &t->layers[next]);)
+        for (next = first + 1; next < t->n_layers && t->layers[next].stack == t->layers[first].stack;)
             next++;
         if (!(t->layers[first].uses & uses))
             continue;
@@ -178,7 +150,7 @@ uint64_t params_streamed(const param_table *t)
 
 static bool is_streamed(const param_table *t, const param *p)
 {
-    return p->layer >= 0 && t->layers[p->layer].streamed;
+    return p->streams >= 0 && t->layers[p->streams].streamed;
 }
 
 uint64_t params_bytes(param_table *t, unsigned uses, int streamed)
@@ -240,7 +212,6 @@ bool params_plan(param_table *t, run *r, err *e)
     bool ok = counting != NULL;
     for (size_t i = 0; ok && i < t->n; i++) {
         param *p = &t->list[i];
-        p->uses = uses_of(p->name);
         ok = load(t, p, counting, e);
         p->bytes = tensor_bytes(p->to);
         ok = ok && find_layer(t, p, e);
@@ -293,8 +264,8 @@ static bool load_streamed(param_table *t, run *r, err *e)
         param *p = &t->list[i];
         if (!is_streamed(t, p))
             continue;
-        parts += (size_t)p->layer != last;
-        last = (size_t)p->layer;
+        parts += (size_t)p->streams != last;
+        last = (size_t)p->streams;
         buffer_free(p->to->buf);
         if (!stream_tensor(t->stream, p->to, parts, p->file->type, p->nd, p->shape, p->file->data, e))
             return false;

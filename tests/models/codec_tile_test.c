@@ -192,6 +192,27 @@ static void ways_take_what_is_counted(void **state)
     }
 }
 
+static void misplaced(const param_table *t)
+{
+    const param *p = support_misplaced(t);
+    if (p)
+        fail_msg("%s: for %x, in layer %d", p->name, p->uses, p->layer);
+}
+
+static void parameters_are_for_what_their_names_say(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        err e = {0};
+        codec c = {0};
+        param_table p = {0};
+        good(kinds[i].declare(&c, &p, &e), &e);
+        misplaced(&p);
+        params_release(&p);
+        codec_release(&c);
+    }
+}
+
 static void codecs_with_norms_have_no_tiles(void **state)
 {
     (void)state;
@@ -206,8 +227,13 @@ static void codecs_with_norms_have_no_tiles(void **state)
                                 .groups = 4,
                                 .stages = 2,
                                 .eps = 1e-6f,
+                                .stem = 8,
+                                .has_encoder = true,
+                                .gumbel = true,
+                                .encoder = {.blocks = 1, .channels = {8, 16}},
                                 .decoder = {.blocks = 1, .channels = {8, 16}}};
     good(resnet_vq_declare(&c, &k, "test", &p, &e), &e);
+    misplaced(&p);
     assert_int_equal(codec_tilings(&c), 0);
     params_release(&p);
     codec_release(&c);
@@ -347,6 +373,7 @@ int main(void)
             cmocka_unit_test(tiles_have_no_seams),
             cmocka_unit_test(ways_take_what_is_counted),
             cmocka_unit_test(codecs_with_norms_have_no_tiles),
+            cmocka_unit_test(parameters_are_for_what_their_names_say),
         };
         failed += cmocka_run_group_tests_name(styles[i].name, tests, NULL, NULL);
         device_free(dev);

@@ -231,6 +231,18 @@ static void fresh(model *m)
     dev->memory_peak = dev->memory_used;
 }
 
+static void parameters_are_for_what_their_names_say(void **state)
+{
+    (void)state;
+    for (int i = -1; i < KINDS; i++) {
+        model *m = open_model(i < 0 ? NULL : write_kind(&kinds[i]));
+        const param *p = support_misplaced(&m->params);
+        if (p)
+            fail_msg("%s: for %x, in layer %d", p->name, p->uses, p->layer);
+        limn_model_free(&m);
+    }
+}
+
 static void plans_are_what_commands_take(void **state)
 {
     (void)state;
@@ -570,6 +582,7 @@ int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_limit_is_the_callers_or_leaves_some),
+        cmocka_unit_test(parameters_are_for_what_their_names_say),
         cmocka_unit_test(plans_are_what_commands_take),
         cmocka_unit_test(streamed_layers_give_the_same_codes),
         cmocka_unit_test(a_device_that_shares_no_memory_streams_too),

@@ -146,6 +146,46 @@ void support_pictures(const char *folder)
     }
 }
 
+/* ---- parameters ---- */
+
+static unsigned uses_by_name(const char *name)
+{
+    static const struct {
+        const char *prefix;
+        unsigned uses;
+    } parts[] = {{"transformer.", USE_TRANSFORMER},
+                 {"codec.encoder.", USE_ENCODER},
+                 {"codec.decoder.", USE_DECODER},
+                 {"codec.", USE_ENCODER | USE_DECODER},
+                 {"clip.", USE_CLIP}};
+    bool text = strstr(name, ".text_head.") || strstr(name, ".encoder.") || strstr(name, ".cross.kv.");
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (!strncmp(name, parts[i].prefix, strlen(parts[i].prefix)))
+            return parts[i].uses | (i == 0 && text ? USE_TEXT : 0);
+    return ~0u;
+}
+
+/* The first number in the name, counted from 1; 0: there is none. */
+static int layer_by_name(const char *name)
+{
+    for (const char *p = strchr(name, '.'); p; p = strchr(p + 1, '.'))
+        if (p[1] >= '0' && p[1] <= '9')
+            return atoi(p + 1) + 1;
+    return 0;
+}
+
+const param *support_misplaced(const param_table *t)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        const param *p = &t->list[i];
+        unsigned uses = uses_by_name(p->name);
+        int layer = uses & (USE_TRANSFORMER | USE_CLIP) ? layer_by_name(p->name) : 0;
+        if (p->uses != uses || p->layer != layer)
+            return p;
+    }
+    return NULL;
+}
+
 /* ---- tiny models ---- */
 
 /* Tensors are declared first and filled later: between, they wait here. */

@@ -31,6 +31,10 @@ bool support_same_files(const char *a, const char *b);
 /* Declares and writes the tensors of w, random values for what the table declares: norms near 1, matrices in `type`. */
 void support_write_values(gguf_writer *w, const param_table *t, dtype type);
 
+/* The first parameter that isn't declared for what its name says ("codec.decoder.…"), or not in the layer that its name
+ * says ("transformer.block.3.…"); NULL: none. */
+const param *support_misplaced(const param_table *t);
+
 /* Makes the folder with 12 pictures of SUPPORT_SIDE pixels, squares of one colour on another, and their colours as
  * captions: "red on blue". */
 enum { SUPPORT_SIDE = 16 };

@@ -197,28 +197,23 @@ model *bench_model(bench *b, device *d, const char *name, const char *size, dtyp
 
 /* ---- what a step needs ---- */
 
-/* Weights that a step reads whole: not tables, of which it reads rows, nor what belongs to the text. */
-static bool in_step(const char *name)
+/* Whether a step reads it whole: not tables, of which it reads rows, nor what belongs to the text. */
+static bool in_step(const param *p)
 {
-    static const char *const others[] = {"embedding.weight", ".position.weight", "_position.weight",
-                                         "text_head",        ".encoder.",        "cross.kv"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (strstr(name, others[i]))
-            return false;
-    return !strncmp(name, "transformer.", 12);
+    bool positions = p->use == PARAM_VECTOR && p->nd > 1;
+    return p->uses & USE_TRANSFORMER && !(p->uses & USE_TEXT) && p->use != PARAM_TABLE && !positions;
 }
 
 void bench_step_cost(const model *m, int rows, dtype keys, double share, double *flops, double *bytes)
 {
     const transformer *t = m->transformer;
-    double positions = t->prefix + 0.5 * share * t->grid_width * t->grid_height, dim = t->heads * t->head_dim,
-           cross = 0;
+    double positions = t->prefix + 0.5 * share * t->grid_width * t->grid_height, dim = t->heads * t->head_dim;
+    /* keys and values of the text, for each layer */
+    double cross = t->keeps_keys ? (double)t->n_kept / 2 * t->text_length : 0;
     *flops = *bytes = 0;
     for (size_t i = 0; i < m->params.n; i++) {
         const param *p = &m->params.list[i];
-        if (strstr(p->name, "cross.kv") && !strstr(p->name, ".encoder."))
-            cross += t->text_length;
-        if (!in_step(p->name))
+        if (!in_step(p))
             continue;
         *bytes += (double)dtype_row_bytes(p->to->type, tensor_count(p->to));
         if (p->use == PARAM_MATRIX)

@@ -202,6 +202,7 @@ static void declare(autoencoder *a, int latent, const char *latent_name, int out
     const autoencoder_config *k = &a->config;
     char name[64];
     int channels = CHANNELS;
+    params_use(p, USE_ENCODER);
     for (int i = 0; i < k->stages; i++) {
         snprintf(name, sizeof name, "codec.encoder.down.%d", i);
         param_conv(p, &a->down[i], channels, k->encoder_channels[i], 4, 2, 1, name);
@@ -209,10 +210,12 @@ static void declare(autoencoder *a, int latent, const char *latent_name, int out
     }
     declare_blocks(p, a->encoder, k->encoder_blocks, channels, k->block_width, "codec.encoder");
     param_conv(p, &a->latent, channels, latent, 1, 1, 0, latent_name);
+    params_use(p, USE_ENCODER | USE_DECODER);
     param_matrix(p, &a->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
     if (p->n)
         p->list[p->n - 1].deviation = 1; /* the only input of the decoder */
     channels = k->decoder_channels[0];
+    params_use(p, USE_DECODER);
     param_conv(p, &a->in, k->code_dim, channels, 1, 1, 0, "codec.decoder.in");
     declare_blocks(p, a->decoder, k->decoder_blocks, channels, k->block_width, "codec.decoder");
     for (int i = 0; i < k->stages; i++) {

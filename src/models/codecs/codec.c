@@ -43,6 +43,16 @@ int codec_input_height(const codec *c)
 
 /* ---- pictures ---- */
 
+bool codec_owns_key(const char *key)
+{
+    return !strncmp(key, "limn.codec.", 11) || !strncmp(key, "limn.image.", 11);
+}
+
+bool codec_owns_tensor(const char *name)
+{
+    return !strncmp(name, "codec.", 6);
+}
+
 void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map)
 {
     for (int64_t i = 0; i < n; i++)

@@ -46,6 +46,9 @@ struct codec {
 /* NULL kind where the file holds no codec: not an error. */
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e);
 void codec_release(codec *c);
+/* Whether a model file's key, or its tensor, of that name belongs to the codec. */
+bool codec_owns_key(const char *key);
+bool codec_owns_tensor(const char *name);
 /* Pixels that encode takes. */
 int codec_input_width(const codec *c);
 int codec_input_height(const codec *c);

@@ -100,13 +100,16 @@ static void declare_blocks(param_table *p, residual *b, int n, int channels, con
 static void declare(dalle_pytorch_vae *v, param_table *p, const dalle_pytorch_config *k)
 {
     char name[64];
+    params_use(p, USE_ENCODER);
     for (int i = 0; i < k->stages; i++) {
         snprintf(name, sizeof name, "codec.encoder.down.%d", i);
         param_conv(p, &v->down[i], i ? k->hidden : CHANNELS, k->hidden, 4, 2, 1, name);
     }
     declare_blocks(p, v->encoder, k->blocks, k->hidden, "codec.encoder");
     param_conv(p, &v->logits, k->hidden, k->codes, 1, 1, 0, "codec.encoder.logits");
+    params_use(p, USE_ENCODER | USE_DECODER);
     param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
+    params_use(p, USE_DECODER);
     if (k->blocks)
         param_conv(p, &v->in, k->code_dim, k->hidden, 1, 1, 0, "codec.decoder.in");
     declare_blocks(p, v->decoder, k->blocks, k->hidden, "codec.decoder");

@@ -140,10 +140,13 @@ static void declare_side(param_table *p, side *s, int from, int width, bool up, 
 
 static void declare(openai_dvae *v, param_table *p, const openai_dvae_config *k)
 {
+    params_use(p, USE_ENCODER);
     param_conv(p, &v->in, CHANNELS, k->encoder_width, 7, 1, 3, "codec.encoder.input");
     declare_side(p, &v->encoder, k->encoder_width, k->encoder_width, false, (const int[]){3, 3, 3, 1});
     param_conv(p, &v->encoder.out, k->encoder_width * STEP, k->codes, 1, 1, 0, "codec.encoder.output.conv");
+    params_use(p, USE_ENCODER | USE_DECODER);
     param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
+    params_use(p, USE_DECODER);
     declare_side(p, &v->decoder, k->code_dim, k->decoder_width, true, (const int[]){1, 3, 3, 3});
     param_conv(p, &v->decoder.out, k->decoder_width, STATS, 1, 1, 0, "codec.decoder.output.conv");
 }

@@ -302,12 +302,14 @@ static void declare_encoder(resnet_vq *v, param_table *p)
     const resnet_vq_config *k = &v->k;
     const declarer d = {p, k, "codec.encoder"};
     int in = k->stem;
+    params_use(p, USE_ENCODER);
     declare_conv(&d, &v->encoder.in, CHANNELS, in, 3, "conv_in", "");
     for (int i = 0; i < k->stages; in = k->encoder.channels[i++])
         declare_stage(&d, &v->encoder.stage[i], &k->encoder, i, in, false);
     declare_middle(&d, &v->encoder, in);
     declare_norm(&d, &v->encoder.norm, in, "norm_out", "");
     declare_conv(&d, &v->encoder.out, in, k->latent, 3, "conv_out", "");
+    params_use(p, USE_ENCODER | USE_DECODER);
     param_conv(p, &v->to_code, k->latent, k->code_dim, 1, 1, 0, "codec.quant_conv");
     if (k->gumbel)
         param_conv(p, &v->logits, k->code_dim, k->codes, 1, 1, 0, "codec.quantize.proj");
@@ -319,6 +321,7 @@ static void declare_decoder(resnet_vq *v, param_table *p)
     const declarer d = {p, k, "codec.decoder"};
     int in = k->decoder.channels[k->stages - 1];
     param_conv(p, &v->from_code, k->code_dim, k->latent, 1, 1, 0, "codec.post_quant_conv");
+    params_use(p, USE_DECODER);
     declare_conv(&d, &v->decoder.in, k->latent, in, 3, "conv_in", "");
     declare_middle(&d, &v->decoder, in);
     for (int i = k->stages - 1; i >= 0; in = k->decoder.channels[i--])
@@ -351,6 +354,7 @@ bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, pa
     c->reach = -1; /* norms and attention */
     if (k->has_encoder)
         declare_encoder(v, p);
+    params_use(p, USE_ENCODER | USE_DECODER);
     param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
     declare_decoder(v, p);
     return true;

@@ -152,6 +152,7 @@ static void declare_product(param_table *p, linear *l, int64_t in, int64_t out, 
 
 static void declare_attention(const bart *b, bart_attention *a, bool self, const char *block, param_table *p)
 {
+    const unsigned uses = p->uses;
     char name[96];
     snprintf(name, sizeof name, "%s.norm", block);
     param_norm(p, &a->before, b->dim, b->eps, name);
@@ -159,7 +160,9 @@ static void declare_attention(const bart *b, bart_attention *a, bool self, const
         declare_product(p, &a->qkv, b->dim, 3 * (int64_t)b->dim, block, "qkv");
     else {
         declare_product(p, &a->q, b->dim, b->dim, block, "q");
+        params_use(p, uses | USE_TEXT); /* once for each prompt */
         declare_product(p, &a->kv, b->dim, 2 * (int64_t)b->dim, block, "kv");
+        params_use(p, uses);
     }
     declare_product(p, &a->out, b->dim, b->dim, block, "out");
     snprintf(name, sizeof name, "%s.norm_after", block);
@@ -169,6 +172,7 @@ static void declare_attention(const bart *b, bart_attention *a, bool self, const
 static void declare_block(const bart *b, bart_block *k, bool decoder, int i, param_table *p)
 {
     char block[64], name[96];
+    params_layer(p, i);
     snprintf(block, sizeof block, "transformer.%s.%d", decoder ? "block" : "encoder.block", i);
     if (decoder) {
         snprintf(name, sizeof name, "%s.self", block);
@@ -193,17 +197,21 @@ bool bart_declare(bart *b, const char *file, param_table *p, err *e)
     if (!b->encoder || !b->decoder)
         return err_no_memory(e, "transformer", (size_t)(b->encoder_layers + b->layers) * sizeof *b->decoder);
     int64_t cells = (int64_t)b->grid_width * b->grid_height;
+    params_use(p, USE_TRANSFORMER | USE_TEXT);
     param_matrix(p, &b->text, b->vocabulary, b->dim, PARAM_TABLE, "transformer.encoder.embedding.weight");
     param_matrix(p, &b->text_position, b->text_length, b->dim, PARAM_VECTOR, "transformer.encoder.position.weight");
     param_norm(p, &b->text_norm, b->dim, b->eps, "transformer.encoder.embedding_norm");
     for (int i = 0; i < b->encoder_layers; i++)
         declare_block(b, &b->encoder[i], false, i, p);
+    params_layer(p, -1);
     param_norm(p, &b->encoder_final, b->dim, b->eps, "transformer.encoder.norm");
+    params_use(p, USE_TRANSFORMER);
     param_matrix(p, &b->image, b->codes, b->dim, PARAM_TABLE, "transformer.embedding.weight");
     param_matrix(p, &b->image_position, cells, b->dim, PARAM_VECTOR, "transformer.position.weight");
     param_norm(p, &b->image_norm, b->dim, b->eps, "transformer.embedding_norm");
     for (int i = 0; i < b->layers; i++)
         declare_block(b, &b->decoder[i], true, i, p);
+    params_layer(p, -1);
     param_norm(p, &b->final, b->dim, b->eps, "transformer.norm");
     declare_product(p, &b->head, b->dim, b->codes, "transformer", "head");
     return true;

@@ -95,6 +95,7 @@ void dalle_declare(dalle *d, param_table *p)
     int64_t ids = d->vocabulary + (d->pad_per_position ? d->text_length : 0);
     *s =
         (sequence_embedding){.text_length = d->text_length, .grid_width = d->grid_width, .grid_height = d->grid_height};
+    params_use(p, USE_TRANSFORMER);
     param_matrix(p, &s->text, ids, d->dim, PARAM_TABLE, "transformer.text_embedding.weight");
     param_matrix(p, &s->image, d->codes, d->dim, PARAM_TABLE, "transformer.image_embedding.weight");
     param_matrix(p, &s->text_position, d->text_length, d->dim, PARAM_VECTOR, "transformer.text_position.weight");
@@ -104,6 +105,7 @@ void dalle_declare(dalle *d, param_table *p)
         block *b = &d->blocks[i];
         char name[64];
         int at = snprintf(name, sizeof name, "transformer.block.%d.", i);
+        params_layer(p, i);
 #define NAMED(part) (strcpy(name + at, part), name)
         param_norm(p, &b->norm1, d->dim, d->eps, NAMED("norm1"));
         param_linear(p, &b->qkv, d->dim, 3 * d->dim, NAMED("qkv"));
@@ -113,8 +115,11 @@ void dalle_declare(dalle *d, param_table *p)
         param_linear(p, &b->down, d->mlp, d->dim, NAMED("down"));
 #undef NAMED
     }
+    params_layer(p, -1);
     param_norm(p, &d->final, d->dim, d->eps, "transformer.norm");
+    params_use(p, USE_TRANSFORMER | USE_TEXT);
     param_linear(p, &d->text_head, d->dim, ids, "transformer.text_head");
+    params_use(p, USE_TRANSFORMER);
     param_linear(p, &d->image_head, d->dim, d->codes, "transformer.image_head");
 }
 

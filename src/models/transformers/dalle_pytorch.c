@@ -245,6 +245,7 @@ void dalle_pytorch_params(dalle_pytorch *d, param_table *p)
     int inner = d->heads * d->head_dim, ids = d->vocabulary + d->text_length - 1;
     sequence_embedding *s = &d->embedding;
     *s = (sequence_embedding){.text_length = d->text_length, .grid_width = d->grid_width, .grid_height = d->grid_width};
+    params_use(p, USE_TRANSFORMER);
     param_matrix(p, &s->text, ids, d->dim, PARAM_TABLE, "transformer.text_embedding.weight");
     param_matrix(p, &s->image, d->codes, d->dim, PARAM_TABLE, "transformer.image_embedding.weight");
     if (d->turned) {
@@ -257,6 +258,7 @@ void dalle_pytorch_params(dalle_pytorch *d, param_table *p)
     }
     for (int i = 0; i < d->layers; i++) {
         dalle_pytorch_layer *k = &d->list[i];
+        params_layer(p, i);
         declare_branch(d, p, &k->attention, i, "attention");
         if (k->attention.set == i) {
             param_matrix(p, &k->qkv.w, 3 * (int64_t)inner, d->dim, PARAM_MATRIX, "transformer.%d.qkv.weight", i);
@@ -272,8 +274,11 @@ void dalle_pytorch_params(dalle_pytorch *d, param_table *p)
         if (k->mlp.set == i)
             param_linear(p, &k->down, d->mlp, d->dim, name);
     }
+    params_layer(p, -1);
     param_norm(p, &d->final, d->dim, EPS, "transformer.norm");
+    params_use(p, USE_TRANSFORMER | USE_TEXT);
     param_linear(p, &d->text_head, d->dim, ids, "transformer.text_head");
+    params_use(p, USE_TRANSFORMER);
     param_linear(p, &d->image_head, d->dim, d->codes, "transformer.image_head");
 }
 

@@ -220,17 +220,23 @@ void gpt_declare(gpt *d, param_table *p)
 {
     sequence_embedding *s = &d->embedding;
     *s = (sequence_embedding){.text_length = d->text_length};
+    params_use(p, USE_TRANSFORMER);
     if (!d->shared)
         param_matrix(p, &s->text, d->vocabulary, d->dim, PARAM_TABLE, "transformer.text_embedding.weight");
     param_matrix(p, &s->image, d->codes, d->dim, PARAM_TABLE, "transformer.image_embedding.weight");
     declare_positions(d, p);
-    for (int i = 0; i < d->layers; i++)
+    for (int i = 0; i < d->layers; i++) {
+        params_layer(p, i);
         declare_block(d, p, &d->blocks[i], i);
+    }
+    params_layer(p, -1);
     declare_norm(d, p, &d->final, "transformer.norm");
     if (d->head_norm)
         declare_norm(d, p, &d->before_heads, "transformer.head_norm");
+    params_use(p, USE_TRANSFORMER | USE_TEXT);
     if (d->text_head)
         declare_linear(p, &d->predict_text, d->dim, d->vocabulary, d->head_bias, "transformer.text_head");
+    params_use(p, USE_TRANSFORMER);
     declare_linear(p, &d->predict_code, d->dim, d->codes, d->head_bias, "transformer.image_head");
 }
 
