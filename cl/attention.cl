@@ -62,37 +62,35 @@ typedef struct keys {
     int start, step, count;
 } keys;
 
-enum { FULL, ROW, COLUMN, CONV, WINDOW, CORNER, TORUS, ALL };
-
 inline int runs_of(int q, int kind, int text, int width, int side)
 {
-    if (q < text || kind == FULL)
+    if (q < text || kind == MASK_FULL)
         return 1;
-    if (kind == TORUS)
+    if (kind == MASK_TORUS)
         return 1 + 2 * min(side, width);
-    int above = kind == CONV ? side / 2 : kind == CORNER ? side - 1 : 0;
+    int above = kind == MASK_CONV ? side / 2 : kind == MASK_CORNER ? side - 1 : 0;
     return 2 + min((q - text) / width, above);
 }
 
 /* Run 0 is the text (or all there is), then the part of the grid. */
 inline keys run_of(int run, int q, int kind, int text, int width, int side)
 {
-    if (kind == ALL)
+    if (kind == MASK_ALL)
         return (keys){0, 1, text};
-    if (q < text || kind == FULL)
+    if (q < text || kind == MASK_FULL)
         return (keys){0, 1, q + 1};
     if (run == 0)
         return (keys){0, 1, text};
     int cell = q - text, row = cell / width, col = cell % width;
-    if (kind == ROW)
+    if (kind == MASK_ROW)
         return (keys){text + row * width, 1, col + 1};
-    if (kind == COLUMN)
+    if (kind == MASK_COLUMN)
         return (keys){text + col, width, row + 1};
-    if (kind == WINDOW) {
+    if (kind == MASK_WINDOW) {
         int start = max(text, q - width);
         return (keys){start, 1, q - start + 1};
     }
-    if (kind == TORUS) { /* the rows are as many as the columns; each has two runs, some of them empty */
+    if (kind == MASK_TORUS) { /* the rows are as many as the columns; each has two runs, some of them empty */
         int half_side = side / 2, second = (run - 1) % 2, all = side >= width;
         int r = (row + half_side - (run - 1) / 2 + width) % width, from = all ? 0 : col - half_side;
         int to = all ? width - 1 : col + half_side;
@@ -105,7 +103,7 @@ inline keys run_of(int run, int q, int kind, int text, int width, int side)
         to = min(to, r == row ? col : width - 1);
         return (keys){text + r * width + from, 1, r > row || (second && all) ? 0 : max(0, to - from + 1)};
     }
-    if (kind == CORNER) {
+    if (kind == MASK_CORNER) {
         int from = max(0, col - side + 1);
         return (keys){text + (row - run + 1) * width + from, 1, col - from + 1};
     }
@@ -126,7 +124,7 @@ inline keys within(keys r, int from, int to)
         const int heads, const int length, const int kind, const int text, const int width, const int side,            \
         OUT(float, parts), const int n_parts, const int chunk
 /* The part of work-item or group's row and head. */
-#define PART(part) (AT(parts) + (((size_t)row * heads + head) * n_parts + (part)) * (HEAD_DIM + 2))
+#define PART(part) (AT(parts) + (((size_t)row * heads + head) * n_parts + (part)) * ATTENTION_PART(HEAD_DIM))
 
 #ifdef CROSS
 #define MORE_ARGUMENTS , IN(int, ids), const int pad
@@ -329,23 +327,23 @@ __kernel void join_parts(IN(float, parts), OUT(float, y), OUT(float, lse), const
 /* The queries that see a key are a few runs too: those of run_of, turned around; t queries in all. */
 inline int seen_runs_of(int key, int kind, int text, int side)
 {
-    return key < text ? 1 : kind == CONV ? 1 + side / 2 : kind == CORNER ? side : 1;
+    return key < text ? 1 : kind == MASK_CONV ? 1 + side / 2 : kind == MASK_CORNER ? side : 1;
 }
 
 inline keys seen_run_of(int run, int key, int kind, int text, int width, int side, int t)
 {
-    if (kind == ALL)
+    if (kind == MASK_ALL)
         return (keys){0, 1, t};
-    if (key < text || kind == FULL)
+    if (key < text || kind == MASK_FULL)
         return (keys){key, 1, t - key};
     int cell = key - text, col = cell % width, left = run ? max(0, col - side / 2) : col;
-    if (kind == ROW)
+    if (kind == MASK_ROW)
         return (keys){key, 1, min(width - col, t - key)};
-    if (kind == COLUMN)
+    if (kind == MASK_COLUMN)
         return (keys){key, width, (t - key + width - 1) / width};
-    if (kind == WINDOW)
+    if (kind == MASK_WINDOW)
         return (keys){key, 1, min(width + 1, t - key)};
-    if (kind == CORNER) {
+    if (kind == MASK_CORNER) {
         int below = key + run * width;
         return (keys){below, 1, min(min(side, width - col), t - below)};
     }

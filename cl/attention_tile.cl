@@ -11,31 +11,29 @@
 #define HEAD_DIM 64
 #endif
 #if CPU
-#define SPAN 32
+#define SPAN ATTENTION_SPAN_CPU
 #else
-#define SPAN (4 * SIDE)
+#define SPAN TILE_M_OF(SIDE)
 #endif
-
-enum { FULL, ROW, COLUMN, CONV, WINDOW, CORNER, TORUS, ALL };
 
 /* The mask, in the order of tiles. */
 typedef struct mask {
     int kind, text, width; /* of a row, or column, of the order */
-    int grid_width;        /* COLUMN: cells of a row of the grid, else 0 */
-    int up, left, right;   /* CONV, CORNER: how far a cell sees */
+    int grid_width;        /* MASK_COLUMN: cells of a row of the grid, else 0 */
+    int up, left, right;   /* MASK_CONV, MASK_CORNER: how far a cell sees */
 } mask;
 
 inline mask mask_of(int kind, int text, int width, int side, int length)
 {
     mask m = {kind, text, width, 0, 0, 0, 0};
-    if (kind == COLUMN) {
-        m.kind = ROW;
+    if (kind == MASK_COLUMN) {
+        m.kind = MASK_ROW;
         m.grid_width = width;
         m.width = max(1, (length - text + width - 1) / width);
     }
-    if (kind == CONV)
+    if (kind == MASK_CONV)
         m.up = m.left = m.right = side / 2;
-    if (kind == CORNER)
+    if (kind == MASK_CORNER)
         m.up = m.left = side - 1;
     return m;
 }
@@ -51,20 +49,20 @@ inline int place_position(mask m, int i)
 
 inline bool near_alone(mask m)
 {
-    return m.kind == CONV || m.kind == CORNER;
+    return m.kind == MASK_CONV || m.kind == MASK_CORNER;
 }
 
 /* The last place that i sees; of the grid it sees none before first_seen. */
 inline int last_seen(mask m, int i)
 {
-    return m.kind == ALL ? m.text - 1 : i;
+    return m.kind == MASK_ALL ? m.text - 1 : i;
 }
 inline int first_seen(mask m, int i)
 {
     int cell = i - m.text;
-    if (cell < 0 || m.kind == FULL || m.kind == ALL)
+    if (cell < 0 || m.kind == MASK_FULL || m.kind == MASK_ALL)
         return m.text;
-    if (m.kind == WINDOW)
+    if (m.kind == MASK_WINDOW)
         return max(m.text, i - m.width);
     return m.text + max(0, cell / m.width - m.up) * m.width;
 }
@@ -416,13 +414,13 @@ inline int next_queries(mask m, int first, int block, int places)
 #define CLEAR(acc)                                                                                                     \
     UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < 4; j++) acc[i][j] = 0.0f;
 /* The 16 numbers of a work-item; all of a tile, without registers. */
-#define OWN(BODY)                                                                                                      \
+#define OWN_SCORES(BODY)                                                                                               \
     UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < 4; j++)                                              \
     {                                                                                                                  \
         const int r = ly + SIDE * i, c = lx + SIDE * j;                                                                \
         BODY                                                                                                           \
     }
-#define ALL(BODY)                                                                                                      \
+#define EACH_SCORE(BODY)                                                                                               \
     ROLL for (int l = lid; l < SPAN * SPAN; l += SIDE * SIDE) {                                                        \
         const int r = l / SPAN, c = l % SPAN;                                                                          \
         BODY                                                                                                           \
@@ -500,10 +498,10 @@ __kernel GROUP_SIZE void attention(ARGUMENTS)
         barrier(CLK_LOCAL_MEM_FENCE); /* the last block is used up */
         ROWS_AT(at_k, block, 0, end)
         SCORES(acc, queries, 3 * d, at_q, kp, HEAD_DIM, at_k)
-        OWN(scores[r][c] = acc[i][j] * scale;)
+        OWN_SCORES(scores[r][c] = acc[i][j] * scale;)
         barrier(CLK_LOCAL_MEM_FENCE);
         if (m.grid_width || !tile_sees_all(m, first, SPAN, block))
-            ALL(if (at_k[c] < 0 || !sees(m, first + r, block + c)) scores[r][c] = -INFINITY;)
+            EACH_SCORE(if (at_k[c] < 0 || !sees(m, first + r, block + c)) scores[r][c] = -INFINITY;)
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int l = lid; l < SPAN; l += SIDE * SIDE) {
             float now = most[l];
@@ -513,10 +511,10 @@ __kernel GROUP_SIZE void attention(ARGUMENTS)
             most[l] = now;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        ALL(scores[r][c] = exp(scores[r][c] - most[r]);)
+        EACH_SCORE(scores[r][c] = exp(scores[r][c] - most[r]);)
         UNROLL
         for (int n = 0; n < ACROSS; n++)
-            OWN(sum[n][i][j] *= keep[r]; (void)c;)
+            OWN_SCORES(sum[n][i][j] *= keep[r]; (void)c;)
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int l = lid; l < SPAN; l += SIDE * SIDE) {
             float s = 0.0f;
@@ -529,7 +527,7 @@ __kernel GROUP_SIZE void attention(ARGUMENTS)
     barrier(CLK_LOCAL_MEM_FENCE);
     UNROLL
     for (int n = 0; n < ACROSS; n++)
-        OWN(if (at_q[r] >= 0 && n * SPAN + c < HEAD_DIM)
+        OWN_SCORES(if (at_q[r] >= 0 && n * SPAN + c < HEAD_DIM)
                 AT(y)[(at_head + (size_t)at_q[r] * heads) * HEAD_DIM + n * SPAN + c] = sum[n][i][j] / total[r];)
     for (int l = lid; l < SPAN && lse_buffer; l += SIDE * SIDE)
         if (at_q[l] >= 0)
@@ -555,13 +553,13 @@ __kernel GROUP_SIZE void attention(ARGUMENTS)
 /* The scores become p, and then ds, of these and of the keys at_k, from place j0 on. */
 #define PROBABILITIES(i0, j0)                                                                                          \
     SCORES(acc, queries, 3 * d, at_q, kp, HEAD_DIM, at_k)                                                              \
-    OWN(scores[r][c] = acc[i][j] * scale;)                                                                             \
+    OWN_SCORES(scores[r][c] = acc[i][j] * scale;)                                                                      \
     barrier(CLK_LOCAL_MEM_FENCE);                                                                                      \
-    ALL(const bool seen = at_q[r] >= 0 && at_k[c] >= 0 && sees(m, (i0) + r, (j0) + c);                                 \
+    EACH_SCORE(const bool seen = at_q[r] >= 0 && at_k[c] >= 0 && sees(m, (i0) + r, (j0) + c);                          \
         scores[r][c] = seen ? exp(scores[r][c] - log_sum[r]) : 0.0f;)
 #define DIFFERENCES                                                                                                    \
     SCORES(acc, outs, d, at_q, vp, HEAD_DIM, at_k)                                                                     \
-    OWN(scores[r][c] *= acc[i][j] - own[r];)
+    OWN_SCORES(scores[r][c] *= acc[i][j] - own[r];)
 
 /* delta[b,t,heads] = dy y; a work-item each */
 __kernel void delta(IN(float, y), IN(float, dy), OUT(float, delta), const int heads)
@@ -591,7 +589,7 @@ __kernel GROUP_SIZE void attention_back_q(BACK_ARGUMENTS)
     }
     UNROLL
     for (int n = 0; n < ACROSS; n++)
-        OWN(if (at_q[r] >= 0 && n * SPAN + c < HEAD_DIM) {
+        OWN_SCORES(if (at_q[r] >= 0 && n * SPAN + c < HEAD_DIM) {
             size_t at = ((size_t)image * t + at_q[r]) * 3 * d + head * HEAD_DIM + n * SPAN + c;
             ADD_TO(AT(dqkv) + at, sum[n][i][j] * scale);
         })
@@ -618,7 +616,7 @@ __kernel GROUP_SIZE void attention_back_kv(BACK_ARGUMENTS)
     }
     UNROLL
     for (int n = 0; n < ACROSS; n++)
-        OWN(if (at_k[r] >= 0 && n * SPAN + c < HEAD_DIM) {
+        OWN_SCORES(if (at_k[r] >= 0 && n * SPAN + c < HEAD_DIM) {
             size_t at = ((size_t)image * t + at_k[r]) * 3 * d + d + head * HEAD_DIM + n * SPAN + c;
             ADD_TO(AT(dqkv) + at, dk[n][i][j] * scale);
             ADD_TO(AT(dqkv) + at + d, dv[n][i][j]);

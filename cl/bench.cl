@@ -8,7 +8,7 @@ typedef float4 wide;
 #define LANES 4
 #endif
 /* 12 independent chains hide the latency; scalars by name, since not every compiler keeps arrays in registers. */
-#define ALL(do) do(0) do(1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) do(10) do(11)
+#define CHAINS(do) do(0) do(1) do(2) do(3) do(4) do(5) do(6) do(7) do(8) do(9) do(10) do(11)
 #define START(i) wide v##i = (wide)(get_global_id(0) + i);
 #define STEP(i)  v##i = MAD(v##i, (wide)a, (wide)b);
 #define SUM(i)   s += v##i;
@@ -16,12 +16,12 @@ typedef float4 wide;
 /* 2 * 12 * LANES * rounds operations a work-item */
 __kernel void peak(OUT(float, y), const int rounds, const float a, const float b)
 {
-    ALL(START)
+    CHAINS(START)
     for (int r = 0; r < rounds; r++) {
-        ALL(STEP)
+        CHAINS(STEP)
     }
     wide s = 0.0f;
-    ALL(SUM)
+    CHAINS(SUM)
     AT(y)[get_global_id(0)] = s.x + s.y + s.z + s.w;
 }
 

@@ -1,8 +1,7 @@
 /* How far vectors are from each entry of a codebook: y[m,codes] = -|x[m,d] - table[n,d]|^2 in the columns first to
  * first + n - 1.  By differences, as |x|^2 - 2 x t + |t|^2 cancels just for the near ones.
  *
- * A work-item takes ROWS vectors and one entry, 16 elements at a time on CPUs and 4 else. */
-#define ROWS 8
+ * A work-item takes CODEBOOK_ROWS vectors and one entry, 16 elements at a time on CPUs and 4 else. */
 
 #if CPU
 #define VN          16
@@ -22,20 +21,20 @@
     __kernel void distances_##T(IN(float, x), IN(TYPE, table), OUT(float, y), const int m, const int n, const int d,   \
                                 const int first, const int codes)                                                      \
     {                                                                                                                  \
-        int k = get_global_id(0), row = get_global_id(1) * ROWS, i = 0;                                                \
+        int k = get_global_id(0), row = get_global_id(1) * CODEBOOK_ROWS, i = 0;                                       \
         if (k >= n)                                                                                                    \
             return;                                                                                                    \
-        VECTOR sums[ROWS];                                                                                             \
-        float rest[ROWS];                                                                                              \
+        VECTOR sums[CODEBOOK_ROWS];                                                                                    \
+        float rest[CODEBOOK_ROWS];                                                                                     \
         UNROLL                                                                                                         \
-        for (int j = 0; j < ROWS; j++) {                                                                               \
+        for (int j = 0; j < CODEBOOK_ROWS; j++) {                                                                      \
             sums[j] = 0.0f;                                                                                            \
             rest[j] = 0.0f;                                                                                            \
         }                                                                                                              \
         for (; i + VN <= d; i += VN) {                                                                                 \
             VECTOR t = TABLE(T)(AT(table), (size_t)k * d + i);                                                         \
             UNROLL                                                                                                     \
-            for (int j = 0; j < ROWS; j++) {                                                                           \
+            for (int j = 0; j < CODEBOOK_ROWS; j++) {                                                                  \
                 VECTOR v = VLOAD(AT(x) + (size_t)min(row + j, m - 1) * d + i) - t;                                     \
                 sums[j] = MAD(v, v, sums[j]);                                                                          \
             }                                                                                                          \
@@ -43,13 +42,13 @@
         for (; i < d; i++) {                                                                                           \
             float t = load1_##T(AT(table), (size_t)k * d + i);                                                         \
             UNROLL                                                                                                     \
-            for (int j = 0; j < ROWS; j++) {                                                                           \
+            for (int j = 0; j < CODEBOOK_ROWS; j++) {                                                                  \
                 float v = AT(x)[(size_t)min(row + j, m - 1) * d + i] - t;                                              \
                 rest[j] = MAD(v, v, rest[j]);                                                                          \
             }                                                                                                          \
         }                                                                                                              \
         UNROLL                                                                                                         \
-        for (int j = 0; j < ROWS; j++)                                                                                 \
+        for (int j = 0; j < CODEBOOK_ROWS; j++)                                                                        \
             if (row + j < m)                                                                                           \
                 AT(y)[(size_t)(row + j) * codes + first + k] = -(VSUM(sums[j]) + rest[j]);                             \
     }

@@ -6,9 +6,9 @@
  * Transposed: output pixels of one phase (oy % stride, ox % stride) share their taps, those with
  * (oy + pad - ky) % stride == 0; a launch covers all stride * stride phases in its third dimension.
  *
- * CPU: a work-item computes ROWS pixels x panels_each * 32 channels, 8 x 32 at a time in registers; a tap outside the
- * picture reads from `zeros`, which holds at least kernel * c zeros.  else: work-groups of SIDE x SIDE compute
- * 4 SIDE pixels x ITEM SIDE channels. */
+ * CPU: a work-item computes CONV_ROWS pixels x panels_each * 32 channels, 8 x 32 at a time in registers; a tap outside
+ * the picture reads from `zeros`, which holds at least kernel * c zeros.  else: work-groups of SIDE x SIDE compute
+ * TILE_M pixels x TILE_N channels. */
 
 #define CONV_ARGUMENTS                                                                                                 \
     IN(float, x), IN(float, panels), IN(float, b), IN(float, residual), IN(float, zeros), OUT(float, y),               \
@@ -52,19 +52,17 @@ inline geometry geometry_of(int transposed, int phase, int oh, int ow, int side,
 
 #if CPU
 
-#define ROWS 32 /* of a work-item: tiles that share what they read of x */
-
 inline void conv_tile(CONV_ARGUMENTS, const int panels_each, const int transposed)
 {
     const geometry g = geometry_of(transposed, get_global_id(2), oh, ow, kernel_side, stride, pad_top, pad);
-    const int in_phase = pixels / (oh * ow) * g.pw * g.ph, row0 = get_global_id(0) * ROWS;
-    const int rows = min(ROWS, in_phase - row0), taps = kernel_side * kernel_side, sign = transposed ? -1 : 1;
+    const int in_phase = pixels / (oh * ow) * g.pw * g.ph, row0 = get_global_id(0) * CONV_ROWS;
+    const int rows = min(CONV_ROWS, in_phase - row0), taps = kernel_side * kernel_side, sign = transposed ? -1 : 1;
     const int first = get_global_id(1) * panels_each, last = min(first + panels_each, (out + 31) / 32);
-    __global const float *z = AT(zeros), *from[ROWS];
-    int y0[ROWS], x0[ROWS], at[ROWS];
+    __global const float *z = AT(zeros), *from[CONV_ROWS];
+    int y0[CONV_ROWS], x0[CONV_ROWS], at[CONV_ROWS];
     if (rows <= 0)
         return;
-    for (int i = 0; i < ROWS; i++) { /* the first tap's pixel, inside or not; the next ones are `sign` further */
+    for (int i = 0; i < CONV_ROWS; i++) { /* the first tap's pixel, inside or not; the next ones are `sign` further */
         int r = row0 + min(i, rows - 1), image = r / g.pw / g.ph;
         int oy = r / g.pw % g.ph * g.scale + g.py, ox = r % g.pw * g.scale + g.px;
         y0[i] = SOURCE(oy, g.t0y, pad_top);
@@ -149,10 +147,10 @@ inline float conv_weight(IN(float, panels), const geometry g, int col, int kk, i
 #define CONV(NAME, TRANSPOSED)                                                                                         \
     __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void NAME(CONV_ARGUMENTS, const int panels_each) \
     {                                                                                                                  \
-        __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE_N];                                                        \
+        __local float ta[TILE_K][TILE_M + 1], tb[TILE_K][TILE_N];                                                      \
         const geometry g = geometry_of(TRANSPOSED, get_global_id(2), oh, ow, kernel_side, stride, pad_top, pad);       \
         const int in_phase = pixels / (oh * ow) * g.pw * g.ph, columns = (out + 31) / 32 * 32;                         \
-        const int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE;                                                    \
+        const int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE_M;                                                  \
         TILED_LOOP(LOAD_##NAME, row0, col0, g.ny * g.nx * c, LOAD_WEIGHT)                                              \
         UNROLL                                                                                                         \
         for (int i = 0; i < 4; i++) {                                                                                  \
@@ -294,16 +292,14 @@ CPU_KERNEL void winograd_input(IN(float, x), IN(float, zeros), OUT(float, v), co
     }
 }
 
-#define TILES 16 /* of a work-item: 72 KiB of sums, in which the panels are read from the cache once for two */
-
 /* y[b,oh,ow,out] of n tiles from `first` on and of the panels from `first_panel` on. */
 CPU_KERNEL void winograd_output(IN(float, u), IN(float, v), IN(float, b), IN(float, residual), OUT(float, y),
                               const int in, const int panels, const int first_panel, const int oh, const int ow,
                               const int out, const int tw, const int th, const int first, const int n, const int act)
 {
-    const int row0 = get_global_id(0) * TILES, panel = get_global_id(1), col = (first_panel + panel) * 32;
-    const int rows = min(TILES, n - row0);
-    float sums[36 * TILES * 32];
+    const int row0 = get_global_id(0) * WINOGRAD_TILES, panel = get_global_id(1), col = (first_panel + panel) * 32;
+    const int rows = min(WINOGRAD_TILES, n - row0);
+    float sums[36 * WINOGRAD_TILES * 32];
     for (int k = 0; k < 36; k++) {
         __global const float *p = AT(u) + ((size_t)k * panels + panel) * in * 32;
         for (int row = 0; row < rows; row += 8) {
@@ -312,7 +308,7 @@ CPU_KERNEL void winograd_output(IN(float, u), IN(float, v), IN(float, b), IN(flo
 #undef ROW
             TILE_DECLARE
             TILE_LOOP_WHOLE(p, in) /* quarters are no faster for so short sums */
-            float *s = sums + (k * TILES + row) * 32;
+            float *s = sums + (k * WINOGRAD_TILES + row) * 32;
 #define KEEP(i) vstore16(c##i##0, 2 * i, s), vstore16(c##i##1, 2 * i + 1, s);
             KEEP(0) KEEP(1) KEEP(2) KEEP(3) KEEP(4) KEEP(5) KEEP(6) KEEP(7)
 #undef KEEP
@@ -325,7 +321,7 @@ CPU_KERNEL void winograd_output(IN(float, u), IN(float, v), IN(float, b), IN(flo
             const float *s = sums + row * 32 + j;
             float16 columns[24];
             for (int i = 0; i < 6; i++) {
-#define SUM(k)           vload16(0, s + ((k)*6 + i) * TILES * 32)
+#define SUM(k)           vload16(0, s + ((k)*6 + i) * WINOGRAD_TILES * 32)
 #define COLUMNS_4(k, value) columns[(k)*6 + i] = value
                 SUMS(SUM, COLUMNS_4)
             }

@@ -1,5 +1,5 @@
-/* Ops that touch each element once: a group takes a BLOCK of them, or, where an index is taken apart, a work-item takes
- * one, and those beyond the count do nothing. */
+/* Ops that touch each element once: a group takes an ELEMENT_BLOCK of them, or, where an index is taken apart, a
+ * work-item takes one, and those beyond the count do nothing. */
 
 __kernel void activate(IN(float, x), OUT(float, y), const int count, const int act)
 {
@@ -122,24 +122,24 @@ __kernel void advance(OUT(int, position), const int n)
     {                                                                                                                  \
         T u = v * v, e, s;                                                                                             \
         switch (act) {                                                                                                 \
-        case 1: return step((T)FLT_MIN, v); /* 0 at 0 */                                                               \
-        case 2:                                                                                                        \
+        case ACT_RELU: return step((T)FLT_MIN, v); /* 0 at 0 */                                                        \
+        case ACT_GELU_ERF:                                                                                             \
             return 0.5f + 0.5f * erf_##T(v * 0.70710678118654752f) + 0.39894228040143268f * v * exp(-0.5f * u);        \
-        case 3:                                                                                                        \
+        case ACT_GELU_TANH:                                                                                            \
             u *= 0.044715f;                                                                                            \
             return sigmoid_derivative_##T(1.5957691216057308f * MAD(u, v, v),                                          \
                                           1.5957691216057308f * MAD(3.0f * u, v, v));                                  \
-        case 4: return sigmoid_derivative_##T(v, v);                                                                   \
-        case 5: return sigmoid_derivative_##T(1.702f * v, 1.702f * v);                                                 \
-        case 6:                                                                                                        \
+        case ACT_SILU: return sigmoid_derivative_##T(v, v);                                                            \
+        case ACT_QUICK_GELU: return sigmoid_derivative_##T(1.702f * v, 1.702f * v);                                    \
+        case ACT_SIGMOID:                                                                                              \
             e = exp(-fabs(v));                                                                                         \
             s = 1.0f / (1.0f + e);                                                                                     \
             return e * s * s;                                                                                          \
-        case 7:                                                                                                        \
+        case ACT_TANH:                                                                                                 \
             e = exp(-2.0f * fabs(v));                                                                                  \
             s = 1.0f / (1.0f + e);                                                                                     \
             return 4.0f * e * s * s;                                                                                   \
-        case 8: return 0.2f + 0.8f * step((T)FLT_MIN, v);                                                              \
+        case ACT_LEAKY_RELU: return 0.2f + 0.8f * step((T)FLT_MIN, v);                                                 \
         }                                                                                                              \
         return 1.0f;                                                                                                   \
     }

@@ -48,11 +48,11 @@ __kernel void add_position(IN(float, text_position), IN(float, row_position), IN
 
 /* y[b,t,d] at positions of the grid alone: sequence_ids, embed and add_position at once.  A group of WG takes a row. */
 #if CPU
-#define WIDE(T)                                                                                                        \
+#define CELL_VECTORS(T)                                                                                                \
     for (; i + 16 <= d; i += 16)                                                                                       \
         vstore16(load16_##T(AT(image), from + i) + CELL_POSITION(ROW_VECTOR), 0, yr + i);
 #else
-#define WIDE(T)
+#define CELL_VECTORS(T)
 #endif
 #define CELL_POSITION(LOAD) ((row_position_buffer ? LOAD(rp) : 0.0f) + (column_position_buffer ? LOAD(cp) : 0.0f))
 #define EMBED_CELLS(T, TYPE)                                                                                           \
@@ -66,7 +66,7 @@ __kernel void add_position(IN(float, text_position), IN(float, row_position), IN
         __global const float *rp = AT(row_position) + (size_t)(cell / width) * d;                                      \
         __global const float *cp = AT(column_position) + (size_t)(cell % width) * d;                                   \
         __global float *yr = AT(y) + (size_t)n * d;                                                                    \
-        WIDE(T)                                                                                                        \
+        CELL_VECTORS(T)                                                                                                \
         for (; i < d; i += WG)                                                                                         \
             yr[i] = load1_##T(AT(image), from + i) + CELL_POSITION(ROW_ONE);                                           \
     }
@@ -98,9 +98,9 @@ __kernel void add_table(IN(float, x), IN(float, table), IN(int, position), OUT(f
 #ifdef BACKWARD
 
 #if CPU
-#define EACH 64 /* columns of a work-item */
+#define EMBED_BACK_COLUMNS EMBED_BACK_COLUMNS_CPU
 #else
-#define EACH 1
+#define EMBED_BACK_COLUMNS 1
 #endif
 
 /* dtable[id - first, d] += dy[n, d] for the ids that lie in first to first + rows - 1.  A work-item has some columns of
@@ -109,7 +109,8 @@ __kernel void add_table(IN(float, x), IN(float, table), IN(int, position), OUT(f
 __kernel void embed_back(IN(int, ids), IN(float, dy), OUT(float, dtable), const int n, const int d, const int first,
                          const int rows, const int vocabulary, const int segments)
 {
-    int column = get_global_id(0) * EACH, segment = get_global_id(1), end = min(d, column + EACH);
+    int column = get_global_id(0) * EMBED_BACK_COLUMNS, segment = get_global_id(1);
+    int end = min(d, column + EMBED_BACK_COLUMNS);
     if (column >= d)
         return;
     for (int j = 0; j < n; j++) {

@@ -2,7 +2,7 @@
  *
  * pack_T: any weight type to F32 panels [ceil(n/32)][k][32]: panel p holds rows 32p to 32p+31 of w, zeros beyond n.
  * gemm: from panels.  CPU: a work-item computes item_rows x 32 columns, 8 rows at a time in registers.  else:
- * work-groups of SIDE x SIDE compute 4 SIDE x ITEM SIDE through local memory.
+ * work-groups of SIDE x SIDE compute TILE_M x TILE_N through local memory.
  * gemm_epilogue: bias, activation and residual after a product by a library.
  *
  * With -DBACKWARD, the kernels of gradients instead (inference never compiles them):
@@ -91,8 +91,8 @@ CPU_KERNEL void gemm(GEMM_ARGUMENTS)
 
 __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void gemm(GEMM_ARGUMENTS)
 {
-    __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE_N];
-    int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE;
+    __local float ta[TILE_K][TILE_M + 1], tb[TILE_K][TILE_N];
+    int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE_M;
 #define LOAD_X(r, kk) ((r) < m && (kk) < k ? AT(x)[(size_t)(r)*k + (kk)] : 0.0f)
 #define LOAD_P(c, kk)                                                                                                  \
     ((c) < (n + 31) / 32 * 32 && (kk) < k ? AT(panels)[((size_t)((c) / 32) * k + (kk)) * 32 + (c) % 32] : 0.0f)
@@ -191,11 +191,10 @@ __kernel void transpose_panels(IN(float, panels), OUT(float, y), const int taps,
 
 #if CPU
 
-/* A work-item makes TALL x WIDE of y by blocks of pixels: the coordinates of a block once, then one register tile after
- * the other reads its rows, which stay in the cache.  Tiles at y's edges read copies that are filled up with zeros. */
-#define TALL  64
-#define WIDE  128
-#define BLOCK 32
+/* A work-item makes GRADIENT_ROWS x GRADIENT_COLUMNS of y by blocks of pixels: the coordinates of a block once, then one
+ * register tile after the other reads its rows, which stay in the cache.  Tiles at y's edges read copies that are filled
+ * up with zeros. */
+#define GRADIENT_PIXELS 32 /* of a block */
 
 /* s[16] += the products of n pixels' 8 elements at A and 32 at B, which are functions of i */
 #if SPLIT /* quarters, as TILE_QUARTERS has them */
@@ -230,20 +229,21 @@ __kernel void transpose_panels(IN(float, panels), OUT(float, y), const int taps,
 
 CPU_KERNEL void weight_gradient(GRADIENT_ARGUMENTS)
 {
-    const int row = get_global_id(0) * TALL, col = get_global_id(1) * WIDE, taps = kernel_side * kernel_side;
+    const int row = get_global_id(0) * GRADIENT_ROWS, col = get_global_id(1) * GRADIENT_COLUMNS;
+    const int taps = kernel_side * kernel_side;
     const int tap = get_global_id(2) % taps, ky = tap / kernel_side, kx = tap % kernel_side;
     const int first = get_global_id(2) / taps * chunk, last = min(first + chunk, images * h * w);
-    const int rows = min(TALL, na - row), columns = min(WIDE, nb - col);
-    float ablock[BLOCK * 8], bblock[BLOCK * 32];
-    uint at_a[BLOCK], at_b[BLOCK];
-    float16 sums[(TALL / 8) * (WIDE / 32) * 16];
+    const int rows = min(GRADIENT_ROWS, na - row), columns = min(GRADIENT_COLUMNS, nb - col);
+    float ablock[GRADIENT_PIXELS * 8], bblock[GRADIENT_PIXELS * 32];
+    uint at_a[GRADIENT_PIXELS], at_b[GRADIENT_PIXELS];
+    float16 sums[(GRADIENT_ROWS / 8) * (GRADIENT_COLUMNS / 32) * 16];
     __global const float *ga = AT(a), *gb = AT(b);
-    for (int i = 0; i < (TALL / 8) * (WIDE / 32) * 16; i++)
+    for (int i = 0; i < (GRADIENT_ROWS / 8) * (GRADIENT_COLUMNS / 32) * 16; i++)
         sums[i] = 0.0f;
     int px = first % w, py = first / w % h, image = first / w / h;
     for (int p = first; p < last;) {
         int n = 0;
-        for (; p < last && n < BLOCK; p++) {
+        for (; p < last && n < GRADIENT_PIXELS; p++) {
             int u = px * stride - pad + kx, v = py * stride - pad + ky;
             if (u >= 0 && u < large_w && v >= 0 && v < large_h) {
                 uint large = (image * large_h + v) * large_w + u;
@@ -334,9 +334,9 @@ CPU_KERNEL void column_sums(IN(float, x), OUT(float, y), const int rows, const i
 /* Work-groups of SIDE x SIDE make 4 SIDE rows x ITEM SIDE columns. */
 __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void weight_gradient(GRADIENT_ARGUMENTS)
 {
-    __local float ta[TILE_K][TILE + 1], tb[TILE_K][TILE_N];
+    __local float ta[TILE_K][TILE_M + 1], tb[TILE_K][TILE_N];
     __local int pixel_a[TILE_K], pixel_b[TILE_K]; /* -1: outside */
-    const int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE, taps = kernel_side * kernel_side;
+    const int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE_M, taps = kernel_side * kernel_side;
     const int tap = get_global_id(2) % taps, ky = tap / kernel_side, kx = tap % kernel_side;
     const int first = get_global_id(2) / taps * chunk, last = min(first + chunk, images * h * w);
     TILED_DECLARE
@@ -350,8 +350,8 @@ __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void weight_gr
             pixel_b[t] = !inside ? -1 : a_large ? p : large;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int t = lid; t < TILE * TILE_K; t += SIDE * SIDE) {
-            int i = t % TILE, kk = t / TILE;
+        for (int t = lid; t < TILE_M * TILE_K; t += SIDE * SIDE) {
+            int i = t % TILE_M, kk = t / TILE_M;
             ta[kk][i] = pixel_a[kk] >= 0 && row0 + i < na ? AT(a)[(size_t)pixel_a[kk] * na + row0 + i] : 0.0f;
         }
         for (int t = lid; t < TILE_N * TILE_K; t += SIDE * SIDE) {

@@ -46,28 +46,28 @@
 #define W_ROW(j, TYPE)     __global const TYPE *w##j = AT(w) + (size_t)min(first + j, n - 1) * k;
 #define SUM(i, j)          float16 s##i##j = sums[i * 8 + j];
 #define KEEP(i, j)         sums[i * 8 + j] = s##i##j;
-#define EACH_SUM(j, EACH, F) EACH(F, j)
+#define EACH_SUM(j, EACH_X, F) EACH_X(F, j)
 #define X_NEXT(i, T)       const float16 v##i = vload16(0, x##i + c);
 #define ADD_NEXT(i, j)     s##i##j = MAD(wv, v##i, s##i##j);
-#define W_NEXT(j, T, EACH)                                                                                             \
+#define W_NEXT(j, T, EACH_X)                                                                                           \
     AHEAD(w##j + c + 512)                                                                                              \
     wv = load16_##T(w##j, c);                                                                                          \
-    EACH(ADD_NEXT, j)
+    EACH_X(ADD_NEXT, j)
 
 /* Columns `from` to `to` of some rows of x from row `row`, and of 8 rows of w, those beyond n the last one again. */
-#define ROWS_BLOCK(NAME, T, TYPE, EACH)                                                                                \
+#define ROWS_BLOCK(NAME, T, TYPE, EACH_X)                                                                              \
     inline void NAME(ROWS_ARGUMENTS(float, TYPE), const int first, const int row, const int from, const int to,        \
                      float16 *sums)                                                                                    \
     {                                                                                                                  \
         W8(W_ROW, TYPE)                                                                                                \
-        EACH(X_ROW, T)                                                                                                 \
-        W8(EACH_SUM, EACH, SUM)                                                                                        \
+        EACH_X(X_ROW, T)                                                                                               \
+        W8(EACH_SUM, EACH_X, SUM)                                                                                      \
         for (int c = from; c < to; c += 16) {                                                                          \
             float16 wv;                                                                                                \
-            EACH(X_NEXT, T)                                                                                            \
-            W8(W_NEXT, T, EACH)                                                                                        \
+            EACH_X(X_NEXT, T)                                                                                          \
+            W8(W_NEXT, T, EACH_X)                                                                                      \
         }                                                                                                              \
-        W8(EACH_SUM, EACH, KEEP)                                                                                       \
+        W8(EACH_SUM, EACH_X, KEEP)                                                                                     \
     }
 
 /* The sums of each, as sum16 adds them up. */
@@ -80,8 +80,8 @@ inline float4 sums4(const float16 *v)
     return (float4)(t.x, t.z, u.x, u.z) + (float4)(t.y, t.w, u.y, u.w);
 }
 
-/* 16 rows of w from `first`, for up to ROWS rows of x from `start`. */
-#define ROWS 32
+/* 16 rows of w from `first`, for up to CHUNK_ROWS rows of x from `start`. */
+#define CHUNK_ROWS 32
 #define FEW_ROWS(T, TYPE)                                                                                              \
     ROWS_BLOCK(block1_##T, T, TYPE, X1)                                                                                \
     ROWS_BLOCK(block2_##T, T, TYPE, X2)                                                                                \
@@ -89,8 +89,8 @@ inline float4 sums4(const float16 *v)
     inline void some_rows_##T(ROWS_ARGUMENTS(float, TYPE), const int first, const int start, const int rows)           \
     {                                                                                                                  \
         const int whole = k & ~15, chunk = rows > 3 ? CHUNK : whole;                                                   \
-        float16 sums[ROWS * 8];                                                                                        \
-        float results[ROWS * 16];                                                                                      \
+        float16 sums[CHUNK_ROWS * 8];                                                                                  \
+        float results[CHUNK_ROWS * 16];                                                                                \
         for (int eight = 0; eight < 16 && first + eight < n; eight += 8) {                                             \
             for (int i = 0; i < rows * 8; i++)                                                                         \
                 sums[i] = 0.0f;                                                                                        \
@@ -119,9 +119,10 @@ inline float4 sums4(const float16 *v)
     }                                                                                                                  \
     CPU_KERNEL void rows_##T(ROWS_ARGUMENTS(float, TYPE))                                                              \
     {                                                                                                                  \
-        for (int i = 0, first = get_global_id(0) * 16 * each; i < each && first < n; i++, first += 16)                 \
-            for (int start = 0; start < m; start += ROWS)                                                              \
-                some_rows_##T(PASS, first, start, min(ROWS, m - start));                                               \
+        for (int i = 0, first = get_global_id(0) * LINEAR_W_ROWS_CPU * each; i < each && first < n;                    \
+             i++, first += LINEAR_W_ROWS_CPU)                                                                          \
+            for (int start = 0; start < m; start += CHUNK_ROWS)                                                        \
+                some_rows_##T(PASS, first, start, min(CHUNK_ROWS, m - start));                                         \
     }
 FEW_ROWS(f32, float)
 FEW_ROWS(f16, half)
@@ -133,9 +134,6 @@ FEW_ROWS(f16, half)
  * A panel is 16 rows of w, the last one filled up; it has for each block of 32 columns their 16 scales, then vectors of
  * a pair of neighbouring columns for each row: Q8_0 16 of them, Q4_0 8, as pair t in the low and pair t + 8 in the high
  * nibbles.  So a vector's lanes are rows of w, and need no adding up. */
-
-#define QUANTISED_ROWS 32 /* rows of x that a work-item takes: src/ops/linear.c */
-#define X_BLOCK        18 /* ints: 16 pairs, the scale, the sum of the 32 integers */
 
 #define BLOCK_OF_q8_0 34
 #define BLOCK_OF_q4_0 18
@@ -155,10 +153,10 @@ inline float largest(float16 a, float16 b)
  * blocks. */
 CPU_KERNEL void quantise(IN(float, x), OUT(int, q), const int blocks)
 {
-    const int first = get_global_id(0) * 32;
-    for (int block = first; block < min(blocks, first + 32); block++) {
+    const int first = get_global_id(0) * LINEAR_QUANTISE_BLOCKS;
+    for (int block = first; block < min(blocks, first + LINEAR_QUANTISE_BLOCKS); block++) {
         float16 a = vload16(0, AT(x) + (size_t)block * 32), b = vload16(1, AT(x) + (size_t)block * 32);
-        __global int *to = AT(q) + (size_t)block * X_BLOCK;
+        __global int *to = AT(q) + (size_t)block * LINEAR_X_BLOCK;
         float most = largest(a, b);
         float inverse = most > 0x1p-100f ? 32767.0f / most : 0.0f;
         const float16 rounds = 0x1.8p23f; /* integers are a float's last bits there */
@@ -186,7 +184,7 @@ inline float16 halves(ushort16 bytes)
  * where the compiler has it by name, else two of 256, which compilers also find themselves. */
 #if defined(__AVX512BW__) && defined(__has_builtin)
 #if __has_builtin(__builtin_ia32_pmaddwd512)
-#define WIDE
+#define PAIRS_512
 #define LOAD_LANES(t, p) vload16(t, p)
 typedef short lanes __attribute__((ext_vector_type(32)));
 typedef char chars __attribute__((ext_vector_type(32)));
@@ -214,7 +212,7 @@ inline int16 pairs(lanes w, int x)
 }
 #endif
 #endif
-#ifndef WIDE
+#ifndef PAIRS_512
 #define LOAD_LANES(t, p) vload8(2 * (t), p), vload8(2 * (t) + 1, p)
 typedef struct lanes {
     short16 lo, hi;
@@ -280,8 +278,8 @@ inline int16 pairs(lanes w, int x)
 
 /* The sums of row i with the rows of panel j; the integers of a block are added up in l.  Q4_0's nibbles are too large
  * by 8. */
-#define X_BLOCKS(i, T)     __global const int *x##i = AT(x) + (size_t)(row + i) * (k / 32) * X_BLOCK;
-#define X_NEXT_BLOCK(i, T) x##i += X_BLOCK;
+#define X_BLOCKS(i, T)     __global const int *x##i = AT(x) + (size_t)(row + i) * (k / 32) * LINEAR_X_BLOCK;
+#define X_NEXT_BLOCK(i, T) x##i += LINEAR_X_BLOCK;
 #define BEGIN_q8_0(i, j)   int16 l##i##j = 0;
 #define BEGIN_q4_0(i, j)   int16 l##i##j = -8 * x##i[17];
 #define START_SUM(i, j)    float16 s##i##j = 0.0f;
@@ -294,7 +292,7 @@ inline int16 pairs(lanes w, int x)
                    AT(y) + at, n - first - 16 * j, act);                                                               \
     }
 
-/* Panel j: its block of w where it lies, or made from the file's order; with the rows of EACH. */
+/* Panel j: its block of w where it lies, or made from the file's order; with the rows of EACH_X. */
 #define panels_SPACE __global
 #define rows_SPACE
 #define POINT_panels(j, T)                                                                                             \
@@ -312,62 +310,63 @@ inline int16 pairs(lanes w, int x)
 #define VECTOR_q4_0(j, ORDER, t)   lanes w##j = masked(ulanes_of(LOAD_LANES((t) + 1, AT_VECTORS(j, ORDER))));
 #define HIGH_NIBBLES(j, ORDER, t)  lanes w##j = shifted(ulanes_of(LOAD_LANES((t) + 1, AT_VECTORS(j, ORDER))));
 #define ROW_ADD(i, EACH_P, t)      EACH_P(ADD, i, t)
-#define VECTORS_AT_q8_0(EACH, EACH_P, ORDER)                                                                           \
+#define VECTORS_AT_q8_0(EACH_X, EACH_P, ORDER)                                                                         \
     {                                                                                                                  \
         EACH_P(VECTOR_q8_0, ORDER, 2 * t)                                                                              \
-        EACH(ROW_ADD, EACH_P, 2 * t)                                                                                   \
+        EACH_X(ROW_ADD, EACH_P, 2 * t)                                                                                 \
     }                                                                                                                  \
     EACH_P(VECTOR_q8_0, ORDER, 2 * t + 1)                                                                              \
-    EACH(ROW_ADD, EACH_P, 2 * t + 1)
-#define VECTORS_AT_q4_0(EACH, EACH_P, ORDER)                                                                           \
+    EACH_X(ROW_ADD, EACH_P, 2 * t + 1)
+#define VECTORS_AT_q4_0(EACH_X, EACH_P, ORDER)                                                                         \
     {                                                                                                                  \
         EACH_P(VECTOR_q4_0, ORDER, t)                                                                                  \
-        EACH(ROW_ADD, EACH_P, t)                                                                                       \
+        EACH_X(ROW_ADD, EACH_P, t)                                                                                     \
     }                                                                                                                  \
     EACH_P(HIGH_NIBBLES, ORDER, t)                                                                                     \
-    EACH(ROW_ADD, EACH_P, t + 8)
-#define ROWS_SUM(j, EACH)          EACH(START_SUM, j)
-#define ROWS_BEGIN(j, T, EACH)     EACH(BEGIN_##T, j)
-#define ROWS_STORE(j, EACH)        EACH(STORE_SUM, j)
-#define ROWS_SCALE(j, T, ORDER, EACH)                                                                                  \
+    EACH_X(ROW_ADD, EACH_P, t + 8)
+#define ROWS_SUM(j, EACH_X)          EACH_X(START_SUM, j)
+#define ROWS_BEGIN(j, T, EACH_X)     EACH_X(BEGIN_##T, j)
+#define ROWS_STORE(j, EACH_X)        EACH_X(STORE_SUM, j)
+#define ROWS_SCALE(j, T, ORDER, EACH_X)                                                                                \
     {                                                                                                                  \
         const float16 d = halves(vload16(0, AT_VECTORS(j, ORDER)));                                                    \
-        EACH(SCALE, j, T)                                                                                              \
+        EACH_X(SCALE, j, T)                                                                                            \
     }
 
-#define TILE(NAME, T, ORDER, EACH, EACH_P)                                                                             \
+#define QUANTISED_TILE(NAME, T, ORDER, EACH_X, EACH_P)                                                                 \
     inline void NAME(ROWS_ARGUMENTS(int, uchar), const int first, const int row)                                       \
     {                                                                                                                  \
-        EACH(X_BLOCKS, T)                                                                                              \
+        EACH_X(X_BLOCKS, T)                                                                                            \
         EACH_P(POINT_##ORDER, T)                                                                                       \
-        EACH_P(ROWS_SUM, EACH)                                                                                         \
+        EACH_P(ROWS_SUM, EACH_X)                                                                                       \
         for (int c = 0; c < k / 32; c++) {                                                                             \
             EACH_P(FETCH_##ORDER, T)                                                                                   \
-            EACH_P(ROWS_BEGIN, T, EACH)                                                                                \
+            EACH_P(ROWS_BEGIN, T, EACH_X)                                                                              \
             UNROLL                                                                                                     \
             for (int t = 0; t < 8; t++) {                                                                              \
-                VECTORS_AT_##T(EACH, EACH_P, ORDER)                                                                    \
+                VECTORS_AT_##T(EACH_X, EACH_P, ORDER)                                                                  \
             }                                                                                                          \
-            EACH_P(ROWS_SCALE, T, ORDER, EACH)                                                                         \
+            EACH_P(ROWS_SCALE, T, ORDER, EACH_X)                                                                       \
             EACH_P(NEXT_##ORDER, T)                                                                                    \
-            EACH(X_NEXT_BLOCK, T)                                                                                      \
+            EACH_X(X_NEXT_BLOCK, T)                                                                                    \
         }                                                                                                              \
-        EACH_P(ROWS_STORE, EACH)                                                                                       \
+        EACH_P(ROWS_STORE, EACH_X)                                                                                     \
     }
 
 /* A work-item takes `each` pairs of panels, 4 rows of x at once while there are as many. */
 #define QUANTISED(T, ORDER)                                                                                            \
-    TILE(ORDER##1_##T, T, ORDER, X1, P1)                                                                               \
-    TILE(ORDER##2_##T, T, ORDER, X2, P1)                                                                               \
-    TILE(ORDER##4_##T, T, ORDER, X4, P2)                                                                               \
+    QUANTISED_TILE(ORDER##1_##T, T, ORDER, X1, P1)                                                                     \
+    QUANTISED_TILE(ORDER##2_##T, T, ORDER, X2, P1)                                                                     \
+    QUANTISED_TILE(ORDER##4_##T, T, ORDER, X4, P2)                                                                     \
     CPU_KERNEL void quantised_##ORDER##_##T(ROWS_ARGUMENTS(int, uchar))                                                \
     {                                                                                                                  \
-        const int end = min(m, (int)(get_global_id(1) + 1) * QUANTISED_ROWS);                                          \
-        for (int i = 0, first = get_global_id(0) * 32 * each; i < each && first < n; i++, first += 32) {               \
-            int row = get_global_id(1) * QUANTISED_ROWS;                                                               \
+        const int end = min(m, (int)(get_global_id(1) + 1) * LINEAR_QUANTISED_ROWS);                                   \
+        const int wide = LINEAR_PANEL * LINEAR_QUANTISED_PANELS;                                                       \
+        for (int i = 0, first = get_global_id(0) * wide * each; i < each && first < n; i++, first += wide) {           \
+            int row = get_global_id(1) * LINEAR_QUANTISED_ROWS;                                                        \
             for (; row + 4 <= end; row += 4)                                                                           \
                 ORDER##4_##T(PASS, first, row);                                                                        \
-            for (int panel = first; panel < min(n, first + 32); panel += 16) {                                         \
+            for (int panel = first; panel < min(n, first + wide); panel += LINEAR_PANEL) {                             \
                 if (end - row >= 2)                                                                                    \
                     ORDER##2_##T(PASS, panel, row);                                                                    \
                 if ((end - row) % 2)                                                                                   \
@@ -405,24 +404,22 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
 #define STORE(v, row, col)                                                                                             \
     store_sum(v, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, row, col, act, ldy, column)
 
-#define WROWS 4 /* rows of w at once */
-
 /* Rows of x beyond m repeat the last and are not stored. */
 #define ROWS_GROUP(NAME, T, TYPE, MB)                                                                                  \
     __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void NAME(ROWS_ARGUMENTS(float, TYPE))                    \
     {                                                                                                                  \
-        __local float partial[MB * WROWS][WG + 1];                                                                     \
-        int l = get_local_id(0), first = GROUP(0) * WROWS, whole = k & ~3;                                             \
+        __local float partial[MB * LINEAR_W_ROWS_GPU][WG + 1];                                                         \
+        int l = get_local_id(0), first = GROUP(0) * LINEAR_W_ROWS_GPU, whole = k & ~3;                                 \
         for (int row = 0; row < m; row += MB) {                                                                        \
-            float sum[MB][WROWS];                                                                                      \
+            float sum[MB][LINEAR_W_ROWS_GPU];                                                                          \
             UNROLL                                                                                                     \
             for (int i = 0; i < MB; i++)                                                                               \
                 UNROLL                                                                                                 \
-                for (int j = 0; j < WROWS; j++)                                                                        \
+                for (int j = 0; j < LINEAR_W_ROWS_GPU; j++)                                                            \
                     sum[i][j] = 0.0f;                                                                                  \
             for (int c = l * 4; c < whole; c += WG * 4)                                                                \
                 UNROLL                                                                                                 \
-                for (int j = 0; j < WROWS; j++) {                                                                      \
+                for (int j = 0; j < LINEAR_W_ROWS_GPU; j++) {                                                          \
                     float4 wv = load4_##T(AT(w), (size_t)min(first + j, n - 1) * k + c);                               \
                     UNROLL                                                                                             \
                     for (int i = 0; i < MB; i++) {                                                                     \
@@ -432,7 +429,7 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
                 }                                                                                                      \
             for (int c = whole + l; c < k; c += WG)                                                                    \
                 UNROLL                                                                                                 \
-                for (int j = 0; j < WROWS; j++) {                                                                      \
+                for (int j = 0; j < LINEAR_W_ROWS_GPU; j++) {                                                          \
                     float wv = load1_##T(AT(w), (size_t)min(first + j, n - 1) * k + c);                                \
                     UNROLL                                                                                             \
                     for (int i = 0; i < MB; i++)                                                                       \
@@ -442,25 +439,25 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
             UNROLL                                                                                                     \
             for (int i = 0; i < MB; i++)                                                                               \
                 UNROLL                                                                                                 \
-                for (int j = 0; j < WROWS; j++)                                                                        \
-                    partial[i * WROWS + j][l] = sum[i][j];                                                             \
+                for (int j = 0; j < LINEAR_W_ROWS_GPU; j++)                                                            \
+                    partial[i * LINEAR_W_ROWS_GPU + j][l] = sum[i][j];                                                 \
             barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
-            for (int t = l; t < MB * WROWS; t += WG) {                                                                 \
+            for (int t = l; t < MB * LINEAR_W_ROWS_GPU; t += WG) {                                                     \
                 float s = 0.0f;                                                                                        \
                 for (int i = 0; i < WG; i++)                                                                           \
                     s += partial[t][i];                                                                                \
-                if (row + t / WROWS < m && first + t % WROWS < n)                                                      \
-                    STORE(s, row + t / WROWS, first + t % WROWS);                                                      \
+                if (row + t / LINEAR_W_ROWS_GPU < m && first + t % LINEAR_W_ROWS_GPU < n)                              \
+                    STORE(s, row + t / LINEAR_W_ROWS_GPU, first + t % LINEAR_W_ROWS_GPU);                              \
             }                                                                                                          \
         }                                                                                                              \
     }
 
-#define ROWS(T, TYPE)                                                                                                  \
+#define ROWS_TYPE(T, TYPE)                                                                                             \
     ROWS_GROUP(rows1_##T, T, TYPE, 1)                                                                                  \
-    ROWS_GROUP(rows4_##T, T, TYPE, 4)
-ROWS(f32, float)
-ROWS(f16, half)
-ROWS(q8_0, uchar)
-ROWS(q4_0, uchar)
+    ROWS_GROUP(rows4_##T, T, TYPE, LINEAR_X_ROWS_GPU)
+ROWS_TYPE(f32, float)
+ROWS_TYPE(f16, half)
+ROWS_TYPE(q8_0, uchar)
+ROWS_TYPE(q4_0, uchar)
 
 #endif

@@ -89,8 +89,6 @@ __kernel void cross_entropy_back(IN(float, x), IN(int, targets), IN(float, sums)
 
 /* ---- mean differences: part p is the sum over `each` elements (logit-Laplace: rows) ---- */
 
-enum { L1, L2 };
-
 __kernel void difference(IN(float, x), IN(float, target), OUT(float, parts), const int count, const int each,
                          const int kind)
 {
@@ -101,7 +99,7 @@ __kernel void difference(IN(float, x), IN(float, target), OUT(float, parts), con
 #define DIFFERENCE(LOAD) (LOAD(xr) - LOAD(tr))
 #define ABSOLUTE(LOAD)   fabs(DIFFERENCE(LOAD))
 #define SQUARE(LOAD)     DIFFERENCE(LOAD) * DIFFERENCE(LOAD)
-    if (kind == L1) {
+    if (kind == LOSS_L1) {
         ROW_SUM(sum, n, ABSOLUTE)
     } else {
         ROW_SUM(sum, n, SQUARE)
@@ -121,9 +119,9 @@ __kernel void difference_back(IN(float, x), IN(float, target), IN(float, dloss),
 #define D2(LOAD)     2.0f * scale *DIFFERENCE(LOAD)
 #define D1_ADD(LOAD) LOAD(out) + D1(LOAD)
 #define D2_ADD(LOAD) LOAD(out) + D2(LOAD)
-    if (kind == L1 && add) {
+    if (kind == LOSS_L1 && add) {
         ROW_SET(out, n, D1_ADD)
-    } else if (kind == L1) {
+    } else if (kind == LOSS_L1) {
         ROW_SET(out, n, D1)
     } else if (add) {
         ROW_SET(out, n, D2_ADD)

@@ -1,4 +1,4 @@
-/* Parameters' steps.  A group takes a BLOCK of elements. */
+/* Parameters' steps.  A group takes an ELEMENT_BLOCK. */
 
 __kernel void fill(OUT(float, x), const int count, const float value)
 {

@@ -8,7 +8,7 @@
 #if CPU
 
 /* 64 elements at a time: the 16 Philox blocks from `block` on, a vector for each of the four words. */
-#define NOISE_BLOCKS 16
+
 #define MUL_HIGH(a, b) mul_hi((uint16)(a), b)
 inline float16 gumbel_of(uint16 word)
 {
@@ -18,10 +18,10 @@ inline float16 gumbel_of(uint16 word)
 
 __kernel void gumbel_noise(NOISE_ARGUMENTS)
 {
-    int picture = get_global_id(1), first = get_global_id(0) * NOISE_BLOCKS * 64;
+    int picture = get_global_id(1), first = get_global_id(0) * RELAX_NOISE_BLOCKS * 64;
     __global const float *from = AT(x) + (size_t)picture * per;
     __global float *to = AT(y) + (size_t)picture * per;
-    for (int at = first; at < min(per, first + NOISE_BLOCKS * 64); at += 64) {
+    for (int at = first; at < min(per, first + RELAX_NOISE_BLOCKS * 64); at += 64) {
         uint16 c0 = (uint)at / 4 + (uint16)(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), c1 = (uint)step;
         uint16 c2 = (uint)(stream + picture * stride), c3 = 0;
         uint k0 = seed_low, k1 = seed_high;

@@ -1,12 +1,14 @@
-# Writes OUT, a C file with every kernel file of IN (a list) as {name, text, bytes}.  Run by cmake -P.
+# Writes OUT, a C file with every file of IN (a list) as {name, file, text, bytes}.  Run by cmake -P.
 set(arrays "")
 set(rows "")
 foreach(path ${IN})
+  get_filename_component(file ${path} NAME)
   get_filename_component(name ${path} NAME_WE)
+  string(MAKE_C_IDENTIFIER ${file} array)
   file(READ ${path} hex HEX)
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
-  string(APPEND arrays "static const char source_${name}[] = {${bytes}0};\n")
-  string(APPEND rows "    {\"${name}\", source_${name}, sizeof source_${name} - 1},\n")
+  string(APPEND arrays "static const char source_${array}[] = {${bytes}0};\n")
+  string(APPEND rows "    {\"${name}\", \"${file}\", source_${array}, sizeof source_${array} - 1},\n")
 endforeach()
 file(WRITE ${OUT} "/* Generated from the kernel files: do not edit. */\n#include \"device/kernels.h\"\n\n${arrays}\n"
-  "const kernel_source kernel_sources[] = {\n${rows}    {0, 0, 0},\n};\n")
+  "const kernel_source kernel_sources[] = {\n${rows}    {0, 0, 0, 0},\n};\n")

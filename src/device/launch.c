@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cl/constants.h"
 #include "device/profile.h"
 #include "device/run_internal.h"
 #include "device/stream.h"
@@ -169,8 +170,9 @@ void run_want(run *r, const tensor *t)
 static work in_items(const work *w, const tuning *t)
 {
     work s = *w;
-    size_t wg = (size_t)t->wg, side = (size_t)t->gemm_side, wide = side * (size_t)t->gemm_item, group = 0;
-    size_t block = t->panels ? 4096 : 8 * wg; /* BLOCK of cl/common.cl */
+    size_t wg = (size_t)t->wg, side = (size_t)t->gemm_side, group = 0;
+    size_t tall = TILE_M_OF(side), wide = TILE_N_OF(side, (size_t)t->gemm_item);
+    size_t block = t->panels ? ELEMENT_BLOCK_CPU : ELEMENT_BLOCK_GPU(wg);
     switch (w->unit) {
     case UNIT_ITEM:
         break;
@@ -184,11 +186,11 @@ static work in_items(const work *w, const tuning *t)
     case UNIT_TILE:
         group = side * side;
         s.global[0] = (s.global[0] + wide - 1) / wide;
-        s.global[1] = (s.global[1] + 4 * side - 1) / (4 * side);
+        s.global[1] = (s.global[1] + tall - 1) / tall;
         break;
     case UNIT_SPAN:
         group = side * side;
-        s.global[0] = (s.global[0] + 4 * side - 1) / (4 * side);
+        s.global[0] = (s.global[0] + tall - 1) / tall;
         break;
     }
     if (group) {

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "device/drivers.h"
 #include "device/kernels.h"
@@ -35,56 +34,6 @@ struct programs {
         char *key; /* name, NUL, options */
     } slots[SLOTS];
 };
-
-/* The text of cl/NAME.cl: embedded, or from the directory LIMN_CL_DIR while kernels are being written. */
-static char *source_text(const char *name, const char **stable_name, err *e)
-{
-    const kernel_source *s = kernel_sources;
-    while (s->name && strcmp(s->name, name))
-        s++;
-    if (!s->name) {
-        err_set(e, ERR_FAILED, "kernel file %s.cl: not part of this build", name);
-        return NULL;
-    }
-    *stable_name = s->name;
-    const char *directory = getenv("LIMN_CL_DIR");
-    file_map m = {.data = (const uint8_t *)s->text, .size = s->bytes};
-    char path[1024];
-    if (directory) {
-        snprintf(path, sizeof path, "%s/%s.cl", directory, name);
-        if (!file_map_open(&m, path, e))
-            return NULL;
-    }
-    char *text = malloc(m.size + 1);
-    if (text) {
-        memcpy(text, m.data, m.size);
-        text[m.size] = 0;
-    } else {
-        err_no_memory(e, name, m.size);
-    }
-    if (directory)
-        file_map_release(&m);
-    return text;
-}
-
-/* common.cl followed by NAME.cl. */
-static char *full_source(const char *name, const char **stable_name, err *e)
-{
-    const char *ignored;
-    char *common = source_text("common", &ignored, e), *own = common ? source_text(name, stable_name, e) : NULL;
-    char *whole = NULL;
-    if (own) {
-        size_t n = strlen(common), size = n + strlen(own) + 32;
-        whole = malloc(size);
-        if (whole)
-            snprintf(whole, size, "%s\n#line 1\n%s", common, own);
-        else
-            err_no_memory(e, name, size);
-    }
-    free(common);
-    free(own);
-    return whole;
-}
 
 static bool log_build(const device *d, cl_program p, const char *name, log_level level, err *e)
 {
@@ -159,7 +108,7 @@ static cl_program from_source(device *d, const char *name, const char *source, c
 static program *program_build(device *d, const char *file, const char *options, err *e)
 {
     const char *name = file;
-    char *source = full_source(file, &name, e);
+    char *source = kernel_text(file, &name, e);
     program *p = source ? calloc(1, sizeof *p + strlen(options) + 1) : NULL;
     if (p) {
         char all[512];

@@ -85,9 +85,9 @@ typedef struct arg {
 typedef enum work_unit {
     UNIT_ITEM,  /* work-items, in groups of local; local all 0: the driver's choice */
     UNIT_ROW,   /* global[0] groups of WG */
-    UNIT_BLOCK, /* global[0] elements, by groups of WG that take a BLOCK (cl/common.cl) each */
+    UNIT_BLOCK, /* global[0] elements, by groups of WG that take an ELEMENT_BLOCK each */
     UNIT_TILE,  /* global[0] columns and global[1] rows of a product, by groups of SIDE x SIDE for each of its tiles */
-    UNIT_SPAN   /* global[0] positions, by groups of SIDE x SIDE for 4 SIDE of them: cl/attention_tile.cl */
+    UNIT_SPAN   /* global[0] positions, by groups of SIDE x SIDE for TILE_M of them: cl/attention_tile.cl */
 } work_unit;
 
 /* flops and bytes: what the algorithm needs, for profiles and for splitting: a launch of much work is enqueued in

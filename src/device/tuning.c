@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cl/constants.h"
 #include "device/device.h"
 
 static const struct tunable {
@@ -45,19 +46,16 @@ void tuning_text(const tuning *t, char out[TUNING_TEXT])
                       get(t, &tunables[i]));
 }
 
-#define TILE_K      16 /* of cl/common.cl */
-#define ROWS_OF_SUM 16 /* of WG + 1 floats in linear.cl's rows4_ */
-
 /* Bytes of local memory that the hungriest kernels take: of tiles, attention's aside, and of those that share a row. */
 static uint64_t local_of_tiles(const tuning *t)
 {
     uint64_t side = (uint64_t)t->gemm_side, item = (uint64_t)t->gemm_item;
-    return sizeof(float) * TILE_K * (4 * side + 1 + item * side + 2);
+    return sizeof(float) * TILE_K * (TILE_M_OF(side) + 1 + TILE_N_OF(side, item) + 2);
 }
 
 static uint64_t local_of_rows(const tuning *t)
 {
-    return sizeof(float) * ROWS_OF_SUM * ((uint64_t)t->wg + 1);
+    return sizeof(float) * LINEAR_X_ROWS_GPU * LINEAR_W_ROWS_GPU * ((uint64_t)t->wg + 1);
 }
 
 /* Attention by tiles takes vectors, as where these are taken apart into numbers first the compiler has minutes to do
@@ -65,7 +63,7 @@ static uint64_t local_of_rows(const tuning *t)
  * registers of groups with a side of less than 4. */
 void tuning_complete(tuning *t, const limn_device_info *i)
 {
-    uint64_t tile = 4 * (uint64_t)t->gemm_side;
+    uint64_t tile = TILE_M_OF((uint64_t)t->gemm_side);
     t->tiles = t->panels ? i->vector_width >= 4
                          : t->gemm_side >= 4 &&
                                i->local_memory >= sizeof(float) * ((tile + 2 * TILE_K) * (tile + 1) + 5 * tile);

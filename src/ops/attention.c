@@ -51,7 +51,7 @@ static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, c
     double seen = 0.5 * (double)(b * t * heads * head_dim) * (double)length;
     cache_option(cache, "", option);
     int64_t n = key_parts(r, t, heads, length), chunk = (length + n - 1) / n;
-    tensor parts = n > 1 ? TENSOR(r, DTYPE_F32, b * t, heads, n, head_dim + 2) : (tensor){0};
+    tensor parts = n > 1 ? TENSOR(r, DTYPE_F32, b * t, heads, n, ATTENTION_PART(head_dim)) : (tensor){0};
     work size = {.global = {(size_t)(b * t), (size_t)heads, (size_t)n},
                  .unit = UNIT_ROW,
                  .flops = 4 * seen,

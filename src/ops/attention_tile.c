@@ -11,7 +11,7 @@ typedef struct tiles {
 static tiles tiles_of(run *r, const tensor *qkv, const kv_cache *cache, const attention_mask *m)
 {
     const tuning *tune = &run_device(r)->tune;
-    tiles s = {.span = tune->panels ? 32 : 4 * tune->gemm_side,
+    tiles s = {.span = tune->panels ? ATTENTION_SPAN_CPU : TILE_M_OF(tune->gemm_side),
                .b = qkv->shape[0],
                .t = qkv->shape[1],
                .heads = cache->k.shape[1],

@@ -2,8 +2,6 @@
  */
 #include "ops/ops_internal.h"
 
-#define ROWS 8 /* vectors of a work-item: cl/codebook.cl */
-
 static tape_function straight_through_back;
 
 tensor op_distances(run *r, tensor x, tensor table)
@@ -15,7 +13,7 @@ tensor op_distances(run *r, tensor x, tensor table)
         tensor piece = table;
         piece.buf = b;
         int64_t rows = b->rows ? b->rows : n;
-        work w = {.global = {round_up((size_t)rows, 64), (size_t)(m + ROWS - 1) / ROWS},
+        work w = {.global = {round_up((size_t)rows, 64), (size_t)(m + CODEBOOK_ROWS - 1) / CODEBOOK_ROWS},
                   .flops = 3.0 * (double)m * (double)rows * (double)d,
                   .bytes = (double)dtype_row_bytes(table.type, rows * d) + 4.0 * (double)(m * (d + rows))};
         LAUNCH(r, TYPED("codebook:distances_", table.type), w, ARG_T(x), ARG_T(piece), ARG_T(y), ARG_I(m), ARG_I(rows),

@@ -1,8 +1,6 @@
 /* Convolutions as implicit products. */
 #include "ops/ops_internal.h"
 
-#define ROWS 32 /* of a CPU work-item: cl/conv.cl */
-
 /* The channels first to first + out - 1 of y[b,oh,ow,channels] from x[b,h,w,c] by panels that are in one buffer;
  * phases: parts of the output that share their taps. */
 static void channels_product(run *r, const char *name, tensor x, const conv *c, tensor panels, int64_t first, int out,
@@ -12,11 +10,11 @@ static void channels_product(run *r, const char *name, tensor x, const conv *c, 
     const device *d = run_device(r);
     int step = c->stride; /* pixels of the largest phase */
     size_t in_phase = phases == 1 ? (size_t)pixels : (size_t)(b * ((oh + step - 1) / step) * ((ow + step - 1) / step));
-    size_t n_panels = (size_t)panels.shape[0], blocks = (in_phase + ROWS - 1) / ROWS * (size_t)phases;
+    size_t n_panels = (size_t)panels.shape[0], blocks = (in_phase + CONV_ROWS - 1) / CONV_ROWS * (size_t)phases;
     /* all panels, so that x is read once, where that leaves enough work-items */
     size_t enough = 16 * d->info.compute_units, each = blocks * n_panels / enough;
     each = each < 1 ? 1 : each < n_panels ? each : n_panels;
-    work size = {.global = {(in_phase + ROWS - 1) / ROWS, (n_panels + each - 1) / each, (size_t)phases},
+    work size = {.global = {(in_phase + CONV_ROWS - 1) / CONV_ROWS, (n_panels + each - 1) / each, (size_t)phases},
                  .local = {1, 1, 1}};
     if (!d->tune.panels)
         size = (work){.global = {(size_t)out, in_phase, (size_t)phases}, .unit = UNIT_TILE};

@@ -50,7 +50,9 @@ void add_rows(run *r, tensor to, tensor ids, tensor x, int64_t first, int64_t vo
     bool cpu = run_device(r)->tune.panels;
     int64_t segments = cpu ? 16 : 64;
     LAUNCH(r, "embed:embed_back",
-           backward((work){.global = {cpu ? (size_t)(d + 63) / 64 : round_up((size_t)d, 64), (size_t)segments},
+           backward((work){.global = {cpu ? (size_t)(d + EMBED_BACK_COLUMNS_CPU - 1) / EMBED_BACK_COLUMNS_CPU
+                                          : round_up((size_t)d, 64),
+                                      (size_t)segments},
                            .bytes = 12.0 * (double)(n * d)}),
            ARG_T(ids), ARG_T(x), ARG_T(to), ARG_I(n), ARG_I(d), ARG_I(first), ARG_I(rows), ARG_I(vocabulary),
            ARG_I(segments));

@@ -233,8 +233,6 @@ static void sum_parts(run *r, tensor parts, int64_t n, tensor y, int add)
            ARG_T(parts), ARG_T(y), ARG_I(count), ARG_I(n), ARG_I(add));
 }
 
-#define TALL 64 /* rows and columns of a CPU work-item's tile: cl/gemm.cl */
-#define WIDE 128
 #define PART (1 << 19) /* floats of both factors that one tap after the other reads */
 
 void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g, tensor y, int add)
@@ -247,10 +245,10 @@ void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g,
         cpu && round_up((size_t)c, 8) * round_up((size_t)o, 32) < round_up((size_t)o, 8) * round_up((size_t)c, 32);
     tensor a = x_rows ? x : dy, b = x_rows ? dy : x;
     size_t side = (size_t)run_device(r)->tune.gemm_side;
-    int64_t na = last_of(&a), nb = last_of(&b), tile = 4 * (int64_t)side,
-            columns = (int64_t)side * run_device(r)->tune.gemm_item;
-    int64_t tall = cpu ? (na + TALL - 1) / TALL : (nb + columns - 1) / columns,
-            wide = cpu ? (nb + WIDE - 1) / WIDE : (na + tile - 1) / tile;
+    int64_t na = last_of(&a), nb = last_of(&b), tile = TILE_M_OF((int64_t)side),
+            columns = TILE_N_OF((int64_t)side, run_device(r)->tune.gemm_item);
+    int64_t tall = cpu ? (na + GRADIENT_ROWS - 1) / GRADIENT_ROWS : (nb + columns - 1) / columns,
+            wide = cpu ? (nb + GRADIENT_COLUMNS - 1) / GRADIENT_COLUMNS : (na + tile - 1) / tile;
     int64_t parts = split(r, pixels, 256, tall * wide * taps, &share);
     /* a part should stay in a cache */
     int64_t floats = tensor_count(&x) + tensor_count(&dy), least = taps > 1 && cpu ? floats / PART : 1;

@@ -3,11 +3,6 @@
 
 #define FEW_ROWS 32 /* up to here reading the weights bounds the time, and sums don't depend on the number of rows */
 
-/* of cl/linear.cl */
-#define PANEL          16
-#define QUANTISED_ROWS 32
-#define X_BLOCK        18
-
 const char *const activation_names[ACT_COUNT] = {"none",       "relu",    "gelu_erf", "gelu_tanh", "silu",
                                                  "quick_gelu", "sigmoid", "tanh",     "leaky_relu"};
 
@@ -24,16 +19,16 @@ static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tenso
 {
     int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
     const device *d = run_device(r);
-    int64_t wrows = d->tune.panels ? 16 : 4; /* of w, which an item or a group takes: cl/linear.cl */
+    int64_t wrows = d->tune.panels ? LINEAR_W_ROWS_CPU : LINEAR_W_ROWS_GPU;
     int64_t items = (n + wrows - 1) / wrows, each = each_of(d, items);
     work size = {.global = {(size_t)((items + each - 1) / each)}, .local = {1}};
     if (!d->tune.panels)
         size = (work){.global = {(size_t)items}, .unit = UNIT_ROW};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
-    const char *kernel = d->tune.panels ? TYPED("linear:rows_", w.type)
-                         : m >= 4       ? TYPED("linear:rows4_", w.type)
-                                        : TYPED("linear:rows1_", w.type);
+    const char *kernel = d->tune.panels           ? TYPED("linear:rows_", w.type)
+                         : m >= LINEAR_X_ROWS_GPU ? TYPED("linear:rows4_", w.type)
+                                                  : TYPED("linear:rows1_", w.type);
     LAUNCH(r, kernel, size, ARG_T(x), ARG_T(w), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k),
            ARG_I(act), ARG_I(last_of(&y)), ARG_I(column), ARG_I(each));
 }
@@ -47,7 +42,7 @@ bool linear_packs(const device *d, dtype type)
 
 static int64_t panels_of(int64_t rows)
 {
-    return (rows + PANEL - 1) / PANEL;
+    return (rows + LINEAR_PANEL - 1) / LINEAR_PANEL;
 }
 
 bool linear_pack(run *r, tensor *w, tensor from, const char *what, err *e)
@@ -64,7 +59,7 @@ bool linear_pack(run *r, tensor *w, tensor from, const char *what, err *e)
     for (buffer *b = from.buf; ok && b; b = b->next) {
         int64_t rows = b->rows ? b->rows : n;
         tensor piece = from, panels = *w;
-        size_t bytes = dtype_row_bytes(from.type, panels_of(rows) * PANEL * k);
+        size_t bytes = dtype_row_bytes(from.type, panels_of(rows) * LINEAR_PANEL * k);
         ok = (*end = buffer_new(d, bytes, NULL, false, what, e)) != NULL;
         if (!ok)
             break;
@@ -88,10 +83,11 @@ bool linear_pack(run *r, tensor *w, tensor from, const char *what, err *e)
 static tensor quantise(run *r, tensor x)
 {
     int64_t k = last_of(&x), blocks = rows_of(&x) * (k / 32);
-    tensor q = TENSOR(r, DTYPE_I32, rows_of(&x), k / 32 * X_BLOCK);
+    tensor q = TENSOR(r, DTYPE_I32, rows_of(&x), k / 32 * LINEAR_X_BLOCK);
     LAUNCH(r, "linear:quantise",
-           ((work){
-               .global = {(size_t)(blocks + 31) / 32}, .local = {1}, .bytes = (4 * 32 + 4 * X_BLOCK) * (double)blocks}),
+           ((work){.global = {(size_t)(blocks + LINEAR_QUANTISE_BLOCKS - 1) / LINEAR_QUANTISE_BLOCKS},
+                   .local = {1},
+                   .bytes = (4 * 32 + 4 * LINEAR_X_BLOCK) * (double)blocks}),
            ARG_T(x), ARG_T(q), ARG_I(blocks));
     return q;
 }
@@ -101,8 +97,10 @@ static void quantised_rows(run *r, tensor x, tensor w, tensor b, activation act,
                            int64_t column)
 {
     int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
-    int64_t items = (panels_of(n) + 1) / 2, each = each_of(run_device(r), items); /* pairs of panels */
-    work size = {.global = {(size_t)((items + each - 1) / each), (size_t)(m + QUANTISED_ROWS - 1) / QUANTISED_ROWS},
+    int64_t items = (panels_of(n) + LINEAR_QUANTISED_PANELS - 1) / LINEAR_QUANTISED_PANELS,
+            each = each_of(run_device(r), items);
+    work size = {.global = {(size_t)((items + each - 1) / each),
+                            (size_t)(m + LINEAR_QUANTISED_ROWS - 1) / LINEAR_QUANTISED_ROWS},
                  .local = {1, 1}};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));

@@ -43,8 +43,6 @@ static void cross_entropy_back(run *r, tape *t, const tape_step *s)
            ARG_F(s->f[0]), ARG_I(add));
 }
 
-enum { L1, L2 }; /* as in cl/loss.cl */
-
 /* Elements of a part, and the number of parts. */
 static int64_t parts_of(int64_t count, int64_t least, int64_t *each)
 {
@@ -78,12 +76,12 @@ static void difference_back(run *r, tape *t, const tape_step *s)
 
 tensor op_l1(run *r, tensor x, tensor target)
 {
-    return difference(r, x, target, L1);
+    return difference(r, x, target, LOSS_L1);
 }
 
 tensor op_l2(run *r, tensor x, tensor target)
 {
-    return difference(r, x, target, L2);
+    return difference(r, x, target, LOSS_L2);
 }
 
 tensor op_logit_laplace(run *r, tensor x, tensor target)

@@ -5,21 +5,9 @@
  * Weights are F32, F16, Q8_0 or Q4_0; sums are F32.  Shapes that don't fit are programmer errors, and asserted. */
 #ifndef OPS_OPS_H
 #define OPS_OPS_H
+#include "cl/constants.h" /* activation, mask_kind */
 #include "device/run.h"
 
-/* The same numbers as in cl/common.cl. */
-typedef enum activation {
-    ACT_NONE,
-    ACT_RELU,
-    ACT_GELU_ERF,   /* x/2 (1 + erf(x/sqrt 2)): Hendrycks & Gimpel 2016 */
-    ACT_GELU_TANH,  /* its tanh approximation, ibid. */
-    ACT_SILU,       /* x sigmoid(x) */
-    ACT_QUICK_GELU, /* x sigmoid(1.702 x) */
-    ACT_SIGMOID,
-    ACT_TANH,
-    ACT_LEAKY_RELU, /* max(x, x / 5) */
-    ACT_COUNT
-} activation;
 extern const char *const activation_names[ACT_COUNT]; /* "none", "relu", "gelu_erf", … */
 
 /* ---- products: linear.c, conv.c ---- */
@@ -95,19 +83,6 @@ tensor op_l2_normalise(run *r, tensor x, float eps);
 
 /* ---- attention: attention.c, attention_tile.c ---- */
 
-/* Which keys an image position sees, besides all text positions: the patterns of Ramesh et al. 2021, figure 11, and
- * the axial ones of DALLE-pytorch.  These are causal.  Text positions see the text before them and themselves. */
-typedef enum mask_kind {
-    MASK_FULL,   /* every earlier position */
-    MASK_ROW,    /* its own row of the grid */
-    MASK_COLUMN, /* its own column */
-    MASK_CONV,   /* a window of kernel x kernel cells around it */
-    MASK_WINDOW, /* the last grid_width positions and itself: "row" of the paper */
-    MASK_CORNER, /* the window of kernel x kernel cells that ends with it: DALLE-pytorch's "conv_like" */
-    MASK_TORUS,  /* as MASK_CONV, where the edges of a square grid meet; no gradient */
-    MASK_ALL,    /* not causal: every position sees all `text` positions, which are the whole sequence */
-    MASK_COUNT
-} mask_kind;
 extern const char
     *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window", "corner", "torus", "all" */
 

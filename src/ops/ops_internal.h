@@ -24,7 +24,7 @@ static inline work work_rows(int64_t n, double flops, double bytes)
     return (work){.global = {(size_t)n}, .unit = UNIT_ROW, .flops = flops, .bytes = bytes};
 }
 
-/* n elements, a BLOCK of cl/common.cl for each group. */
+/* n elements, an ELEMENT_BLOCK for each group. */
 static inline work work_blocks(int64_t n, double flops_each, double bytes_each)
 {
     return (work){

@@ -1,8 +1,6 @@
 /* Relaxed choices: the Gumbel-Softmax distribution (Jang et al. 2017; Maddison et al. 2017). */
 #include "ops/ops_internal.h"
 
-#define NOISE_BLOCKS 16 /* of 64 elements, by one work-item on CPUs: cl/relax.cl */
-
 static tape_function gumbel_back, table_back;
 
 /* (x + noise) * scale, or the noise where x is empty, of y's shape. */
@@ -13,7 +11,7 @@ static void add_noise(run *r, tensor x, tensor y, float scale, const gumbel *g)
     int64_t per = tensor_count(&y) / y.shape[0], blocks = (per + 63) / 64; /* of 16 draws of four */
     work w = {.global = {round_up((size_t)(per + 3) / 4, 64), (size_t)y.shape[0]}};
     if (run_device(r)->tune.panels)
-        w = (work){.global = {(size_t)(blocks + NOISE_BLOCKS - 1) / NOISE_BLOCKS, (size_t)y.shape[0]},
+        w = (work){.global = {(size_t)(blocks + RELAX_NOISE_BLOCKS - 1) / RELAX_NOISE_BLOCKS, (size_t)y.shape[0]},
                    .local = {1, 1, 1}};
     w.flops = 40.0 * (double)tensor_count(&y);
     w.bytes = 8.0 * (double)tensor_count(&y);

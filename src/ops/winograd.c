@@ -1,8 +1,6 @@
 /* Convolutions of 3x3 with stride 1 on CPU devices, by Winograd's minimal filtering: cl/conv.cl. */
 #include "ops/ops_internal.h"
 
-#define TILES 16 /* of a work-item of winograd_output */
-
 static int64_t tiles_of(int64_t pixels)
 {
     return (pixels + 3) / 4;
@@ -27,8 +25,8 @@ void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, int 
     int64_t h = x.shape[1] * factor, w = x.shape[2] * factor, oh = y.shape[1], ow = y.shape[2];
     int64_t tw = tiles_of(ow), th = tiles_of(oh), tiles = x.shape[0] * tw * th, panels = (c->out + 31) / 32;
     int64_t cache = run_device(r)->tune.winograd_cache;
-    int64_t some = cache / (36 * c->in) / TILES * TILES, few = cache / (36 * 32 * c->in);
-    some = some > TILES ? some : TILES;
+    int64_t some = cache / (36 * c->in) / WINOGRAD_TILES * WINOGRAD_TILES, few = cache / (36 * 32 * c->in);
+    some = some > WINOGRAD_TILES ? some : WINOGRAD_TILES;
     some = some < tiles ? some : tiles;
     few = few > 1 ? few : 1;
     few = few < panels ? few : panels;
@@ -55,7 +53,7 @@ void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, int 
                                .bytes = 4 * 45 * weights}),
                        ARG_T(piece), ARG_T(u), ARG_I(c->in), ARG_I(p - begin), ARG_I(np), ARG_I(transposed));
             LAUNCH(r, "conv:winograd_output",
-                   ((work){.global = {(size_t)(n + TILES - 1) / TILES, (size_t)np},
+                   ((work){.global = {(size_t)(n + WINOGRAD_TILES - 1) / WINOGRAD_TILES, (size_t)np},
                            .local = {1, 1, 1},
                            .flops = 72 * in * 32 * (double)np,
                            .bytes = 4 * 36 * (in + weights) + 4.0 * 16 * 32 * (double)(n * np)}),

@@ -30,8 +30,8 @@ static void kernel_directory(char path[64], const char *elementwise)
 {
     ops_make_directory(path);
     for (const kernel_source *s = kernel_sources; s->name; s++)
-        if (!strcmp(s->name, "common"))
-            write_file(path, "common.cl", s->text, s->bytes);
+        if (!strcmp(s->file, "common.cl"))
+            write_file(path, s->file, s->text, s->bytes);
     write_file(path, "elementwise.cl", elementwise, strlen(elementwise));
     setenv("LIMN_CL_DIR", path, 1);
 }
@@ -82,6 +82,72 @@ static void test_missing_kernel_file(void **state)
     assert_non_null(strstr(e.text, "/nowhere/kernels"));
     run_free(r);
     device_free(d);
+}
+
+/* One and one, by whatever elementwise.cl says. */
+static float added(void)
+{
+    err e = {0};
+    float one = 1, sum = 0;
+    device *d = ops_open(NULL, NULL);
+    run *r = run_new(d, &e);
+    tensor x = run_upload(r, DTYPE_F32, SHAPE(1), &one);
+    run_read(r, op_add(r, x, x), &sum);
+    if (!run_finish(r, &e))
+        fail_msg("%s", e.text);
+    run_free(r);
+    device_free(d);
+    return sum;
+}
+
+/* That elementwise.cl can't be put together, and that the error says so. */
+static void no_text(const char *why)
+{
+    err e = {0};
+    const char *name;
+    assert_null(kernel_text("elementwise", &name, &e));
+    if (!strstr(e.text, why))
+        fail_msg("\"%s\" says nothing of \"%s\"", e.text, why);
+}
+
+static void test_included_files(void **state)
+{
+    (void)state;
+    static const char sum[] = "#define BODY(T, LOAD, STORE) STORE(LOAD(AT(a)) + LOAD(AT(b)) + MORE, AT(y));\n"
+                              "EACH(count, BODY)\n#undef BODY\n#undef MORE";
+    char path[64], cache[64];
+    const char *before = getenv("LIMN_CACHE_DIR"), *name;
+    char *kept = before ? strdup(before) : NULL;
+    err e = {0};
+    kernel_directory(path, "__kernel void add(IN(float, a), IN(float, b), OUT(float, y), const int count)\n"
+                           "{\n#include \"more.clh\"\n#include \"sum.clh\"\n}\n");
+    ops_make_directory(cache);
+    setenv("LIMN_CACHE_DIR", cache, 1);
+    no_text("more.clh");
+    write_file(path, "more.clh", "#define MORE 3.0f\n", 18);
+    write_file(path, "sum.clh", sum, strlen(sum));
+    char *text = kernel_text("elementwise", &name, &e);
+    assert_non_null(text);
+    assert_string_equal(name, "elementwise");
+    assert_non_null(strstr(text, "#line 1 \"elementwise.cl\"\n__kernel void add("));
+    assert_non_null(strstr(
+        text, "{\n#line 1 \"more.clh\"\n#define MORE 3.0f\n\n#line 4 \"elementwise.cl\"\n#line 1 \"sum.clh\"\n"));
+    assert_non_null(strstr(text, "#undef MORE\n#line 5 \"elementwise.cl\"\n}\n"));
+    free(text);
+    assert_true(added() == 5);
+    write_file(path, "more.clh", "#define MORE 4.0f\n", 18);
+    assert_true(added() == 6); /* not from the cache, though elementwise.cl is the same */
+    write_file(path, "more.clh", "#include \"more.clh\"\n", 20);
+    no_text("more.clh: included by");
+    write_file(path, "constants.h", "#define TILE_K 8\n", 17);
+    no_text("constants.h: differs from the one that limn was built with");
+    remove_kernel_directory(path);
+    if (kept)
+        setenv("LIMN_CACHE_DIR", kept, 1);
+    else
+        unsetenv("LIMN_CACHE_DIR");
+    free(kept);
+    ops_remove_directory(cache);
 }
 
 /* The kernel's words and uniform numbers for a few counters, by way of a kernel file of the test's own. */
@@ -262,6 +328,7 @@ static void test_cache(void **state)
 const struct CMUnitTest ops_device_tests[] = {
     cmocka_unit_test(test_broken_kernel_file),
     cmocka_unit_test(test_missing_kernel_file),
+    cmocka_unit_test(test_included_files),
     cmocka_unit_test(test_philox),
     cmocka_unit_test(test_profile),
     cmocka_unit_test(test_no_profile),

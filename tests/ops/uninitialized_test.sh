@@ -11,7 +11,7 @@ export LIMN_TEST_TINY=1 LIMN_CL_DIR=$work
 broken() {
     local file=$work/$1.cl
     rm -f "$work"/*.cl
-    cp "$(dirname "$0")"/../../cl/*.cl "$work"
+    cp "$(dirname "$0")"/../../cl/* "$work"
     sed -i "s/$2/$3/" "$file"
     if cmp -s "$file" "$(dirname "$0")/../../cl/$1.cl"; then
         echo "uninitialized_test: $1.cl has no \"$2\" to break any more" >&2

@@ -1,0 +1,97 @@
+/* What C and OpenCL C must agree on: the code that launches kernels includes this file, and so does every program of
+ * kernels (cl/common.cl).  A size here may be changed, and both sides follow; what is said to be a layout or a file's
+ * number may not.
+ *
+ * Names begin with their family: the kernel file that they are of, or TILE for tiles in local memory. */
+#ifndef LIMN_CONSTANTS_H
+#define LIMN_CONSTANTS_H
+
+/* ---- common.cl ---- */
+
+/* Elements that a group takes (EACH; UNIT_BLOCK of a launch): one work-item of a CPU, or wg work-items. */
+#define ELEMENT_BLOCK_CPU     4096
+#define ELEMENT_BLOCK_GPU(wg) (8 * (wg))
+
+/* GPU: a work-group of side x side makes a tile of products, each work-item 4 rows and `item` columns of it, TILE_K
+ * numbers of the sum at a time (UNIT_TILE; UNIT_SPAN for the rows alone). */
+#define TILE_M_OF(side)       (4 * (side))
+#define TILE_N_OF(side, item) ((item) * (side))
+#define TILE_K                16
+
+/* Models' files have these by name (activation_names). */
+typedef enum activation {
+    ACT_NONE,
+    ACT_RELU,
+    ACT_GELU_ERF,   /* x/2 (1 + erf(x/sqrt 2)): Hendrycks & Gimpel 2016 */
+    ACT_GELU_TANH,  /* its tanh approximation, ibid. */
+    ACT_SILU,       /* x sigmoid(x) */
+    ACT_QUICK_GELU, /* x sigmoid(1.702 x) */
+    ACT_SIGMOID,
+    ACT_TANH,
+    ACT_LEAKY_RELU, /* max(x, x / 5) */
+    ACT_COUNT
+} activation;
+
+/* ---- attention.cl, attention_tile.cl ---- */
+
+/* Which keys an image position sees, besides all text positions: the patterns of Ramesh et al. 2021, figure 11, and
+ * the axial ones of DALLE-pytorch.  These are causal.  Text positions see the text before them and themselves.
+ * Models' files have them by name (mask_names). */
+typedef enum mask_kind {
+    MASK_FULL,   /* every earlier position */
+    MASK_ROW,    /* its own row of the grid */
+    MASK_COLUMN, /* its own column */
+    MASK_CONV,   /* a window of kernel x kernel cells around it */
+    MASK_WINDOW, /* the last grid_width positions and itself: "row" of the paper */
+    MASK_CORNER, /* the window of kernel x kernel cells that ends with it: DALLE-pytorch's "conv_like" */
+    MASK_TORUS,  /* as MASK_CONV, where the edges of a square grid meet; no gradient */
+    MASK_ALL,    /* not causal: every position sees all `text` positions, which are the whole sequence */
+    MASK_COUNT
+} mask_kind;
+
+/* What a part of a query's keys leaves: the sum of HEAD_DIM, then the largest score and the sum of exponentials. */
+#define ATTENTION_PART(head_dim) ((head_dim) + 2)
+/* CPU: queries, and keys, of a tile; two vectors of 16. */
+#define ATTENTION_SPAN_CPU 32
+
+/* ---- codebook.cl: vectors of a work-item ---- */
+#define CODEBOOK_ROWS 8
+
+/* ---- conv.cl ---- */
+
+/* CPU: pixels of a work-item, tiles of 8 that share what they read of x. */
+#define CONV_ROWS 32
+/* CPU: tiles of a work-item of winograd_output, whose sums of 72 KiB stay in the cache: panels are read once for two. */
+#define WINOGRAD_TILES 16
+
+/* ---- embed.cl: columns of a CPU's work-item of embed_back ---- */
+#define EMBED_BACK_COLUMNS_CPU 64
+
+/* ---- gemm.cl: rows and columns of a CPU's work-item of weight_gradient, multiples of 8 and of 32 ---- */
+#define GRADIENT_ROWS    64
+#define GRADIENT_COLUMNS 128
+
+/* ---- linear.cl ---- */
+
+/* Rows of w of a CPU's work-item: the lanes of a vector. */
+#define LINEAR_W_ROWS_CPU 16
+/* Rows of w of a GPU's group, and rows of x that its kernel for many takes at once. */
+#define LINEAR_W_ROWS_GPU 4
+#define LINEAR_X_ROWS_GPU 4
+/* Quantised weights on CPUs.  A panel is so many rows of w, as many as a vector has lanes: a layout. */
+#define LINEAR_PANEL 16
+/* Integers of x for each 32 columns: 16 pairs, the scale, the sum of the 32 integers: a layout. */
+#define LINEAR_X_BLOCK 18
+/* Rows of x of a work-item of the product, its panels (as many as its tiles have), and blocks of x of a work-item of
+ * `quantise`. */
+#define LINEAR_QUANTISED_ROWS   32
+#define LINEAR_QUANTISED_PANELS 2
+#define LINEAR_QUANTISE_BLOCKS  32
+
+/* ---- loss.cl: kinds of difference ---- */
+enum { LOSS_L1, LOSS_L2 };
+
+/* ---- relax.cl: draws of 64 numbers, 16 Philox blocks, of a CPU's work-item ---- */
+#define RELAX_NOISE_BLOCKS 16
+
+#endif
