@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Knowledge goes one way: each folder of src includes headers of those alone that are named behind it here (and its own,
-# and the public header, which is above all for its users, and below all for its types).  Usage: order_test.sh
+# and the public header, which is above all for its users, and below all for its types).  cl: what C shares with kernels.
+# Usage: order_test.sh
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../src"
 declare -A may=(
     [base]=''
-    [device]='base'
+    [device]='base cl'
     [io]='base'
-    [ops]='base device'
+    [ops]='base cl device'
     [text]='base io'
     [weights]='base device io ops'
     [models/codecs]='base device io ops weights'
