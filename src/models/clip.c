@@ -132,6 +132,10 @@ int clip_text_row(const clip *c, const int32_t *ids, size_t n, int32_t *row)
         "limn.clip." #side ".mlp", offsetof(clip, side.mlp), 1, 1 << 20                                                \
     }
 
+static const char *const pooling_names[CLIP_POOLINGS] = {"class", "end", "mean"};
+static const char *const filter_names[IMAGE_FILTERS] = {"lanczos", "bicubic", "bilinear"};
+
+/* What is optional came later: files without it mean heads of width / heads, no gate, and lanczos. */
 static const config_field fields[] = {
     {"limn.clip.dim", offsetof(clip, dim), 1, 1 << 16},
     {"limn.clip.image.size", offsetof(clip, image_size), 1, 4096},
@@ -143,70 +147,37 @@ static const config_field fields[] = {
     {"limn.clip.text.start_id", offsetof(clip, start_id), -1, (1 << 24) - 1},
     {"limn.clip.text.end_id", offsetof(clip, end_id), -1, (1 << 24) - 1},
     {"limn.clip.text.pad_id", offsetof(clip, pad_id), 0, (1 << 24) - 1},
+    {"limn.clip.image.norm_before", offsetof(clip, image.norm_before), .kind = CONFIG_BOOL},
+    {"limn.clip.image.norm_after", offsetof(clip, image.norm_after), .kind = CONFIG_BOOL},
+    {"limn.clip.text.causal", offsetof(clip, text.causal), .kind = CONFIG_BOOL},
+    {"limn.clip.text.norm_after", offsetof(clip, text.norm_after), .kind = CONFIG_BOOL},
+    {"limn.clip.gated", offsetof(clip, gated), .kind = CONFIG_BOOL, .optional = true},
+    {"limn.clip.no_qkv_bias", offsetof(clip, no_qkv_bias), .kind = CONFIG_BOOL, .optional = true},
+    {"limn.clip.image.head_dim", offsetof(clip, image.head_dim), 1, HEAD_MOST, .optional = true},
+    {"limn.clip.text.head_dim", offsetof(clip, text.head_dim), 1, HEAD_MOST, .optional = true},
+    {"limn.clip.image.pooling", offsetof(clip, image.pooling), 0, CLIP_POOLINGS, CONFIG_CHOICE, pooling_names},
+    {"limn.clip.text.pooling", offsetof(clip, text.pooling), 0, CLIP_POOLINGS, CONFIG_CHOICE, pooling_names},
+    {"limn.clip.image.filter", offsetof(clip, filter), 0, IMAGE_FILTERS, CONFIG_CHOICE, filter_names, .optional = true},
+    {"limn.clip.image.mean", offsetof(clip, mean), .kind = CONFIG_COLOUR},
+    {"limn.clip.image.std", offsetof(clip, std), .kind = CONFIG_COLOUR},
+    {"limn.clip.activation", offsetof(clip, act), 0, ACT_COUNT, CONFIG_CHOICE, activation_names},
+    {"limn.clip.norm_eps", offsetof(clip, eps), 0, 1, CONFIG_FLOAT},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
-static const char *const pooling_names[CLIP_POOLINGS] = {"class", "end", "mean"};
-static const char *const filter_names[IMAGE_FILTERS] = {"lanczos", "bicubic", "bilinear"};
-#define KEY_FILTER "limn.clip.image.filter" /* lanczos where it is missing */
-
-static const struct flag {
-    const char *key;
-    size_t at;
-} flags[] = {
-    {"limn.clip.image.norm_before", offsetof(clip, image.norm_before)},
-    {"limn.clip.image.norm_after", offsetof(clip, image.norm_after)},
-    {"limn.clip.text.causal", offsetof(clip, text.causal)},
-    {"limn.clip.text.norm_after", offsetof(clip, text.norm_after)},
-    {"limn.clip.gated", offsetof(clip, gated)}, /* from here on: false where the key is missing */
-    {"limn.clip.no_qkv_bias", offsetof(clip, no_qkv_bias)},
-};
-enum { FLAGS = sizeof flags / sizeof *flags, FLAGS_NEEDED = 4 };
-
-static bool *flag_of(clip *c, size_t i)
+/* A head that is width / heads goes without saying. */
+static void drop_head(clip_tower *t)
 {
-    return (bool *)((char *)c + flags[i].at);
-}
-
-/* Where a head isn't width / heads. */
-static const struct head_key {
-    const char *key;
-    size_t at;
-} head_keys[] = {
-    {"limn.clip.image.head_dim", offsetof(clip, image.head_dim)},
-    {"limn.clip.text.head_dim", offsetof(clip, text.head_dim)},
-};
-
-static int *head_of(clip *c, size_t i)
-{
-    return (int *)((char *)c + head_keys[i].at);
-}
-
-static void put_three(gguf_writer *w, const char *key, const float v[3])
-{
-    gguf_put_floats(w, key, (double[]){v[0], v[1], v[2]}, 3);
+    if (t->head_dim * t->heads == t->width)
+        t->head_dim = 0;
 }
 
 void clip_put(const clip *c, gguf_writer *w)
 {
     clip copy = *c;
-    config_put(w, fields, FIELDS, c);
-    for (size_t i = 0; i < FLAGS; i++)
-        if (i < FLAGS_NEEDED || *flag_of(&copy, i))
-            gguf_put_bool(w, flags[i].key, *flag_of(&copy, i));
-    for (size_t i = 0; i < 2; i++) {
-        const clip_tower *t = i ? &c->text : &c->image;
-        if (t->head_dim && t->head_dim * t->heads != t->width)
-            gguf_put_int(w, head_keys[i].key, t->head_dim);
-    }
-    gguf_put_string(w, "limn.clip.image.pooling", pooling_names[c->image.pooling]);
-    gguf_put_string(w, "limn.clip.text.pooling", pooling_names[c->text.pooling]);
-    if (c->filter != IMAGE_LANCZOS)
-        gguf_put_string(w, KEY_FILTER, filter_names[c->filter]);
-    put_three(w, "limn.clip.image.mean", c->mean);
-    put_three(w, "limn.clip.image.std", c->std);
-    gguf_put_string(w, "limn.clip.activation", activation_names[c->act]);
-    gguf_put_float(w, "limn.clip.norm_eps", c->eps);
+    drop_head(&copy.image);
+    drop_head(&copy.text);
+    config_put(w, fields, FIELDS, &copy);
 }
 
 static bool prepare_tower(clip_tower *w, int positions, const char *side, const char *file, err *e)
@@ -248,8 +219,7 @@ static bool check_together(const clip *c, const char *file, err *e)
         if (!(c->std[i] > 0 && c->std[i] < 1e6 && c->mean[i] > -1e6 && c->mean[i] < 1e6)) /* NaN too */
             return err_set(e, ERR_FAILED, "%s: limn.clip.image.std: %g, mean %g: no pixel map", file, c->std[i],
                            c->mean[i]);
-    return (c->eps >= 0 && c->eps <= 1) ||
-           err_set(e, ERR_FAILED, "%s: limn.clip.norm_eps: %g is outside 0 to 1", file, c->eps);
+    return true;
 }
 
 bool clip_prepare(clip *c, const char *file, err *e)
@@ -306,19 +276,6 @@ void clip_declare(clip *c, param_table *p)
         p->list[p->n - 1].mean = 2.6592600f; /* ln(1 / 0.07): Radford et al., 2.5 */
 }
 
-static bool read_three(const gguf *g, const char *key, float v[3], err *e)
-{
-    const double *values;
-    size_t n;
-    if (!gguf_get_floats(g, key, &values, &n, e))
-        return false;
-    if (n != 3)
-        return err_set(e, ERR_FAILED, "%s: key '%s': %zu numbers, and colours are three", gguf_name(g), key, n);
-    for (int i = 0; i < 3; i++)
-        v[i] = (float)values[i];
-    return true;
-}
-
 bool clip_open(clip **out, const gguf *g, param_table *p, err *e)
 {
     *out = NULL;
@@ -327,23 +284,7 @@ bool clip_open(clip **out, const gguf *g, param_table *p, err *e)
     clip *c = calloc(1, sizeof *c);
     if (!c)
         return err_no_memory(e, "CLIP", sizeof *c);
-    int act = 0, image_pooling = 0, text_pooling = 0, filter = 0;
-    bool ok = config_fields(g, fields, FIELDS, c, e);
-    for (size_t i = 0; ok && i < FLAGS; i++)
-        ok = (i >= FLAGS_NEEDED && !gguf_has(g, flags[i].key)) || gguf_get_bool(g, flags[i].key, flag_of(c, i), e);
-    for (size_t i = 0; ok && i < 2; i++)
-        ok = !gguf_has(g, head_keys[i].key) || config_int(g, head_keys[i].key, 1, HEAD_MOST, head_of(c, i), e);
-    ok = ok && config_choice(g, "limn.clip.image.pooling", pooling_names, CLIP_POOLINGS, &image_pooling, e) &&
-         config_choice(g, "limn.clip.text.pooling", pooling_names, CLIP_POOLINGS, &text_pooling, e) &&
-         (!gguf_has(g, KEY_FILTER) || config_choice(g, KEY_FILTER, filter_names, IMAGE_FILTERS, &filter, e)) &&
-         read_three(g, "limn.clip.image.mean", c->mean, e) && read_three(g, "limn.clip.image.std", c->std, e) &&
-         config_choice(g, "limn.clip.activation", activation_names, ACT_COUNT, &act, e) &&
-         config_float(g, "limn.clip.norm_eps", 0, 1, &c->eps, e);
-    c->act = (activation)act;
-    c->filter = filter;
-    c->image.pooling = (clip_pooling)image_pooling;
-    c->text.pooling = (clip_pooling)text_pooling;
-    if (!ok || !clip_prepare(c, gguf_name(g), e)) {
+    if (!config_fields(g, fields, FIELDS, c, e) || !clip_prepare(c, gguf_name(g), e)) {
         clip_free(c);
         return false;
     }

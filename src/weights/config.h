@@ -3,11 +3,25 @@
 #define WEIGHTS_CONFIG_H
 #include "io/gguf.h"
 
-/* An int in a struct of hyper-parameters: its key, where it is, and its range. */
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers" /* most fields are plain whole numbers */
+
+typedef enum config_kind {
+    CONFIG_INT,    /* int, from min to max */
+    CONFIG_FLOAT,  /* float, from min to max */
+    CONFIG_BOOL,   /* bool */
+    CONFIG_BIT,    /* bool, in the file the number 0 or 1 */
+    CONFIG_CHOICE, /* an enum, in the file a word: the place among `words`, which are max */
+    CONFIG_COLOUR, /* float[3] */
+} config_kind;
+
+/* A member of a struct of hyper-parameters: its key, where it is, its range and what it is. */
 typedef struct config_field {
     const char *key;
     size_t at; /* offsetof */
     int min, max;
+    config_kind kind;
+    const char *const *words;
+    bool optional; /* what the file doesn't have stays as it is; 0, false and the first word are not written */
 } config_field;
 
 bool config_fields(const gguf *g, const config_field *f, size_t n, void *to, err *e);

@@ -108,6 +108,16 @@ static const config_field fields[] = {
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
+/* Behind the channels; files without the optional ones mean the first of the words. */
+static const config_field choices[] = {
+    {"limn.codec.activation", offsetof(autoencoder_config, act), 0, ACT_COUNT, CONFIG_CHOICE, activation_names},
+    {"limn.codec.upsampling", offsetof(autoencoder_config, up), 0, UPSAMPLING_COUNT, CONFIG_CHOICE, upsampling_names,
+     .optional = true},
+    {"limn.codec.likelihood", offsetof(autoencoder_config, output), 0, LIKELIHOOD_COUNT, CONFIG_CHOICE,
+     likelihood_names, .optional = true},
+};
+enum { CHOICES = sizeof choices / sizeof *choices };
+
 /* Channels of each stage. */
 static bool get_channels(const gguf *g, const char *key, int *stages, int channels[AUTOENCODER_STAGES], err *e)
 {
@@ -150,37 +160,21 @@ void autoencoder_put(const autoencoder_config *k, const codec_kind *kind, gguf_w
     config_put(w, fields, FIELDS, k);
     put_channels(w, "limn.codec.encoder_channels", k->stages, k->encoder_channels);
     put_channels(w, "limn.codec.decoder_channels", k->stages, k->decoder_channels);
-    gguf_put_string(w, "limn.codec.activation", activation_names[k->act]);
-    if (k->up != UPSAMPLING_TRANSPOSED) /* older versions read files without the keys that they don't know */
-        gguf_put_string(w, "limn.codec.upsampling", upsampling_names[k->up]);
-    if (k->output != LIKELIHOOD_PIXELS)
-        gguf_put_string(w, "limn.codec.likelihood", likelihood_names[k->output]);
-}
-
-/* A choice whose key may be missing: then the first. */
-static bool get_choice(const gguf *g, const char *key, const char *const *names, int n, int *value, err *e)
-{
-    *value = 0;
-    return !gguf_has(g, key) || config_choice(g, key, names, n, value, e);
+    config_put(w, choices, CHOICES, k);
 }
 
 bool autoencoder_read(autoencoder_config *k, const gguf *g, err *e)
 {
-    int stages_up, act = 0, up, output;
+    int stages_up;
     *k = (autoencoder_config){0};
     if (!config_fields(g, fields, FIELDS, k, e) ||
         !get_channels(g, "limn.codec.encoder_channels", &k->stages, k->encoder_channels, e) ||
         !get_channels(g, "limn.codec.decoder_channels", &stages_up, k->decoder_channels, e) ||
-        !config_choice(g, "limn.codec.activation", activation_names, ACT_COUNT, &act, e) ||
-        !get_choice(g, "limn.codec.upsampling", upsampling_names, UPSAMPLING_COUNT, &up, e) ||
-        !get_choice(g, "limn.codec.likelihood", likelihood_names, LIKELIHOOD_COUNT, &output, e))
+        !config_fields(g, choices, CHOICES, k, e))
         return false;
     if (k->stages != stages_up)
         return err_set(e, ERR_FAILED, "%s: limn.codec.decoder_channels: %d stages, and the encoder has %d",
                        gguf_name(g), stages_up, k->stages);
-    k->act = (activation)act;
-    k->up = (upsampling)up;
-    k->output = (likelihood)output;
     return true;
 }
 

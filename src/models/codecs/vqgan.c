@@ -157,11 +157,12 @@ static const config_field fields[] = {
     {"limn.codec.code_dim", offsetof(resnet_vq_config, code_dim), 1, 65536},
     {"limn.codec.latent", offsetof(resnet_vq_config, latent), 1, 65536},
     {"limn.codec.groups", offsetof(resnet_vq_config, groups), 1, 65536},
-    {"limn.codec.has_encoder", offsetof(resnet_vq_config, has_encoder), 0, 1},
-    {"limn.codec.gumbel", offsetof(resnet_vq_config, gumbel), 0, 1},
-    {"limn.codec.wavelet", offsetof(resnet_vq_config, wavelet), 0, 1},
-    {"limn.codec.unit_range", offsetof(resnet_vq_config, unit_range), 0, 1},
+    {"limn.codec.has_encoder", offsetof(resnet_vq_config, has_encoder), .kind = CONFIG_BIT},
+    {"limn.codec.gumbel", offsetof(resnet_vq_config, gumbel), .kind = CONFIG_BIT},
+    {"limn.codec.wavelet", offsetof(resnet_vq_config, wavelet), .kind = CONFIG_BIT},
+    {"limn.codec.unit_range", offsetof(resnet_vq_config, unit_range), .kind = CONFIG_BIT},
     {"limn.codec.decoder_blocks", offsetof(resnet_vq_config, decoder.blocks), 1, BLOCKS},
+    {"limn.codec.norm_eps", offsetof(resnet_vq_config, eps), 0, 1, CONFIG_FLOAT},
 };
 static const config_field encoder_fields[] = {
     {"limn.codec.stem", offsetof(resnet_vq_config, stem), 1, 65536},
@@ -173,7 +174,6 @@ void resnet_vq_put(const resnet_vq_config *k, gguf_writer *w)
 {
     gguf_put_string(w, "limn.codec.kind", codec_resnet_vq.name);
     config_put(w, fields, FIELDS, k);
-    gguf_put_float(w, "limn.codec.norm_eps", k->eps);
     config_put_ints(w, "limn.codec.decoder_channels", k->decoder.channels, k->stages);
     config_put_ints(w, "limn.codec.decoder_attention", k->decoder.attention, k->stages);
     if (!k->has_encoder)
@@ -363,7 +363,7 @@ bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, pa
 static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
 {
     resnet_vq_config k = {0};
-    if (!config_fields(g, fields, FIELDS, &k, e) || !config_float(g, "limn.codec.norm_eps", 0, 1, &k.eps, e) ||
+    if (!config_fields(g, fields, FIELDS, &k, e) ||
         !get_stages(g, "limn.codec.decoder_channels", 65536, k.decoder.channels, &k.stages, e) ||
         !get_stages(g, "limn.codec.decoder_attention", 1, k.decoder.attention, &k.stages, e))
         return false;

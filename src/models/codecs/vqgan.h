@@ -20,11 +20,11 @@ typedef struct resnet_vq_config {
     int stages;
     int groups; /* of all group norms */
     float eps;
-    int has_encoder; /* 0: the file has a decoder alone */
-    int stem;        /* channels before the encoder's first stage */
-    int gumbel;      /* 1: logits by a projection; 0: the code is the nearest entry */
-    int wavelet;     /* 1: the decoder gives Haar coefficients of pictures twice as wide and high as the encoder's */
-    int unit_range;  /* 1: decoded values are 0 to 1; 0: -1 to 1 */
+    bool has_encoder; /* false: the file has a decoder alone */
+    int stem;         /* channels before the encoder's first stage */
+    bool gumbel;      /* logits by a projection; false: the code is the nearest entry */
+    bool wavelet;     /* the decoder gives Haar coefficients of pictures twice as wide and high as the encoder's */
+    bool unit_range;  /* decoded values are 0 to 1; false: -1 to 1 */
     resnet_vq_side encoder, decoder;
 } resnet_vq_config;
 

@@ -8,7 +8,6 @@
 
 #include "weights/config.h"
 
-#define EPS_MOST  1
 #define HEAD_MOST 1024 /* the kernels keep a head's query in private or local memory */
 
 /* ---- forward ---- */
@@ -107,6 +106,8 @@ static const config_field fields[] = {
     {"limn.transformer.end_id", offsetof(bart, end_id), 0, (1 << 24) - 1},
     {"limn.transformer.pad_id", offsetof(bart, pad_id), 0, (1 << 24) - 1},
     {"limn.transformer.start_code", offsetof(bart, start_code), 0, (1 << 20) - 1},
+    {"limn.transformer.activation", offsetof(bart, act), 0, ACT_COUNT, CONFIG_CHOICE, activation_names},
+    {"limn.transformer.norm_eps", offsetof(bart, eps), 0, 1, CONFIG_FLOAT},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
@@ -114,16 +115,12 @@ void bart_put(const bart *b, gguf_writer *w)
 {
     gguf_put_string(w, "limn.transformer.kind", transformer_bart.name);
     config_put(w, fields, FIELDS, b);
-    gguf_put_string(w, "limn.transformer.activation", activation_names[b->act]);
-    gguf_put_float(w, "limn.transformer.norm_eps", b->eps);
 }
 
 static bool check(const bart *b, const char *file, err *e)
 {
     if (!config_check(file, fields, FIELDS, b, e))
         return false;
-    if (!(b->eps >= 0 && b->eps <= EPS_MOST))
-        return err_set(e, ERR_FAILED, "%s: limn.transformer.norm_eps: %g is outside 0 to %d", file, b->eps, EPS_MOST);
     if (b->dim % b->heads || b->dim / b->heads > HEAD_MOST)
         return err_set(e, ERR_FAILED,
                        "%s: limn.transformer.heads: %d do not divide the dim %d into heads of at most %d", file,
@@ -245,12 +242,7 @@ static bool open_bart(transformer *t, const gguf *g, param_table *p, err *e)
     bart *b = calloc(1, sizeof *b);
     if (!b)
         return err_no_memory(e, "transformer", sizeof *b);
-    int act = 0;
-    bool ok = config_fields(g, fields, FIELDS, b, e) &&
-              config_choice(g, "limn.transformer.activation", activation_names, ACT_COUNT, &act, e) &&
-              config_float(g, "limn.transformer.norm_eps", 0, EPS_MOST, &b->eps, e);
-    b->act = (activation)act;
-    if (!ok || !bart_declare(b, gguf_name(g), p, e)) {
+    if (!config_fields(g, fields, FIELDS, b, e) || !bart_declare(b, gguf_name(g), p, e)) {
         bart_free(b);
         return false;
     }

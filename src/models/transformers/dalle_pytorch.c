@@ -91,19 +91,12 @@ static const config_field fields[] = {
     {"limn.transformer.grid_width", offsetof(dalle_pytorch, grid_width), 1, 1024},
     {"limn.transformer.codes", offsetof(dalle_pytorch, codes), 2, 1 << 20},
     {"limn.transformer.rotary", offsetof(dalle_pytorch, turned), 0, 1024},
+    {"limn.transformer.shift_tokens", offsetof(dalle_pytorch, shift_tokens), .kind = CONFIG_BOOL},
+    {"limn.transformer.sandwich_norm", offsetof(dalle_pytorch, sandwich), .kind = CONFIG_BOOL},
+    {"limn.transformer.stable", offsetof(dalle_pytorch, stable), .kind = CONFIG_BOOL},
+    {"limn.transformer.reversible", offsetof(dalle_pytorch, reversible), .kind = CONFIG_BOOL},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
-
-static const struct {
-    const char *key;
-    size_t at;
-} flags[] = {
-    {"limn.transformer.shift_tokens", offsetof(dalle_pytorch, shift_tokens)},
-    {"limn.transformer.sandwich_norm", offsetof(dalle_pytorch, sandwich)},
-    {"limn.transformer.stable", offsetof(dalle_pytorch, stable)},
-    {"limn.transformer.reversible", offsetof(dalle_pytorch, reversible)},
-};
-enum { FLAGS = sizeof flags / sizeof *flags };
 
 /* One number a layer: that of the layer whose weights it has. */
 static const char *const set_keys[2] = {"limn.transformer.attention_sets", "limn.transformer.mlp_sets"};
@@ -119,8 +112,6 @@ void dalle_pytorch_write(const dalle_pytorch *d, gguf_writer *w)
     int sets[LAYERS_MOST];
     gguf_put_string(w, "limn.transformer.kind", transformer_dalle_pytorch.name);
     config_put(w, fields, FIELDS, d);
-    for (int i = 0; i < FLAGS; i++)
-        gguf_put_bool(w, flags[i].key, *(const bool *)((const char *)d + flags[i].at));
     for (int i = 0; i < d->layers; i++)
         patterns[i] = mask_names[d->list[i].mask.kind];
     gguf_put_strings(w, "limn.transformer.attention", patterns, (size_t)d->layers);
@@ -215,10 +206,8 @@ static bool open_state(transformer *t, const gguf *g, param_table *p, err *e)
     dalle_pytorch *d = calloc(1, sizeof *d);
     if (!d)
         return err_no_memory(e, "transformer", sizeof *d);
-    bool ok = config_fields(g, fields, FIELDS, d, e);
-    for (int i = 0; ok && i < FLAGS; i++)
-        ok = gguf_get_bool(g, flags[i].key, (bool *)((char *)d + flags[i].at), e);
-    if (!ok || !dalle_pytorch_prepare(d, gguf_name(g), e) || !read_layers(d, g, e)) {
+    if (!config_fields(g, fields, FIELDS, d, e) || !dalle_pytorch_prepare(d, gguf_name(g), e) ||
+        !read_layers(d, g, e)) {
         free_state(d);
         return false;
     }

@@ -1,6 +1,7 @@
 /* The registry of transformer kinds. */
 #include "models/transformers/transformer.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,16 +23,17 @@ static bool open_kind(transformer *t, const char *name, const gguf *g, param_tab
 /* What `generate` uses where nothing else is asked for. */
 static bool read_sampling(transformer *t, const gguf *g, err *e)
 {
-    static const char *const temperature = "limn.sampling.temperature", *const top_k = "limn.sampling.top_k",
-                             *const top_p = "limn.sampling.top_p", *const guidance = "limn.sampling.guidance";
+    static const config_field fields[] = {
+        {"limn.sampling.temperature", offsetof(transformer, temperature), 0, 1000000, CONFIG_FLOAT, .optional = true},
+        {"limn.sampling.top_k", offsetof(transformer, top_k), 0, 1 << 24, .optional = true},
+        {"limn.sampling.top_p", offsetof(transformer, top_p), 0, 1, CONFIG_FLOAT, .optional = true},
+        {"limn.sampling.guidance", offsetof(transformer, guidance), 0, 1000000, CONFIG_FLOAT, .optional = true},
+    };
     t->temperature = 1;
     t->guidance = 1;
     t->top_p = 1;
     t->top_k = 0;
-    return (!gguf_has(g, temperature) || config_float(g, temperature, 0, 1e6, &t->temperature, e)) &&
-           (!gguf_has(g, top_k) || config_int(g, top_k, 0, 1 << 24, &t->top_k, e)) &&
-           (!gguf_has(g, top_p) || config_float(g, top_p, 0, 1, &t->top_p, e)) &&
-           (!gguf_has(g, guidance) || config_float(g, guidance, 0, 1e6, &t->guidance, e));
+    return config_fields(g, fields, sizeof fields / sizeof *fields, t, e);
 }
 
 bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e)
