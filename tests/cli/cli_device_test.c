@@ -350,13 +350,9 @@ int main(void)
         cmocka_unit_test(test_codec_round_trip), cmocka_unit_test(test_score),
         cmocka_unit_test(test_profile),          cmocka_unit_test(test_interrupt),
     };
-    if (!cli_enter())
-        return 1;
-    int failed = 77;
-    if (cli_run("devices").code == 0)
+    int failed = cli_enter_device();
+    if (!failed)
         failed = cmocka_run_group_tests(tests, NULL, NULL);
-    else
-        fprintf(stderr, "cli_device_test: no OpenCL device\n");
     cli_leave();
     return failed;
 }

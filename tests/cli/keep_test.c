@@ -202,13 +202,9 @@ int main(void)
         cmocka_unit_test(test_masks_of_all_or_nothing),
         cmocka_unit_test(test_transparent_image_prompt),
     };
-    if (!cli_enter())
-        return 1;
-    int failed = 77;
-    if (cli_run("devices").code == 0)
+    int failed = cli_enter_device();
+    if (!failed)
         failed = cmocka_run_group_tests(tests, NULL, NULL);
-    else
-        fprintf(stderr, "keep_test: no OpenCL device\n");
     cli_leave();
     return failed;
 }

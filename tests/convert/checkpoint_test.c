@@ -12,14 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checks.h"
 #include "convert/convert.h"
 #include "support.h"
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
 
 static void write_text(const char *path, const char *text, size_t n)
 {

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checks.h"
 #include "convert/convert.h"
 #include "io/image.h"
 #include "io/safetensors.h"
@@ -56,12 +57,6 @@ static const instance instances[] = {
      3,
      ACT_QUICK_GELU},
 };
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
 
 typedef struct golden {
     file_map file;

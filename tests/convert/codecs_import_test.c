@@ -13,24 +13,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checks.h"
 #include "convert/convert.h"
 #include "golden_tensors.h"
 #include "io/safetensors.h"
 #include "models/model.h"
 #include "support.h"
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-
 static device *dev;
 static json_t *cases;
 static file_map golden_file;
 static safetensors *golden;
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
 
 /* ---- instances ---- */
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "checks.h"
 #include "convert/convert.h"
 #include "golden_tensors.h"
 #include "io/safetensors.h"
@@ -25,12 +26,6 @@ enum { CODES = 30, CELLS = 16, CODEBOOK = 40, TEXT_LENGTH = 24 };
 
 static device *dev;
 static safetensors *golden, *codecs;
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
 
 static const void *data_of(const safetensors *s, const char *name)
 {

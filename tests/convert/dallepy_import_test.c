@@ -14,6 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checks.h"
 #include "convert/convert.h"
 #include "golden_npz.h"
 #include "io/safetensors.h"
@@ -32,12 +33,6 @@ typedef struct instance {
     session s;
     int cells, ids, all; /* ids, and ids with codes, that logits are of */
 } instance;
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
 
 /* A whole array of the reference; the caller frees it. */
 static float *golden_of(const instance *m, const char *name)

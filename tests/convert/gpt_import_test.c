@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "checks.h"
 #include "convert/convert.h"
 #include "golden_tensors.h"
 #include "io/safetensors.h"
@@ -24,12 +25,6 @@ static device *dev;
 static json_t *cases, *codecs;
 static file_map golden_file, codecs_file;
 static safetensors *golden, *codecs_golden;
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
 
 static const json_t *case_of(const json_t *list, const char *name)
 {

@@ -2,6 +2,7 @@
  * hold. Shards, indices of them, HuggingFace's cache; two models are a question.  Then models by their checkpoint's
  * name:
  * --convert, and the cache of what it made. */
+#include "checks.h"
 #include "cli_support.h"
 
 #include <stdio.h>
@@ -12,8 +13,7 @@
 #include "golden_checkpoint.h"
 #include "support.h"
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-#define GOLDEN       TEST_DATA "/golden"
+#define GOLDEN TEST_DATA "/golden"
 
 static void shell(const char *line)
 {

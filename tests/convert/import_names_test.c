@@ -15,13 +15,13 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "checks.h"
 #include "convert/convert.h"
 #include "golden_checkpoint.h"
 #include "golden_tensors.h"
 #include "support.h"
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-#define GOLDEN       TEST_DATA "/golden/"
+#define GOLDEN TEST_DATA "/golden/"
 
 static char said[4096]; /* what was logged since it was emptied */
 
@@ -561,8 +561,6 @@ static void types_too_narrow_are_not_taken(void **state)
         file_map_release(&map);
     }
 }
-
-#define TEST(name) cmocka_unit_test(name)
 
 int main(int argc, char **argv)
 {

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checks.h"
 #include "convert/convert.h"
 #include "golden_checkpoint.h"
 #include "golden_tensors.h"
@@ -20,23 +21,9 @@
 #include "support.h"
 #include "text/bpe.h"
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-
 static device *dev;
 
 /* ---- checks ---------------------------------------------------------------------------------------------------- */
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
-
-static void has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in: %s", part, text);
-}
 
 /* ---- a model as a file of this process -------------------------------------------------------------------------- */
 
@@ -651,8 +638,6 @@ static void a_file_is_not_converted_onto_itself(void **state)
 }
 
 /* ---- running --------------------------------------------------------------------------------------------------- */
-
-#define TEST(name) cmocka_unit_test(name)
 
 int main(int argc, char **argv)
 {

@@ -8,10 +8,9 @@
 
 #include <string.h>
 
+#include "checks.h"
 #include "convert/convert_internal.h"
 #include "convert/mapping.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static void check_name(const import_map *maps, const char *ours, const char *theirs)
 {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "checks.h"
 #include "convert/convert.h"
 #include "golden_checks.h"
 #include "models/model.h"
@@ -20,12 +21,6 @@ enum { SMALL = 16, MANY = 70 }; /* cells of the tiny model; pictures, in batches
 static device *dev;
 static model *tiny;
 static bool other_style; /* of kernels */
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
 
 static bool equal(const int32_t *a, const int32_t *b, size_t n)
 {
@@ -298,18 +293,11 @@ int main(int argc, char **argv)
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    dev = support_device();
-    support_style styles[SUPPORT_STYLES];
-    size_t n = support_styles(dev, styles);
     int failed = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (i) { /* kernels are compiled for one style: a new device */
-            device_free(dev);
-            dev = support_device();
-            dev->tune = styles[i].tune;
-            other_style = true;
-        }
-        failed += cmocka_run_group_tests_name(styles[i].name, tests, open_tiny, close_tiny);
+    const char *style;
+    for (size_t i = 0; (style = support_styled(&dev, i)); i++) {
+        other_style = i > 0;
+        failed += cmocka_run_group_tests_name(style, tests, open_tiny, close_tiny);
     }
     device_free(dev);
     return failed != 0;

@@ -12,11 +12,10 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "checks.h"
 #include "convert/convert.h"
 #include "models/model.h"
 #include "support.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 enum { CELLS = 64, CODES = 1024, SMALL = 16, MANY = 40 }; /* cells and codes of the built-in model, cells of the tiny */
 
@@ -24,18 +23,6 @@ static device *dev;
 static model *builtin, *tiny;
 
 /* ---- checks ---------------------------------------------------------------------------------------------------- */
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
-
-static void has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in: %s", part, text);
-}
 
 static bool equal(const int32_t *a, const int32_t *b, size_t n)
 {
@@ -607,8 +594,6 @@ static void pictures_in_batches_equal_one_by_one(void **state)
 
 /* ---- running --------------------------------------------------------------------------------------------------- */
 
-#define TEST(name) cmocka_unit_test(name)
-
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest once[] = {
@@ -638,17 +623,11 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     dev = support_device();
     print_message("device: %s (%s)\n", dev->info.name, dev->reason);
-    support_style styles[SUPPORT_STYLES];
-    size_t n = support_styles(dev, styles);
     int failed = 0;
-    for (size_t i = 0; i < n; i++) {
+    const char *style;
+    for (size_t i = 0; (style = support_styled(&dev, i)); i++) {
         char name[32];
-        if (i) { /* kernels are compiled for one style: a new device */
-            device_free(dev);
-            dev = support_device();
-            dev->tune = styles[i].tune;
-        }
-        snprintf(name, sizeof name, "generate, %s kernels", styles[i].name);
+        snprintf(name, sizeof name, "generate, %s kernels", style);
         failed += _cmocka_run_group_tests(name, tests, COUNT(tests), open_models, close_models);
         if (i == 0)
             failed += cmocka_run_group_tests_name("generate, the built-in model", once, open_models, close_models);

@@ -1,5 +1,6 @@
 /* What people give for a model by mistake is named as what it is, with what to do, by its content: to convert, as a
  * model, to inspect.  Nothing is written. */
+#include "checks.h"
 #include "cli_support.h"
 
 #include <stdio.h>
@@ -7,8 +8,6 @@
 #include <string.h>
 
 #include "io/file_kind.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* A tar header of one entry; posix: with its magic. */
 static size_t make_tar(uint8_t out[1024], const char *name, bool posix)

@@ -1,4 +1,5 @@
 /* Decoding by tiles: pictures of random codes by random decoders, whole and in parts, and with little memory. */
+#include "checks.h"
 #include "cli_support.h"
 
 #include <math.h>
@@ -17,12 +18,6 @@
 #include "support.h"
 
 static device *dev;
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
 
 static bool declare_transposed(codec *c, param_table *p, err *e)
 {
@@ -362,22 +357,17 @@ static void what_does_not_fit_is_decoded_by_tiles(void **state)
 int main(void)
 {
     int failed = 0;
-    support_style styles[SUPPORT_STYLES];
-    device *first = support_device();
-    size_t n = support_styles(first, styles);
-    device_free(first);
-    for (size_t i = 0; i < n; i++) {
-        dev = support_device();
-        dev->tune = styles[i].tune;
+    const char *style;
+    for (size_t i = 0; (style = support_styled(&dev, i)); i++) {
         static const struct CMUnitTest tests[] = {
             cmocka_unit_test(tiles_have_no_seams),
             cmocka_unit_test(ways_take_what_is_counted),
             cmocka_unit_test(codecs_with_norms_have_no_tiles),
             cmocka_unit_test(parameters_are_for_what_their_names_say),
         };
-        failed += cmocka_run_group_tests_name(styles[i].name, tests, NULL, NULL);
-        device_free(dev);
+        failed += cmocka_run_group_tests_name(style, tests, NULL, NULL);
     }
+    device_free(dev);
     static const struct CMUnitTest command[] = {cmocka_unit_test(what_does_not_fit_is_decoded_by_tiles)};
     if (!cli_enter())
         return 1;

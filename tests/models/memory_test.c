@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 
 #include "base/log.h"
+#include "checks.h"
 #include "models/plan.h"
 #include "models/session.h"
 #include "models/transformers/bart.h"
@@ -23,18 +24,6 @@
 
 static device *dev;
 static char said[1 << 14]; /* since `listen` */
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
-
-static void has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in: %s", part, text);
-}
 
 static void hear(void *context, log_level level, const char *line)
 {

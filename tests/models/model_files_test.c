@@ -9,24 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "checks.h"
 #include "models/model.h"
 #include "support.h"
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-
 static device *dev;
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
-
-static void has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in: %s", part, text);
-}
 
 /* A model with that one edit must not open; the message names the file and `part`. */
 static void refuse(const tiny_config *c, const char *part)

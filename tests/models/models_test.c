@@ -13,28 +13,15 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "checks.h"
 #include "io/safetensors.h"
 #include "models/session.h"
 #include "support.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static device *dev;
 static bool thorough; /* all prompts, not the first alone: GPU kernels are slow on CPUs */
 
 /* ---- checks ---------------------------------------------------------------------------------------------------- */
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
-
-static void has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in: %s", part, text);
-}
 
 static void near(const float *a, const float *b, size_t n, float bound, const char *what)
 {
@@ -485,8 +472,6 @@ static void parts_of_a_model_are_models(void **state)
 
 /* ---- running --------------------------------------------------------------------------------------------------- */
 
-#define TEST(name) cmocka_unit_test(name)
-
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest kernels[] = {
@@ -509,18 +494,12 @@ int main(int argc, char **argv)
         cmocka_set_test_filter(argv[1]);
     dev = support_device();
     print_message("device: %s (%s)\n", dev->info.name, dev->reason);
-    support_style styles[SUPPORT_STYLES];
-    size_t n = support_styles(dev, styles);
     int failed = 0;
-    for (size_t i = 0; i < n; i++) {
+    const char *style;
+    for (size_t i = 0; (style = support_styled(&dev, i)); i++) {
         char name[32];
-        if (i) { /* kernels are compiled for one style: a new device */
-            device_free(dev);
-            dev = support_device();
-            dev->tune = styles[i].tune;
-        }
         thorough = i == 0;
-        snprintf(name, sizeof name, "models, %s kernels", styles[i].name);
+        snprintf(name, sizeof name, "models, %s kernels", style);
         failed += _cmocka_run_group_tests(name, kernels, COUNT(kernels), open_reference, close_reference);
         if (i == 0)
             failed += cmocka_run_group_tests_name("models", files, open_reference, close_reference);

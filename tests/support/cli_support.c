@@ -25,6 +25,16 @@ bool cli_enter(void)
     return false;
 }
 
+int cli_enter_device(void)
+{
+    if (!cli_enter())
+        return 1;
+    if (cli_run("devices").code == 0)
+        return 0;
+    fprintf(stderr, "no OpenCL device\n");
+    return 77;
+}
+
 void cli_leave(void)
 {
     char line[64];

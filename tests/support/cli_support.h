@@ -15,6 +15,8 @@
 
 /* Makes the directory and goes there; false, with a message, where that fails. */
 bool cli_enter(void);
+/* The same for what needs a device: 0; 77, with a message, where there is none; 1 as cli_enter's false. */
+int cli_enter_device(void);
 /* Removes it with all its files. */
 void cli_leave(void);
 

@@ -15,10 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "checks.h"
 #include "io/image.h"
 #include "train/data/dataset.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* ---- a folder for each test ---------------------------------------------------------------------------------- */
 
@@ -186,5 +185,5 @@ static inline bool see(void *context, int64_t item, const char *caption)
     return ++s->n != s->stop_at;
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
+#define DATASET_TEST(f) cmocka_unit_test_setup_teardown(f, make_directory, remove_directory)
 #endif

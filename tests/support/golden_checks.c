@@ -1,5 +1,6 @@
 /* Comparing converted models with what their authors' code made of the same inputs. */
 #include "golden_checks.h"
+#include "checks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,12 +16,6 @@
 
 #define LOGITS 1e-5 /* of their range */
 #define PIXELS 1e-5
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
 
 static golden_npz open_arrays(const golden_check *c)
 {

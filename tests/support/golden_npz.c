@@ -1,5 +1,6 @@
 /* Arrays of .npz files, by the readers of zip archives and of .npy files. */
 #include "golden_npz.h"
+#include "checks.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,12 +13,6 @@
 #include <stdlib.h>
 
 #include "support.h"
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
 
 void golden_npz_open(golden_npz *f, const char *path)
 {

@@ -15,9 +15,8 @@
 #include <unistd.h>
 
 #include "base/err.h"
+#include "checks.h"
 #include "io/tensor_file.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static char directory[64];
 

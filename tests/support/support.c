@@ -37,6 +37,36 @@ device *support_device(void)
     return d;
 }
 
+const char *support_styled(device **d, size_t i)
+{
+    support_style styles[SUPPORT_STYLES];
+    if (!*d)
+        *d = support_device();
+    if (i >= support_styles(*d, styles))
+        return NULL;
+    if (i) {
+        device_free(*d);
+        *d = support_device();
+    }
+    (*d)->tune = styles[i].tune;
+    return styles[i].name;
+}
+
+autoencoder_config support_autoencoder(int side)
+{
+    return (autoencoder_config){.width = side,
+                                .height = side,
+                                .codes = 16,
+                                .code_dim = 8,
+                                .stages = 2,
+                                .encoder_channels = {8, 16},
+                                .decoder_channels = {16, 8},
+                                .encoder_blocks = 1,
+                                .decoder_blocks = 1,
+                                .block_width = 8,
+                                .act = ACT_GELU_ERF};
+}
+
 /* ---- files ---- */
 
 enum { PATHS = 32 };

@@ -2,6 +2,7 @@
 #ifndef TESTS_SUPPORT_H
 #define TESTS_SUPPORT_H
 #include "device/device.h"
+#include "models/codecs/autoencoder.h"
 #include "weights/params.h"
 
 /* ---- devices ---- */
@@ -14,6 +15,9 @@ typedef struct support_style {
 } support_style;
 enum { SUPPORT_STYLES = 2 };
 size_t support_styles(const device *d, support_style styles[SUPPORT_STYLES]);
+/* For i = 0, 1, ...: *d becomes a device with the kernels of style i (they are compiled for one style: what it was goes
+ * by device_free), and the style's name is returned; NULL, and *d as it was, after the last. */
+const char *support_styled(device **d, size_t i);
 
 /* The device that LIMN_DEVICE names.  Without one the program says so and ends with 77, which ctest counts as skipped;
  * any other failure ends it with 1. */
@@ -41,6 +45,9 @@ enum { SUPPORT_SIDE = 16 };
 void support_pictures(const char *folder);
 
 /* ---- tiny models ---- */
+
+/* A codec of 16 codes for pictures of that side, of two stages. */
+autoencoder_config support_autoencoder(int side);
 
 enum { TINY_PAD = 0, TINY_IMAGE = 1, TINY_TOKENS = 258, TINY_TEXT = 8, TINY_CODES = 8 };
 

@@ -71,17 +71,7 @@ static train_codec_options codec_options(const char *output, int64_t steps, watc
 {
     train_codec_options o = train_codec_defaults();
     fill_run(&o.run, output, steps, w);
-    o.model = (autoencoder_config){.width = SIDE,
-                                   .height = SIDE,
-                                   .codes = 16,
-                                   .code_dim = 8,
-                                   .stages = 2,
-                                   .encoder_channels = {8, 16},
-                                   .decoder_channels = {16, 8},
-                                   .encoder_blocks = 1,
-                                   .decoder_blocks = 1,
-                                   .block_width = 8,
-                                   .act = ACT_GELU_ERF};
+    o.model = support_autoencoder(SIDE);
     o.run.settings.lr = 3e-3f;
     return o;
 }

@@ -194,10 +194,10 @@ static void odd_braces_never_crash(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(members_have_what_peers_write),
-        TEST(compressed_archives_are_unpacked),
-        TEST(braces_name_shards),
-        TEST(odd_braces_never_crash),
+        DATASET_TEST(members_have_what_peers_write),
+        DATASET_TEST(compressed_archives_are_unpacked),
+        DATASET_TEST(braces_name_shards),
+        DATASET_TEST(odd_braces_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -398,20 +398,20 @@ static void scanning_can_be_interrupted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(links_are_followed_once),
-        TEST(links_to_nothing_are_counted),
-        TEST(what_systems_leave_is_no_data),
-        TEST(captions_lie_beside_pictures),
-        TEST(captions_of_nothing_are_empty),
-        TEST(lists_caption_the_pictures_of_a_folder),
-        TEST(quotes_within_a_field_are_text),
-        TEST(lists_of_another_shape_are_told),
-        TEST(pictures_are_named_themselves),
-        TEST(lines_have_what_peers_write),
-        TEST(lines_may_be_compressed),
-        TEST(causes_are_told_once_with_their_number),
-        TEST(nothing_usable_is_an_error_that_says_what_is_there),
-        TEST(scanning_can_be_interrupted),
+        DATASET_TEST(links_are_followed_once),
+        DATASET_TEST(links_to_nothing_are_counted),
+        DATASET_TEST(what_systems_leave_is_no_data),
+        DATASET_TEST(captions_lie_beside_pictures),
+        DATASET_TEST(captions_of_nothing_are_empty),
+        DATASET_TEST(lists_caption_the_pictures_of_a_folder),
+        DATASET_TEST(quotes_within_a_field_are_text),
+        DATASET_TEST(lists_of_another_shape_are_told),
+        DATASET_TEST(pictures_are_named_themselves),
+        DATASET_TEST(lines_have_what_peers_write),
+        DATASET_TEST(lines_may_be_compressed),
+        DATASET_TEST(causes_are_told_once_with_their_number),
+        DATASET_TEST(nothing_usable_is_an_error_that_says_what_is_there),
+        DATASET_TEST(scanning_can_be_interrupted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -391,15 +391,15 @@ static void captions_are_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(folder_is_read_below_by_name),
-        TEST(lines_of_json_are_items),
-        TEST(tar_files_are_read_member_by_member),
-        TEST(folder_of_tar_files_is_a_source),
-        TEST(odd_tar_members_are_problems),
-        TEST(damaged_and_foreign_files_are_refused),
-        TEST(damaged_tar_files_never_crash),
-        TEST(truncated_tar_file_is_used_up_to_there),
-        TEST(captions_are_lines),
+        DATASET_TEST(folder_is_read_below_by_name),
+        DATASET_TEST(lines_of_json_are_items),
+        DATASET_TEST(tar_files_are_read_member_by_member),
+        DATASET_TEST(folder_of_tar_files_is_a_source),
+        DATASET_TEST(odd_tar_members_are_problems),
+        DATASET_TEST(damaged_and_foreign_files_are_refused),
+        DATASET_TEST(damaged_tar_files_never_crash),
+        DATASET_TEST(truncated_tar_file_is_used_up_to_there),
+        DATASET_TEST(captions_are_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -551,22 +551,22 @@ static void pictures_are_read_once_without_crops(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(every_epoch_has_each_item_once),
-        TEST(shuffles_are_fair),
-        TEST(seed_decides_order_and_captions),
-        TEST(threads_do_not_change_the_batches),
-        TEST(seek_resumes_at_any_batch),
-        TEST(ranks_share_the_global_batch),
-        TEST(captions_alone_are_those_of_the_pairs),
-        TEST(crop_and_flip_are_drawn_for_item_and_epoch),
-        TEST(bad_items_give_their_place_to_good_ones),
-        TEST(excluded_items_are_as_bad_ones),
-        TEST(set_of_bad_items_ends_in_an_error),
-        TEST(empty_sets_name_their_sources),
-        TEST(senseless_options_are_usage_errors),
-        TEST(fingerprint_tells_other_data),
-        TEST(pictures_are_read_once_without_crops),
-        TEST(ends_cleanly_at_any_time),
+        DATASET_TEST(every_epoch_has_each_item_once),
+        DATASET_TEST(shuffles_are_fair),
+        DATASET_TEST(seed_decides_order_and_captions),
+        DATASET_TEST(threads_do_not_change_the_batches),
+        DATASET_TEST(seek_resumes_at_any_batch),
+        DATASET_TEST(ranks_share_the_global_batch),
+        DATASET_TEST(captions_alone_are_those_of_the_pairs),
+        DATASET_TEST(crop_and_flip_are_drawn_for_item_and_epoch),
+        DATASET_TEST(bad_items_give_their_place_to_good_ones),
+        DATASET_TEST(excluded_items_are_as_bad_ones),
+        DATASET_TEST(set_of_bad_items_ends_in_an_error),
+        DATASET_TEST(empty_sets_name_their_sources),
+        DATASET_TEST(senseless_options_are_usage_errors),
+        DATASET_TEST(fingerprint_tells_other_data),
+        DATASET_TEST(pictures_are_read_once_without_crops),
+        DATASET_TEST(ends_cleanly_at_any_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -85,17 +85,7 @@ static void fill_run(train_run *q, const char *const *sources, const char *outpu
 static train_codec_options codec_options(void)
 {
     train_codec_options o = train_codec_defaults();
-    o.model = (autoencoder_config){.width = SIDE,
-                                   .height = SIDE,
-                                   .codes = 16,
-                                   .code_dim = 8,
-                                   .stages = 2,
-                                   .encoder_channels = {8, 16},
-                                   .decoder_channels = {16, 8},
-                                   .encoder_blocks = 1,
-                                   .decoder_blocks = 1,
-                                   .block_width = 8,
-                                   .act = ACT_GELU_ERF};
+    o.model = support_autoencoder(SIDE);
     o.usage = o.usage_end = 1;
     o.kl = 0.1f;
     o.crop = 0.7;

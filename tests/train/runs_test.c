@@ -59,17 +59,8 @@ static train_codec_options codec_options(const char *output, int64_t steps)
 {
     train_codec_options o = train_codec_defaults();
     fill_run(&o.run, output, steps);
-    o.model = (autoencoder_config){.width = SUPPORT_SIDE,
-                                   .height = SUPPORT_SIDE,
-                                   .codes = 16,
-                                   .code_dim = 8,
-                                   .stages = 2,
-                                   .encoder_channels = {8, 16},
-                                   .decoder_channels = {16, 8},
-                                   .encoder_blocks = 0,
-                                   .decoder_blocks = 1,
-                                   .block_width = 8,
-                                   .act = ACT_GELU_ERF};
+    o.model = support_autoencoder(SUPPORT_SIDE);
+    o.model.encoder_blocks = 0;
     return o;
 }
 

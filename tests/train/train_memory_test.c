@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "checks.h"
 #include "train_support.h"
 
 /* A run of some stage. */
@@ -95,12 +96,6 @@ static void listener(void *context, log_level level, const char *line)
     (void)context;
     (void)level;
     snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", line);
-}
-
-static void has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in \"%s\"", part, text);
 }
 
 static int make_files(void **state)

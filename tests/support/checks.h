@@ -1,0 +1,20 @@
+/* Checks that test programs share. */
+#ifndef TESTS_CHECKS_H
+#define TESTS_CHECKS_H
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define TEST(name)   cmocka_unit_test(name)
+
+/* Fails with the error's text. */
+void good(bool ok, const err *e);
+/* Fails where the part isn't in the text. */
+void has(const char *text, const char *part);
+#endif
