@@ -325,9 +325,28 @@ __kernel void join_parts(IN(float, parts), OUT(float, y), OUT(float, lse), const
 #ifdef BACKWARD
 
 /* The queries that see a key are a few runs too: those of run_of, turned around; t queries in all. */
-inline int seen_runs_of(int key, int kind, int text, int side)
+inline int seen_runs_of(int key, int kind, int text, int width, int side)
 {
+    if (key >= text && kind == MASK_TORUS)
+        return 2 * min(side, width);
     return key < text ? 1 : kind == MASK_CONV ? 1 + side / 2 : kind == MASK_CORNER ? side : 1;
+}
+
+/* As in run_of; those before the key don't see it. */
+inline keys seen_torus_run(int run, int cell, int text, int width, int side, int t)
+{
+    int row = cell / width, col = cell % width, half_side = side / 2, second = run % 2, all = side >= width;
+    int r = (row + half_side - run / 2 + width) % width, from = all ? 0 : col - half_side;
+    int to = all ? width - 1 : col + half_side;
+    if (second && !all) {
+        int wraps = from < 0 ? 1 : to >= width ? -1 : 0;
+        from = wraps > 0 ? from + width : 0;
+        to = wraps > 0 ? width - 1 : wraps < 0 ? to - width : -1;
+    }
+    from = max(from, r == row ? col : 0);
+    to = min(to, width - 1);
+    int start = text + r * width + from;
+    return (keys){start, 1, r < row || (second && all) ? 0 : min(to - from + 1, t - start)};
 }
 
 inline keys seen_run_of(int run, int key, int kind, int text, int width, int side, int t)
@@ -337,6 +356,8 @@ inline keys seen_run_of(int run, int key, int kind, int text, int width, int sid
     if (key < text || kind == MASK_FULL)
         return (keys){key, 1, t - key};
     int cell = key - text, col = cell % width, left = run ? max(0, col - side / 2) : col;
+    if (kind == MASK_TORUS)
+        return seen_torus_run(run, cell, text, width, side, t);
     if (kind == MASK_ROW)
         return (keys){key, 1, min(width - col, t - key)};
     if (kind == MASK_COLUMN)
@@ -353,11 +374,28 @@ inline keys seen_run_of(int run, int key, int kind, int text, int width, int sid
 
 /* With s = scale q k, p = exp(s - lse), dp = dy v, delta = dy y and ds = p (dp - delta):
  *   dq = scale sum over keys ds k,  dk = scale sum over queries ds q,  dv = sum over queries p dy.
- * k, v hold the positions 0 to t-1 of qkv[b,t,3d].  attention_back_q leaves delta[b,t,heads] to attention_back_kv. */
+ * k, v hold the positions 0 to t-1 of qkv[b,t,3d].  attention_back_q leaves delta[b,t,heads] to attention_back_kv.
+ * With -DCROSS qkv[b,t,d] and its gradient (or NULL) are of queries alone, and the gradients of the length keys and
+ * values go to to_k, to_v of the cache's shape. */
 #define BACK_ARGUMENTS                                                                                                 \
     IN(float, qkv), IN(float, k), IN(float, v), IN(float, y), IN(float, lse), IN(float, dy), OUT(float, dqkv),         \
         OUT(float, delta), const int t, const int heads, const int length, const int kind, const int text,             \
         const int width, const int side, const int add
+#ifdef CROSS
+#define MORE_BACK_ARGUMENTS , IN(int, ids), const int pad, OUT(float, to_k), OUT(float, to_v)
+#define OWN_QUERY(row)      0
+#define OWN_KEYS            length
+#define KEY_SEEN            (!ids_buffer || AT(ids)[row] != pad)
+#define KEY_TO              (AT(to_k) + at)
+#define VALUE_TO            (AT(to_v) + at)
+#else
+#define MORE_BACK_ARGUMENTS
+#define OWN_QUERY(row)      ((row) % t)
+#define OWN_KEYS            t
+#define KEY_SEEN            true
+#define KEY_TO              (AT(dqkv) + (size_t)row * 3 * d + d + column)
+#define VALUE_TO            (KEY_TO + d)
+#endif
 
 #if CPU
 
@@ -409,11 +447,11 @@ inline void store_head(__global float *p, const vec *a, float scale, int add)
         STORE(add ? LOAD(p + i * VN) + a[i] * scale : a[i] * scale, p + i * VN);
 }
 
-CPU_KERNEL void attention_back_q(BACK_ARGUMENTS)
+CPU_KERNEL void attention_back_q(BACK_ARGUMENTS MORE_BACK_ARGUMENTS)
 {
-    int row = get_global_id(0), head = get_global_id(1), q = row % t;
+    int row = get_global_id(0), head = get_global_id(1), q = OWN_QUERY(row);
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM, at = ((size_t)row * heads + head) * HEAD_DIM;
-    size_t at_q = ((size_t)row * 3 * heads + head) * HEAD_DIM;
+    size_t at_q = ((size_t)row * PARTS * heads + head) * HEAD_DIM;
     const float scale = rsqrt((float)HEAD_DIM), log_sum = AT(lse)[row * heads + head];
     vec query[NV], out[NV], sum[NV], product = 0.0f;
     load_head(query, AT(qkv) + at_q, scale);
@@ -433,15 +471,19 @@ CPU_KERNEL void attention_back_q(BACK_ARGUMENTS)
             size_t from = cache + (size_t)(r.start + first * r.step) * HEAD_DIM;
             float16 p = exp(dots(query, AT(k) + from, stride, n) - log_sum);
             vstore16(p * (dots(out, AT(v) + from, stride, n) - own), 0, w);
+            for (int j = 0; j < n; j++)
+                if (!SEEN(row, r.start + (first + j) * r.step))
+                    w[j] = 0.0f;
             add_rows(sum, w, AT(k) + from, stride, n);
         }
     }
-    store_head(AT(dqkv) + at_q, sum, scale, add);
+    if (dqkv_buffer)
+        store_head(AT(dqkv) + at_q, sum, scale, add);
 }
 
-CPU_KERNEL void attention_back_kv(BACK_ARGUMENTS)
+CPU_KERNEL void attention_back_kv(BACK_ARGUMENTS MORE_BACK_ARGUMENTS)
 {
-    int row = get_global_id(0), head = get_global_id(1), key_at = row % t, image = row / t;
+    int row = get_global_id(0), head = get_global_id(1), key_at = row % OWN_KEYS, image = row / OWN_KEYS;
     const float scale = rsqrt((float)HEAD_DIM);
     size_t at = (((size_t)image * heads + head) * length + key_at) * HEAD_DIM;
     size_t d = heads * HEAD_DIM, column = head * HEAD_DIM;
@@ -451,7 +493,7 @@ CPU_KERNEL void attention_back_kv(BACK_ARGUMENTS)
     for (int i = 0; i < NV; i++)
         dk[i] = dv[i] = 0.0f;
     float w[16], sums[16], own[16];
-    int runs = seen_runs_of(key_at, kind, text, side);
+    int runs = KEY_SEEN ? seen_runs_of(key_at, kind, text, width, side) : 0;
     for (int run = 0; run < runs; run++) {
         keys r = seen_run_of(run, key_at, kind, text, width, side, t);
         for (int first = 0; first < r.count; first += 16) {
@@ -462,18 +504,17 @@ CPU_KERNEL void attention_back_kv(BACK_ARGUMENTS)
                 sums[j] = AT(lse)[i];
                 own[j] = AT(delta)[i];
             }
-            __global const float *qs = AT(qkv) + query * 3 * d + column, *outs = AT(dy) + query * d + column;
-            float16 p = exp(dots(key, qs, r.step * 3 * d, n) - vload16(0, sums));
+            __global const float *qs = AT(qkv) + query * PARTS * d + column, *outs = AT(dy) + query * d + column;
+            float16 p = exp(dots(key, qs, r.step * PARTS * d, n) - vload16(0, sums));
             float16 ds = p * (dots(value, outs, r.step * d, n) - vload16(0, own));
             vstore16(p, 0, w);
             add_rows(dv, w, outs, r.step * d, n);
             vstore16(ds, 0, w);
-            add_rows(dk, w, qs, r.step * 3 * d, n);
+            add_rows(dk, w, qs, r.step * PARTS * d, n);
         }
     }
-    __global float *to = AT(dqkv) + (size_t)row * 3 * d + d + column;
-    store_head(to, dk, scale, add);
-    store_head(to + d, dv, 1.0f, add);
+    store_head(KEY_TO, dk, scale, add);
+    store_head(VALUE_TO, dv, 1.0f, add);
 }
 
 #else
@@ -486,12 +527,12 @@ inline float dot_head(__local const float *a, __global const float *b)
     return s;
 }
 
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_q(BACK_ARGUMENTS)
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_q(BACK_ARGUMENTS MORE_BACK_ARGUMENTS)
 {
     __local float query[HEAD_DIM], out[HEAD_DIM], weight[WG], scratch[WG];
-    int row = GROUP(0), head = get_global_id(1), q = row % t, l = get_local_id(0);
+    int row = GROUP(0), head = get_global_id(1), q = OWN_QUERY(row), l = get_local_id(0);
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM, at = ((size_t)row * heads + head) * HEAD_DIM;
-    size_t at_q = ((size_t)row * 3 * heads + head) * HEAD_DIM;
+    size_t at_q = ((size_t)row * PARTS * heads + head) * HEAD_DIM;
     const float scale = rsqrt((float)HEAD_DIM), log_sum = AT(lse)[row * heads + head];
     float own = 0.0f, sum[PER_ITEM];
     for (int i = 0; i < PER_ITEM; i++)
@@ -515,6 +556,8 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_q(B
             if (l < n) {
                 size_t key = (size_t)l * r.step * HEAD_DIM;
                 weight[l] = exp(dot_head(query, ks + key) - log_sum) * (dot_head(out, vs + key) - own);
+                if (!SEEN(row, r.start + (first + l) * r.step))
+                    weight[l] = 0.0f;
             }
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int i = 0; i < PER_ITEM; i++)
@@ -523,15 +566,15 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_q(B
                         sum[i] = MAD(weight[j], ks[(size_t)j * r.step * HEAD_DIM + l + i * WG], sum[i]);
         }
     }
-    for (int i = 0; i < PER_ITEM; i++)
+    for (int i = 0; i < PER_ITEM && dqkv_buffer; i++)
         if (l + i * WG < HEAD_DIM)
             ADD_TO(AT(dqkv) + at_q + l + i * WG, sum[i] * scale);
 }
 
-__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_kv(BACK_ARGUMENTS)
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_kv(BACK_ARGUMENTS MORE_BACK_ARGUMENTS)
 {
     __local float key[HEAD_DIM], value[HEAD_DIM], weight[WG], probability[WG];
-    int row = GROUP(0), head = get_global_id(1), key_at = row % t, image = row / t, l = get_local_id(0);
+    int row = GROUP(0), head = get_global_id(1), key_at = row % OWN_KEYS, image = row / OWN_KEYS, l = get_local_id(0);
     const float scale = rsqrt((float)HEAD_DIM);
     size_t at = (((size_t)image * heads + head) * length + key_at) * HEAD_DIM;
     size_t d = heads * HEAD_DIM, column = head * HEAD_DIM;
@@ -542,17 +585,17 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_kv(
         key[i] = AT(k)[at + i] * scale;
         value[i] = AT(v)[at + i];
     }
-    int runs = seen_runs_of(key_at, kind, text, side);
+    int runs = KEY_SEEN ? seen_runs_of(key_at, kind, text, width, side) : 0;
     for (int run = 0; run < runs; run++) {
         keys r = seen_run_of(run, key_at, kind, text, width, side, t);
         for (int first = 0; first < r.count; first += WG) {
             int n = min(WG, r.count - first);
             size_t query = (size_t)image * t + r.start + first * r.step;
-            __global const float *qs = AT(qkv) + query * 3 * d + column, *outs = AT(dy) + query * d + column;
+            __global const float *qs = AT(qkv) + query * PARTS * d + column, *outs = AT(dy) + query * d + column;
             barrier(CLK_LOCAL_MEM_FENCE); /* the key is there; the last weights are used up */
             if (l < n) {
                 size_t i = query + (size_t)l * r.step;
-                float p = exp(dot_head(key, qs + l * r.step * 3 * d) - AT(lse)[i * heads + head]);
+                float p = exp(dot_head(key, qs + l * r.step * PARTS * d) - AT(lse)[i * heads + head]);
                 probability[l] = p;
                 weight[l] = p * (dot_head(value, outs + l * r.step * d) - AT(delta)[i * heads + head]);
             }
@@ -560,17 +603,27 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_kv(
             for (int i = 0; i < PER_ITEM; i++)
                 if (l + i * WG < HEAD_DIM)
                     for (int j = 0; j < n; j++) {
-                        dk[i] = MAD(weight[j], qs[j * r.step * 3 * d + l + i * WG], dk[i]);
+                        dk[i] = MAD(weight[j], qs[j * r.step * PARTS * d + l + i * WG], dk[i]);
                         dv[i] = MAD(probability[j], outs[j * r.step * d + l + i * WG], dv[i]);
                     }
         }
     }
-    __global float *to = AT(dqkv) + (size_t)row * 3 * d + d + column;
     for (int i = 0; i < PER_ITEM; i++)
         if (l + i * WG < HEAD_DIM) {
-            ADD_TO(to + l + i * WG, dk[i] * scale);
-            ADD_TO(to + d + l + i * WG, dv[i]);
+            ADD_TO(KEY_TO + l + i * WG, dk[i] * scale);
+            ADD_TO(VALUE_TO + l + i * WG, dv[i]);
         }
 }
 #endif
+
+/* dx[b,t,2d] of store_kv from the gradients of the cache's keys and values */
+__kernel void collect_kv(IN(float, k), IN(float, v), OUT(float, dx), const int t, const int heads, const int length,
+                         const int add)
+{
+    int i = get_global_id(0), d = heads * HEAD_DIM, row = get_global_id(1), c = i % d;
+    if (i >= 2 * d)
+        return;
+    size_t from = (((size_t)(row / t) * heads + c / HEAD_DIM) * length + row % t) * HEAD_DIM + c % HEAD_DIM;
+    ADD_TO(AT(dx) + (size_t)row * 2 * d + i, i < d ? AT(k)[from] : AT(v)[from]);
+}
 #endif

@@ -93,3 +93,40 @@ __kernel void codebook_step(OUT(float, rows), OUT(float, counts), OUT(float, sum
         }
     }
 }
+
+#ifdef BACKWARD
+
+/* dx[m,d] = 2 sum over the n entries of dy[m,codes] (table - x), the first of them in column `first`; a work-item each.
+ * By differences too. */
+#define DISTANCES_BACK(T, TYPE)                                                                                        \
+    __kernel void distances_back_##T(IN(float, dy), IN(float, x), IN(TYPE, table), OUT(float, dx), const int n,        \
+                                     const int d, const int first, const int codes, const int add)                     \
+    {                                                                                                                  \
+        int i = get_global_id(0);                                                                                      \
+        size_t row = get_global_id(1);                                                                                 \
+        if (i >= d)                                                                                                    \
+            return;                                                                                                    \
+        float v = AT(x)[row * d + i], sum = 0.0f;                                                                      \
+        __global const float *g = AT(dy) + row * codes + first;                                                        \
+        for (int k = 0; k < n; k++)                                                                                    \
+            sum = MAD(g[k], load1_##T(AT(table), (size_t)k * d + i) - v, sum);                                         \
+        ADD_TO(AT(dx) + row * d + i, 2.0f * sum);                                                                      \
+    }
+DISTANCES_BACK(f32, float)
+DISTANCES_BACK(f16, half)
+DISTANCES_BACK(q8_0, uchar)
+DISTANCES_BACK(q4_0, uchar)
+
+/* dtable[codes,d] = 2 sum over m of dy[m,codes] (x[m,d] - table); a work-item each */
+__kernel void distances_back_table(IN(float, dy), IN(float, x), IN(float, table), OUT(float, dtable), const int m,
+                                   const int codes, const int d, const int add)
+{
+    int i = get_global_id(0), k = get_global_id(1);
+    if (i >= d)
+        return;
+    float v = AT(table)[(size_t)k * d + i], sum = 0.0f;
+    for (int row = 0; row < m; row++)
+        sum = MAD(AT(dy)[(size_t)row * codes + k], AT(x)[(size_t)row * d + i] - v, sum);
+    ADD_TO(AT(dtable) + (size_t)k * d + i, 2.0f * sum);
+}
+#endif

@@ -44,7 +44,7 @@ typedef enum mask_kind {
     MASK_CONV,   /* a window of kernel x kernel cells around it */
     MASK_WINDOW, /* the last grid_width positions and itself: "row" of the paper */
     MASK_CORNER, /* the window of kernel x kernel cells that ends with it: DALLE-pytorch's "conv_like" */
-    MASK_TORUS,  /* as MASK_CONV, where the edges of a square grid meet; no gradient */
+    MASK_TORUS,  /* as MASK_CONV, where the edges of a square grid meet */
     MASK_ALL,    /* not causal: every position sees all `text` positions, which are the whole sequence */
     MASK_COUNT
 } mask_kind;

@@ -110,43 +110,16 @@ __kernel void advance(OUT(int, position), const int n)
 
 #ifdef BACKWARD
 
-/* The derivatives of activate_T.  s (1 - s) of a sigmoid s is e / (1 + e)^2 with e = exp(-|v|), on both sides without
- * the difference of near numbers. */
-#define DERIVATIVE(T)                                                                                                  \
-    inline T sigmoid_derivative_##T(T v, T factor)                                                                     \
-    {                                                                                                                  \
-        T e = exp(-fabs(v)), s = 1.0f / (1.0f + e);                                                                    \
-        return (v < 0.0f ? e * s : s) + factor * e * s * s;                                                            \
-    }                                                                                                                  \
-    inline T derivative_##T(T v, int act)                                                                              \
-    {                                                                                                                  \
-        T u = v * v, e, s;                                                                                             \
-        switch (act) {                                                                                                 \
-        case ACT_RELU: return step((T)FLT_MIN, v); /* 0 at 0 */                                                        \
-        case ACT_GELU_ERF:                                                                                             \
-            return 0.5f + 0.5f * erf_##T(v * 0.70710678118654752f) + 0.39894228040143268f * v * exp(-0.5f * u);        \
-        case ACT_GELU_TANH:                                                                                            \
-            u *= 0.044715f;                                                                                            \
-            return sigmoid_derivative_##T(1.5957691216057308f * MAD(u, v, v),                                          \
-                                          1.5957691216057308f * MAD(3.0f * u, v, v));                                  \
-        case ACT_SILU: return sigmoid_derivative_##T(v, v);                                                            \
-        case ACT_QUICK_GELU: return sigmoid_derivative_##T(1.702f * v, 1.702f * v);                                    \
-        case ACT_SIGMOID:                                                                                              \
-            e = exp(-fabs(v));                                                                                         \
-            s = 1.0f / (1.0f + e);                                                                                     \
-            return e * s * s;                                                                                          \
-        case ACT_TANH:                                                                                                 \
-            e = exp(-2.0f * fabs(v));                                                                                  \
-            s = 1.0f / (1.0f + e);                                                                                     \
-            return 4.0f * e * s * s;                                                                                   \
-        case ACT_LEAKY_RELU: return 0.2f + 0.8f * step((T)FLT_MIN, v);                                                 \
-        }                                                                                                              \
-        return 1.0f;                                                                                                   \
+/* dx of guide: dc = scale dy, du = (1 - scale) dy */
+__kernel void guide_back(IN(float, dy), OUT(float, dx), const int count, const float scale, const int add)
+{
+    int i = get_global_id(0);
+    if (i < count) {
+        float v = AT(dy)[i];
+        ADD_TO(AT(dx) + i, scale * v);
+        ADD_TO(AT(dx) + count + i, (1.0f - scale) * v);
     }
-DERIVATIVE(float)
-#if CPU
-DERIVATIVE(float16)
-#endif
+}
 
 __kernel void activate_back(IN(float, x), IN(float, dy), OUT(float, dx), const int count, const int act, const int add)
 {

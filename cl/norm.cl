@@ -211,6 +211,40 @@ __kernel void layer_norm_back(IN(float, x), IN(float, w), IN(float, dy), OUT(flo
     }
 }
 
+/* The same of rms_norm, where xhat = x scale: dx = scale (g - xhat mean(g xhat)), and dw in parts[part, d]. */
+__kernel void rms_norm_back(IN(float, x), IN(float, w), IN(float, dy), OUT(float, dx), OUT(float, parts),
+                            const int rows, const int each, const int d, const float eps, const int add)
+{
+    SCRATCH
+    int part = GROUP(0), first = part * each;
+    __global float *dw = AT(parts) + (size_t)part * d;
+    for (int row = first; row < min(rows, first + each); row++) {
+        __global const float *xr = AT(x) + (size_t)row * d, *gr = AT(dy) + (size_t)row * d;
+        __global float *out = AT(dx) + (size_t)row * d;
+        float squares, product;
+#define OWN(LOAD)         LOAD(xr) * LOAD(xr)
+#define PRODUCT_RMS(LOAD) LOAD(gr) * LOAD(AT(w)) * LOAD(xr)
+        ROW_SUM(squares, d, OWN)
+        ROW_SUM(product, d, PRODUCT_RMS)
+        float scale = rsqrt(squares / d + eps), share = product / d * scale * scale;
+#define DX_RMS(LOAD)     scale * (LOAD(gr) * LOAD(AT(w)) - LOAD(xr) * share)
+#define DX_RMS_ADD(LOAD) LOAD(out) + DX_RMS(LOAD)
+#define DW_RMS(LOAD)     LOAD(gr) * LOAD(xr) * scale
+#define DW_RMS_ADD(LOAD) LOAD(dw) + DW_RMS(LOAD)
+        if (dx_buffer && add) {
+            ROW_SET(out, d, DX_RMS_ADD)
+        } else if (dx_buffer) {
+            ROW_SET(out, d, DX_RMS)
+        }
+        if (parts_buffer && row > first) {
+            ROW_SET(dw, d, DW_RMS_ADD)
+        } else if (parts_buffer) {
+            ROW_SET(dw, d, DW_RMS)
+        }
+#undef OWN
+    }
+}
+
 /* parts[image, chunk, 2, c] = sums over `each` pixels of dy, and of dy xhat */
 __kernel void group_norm_sums(IN(float, x), IN(float, stats), IN(float, dy), OUT(float, parts), const int pixels,
                               const int c, const int groups, const int each, const int chunks)

@@ -39,7 +39,7 @@ typedef struct clip {
     int start_id, end_id;  /* stand before and after a text; -1: none */
     int pad_id;            /* fills the rest */
     activation act;
-    bool gated;       /* the MLP's activation gates as many numbers more: op_glu.  No gradient */
+    bool gated;       /* the MLP's activation gates as many numbers more: op_glu */
     bool no_qkv_bias; /* of queries, keys and values */
     float eps;        /* of the norms */
     clip_tower image, text;

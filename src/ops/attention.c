@@ -5,7 +5,7 @@
 
 const char *const mask_names[MASK_COUNT] = {"full", "row", "column", "conv", "window", "corner", "torus", "all"};
 
-static tape_function attention_back;
+static tape_function attention_back, keys_back, values_back, cross_back;
 
 const char *cache_option(const kv_cache *cache, const char *more, char out[48])
 {
@@ -73,11 +73,11 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
     int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3;
     REQUIRE(r, qkv.nd == 3 && d % heads == 0 && cache->k.shape[0] >= b && cache->k.shape[1] == heads);
     REQUIRE(r, cache->k.shape[3] == d / heads && cache->v.type == cache->k.type);
-    REQUIRE(r, cache->k.type == DTYPE_F32 || (cache->k.type == DTYPE_F16 && !run_tape(r)));
+    if (cache->k.type != DTYPE_F32)
+        tape_no_gradient(r, "op_attention with F16 keys and values", qkv);
     if (t > 1) /* one query stores its own */
         store(r, qkv, 3, cache, position);
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), lse = {0};
-    REQUIRE(r, !run_tape(r) || mask->kind != MASK_TORUS);
     if (run_tape(r))
         lse = TENSOR(r, DTYPE_F32, b, t, heads);
     if (t == 1 || !attend_tiles(r, qkv, cache, position, mask, y, lse))
@@ -97,7 +97,29 @@ void op_cross_keys(run *r, tensor kv, const kv_cache *cache)
         return;
     REQUIRE(r, kv.nd == 3 && cache->k.nd == 4 && kv.shape[0] == cache->k.shape[0] && kv.shape[1] == cache->k.shape[2] &&
                    kv.shape[2] == 2 * cache->k.shape[1] * cache->k.shape[3]);
+    if (cache->k.type != DTYPE_F32)
+        tape_no_gradient(r, "op_cross_keys to F16", kv);
     store(r, kv, 2, cache, (tensor){0});
+    tape_push(r, &(tape_step){.back = values_back, .in = {kv}, .out = cache->v});
+    tape_push(r, &(tape_step){.back = keys_back, .in = {kv, cache->v}, .out = cache->k});
+}
+
+static void values_back(run *r, tape *t, const tape_step *s)
+{
+    (void)r, (void)t, (void)s; /* keys_back has taken what arrived: both come together */
+}
+
+static void keys_back(run *r, tape *tp, const tape_step *s)
+{
+    int add;
+    tensor kv = s->in[0], k = s->out, dkv = wanted(tp, kv, &add);
+    char option[48];
+    int64_t rows = rows_of(&kv), width = last_of(&kv);
+    work size = work_grid(width, rows, 0, 12);
+    size.options = cache_option(&(kv_cache){k, k}, " -DBACKWARD", option);
+    if (dkv.buf)
+        LAUNCH(r, "attention:collect_kv", size, ARG_T(tape_gradient(tp, k)), ARG_T(tape_gradient(tp, s->in[1])),
+               ARG_T(dkv), ARG_I(kv.shape[1]), ARG_I(k.shape[1]), ARG_I(k.shape[2]), ARG_I(add));
 }
 
 tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, int pad)
@@ -107,6 +129,8 @@ tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, i
     int64_t b = q.shape[0], t = q.shape[1], d = q.shape[2], heads = cache->k.shape[1], n = cache->k.shape[2];
     REQUIRE(r, q.nd == 3 && cache->k.nd == 4 && cache->k.shape[0] == b && heads * cache->k.shape[3] == d &&
                    (!ids.buf || tensor_count(&ids) == b * n));
+    if (cache->k.type != DTYPE_F32)
+        tape_no_gradient(r, "op_cross_attention to F16", q);
     char option[48];
     double seen = (double)(b * t * d) * (double)n;
     work size = {.global = {(size_t)(b * t), (size_t)heads},
@@ -115,10 +139,38 @@ tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, i
                  .bytes = 2 * cache_bytes(cache) * seen,
                  .options = cache_option(cache, " -DCROSS", option)};
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), none = {0};
-    LAUNCH(r, "attention:attention", size, ARG_T(q), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(none),
+    tape_step s = {.back = cross_back, .in = {q, cache->k, cache->v}, .out = y, .i = {pad}};
+    if (tape_records(r, &s))
+        s.saved[0] = TENSOR(r, DTYPE_F32, b, t, heads);
+    s.saved[1] = ids;
+    LAUNCH(r, "attention:attention", size, ARG_T(q), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(s.saved[0]),
            ARG_T(none), ARG_I(t), ARG_I(heads), ARG_I(n), ARG_I(MASK_ALL), ARG_I(n), ARG_I(1), ARG_I(1), ARG_T(none),
            ARG_I(1), ARG_I(n), ARG_T(ids), ARG_I(pad));
+    tape_push(r, &s);
     return y;
+}
+
+static void cross_back(run *r, tape *tp, const tape_step *s)
+{
+    tensor q = s->in[0], k = s->in[1], v = s->in[2], none = {0};
+    int64_t b = q.shape[0], t = q.shape[1], heads = k.shape[1], n = k.shape[2];
+    int add[3];
+    tensor dq = wanted(tp, q, &add[0]), dk = wanted(tp, k, &add[1]), dv = wanted(tp, v, &add[2]);
+    tensor delta = TENSOR(r, DTYPE_F32, b, t, heads);
+    char option[48];
+    double seen = (double)tensor_count(&q) * (double)n;
+    cache_option(&(kv_cache){k, v}, " -DCROSS -DBACKWARD", option);
+    for (int i = 0; i < (dk.buf ? 2 : 1); i++) {
+        work size = {.global = {(size_t)(b * (i ? n : t)), (size_t)heads},
+                     .unit = UNIT_ROW,
+                     .flops = (6 + 2 * i) * seen,
+                     .bytes = (6 + 2 * i) * seen,
+                     .options = option};
+        LAUNCH(r, i ? "attention:attention_back_kv" : "attention:attention_back_q", size, ARG_T(q), ARG_T(k), ARG_T(v),
+               ARG_T(s->out), ARG_T(s->saved[0]), ARG_T(tape_gradient(tp, s->out)), ARG_T(i ? none : dq), ARG_T(delta),
+               ARG_I(t), ARG_I(heads), ARG_I(n), ARG_I(MASK_ALL), ARG_I(n), ARG_I(1), ARG_I(1), ARG_I(add[i]),
+               ARG_T(s->saved[1]), ARG_I(s->i[0]), ARG_T(dk), ARG_T(dv));
+    }
 }
 
 /* The sequence is whole: its first position is 0, and the cache holds its keys and values alone. */

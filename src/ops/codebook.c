@@ -2,12 +2,13 @@
  */
 #include "ops/ops_internal.h"
 
-static tape_function straight_through_back;
+static tape_function straight_through_back, distances_back;
 
 tensor op_distances(run *r, tensor x, tensor table)
 {
     int64_t m = rows_of(&x), n = table.shape[0], d = table.shape[1], first = 0;
     REQUIRE(r, last_of(&x) == d);
+    check_trainable(r, "op_distances", table);
     tensor y = tensor_like(r, &x, n);
     for (buffer *b = table.buf; b && !run_failed(r); b = b->next) { /* the pieces of a large one */
         tensor piece = table;
@@ -22,7 +23,33 @@ tensor op_distances(run *r, tensor x, tensor table)
         if (!b->rows)
             break;
     }
+    tape_push(r, &(tape_step){.back = distances_back, .in = {x, table}, .out = y});
     return y;
+}
+
+/* dx = 2 sum over codes of dy (table - x); dtable = 2 sum over rows of dy (x - table). */
+static void distances_back(run *r, tape *t, const tape_step *s)
+{
+    tensor x = s->in[0], table = s->in[1], dy = tape_gradient(t, s->out);
+    int64_t m = rows_of(&x), n = table.shape[0], d = table.shape[1], first = 0;
+    int add;
+    tensor dx = wanted(t, x, &add);
+    for (buffer *b = table.buf; b && dx.buf && !run_failed(r); b = b->next) {
+        tensor piece = table;
+        piece.buf = b;
+        int64_t rows = b->rows ? b->rows : n;
+        LAUNCH(r, TYPED("codebook:distances_back_", table.type),
+               backward(work_grid(d, m, 3.0 * (double)rows, (double)dtype_row_bytes(table.type, rows))), ARG_T(dy),
+               ARG_T(x), ARG_T(piece), ARG_T(dx), ARG_I(rows), ARG_I(d), ARG_I(first), ARG_I(n), ARG_I(add));
+        first += rows;
+        add = 1;
+        if (!b->rows)
+            break;
+    }
+    tensor dtable = wanted(t, table, &add);
+    if (dtable.buf)
+        LAUNCH(r, "codebook:distances_back_table", backward(work_grid(d, n, 3.0 * (double)m, 4.0 * (double)m)),
+               ARG_T(dy), ARG_T(x), ARG_T(table), ARG_T(dtable), ARG_I(m), ARG_I(n), ARG_I(d), ARG_I(add));
 }
 
 tensor op_straight_through(run *r, tensor x, tensor value)

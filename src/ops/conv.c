@@ -102,6 +102,9 @@ static tensor conv_step(run *r, bool transposed, tensor x, const conv *c, int64_
     bool recorded = tape_records(r, &s), apart = recorded && act != ACT_NONE;
     if (apart)
         s.in[3] = (tensor){0};
+    if (recorded && c->panels.buf->next)
+        tape_no_gradient(r, "a convolution with panels in several buffers", x);
+    check_trainable(r, "a convolution", c->w);
     conv_forward(r, transposed, x, c, recorded ? ACT_NONE : act, s.in[3], y);
     if (recorded)
         tape_push(r, &s);

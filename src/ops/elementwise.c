@@ -1,9 +1,8 @@
 /* Ops that touch each element once. */
 #include "ops/ops_internal.h"
 
-#define PARTS 256 /* at most about so many partial sums */
-
-static tape_function activate_back, add_back, slice_back, upsample_back, position_back, mean_back, scale_exp_back;
+static tape_function activate_back, add_back, slice_back, upsample_back, position_back, mean_back, scale_exp_back,
+    guide_back;
 
 tensor op_activate(run *r, tensor x, activation act)
 {
@@ -162,7 +161,7 @@ tensor op_scale_exp(run *r, tensor x, tensor log_scale, float most)
 static void scale_exp_back(run *r, tape *t, const tape_step *s)
 {
     tensor x = s->in[0], log_scale = s->in[1], dy = tape_gradient(t, s->out);
-    int64_t count = tensor_count(&x), each = (count + PARTS - 1) / PARTS;
+    int64_t count = tensor_count(&x), each, n = parts_of(count, 1024, &each);
     int add;
     tensor dx = wanted(t, x, &add);
     if (dx.buf)
@@ -171,9 +170,6 @@ static void scale_exp_back(run *r, tape *t, const tape_step *s)
     tensor ds = wanted(t, log_scale, &add);
     if (!ds.buf)
         return;
-    if (each < 1024)
-        each = 1024;
-    int64_t n = (count + each - 1) / each;
     tensor parts = TENSOR(r, DTYPE_F32, n);
     LAUNCH(r, "elementwise:scale_parts", backward(work_rows(n, 2.0 * (double)count, 8.0 * (double)count)),
            ARG_T(s->out), ARG_T(dy), ARG_T(log_scale), ARG_T(parts), ARG_I(count), ARG_I(each), ARG_F(s->f[0]));
@@ -194,7 +190,16 @@ tensor op_guide(run *r, tensor x, float scale)
     int64_t b = x.shape[0] / 2, k = last_of(&x);
     tensor y = TENSOR(r, DTYPE_F32, b, k);
     LAUNCH(r, "elementwise:guide", work_each(b * k, 3, 12), ARG_T(x), ARG_T(y), ARG_I(b * k), ARG_F(scale));
+    tape_push(r, &(tape_step){.back = guide_back, .in = {x}, .out = y, .f = {scale}});
     return y;
+}
+
+static void guide_back(run *r, tape *t, const tape_step *s)
+{
+    int add;
+    tensor x = s->in[0], dx = tape_gradient_of(t, x, &add), dy = tape_gradient(t, s->out);
+    LAUNCH(r, "elementwise:guide_back", backward(work_each(tensor_count(&dy), 2, 12)), ARG_T(dy), ARG_T(dx),
+           ARG_I(tensor_count(&dy)), ARG_F(s->f[0]), ARG_I(add));
 }
 
 void sum_rows(run *r, tensor to, tensor from, int64_t n, int64_t stride, int64_t first, int add)

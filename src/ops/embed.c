@@ -1,7 +1,7 @@
 /* Embeddings. */
 #include "ops/ops_internal.h"
 
-static tape_function embed_back, sequence_back;
+static tape_function embed_back, sequence_back, add_table_back;
 
 /* y[n,d] = table[ids[n] - first, d] for the ids that lie in the table; ids outside of `vocabulary` count as 0. */
 static void embed_into(run *r, tensor ids, tensor table, tensor y, int64_t first, int64_t vocabulary)
@@ -25,6 +25,7 @@ tensor op_embed(run *r, tensor ids, tensor table)
     int64_t shape[5] = {ids.shape[0], ids.shape[1], ids.shape[2], 1};
     REQUIRE(r, ids.nd < 4);
     shape[ids.nd] = table.shape[1];
+    check_trainable(r, "op_embed", table);
     tensor y = run_tensor(r, DTYPE_F32, ids.nd + 1, shape);
     embed_into(r, ids, table, y, 0, table.shape[0]);
     tape_push(r, &(tape_step){.back = embed_back, .in = {table}, .out = y, .saved = {ids}});
@@ -38,7 +39,6 @@ static void table_back(run *r, tape *t, tensor table, tensor ids, tensor dy, int
         return;
     int add;
     tensor dtable = tape_gradient_of(t, table, &add);
-    REQUIRE(r, table.type == DTYPE_F32 && !table.buf->next);
     if (!add)
         op_fill(r, dtable, 0);
     add_rows(r, dtable, ids, dy, first, vocabulary);
@@ -81,6 +81,8 @@ tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor
     int64_t text = e->text.shape[0], all = text + e->image.shape[0];
     if (!run_failed(r) && !ids.buf && !run_tape(r) && !e->image.buf->rows)
         return embed_cells(r, e, codes, position, t);
+    check_trainable(r, "op_embed_sequence", e->text);
+    check_trainable(r, "op_embed_sequence", e->image);
     tensor at = TENSOR(r, DTYPE_I32, b, t), y = TENSOR(r, DTYPE_F32, b, t, d);
     LAUNCH(r, "embed:sequence_ids", work_each(b * t, 0, 8), ARG_T(ids), ARG_T(codes), ARG_T(position), ARG_T(at),
            ARG_I(b * t), ARG_I(t), ARG_I(e->text_length), ARG_I(cells), ARG_I(text), ARG_I(e->image.shape[0]));
@@ -100,29 +102,31 @@ tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor
     return y;
 }
 
+/* Row e of a table of positions, where its gradient is wanted: the sum of dy[b,t,d] at the positions start + e stride +
+ * k step for k < count.  A table may end before the grid does, since nothing reads the last cell's position. */
+static void positions_back(run *r, tape *tp, tensor table, tensor position, tensor dy, int start, int stride, int step,
+                           int count)
+{
+    int add;
+    int64_t b = dy.shape[0], t = dy.shape[1], d = dy.shape[2];
+    double all = (double)(b * t * d);
+    tensor dtable = wanted(tp, table, &add);
+    if (dtable.buf)
+        LAUNCH(r, "embed:position_back", backward(work_columns(r, d, table.shape[0], all, 4 * all)), ARG_T(dy),
+               ARG_T(position), ARG_T(dtable), ARG_I(b), ARG_I(t), ARG_I(d), ARG_I(start), ARG_I(stride), ARG_I(step),
+               ARG_I(count), ARG_I(add));
+}
+
 static void sequence_back(run *r, tape *tp, const tape_step *s)
 {
     tensor dy = tape_gradient(tp, s->out);
-    int64_t text = s->in[0].shape[0], all = text + s->in[2].shape[0], b = dy.shape[0], t = dy.shape[1], d = dy.shape[2];
+    int64_t text = s->in[0].shape[0], all = text + s->in[2].shape[0];
     table_back(r, tp, s->in[0], s->saved[0], dy, 0, all);
     table_back(r, tp, s->in[2], s->saved[0], dy, text, all);
     int32_t start = s->i[0], width = s->i[1], height = s->i[2];
-    const struct {
-        tensor table;
-        int32_t rows, start, stride, step, count;
-    } positions[] = {{s->in[1], start, 0, 1, 0, 1},
-                     {s->in[3], height, start, width, 1, width},
-                     {s->in[4], width, start, 1, width, height}};
-    for (int i = 0; i < 3; i++) {
-        int add;
-        tensor gradient = wanted(tp, positions[i].table, &add);
-        if (gradient.buf)
-            LAUNCH(r, "embed:position_back",
-                   backward(work_columns(r, d, positions[i].rows, (double)(b * t * d), 4.0 * (double)(b * t * d))),
-                   ARG_T(dy), ARG_T(s->saved[1]), ARG_T(gradient), ARG_I(b), ARG_I(t), ARG_I(d),
-                   ARG_I(positions[i].start), ARG_I(positions[i].stride), ARG_I(positions[i].step),
-                   ARG_I(positions[i].count), ARG_I(add));
-    }
+    positions_back(r, tp, s->in[1], s->saved[1], dy, 0, 1, 0, 1);
+    positions_back(r, tp, s->in[3], s->saved[1], dy, start, width, 1, width);
+    positions_back(r, tp, s->in[4], s->saved[1], dy, start, 1, width, height);
 }
 
 tensor op_decoder_ids(run *r, tensor codes, tensor position, int64_t t, int first)
@@ -142,5 +146,13 @@ tensor op_add_table(run *r, tensor x, tensor table, tensor position)
     LAUNCH(r, "embed:add_table",
            ((work){.global = {round_up((size_t)d, 64), (size_t)rows}, .bytes = 12.0 * (double)(rows * d)}), ARG_T(x),
            ARG_T(table), ARG_T(position), ARG_T(y), ARG_I(d), ARG_I(x.shape[1]), ARG_I(table.shape[0]));
+    tape_push(r, &(tape_step){.back = add_table_back, .in = {x, table}, .out = y, .saved = {position}});
     return y;
+}
+
+static void add_table_back(run *r, tape *t, const tape_step *s)
+{
+    tensor dy = tape_gradient(t, s->out);
+    gradient_add(r, t, s->in[0], dy);
+    positions_back(r, t, s->in[1], s->saved[0], dy, 0, 1, 0, 1);
 }

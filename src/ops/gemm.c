@@ -302,12 +302,3 @@ void gradient_add(run *r, tape *t, tensor x, tensor dy)
 {
     scale_gradient(r, t, x, dy, 1);
 }
-
-bool tape_records(run *r, const tape_step *s)
-{
-    tape *t = run_tape(r);
-    for (int i = 0; t && i < TAPE_INPUTS; i++)
-        if (tape_wants(t, s->in[i]))
-            return true;
-    return false;
-}

@@ -4,8 +4,6 @@
 #include "base/ranks.h"
 #include "ops/ops_internal.h"
 
-#define PARTS 256 /* at most about so many partial sums */
-
 static tape_function cross_entropy_back, difference_back, logit_laplace_back, kl_uniform_back, usage_entropy_back,
     scale_add_back, mean_back, balance_back, no_back;
 
@@ -41,15 +39,6 @@ static void cross_entropy_back(run *r, tape *t, const tape_step *s)
     LAUNCH(r, "loss:cross_entropy_back", work_rows(rows_of(&x), 6 * count, 8 * count), ARG_T(x), ARG_T(s->in[1]),
            ARG_T(s->saved[0]), ARG_T(s->saved[1]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(last_of(&x)),
            ARG_F(s->f[0]), ARG_I(add));
-}
-
-/* Elements of a part, and the number of parts. */
-static int64_t parts_of(int64_t count, int64_t least, int64_t *each)
-{
-    *each = (count + PARTS - 1) / PARTS;
-    if (*each < least)
-        *each = least;
-    return (count + *each - 1) / *each;
 }
 
 static tensor difference(run *r, tensor x, tensor target, int kind)

@@ -1,10 +1,9 @@
 /* Layer norm, group norm, softmax. */
 #include "ops/ops_internal.h"
 
-#define PARTS                                                                                                          \
-    256 /* at most about so many partial sums of the gradients of w and b: their order is one of the shape's */
+#define PARTS 256 /* at most about so many parts of a batch's pictures */
 
-static tape_function layer_norm_back, group_norm_back, softmax_back, l2_normalise_back;
+static tape_function layer_norm_back, rms_norm_back, group_norm_back, softmax_back, l2_normalise_back;
 
 static tensor layer_norm(run *r, tensor x, const norm *n, tensor residual)
 {
@@ -33,7 +32,7 @@ static void layer_norm_back(run *r, tape *t, const tape_step *s)
     tensor x = s->in[0], w = s->in[1], dy = tape_gradient(t, s->out), parts = {0};
     int add_x, add_w, add_b;
     tensor dx = wanted(t, x, &add_x), dw = wanted(t, w, &add_w), db = wanted(t, s->in[2], &add_b);
-    int64_t rows = rows_of(&x), d = last_of(&x), each = (rows + PARTS - 1) / PARTS, n = (rows + each - 1) / each;
+    int64_t rows = rows_of(&x), d = last_of(&x), each, n = parts_of(rows, 1, &each);
     double count = (double)tensor_count(&x);
     if (dw.buf || db.buf)
         parts = TENSOR(r, DTYPE_F32, n, 2, d);
@@ -49,7 +48,23 @@ tensor op_rms_norm(run *r, tensor x, const norm *n)
     double count = (double)tensor_count(&x);
     LAUNCH(r, "norm:rms_norm", work_rows(rows_of(&x), 5 * count, 8 * count), ARG_T(x), ARG_T(n->w), ARG_T(y),
            ARG_I(last_of(&x)), ARG_F(n->eps));
+    tape_push(r, &(tape_step){.back = rms_norm_back, .in = {x, n->w}, .out = y, .f = {n->eps}});
     return y;
+}
+
+static void rms_norm_back(run *r, tape *t, const tape_step *s)
+{
+    tensor x = s->in[0], w = s->in[1], parts = {0};
+    int add_x, add_w;
+    tensor dx = wanted(t, x, &add_x), dw = wanted(t, w, &add_w);
+    int64_t rows = rows_of(&x), d = last_of(&x), each, n = parts_of(rows, 1, &each);
+    double count = (double)tensor_count(&x);
+    if (dw.buf)
+        parts = TENSOR(r, DTYPE_F32, n, d);
+    LAUNCH(r, "norm:rms_norm_back", backward(work_rows(n, 12 * count, 12 * count)), ARG_T(x), ARG_T(w),
+           ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_T(parts), ARG_I(rows), ARG_I(each), ARG_I(d), ARG_F(s->f[0]),
+           ARG_I(add_x));
+    sum_rows(r, dw, parts, n, d, 0, add_w);
 }
 
 /* Parts of each of b images; *each: the pixels of one. */

@@ -2,7 +2,11 @@
  *
  * Ops take a run first and return their output, which the run owns (device/run.h).  Activations are F32, row-major,
  * pictures channels-last [b,h,w,c].  Leading dimensions that are not named here are rows: x[...,d] has rows of d.
- * Weights are F32, F16, Q8_0 or Q4_0; sums are F32.  Shapes that don't fit are programmer errors, and asserted. */
+ * Weights are F32, F16, Q8_0 or Q4_0; sums are F32.  Shapes that don't fit fail the run (REQUIRE).
+ *
+ * While a tape records (tape.h), an op sends gradients to all of its F32 inputs, except to those that its comment calls
+ * constants.  Where a gradient is wanted that an op can't give (to weights that aren't F32 in one buffer, through F16
+ * caches or weights in panels), the run fails with an error that names the op. */
 #ifndef OPS_OPS_H
 #define OPS_OPS_H
 #include "cl/constants.h" /* activation, mask_kind */
@@ -72,7 +76,7 @@ typedef struct norm {
 tensor op_layer_norm(run *r, tensor x, const norm *n);
 /* y = residual + op_layer_norm(x) */
 tensor op_layer_norm_add(run *r, tensor x, const norm *n, tensor residual);
-/* y = x / sqrt(mean(x^2) + eps) * w over the last dimension (n->b is empty): Zhang & Sennrich 2019.  No gradient. */
+/* y = x / sqrt(mean(x^2) + eps) * w over the last dimension (n->b is empty): Zhang & Sennrich 2019 */
 tensor op_rms_norm(run *r, tensor x, const norm *n);
 /* Over h, w and the channels of each group, x[b,h,w,c], then act: Wu & He 2018 */
 tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act);
@@ -94,7 +98,7 @@ typedef struct attention_mask {
 } attention_mask;
 
 /* Keys and values of all positions so far, both F32 or both F16: then they are rounded to nearest, those beyond it to
- * 65504, the sums stay F32, and no tape may record. */
+ * 65504, the sums stay F32, and no gradient goes through. */
 typedef struct kv_cache {
     tensor k, v; /* [b, heads, length, head_dim] */
 } kv_cache;
@@ -107,20 +111,21 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
 /* The keys and values of a whole sequence, for the next op: k, v[b,heads,n,head_dim] of the cache = kv[b,n,2d]. */
 void op_cross_keys(run *r, tensor kv, const kv_cache *cache);
 /* Attention to another sequence, or both ways within one: y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over those of
- * the cache's n keys whose ids[b,n] (I32) is not `pad`; at least one is.  ids empty: all.  No gradient. */
+ * the cache's n keys whose ids[b,n] (I32) is not `pad`; at least one is.  ids empty: all.  Gradients go to q and to
+ * what op_cross_keys wrote to the cache, which it may do once in a recording. */
 tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, int pad);
 
 /* Of all pixels of a picture to all, one head: y[b,...,d] = softmax(q k^T / sqrt(d)) v within each of b.
  * self_attention.c */
 tensor op_self_attention(run *r, tensor q, tensor k, tensor v);
 
-/* ---- between the products of published transformers: gate.c.  No gradients ---- */
+/* ---- between the products of published transformers: gate.c, rotary.c ---- */
 
 /* y[i] = a[i] b[i % count of b]; the count of a is a multiple of it */
 tensor op_multiply(run *r, tensor a, tensor b);
 /* y[...,d] = x[...,0:d] act(x[...,d:2d]): Shazeer 2020, the value before the gate */
 tensor op_glu(run *r, tensor x, activation act);
-/* y = x / max(x) over the last dimension */
+/* y = x / max(x) over the last dimension.  Backwards the maximum is a constant, as in DALLE-pytorch. */
 tensor op_divide_max(run *r, tensor x);
 /* Rotary positions (Su et al. 2021) with learned or fixed angles: in each head of x[b,t,n head_dim], the numbers 2i and
  * 2i + 1 are turned by angles[p,2i] and angles[p,2i+1], p = position, position + 1, …; angles[length,turned], turned
@@ -128,11 +133,11 @@ tensor op_divide_max(run *r, tensor x);
 tensor op_rotate(run *r, tensor x, int head_dim, tensor angles, tensor position);
 /* Rotary positions on a grid, as LlamaGen has them (Sun et al. 2024), of the queries and keys in qkv[b,t,3d]: the first
  * half of a head's pairs (2i, 2i + 1) is turned by row * 10000^(-4i / head_dim), the second by column * the same.
- * Those of the `text` positions before the grid become 0.  head_dim is a multiple of 4.  rotary.c */
+ * Those of the `text` positions before the grid become 0.  head_dim is a multiple of 4. */
 tensor op_rotate_grid(run *r, tensor qkv, int heads, tensor position, int text, int grid_width);
 /* DALLE-pytorch's token shift of x[b,t,d]: the first half of a text position is that of the position before it; a cell
  * has its first quarter from the cell above and its second from the cell to the left; zeros where there is none.
- * history[b, length, 2 ceil(d/4)] keeps what later positions want, and is written at these. */
+ * history[b, length, 2 ceil(d/4)] keeps what later positions want, and is written at these; a constant. */
 tensor op_shift_tokens(run *r, tensor x, tensor history, tensor position, int text, int grid_width);
 
 /* ---- pictures: picture.c ---- */
@@ -145,9 +150,10 @@ tensor op_inverse_haar(run *r, tensor x);
 
 /* ---- codebooks (van den Oord et al. 2017): codebook.c ---- */
 
-/* y[...,k] = -|x[...,d] - table[k,d]|^2: the logits of a codec that takes the nearest entry.  No gradient. */
+/* y[...,k] = -|x[...,d] - table[k,d]|^2: the logits of a codec that takes the nearest entry */
 tensor op_distances(run *r, tensor x, tensor table);
-/* y = value, and backwards as if y = x: straight-through (Bengio et al. 2013).  Of one shape. */
+/* y = value, and backwards as if y = x: straight-through (Bengio et al. 2013); value is a constant.  Of one
+ * shape. */
 tensor op_straight_through(run *r, tensor x, tensor value);
 /* For each row of x[n,d]: counts[id] += 1 and sums[id] += row, with ids I32 [n] that lie in counts[k], sums[k,d].
  * Always in the same order; nothing is recorded. */
@@ -180,7 +186,8 @@ tensor op_add(run *r, tensor a, tensor b); /* of one shape */
 tensor op_slice(run *r, tensor x, int64_t first, int64_t n);
 /* y[b, h*factor, w*factor, c], nearest neighbour */
 tensor op_upsample(run *r, tensor x, int factor);
-/* to[i] = from[i % count of from]; the count of `to` is a multiple of it; both F32 or I32, or both F16 */
+/* to[i] = from[i % count of from]; the count of `to` is a multiple of it; both F32 or I32, or both F16.  Nothing is
+ * recorded: `from` is a constant. */
 void op_repeat(run *r, tensor to, tensor from);
 /* y[b,n,d] = position[n,d] + the rows of x[b,t,d], before them first[d] where there is one (then n = t + 1) */
 tensor op_add_position(run *r, tensor x, tensor first, tensor position);
@@ -210,12 +217,12 @@ tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor
 /* What a decoder reads at the positions p to p+t-1, p the int in `position`: I32 [b,t], `first` at position 0, then
  * codes[b,cells]. */
 tensor op_decoder_ids(run *r, tensor codes, tensor position, int64_t t, int first);
-/* y[b,t,d] = x[b,t,d] + table[p .. p+t-1, d], p the int in `position`.  No gradient. */
+/* y[b,t,d] = x[b,t,d] + table[p .. p+t-1, d], p the int in `position` */
 tensor op_add_table(run *r, tensor x, tensor table, tensor position);
 
 /* ---- choosing: sample.c ---- */
 
-/* The index of the largest of each row, I32; of equal ones the first. */
+/* The index of the largest of each row, I32; of equal ones the first.  x is a constant. */
 tensor op_argmax(run *r, tensor x);
 
 typedef struct sampling {
@@ -233,7 +240,7 @@ void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor positi
 /* position += n */
 void op_advance(run *r, tensor position, int n);
 
-/* ---- losses: loss.c.  Each is a mean, F32 [1]; gradients go to the first argument alone ---- */
+/* ---- losses: loss.c.  Each is a mean, F32 [1]; all but the first argument are constants ---- */
 
 /* -mean log softmax(logits[...,k])[target] over the rows with target >= 0 (targets I32, one a row); 0 where none is.
  * smoothing: the share of the target's weight that is spread over all k (Szegedy et al. 2016). */

@@ -1,7 +1,6 @@
 /* Shared by the ops alone: sizes of launches. */
 #ifndef OPS_INTERNAL_H
 #define OPS_INTERNAL_H
-#include <assert.h>
 
 #include "ops/ops.h"
 #include "ops/tape.h"
@@ -42,6 +41,24 @@ static inline work work_columns(run *r, int64_t d, int64_t n, double flops, doub
     return w;
 }
 
+/* Rows of d numbers, a work-item for each. */
+static inline work work_grid(int64_t d, int64_t rows, double flops_each, double bytes_each)
+{
+    double count = (double)(d * rows);
+    return (work){
+        .global = {round_up((size_t)d, 64), (size_t)rows}, .flops = flops_each * count, .bytes = bytes_each * count};
+}
+
+/* Of n, `least` or more to a part: how many parts of *each, at most about so many that adding them up is little work.
+ * Their order is one of the shape's, so that sums are the same every time. */
+static inline int64_t parts_of(int64_t n, int64_t least, int64_t *each)
+{
+    *each = (n + 255) / 256;
+    if (*each < least)
+        *each = least;
+    return (n + *each - 1) / *each;
+}
+
 /* Of kernels between #ifdef BACKWARD, which inference doesn't compile. */
 static inline work backward(work w)
 {
@@ -54,6 +71,15 @@ static inline tensor wanted(tape *t, tensor x, int *add)
 {
     *add = 0;
     return tape_wants(t, x) ? tape_gradient_of(t, x, add) : (tensor){0};
+}
+
+/* Weights that want a gradient are F32, in one buffer. */
+static inline void check_trainable(run *r, const char *op, tensor w)
+{
+    tape *t = run_tape(r);
+    if (t && w.buf && (w.type != DTYPE_F32 || w.buf->next) && tape_wants(t, w))
+        err_set(run_error(r), ERR_FAILED, "%s: a weight that wants a gradient is %s, and must be F32 in one buffer", op,
+                w.type == DTYPE_F32 ? "in several buffers" : dtype_table[w.type].name);
 }
 
 /* Rows of the last dimension. */
@@ -144,6 +170,4 @@ void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g,
 void column_sums(run *r, tensor x, tensor y, int add);
 /* x's gradient, where one is wanted, (+)= dy */
 void gradient_add(run *r, tape *t, tensor x, tensor dy);
-/* Whether a tape records and keeps this step (s->in is read). */
-bool tape_records(run *r, const tape_step *s);
 #endif

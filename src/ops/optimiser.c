@@ -5,8 +5,6 @@
 #include "base/ranks.h"
 #include "ops/ops_internal.h"
 
-#define PARTS 256 /* at most about so many partial sums */
-
 void op_fill(run *r, tensor x, float value)
 {
     LAUNCH(r, "optimiser:fill", work_blocks(tensor_count(&x), 0, 4), ARG_T(x), ARG_I(tensor_count(&x)), ARG_F(value));
@@ -29,10 +27,7 @@ void op_sum_ranks(run *r, tensor x)
 
 void op_sum_squares(run *r, tensor total, tensor x)
 {
-    int64_t count = tensor_count(&x), each = (count + PARTS - 1) / PARTS;
-    if (each < 4096)
-        each = 4096;
-    int64_t n = (count + each - 1) / each;
+    int64_t count = tensor_count(&x), each, n = parts_of(count, 4096, &each);
     tensor parts = TENSOR(r, DTYPE_F32, n);
     LAUNCH(r, "optimiser:square_parts", work_rows(n, 2.0 * (double)count, 4.0 * (double)count), ARG_T(x), ARG_T(parts),
            ARG_I(count), ARG_I(each));

@@ -50,6 +50,7 @@ static void gumbel_back(run *r, tape *t, const tape_step *s)
 tensor op_matmul_table(run *r, tensor x, tensor table)
 {
     REQUIRE(r, last_of(&x) == table.shape[0]);
+    check_trainable(r, "op_matmul_table", table);
     tensor y = tensor_like(r, &x, table.shape[1]);
     if (!run_failed(r))
         gemm_columns(r, x, table, y, 0);

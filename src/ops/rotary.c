@@ -1,14 +1,59 @@
-/* Rotary positions on a grid. */
+/* Rotary positions: of given angles, and on a grid. */
 #include "ops/ops_internal.h"
+
+static tape_function rotate_back, rotate_grid_back;
+
+tensor op_rotate(run *r, tensor x, int head_dim, tensor angles, tensor position)
+{
+    int64_t width = last_of(&x), t = x.shape[1], turned = last_of(&angles);
+    REQUIRE(r, x.nd == 3 && width % head_dim == 0 && turned <= head_dim && turned % 2 == 0 && angles.nd == 2);
+    tensor y = tensor_like(r, &x, width);
+    LAUNCH(r, "rotary:rotate_heads", work_grid(width, rows_of(&x), 0, 12), ARG_T(x), ARG_T(angles), ARG_T(position),
+           ARG_T(y), ARG_I(width), ARG_I(t), ARG_I(head_dim), ARG_I(turned), ARG_I(angles.shape[0]));
+    tape_push(r, &(tape_step){.back = rotate_back, .in = {x, angles}, .out = y, .saved = {position}, .i = {head_dim}});
+    return y;
+}
+
+static void rotate_back(run *r, tape *tp, const tape_step *s)
+{
+    tensor x = s->in[0], angles = s->in[1], position = s->saved[0], dy = tape_gradient(tp, s->out);
+    int64_t width = last_of(&x), t = x.shape[1], turned = last_of(&angles), rows = rows_of(&x),
+            length = angles.shape[0];
+    int add;
+    tensor dx = wanted(tp, x, &add);
+    if (dx.buf)
+        LAUNCH(r, "rotary:rotate_heads_back", backward(work_grid(width, rows, 0, 16)), ARG_T(dy), ARG_T(angles),
+               ARG_T(position), ARG_T(dx), ARG_I(width), ARG_I(t), ARG_I(s->i[0]), ARG_I(turned), ARG_I(length),
+               ARG_I(add));
+    tensor dangles = wanted(tp, angles, &add);
+    if (dangles.buf) {
+        double seen = (double)(x.shape[0] * (width / s->i[0])); /* numbers that an angle turns */
+        LAUNCH(r, "rotary:rotate_angles_back", backward(work_grid(turned, length, 6 * seen, 12 * seen)), ARG_T(x),
+               ARG_T(dy), ARG_T(angles), ARG_T(position), ARG_T(dangles), ARG_I(x.shape[0]), ARG_I(width), ARG_I(t),
+               ARG_I(s->i[0]), ARG_I(turned), ARG_I(add));
+    }
+}
 
 tensor op_rotate_grid(run *r, tensor qkv, int heads, tensor position, int text, int grid_width)
 {
-    int64_t width = last_of(&qkv), d = width / 3, rows = rows_of(&qkv);
+    int64_t width = last_of(&qkv), d = width / 3;
     REQUIRE(r, qkv.nd == 3 && width % 3 == 0 && d % heads == 0 && d / heads % 4 == 0);
     tensor y = tensor_like(r, &qkv, width);
-    LAUNCH(r, "rotary:rotate_grid",
-           ((work){.global = {round_up((size_t)width, 64), (size_t)rows}, .bytes = 12.0 * (double)(width * rows)}),
-           ARG_T(qkv), ARG_T(position), ARG_T(y), ARG_I(d), ARG_I(qkv.shape[1]), ARG_I(d / heads), ARG_I(text),
-           ARG_I(grid_width));
+    LAUNCH(r, "rotary:rotate_grid", work_grid(width, rows_of(&qkv), 0, 12), ARG_T(qkv), ARG_T(position), ARG_T(y),
+           ARG_I(d), ARG_I(qkv.shape[1]), ARG_I(d / heads), ARG_I(text), ARG_I(grid_width));
+    tape_push(r, &(tape_step){.back = rotate_grid_back,
+                              .in = {qkv},
+                              .out = y,
+                              .saved = {position},
+                              .i = {(int32_t)(d / heads), text, grid_width}});
     return y;
+}
+
+static void rotate_grid_back(run *r, tape *tp, const tape_step *s)
+{
+    int add;
+    tensor qkv = s->in[0], dqkv = tape_gradient_of(tp, qkv, &add);
+    LAUNCH(r, "rotary:rotate_grid_back", backward(work_grid(last_of(&qkv), rows_of(&qkv), 0, 16)),
+           ARG_T(tape_gradient(tp, s->out)), ARG_T(s->saved[0]), ARG_T(dqkv), ARG_I(last_of(&qkv) / 3),
+           ARG_I(qkv.shape[1]), ARG_I(s->i[0]), ARG_I(s->i[1]), ARG_I(s->i[2]), ARG_I(add));
 }

@@ -9,7 +9,7 @@
 
 typedef struct entry {
     const buffer *buf; /* NULL: free */
-    int64_t at;
+    int64_t at, count;
     tensor gradient; /* empty until something arrives */
     bool lasting;    /* watched over every tape_begin */
     bool arrived;
@@ -41,9 +41,16 @@ static entry *slot_of(entry *table, size_t slots, const buffer *buf, int64_t at)
 static entry *find(const tape *t, tensor x)
 {
     entry *e = x.buf && t->slots ? slot_of(t->table, t->slots, x.buf, x.at) : NULL;
-    if (e && e->buf)
+    if (!e || !e->buf)
+        return t->parent ? find(t->parent, x) : NULL;
+    if (e->count == tensor_count(&x))
         return e;
-    return t->parent ? find(t->parent, x) : NULL;
+    err_set(
+        &t->r->error, ERR_FAILED,
+        "tape: a view of %lld elements begins where a tensor of %lld does, whose gradient is wanted (op_slice takes "
+        "a part of a tensor)",
+        (long long)tensor_count(&x), (long long)e->count);
+    return NULL;
 }
 
 /* The same table with room for one more, without what the last recording left if `lasting` is asked for. */
@@ -71,10 +78,10 @@ static entry *insert(tape *t, tensor x)
         return NULL;
     entry *e = slot_of(t->table, t->slots, x.buf, x.at);
     if (!e->buf) {
-        *e = (entry){.buf = x.buf, .at = x.at};
+        *e = (entry){.buf = x.buf, .at = x.at, .count = tensor_count(&x)};
         t->used++;
     }
-    return e;
+    return find(t, x);
 }
 
 tape *tape_new(run *r, err *e)
@@ -151,8 +158,14 @@ bool tape_wants(const tape *t, tensor x)
 
 static void append(tape *t, const tape_step *s)
 {
+    size_t used = t->used;
     if (!insert(t, s->out))
         return;
+    if (t->used == used) { /* steps before this one would get the gradient of what is there now */
+        err_set(&t->r->error, ERR_FAILED, "tape: a tensor of %lld elements is written again by a later op",
+                (long long)tensor_count(&s->out));
+        return;
+    }
     if (t->n == t->capacity) {
         size_t capacity = t->capacity ? 2 * t->capacity : 256;
         tape_step *grown = realloc(t->steps, capacity * sizeof *grown);
@@ -166,14 +179,29 @@ static void append(tape *t, const tape_step *s)
     t->steps[t->n++] = *s;
 }
 
-void tape_push(run *r, const tape_step *s)
+bool tape_records(run *r, const tape_step *s)
 {
     tape *t = run_tape(r);
-    bool wanted = false;
     for (int i = 0; t && i < TAPE_INPUTS; i++)
-        wanted = wanted || tape_wants(t, s->in[i]);
-    if (wanted)
-        append(t, s);
+        if (tape_wants(t, s->in[i]))
+            return true;
+    return false;
+}
+
+void tape_push(run *r, const tape_step *s)
+{
+    if (tape_records(r, s))
+        append(run_tape(r), s);
+}
+
+void tape_no_gradient(run *r, const char *op, tensor x)
+{
+    const tape *t = run_tape(r);
+    if (t && tape_wants(t, x))
+        err_set(run_error(r), ERR_FAILED,
+                "%s: no gradient goes back through it to what wants one (train only what comes after it, or write its "
+                "backward)",
+                op);
 }
 
 tensor tape_gradient_of(tape *t, tensor x, int *add)
@@ -245,6 +273,8 @@ void tape_backward(tape *t, tensor loss)
     if (run_failed(t->r) || !e)
         return;
     REQUIRE(t->r, tensor_count(&loss) == 1);
+    if (run_failed(t->r))
+        return;
     /* it lasts: an upload would wait for the forward pass to end */
     if (!t->one.buf &&
         !tensor_new(&t->one, t->r->dev, DTYPE_F32, 1, (int64_t[]){1}, (float[]){1}, false, "tape", &t->r->error))
@@ -260,7 +290,7 @@ void tape_backward(tape *t, tensor loss)
 static tensor record_part(run *r, tape *t, tape_part *part, const void *context, int index, const tensor *in)
 {
     REQUIRE(r, !t->parent); /* parts don't nest, for run_aside doesn't */
-    if (!t->part && !(t->part = tape_new(r, run_error(r))))
+    if (run_failed(r) || (!t->part && !(t->part = tape_new(r, run_error(r)))))
         return (tensor){0};
     t->part->parent = t;
     tape_begin(t->part);
@@ -286,6 +316,16 @@ static void part_back(run *r, tape *t, const tape_step *s)
     run_return(r);
 }
 
+/* What a part reads besides its first input may want a gradient that outlives the part too. */
+static void keep_gradients(tape *t, const tape_step *s, tensor first)
+{
+    for (int k = 0; k < TAPE_INPUTS; k++) {
+        entry *e = find(t, s->in[k]);
+        if (e && !e->gradient.buf && (e->buf != first.buf || e->at != first.at))
+            e->gradient = run_tensor(t->r, DTYPE_F32, s->in[k].nd, s->in[k].shape);
+    }
+}
+
 tensor tape_recompute(run *r, tape_part *part, const void *context, int index, const tensor in[TAPE_INPUTS])
 {
     tape *t = run_tape(r);
@@ -305,8 +345,10 @@ tensor tape_recompute(run *r, tape_part *part, const void *context, int index, c
     r->tape = t;
     if (wanted && !run_failed(r)) {
         append(t, &s);
-        for (size_t i = 0; i < t->part->n; i++)
+        for (size_t i = 0; i < t->part->n; i++) {
             meet(t, &t->part->steps[i], t->n);
+            keep_gradients(t, &t->part->steps[i], in[0]);
+        }
     }
     return s.out;
 }

@@ -1,9 +1,10 @@
 /* The tape: while a run has one, each op appends how the gradient of its result reaches its inputs (reverse-mode
  * automatic differentiation; Griewank & Walther 2008, chapter 3).  A model is written once, as its forward pass.
  *
- * Gradients are F32 and of their tensor's shape, and a tensor is known by where it lies, so a view of another shape is
- * the same tensor.  What needs no gradient (pictures, ids, frozen weights) costs nothing: a step is kept only if one of
- * its inputs is watched or comes of one that is. */
+ * Gradients are F32 and of their tensor's shape, and a tensor is known by where it begins, so a view of another shape
+ * is the same tensor; one of another size fails the run, as its gradient would be another one (op_slice takes parts).
+ * What needs no gradient (pictures, ids, frozen weights) costs nothing: a step is kept only if one of its inputs is
+ * watched or comes of one that is. */
 #ifndef OPS_TAPE_H
 #define OPS_TAPE_H
 #include "device/run.h"
@@ -46,9 +47,8 @@ void tape_watch_input(tape *t, tensor x);
 
 /* part(in), of which only the result is kept: on the way back the part is done again, and its steps are walked then
  * (Chen et al. 2016, "Training deep nets with sublinear memory cost").  The numbers are those of part(in) itself, to
- * the bit.  Where no tape records it is just called.  Of what the part reads, in[0] and parameters alone may want a
- * gradient; it must not call run_next, and what it writes besides (a cache) it must write again.  context outlives the
- * tape's contents. */
+ * the bit.  Where no tape records it is just called.  Parts don't nest; a part must not call run_next, and what it
+ * writes besides (a cache) it must write again.  context outlives the tape's contents. */
 tensor tape_recompute(run *r, tape_part *part, const void *context, int index, const tensor in[TAPE_INPUTS]);
 /* Called on the way back with the gradient of each lasting x to which nothing will be added any more, in an order that
  * the steps alone decide.  What no step has as an input is left out.  NULL: nobody. */
@@ -59,7 +59,12 @@ void tape_on_final(tape *t, tape_final *f, void *context);
 tape *run_tape(run *r);
 /* Keeps the step if one of its inputs is wanted; then its output is wanted too. */
 void tape_push(run *r, const tape_step *s);
+/* Whether a tape records and keeps this step (s->in is read). */
+bool tape_records(run *r, const tape_step *s);
 bool tape_wants(const tape *t, tensor x);
+/* For an op through which no gradient goes back to x: where one is wanted, the run fails with an error that names the
+ * op, since all that x was made of would else learn nothing, in silence. */
+void tape_no_gradient(run *r, const char *op, tensor x);
 /* Where x's gradient is to be added.  *add: 0 where nothing is there yet (the caller overwrites), else 1. */
 tensor tape_gradient_of(tape *t, tensor x, int *add);
 /* The gradient that has arrived at x; empty where none has. */

@@ -53,7 +53,7 @@ for file in "$cl"/*.cl; do
         forms+=("$cpu -DSPLIT=0 -D__AVX2__" "$cpu -DSPLIT=0 -D__AVX2__ -D__AVX512BW__")
     fi
     if has BACKWARD; then options+=(-DBACKWARD); fi
-    if has CROSS; then options+=(-DCROSS); fi
+    if has CROSS; then options+=("${options[@]/%/ -DCROSS}"); fi
     if has KV; then options+=("${options[@]/%/ -DKV_F16}"); fi
     if has HEAD_DIM; then sizes=(-DHEAD_DIM=64 -DHEAD_DIM=36 -DHEAD_DIM=10); fi
     for form in "${forms[@]}"; do

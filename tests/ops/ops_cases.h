@@ -62,6 +62,10 @@ ops_check check_self_attention, check_distances, check_max_pool, check_inverse_h
 ops_check check_rms_norm, check_rotate_grid;                                             /* ops_cases_gate.c */
 ops_check check_multiply, check_glu, check_divide_max, check_rotate, check_shift_tokens; /* ops_cases_gate.c */
 ops_check check_cross_attention, check_decoder_input;                                    /* ops_cases_decoder.c */
+/* ops_cases_gate_gradient.c */
+ops_check check_multiply_gradient, check_glu_gradient, check_divide_max_gradient, check_rms_norm_gradient,
+    check_guide_gradient, check_rotate_gradient, check_rotate_grid_gradient, check_shift_tokens_gradient,
+    check_add_table_gradient, check_distances_gradient, check_cross_attention_gradient;
 /* ops_cases_clip.c: values and gradients */
 ops_check check_l2_normalise, check_add_position, check_mean_rows, check_scale_exp;
 /* ops_cases_loss.c: values and gradients */
@@ -88,8 +92,8 @@ typedef struct ops_behaviour {
     const char *name;
     void (*test)(ops_env *v);
 } ops_behaviour;
-extern const ops_behaviour ops_sampling[], ops_runs[], ops_counting[],
-    ops_learning[]; /* ended by a row without a name */
+/* Ended by a row without a name. */
+extern const ops_behaviour ops_sampling[], ops_runs[], ops_counting[], ops_learning[], ops_tapes[];
 
 /* Tests that open devices of their own. */
 extern const struct CMUnitTest ops_device_tests[];

@@ -341,7 +341,8 @@ static void sequence_reference(double *y, void *context)
 
 double check_embed_sequence_gradient(ops_env *v, const shape *s)
 {
-    const int sizes[] = {s->m, s->text, s->n, s->grid_height, s->grid_width}, cells = s->grid_height * s->grid_width;
+    const int sizes[] = {s->m, s->text, s->n, s->grid_height - s->factor, s->grid_width},
+              cells = s->grid_height * s->grid_width;
     const char *names[] = {"text", "text_position", "image", "row_position", "column_position"};
     rows p = {.s = s, .count = s->b * s->t * s->d};
     float *values[5], *c = ops_numbers(v, p.count);

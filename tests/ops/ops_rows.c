@@ -192,7 +192,7 @@ static const shape softmax_shapes[] = {
 
 #define TEXT_8_GRID_4 .text = 8, .grid_width = 4, .grid_height = 4
 static const shape multiply_shapes[] = {
-    {.m = 3, .n = 7, .tiny = true}, {.m = 1, .n = 300}, {.m = 18, .n = 48, .view = true}};
+    {.m = 3, .n = 7, .tiny = true}, {.m = 1, .n = 300}, {.m = 18, .n = 48, .view = true}, {.m = 700, .n = 33}};
 
 static const shape glu_shapes[] = {{.m = 3, .d = 7, .act = ACT_GELU_ERF, .tiny = true},
                                    {.m = 18, .d = 192, .act = ACT_GELU_ERF, .view = true},
@@ -496,6 +496,26 @@ static const shape attention_back_shapes[] = {
     {.b = 2, .t = 65, .heads = 2, .head_dim = 32, .mask = MASK_COLUMN, .text = 10, .grid_width = 11},
     {.b = 2, .t = 7, .heads = 2, .head_dim = 5, .mask = MASK_ALL, .text = 7, .tiny = true},
     {.b = 2, .t = 65, .heads = 2, .head_dim = 32, .mask = MASK_ALL, .text = 65},
+    {.b = 1, .t = 39, .heads = 1, .head_dim = 32, .mask = MASK_TORUS, .text = 3, .grid_width = 6, .kernel = 3},
+    {.b = 2, .t = 23, .heads = 2, .head_dim = 8, .mask = MASK_TORUS, .kernel = 3, TEXT_8_GRID_4},
+    {.b = 1, .t = 50, .heads = 1, .head_dim = 20, .mask = MASK_TORUS, .text = 3, .grid_width = 7, .kernel = 5},
+    {.b = 1, .t = 28, .heads = 1, .head_dim = 4, .mask = MASK_TORUS, .text = 3, .grid_width = 5, .kernel = 11},
+    {.b = 1,
+     .t = 11,
+     .heads = 1,
+     .head_dim = 4,
+     .mask = MASK_TORUS,
+     .text = 2,
+     .grid_width = 3,
+     .kernel = 3,
+     .tiny = true},
+};
+static const shape cross_back_shapes[] = {
+    {.b = 2, .t = 3, .n = 5, .heads = 2, .head_dim = 5, .tiny = true},
+    {.b = 2, .t = 9, .n = 4, .heads = 2, .head_dim = 4, .residual = true, .tiny = true},
+    {.b = 2, .t = 1, .n = 64, .heads = 6, .head_dim = 8, .first = 20},
+    {.b = 1, .t = 130, .n = 33, .heads = 2, .head_dim = 64, .view = true},
+    {.b = 3, .t = 70, .n = 70, .heads = 1, .head_dim = 12, .residual = true},
 };
 
 static const shape embed_back_shapes[] = {{.m = 6, .n = 5, .d = 3, .tiny = true},
@@ -503,10 +523,12 @@ static const shape embed_back_shapes[] = {{.m = 6, .n = 5, .d = 3, .tiny = true}
                                           {.m = 7, .n = 33, .d = 101},
                                           {.m = 1, .n = 40, .d = 64}};
 
+/* factor: the table of rows ends before the grid does */
 static const shape sequence_back_shapes[] = {
     {.b = 2, .t = 7, .d = 5, .m = 9, .n = 8, .text = 4, .grid_width = 2, .grid_height = 2, .tiny = true},
     {.b = 2, .t = 17, .d = 64, .m = 50, .n = 30, .text = 6, GRID_4_3},
     {.b = 3, .t = 5, .d = 33, .m = 50, .n = 30, .text = 6, GRID_4_3, .first = 5},
+    {.b = 2, .t = 4, .d = 5, .m = 9, .n = 8, .text = 2, .grid_width = 1, .grid_height = 3, .factor = 1, .tiny = true},
 };
 
 /* factor: label smoothing in percent */
@@ -599,6 +621,17 @@ const ops_row ops_rows[] = {
     {"softmax gradient", check_softmax_gradient, 1e-10, "F32 sums", SHAPES(softmax_shapes)},
     {"attention gradient", check_attention_gradient, 1e-10, "F32 sums", SHAPES(attention_back_shapes)},
     {"activate gradient", check_activate_gradient, 1e-10, "exp, erf, tanh", SHAPES(activate_shapes)},
+    {"rms_norm gradient", check_rms_norm_gradient, 1e-12, "F32 sums", SHAPES(layer_norm_shapes)},
+    {"multiply gradient", check_multiply_gradient, 1e-12, "F32 sums", SHAPES(multiply_shapes)},
+    {"glu gradient", check_glu_gradient, 1e-13, "exp, erf", SHAPES(glu_shapes)},
+    {"divide_max gradient", check_divide_max_gradient, 1e-14, "one rounding", SHAPES(softmax_shapes)},
+    {"rotate gradient", check_rotate_gradient, 2e-13, "F32 sums, sine and cosine", SHAPES(rotate_shapes)},
+    {"rotate_grid gradient", check_rotate_grid_gradient, 5e-14, "exp, sine and cosine", SHAPES(rotate_grid_shapes)},
+    {"shift_tokens gradient", check_shift_tokens_gradient, 1e-14, "a copy; gradients added", SHAPES(shift_shapes)},
+    {"add_table gradient", check_add_table_gradient, 5e-14, "F32 sums", SHAPES(decoder_shapes)},
+    {"guide gradient", check_guide_gradient, 5e-14, "two roundings", SHAPES(guide_shapes)},
+    {"distances gradient", check_distances_gradient, 1e-12, "F32 sums", SHAPES(distances_shapes)},
+    {"cross_attention gradient", check_cross_attention_gradient, 5e-12, "F32 sums", SHAPES(cross_back_shapes)},
     {"add gradient", check_add_gradient, 1e-10, "two roundings", SHAPES(add_back_shapes)},
     {"slice gradient", check_slice_gradient, 1e-10, "a copy", SHAPES(slice_shapes)},
     {"l2_normalise", check_l2_normalise, 1e-10, "F32 sums", SHAPES(layer_norm_shapes)},
