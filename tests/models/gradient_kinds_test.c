@@ -1,0 +1,334 @@
+/* The gradients of the published kinds of transformers against finite differences: so that each of them can be trained,
+ * its parts that no other one has are in one of these. */
+#include <math.h>
+#include <setjmp.h> /* cmocka.h wants these four before it */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/rng.h"
+#include "model_gradient.h"
+#include "models/transformers/bart.h"
+#include "models/transformers/dalle_pytorch.h"
+#include "models/transformers/gpt.h"
+#include "support.h"
+
+enum { ROWS = 2, LAYERS = 4, MOST = 64 };
+
+/* A model with random parameters, and what its loss reads. */
+typedef struct whole {
+    model_gradient m;
+    transformer d;
+    kv_cache caches[LAYERS];
+    tensor kept[2 * LAYERS];
+    transformer_memory memory;
+    tensor ids, codes, targets, position;
+} whole;
+
+static void good(bool ok, const err *e)
+{
+    if (!ok)
+        fail_msg("%s", e->text);
+}
+
+static tensor new_tensor(run *r, dtype type, int nd, const int64_t *shape, const void *host)
+{
+    err e = {0};
+    tensor t;
+    good(tensor_new(&t, run_device(r), type, nd, shape, host, false, "test", &e), &e);
+    return t;
+}
+
+/* Ids below `below` of ROWS rows of n. */
+static tensor integers(run *r, int n, int below, uint32_t stream)
+{
+    int32_t ids[ROWS * MOST];
+    assert_true(n <= MOST);
+    for (int i = 0; i < ROWS * n; i++)
+        ids[i] = (int32_t)(rng_uniform(5, stream, 0, (uint32_t)i) * (float)below) % below;
+    return new_tensor(r, DTYPE_I32, 2, (int64_t[]){ROWS, n}, ids);
+}
+
+/* The mean cross-entropy of the codes, and that of the text where it is predicted. */
+static tensor loss(void *context)
+{
+    whole *w = context;
+    run *r = w->m.r;
+    const transformer *d = &w->d;
+    int64_t cells = d->grid_width * d->grid_height, prefix = d->prefix;
+    tensor x = d->kind->forward(r, d->state, w->ids, w->codes, &w->memory, w->position, prefix + cells - 1);
+    tensor image = op_linear(r, op_slice(r, x, prefix - 1, cells), d->image_head, ACT_NONE);
+    tensor of_image = op_cross_entropy(r, image, w->codes, 0);
+    if (!d->text_head)
+        return of_image;
+    tensor text = op_linear(r, op_slice(r, x, 0, prefix - 1), d->text_head, ACT_NONE);
+    return op_scale_add(r, op_cross_entropy(r, text, w->targets, 0), 0.5f, of_image, 0.5f);
+}
+
+/* Far from where training begins, so that all parameters matter. */
+static void set_parameters(const model_gradient *m)
+{
+    for (size_t i = 0; i < m->params.n; i++) {
+        const param *p = &m->params.list[i];
+        int64_t n = tensor_count(param_value(p));
+        float *values = calloc((size_t)n, sizeof *values);
+        assert_non_null(values);
+        for (int64_t k = 0; k < n; k++)
+            values[k] = p->mean + (p->use == PARAM_TABLE ? 1.0f : 0.4f) * rng_normal(8, (uint32_t)i, 0, (uint32_t)k);
+        model_gradient_set(m, p, values);
+        free(values);
+    }
+}
+
+/* The kind, heads, state and sizes of w->d are set, and its parameters declared. */
+static void check(whole *w, const char *name, run *r)
+{
+    err e = {0};
+    transformer *d = &w->d;
+    const int32_t zero = 0;
+    int64_t cells = d->grid_width * d->grid_height;
+    w->m.name = name;
+    w->m.r = r;
+    w->m.loss = loss;
+    w->m.context = w;
+    w->ids = integers(r, d->text_length, d->vocabulary, 1);
+    w->codes = integers(r, (int)cells, d->codes, 2);
+    if (d->text_head)
+        w->targets = integers(r, d->prefix - 1, d->vocabulary, 3);
+    w->position = new_tensor(r, DTYPE_I32, 1, (int64_t[]){1}, &zero);
+    for (int i = 0; i < d->layers; i++)
+        for (int k = 0; k < 2; k++)
+            *(k ? &w->caches[i].v : &w->caches[i].k) =
+                new_tensor(r, DTYPE_F32, 4, (int64_t[]){ROWS, d->heads, d->prefix + cells - 1, d->head_dim}, NULL);
+    for (int i = 0; i < d->n_kept; i++)
+        w->kept[i] = new_tensor(r, DTYPE_F32, 3, (int64_t[]){ROWS, d->kept_shape[0], d->kept_shape[1]}, NULL);
+    w->memory = (transformer_memory){w->caches, w->kept, w->ids};
+    good(params_load_trainable(&w->m.params, r, NULL, 1, &e), &e);
+    set_parameters(&w->m);
+    model_gradient_check(&w->m, 5);
+    for (int i = 0; i < d->layers; i++) {
+        buffer_free(w->caches[i].k.buf);
+        buffer_free(w->caches[i].v.buf);
+    }
+    for (int i = 0; i < d->n_kept; i++)
+        buffer_free(w->kept[i].buf);
+    buffer_free(w->ids.buf);
+    buffer_free(w->codes.buf);
+    buffer_free(w->targets.buf);
+    buffer_free(w->position.buf);
+    params_release(&w->m.params);
+}
+
+/* ---- DALL-E Mini ---- */
+
+static void a_bart_learns(void **state)
+{
+    run *r = *state;
+    err e = {0};
+    whole w = {0};
+    bart b = {.text_length = 5,
+              .vocabulary = 13,
+              .start_id = 0,
+              .end_id = 2,
+              .pad_id = 1,
+              .codes = 11,
+              .grid_width = 3,
+              .grid_height = 2,
+              .start_code = 10,
+              .dim = 12,
+              .heads = 3,
+              .mlp = 14,
+              .layers = 2,
+              .encoder_layers = 2,
+              .act = ACT_GELU_TANH,
+              .eps = 1e-5f};
+    good(bart_declare(&b, "test", &w.m.params, &e), &e);
+    w.d = (transformer){.kind = &transformer_bart,
+                        .text_length = b.text_length,
+                        .prefix = 1,
+                        .vocabulary = b.vocabulary,
+                        .codes = b.codes,
+                        .grid_width = b.grid_width,
+                        .grid_height = b.grid_height,
+                        .heads = b.heads,
+                        .head_dim = b.dim / b.heads,
+                        .layers = b.layers,
+                        .n_kept = 2 * b.layers,
+                        .kept_shape = {b.heads, (int64_t)b.text_length * (b.dim / b.heads)},
+                        .image_head = &b.head,
+                        .state = &b};
+    check(&w, "bart", r);
+    free(b.encoder);
+    free(b.decoder);
+}
+
+/* ---- DALLE-pytorch ---- */
+
+/* turned: by rotary angles; reversible: two streams; else with all that keeps large models stable. */
+static void check_dalle_pytorch(run *r, const char *name, int turned, bool reversible)
+{
+    err e = {0};
+    whole w = {0};
+    dalle_pytorch d = {.text_length = 4,
+                       .vocabulary = 9,
+                       .codes = 11,
+                       .grid_width = 3,
+                       .dim = 10,
+                       .heads = 2,
+                       .head_dim = 8,
+                       .mlp = 14,
+                       .layers = 3,
+                       .turned = turned,
+                       .shift_tokens = !reversible,
+                       .sandwich = !reversible,
+                       .stable = !reversible,
+                       .reversible = reversible};
+    good(dalle_pytorch_prepare(&d, "test", &e), &e);
+    d.list[1].mask.kind = MASK_CORNER;
+    d.list[2].mask.kind = MASK_COLUMN;
+    d.list[2].attention.set = 0; /* which has two layers' gradients then */
+    dalle_pytorch_params(&d, &w.m.params);
+    w.d = (transformer){.kind = &transformer_dalle_pytorch,
+                        .text_length = d.text_length,
+                        .prefix = d.text_length,
+                        .vocabulary = d.vocabulary,
+                        .codes = d.codes,
+                        .grid_width = d.grid_width,
+                        .grid_height = d.grid_width,
+                        .heads = d.heads,
+                        .head_dim = d.head_dim,
+                        .layers = d.layers,
+                        .n_kept = d.shift_tokens ? 2 * d.layers : 0,
+                        .kept_shape = {d.text_length + d.grid_width * d.grid_width - 1, (d.dim + 3) / 4 * 2},
+                        .text_head = &d.text_head,
+                        .image_head = &d.image_head,
+                        .state = &d};
+    check(&w, name, r);
+    free(d.list);
+}
+
+static void a_dalle_pytorch_learns(void **state)
+{
+    check_dalle_pytorch(*state, "dalle_pytorch", 6, false);
+}
+
+static void a_reversible_dalle_pytorch_learns(void **state)
+{
+    check_dalle_pytorch(*state, "dalle_pytorch, reversible", 0, true);
+}
+
+/* ---- published GPTs ---- */
+
+static void check_gpt(run *r, const char *name, gpt d)
+{
+    err e = {0};
+    whole w = {0};
+    d.vocabulary = 9;
+    d.codes = 11;
+    d.grid_width = d.grid_height = 3;
+    d.dim = 16;
+    d.heads = 2;
+    d.mlp = 14;
+    d.layers = 3;
+    d.eps = 1e-5f;
+    good(gpt_prepare(&d, "test", &e), &e);
+    gpt_declare(&d, &w.m.params);
+    w.d = (transformer){.kind = &transformer_gpt,
+                        .text_length = d.text_length,
+                        .prefix = d.text_length,
+                        .vocabulary = d.vocabulary,
+                        .codes = d.codes,
+                        .grid_width = d.grid_width,
+                        .grid_height = d.grid_height,
+                        .heads = d.heads,
+                        .head_dim = d.dim / d.heads,
+                        .layers = d.layers,
+                        .text_head = d.text_head ? &d.predict_text : NULL,
+                        .image_head = &d.predict_code,
+                        .state = &d};
+    check(&w, name, r);
+    free(d.blocks);
+}
+
+static void a_llamagen_learns(void **state)
+{
+    check_gpt(*state, "gpt, as LlamaGen",
+              (gpt){.text_length = 1, .rms = true, .gated = true, .grid = GPT_GRID_ROTARY, .act = ACT_SILU});
+}
+
+static void a_mindalle_learns(void **state)
+{
+    check_gpt(*state, "gpt, as minDALL-E",
+              (gpt){.text_length = 4,
+                    .text_positions = true,
+                    .attention_bias = true,
+                    .mlp_bias = true,
+                    .text_head = true,
+                    .grid = GPT_GRID_CELLS,
+                    .act = ACT_GELU_ERF});
+}
+
+static void a_rudalle_learns(void **state)
+{
+    check_gpt(*state, "gpt, as ruDALL-E",
+              (gpt){.text_length = 4,
+                    .text_positions = true,
+                    .attention_bias = true,
+                    .mlp_bias = true,
+                    .head_bias = true,
+                    .text_head = true,
+                    .head_norm = true,
+                    .sandwich = true,
+                    .grid = GPT_GRID_AXES,
+                    .window = 3,
+                    .masks = {MASK_WINDOW, MASK_COLUMN, MASK_TORUS},
+                    .act = ACT_GELU_TANH});
+}
+
+/* The classes of taming-transformers' and LlamaGen's kin are rows of the codes' table. */
+static void a_gpt_with_one_table_learns(void **state)
+{
+    check_gpt(*state, "gpt, one table",
+              (gpt){.text_length = 1,
+                    .shared = true,
+                    .text_positions = true,
+                    .rms = true,
+                    .sandwich = true,
+                    .grid = GPT_GRID_CELLS,
+                    .act = ACT_GELU_ERF});
+}
+
+static int open_run(void **state)
+{
+    err e = {0};
+    *state = run_new(support_device(), &e);
+    return *state ? 0 : -1;
+}
+
+static int close_run(void **state)
+{
+    run *r = *state;
+    device *d = run_device(r);
+    run_free(r);
+    bool none = d->memory_used == 0;
+    device_free(d);
+    return none ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_bart_learns),
+        cmocka_unit_test(a_dalle_pytorch_learns),
+        cmocka_unit_test(a_reversible_dalle_pytorch_learns),
+        cmocka_unit_test(a_llamagen_learns),
+        cmocka_unit_test(a_mindalle_learns),
+        cmocka_unit_test(a_rudalle_learns),
+        cmocka_unit_test(a_gpt_with_one_table_learns),
+    };
+    return cmocka_run_group_tests(tests, open_run, close_run);
+}

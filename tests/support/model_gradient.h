@@ -1,0 +1,22 @@
+/* The gradients of a whole model's parameters, on the tape and by finite differences of its loss. */
+#ifndef TESTS_MODEL_GRADIENT_H
+#define TESTS_MODEL_GRADIENT_H
+#include "ops/tape.h"
+#include "weights/params.h"
+
+typedef struct model_gradient {
+    const char *name;
+    run *r;
+    param_table params; /* trainable */
+    tensor (*loss)(void *context);
+    void *context;
+} model_gradient;
+
+/* The parameter p becomes values. */
+void model_gradient_set(const model_gradient *m, const param *p, const float *values);
+/* The loss, and the gradients of all parameters on the tape. */
+tensor model_gradient_backward(const model_gradient *m, tape *t);
+/* Fails where the gradient of a parameter, along itself and of its largest element, isn't what finite differences give.
+ * LIMN_TEST_BRIEF: of every `some`-th parameter. */
+void model_gradient_check(const model_gradient *m, size_t some);
+#endif
