@@ -1,181 +1,32 @@
-/* Networks in files: the search for them, averaged weights, and the names that remain. */
+/* Networks in files: the search for them, several sets of the same weights, and the names that remain. */
 #include "convert/names.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "convert/names_internal.h"
 #include "convert/networks.h"
-
-enum { NAME_BYTES = 2048 };
-
-/* The tensors of one unit by name. */
-typedef struct unit {
-    source *s;
-    source_tensor **by_name;
-    size_t n, number;
-} unit;
-
-/* ---- names ------------------------------------------------------------------------------------------------------ */
-
-static const char *name_of(const source_tensor *t)
-{
-    return t->own.name;
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(name_of(*(source_tensor *const *)a), name_of(*(source_tensor *const *)b));
-}
-
-static source_tensor *find(const unit *u, const char *name)
-{
-    size_t low = 0, high = u->n;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = strcmp(name_of(u->by_name[middle]), name);
-        if (order == 0)
-            return u->by_name[middle];
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
-}
-
-/* The tensor PREFIX NAME. */
-static source_tensor *find_behind(const unit *u, const char *prefix, size_t length, const char *name)
-{
-    char whole[NAME_BYTES];
-    int n = snprintf(whole, sizeof whole, "%.*s%s", (int)length, prefix, name);
-    return n > 0 && n < NAME_BYTES ? find(u, whole) : NULL;
-}
-
-static bool begins(const char *name, const char *prefix)
-{
-    return !strncmp(name, prefix, strlen(prefix));
-}
-
-/* Whether one of the words is a part of the path: "opt" of "opt.state.0", "ema" of "state_dict.model_ema.w". */
-static bool has_word(const char *path, size_t length, const char *const *words, size_t n, const char *apart)
-{
-    for (size_t at = 0; at < length;) {
-        size_t size = strcspn(path + at, apart);
-        if (size > length - at)
-            size = length - at;
-        for (size_t i = 0; i < n; i++)
-            if (strlen(words[i]) == size && !strncmp(words[i], path + at, size))
-                return true;
-        at += size + 1;
-    }
-    return false;
-}
-
-static bool is_ema_path(const char *path, size_t length)
-{
-    static const char *const words[] = {"ema", "EMA", "averaged", "swa"};
-    return has_word(path, length, words, sizeof words / sizeof *words, "._-");
-}
-
-/* Optimisers keep tensors by their parameters' names, and losses have networks of their own. */
-static bool is_training_path(const char *path, size_t length)
-{
-    static const char *const words[] = {"optimizer",    "optimizers", "optimizer_states",
-                                        "optim",        "opt",        "exp_avg",
-                                        "exp_avg_sq",   "momentum",   "grad",
-                                        "grads",        "gradients",  "loss",
-                                        "lpips",        "callbacks",  "optimizer_state_dict",
-                                        "discriminator"};
-    return has_word(path, length, words, sizeof words / sizeof *words, ".");
-}
-
-static bool rename_tensor(source_tensor *t, char *name, err *e)
-{
-    if (!name)
-        return err_no_memory(e, t->file, NAME_BYTES);
-    free(t->renamed);
-    t->own.name = t->renamed = name;
-    return true;
-}
-
-/* Compilers and sharders put a part of their own into the middle of names: "layers.0._orig_mod.w".  A new string. */
-static char *without_wrappers(const char *name)
-{
-    static const char *const words[] = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"};
-    char *out = malloc(strlen(name) + 1), *to = out;
-    for (const char *part = name; out && *part;) {
-        size_t n = strcspn(part, ".");
-        bool last = !part[n], wrapper = !last && has_word(part, n, words, sizeof words / sizeof *words, ".");
-        if (!wrapper) {
-            memcpy(to, part, n + !last);
-            to += n + !last;
-        }
-        part += n + !last;
-    }
-    if (out)
-        *to = 0;
-    return out;
-}
-
-static void sort_unit(unit *u)
-{
-    if (u->n)
-        qsort(u->by_name, u->n, sizeof(source_tensor *), compare_names);
-}
-
-/* Leaves all names as they are where two would become one. */
-static bool drop_wrappers(unit *u, err *e)
-{
-    char **old = calloc(u->n ? u->n : 1, sizeof *old);
-    bool ok = old || err_no_memory(e, "convert", u->n * sizeof *old), twice = false;
-    size_t n = 0;
-    for (; ok && n < u->n; n++) {
-        source_tensor *t = u->by_name[n];
-        old[n] = strdup(t->own.name);
-        ok = old[n] ? rename_tensor(t, without_wrappers(t->own.name), e) : err_no_memory(e, t->file, NAME_BYTES);
-    }
-    source_tensor **order = ok ? malloc((u->n ? u->n : 1) * sizeof *order) : NULL;
-    ok = ok && (order || err_no_memory(e, "convert", u->n * sizeof *order));
-    if (ok)
-        memcpy(order, u->by_name, u->n * sizeof *order);
-    if (ok)
-        sort_unit(u);
-    for (size_t i = 1; ok && i < u->n; i++)
-        twice = twice || !strcmp(name_of(u->by_name[i - 1]), name_of(u->by_name[i]));
-    for (size_t i = 0; ok && twice && i < u->n; i++) {
-        rename_tensor(order[i], old[i], NULL);
-        old[i] = NULL;
-    }
-    if (ok && twice)
-        sort_unit(u);
-    for (size_t i = 0; old && i < n; i++)
-        free(old[i]);
-    free(order);
-    free(old);
-    return ok;
-}
 
 /* ---- the search ------------------------------------------------------------------------------------------------- */
 
 static bool is_there(const unit *u, const network *k, const source_tensor *t, size_t before)
 {
-    const char *name = name_of(t);
+    const char *name = tensor_name(t);
     int64_t kernel = t->own.nd == 4 ? t->own.shape[2] : 0;
     if (k->kernel && (k->kernel > 0 ? kernel != 1 : kernel < 2))
         return false;
     for (int i = 1; i < 3 && k->all[i]; i++)
-        if (!find_behind(u, name, before, k->all[i]))
+        if (!unit_find_behind(u, name, before, k->all[i]))
             return false;
     for (int i = 0; i < 2 && k->any[i][0]; i++) {
         bool found = false;
         for (int j = 0; j < 4 && k->any[i][j]; j++)
-            found = found || find_behind(u, name, before, k->any[i][j]);
+            found = found || unit_find_behind(u, name, before, k->any[i][j]);
         if (!found)
             return false;
     }
-    return !k->none || !find_behind(u, name, before, k->none);
+    return !k->none || !unit_find_behind(u, name, before, k->none);
 }
 
 static bool add_root(source *s, int kind, size_t number, const source_tensor *mark, size_t before, err *e)
@@ -186,12 +37,12 @@ static bool add_root(source *s, int kind, size_t number, const source_tensor *ma
         s->roots = grown;
     if (!prefix)
         return err_no_memory(e, "convert", before + 1);
-    memcpy(prefix, name_of(mark), before);
+    memcpy(prefix, tensor_name(mark), before);
     s->roots[s->n_roots++] = (network_root){.network = kind,
                                             .unit = number,
                                             .prefix = prefix,
                                             .mark = mark,
-                                            .ema = is_ema_path(prefix, before),
+                                            .ema = path_is_ema(prefix, before),
                                             .part_of = -1};
     return true;
 }
@@ -200,10 +51,10 @@ static bool find_roots(unit *u, err *e)
 {
     for (size_t i = 0; i < u->n; i++)
         for (int k = 0; k < NETWORKS; k++) {
-            const char *name = name_of(u->by_name[i]), *end = networks[k].all[0];
+            const char *name = tensor_name(u->by_name[i]), *end = networks[k].all[0];
             size_t n = strlen(name), m = strlen(end), before = n - m;
             if (n < m || strcmp(name + before, end) != 0 || (before && name[before - 1] != '.') ||
-                is_training_path(name, before) || !is_there(u, &networks[k], u->by_name[i], before))
+                path_is_training(name, before) || !is_there(u, &networks[k], u->by_name[i], before))
                 continue;
             if (!add_root(u->s, k, u->number, u->by_name[i], before, e))
                 return false;
@@ -218,7 +69,8 @@ static void find_parts(source *s, size_t first)
         for (size_t k = first; k < s->n_roots; k++) {
             network_root *r = &s->roots[i];
             const network_root *o = &s->roots[k];
-            if (r->network != o->network && strlen(o->prefix) < strlen(r->prefix) && begins(r->prefix, o->prefix) &&
+            if (r->network != o->network && strlen(o->prefix) < strlen(r->prefix) &&
+                name_begins(r->prefix, o->prefix) &&
                 (r->part_of < 0 || strlen(o->prefix) < strlen(s->roots[r->part_of].prefix)))
                 r->part_of = (int)k;
         }
@@ -234,8 +86,7 @@ static bool has_same_data(const network_root *a, const network_root *b)
                                   file_tensor_contiguous(y) && !memcmp(x->data, y->data, x->bytes));
 }
 
-/* Whether --set part means this root. */
-static bool is_chosen(const network_root *r, const char *part)
+bool root_is_chosen(const network_root *r, const char *part)
 {
     size_t n = part ? strlen(part) : 0;
     if (n && part[n - 1] == '.')
@@ -246,7 +97,7 @@ static bool is_chosen(const network_root *r, const char *part)
 /* Which of the two stays; false where nothing tells. */
 static bool prefer(network_root *a, network_root *b, const name_choice *c)
 {
-    bool first = is_chosen(a, c->part), second = is_chosen(b, c->part);
+    bool first = root_is_chosen(a, c->part), second = root_is_chosen(b, c->part);
     if (a->ema != b->ema) /* averaged ones are laid over the others, which may have more */
         (a->ema ? a : b)->dropped = true;
     else if (first != second)
@@ -264,7 +115,7 @@ static bool check_part(const source *s, const char *part, err *e)
     char known[256] = "";
     size_t at = 0;
     for (size_t i = 0; part && i < s->n_roots; i++) {
-        if (is_chosen(&s->roots[i], part))
+        if (root_is_chosen(&s->roots[i], part))
             return true;
         if (at < 200 && s->roots[i].part_of < 0)
             at += (size_t)snprintf(known + at, sizeof known - at, "%s'%.40s'", at ? ", " : "", s->roots[i].prefix);
@@ -293,117 +144,11 @@ static bool drop_doubles(source *s, size_t first, const name_choice *c, err *e)
     /* --set part leaves out all that is not behind it, too */
     bool any = false;
     for (size_t i = first; i < s->n_roots; i++)
-        any = any || (!s->roots[i].dropped && is_chosen(&s->roots[i], c->part));
+        any = any || (!s->roots[i].dropped && root_is_chosen(&s->roots[i], c->part));
     for (size_t i = first; any && i < s->n_roots; i++)
-        if (s->roots[i].part_of < 0 && !is_chosen(&s->roots[i], c->part))
+        if (s->roots[i].part_of < 0 && !root_is_chosen(&s->roots[i], c->part))
             s->roots[i].dropped = true;
     return true;
-}
-
-/* ---- averaged weights ------------------------------------------------------------------------------------------- */
-
-/* LitEma's names have lost their dots. */
-static source_tensor *find_average(const unit *u, const char *prefix, size_t length, const char *name)
-{
-    char bare[NAME_BYTES];
-    size_t n = 0;
-    source_tensor *t = find_behind(u, prefix, length, name);
-    for (const char *p = name; *p && n < NAME_BYTES - 1; p++)
-        if (*p != '.')
-            bare[n++] = *p;
-    bare[n] = 0;
-    return t ? t : find_behind(u, prefix, length, bare);
-}
-
-static bool is_same_shape(const file_tensor *a, const file_tensor *b)
-{
-    return a->nd == b->nd && !memcmp(a->shape, b->shape, (size_t)a->nd * sizeof *a->shape);
-}
-
-/* How many tensors of the root have an average behind the prefix, and (apply) have it in their place. */
-static size_t count_averages(const unit *u, const network_root *r, const char *prefix, size_t length, bool apply,
-                             size_t *all)
-{
-    size_t n = 0, before = strlen(r->prefix);
-    *all = 0;
-    for (size_t i = 0; i < u->n; i++) {
-        source_tensor *t = u->by_name[i], *average;
-        const char *name = name_of(t);
-        if (!begins(name, r->prefix) || !strncmp(name, prefix, length) ||
-            is_ema_path(name + before, strlen(name + before)) || is_training_path(name, strlen(name)))
-            continue;
-        ++*all;
-        average = find_average(u, prefix, length, name + before);
-        if (!average || !is_same_shape(&average->own, &t->own))
-            continue;
-        n++;
-        if (apply) {
-            const char *own = t->own.name;
-            t->own = average->own;
-            t->own.name = own;
-            average->used = true;
-        }
-    }
-    return n;
-}
-
-/* Where the name's part that says so ends, with up to two parts more: "ema.", "ema.shadow."; 0: nowhere. */
-static size_t average_prefix(const char *name, int more)
-{
-    for (size_t at = 0; name[at];) {
-        size_t n = strcspn(name + at, ".");
-        if (!name[at + n])
-            return 0;
-        if (is_ema_path(name + at, n)) {
-            at += n + 1;
-            for (; more > 0; more--) {
-                n = strcspn(name + at, ".");
-                if (!name[at + n])
-                    return 0;
-                at += n + 1;
-            }
-            return at;
-        }
-        at += n + 1;
-    }
-    return 0;
-}
-
-/* The averages of that root: the prefix behind which most of its tensors have one. */
-static void lay_averages_over(const unit *u, const network_root *r, const name_choice *c)
-{
-    const char *best = NULL;
-    size_t best_length = 0, most = 0, all = 0;
-    bool chosen = false;
-    for (int more = 0; more < 3 && !best; more++)
-        for (size_t i = 0; i < u->n; i++) {
-            const char *name = name_of(u->by_name[i]);
-            size_t length = average_prefix(name, more), n;
-            bool known = i && !strncmp(name_of(u->by_name[i - 1]), name, length); /* they are sorted */
-            char text[NAME_BYTES];
-            if (!length || known)
-                continue;
-            snprintf(text, sizeof text, "%.*s", (int)length, name);
-            bool is = is_chosen(&(network_root){.prefix = text}, c->part);
-            n = count_averages(u, r, name, length, false, &all);
-            if (2 * n < all || n == 0 || (chosen && !is) || (n <= most && !(is && !chosen)))
-                continue;
-            best = name;
-            best_length = length;
-            most = n;
-            chosen = is;
-        }
-    if (!best)
-        return;
-    char prefix[NAME_BYTES];
-    snprintf(prefix, sizeof prefix, "%.*s", (int)best_length, best);
-    most = count_averages(u, r, prefix, best_length, true, &all);
-    if (!c->quiet)
-        log_write(
-            LOG_WARNING,
-            "convert: %s: of %zu tensors %zu are taken from the averaged weights (EMA), '%.*s' (--set ema=0 takes the "
-            "others)",
-            r->mark->file, all, most, (int)best_length - 1, prefix);
 }
 
 /* ---- names that remain ------------------------------------------------------------------------------------------ */
@@ -414,7 +159,7 @@ static const network_root *root_of(const source *s, size_t number, const char *n
     const network_root *best = NULL;
     for (size_t i = 0; i < s->n_roots; i++) {
         const network_root *r = &s->roots[i];
-        if (r->unit == number && begins(name, r->prefix) && (!best || strlen(r->prefix) >= strlen(best->prefix)))
+        if (r->unit == number && name_begins(name, r->prefix) && (!best || strlen(r->prefix) >= strlen(best->prefix)))
             best = best && !best->dropped && strlen(r->prefix) == strlen(best->prefix) ? best : r;
     }
     return best;
@@ -436,7 +181,7 @@ static bool name_behind(source_tensor *t, const char *prefix, const char *rest, 
     char *name = malloc(size);
     if (name)
         snprintf(name, size, "%s%s", prefix, rest);
-    return rename_tensor(t, name, e);
+    return tensor_rename(t, name, e);
 }
 
 /* The network that is no other's part. */
@@ -454,7 +199,7 @@ static bool is_dropped(const source *s, const network_root *r, const char *name)
     bool dropped = r->dropped || whole->dropped;
     for (size_t i = 0; i < s->n_roots; i++) {
         const network_root *o = &s->roots[i];
-        dropped = dropped || (o->dropped && o->unit == r->unit && begins(name, o->prefix) &&
+        dropped = dropped || (o->dropped && o->unit == r->unit && name_begins(name, o->prefix) &&
                               strlen(o->prefix) > strlen(whole->prefix));
     }
     return dropped;
@@ -469,9 +214,9 @@ static bool rename_unit(unit *u, bool *outside, err *e)
         own += s->roots[i].unit == u->number;
     for (size_t i = 0; own && i < u->n; i++) {
         source_tensor *t = u->by_name[i];
-        const network_root *r = root_of(s, u->number, name_of(t));
+        const network_root *r = root_of(s, u->number, tensor_name(t));
         bool *out = &outside[t - s->tensors];
-        t->left_out = t->left_out || (r && !t->used && is_dropped(s, r, name_of(t)));
+        t->left_out = t->left_out || (r && !t->used && is_dropped(s, r, tensor_name(t)));
         *out = !r || t->used || t->left_out;
         if (*out)
             continue;
@@ -481,7 +226,7 @@ static bool rename_unit(unit *u, bool *outside, err *e)
         if (!to)
             to = networks[whole->network].to ? networks[whole->network].to : "";
         t->root = (int)(r - s->roots) + 1;
-        if (!name_behind(t, to, name_of(t) + before, e))
+        if (!name_behind(t, to, tensor_name(t) + before, e))
             return false;
     }
     return true;
@@ -498,7 +243,7 @@ static bool follow_others(unit *u, err *e)
         if (s->roots[i].unit == u->number)
             return true;
         for (size_t k = 0; *s->roots[i].prefix && k < u->n; k++)
-            n += begins(name_of(u->by_name[k]), s->roots[i].prefix);
+            n += name_begins(tensor_name(u->by_name[k]), s->roots[i].prefix);
         if (n > most) {
             most = n;
             best = s->roots[i].prefix;
@@ -506,7 +251,7 @@ static bool follow_others(unit *u, err *e)
     }
     for (size_t k = 0; best && k < u->n; k++) {
         source_tensor *t = u->by_name[k];
-        if (begins(name_of(t), best) && !name_behind(t, "", name_of(t) + strlen(best), e))
+        if (name_begins(tensor_name(t), best) && !name_behind(t, "", tensor_name(t) + strlen(best), e))
             return false;
     }
     return true;
@@ -535,31 +280,20 @@ static bool put_outside_last(source *s, const bool *outside, err *e)
     return true;
 }
 
-static bool open_unit(unit *u, source *s, size_t number, err *e)
-{
-    *u = (unit){.s = s, .number = number, .by_name = malloc((s->n ? s->n : 1) * sizeof *u->by_name)};
-    if (!u->by_name)
-        return err_no_memory(e, "convert", s->n * sizeof *u->by_name);
-    for (size_t i = 0; i < s->n; i++)
-        if (s->tensors[i].unit == number)
-            u->by_name[u->n++] = &s->tensors[i];
-    sort_unit(u);
-    return true;
-}
-
 /* One unit's networks, and which of several sets of weights count. */
 static bool search_unit(source *s, size_t number, const name_choice *c, err *e)
 {
     unit u;
     size_t first = s->n_roots;
-    bool ok = open_unit(&u, s, number, e) && drop_wrappers(&u, e) && find_roots(&u, e);
+    bool ok = unit_open(&u, s, number, e) && unit_drop_wrappers(&u, e) && find_roots(&u, e);
     if (ok) {
         find_parts(s, first);
         ok = drop_doubles(s, first, c, e);
     }
     for (size_t i = first; ok && c->ema && i < s->n_roots; i++)
-        if (!s->roots[i].dropped && s->roots[i].part_of < 0 && !s->roots[i].ema && !is_chosen(&s->roots[i], c->part))
-            lay_averages_over(&u, &s->roots[i], c);
+        if (!s->roots[i].dropped && s->roots[i].part_of < 0 && !s->roots[i].ema &&
+            !root_is_chosen(&s->roots[i], c->part))
+            unit_lay_averages_over(&u, &s->roots[i], c);
     free(u.by_name);
     return ok;
 }
@@ -575,7 +309,7 @@ bool import_names_resolve(source *s, const name_choice *c, err *e)
     ok = ok && check_part(s, c->part, e);
     for (size_t i = 0; ok && i < units; i++) {
         unit u;
-        ok = open_unit(&u, s, i, e) && rename_unit(&u, outside, e) && follow_others(&u, e);
+        ok = unit_open(&u, s, i, e) && rename_unit(&u, outside, e) && follow_others(&u, e);
         free(u.by_name);
     }
     ok = ok && put_outside_last(s, outside, e);
@@ -610,7 +344,7 @@ void import_names_full(const source *s, const char *name, char out[256])
     for (size_t i = 0; i < s->n_roots; i++) {
         const network_root *r = &s->roots[i];
         const char *to = networks[r->network].to ? networks[r->network].to : "";
-        if (r->dropped || r->part_of >= 0 || !begins(name, to))
+        if (r->dropped || r->part_of >= 0 || !name_begins(name, to))
             continue;
         snprintf(out, 256, "%s%s", r->prefix, name + strlen(to));
         return;
