@@ -318,7 +318,7 @@ bool train_clip(device *dev, const train_clip_options *o, err *e)
                        .keys = keys};
     run *r = run_new(dev, e);
     bool ok = r && open_files(&s, dev, &all.data, e) && train_plan(&o->run, &all, dev, "train clip", e) &&
-              train_open(&o->run, &all, r, "train clip", e);
+              train_open(&o->run, &all, r, e);
     if (ok) {
         all.fingerprint = dataset_fingerprint(all.data);
         ok = train_loop(&o->run, &all, e);

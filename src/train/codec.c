@@ -251,7 +251,7 @@ bool train_codec(device *d, const train_codec_options *o, err *e)
                        .keys = keys};
     run *r = run_new(d, e);
     bool ok = r && open_files(&s, &all.data, e) && train_plan(&o->run, &all, d, "train codec", e) &&
-              train_open(&o->run, &all, r, "train codec", e);
+              train_open(&o->run, &all, r, e);
     if (ok) {
         all.fingerprint = dataset_fingerprint(all.data);
         ok = train_loop(&o->run, &all, e) && (s.n_seen == 0 || ranks_rank() > 0 || report(&s, e));

@@ -246,7 +246,7 @@ bool train_dalle(device *dev, const train_dalle_options *o, err *e)
     run *r = run_new(dev, e);
     bool ok = r && open_files(&s, dev, e) && open_memory(&s, e) && dalle_prepare(&s.d, "train dalle", e) &&
               train_plan(&o->run, &all, dev, "train dalle", e) && open_data(&s, &all.data, e) &&
-              train_open(&o->run, &all, r, "train dalle", e);
+              train_open(&o->run, &all, r, e);
     if (ok) {
         all.fingerprint = dataset_fingerprint(all.data);
         all.captions = (const char *const *)s.captions;

@@ -79,8 +79,8 @@ static void log_step(FILE *f, const trainer *t, const train_scalars *s, double s
 typedef struct loop {
     const train_run *q;
     train_stage *s;
-    bool writes;                               /* rank 0 */
-    char *checkpoint, *csv, *events, *picture; /* paths */
+    bool writes;                                       /* rank 0 */
+    char *checkpoint, *csv, *events, *picture, *again; /* paths */
     FILE *log;
     events *board;
     dataset_batch batch;
@@ -252,6 +252,28 @@ static bool save(loop *l, bool with_sample, bool with_checkpoint, err *e)
     return true;
 }
 
+/* Step `step` failed for `why`.  Where the driver refused it memory before anything of it was applied, and this process
+ * is alone, the stage is opened again with a smaller plan, and what was done until then goes there through a
+ * checkpoint: then the step can be done again.  False where it can't; then `why` says why. */
+static bool open_again(loop *l, int64_t step, err *why)
+{
+    train_stage *s = l->s;
+    trainer *t = s->t;
+    device *d = run_device(t->r);
+    err e = {0};
+    if (why->cause != LIMN_CAUSE_DEVICE_MEMORY || t->applied || ranks_size() > 1 || !device_finish(d, NULL))
+        return false;
+    t->step = step;
+    if (!trainer_write_checkpoint(t, l->again, s->fingerprint, NULL))
+        return false;
+    bool ok = train_open_again(l->q, s, why, &e) && trainer_read_checkpoint(t, l->again, s->fingerprint, &e) &&
+              dataset_seek(s->data, t->position, &e);
+    (void)unlink(l->again);
+    if (!ok)
+        *why = e;
+    return ok;
+}
+
 static bool run_steps(loop *l, err *e)
 {
     const train_run *q = l->q;
@@ -269,9 +291,11 @@ static bool run_steps(loop *l, err *e)
                   (long long)all, (long long)batch);
     while (ok && going && t->step < steps) {
         double begin = now();
-        int64_t epoch = t->position.epoch;
+        int64_t epoch = t->position.epoch, step = t->step;
         err why = {0};
         if (!one_step(l, &why)) {
+            if (!l->waiting && open_again(l, step, &why))
+                continue;
             if (!l->waiting || t->step == l->first)
                 return err_copy(e, &why);
             going = false; /* Ctrl-C while pictures were read: the step before it is done */
@@ -308,7 +332,8 @@ static bool open_paths(loop *l, err *e)
     l->csv = train_beside(output, "csv", e);
     l->events = train_beside(output, "events", e);
     l->picture = train_beside(output, "png", e);
-    return l->checkpoint && l->csv && l->events && l->picture;
+    l->again = train_beside(output, "again", e);
+    return l->checkpoint && l->csv && l->events && l->picture && l->again;
 }
 
 /* A run that was killed before its first checkpoint begins anew. */
@@ -361,5 +386,6 @@ bool train_loop(const train_run *q, train_stage *s, err *e)
     free(l.csv);
     free(l.events);
     free(l.picture);
+    free(l.again);
     return ok;
 }

@@ -161,6 +161,7 @@ static bool too_large(const train_run *q, train_stage *s, device *d, const char 
 bool train_plan(const train_run *q, train_stage *s, device *d, const char *what, err *e)
 {
     err why = {0};
+    s->what = what;
     bool room = fits(q, s, d, q->batch, &why);
     if (!room && s->recompute && !*s->recompute) {
         double kept = (double)s->memory.peak / MIB;
@@ -184,22 +185,34 @@ bool train_plan(const train_run *q, train_stage *s, device *d, const char *what,
     return true;
 }
 
-bool train_open(const train_run *q, train_stage *s, run *r, const char *what, err *e)
+/* The driver refused memory: a plan within three quarters of the last one, of the stage, which is closed. */
+static bool plan_less(const train_run *q, train_stage *s, run *r, const err *why, err *e)
 {
     device *d = run_device(r);
+    plan_lower_limit(d, s->what, s->memory.peak, why);
+    s->close(s->self);
+    second_free(s);
+    return run_reserve(r, NULL, e) && train_plan(q, s, d, s->what, e);
+}
+
+bool train_open(const train_run *q, train_stage *s, run *r, err *e)
+{
     err why = {0};
     while (!second_new(s, r, &why) || !s->open(s->self, r, q->batch, &why) || !run_reserve(r, s->planned.dry, &why) ||
            (s->second && !run_reserve(*s->second, s->planned_second, &why))) {
         if (why.cause != LIMN_CAUSE_DEVICE_MEMORY || ranks_size() > 1)
             return err_copy(e, &why);
-        plan_lower_limit(d, what, s->memory.peak, &why);
-        why = (err){0};
-        s->close(s->self);
-        second_free(s);
-        if (!run_reserve(r, NULL, e) || !train_plan(q, s, d, what, e))
+        if (!plan_less(q, s, r, &why, e))
             return false;
+        why = (err){0};
     }
     return true;
+}
+
+bool train_open_again(const train_run *q, train_stage *s, const err *why, err *e)
+{
+    run *r = s->t->r;
+    return plan_less(q, s, r, why, e) && train_open(q, s, r, e);
 }
 
 void train_close(train_stage *s)

@@ -98,6 +98,7 @@ typedef struct train_stage {
     const char *help;   /* the options that make it smaller, in words */
     bool *recompute;    /* set to do parts again on the way back, with the same results; NULL: there is no such way */
     bool whole_batches; /* --accumulate is not for it */
+    const char *what;   /* "train dalle": train_plan's, messages begin with it */
     run **second;       /* a second run beside `open`'s, there from `open` to `close`, planned as that is; NULL: none */
     train_memory memory; /* train_plan's */
     counted planned;     /* the same: the run as it was on the device's counting twin, */
@@ -125,7 +126,10 @@ typedef struct train_stage {
 bool train_plan(const train_run *q, train_stage *s, device *d, const char *what, err *e);
 /* Opens the stage for train_loop, with a run of which nothing is in use and which gets the memory that was planned.
  * Where the driver refuses it, plans again within three quarters. */
-bool train_open(const train_run *q, train_stage *s, run *r, const char *what, err *e);
+bool train_open(const train_run *q, train_stage *s, run *r, err *e);
+/* The driver refused memory to a step of the open stage, as `why` says: closes it, plans again within three quarters,
+ * and opens it as if anew. */
+bool train_open_again(const train_run *q, train_stage *s, const err *why, err *e);
 /* Follows train_plan, whatever came of it. */
 void train_close(train_stage *s);
 /* For plans: what a step launches.  It learns nothing and reports nothing. */

@@ -95,6 +95,7 @@ void trainer_release(trainer *t)
 
 void trainer_begin(trainer *t)
 {
+    t->applied = false;
     run_reset(t->r);
     for (size_t i = 0; i < t->params->n; i++)
         op_fill(t->r, t->slots[i].gradient, 0);
@@ -119,6 +120,7 @@ void trainer_finish(trainer *t, tensor loss)
     average_finish(&t->average);
     for (size_t i = 0; i < t->params->n; i++)
         op_sum_squares(t->r, t->squares, t->slots[i].gradient);
+    t->applied = !run_failed(t->r);
     adamw o = {.lr = train_learning_rate(s, t->step),
                .beta1 = s->beta1,
                .beta2 = s->beta2,

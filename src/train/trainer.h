@@ -46,6 +46,7 @@ typedef struct trainer {
     size_t n_kept;
     train_settings settings;
     int64_t step;              /* steps done */
+    bool applied;              /* the step's optimiser began, so that values may be new ones */
     dataset_position position; /* where the next batch begins */
 } trainer;
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Memory as real drivers have it (tests/layer/memory.c): what they refuse is copied, or done with less, and the codes are
-# those of the device as it is.  Usage: memory_layer_test.sh LIMN LAYER
+# those of the device as it is.  Usage: memory_layer_test.sh LIMN TINY_MODEL LAYER
 set -euo pipefail
-limn=$1 layer=$2
+limn=$1 tiny=$2 layer=$3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -42,8 +42,42 @@ for late in '' -4 -5; do
     grep -q 'has no room for' said || fail "nothing said: $(cat said)"
     cmp many.npy less.npy
 done
+
+# Training to which memory is refused in the midst of a step does it again with less, and ends with the same bytes, as
+# long as nothing of the step is applied; then it ends with an error, and nothing half done is left.
+learn() {
+    "$limn" train dalle words --codec tiny.gguf --tokenizer tiny.gguf --dim 32 --heads 2 --layers 8 --mlp 128 \
+        --text-length 32 --batch 16 --steps 2 --sample-every 0 --seed 1 --codes-cache codes "$@"
+}
+(
+    unset OPENCL_LAYERS
+    "$tiny" tiny.gguf
+    mkdir words
+    "$limn" generate 'a cat' -m tiny.gguf -n 4 --seed 1 -q -o words/p.png
+    for i in 1 2 3 4; do echo "a cat $i" >"words/p-$i.txt"; done
+    learn -q -o plain.gguf
+)
+again=0
+for ((after = 0; ; after += 450)); do
+    rm -rf less.gguf*
+    status=0
+    LIMN_LAYER_MEMORY=$((11 << 20)) LIMN_LAYER_MEMORY_LATE=-4 LIMN_LAYER_MEMORY_AFTER=$after \
+        learn -o less.gguf 2>said || status=$?
+    [[ ! -e less.gguf.again ]] || fail "memory after $after launches: a file stays"
+    if [[ $status -ne 0 ]]; then
+        grep -q 'kernel optimiser:adamw' said && [[ ! -e less.gguf ]] || fail "memory after $after launches: $(cat said)"
+        continue
+    fi
+    cmp plain.gguf less.gguf
+    cmp plain.gguf.checkpoint less.gguf.checkpoint
+    grep -q 'has no room for' said || break # there was enough for all of it
+    grep -q 'as --recompute says' said || fail "memory after $after launches: $(cat said)"
+    again=$((again + 1))
+done
+[[ $again -ge 3 ]] || fail "only $again trainings were refused memory"
+
 # too little for anything: an error that says so, and no file
-rm -f less.png
+rm -rf less.*
 ! LIMN_LAYER_MEMORY=1000000 "$limn" generate pizza --seed 3 -o less.png 2>said || fail 'made a picture of nothing'
 grep -q 'it said: .*MiB' said && [[ ! -e less.png ]] || fail "$(cat said)"
 mkdir data

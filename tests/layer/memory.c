@@ -1,11 +1,15 @@
+/* clang-format off */
 /*
  * What drivers say of memory.
- *   LIMN_LAYER_IN_PLACE=intel    memory of the host that may only be read is refused with -6, as Intel's driver for
- * i915 does where the flags don't say that neither side writes it LIMN_LAYER_IN_PLACE=STATUS   all memory of the host
- * is refused with this status LIMN_LAYER_MEMORY=BYTES      no more than this is there, whatever the device reports: a
- * buffer beyond it is refused LIMN_LAYER_MEMORY_LATE=STATUS   ... or made, and the launches that follow fail: a driver
- * that takes memory late
+ *   LIMN_LAYER_IN_PLACE=intel       memory of the host that may only be read is refused with -6, as Intel's driver for i915
+ *                                   does where the flags don't say that neither side writes it
+ *   LIMN_LAYER_IN_PLACE=STATUS      all memory of the host is refused with this status
+ *   LIMN_LAYER_MEMORY=BYTES         no more than this is there, whatever the device reports: a buffer beyond it is refused
+ *   LIMN_LAYER_MEMORY_LATE=STATUS   ... or made, and the launches that follow fail: a driver that takes memory late
+ *   LIMN_LAYER_MEMORY_AFTER=N       ... all but the first N of them: other programs take it meanwhile
  */
+/* clang-format on */
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +57,8 @@ cl_int memory_refusal(cl_mem_flags flags, size_t bytes, const void *host)
 
 cl_int memory_late(void)
 {
-    const char *status = getenv("LIMN_LAYER_MEMORY_LATE");
-    return limit() && status && *status && memory_taken() > limit() ? atoi(status) : CL_SUCCESS;
+    static atomic_ulong launches;
+    const char *status = getenv("LIMN_LAYER_MEMORY_LATE"), *after = getenv("LIMN_LAYER_MEMORY_AFTER");
+    bool begun = atomic_fetch_add(&launches, 1) >= (after ? strtoul(after, NULL, 10) : 0);
+    return begun && limit() && status && *status && memory_taken() > limit() ? atoi(status) : CL_SUCCESS;
 }
