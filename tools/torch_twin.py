@@ -175,7 +175,7 @@ def kl_uniform(logits):
     return (log_p.exp() * log_p).sum(-1).mean() + math.log(logits.shape[-1])
 
 
-# ---- the transformer: models/transformers/dalle.c, train/dalle.c ----
+# ---- the transformer: models/transformers/gpt.c, train/dalle.c ----
 
 def attention_mask(kind, text, grid_width, length, kernel=3):
     """bool [length, length]: whether the query (row) sees the key (column)."""

@@ -36,15 +36,15 @@ bool import_taming_gpt(import *im, int *grid, err *e)
     if (cells && !side)
         return err_set(e, ERR_FAILED, "convert: tensor %spos_emb: %d positions are not a class and a square of codes",
                        TAMING, cells);
-    gpt d = {.layers = import_gpt_layers(im, maps),
-             .dim = import_size(im, 1, TAMING "tok_emb.weight"),
-             .codes = codes,
-             .classes = codes < IMAGENET ? codes : IMAGENET,
-             .vocabulary = codes < IMAGENET ? codes : IMAGENET,
+    gpt d = {.base.layers = import_gpt_layers(im, maps),
+             .base.dim = import_size(im, 1, TAMING "tok_emb.weight"),
+             .base.codes = codes,
+             .base.classes = codes < IMAGENET ? codes : IMAGENET,
+             .base.vocabulary = codes < IMAGENET ? codes : IMAGENET,
              .mlp = import_size(im, 0, TAMING "blocks.0.mlp.0.weight"),
-             .text_length = 1,
-             .grid_width = side,
-             .grid_height = side,
+             .base.text_length = 1,
+             .base.grid_width = side,
+             .base.grid_height = side,
              .text_positions = true,
              .shared = true,
              .attention_bias = true,
@@ -84,15 +84,15 @@ bool import_llamagen_gpt(import *im, int *grid, err *e)
     };
     static const import_map maps[] = {{"transformer.", "", IMPORT_ROWS(rows)}, {0}};
     int classes = import_size(im, 0, LLAMAGEN), size = import_setting(im, "image_size", 256), step = pixels_of_cell(im);
-    gpt d = {.layers = import_gpt_layers(im, maps),
-             .dim = import_size(im, 1, LLAMAGEN),
-             .codes = import_size(im, 0, "tok_embeddings.weight"),
-             .classes = classes - 1, /* the last one is the picture without a class */
-             .vocabulary = classes,
+    gpt d = {.base.layers = import_gpt_layers(im, maps),
+             .base.dim = import_size(im, 1, LLAMAGEN),
+             .base.codes = import_size(im, 0, "tok_embeddings.weight"),
+             .base.classes = classes - 1, /* the last one is the picture without a class */
+             .base.vocabulary = classes,
              .mlp = import_size(im, 0, "layers.0.feed_forward.w1.weight"),
-             .text_length = 1,
-             .grid_width = size / step,
-             .grid_height = size / step,
+             .base.text_length = 1,
+             .base.grid_width = size / step,
+             .base.grid_height = size / step,
              .grid = GPT_GRID_ROTARY,
              .rms = true,
              .gated = true,

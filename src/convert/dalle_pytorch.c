@@ -72,29 +72,29 @@ static int count_text_positions(const file_tensor *t)
 static bool read_sizes(import *im, int codes, dalle_pytorch *d, err *e)
 {
     int total = import_size(im, 0, "to_logits.1.weight"), positions = 0;
-    d->dim = import_size(im, 1, "to_logits.1.weight");
+    d->base.dim = import_size(im, 1, "to_logits.1.weight");
     const file_tensor *angles =
         source_has(im->from, "transformer.pos_emb") ? import_find(im, "transformer.pos_emb") : NULL;
     if (angles) {
-        d->text_length = count_text_positions(angles);
+        d->base.text_length = count_text_positions(angles);
         positions = import_size(im, 1, "transformer.pos_emb");
         d->turned = import_size(im, 2, "transformer.pos_emb");
-        d->grid_width = (int)lround(sqrt(positions - d->text_length));
+        d->base.grid_width = (int)lround(sqrt(positions - d->base.text_length));
     } else {
         const char *old = "image_pos_emb.weights_0",
                    *name = source_has(im->from, old) ? old : "image_pos_emb.weights.0";
-        d->text_length = import_size(im, 0, "text_pos_emb.weight");
-        d->grid_width = import_size(im, 1, "%s", name);
-        positions = d->text_length + d->grid_width * d->grid_width;
+        d->base.text_length = import_size(im, 0, "text_pos_emb.weight");
+        d->base.grid_width = import_size(im, 1, "%s", name);
+        positions = d->base.text_length + d->base.grid_width * d->base.grid_width;
     }
     /* where the embedding is shared with the head, the codec alone tells */
-    d->codes = source_has(im->from, "image_emb.weight") ? import_size(im, 0, "image_emb.weight") : codes;
-    d->vocabulary = total - d->codes - (d->text_length - 1);
+    d->base.codes = source_has(im->from, "image_emb.weight") ? import_size(im, 0, "image_emb.weight") : codes;
+    d->base.vocabulary = total - d->base.codes - (d->base.text_length - 1);
     if (im->error.code)
         return false;
-    return positions == d->text_length + d->grid_width * d->grid_width ||
+    return positions == d->base.text_length + d->base.grid_width * d->base.grid_width ||
            err_set(e, ERR_FAILED, "convert: transformer.pos_emb: %d rows, and no square grid follows %d of text",
-                   positions, d->text_length);
+                   positions, d->base.text_length);
 }
 
 static bool read_kind(const char *name, size_t length, mask_kind *kind, err *e)
@@ -119,7 +119,7 @@ static bool read_types(import *im, dalle_pytorch *d, const pickle_value *hyper, 
     size_t n = 0;
     if (!text && !(pickle_length(list, &n) && n))
         return true;
-    for (int i = 0; i < d->layers; i++) {
+    for (int i = 0; i < d->base.layers; i++) {
         const char *name = text ? at : pickle_text(pickle_at(list, (size_t)i % n));
         size_t length = name ? strcspn(name, ",") : 0;
         if (!read_kind(name ? name : "", length, &d->list[i].mask.kind, e))
@@ -136,7 +136,7 @@ static void read_sets(dalle_pytorch *d, const pickle_value *ids, bool mlp)
     size_t n = 0;
     if (!pickle_length(ids, &n) || n == 0)
         return;
-    for (int i = 0; i < d->layers; i++)
+    for (int i = 0; i < d->base.layers; i++)
         for (int k = 0; k <= i; k++) {
             int64_t a = -1, b = -2;
             pickle_int(pickle_at(ids, (size_t)i % n), &a);
@@ -181,7 +181,7 @@ enum { MAPS = 4 };
 static void map_names(const import *im, const naming *n, const dalle_pytorch *d, import_map maps[MAPS])
 {
     bool shared = !source_has(im->from, "text_emb.weight"), old = source_has(im->from, "image_pos_emb.weights_0");
-    int ids = d->vocabulary + d->text_length - 1;
+    int ids = d->base.vocabulary + d->base.text_length - 1;
     maps[0] = (import_map){"transformer.", n->root, IMPORT_ROWS(layer_rows)};
     set_values(n, &maps[0]);
     maps[1] = (import_map){"transformer.",
@@ -201,7 +201,7 @@ static void skip_copies(import *im, const import_map *maps, const dalle_pytorch 
 {
     static const char *const parts[] = {"qkv", "out", "up", "down"};
     char ours[64], theirs[IMPORT_NAME];
-    for (int i = 0; i < d->layers; i++)
+    for (int i = 0; i < d->base.layers; i++)
         for (int part = 0; part < 4; part++)
             if ((part < 2 ? d->list[i].attention.set : d->list[i].mlp.set) != i) {
                 snprintf(ours, sizeof ours, "transformer.%d.%s.", i, parts[part]);
@@ -226,10 +226,10 @@ static bool read_options(import *im, const naming *n, const pickle_value *hyper,
     import_map maps[2] = {{"transformer.", n->root, IMPORT_ROWS(layer_rows)}, {0}};
     bool truth = false;
     set_values(n, maps);
-    d->layers = import_mapped_count(im, maps, "transformer.{i}.attention.scale", LAYERS_MOST);
-    d->heads = hyper ? hyper_int(hyper, "heads", 8) : import_setting(im, "heads", 8);
+    d->base.layers = import_mapped_count(im, maps, "transformer.{i}.attention.scale", LAYERS_MOST);
+    d->base.heads = hyper ? hyper_int(hyper, "heads", 8) : import_setting(im, "heads", 8);
     int inner = import_mapped_size(im, maps, 0, "transformer.0.qkv.weight") / 3;
-    d->head_dim = d->heads > 0 && inner % d->heads == 0 ? inner / d->heads : 0;
+    d->base.head_dim = d->base.heads > 0 && inner % d->base.heads == 0 ? inner / d->base.heads : 0;
     d->mlp = import_mapped_size(im, maps, 1, "transformer.0.down.weight");
     d->shift_tokens = n->shift;
     d->reversible = n->reversible;
@@ -253,8 +253,8 @@ bool import_dalle_pytorch_transformer(import *im, int codes, dalle_pytorch *d, e
         ok = dalle_pytorch_check_layers(d, "convert", e);
     }
     if (ok) {
-        dalle_pytorch_params(d, &params);
-        dalle_pytorch_write(d, im->to);
+        dalle_pytorch_declare(d, &params);
+        dalle_pytorch_put(d, im->to);
         map_names(im, &n, d, maps);
         import_tensors(im, maps, &params);
         skip_copies(im, maps, d);

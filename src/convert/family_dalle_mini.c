@@ -108,13 +108,13 @@ static int codec_codes(import *im, int otherwise)
 
 static bool read_config(bart *b, import *im, const import_map *maps, err *e)
 {
-    b->dim = import_mapped_size(im, maps, 1, "transformer.embedding.weight");
-    b->vocabulary = import_mapped_size(im, maps, 0, "transformer.encoder.embedding.weight");
-    b->text_length = import_mapped_size(im, maps, 0, "transformer.encoder.position.weight");
+    b->base.dim = import_mapped_size(im, maps, 1, "transformer.embedding.weight");
+    b->base.vocabulary = import_mapped_size(im, maps, 0, "transformer.encoder.embedding.weight");
+    b->base.text_length = import_mapped_size(im, maps, 0, "transformer.encoder.position.weight");
     b->mlp = import_mapped_size(im, maps, 0, "transformer.block.0.mlp.up.weight");
-    b->layers = import_mapped_count(im, maps, "transformer.block.{i}.self.qkv.weight", LAYERS_MOST);
+    b->base.layers = import_mapped_count(im, maps, "transformer.block.{i}.self.qkv.weight", LAYERS_MOST);
     b->encoder_layers = import_mapped_count(im, maps, "transformer.encoder.block.{i}.self.q.weight", LAYERS_MOST);
-    b->heads = import_setting(im, "heads", b->dim % HEAD ? 0 : b->dim / HEAD);
+    b->base.heads = import_setting(im, "heads", b->base.dim % HEAD ? 0 : b->base.dim / HEAD);
     b->start_id = 0;
     b->pad_id = 1;
     b->end_id = 2;
@@ -122,18 +122,18 @@ static bool read_config(bart *b, import *im, const import_map *maps, err *e)
     b->eps = 1e-5f; /* PyTorch's default */
     /* the tables have a row that is none of a picture's codes (Mega's 32), and the decoder starts with the last code */
     int rows = import_mapped_size(im, maps, 0, "transformer.head.weight");
-    b->codes = at_most(at_most(rows - 1, CODES), codec_codes(im, CODES));
-    b->start_code = b->codes - 1;
+    b->base.codes = at_most(at_most(rows - 1, CODES), codec_codes(im, CODES));
+    b->start_code = b->base.codes - 1;
     int cells = import_mapped_size(im, maps, 0, "transformer.position.weight");
-    b->grid_width = b->grid_height = (int)lround(sqrt(cells));
-    if (b->grid_width * b->grid_height != cells)
+    b->base.grid_width = b->base.grid_height = (int)lround(sqrt(cells));
+    if (b->base.grid_width * b->base.grid_height != cells)
         return err_set(e, ERR_FAILED, "convert: tensor %sembed_positions.weight: %d positions are no square grid",
                        maps[1].theirs, cells);
-    return b->heads ||
+    return b->base.heads ||
            err_set(e, ERR_USAGE,
                    "convert: the files don't tell the number of heads, and %d is not a multiple of %d (give "
                    "--set heads=N)",
-                   b->dim, HEAD);
+                   b->base.dim, HEAD);
 }
 
 static bool put_transformer(import *im, bart *b, err *e)
@@ -144,8 +144,9 @@ static bool put_transformer(import *im, bart *b, err *e)
         return false;
     const import_map maps[] = {
         {"transformer.encoder.", encoder, IMPORT_ROWS(side)}, {"transformer.", decoder, IMPORT_ROWS(side)}, {0}};
-    bool ok = read_config(b, im, maps, e) && bart_declare(b, "convert", &params, e);
+    bool ok = read_config(b, im, maps, e) && bart_prepare(b, "convert", e);
     if (ok) {
+        bart_declare(b, &params);
         bart_put(b, im->to);
         import_tensors(im, maps, &params);
     }
@@ -167,9 +168,9 @@ static bool put_tokenizer(import *im, const bart *b, err *e)
     }
     if (!tokenizer_import(im->to, "dalle-mini", folder, &size, e))
         return false;
-    if (size > (size_t)b->vocabulary)
+    if (size > (size_t)b->base.vocabulary)
         log_write(LOG_WARNING, "convert: %s: %zu tokens, and the transformer knows the first %d of them", folder, size,
-                  b->vocabulary);
+                  b->base.vocabulary);
     return true;
 }
 
@@ -182,7 +183,7 @@ static bool convert(import *im, err *e)
         return err_no_memory(e, "transformer", sizeof *b);
     bool ok = put_transformer(im, b, e);
     if (ok && import_vqgan_prefix(im->from, prefix))
-        ok = import_vqgan(im, prefix, b->grid_width, e);
+        ok = import_vqgan(im, prefix, b->base.grid_width, e);
     ok = ok && put_tokenizer(im, b, e);
     if (ok)
         import_put_settings(im, defaults, sizeof defaults / sizeof *defaults);

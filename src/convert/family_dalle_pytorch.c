@@ -43,9 +43,9 @@ bool import_dalle_pytorch_vae(import *im, const char *prefix, int grid, err *e)
 {
     codec c = {0};
     param_table params = {0};
-    dalle_pytorch_config k = {.codes = import_size(im, 0, "%scodebook.weight", prefix),
-                              .code_dim = import_size(im, 1, "%scodebook.weight", prefix),
-                              .hidden = import_size(im, 0, "%sencoder.0.0.weight", prefix)};
+    dalle_pytorch_vae_config k = {.codes = import_size(im, 0, "%scodebook.weight", prefix),
+                                  .code_dim = import_size(im, 1, "%scodebook.weight", prefix),
+                                  .hidden = import_size(im, 0, "%sencoder.0.0.weight", prefix)};
     while (k.stages <= DALLE_PYTORCH_STAGES && import_has(im, "%sencoder.%d.0.weight", prefix, k.stages))
         k.stages++;
     while (k.blocks <= DALLE_PYTORCH_BLOCKS && import_has(im, "%sencoder.%d.net.0.weight", prefix, k.stages + k.blocks))
@@ -57,9 +57,9 @@ bool import_dalle_pytorch_vae(import *im, const char *prefix, int grid, err *e)
          IMPORT_ROWS(vae_rows),
          {{"stages", .number = k.stages}, {"blocks", .number = k.blocks}, {"in", .number = k.blocks > 0}}},
         {0}};
-    bool ok = dalle_pytorch_declare(&c, &k, "convert", &params, e);
+    bool ok = dalle_pytorch_vae_declare(&c, &k, "convert", &params, e);
     if (ok) {
-        dalle_pytorch_put(&k, im->to);
+        dalle_pytorch_vae_put(&k, im->to);
         import_tensors(im, maps, &params);
     }
     params_release(&params);
@@ -151,17 +151,17 @@ static bool convert_dalle(import *im, err *e)
     size_t tokens;
     bool ok =
         find_codec(im, &c, e) && import_dalle_pytorch_transformer(im, c.codes, &d, e) && put_tokenizer(im, &tokens, e);
-    if (ok && tokens > (size_t)d.vocabulary) /* what it can't read is refused where it enters */
+    if (ok && tokens > (size_t)d.base.vocabulary) /* what it can't read is refused where it enters */
         log_write(LOG_WARNING, "convert: %s: %zu tokens, and the transformer's vocabulary has %d: was it another's?",
-                  im->tokenizer ? im->tokenizer : im->from->directory, tokens, d.vocabulary);
+                  im->tokenizer ? im->tokenizer : im->from->directory, tokens, d.base.vocabulary);
     if (ok && c.kind == CODEC_OWN)
-        ok = import_dalle_pytorch_vae(im, c.prefix, d.grid_width, e);
+        ok = import_dalle_pytorch_vae(im, c.prefix, d.base.grid_width, e);
     else if (ok && c.kind == CODEC_OPENAI)
-        ok = import_openai_dvae(im, c.encoder, c.decoder, d.grid_width, e);
+        ok = import_openai_dvae(im, c.encoder, c.decoder, d.base.grid_width, e);
     else if (ok)
-        ok = import_vqgan(im, c.prefix, d.grid_width, e);
+        ok = import_vqgan(im, c.prefix, d.base.grid_width, e);
     if (ok)
-        put_sampling(im, d.vocabulary + d.text_length - 1 + d.codes, d.codes);
+        put_sampling(im, d.base.vocabulary + d.base.text_length - 1 + d.base.codes, d.base.codes);
     return ok;
 }
 

@@ -8,7 +8,7 @@
 #include "convert/names.h"
 #include "io/json_file.h"
 #include "models/codecs/dvae.h"
-#include "models/transformers/dalle.h"
+#include "models/transformers/gpt.h"
 #include "text/bpe.h"
 
 static bool recognise(const source *s)
@@ -97,24 +97,25 @@ static autoencoder_config read_codec(const source *s, reader *r)
     return k;
 }
 
-static void read_transformer(dalle *d, reader *r)
+static void read_transformer(gpt *d, reader *r)
 {
     int grid[2] = {0};
     if (integers(r, "grid", grid, 2) != 2)
         wrong(r, "grid", "not [height, width]");
-    *d = (dalle){.layers = integer(r, "layers"),
-                 .dim = integer(r, "dim"),
-                 .heads = integer(r, "heads"),
-                 .mlp = integer(r, "mlp"),
-                 .text_length = integer(r, "text_length"),
-                 .vocabulary = integer(r, "text_vocab"),
-                 .codes = integer(r, "codes"),
-                 .pad_id = integer(r, "pad_id"),
-                 .image_id = integer(r, "img_id"),
-                 .grid_height = grid[0],
-                 .grid_width = grid[1],
-                 .act = activation_of(r, "activation"),
-                 .eps = (float)number(r, "norm_eps")};
+    *d = (gpt){.base.layers = integer(r, "layers"),
+               .base.dim = integer(r, "dim"),
+               .base.heads = integer(r, "heads"),
+               .mlp = integer(r, "mlp"),
+               .base.text_length = integer(r, "text_length"),
+               .base.vocabulary = integer(r, "text_vocab"),
+               .base.codes = integer(r, "codes"),
+               .pad_id = integer(r, "pad_id"),
+               .end_id = integer(r, "img_id"),
+               .base.grid_height = grid[0],
+               .base.grid_width = grid[1],
+               .act = activation_of(r, "activation"),
+               .eps = (float)number(r, "norm_eps")};
+    gpt_preset_dalle(d);
 }
 
 /* ---- tensors and tokenizer ---- */
@@ -128,7 +129,7 @@ static const import_row transformer_rows[] = {{"*", {"*"}}};
 static const import_map maps[] = {
     {"codec.", "", IMPORT_ROWS(codec_rows)}, {"transformer.", "transformer.", IMPORT_ROWS(transformer_rows)}, {0}};
 
-static bool put_tokenizer(import *im, const dalle *d, err *e)
+static bool put_tokenizer(import *im, const gpt *d, err *e)
 {
     char vocab[4200], merges[4200];
     const char *folder = im->tokenizer ? im->tokenizer : im->from->directory;
@@ -136,9 +137,9 @@ static bool put_tokenizer(import *im, const dalle *d, err *e)
     snprintf(merges, sizeof merges, "%s/merges.txt", folder);
     bpe *b = bpe_from_files(vocab, merges, true, e);
     bool ok = b;
-    if (ok && bpe_size(b) > (size_t)d->vocabulary)
+    if (ok && bpe_size(b) > (size_t)d->base.vocabulary)
         ok = err_set(e, ERR_FAILED, "%s: %zu tokens, and the transformer's vocabulary has %d", vocab, bpe_size(b),
-                     d->vocabulary);
+                     d->base.vocabulary);
     if (ok)
         bpe_put(b, im->to);
     bpe_free(b);
@@ -164,21 +165,21 @@ static bool put_transformer(import *im, reader *r)
 {
     static const char *const defaults[] = {"temperature=0.7", "top_k=32"};
     param_table params = {0};
-    dalle *d = calloc(1, sizeof *d);
+    gpt *d = calloc(1, sizeof *d);
     if (!d)
         return err_no_memory(r->e, "transformer", sizeof *d);
     read_transformer(d, r);
-    bool ok = r->ok && dalle_prepare(d, r->path, r->e);
+    bool ok = r->ok && gpt_prepare(d, r->path, r->e);
     if (ok) {
-        dalle_declare(d, &params);
-        dalle_put(d, im->to);
+        gpt_declare(d, &params);
+        gpt_put(d, im->to);
         import_put_settings(im, defaults, 2);
     }
     ok = ok && put_tokenizer(im, d, r->e);
     if (ok)
         import_tensors(im, maps, &params);
     params_release(&params);
-    dalle_free(d);
+    gpt_free(d);
     return ok;
 }
 

@@ -47,23 +47,23 @@ static void read_sizes(import *im, const char *prefix, gpt *d, import_map *map)
                                             : "sos"},
                          {"head", text ? "head_img" : "head"}}};
     int side = import_gpt_side(import_size(im, 0, "%spos_emb_img.weight", prefix));
-    *d = (gpt){.layers = import_gpt_layers(im, map),
-               .dim = import_size(im, 1, "%stok_emb_img.weight", prefix),
-               .codes = import_size(im, 0, "%stok_emb_img.weight", prefix),
+    *d = (gpt){.base.layers = import_gpt_layers(im, map),
+               .base.dim = import_size(im, 1, "%stok_emb_img.weight", prefix),
+               .base.codes = import_size(im, 0, "%stok_emb_img.weight", prefix),
                .mlp = import_size(im, 0, "%sblocks.0.mlp.0.weight", prefix),
-               .grid_width = side,
-               .grid_height = side,
+               .base.grid_width = side,
+               .base.grid_height = side,
                .text_positions = text,
-               .text_head = text,
+               .predicts_text = text,
                .attention_bias = import_has(im, "%sblocks.0.attn.key.bias", prefix),
                .mlp_bias = import_has(im, "%sblocks.0.mlp.0.bias", prefix),
                .act = ACT_GELU_ERF,
                .eps = 1e-5f};
-    d->text_length = text ? import_size(im, 0, "%spos_emb_txt.weight", prefix) : 1;
-    d->vocabulary = text      ? import_size(im, 0, "%stok_emb_txt.weight", prefix)
-                    : classes ? import_size(im, 0, "%ssos.weight", prefix)
-                              : 1;
-    d->classes = text ? 0 : d->vocabulary;
+    d->base.text_length = text ? import_size(im, 0, "%spos_emb_txt.weight", prefix) : 1;
+    d->base.vocabulary = text      ? import_size(im, 0, "%stok_emb_txt.weight", prefix)
+                         : classes ? import_size(im, 0, "%ssos.weight", prefix)
+                                   : 1;
+    d->base.classes = text ? 0 : d->base.vocabulary;
 }
 
 /* The folder of --tokenizer, or that of the first file, or tokenizer/ in it where one is there, as in the published
@@ -85,9 +85,9 @@ static bool put_tokenizer(import *im, gpt *d, err *e)
     if (!tokenizer_import(im->to, tokenizer_char_bpe.name, path, &size, e) ||
         !tokenizer_char_bpe_pad(path, &d->pad_id, e))
         return false;
-    if (size > (size_t)d->vocabulary) /* ids out of range are refused where they enter */
+    if (size > (size_t)d->base.vocabulary) /* ids out of range are refused where they enter */
         log_write(LOG_WARNING, "convert: %s has %zu tokens, and the transformer's vocabulary %d", path, size,
-                  d->vocabulary);
+                  d->base.vocabulary);
     return true;
 }
 
@@ -104,9 +104,10 @@ static bool convert(import *im, err *e)
     read_sizes(im, prefix, &d, maps);
     if (im->error.code)
         return false;
-    bool ok = import_gpt_heads(im, &d, 64, e) && (d.classes || put_tokenizer(im, &d, e)) && import_gpt(im, &d, maps, e);
+    bool ok =
+        import_gpt_heads(im, &d, 64, e) && (d.base.classes || put_tokenizer(im, &d, e)) && import_gpt(im, &d, maps, e);
     if (ok && import_vqgan_prefix(im->from, vqgan))
-        ok = import_vqgan(im, vqgan, d.grid_width, e);
+        ok = import_vqgan(im, vqgan, d.base.grid_width, e);
     if (ok)
         import_put_settings(im, defaults, 2);
     return ok;

@@ -61,42 +61,44 @@ static bool read_version(import *im, bool *v2, int text, int width, err *e)
            err_set(e, ERR_USAGE, "convert: --set version=%.64s: ruDALL-E has the versions v2 and v3", version);
 }
 
-static bool read_sizes(import *im, gpt *d, const import_map *maps, err *e)
+/* masks[GPT_LAYERS]: are filled, and outlive d */
+static bool read_sizes(import *im, gpt *d, mask_kind *masks, const import_map *maps, err *e)
 {
     bool v2 = false;
     int width = import_size(im, 0, "image_row_embeddings.weight");
     int text = import_size(im, 0, "text_pos_embeddings.weight") - 1;
-    *d = (gpt){.layers = import_gpt_layers(im, maps),
-               .dim = import_size(im, 1, "image_embeddings.weight"),
-               .codes = import_size(im, 0, "image_embeddings.weight"),
+    *d = (gpt){.base.layers = import_gpt_layers(im, maps),
+               .base.dim = import_size(im, 1, "image_embeddings.weight"),
+               .base.codes = import_size(im, 0, "image_embeddings.weight"),
                .mlp = import_size(im, 0, "transformer.layers.0.mlp.dense_h_to_4h.weight"),
-               .vocabulary = import_size(im, 0, "text_embeddings.weight"),
-               .grid_width = width,
-               .grid_height = width,
+               .base.vocabulary = import_size(im, 0, "text_embeddings.weight"),
+               .base.grid_width = width,
+               .base.grid_height = width,
                .window = WINDOW,
-               .pads_last = true,
+               .masks = masks,
+               .padding = GPT_PAD_LAST,
                .text_positions = true,
                .grid = GPT_GRID_AXES,
                .attention_bias = true,
                .mlp_bias = true,
                .head_bias = true,
-               .text_head = true,
+               .predicts_text = true,
                .head_norm = true,
                .sandwich = import_has(im, "transformer.layers.0.before_first_addition_layernorm.weight"),
                .act = ACT_GELU_TANH,
                .eps = 1e-5f};
     if (im->error.code)
         return false;
-    if (text < 1 || d->vocabulary <= text)
+    if (text < 1 || d->base.vocabulary <= text)
         return err_set(e, ERR_FAILED, "convert: tensor text_pos_embeddings.weight: %d positions of %d ids", text + 1,
-                       d->vocabulary);
-    if (!read_version(im, &v2, text, width, e) || !import_gpt_heads(im, d, d->dim == 2048 ? 128 : 64, e))
+                       d->base.vocabulary);
+    if (!read_version(im, &v2, text, width, e) || !import_gpt_heads(im, d, d->base.dim == 2048 ? 128 : 64, e))
         return false;
     d->begins = v2;
     d->begin_id = v2 ? BEGIN_ID : 0;
-    d->text_length = text + v2;
-    for (int i = 0; i < d->layers && i < GPT_LAYERS; i++)
-        d->masks[i] = (i - 1) % 4 == 0 ? MASK_COLUMN : i < d->layers - 1 ? MASK_WINDOW : v2 ? MASK_TORUS : MASK_CONV;
+    d->base.text_length = text + v2;
+    for (int i = 0; i < d->base.layers && i < GPT_LAYERS; i++)
+        masks[i] = (i - 1) % 4 == 0 ? MASK_COLUMN : i < d->base.layers - 1 ? MASK_WINDOW : v2 ? MASK_TORUS : MASK_CONV;
     return true;
 }
 
@@ -110,9 +112,9 @@ static bool put_tokenizer(import *im, const gpt *d, err *e)
         return true;
     if (!tokenizer_import(im->to, tokenizer_yttm.name, path, &size, e))
         return false;
-    if (size > (size_t)d->vocabulary) /* ids out of range are refused where they enter */
+    if (size > (size_t)d->base.vocabulary) /* ids out of range are refused where they enter */
         log_write(LOG_WARNING, "convert: %s has %zu tokens, and the transformer's vocabulary %d", path, size,
-                  d->vocabulary);
+                  d->base.vocabulary);
     return true;
 }
 
@@ -121,14 +123,15 @@ static bool convert(import *im, err *e)
     static const char *const defaults[] = {"temperature=1", "top_k=2048", "top_p=0.995"};
     char vqgan[64];
     gpt d;
+    mask_kind masks[GPT_LAYERS];
     const import_map maps[] = {{"transformer.",
                                 "",
                                 IMPORT_ROWS(rows),
                                 {{"vocabulary", .number = import_size(im, 0, "text_embeddings.weight")}}},
                                {0}};
-    bool ok = read_sizes(im, &d, maps, e) && put_tokenizer(im, &d, e) && import_gpt(im, &d, maps, e);
+    bool ok = read_sizes(im, &d, masks, maps, e) && put_tokenizer(im, &d, e) && import_gpt(im, &d, maps, e);
     if (ok && import_vqgan_prefix(im->from, vqgan))
-        ok = import_vqgan(im, vqgan, d.grid_width, e);
+        ok = import_vqgan(im, vqgan, d.base.grid_width, e);
     if (ok)
         import_put_settings(im, defaults, 3);
     return ok;

@@ -10,11 +10,12 @@ int import_gpt_layers(const import *im, const import_map *maps)
 
 bool import_gpt_heads(import *im, gpt *d, int size, err *e)
 {
-    d->heads = import_setting(im, "heads", d->dim % size ? 0 : d->dim / size);
-    if (d->heads > 0 && d->dim % d->heads == 0)
+    d->base.heads = import_setting(im, "heads", d->base.dim % size ? 0 : d->base.dim / size);
+    if (d->base.heads > 0 && d->base.dim % d->base.heads == 0)
         return true;
     return err_set(e, ERR_USAGE,
-                   "convert: the number of heads isn't in the files (add --set heads=N, which divides %d)", d->dim);
+                   "convert: the number of heads isn't in the files (add --set heads=N, which divides %d)",
+                   d->base.dim);
 }
 
 int import_gpt_side(int cells)

@@ -71,7 +71,7 @@ static tensor prefill(const generation *g, session *s, int images)
     const transformer *d = g->d;
     run *r = s->r;
     for (int k = 0; k <= g->guided; k++) {
-        tensor x = d->kind->forward(r, d->state, tensor_rows(s->ids, k * images, 1), tensor_rows(s->codes, 0, 1),
+        tensor x = d->kind->forward(r, d, tensor_rows(s->ids, k * images, 1), tensor_rows(s->codes, 0, 1),
                                     session_row(s, k * images), s->position, d->prefix);
         op_repeat(r, tensor_rows(s->last, k, 1), op_slice(r, x, d->prefix - 1, 1));
         session_repeat_row(s, k * images, images - 1);
@@ -145,7 +145,7 @@ static bool prepare(const generation *g, session *s, int first, int images, err 
     op_advance(r, s->position, 1);
     run_reset(r); /* the queue is in order, so the step may have the memory of what is done before it */
     run_record(r);
-    tensor x = d->kind->forward(r, d->state, (tensor){0}, s->codes, &s->memory, s->position, 1);
+    tensor x = d->kind->forward(r, d, (tensor){0}, s->codes, &s->memory, s->position, 1);
     op_sample(r, logits_of(r, g, x), s->codes, s->forced, s->position, d->prefix, &choose);
     op_advance(r, s->position, 1);
     return true;
@@ -238,11 +238,11 @@ static bool read_negative(const generation *g, size_t used, err *e)
     int32_t *row = g->text + g->d->text_length, *ids = NULL;
     size_t n = 0;
     if (!g->o->negative && kind->null_row) {
-        kind->null_row(g->d->state, g->text, used, row);
+        kind->null_row(g->d, g->text, used, row);
         return true;
     }
-    bool ok = (!g->o->negative || tokenize(g, g->o->negative, &ids, &n, e)) &&
-              kind->text_row(g->d->state, ids, n, row, &used, e);
+    bool ok =
+        (!g->o->negative || tokenize(g, g->o->negative, &ids, &n, e)) && kind->text_row(g->d, ids, n, row, &used, e);
     free(ids);
     return ok;
 }
@@ -255,7 +255,7 @@ static bool read_text(generation *g, err *e)
     size_t n = o->n_text_ids, used;
     if (o->prompt && !tokenize(g, o->prompt, &own, &n, e))
         return false;
-    bool ok = g->d->kind->text_row(g->d->state, o->prompt ? own : o->text_ids, n, g->text, &used, e) &&
+    bool ok = g->d->kind->text_row(g->d, o->prompt ? own : o->text_ids, n, g->text, &used, e) &&
               (!g->guided || read_negative(g, used, e));
     free(own);
     return ok;

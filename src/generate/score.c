@@ -25,7 +25,7 @@ static void forward(session *s, const int32_t *text, const int32_t *codes, float
     run_write(r, s->ids, text);
     run_write(r, s->codes, codes);
     run_write(r, s->position, &zero);
-    tensor x = d->kind->forward(r, d->state, s->ids, s->codes, &s->memory, s->position, d->prefix + cells - 1);
+    tensor x = d->kind->forward(r, d, s->ids, s->codes, &s->memory, s->position, d->prefix + cells - 1);
     tensor image = op_linear(r, op_slice(r, x, d->prefix - 1, cells), d->image_head, ACT_NONE);
     run_read(r, image, image_logits);
     if (d->text_head && d->text_length > 1)
@@ -78,7 +78,7 @@ static bool score_codes(model *m, const int32_t *text_ids, size_t n_text_ids, co
                           .help = "convert the model with --type q8_0 or q4_0"};
     plan p;
     bool ok = row && text && image ? true : err_no_memory(e, "score", text_count * sizeof *text);
-    ok = ok && d->kind->text_row(d->state, text_ids, n_text_ids, row, &used, e) && plan_make(&p, m, m->run, &job, e) &&
+    ok = ok && d->kind->text_row(d, text_ids, n_text_ids, row, &used, e) && plan_make(&p, m, m->run, &job, e) &&
          score(&s, m->run, 1, e);
     for (int i = 0; ok && i < cells; i++) {
         result->image_log_likelihood += log_probability(image + (size_t)i * (size_t)d->codes, d->codes, codes[i]);

@@ -9,13 +9,12 @@
 #include "io/image.h"
 #include "weights/config.h"
 
-#define HEAD_MOST     1024  /* the kernels keep a head's query in private or local memory */
 #define POSITION_MOST 65536 /* patches, text positions */
 
 /* ---- forward ---- */
 
 /* Pre-norm transformer block: x + attention(norm(x)), then x + mlp(norm(x)).  x[b,t,width] */
-static tensor block_forward(run *r, const clip *c, const clip_tower *w, const block *k, tensor x)
+static tensor block_forward(run *r, const clip *c, const clip_tower *w, const clip_block *k, tensor x)
 {
     int64_t b = x.shape[0], t = x.shape[1], head = w->head_dim;
     kv_cache cache = {TENSOR(r, DTYPE_F32, b, w->heads, t, head), TENSOR(r, DTYPE_F32, b, w->heads, t, head)};
@@ -242,7 +241,7 @@ static void declare_tower(const clip *c, clip_tower *w, const char *side, param_
     if (w->norm_before)
         param_norm(p, &w->before, w->width, c->eps, NAMED("clip.%s.norm_before", side));
     for (int i = 0; i < w->layers; i++) {
-        block *b = &w->blocks[i];
+        clip_block *b = &w->blocks[i];
         params_layer(p, i);
         param_norm(p, &b->norm1, w->width, c->eps, NAMED("clip.%s.block.%d.norm1", side, i));
         if (c->no_qkv_bias)

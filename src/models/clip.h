@@ -4,7 +4,7 @@
  * attention. */
 #ifndef MODELS_CLIP_H
 #define MODELS_CLIP_H
-#include "models/transformers/dalle.h" /* block */
+#include "weights/params.h"
 
 #define CLIP_SCALE_MOST 4.6051702f /* ln 100: the scale of the products goes no further (Radford et al., 2.5) */
 
@@ -16,6 +16,12 @@ typedef enum clip_pooling {
     CLIP_POOLINGS
 } clip_pooling;
 
+typedef struct clip_block {
+    norm norm1, norm2;
+    linear qkv, out, up, down;
+    attention_mask mask;
+} clip_block;
+
 typedef struct clip_tower {
     int width, layers, heads, mlp;
     int head_dim;  /* 0: clip_prepare makes it width / heads */
@@ -24,7 +30,7 @@ typedef struct clip_tower {
     bool causal;                  /* each position sees those before it alone: text */
     bool norm_before, norm_after; /* layer norms of the blocks' input, and of what was pooled */
     tensor position;              /* [positions, width] */
-    block *blocks;
+    clip_block *blocks;
     norm before, after;
     linear out; /* [dim, width], no bias */
 } clip_tower;

@@ -3,7 +3,7 @@
 #define MODELS_MODEL_H
 #include "models/clip.h"
 #include "models/codecs/codec.h"
-#include "models/transformers/dalle.h"
+#include "models/transformers/transformer.h"
 #include "text/tokenizer.h"
 
 typedef struct limn_model model;

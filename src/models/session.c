@@ -19,7 +19,7 @@ static bool memory_new(const session *s, tensor *t, dtype type, int nd, const in
 /* A block that is done again on the way back fills its cache again: then all may share one. */
 static int own_caches(const transformer *d)
 {
-    return d->one_cache ? 1 : d->layers;
+    return d->recompute ? 1 : d->layers;
 }
 
 static bool new_lists(transformer_memory *m, const transformer *d, err *e)

@@ -87,6 +87,8 @@ tensor op_l2_normalise(run *r, tensor x, float eps);
 
 /* ---- attention: attention.c, attention_tile.c ---- */
 
+#define HEAD_MOST 1024 /* numbers of a head: the kernels keep its query in private or local memory */
+
 extern const char
     *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window", "corner", "torus", "all" */
 

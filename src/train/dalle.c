@@ -16,10 +16,9 @@ typedef struct stage {
     run *r;
     model *codec; /* whose codec makes the codes */
     bpe *tokenizer;
-    dalle d;
+    gpt d;
     param_table params;
     trainer t;
-    transformer view; /* of d, for s */
     session s;
     int cells;
     train_codes codes; /* of the whole data set */
@@ -48,17 +47,17 @@ train_dalle_options train_dalle_defaults(void)
                              .eps = 1e-8f,
                              .decay = 0.02f,
                              .clip = 4}},
-        .model = {.text_length = 24,
-                  .dim = 256,
-                  .heads = 4,
-                  .layers = 8,
+        .model = {.base.text_length = 24,
+                  .base.dim = 256,
+                  .base.heads = 4,
+                  .base.layers = 8,
                   .mlp = 1024,
                   .act = ACT_GELU_TANH,
                   .eps = 1e-5f,
-                  .temperature = 0.7f,
-                  .top_k = 32,
-                  .top_p = 1,
-                  .guidance = 1},
+                  .base.temperature = 0.7f,
+                  .base.top_k = 32,
+                  .base.top_p = 1,
+                  .base.guidance = 1},
         .text_weight = 0.125f,
         .image_weight = 0.875f,
     };
@@ -72,9 +71,9 @@ static void keys(const void *self, gguf_writer *w)
         if (codec_owns_key(key))
             gguf_put_copy(w, s->codec->gguf, i);
     }
-    dalle_put(&s->d, w);
-    gguf_put_float(w, "limn.sampling.temperature", s->d.temperature);
-    gguf_put_int(w, "limn.sampling.top_k", s->d.top_k);
+    gpt_put(&s->d, w);
+    gguf_put_float(w, "limn.sampling.temperature", s->d.base.temperature);
+    gguf_put_int(w, "limn.sampling.top_k", s->d.base.top_k);
     bpe_put(s->tokenizer, w);
 }
 
@@ -93,7 +92,7 @@ static float text_share(const stage *s, const train_part *p, int n)
 /* The texts of a step, before its first part. */
 static void fill_texts(stage *s, const dataset_batch *all, int64_t step)
 {
-    int length = s->d.text_length;
+    int length = s->d.base.text_length;
     s->all_said = 0;
     for (int i = 0; i < all->n; i++) {
         s->said[i] = train_text_row(&s->text, all->captions[i], step, (int)ranks_item(i), s->ids + i * length,
@@ -106,7 +105,7 @@ static void fill_texts(stage *s, const dataset_batch *all, int64_t step)
 static tensor forward(void *self, const dataset_batch *b, const train_part *p, train_scalars *out)
 {
     stage *s = self;
-    const dalle *d = &s->d;
+    const transformer *d = &s->d.base;
     run *r = s->r;
     const int32_t zero = 0;
     int64_t t = d->text_length + s->cells - 1;
@@ -119,10 +118,10 @@ static tensor forward(void *self, const dataset_batch *b, const train_part *p, t
     run_write(r, s->s.ids, ids);
     run_write(r, s->s.codes, s->part_codes);
     run_write(r, s->s.position, &zero);
-    tensor x = dalle_forward(r, d, s->s.ids, s->s.codes, s->s.memory.caches, s->s.position, t);
+    tensor x = d->kind->forward(r, d, s->s.ids, s->s.codes, &s->s.memory, s->s.position, t);
     tensor targets = run_upload(r, DTYPE_I32, 2, (int64_t[]){b->n, d->text_length - 1}, said);
-    tensor text = op_linear(r, op_slice(r, x, 0, d->text_length - 1), &d->text_head, ACT_NONE);
-    tensor image = op_linear(r, op_slice(r, x, d->text_length - 1, s->cells), &d->image_head, ACT_NONE);
+    tensor text = op_linear(r, op_slice(r, x, 0, d->text_length - 1), d->text_head, ACT_NONE);
+    tensor image = op_linear(r, op_slice(r, x, d->text_length - 1, s->cells), d->image_head, ACT_NONE);
     tensor text_loss = op_cross_entropy(r, text, targets, 0), image_loss = op_cross_entropy(r, image, s->s.codes, 0);
     if (b->n < p->whole->n || ranks_size() > 1)
         text_loss = op_scale_add(r, text_loss, text_share(s, p, b->n), (tensor){0}, 0);
@@ -141,14 +140,15 @@ static bool open_files(stage *s, device *dev, err *e)
         return false;
     const codec *c = &s->codec->codec;
     s->d = o->model;
-    s->d.grid_width = c->grid_width;
-    s->d.grid_height = c->grid_height;
-    s->d.codes = c->codes;
-    s->d.vocabulary = (int)bpe_size(s->tokenizer);
+    gpt_preset_dalle(&s->d);
+    s->d.base.grid_width = c->grid_width;
+    s->d.base.grid_height = c->grid_height;
+    s->d.base.codes = c->codes;
+    s->d.base.vocabulary = (int)bpe_size(s->tokenizer);
     s->d.pad_id = bpe_find(s->tokenizer, "<pad>");
-    s->d.image_id = bpe_find(s->tokenizer, "<img>");
+    s->d.end_id = bpe_find(s->tokenizer, "<img>");
     s->cells = c->grid_width * c->grid_height;
-    if (s->d.pad_id < 0 || s->d.image_id < 0)
+    if (s->d.pad_id < 0 || s->d.end_id < 0)
         return err_set(e, ERR_FAILED, "%s: the tokenizer has no <pad> or no <img> (limn train tokenizer makes them)",
                        o->tokenizer);
     return true;
@@ -157,12 +157,12 @@ static bool open_files(stage *s, device *dev, err *e)
 static bool open_memory(stage *s, err *e)
 {
     const train_run *q = &s->o->run;
-    size_t all = (size_t)train_batch(q), text = all * (size_t)s->d.text_length;
+    size_t all = (size_t)train_batch(q), text = all * (size_t)s->d.base.text_length;
     s->ids = malloc(text * sizeof *s->ids);
     s->text_targets = malloc(text * sizeof *s->text_targets);
     s->said = malloc(all * sizeof *s->said);
     s->part_codes = malloc((size_t)q->batch * (size_t)s->cells * sizeof *s->part_codes);
-    s->text = (train_text){&s->d, s->tokenizer, q->settings.seed, s->o->bpe_dropout, s->o->condition_dropout};
+    s->text = (train_text){&s->d.base, s->tokenizer, q->settings.seed, s->o->bpe_dropout, s->o->condition_dropout};
     return s->ids && s->text_targets && s->said && s->part_codes ? true
                                                                  : err_no_memory(e, "batch", text * sizeof *s->ids);
 }
@@ -201,7 +201,8 @@ static bool open_data(stage *s, dataset **data, err *e)
         return err_no_memory(e, o->run.output, n);
     snprintf(beside, n, "%s.codes", o->run.output);
     const char *path = o->codes ? o->codes : beside;
-    bool ok = (*data = dataset_open(&want, e)) && train_text_report(*data, s->tokenizer, s->d.text_length - 1, e) &&
+    bool ok = (*data = dataset_open(&want, e)) &&
+              train_text_report(*data, s->tokenizer, s->d.base.text_length - 1, e) &&
               train_codes_open(&s->codes, s->codec, &want, path, o->encoding, o->run.context, e);
     if (ok)
         train_codes_exclude(&s->codes, *data);
@@ -214,10 +215,9 @@ static bool open_stage(void *self, run *r, int batch, err *e)
     stage *s = self;
     const train_dalle_options *o = s->o;
     s->r = r;
-    dalle_declare(&s->d, &s->params);
-    s->view = dalle_view(&s->d);
+    gpt_declare(&s->d, &s->params);
     return trainer_load(&s->params, r, o->run.init, o->run.settings.seed, e) &&
-           session_open(&s->s, &s->view, r, batch, DTYPE_F32, e) &&
+           session_open(&s->s, &s->d.base, r, batch, DTYPE_F32, e) &&
            trainer_open(&s->t, r, &s->params, &o->run.settings, e);
 }
 
@@ -240,11 +240,11 @@ bool train_dalle(device *dev, const train_dalle_options *o, err *e)
                        .close = close_stage,
                        .others = "keys, values and inputs",
                        .help = "a smaller --dim or --mlp, or fewer --layers",
-                       .recompute = &s.d.recompute,
+                       .recompute = &s.d.base.recompute,
                        .forward = forward,
                        .keys = keys};
     run *r = run_new(dev, e);
-    bool ok = r && open_files(&s, dev, e) && open_memory(&s, e) && dalle_prepare(&s.d, "train dalle", e) &&
+    bool ok = r && open_files(&s, dev, e) && open_memory(&s, e) && gpt_prepare(&s.d, "train dalle", e) &&
               train_plan(&o->run, &all, dev, "train dalle", e) && open_data(&s, &all.data, e) &&
               train_open(&o->run, &all, r, e);
     if (ok) {

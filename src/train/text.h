@@ -1,7 +1,7 @@
 /* Captions as the transformer reads them in training. */
 #ifndef TRAIN_TEXT_H
 #define TRAIN_TEXT_H
-#include "models/transformers/dalle.h"
+#include "models/transformers/transformer.h"
 #include "text/bpe.h"
 #include "train/data/dataset.h"
 
@@ -11,7 +11,7 @@
 bool train_text_report(dataset *d, const bpe *tokenizer, int room, err *e);
 
 typedef struct train_text {
-    const dalle *d;
+    const transformer *d;
     const bpe *tokenizer;
     uint64_t seed;
     float bpe_dropout;       /* bpe.h; 0: none */

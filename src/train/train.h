@@ -5,7 +5,7 @@
 #include "models/clip.h"
 #include "models/codecs/discriminator.h"
 #include "models/codecs/dvae.h"
-#include "models/transformers/dalle.h"
+#include "models/transformers/gpt.h"
 #include "text/bpe.h"
 #include "train/codes.h"
 #include "train/trainer.h"
@@ -182,7 +182,7 @@ bool train_codec(device *d, const train_codec_options *o, err *e);
 /* Stage 2 (ibid., section 2.2): the transformer on text and the frozen codec's codes. */
 typedef struct train_dalle_options {
     train_run run;
-    dalle model;           /* sizes; those of grid, codes and vocabulary are taken from the files below */
+    gpt model;             /* sizes; those of grid, codes and vocabulary are taken from the files below */
     const char *codec;     /* a model file with a codec */
     const char *tokenizer; /* a model file with a tokenizer */
     float text_weight, image_weight;

@@ -72,7 +72,7 @@ void trainer_begin(trainer *t);
 void trainer_part(trainer *t, tensor loss);
 void trainer_finish(trainer *t, tensor loss);
 
-/* Writes the model's own keys: autoencoder_put, dalle_put, bpe_put. */
+/* Writes the model's own keys: autoencoder_put, gpt_put, bpe_put. */
 typedef void trainer_keys(const void *context, gguf_writer *w);
 /* The model alone, ready to use: averaged values where they are kept.  `further`: a file whose codec the model needs
  * too, or NULL. */

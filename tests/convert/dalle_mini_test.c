@@ -146,25 +146,25 @@ static void text_is_checked(void **state)
     size_t used;
     for (int i = 0; i <= TEXT_LENGTH; i++)
         ids[i] = i < 5 ? 3 + i : 1;
-    good(t->kind->text_row(t->state, ids, TEXT_LENGTH + 1, row, &used, &e), &e);
+    good(t->kind->text_row(t, ids, TEXT_LENGTH + 1, row, &used, &e), &e);
     assert_int_equal(used, 5);
     assert_memory_equal(row, ids, sizeof row);
-    good(t->kind->text_row(t->state, ids + 5, 3, row, &used, &e), &e);
+    good(t->kind->text_row(t, ids + 5, 3, row, &used, &e), &e);
     assert_true(used == 0 && row[0] == 0 && row[1] == 2 && row[2] == 1);
     ids[TEXT_LENGTH] = 2;
     int warnings = 0;
     log_set_sink(note_cut, &warnings);
-    good(t->kind->text_row(t->state, ids, TEXT_LENGTH + 1, row, &used, &e), &e);
+    good(t->kind->text_row(t, ids, TEXT_LENGTH + 1, row, &used, &e), &e);
     log_set_sink(NULL, NULL);
     assert_int_equal(used, TEXT_LENGTH);
     assert_memory_equal(row, ids, sizeof row);
     assert_int_equal(warnings, 1);
-    t->kind->null_row(t->state, row, used, null); /* min-dalle takes the last id that is left for </s> */
+    t->kind->null_row(t, row, used, null); /* min-dalle takes the last id that is left for </s> */
     assert_true(null[0] == 0 && null[1] == ids[TEXT_LENGTH - 1] && null[2] == 1 && null[TEXT_LENGTH - 1] == 1);
-    t->kind->null_row(t->state, row, 5, null);
+    t->kind->null_row(t, row, 5, null);
     assert_true(null[0] == 0 && null[1] == 2 && null[2] == 1);
     ids[2] = 700;
-    assert_false(t->kind->text_row(t->state, ids, 5, row, &used, &e));
+    assert_false(t->kind->text_row(t, ids, 5, row, &used, &e));
     assert_non_null(strstr(e.text, "outside of the vocabulary"));
     limn_model_free(&m);
 }

@@ -93,7 +93,7 @@ static void step(instance *m, int first, int t, const int32_t *codes, float *out
     float *text = malloc((size_t)(t * m->ids) * sizeof *text), *image = malloc((size_t)(t * d->codes) * sizeof *image);
     run_write(r, m->s.codes, codes);
     run_write(r, m->s.position, &first);
-    tensor x = d->kind->forward(r, d->state, m->s.ids, m->s.codes, &m->s.memory, m->s.position, t);
+    tensor x = d->kind->forward(r, d, m->s.ids, m->s.codes, &m->s.memory, m->s.position, t);
     run_read(r, op_linear(r, x, d->text_head, ACT_NONE), text);
     run_read(r, op_linear(r, x, d->image_head, ACT_NONE), image);
     good(run_finish(r, &e), &e);
@@ -143,7 +143,7 @@ static void check_logits(instance *m, int row, bool condition)
     float *want = golden_of(m, condition ? "logits" : "logits_null"), *here = want + row * positions * m->all;
     float *out = calloc((size_t)(positions * m->all), sizeof *out);
     size_t used;
-    good(d->kind->text_row(d->state, ids, condition ? (size_t)n : 0, line, &used, &e), &e);
+    good(d->kind->text_row(d, ids, condition ? (size_t)n : 0, line, &used, &e), &e);
     run_write(m->s.r, m->s.ids, line);
     step(m, 0, positions, codes, out);
     compare(out, here, positions * m->all, condition ? "whole" : "without condition");

@@ -15,6 +15,7 @@
 #include "models/codecs/openai_dvae.h"
 #include "models/codecs/vqgan.h"
 #include "models/plan.h"
+#include "models/transformers/gpt.h"
 #include "support.h"
 
 static device *dev;
@@ -66,9 +67,9 @@ static bool declare_openai(codec *c, param_table *p, err *e)
 
 static bool declare_dalle_pytorch(codec *c, param_table *p, err *e)
 {
-    const dalle_pytorch_config k = {
+    const dalle_pytorch_vae_config k = {
         .width = 72, .height = 96, .codes = 32, .code_dim = 16, .stages = 3, .hidden = 16, .blocks = 1};
-    return dalle_pytorch_declare(c, &k, "test", p, e);
+    return dalle_pytorch_vae_declare(c, &k, "test", p, e);
 }
 
 static const struct kind {
@@ -253,23 +254,24 @@ static void write_wide_codec(const char *path)
                                   .decoder_channels = {32, 48},
                                   .block_width = 8,
                                   .act = ACT_RELU};
-    dalle d = {.text_length = 8,
-               .vocabulary = 24,
-               .codes = CODES,
-               .grid_width = GRID,
-               .grid_height = GRID,
-               .dim = 16,
-               .heads = 2,
-               .layers = 1,
-               .mlp = 16,
-               .image_id = 1,
-               .act = ACT_GELU_TANH,
-               .eps = 1e-5f};
+    gpt d = {.base.text_length = 8,
+             .base.vocabulary = 24,
+             .base.codes = CODES,
+             .base.grid_width = GRID,
+             .base.grid_height = GRID,
+             .base.dim = 16,
+             .base.heads = 2,
+             .base.layers = 1,
+             .mlp = 16,
+             .end_id = 1,
+             .act = ACT_GELU_TANH,
+             .eps = 1e-5f};
     gguf_writer *w = gguf_writer_new(path);
     gguf_put_string(w, "general.architecture", "limn");
-    good(dalle_prepare(&d, "dalle", &e), &e);
-    dalle_declare(&d, &t);
-    dalle_put(&d, w);
+    gpt_preset_dalle(&d);
+    good(gpt_prepare(&d, "dalle", &e), &e);
+    gpt_declare(&d, &t);
+    gpt_put(&d, w);
     good(autoencoder_declare(&c, &codec_dvae, &k, CODES, "codec.encoder.logits", "dvae", &t, &e), &e);
     autoencoder_put(&k, &codec_dvae, w);
     support_write_values(w, &t, DTYPE_F32);

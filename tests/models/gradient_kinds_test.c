@@ -22,7 +22,7 @@ enum { ROWS = 2, LAYERS = 4, MOST = 64 };
 /* A model with random parameters, and what its loss reads. */
 typedef struct whole {
     model_gradient m;
-    transformer d;
+    const transformer *d;
     kv_cache caches[LAYERS];
     tensor kept[2 * LAYERS];
     transformer_memory memory;
@@ -58,9 +58,9 @@ static tensor loss(void *context)
 {
     whole *w = context;
     run *r = w->m.r;
-    const transformer *d = &w->d;
+    const transformer *d = w->d;
     int64_t cells = d->grid_width * d->grid_height, prefix = d->prefix;
-    tensor x = d->kind->forward(r, d->state, w->ids, w->codes, &w->memory, w->position, prefix + cells - 1);
+    tensor x = d->kind->forward(r, d, w->ids, w->codes, &w->memory, w->position, prefix + cells - 1);
     tensor image = op_linear(r, op_slice(r, x, prefix - 1, cells), d->image_head, ACT_NONE);
     tensor of_image = op_cross_entropy(r, image, w->codes, 0);
     if (!d->text_head)
@@ -84,11 +84,11 @@ static void set_parameters(const model_gradient *m)
     }
 }
 
-/* The kind, heads, state and sizes of w->d are set, and its parameters declared. */
+/* w->d is prepared, and its parameters are declared. */
 static void check(whole *w, const char *name, run *r)
 {
     err e = {0};
-    transformer *d = &w->d;
+    const transformer *d = w->d;
     const int32_t zero = 0;
     int64_t cells = d->grid_width * d->grid_height;
     w->m.name = name;
@@ -130,37 +130,25 @@ static void a_bart_learns(void **state)
     run *r = *state;
     err e = {0};
     whole w = {0};
-    bart b = {.text_length = 5,
-              .vocabulary = 13,
+    bart b = {.base.text_length = 5,
+              .base.vocabulary = 13,
               .start_id = 0,
               .end_id = 2,
               .pad_id = 1,
-              .codes = 11,
-              .grid_width = 3,
-              .grid_height = 2,
+              .base.codes = 11,
+              .base.grid_width = 3,
+              .base.grid_height = 2,
               .start_code = 10,
-              .dim = 12,
-              .heads = 3,
+              .base.dim = 12,
+              .base.heads = 3,
               .mlp = 14,
-              .layers = 2,
+              .base.layers = 2,
               .encoder_layers = 2,
               .act = ACT_GELU_TANH,
               .eps = 1e-5f};
-    good(bart_declare(&b, "test", &w.m.params, &e), &e);
-    w.d = (transformer){.kind = &transformer_bart,
-                        .text_length = b.text_length,
-                        .prefix = 1,
-                        .vocabulary = b.vocabulary,
-                        .codes = b.codes,
-                        .grid_width = b.grid_width,
-                        .grid_height = b.grid_height,
-                        .heads = b.heads,
-                        .head_dim = b.dim / b.heads,
-                        .layers = b.layers,
-                        .n_kept = 2 * b.layers,
-                        .kept_shape = {b.heads, (int64_t)b.text_length * (b.dim / b.heads)},
-                        .image_head = &b.head,
-                        .state = &b};
+    good(bart_prepare(&b, "test", &e), &e);
+    bart_declare(&b, &w.m.params);
+    w.d = &b.base;
     check(&w, "bart", r);
     free(b.encoder);
     free(b.decoder);
@@ -173,15 +161,15 @@ static void check_dalle_pytorch(run *r, const char *name, int turned, bool rever
 {
     err e = {0};
     whole w = {0};
-    dalle_pytorch d = {.text_length = 4,
-                       .vocabulary = 9,
-                       .codes = 11,
-                       .grid_width = 3,
-                       .dim = 10,
-                       .heads = 2,
-                       .head_dim = 8,
+    dalle_pytorch d = {.base.text_length = 4,
+                       .base.vocabulary = 9,
+                       .base.codes = 11,
+                       .base.grid_width = 3,
+                       .base.dim = 10,
+                       .base.heads = 2,
+                       .base.head_dim = 8,
                        .mlp = 14,
-                       .layers = 3,
+                       .base.layers = 3,
                        .turned = turned,
                        .shift_tokens = !reversible,
                        .sandwich = !reversible,
@@ -191,22 +179,8 @@ static void check_dalle_pytorch(run *r, const char *name, int turned, bool rever
     d.list[1].mask.kind = MASK_CORNER;
     d.list[2].mask.kind = MASK_COLUMN;
     d.list[2].attention.set = 0; /* which has two layers' gradients then */
-    dalle_pytorch_params(&d, &w.m.params);
-    w.d = (transformer){.kind = &transformer_dalle_pytorch,
-                        .text_length = d.text_length,
-                        .prefix = d.text_length,
-                        .vocabulary = d.vocabulary,
-                        .codes = d.codes,
-                        .grid_width = d.grid_width,
-                        .grid_height = d.grid_width,
-                        .heads = d.heads,
-                        .head_dim = d.head_dim,
-                        .layers = d.layers,
-                        .n_kept = d.shift_tokens ? 2 * d.layers : 0,
-                        .kept_shape = {d.text_length + d.grid_width * d.grid_width - 1, (d.dim + 3) / 4 * 2},
-                        .text_head = &d.text_head,
-                        .image_head = &d.image_head,
-                        .state = &d};
+    dalle_pytorch_declare(&d, &w.m.params);
+    w.d = &d.base;
     check(&w, name, r);
     free(d.list);
 }
@@ -227,29 +201,17 @@ static void check_gpt(run *r, const char *name, gpt d)
 {
     err e = {0};
     whole w = {0};
-    d.vocabulary = 9;
-    d.codes = 11;
-    d.grid_width = d.grid_height = 3;
-    d.dim = 16;
-    d.heads = 2;
+    d.base.vocabulary = 9;
+    d.base.codes = 11;
+    d.base.grid_width = d.base.grid_height = 3;
+    d.base.dim = 16;
+    d.base.heads = 2;
     d.mlp = 14;
-    d.layers = 3;
+    d.base.layers = 3;
     d.eps = 1e-5f;
     good(gpt_prepare(&d, "test", &e), &e);
     gpt_declare(&d, &w.m.params);
-    w.d = (transformer){.kind = &transformer_gpt,
-                        .text_length = d.text_length,
-                        .prefix = d.text_length,
-                        .vocabulary = d.vocabulary,
-                        .codes = d.codes,
-                        .grid_width = d.grid_width,
-                        .grid_height = d.grid_height,
-                        .heads = d.heads,
-                        .head_dim = d.dim / d.heads,
-                        .layers = d.layers,
-                        .text_head = d.text_head ? &d.predict_text : NULL,
-                        .image_head = &d.predict_code,
-                        .state = &d};
+    w.d = &d.base;
     check(&w, name, r);
     free(d.blocks);
 }
@@ -257,35 +219,36 @@ static void check_gpt(run *r, const char *name, gpt d)
 static void a_llamagen_learns(void **state)
 {
     check_gpt(*state, "gpt, as LlamaGen",
-              (gpt){.text_length = 1, .rms = true, .gated = true, .grid = GPT_GRID_ROTARY, .act = ACT_SILU});
+              (gpt){.base.text_length = 1, .rms = true, .gated = true, .grid = GPT_GRID_ROTARY, .act = ACT_SILU});
 }
 
 static void a_mindalle_learns(void **state)
 {
     check_gpt(*state, "gpt, as minDALL-E",
-              (gpt){.text_length = 4,
+              (gpt){.base.text_length = 4,
                     .text_positions = true,
                     .attention_bias = true,
                     .mlp_bias = true,
-                    .text_head = true,
+                    .predicts_text = true,
                     .grid = GPT_GRID_CELLS,
                     .act = ACT_GELU_ERF});
 }
 
 static void a_rudalle_learns(void **state)
 {
+    static const mask_kind masks[] = {MASK_WINDOW, MASK_COLUMN, MASK_TORUS};
     check_gpt(*state, "gpt, as ruDALL-E",
-              (gpt){.text_length = 4,
+              (gpt){.base.text_length = 4,
                     .text_positions = true,
                     .attention_bias = true,
                     .mlp_bias = true,
                     .head_bias = true,
-                    .text_head = true,
+                    .predicts_text = true,
                     .head_norm = true,
                     .sandwich = true,
                     .grid = GPT_GRID_AXES,
                     .window = 3,
-                    .masks = {MASK_WINDOW, MASK_COLUMN, MASK_TORUS},
+                    .masks = masks,
                     .act = ACT_GELU_TANH});
 }
 
@@ -293,7 +256,7 @@ static void a_rudalle_learns(void **state)
 static void a_gpt_with_one_table_learns(void **state)
 {
     check_gpt(*state, "gpt, one table",
-              (gpt){.text_length = 1,
+              (gpt){.base.text_length = 1,
                     .shared = true,
                     .text_positions = true,
                     .rms = true,

@@ -6,7 +6,7 @@
 
 #include "model_gradient.h"
 #include "models/codecs/dvae.h"
-#include "models/transformers/dalle.h"
+#include "models/transformers/gpt.h"
 
 enum { PATTERNS = MASK_WINDOW + 1 }; /* with a gradient */
 
@@ -17,7 +17,7 @@ typedef struct whole {
     tensor (*loss)(void *m);
     float l1; /* 0: a smooth loss, for finite differences */
     codec c;
-    dalle d;
+    gpt d;
     kv_cache *caches;
     tensor position;
 } whole;
@@ -41,12 +41,13 @@ static tensor dalle_loss(void *context)
 {
     whole *m = context;
     run *r = m->g.r;
-    const dalle *d = &m->d;
+    const transformer *d = &m->d.base;
     tensor ids = m->g.inputs[0].x, codes = m->g.inputs[1].x, targets = m->g.inputs[2].x;
     int64_t cells = codes.shape[1], text = d->text_length;
-    tensor x = dalle_forward(r, d, ids, codes, m->caches, m->position, text + cells - 1);
-    tensor of_text = op_linear(r, op_slice(r, x, 0, text - 1), &d->text_head, ACT_NONE);
-    tensor of_image = op_linear(r, op_slice(r, x, text - 1, cells), &d->image_head, ACT_NONE);
+    const transformer_memory memory = {.caches = m->caches, .ids = ids};
+    tensor x = d->kind->forward(r, d, ids, codes, &memory, m->position, text + cells - 1);
+    tensor of_text = op_linear(r, op_slice(r, x, 0, text - 1), d->text_head, ACT_NONE);
+    tensor of_image = op_linear(r, op_slice(r, x, text - 1, cells), d->image_head, ACT_NONE);
     return op_scale_add(r, op_cross_entropy(r, of_text, targets, 0), 0.125f, op_cross_entropy(r, of_image, codes, 0),
                         0.875f);
 }
@@ -113,18 +114,19 @@ static void check_dalle(run *r)
     err e = {0};
     whole m = {.g = {.name = "model.dalle", .r = r}, .loss = dalle_loss};
     kv_cache caches[PATTERNS]; /* one a causal pattern */
-    m.d = (dalle){.text_length = 5,
-                  .vocabulary = 13,
-                  .codes = 17,
-                  .grid_width = 4,
-                  .grid_height = 3,
-                  .dim = 12,
-                  .heads = 3,
-                  .layers = PATTERNS,
-                  .mlp = 21,
-                  .act = ACT_GELU_TANH,
-                  .eps = 1e-5f};
-    golden_good(dalle_prepare(&m.d, "test", &e), &e);
+    m.d = (gpt){.base.text_length = 5,
+                .base.vocabulary = 13,
+                .base.codes = 17,
+                .base.grid_width = 4,
+                .base.grid_height = 3,
+                .base.dim = 12,
+                .base.heads = 3,
+                .base.layers = PATTERNS,
+                .mlp = 21,
+                .act = ACT_GELU_TANH,
+                .eps = 1e-5f};
+    gpt_preset_dalle(&m.d);
+    golden_good(gpt_prepare(&m.d, "test", &e), &e);
     m.caches = caches;
     for (int i = 0; i < PATTERNS; i++) {
         m.d.blocks[i].mask.kind = (mask_kind)i;
@@ -133,7 +135,7 @@ static void check_dalle(run *r)
                                    (int64_t[]){2, 3, 16, 4}, NULL, false, "cache", &e),
                         &e);
     }
-    dalle_declare(&m.d, &m.all.params);
+    gpt_declare(&m.d, &m.all.params);
     golden_input(&m.g, "ids");
     golden_input(&m.g, "codes");
     golden_input(&m.g, "targets");

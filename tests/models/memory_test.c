@@ -66,14 +66,14 @@ static void declare_gpt_model(gguf_writer *w, param_table *t, void **state)
 {
     err e = {0};
     gpt *d = calloc(1, sizeof *d);
-    *d = (gpt){.text_length = TEXT,
-               .vocabulary = WORDS,
-               .codes = CODES,
-               .grid_width = SIDE,
-               .grid_height = SIDE,
-               .dim = DIM,
-               .heads = HEADS,
-               .layers = LAYERS,
+    *d = (gpt){.base.text_length = TEXT,
+               .base.vocabulary = WORDS,
+               .base.codes = CODES,
+               .base.grid_width = SIDE,
+               .base.grid_height = SIDE,
+               .base.dim = DIM,
+               .base.heads = HEADS,
+               .base.layers = LAYERS,
                .mlp = MLP,
                .text_positions = true,
                .gated = true,
@@ -90,23 +90,24 @@ static void declare_bart_model(gguf_writer *w, param_table *t, void **state)
 {
     err e = {0};
     bart *b = calloc(1, sizeof *b);
-    *b = (bart){.text_length = TEXT,
-                .vocabulary = WORDS,
+    *b = (bart){.base.text_length = TEXT,
+                .base.vocabulary = WORDS,
                 .start_id = 1,
                 .end_id = 2,
                 .pad_id = 0,
-                .codes = CODES,
-                .grid_width = SIDE,
-                .grid_height = SIDE,
+                .base.codes = CODES,
+                .base.grid_width = SIDE,
+                .base.grid_height = SIDE,
                 .start_code = CODES - 1,
-                .dim = DIM,
-                .heads = HEADS,
+                .base.dim = DIM,
+                .base.heads = HEADS,
                 .mlp = MLP,
-                .layers = LAYERS - 3,
+                .base.layers = LAYERS - 3,
                 .encoder_layers = 3,
                 .act = ACT_GELU_ERF,
                 .eps = 1e-5f};
-    good(bart_declare(b, "bart", t, &e), &e);
+    good(bart_prepare(b, "bart", &e), &e);
+    bart_declare(b, t);
     bart_put(b, w);
     *state = b;
 }
@@ -116,43 +117,44 @@ static void declare_pytorch_model(gguf_writer *w, param_table *t, void **state)
 {
     err e = {0};
     dalle_pytorch *d = calloc(1, sizeof *d);
-    *d = (dalle_pytorch){.text_length = TEXT,
-                         .vocabulary = WORDS,
-                         .codes = CODES,
-                         .grid_width = SIDE,
-                         .dim = DIM,
-                         .heads = HEADS,
-                         .head_dim = DIM / HEADS,
+    *d = (dalle_pytorch){.base.text_length = TEXT,
+                         .base.vocabulary = WORDS,
+                         .base.codes = CODES,
+                         .base.grid_width = SIDE,
+                         .base.dim = DIM,
+                         .base.heads = HEADS,
+                         .base.head_dim = DIM / HEADS,
                          .mlp = MLP,
-                         .layers = LAYERS};
+                         .base.layers = LAYERS};
     good(dalle_pytorch_prepare(d, "dalle_pytorch", &e), &e);
     for (int i = 5; i < LAYERS; i++)
         d->list[i].attention.set = 0;
     good(dalle_pytorch_check_layers(d, "dalle_pytorch", &e), &e);
-    dalle_pytorch_params(d, t);
-    dalle_pytorch_write(d, w);
+    dalle_pytorch_declare(d, t);
+    dalle_pytorch_put(d, w);
     *state = d;
 }
 
 static void declare_dalle_model(gguf_writer *w, param_table *t, void **state)
 {
     err e = {0};
-    dalle *d = calloc(1, sizeof *d);
-    *d = (dalle){.text_length = TEXT,
-                 .vocabulary = WORDS,
-                 .codes = CODES,
-                 .grid_width = SIDE,
-                 .grid_height = SIDE,
-                 .dim = DIM,
-                 .heads = HEADS,
-                 .layers = LAYERS,
-                 .mlp = MLP,
-                 .image_id = 1,
-                 .act = ACT_GELU_TANH,
-                 .eps = 1e-5f};
-    good(dalle_prepare(d, "dalle", &e), &e);
-    dalle_declare(d, t);
-    dalle_put(d, w);
+    gpt *d = calloc(1, sizeof *d);
+    *d = (gpt){.base.text_length = TEXT,
+               .base.vocabulary = WORDS,
+               .base.codes = CODES,
+               .base.grid_width = SIDE,
+               .base.grid_height = SIDE,
+               .base.dim = DIM,
+               .base.heads = HEADS,
+               .base.layers = LAYERS,
+               .mlp = MLP,
+               .end_id = 1,
+               .act = ACT_GELU_TANH,
+               .eps = 1e-5f};
+    gpt_preset_dalle(d);
+    good(gpt_prepare(d, "dalle", &e), &e);
+    gpt_declare(d, t);
+    gpt_put(d, w);
     *state = d;
 }
 
@@ -183,16 +185,7 @@ static const char *write_kind(const struct kind *k)
     good(gguf_writer_commit(w, &e), &e);
     gguf_writer_free(w);
     free(t.list); /* the tensors in the state were never made */
-    if (!strcmp(k->name, "gpt"))
-        gpt_free(state);
-    else if (!strcmp(k->name, "bart"))
-        bart_free(state);
-    else if (!strcmp(k->name, "dalle"))
-        dalle_free(state);
-    else {
-        free(((dalle_pytorch *)state)->list);
-        free(state);
-    }
+    transformer_free(state);
     return path;
 }
 
@@ -377,14 +370,14 @@ static void step_logits(model *m, dtype keys, float logits[STEPS * CODES])
     run_write(r, s.ids, ids);
     run_write(r, s.codes, codes);
     run_write(r, s.position, &zero);
-    tensor x = d->kind->forward(r, d->state, tensor_rows(s.ids, 0, 1), tensor_rows(s.codes, 0, 1), session_row(&s, 0),
+    tensor x = d->kind->forward(r, d, tensor_rows(s.ids, 0, 1), tensor_rows(s.codes, 0, 1), session_row(&s, 0),
                                 s.position, d->prefix);
     run_read(r, op_linear(r, op_slice(r, x, d->prefix - 1, 1), d->image_head, ACT_NONE), logits);
     session_repeat_row(&s, 0, 1);
     op_advance(r, s.position, d->prefix);
     for (int i = 1; i < STEPS; i++) {
         float both[2 * CODES];
-        x = d->kind->forward(r, d->state, (tensor){0}, s.codes, &s.memory, s.position, 1);
+        x = d->kind->forward(r, d, (tensor){0}, s.codes, &s.memory, s.position, 1);
         run_read(r, op_linear(r, x, d->image_head, ACT_NONE), both);
         good(run_finish(r, &e), &e);
         memcpy(logits + i * CODES, both + CODES, sizeof both / 2);

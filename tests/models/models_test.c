@@ -16,6 +16,7 @@
 #include "checks.h"
 #include "io/safetensors.h"
 #include "models/session.h"
+#include "models/transformers/gpt.h"
 #include "support.h"
 
 static device *dev;
@@ -124,6 +125,11 @@ static const char *prompt(int i)
     return json_string_value(json_array_get(prompts, (size_t)i));
 }
 
+static bool text_row(const model *m, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+{
+    return m->transformer->kind->text_row(m->transformer, ids, n, row, used, e);
+}
+
 static void meet_text_ids(model *m)
 {
     int32_t *want = expected("text_ids", PROMPTS * TEXT), row[TEXT], *ids;
@@ -131,8 +137,7 @@ static void meet_text_ids(model *m)
     for (int i = 0; i < PROMPTS; i++) {
         err e = {0};
         size_t n, used;
-        good(limn_tokenize(m, prompt(i), &ids, &n, &e) && dalle_text_row(m->transformer->state, ids, n, row, &used, &e),
-             &e);
+        good(limn_tokenize(m, prompt(i), &ids, &n, &e) && text_row(m, ids, n, row, &used, &e), &e);
         assert_int_equal(used, n);
         same(row, want + i * TEXT, TEXT, "text_ids");
         free(ids);
@@ -156,7 +161,7 @@ static void meet_greedy_codes(model *m)
 static void text_logits(model *m, const int32_t *ids, const int32_t *codes, float *logits)
 {
     err e = {0};
-    const dalle *d = m->transformer->state;
+    const transformer *d = m->transformer;
     session s = {0};
     int32_t zero = 0;
     run *r = m->run;
@@ -165,8 +170,8 @@ static void text_logits(model *m, const int32_t *ids, const int32_t *codes, floa
     run_write(r, s.ids, ids);
     run_write(r, s.codes, codes);
     run_write(r, s.position, &zero);
-    tensor x = dalle_forward(r, d, s.ids, s.codes, s.memory.caches, s.position, TEXT + CELLS - 1);
-    run_read(r, op_linear(r, op_slice(r, x, 0, TEXT - 1), &d->text_head, ACT_NONE), logits);
+    tensor x = d->kind->forward(r, d, s.ids, s.codes, &s.memory, s.position, TEXT + CELLS - 1);
+    run_read(r, op_linear(r, op_slice(r, x, 0, TEXT - 1), d->text_head, ACT_NONE), logits);
     bool ok = run_finish(r, &e);
     session_release(&s);
     good(ok, &e);
@@ -309,7 +314,7 @@ static void weights_larger_than_an_allocation_are_split(void **state)
     limn_model_free(&m);
     dev->info.max_allocation = 20000; /* of the text embedding's 33,024 bytes; convolutions fit */
     m = open_tiny(&(tiny_config){0});
-    assert_non_null(((dalle *)m->transformer->state)->embedding.text.buf->next);
+    assert_non_null(((gpt *)m->transformer)->embedding.text.buf->next);
     assert_non_null(m->transformer->text_head->w.buf->next);
     tiny_logits(m, split);
     limn_model_free(&m);
@@ -395,7 +400,7 @@ static void cached_steps_equal_the_full_pass_for_every_pattern(void **state)
     float full[16 * TINY_CODES], logits[16 * TINY_CODES];
     for (int kind = 0; kind < MASK_ALL; kind++) {
         model *m = open_tiny(&(tiny_config){.attention = mask_names[kind]});
-        assert_int_equal(((dalle *)m->transformer->state)->blocks[1].mask.kind, kind);
+        assert_int_equal(((gpt *)m->transformer)->blocks[1].mask.kind, kind);
         check_steps(m, kind == MASK_FULL ? full : logits);
         limn_model_free(&m);
         float worst = 0;
@@ -419,16 +424,16 @@ static void each_position_may_have_its_own_padding(void **state)
     for (int i = 0; i < TINY_TEXT; i++)
         none[i] = i == TINY_TEXT - 1 ? TINY_IMAGE : TINY_TOKENS + i;
     model *m = open_tiny(&(tiny_config){0});
-    good(dalle_text_row(m->transformer->state, ids, 5, row, &used, &e), &e);
+    good(text_row(m, ids, 5, row, &used, &e), &e);
     assert_int_equal(used, 3);
     same(row, plain, TINY_TEXT, "shared padding");
     limn_model_free(&m);
 
     m = open_tiny(&(tiny_config){.pad_per_position = true});
-    good(dalle_text_row(m->transformer->state, ids, 5, row, &used, &e), &e);
+    good(text_row(m, ids, 5, row, &used, &e), &e);
     assert_int_equal(used, 3);
     same(row, own, TINY_TEXT, "padding of its own");
-    good(dalle_text_row(m->transformer->state, NULL, 0, row, &used, &e), &e);
+    good(text_row(m, NULL, 0, row, &used, &e), &e);
     assert_int_equal(used, 0);
     same(row, none, TINY_TEXT, "no text");
     float logits[16 * TINY_CODES];

@@ -95,11 +95,11 @@ static train_codec_options codec_options(void)
 static train_dalle_options dalle_options(const char *codec_file, const char *tokenizer_file)
 {
     train_dalle_options o = train_dalle_defaults();
-    o.model.dim = 32;
-    o.model.heads = 2;
-    o.model.layers = 2;
+    o.model.base.dim = 32;
+    o.model.base.heads = 2;
+    o.model.base.layers = 2;
     o.model.mlp = 64;
-    o.model.text_length = 24;
+    o.model.base.text_length = 24;
     o.codec = codec_file;
     o.tokenizer = tokenizer_file;
     o.text_weight = o.image_weight = 0.5f;
@@ -128,7 +128,7 @@ static bool train(device *d, const char *folder, const char *data, int batch, er
     fill_run(&t.run, sources, output, batch, &never);
     ok = ok && train_dalle(d, &t, e);
     snprintf(output, sizeof output, "%s/parts.gguf", folder);
-    t.model.recompute = true; /* the same bytes */
+    t.model.base.recompute = true; /* the same bytes */
     fill_run(&t.run, sources, output, batch, &once);
     ok = ok && train_dalle(d, &t, e);
     fill_run(&t.run, sources, output, batch, &never);

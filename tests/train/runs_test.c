@@ -68,11 +68,11 @@ static train_dalle_options dalle_options(const char *output, int64_t steps)
 {
     train_dalle_options o = train_dalle_defaults();
     fill_run(&o.run, output, steps);
-    o.model.dim = 16;
-    o.model.heads = 2;
-    o.model.layers = 1;
+    o.model.base.dim = 16;
+    o.model.base.heads = 2;
+    o.model.base.layers = 1;
     o.model.mlp = 32;
-    o.model.text_length = 16;
+    o.model.base.text_length = 16;
     o.codec = codec_path;
     o.tokenizer = tiny;
     return o;
@@ -363,18 +363,18 @@ static void captions_are_dropped_as_often_as_asked(void **state)
     limn_model *m = limn_model_open(dev, tiny, &e);
     bpe *b = bpe_open(tiny, &e);
     assert_true(m && b);
-    const dalle *d = m->transformer->state;
+    const gpt *d = (const gpt *)m->transformer;
     int32_t ids[64], targets[64];
     const float shares[] = {0, 0.25f, 1};
     for (int k = 0; k < 3; k++) {
-        train_text t = {d, b, 5, 0, shares[k]};
+        train_text t = {&d->base, b, 5, 0, shares[k]};
         int empty = 0, of_step[2] = {0};
         for (int i = 0; i < ROWS; i++) {
             int said = train_text_row(&t, "red", i / 8, i % 8, ids, targets);
             bool none = ids[0] == d->pad_id;
             assert_int_equal(said, none ? 0 : 2); /* each letter but the first */
             assert_int_equal(targets[0], none ? -1 : ids[1]);
-            assert_int_equal(ids[d->text_length - 1], d->image_id);
+            assert_int_equal(ids[d->base.text_length - 1], d->end_id);
             empty += none;
             of_step[i % 2] += none;
         }

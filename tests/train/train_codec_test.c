@@ -179,9 +179,9 @@ static void a_transformer_learns_the_codes_of_a_vqvae(void **state)
     assert_true(tiny_model_write(tiny, &(tiny_config){.layers = 1}, &e));
     train_dalle_options o = train_dalle_defaults();
     fill_run(&o.run, support_path("dalle.gguf"), 2, &w);
-    o.model.dim = 32;
-    o.model.heads = 2;
-    o.model.layers = 1;
+    o.model.base.dim = 32;
+    o.model.base.heads = 2;
+    o.model.base.layers = 1;
     o.model.mlp = 32;
     o.codec = name_of(0);
     o.tokenizer = tiny;

@@ -47,10 +47,10 @@ static bool run_a_dalle(const char *output, int64_t steps, int batch, int varian
     fill_run(&o.run, output, steps, w);
     o.run.progress = on_step_planned;
     o.run.batch = batch;
-    o.model.dim = o.model.mlp = variant == 2 ? 8 : 32;
-    o.model.heads = 2;
-    o.model.layers = variant == 2 ? 1 : 4;
-    o.model.recompute = variant == 1;
+    o.model.base.dim = o.model.mlp = variant == 2 ? 8 : 32;
+    o.model.base.heads = 2;
+    o.model.base.layers = variant == 2 ? 1 : 4;
+    o.model.base.recompute = variant == 1;
     o.codec = variant == 2 ? wide_codec : first_codec;
     o.tokenizer = tiny;
     o.codes = support_path("data.codes");
@@ -241,7 +241,7 @@ static void large_cards_are_planned_for(void **state)
         o.codec = first_codec;
         o.tokenizer = tiny;
         o.codes = support_path("data.codes");
-        o.model.text_length = 256;
+        o.model.base.text_length = 256;
         o.run.batch = 2048;
         dev->info.memory = (uint64_t)(i ? 141 : 80) << 30;
         dev->info.max_allocation = dev->info.memory / 4;
@@ -253,9 +253,9 @@ static void large_cards_are_planned_for(void **state)
             fail_msg("%s", e.text);
         has(e.text, "(--batch ");
         e = (err){0};
-        o.model.text_length = 1024;
-        o.model.dim = 8;
-        o.model.heads = o.model.layers = 1;
+        o.model.base.text_length = 1024;
+        o.model.base.dim = 8;
+        o.model.base.heads = o.model.base.layers = 1;
         o.run.batch = 4096;
         assert_false(train_dalle(dev, &o, &e));
         has(e.text, "more elements than a kernel can count (use a smaller batch");

@@ -28,11 +28,11 @@ static train_dalle_options dalle_options(const char *output, int64_t steps, watc
 {
     train_dalle_options o = train_dalle_defaults();
     fill_run(&o.run, output, steps, w);
-    o.model.dim = 32;
-    o.model.heads = 2;
-    o.model.layers = 2;
+    o.model.base.dim = 32;
+    o.model.base.heads = 2;
+    o.model.base.layers = 2;
     o.model.mlp = 64;
-    o.model.text_length = 16;
+    o.model.base.text_length = 16;
     o.codec = support_path("learned.gguf");
     o.tokenizer = tokenizer_file;
     o.run.settings.lr = 3e-3f;
@@ -67,7 +67,7 @@ static void a_transformer_learns_and_resumes_in_the_same_bytes(void **state)
     if (!train_dalle(dev, &o, &e))
         fail_msg("%s", e.text);
     same_files(whole, parts);
-    o.model.dim *= 2;
+    o.model.base.dim *= 2;
     assert_false(train_dalle(dev, &o, &e));
     assert_non_null(strstr(e.text, "dalle.gguf: tensor "));
     limn_model *m = limn_model_open(dev, whole, &e); /* a whole model: codec, transformer, tokenizer */
@@ -106,8 +106,8 @@ static void blocks_done_again_give_the_same_bytes_in_less_memory(void **state)
         train_dalle_options o = dalle_options(i ? again : kept, 3, &m[i].w, tiny);
         o.run.batch = 32;
         o.run.progress = on_step_memory;
-        o.model.layers = 8;
-        o.model.recompute = i;
+        o.model.base.layers = 8;
+        o.model.base.recompute = i;
         if (!train_dalle(dev, &o, &e))
             fail_msg("%s", e.text);
     }

@@ -31,18 +31,18 @@ static resnet_vq_config vqgan(int has_encoder)
 
 static void put_bart(gguf_writer *w, int layers, int dim, int mlp, int vocabulary)
 {
-    const bart b = {.text_length = 64,
-                    .vocabulary = vocabulary,
+    const bart b = {.base.text_length = 64,
+                    .base.vocabulary = vocabulary,
                     .end_id = 2,
                     .pad_id = 1,
-                    .codes = 16384,
-                    .grid_width = 16,
-                    .grid_height = 16,
+                    .base.codes = 16384,
+                    .base.grid_width = 16,
+                    .base.grid_height = 16,
                     .start_code = 16383,
-                    .dim = dim,
-                    .heads = dim / 64,
+                    .base.dim = dim,
+                    .base.heads = dim / 64,
                     .mlp = mlp,
-                    .layers = layers,
+                    .base.layers = layers,
                     .encoder_layers = layers,
                     .act = ACT_GELU_ERF,
                     .eps = 1e-5f};
@@ -66,19 +66,19 @@ static void put_mega(gguf_writer *w, const void *unused)
 /* minDALL-E 1.3B; its transformer is the GPT of 1.24B weights that other programs are compared by. */
 static void put_mindalle(gguf_writer *w, const void *unused)
 {
-    const gpt d = {.text_length = 64,
-                   .vocabulary = 16384,
-                   .codes = 16384,
-                   .grid_width = 16,
-                   .grid_height = 16,
-                   .dim = 1536,
-                   .heads = 24,
-                   .layers = 42,
+    const gpt d = {.base.text_length = 64,
+                   .base.vocabulary = 16384,
+                   .base.codes = 16384,
+                   .base.grid_width = 16,
+                   .base.grid_height = 16,
+                   .base.dim = 1536,
+                   .base.heads = 24,
+                   .base.layers = 42,
                    .mlp = 6144,
                    .text_positions = true,
                    .attention_bias = true,
                    .mlp_bias = true,
-                   .text_head = true,
+                   .predicts_text = true,
                    .act = ACT_GELU_ERF,
                    .eps = 1e-5f};
     const resnet_vq_config k = vqgan(1);

@@ -15,14 +15,14 @@ typedef struct size {
 static void put(gguf_writer *w, const void *context)
 {
     const size *s = context;
-    const gpt d = {.text_length = 32,
-                   .vocabulary = 1024,
-                   .codes = 1024,
-                   .grid_width = 16,
-                   .grid_height = s->grid_height,
-                   .dim = 512,
-                   .heads = 8,
-                   .layers = s->layers,
+    const gpt d = {.base.text_length = 32,
+                   .base.vocabulary = 1024,
+                   .base.codes = 1024,
+                   .base.grid_width = 16,
+                   .base.grid_height = s->grid_height,
+                   .base.dim = 512,
+                   .base.heads = 8,
+                   .base.layers = s->layers,
                    .mlp = 2048,
                    .text_positions = true,
                    .attention_bias = true,

@@ -4,6 +4,7 @@
 
 #include "cli/measure/bench.h"
 #include "models/codecs/dvae.h"
+#include "models/transformers/gpt.h"
 #include "train/train.h"
 
 static const train_settings settings = {
@@ -36,7 +37,7 @@ static bool measure_step(bench *b, const bench_case *c, bench_body *body, void *
 /* ---- the transformer ---- */
 
 typedef struct text_stage {
-    dalle d;
+    gpt d;
     param_table params;
     trainer t;
     tensor position;
@@ -47,20 +48,21 @@ typedef struct text_stage {
 static void text_body(run *r, void *context)
 {
     text_stage *s = context;
-    const dalle *d = &s->d;
+    const transformer *d = &s->d.base;
     trainer_begin(&s->t);
     tensor ids = ids_of(r, s->batch, d->text_length, d->vocabulary), codes = ids_of(r, s->batch, s->cells, d->codes);
-    tensor x = dalle_forward(r, d, ids, codes, s->caches, s->position, d->text_length + s->cells - 1);
+    const transformer_memory memory = {.caches = s->caches, .ids = ids};
+    tensor x = d->kind->forward(r, d, ids, codes, &memory, s->position, d->text_length + s->cells - 1);
     tensor targets = ids_of(r, s->batch, d->text_length - 1, d->vocabulary);
-    tensor text = op_linear(r, op_slice(r, x, 0, d->text_length - 1), &d->text_head, ACT_NONE);
-    tensor cells = op_linear(r, op_slice(r, x, d->text_length - 1, s->cells), &d->image_head, ACT_NONE);
+    tensor text = op_linear(r, op_slice(r, x, 0, d->text_length - 1), d->text_head, ACT_NONE);
+    tensor cells = op_linear(r, op_slice(r, x, d->text_length - 1, s->cells), d->image_head, ACT_NONE);
     trainer_finish(&s->t, op_scale_add(r, op_cross_entropy(r, text, targets, 0), 0.125f,
                                        op_cross_entropy(r, cells, codes, 0), 0.875f));
 }
 
 static bool open_caches(text_stage *s, device *dev, err *e)
 {
-    const dalle *d = &s->d;
+    const transformer *d = &s->d.base;
     const int64_t shape[] = {s->batch, d->heads, d->text_length + s->cells - 1, d->dim / d->heads};
     const int32_t zero = 0;
     bool ok = tensor_new(&s->position, dev, DTYPE_I32, 1, (int64_t[]){1}, &zero, false, "position", e);
@@ -73,29 +75,30 @@ static bool open_caches(text_stage *s, device *dev, err *e)
 /* a: pictures of a batch */
 static bool train_transformer(bench *b, const bench_case *c, err *e)
 {
-    text_stage s = {.d = {.text_length = 32,
-                          .vocabulary = 10000,
-                          .codes = 1024,
-                          .grid_width = 16,
-                          .grid_height = 16,
-                          .dim = 256,
-                          .heads = 4,
-                          .layers = 8,
+    text_stage s = {.d = {.base.text_length = 32,
+                          .base.vocabulary = 10000,
+                          .base.codes = 1024,
+                          .base.grid_width = 16,
+                          .base.grid_height = 16,
+                          .base.dim = 256,
+                          .base.heads = 4,
+                          .base.layers = 8,
                           .mlp = 2048,
                           .pad_id = 0,
-                          .image_id = 1,
+                          .end_id = 1,
                           .act = ACT_GELU_TANH,
                           .eps = 1e-5f},
                     .batch = (int)c->a,
                     .cells = 256};
-    bool ok = dalle_prepare(&s.d, "bench", e);
+    gpt_preset_dalle(&s.d);
+    bool ok = gpt_prepare(&s.d, "bench", e);
     if (ok)
-        dalle_declare(&s.d, &s.params);
+        gpt_declare(&s.d, &s.params);
     ok = ok && trainer_load(&s.params, b->r, NULL, 1, e) && open_caches(&s, b->d, e) &&
          trainer_open(&s.t, b->r, &s.params, &settings, e) && measure_step(b, c, text_body, &s, e);
     if (s.t.params)
         trainer_release(&s.t);
-    for (int i = 0; i < s.d.layers; i++) {
+    for (int i = 0; i < s.d.base.layers; i++) {
         buffer_free(s.caches[i].k.buf);
         buffer_free(s.caches[i].v.buf);
     }

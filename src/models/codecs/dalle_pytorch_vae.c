@@ -71,17 +71,17 @@ static tensor decode_soft(run *r, const codec *c, tensor q)
 /* ---- declaring ---- */
 
 static const config_field fields[] = {
-    {"limn.image.width", offsetof(dalle_pytorch_config, width), 1, 16384},
-    {"limn.image.height", offsetof(dalle_pytorch_config, height), 1, 16384},
-    {"limn.codec.codes", offsetof(dalle_pytorch_config, codes), 2, 1 << 20},
-    {"limn.codec.code_dim", offsetof(dalle_pytorch_config, code_dim), 1, 65536},
-    {"limn.codec.stages", offsetof(dalle_pytorch_config, stages), 1, STAGES},
-    {"limn.codec.hidden", offsetof(dalle_pytorch_config, hidden), 1, 65536},
-    {"limn.codec.blocks", offsetof(dalle_pytorch_config, blocks), 0, BLOCKS},
+    {"limn.image.width", offsetof(dalle_pytorch_vae_config, width), 1, 16384},
+    {"limn.image.height", offsetof(dalle_pytorch_vae_config, height), 1, 16384},
+    {"limn.codec.codes", offsetof(dalle_pytorch_vae_config, codes), 2, 1 << 20},
+    {"limn.codec.code_dim", offsetof(dalle_pytorch_vae_config, code_dim), 1, 65536},
+    {"limn.codec.stages", offsetof(dalle_pytorch_vae_config, stages), 1, STAGES},
+    {"limn.codec.hidden", offsetof(dalle_pytorch_vae_config, hidden), 1, 65536},
+    {"limn.codec.blocks", offsetof(dalle_pytorch_vae_config, blocks), 0, BLOCKS},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
-void dalle_pytorch_put(const dalle_pytorch_config *k, gguf_writer *w)
+void dalle_pytorch_vae_put(const dalle_pytorch_vae_config *k, gguf_writer *w)
 {
     gguf_put_string(w, "limn.codec.kind", codec_dalle_pytorch.name);
     config_put(w, fields, FIELDS, k);
@@ -97,7 +97,7 @@ static void declare_blocks(param_table *p, residual *b, int n, int channels, con
         }
 }
 
-static void declare(dalle_pytorch_vae *v, param_table *p, const dalle_pytorch_config *k)
+static void declare(dalle_pytorch_vae *v, param_table *p, const dalle_pytorch_vae_config *k)
 {
     char name[64];
     params_use(p, USE_ENCODER);
@@ -120,14 +120,14 @@ static void declare(dalle_pytorch_vae *v, param_table *p, const dalle_pytorch_co
     param_conv(p, &v->out, k->hidden, CHANNELS, 1, 1, 0, "codec.decoder.out");
 }
 
-static void set_reach(codec *c, const dalle_pytorch_config *k)
+static void set_reach(codec *c, const dalle_pytorch_vae_config *k)
 {
     for (int i = 0; i < k->stages; i++) /* a pixel of a doubled picture comes of three of it in a row */
         c->reach = (c->reach + 1) / 2 + 1;
     c->reach += 2 * k->blocks;
 }
 
-bool dalle_pytorch_declare(codec *c, const dalle_pytorch_config *k, const char *file, param_table *p, err *e)
+bool dalle_pytorch_vae_declare(codec *c, const dalle_pytorch_vae_config *k, const char *file, param_table *p, err *e)
 {
     if (!config_check(file, fields, FIELDS, k, e))
         return false;
@@ -157,8 +157,8 @@ bool dalle_pytorch_declare(codec *c, const dalle_pytorch_config *k, const char *
 
 static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
 {
-    dalle_pytorch_config k = {0};
-    return config_fields(g, fields, FIELDS, &k, e) && dalle_pytorch_declare(c, &k, gguf_name(g), p, e);
+    dalle_pytorch_vae_config k = {0};
+    return config_fields(g, fields, FIELDS, &k, e) && dalle_pytorch_vae_declare(c, &k, gguf_name(g), p, e);
 }
 
 const codec_kind codec_dalle_pytorch = {

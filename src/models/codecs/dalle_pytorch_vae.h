@@ -6,16 +6,16 @@
 #define DALLE_PYTORCH_STAGES 12
 #define DALLE_PYTORCH_BLOCKS 32
 
-typedef struct dalle_pytorch_config {
+typedef struct dalle_pytorch_vae_config {
     int width, height; /* pixels: multiples of 2^stages */
     int codes, code_dim;
     int stages; /* each halves the picture */
     int hidden; /* channels of all layers */
     int blocks; /* residual, at the grid's size, in encoder and decoder */
-} dalle_pytorch_config;
+} dalle_pytorch_vae_config;
 
 /* Makes c of k and declares its parameters; codec_release(c).  `file` is for messages. */
-bool dalle_pytorch_declare(codec *c, const dalle_pytorch_config *k, const char *file, param_table *p, err *e);
+bool dalle_pytorch_vae_declare(codec *c, const dalle_pytorch_vae_config *k, const char *file, param_table *p, err *e);
 /* Writes the keys that codec_open reads. */
-void dalle_pytorch_put(const dalle_pytorch_config *k, gguf_writer *w);
+void dalle_pytorch_vae_put(const dalle_pytorch_vae_config *k, gguf_writer *w);
 #endif

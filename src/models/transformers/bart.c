@@ -8,8 +8,6 @@
 
 #include "weights/config.h"
 
-#define HEAD_MOST 1024 /* the kernels keep a head's query in private or local memory */
-
 /* ---- forward ---- */
 
 /* x + norm(attention), the attention from y = norm(x) to `keys`.  x, y[b,t,dim]; ids: of the keys */
@@ -30,8 +28,8 @@ static tensor feed(run *r, const bart *b, const bart_block *k, tensor x)
 
 static tensor encoder_block(run *r, const bart *b, const bart_block *k, tensor x, tensor ids)
 {
-    int64_t n = x.shape[0], t = x.shape[1], head = b->dim / b->heads;
-    kv_cache keys = {TENSOR(r, DTYPE_F32, n, b->heads, t, head), TENSOR(r, DTYPE_F32, n, b->heads, t, head)};
+    int64_t n = x.shape[0], t = x.shape[1], head = b->base.dim / b->base.heads;
+    kv_cache keys = {TENSOR(r, DTYPE_F32, n, b->base.heads, t, head), TENSOR(r, DTYPE_F32, n, b->base.heads, t, head)};
     tensor y = op_layer_norm(r, x, &k->cross.before);
     op_cross_keys(r, op_linear(r, y, &k->cross.kv, ACT_NONE), &keys);
     return feed(r, b, k, attend(r, b, &k->cross, x, y, &keys, ids));
@@ -40,7 +38,7 @@ static tensor encoder_block(run *r, const bart *b, const bart_block *k, tensor x
 /* What layer i keeps of the text. */
 static kv_cache text_keys(const bart *b, const transformer_memory *m, int i)
 {
-    const int64_t shape[] = {m->kept[0].shape[0], b->heads, b->text_length, b->dim / b->heads};
+    const int64_t shape[] = {m->kept[0].shape[0], b->base.heads, b->base.text_length, b->base.dim / b->base.heads};
     return (kv_cache){tensor_shaped(m->kept[2 * i], 4, shape), tensor_shaped(m->kept[2 * i + 1], 4, shape)};
 }
 
@@ -54,7 +52,7 @@ static void encode(run *r, const bart *b, tensor ids, const transformer_memory *
         x = encoder_block(r, b, &b->encoder[i], x, ids);
     }
     x = op_layer_norm(r, x, &b->encoder_final);
-    for (int i = 0; i < b->layers; i++) {
+    for (int i = 0; i < b->base.layers; i++) {
         const kv_cache keys = text_keys(b, m, i);
         op_cross_keys(r, op_linear(r, x, &b->decoder[i].cross.kv, ACT_NONE), &keys);
     }
@@ -64,23 +62,23 @@ static void encode(run *r, const bart *b, tensor ids, const transformer_memory *
 static tensor decoder_block(run *r, const bart *b, const bart_block *k, tensor x, const kv_cache *cache,
                             tensor position, const kv_cache *keys, tensor ids)
 {
-    const attention_mask mask = {.kind = MASK_FULL, .text = 1, .grid_width = b->grid_width, .kernel = 1};
+    const attention_mask mask = {.kind = MASK_FULL, .text = 1, .grid_width = b->base.grid_width, .kernel = 1};
     tensor qkv = op_linear(r, op_layer_norm(r, x, &k->self.before), &k->self.qkv, ACT_NONE);
-    tensor y = op_linear(r, op_attention(r, qkv, b->heads, cache, position, &mask), &k->self.out, ACT_NONE);
+    tensor y = op_linear(r, op_attention(r, qkv, b->base.heads, cache, position, &mask), &k->self.out, ACT_NONE);
     x = op_layer_norm_add(r, y, &k->self.after, x);
     x = attend(r, b, &k->cross, x, op_layer_norm(r, x, &k->cross.before), keys, ids);
     return feed(r, b, k, x);
 }
 
-static tensor forward(run *r, const void *state, tensor ids, tensor codes, const transformer_memory *m, tensor position,
-                      int64_t t)
+static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, const transformer_memory *m,
+                      tensor position, int64_t n)
 {
-    const bart *b = state;
+    const bart *b = (const bart *)t;
     if (ids.buf)
         encode(r, b, ids, m);
-    tensor x = op_embed(r, op_decoder_ids(r, codes, position, t, b->start_code), b->image);
+    tensor x = op_embed(r, op_decoder_ids(r, codes, position, n, b->start_code), b->image);
     x = op_layer_norm(r, op_add_table(r, x, b->image_position, position), &b->image_norm);
-    for (int i = 0; i < b->layers; i++) {
+    for (int i = 0; i < b->base.layers; i++) {
         const kv_cache keys = text_keys(b, m, i);
         run_next(r);
         x = decoder_block(r, b, &b->decoder[i], x, &m->caches[i], position, &keys, m->ids);
@@ -92,16 +90,16 @@ static tensor forward(run *r, const void *state, tensor ids, tensor codes, const
 /* ---- hyper-parameters and parameters ---- */
 
 static const config_field fields[] = {
-    {"limn.transformer.layers", offsetof(bart, layers), 1, 1024},
+    {"limn.transformer.layers", offsetof(bart, base.layers), 1, 1024},
     {"limn.transformer.encoder_layers", offsetof(bart, encoder_layers), 1, 1024},
-    {"limn.transformer.dim", offsetof(bart, dim), 1, 1 << 16},
-    {"limn.transformer.heads", offsetof(bart, heads), 1, 1 << 16},
+    {"limn.transformer.dim", offsetof(bart, base.dim), 1, 1 << 16},
+    {"limn.transformer.heads", offsetof(bart, base.heads), 1, 1 << 16},
     {"limn.transformer.mlp", offsetof(bart, mlp), 1, 1 << 20},
-    {"limn.transformer.text_length", offsetof(bart, text_length), 2, 1 << 16},
-    {"limn.transformer.text_vocabulary", offsetof(bart, vocabulary), 2, 1 << 24},
-    {"limn.transformer.grid_width", offsetof(bart, grid_width), 1, 1024},
-    {"limn.transformer.grid_height", offsetof(bart, grid_height), 1, 1024},
-    {"limn.transformer.codes", offsetof(bart, codes), 2, 1 << 20},
+    {"limn.transformer.text_length", offsetof(bart, base.text_length), 2, 1 << 16},
+    {"limn.transformer.text_vocabulary", offsetof(bart, base.vocabulary), 2, 1 << 24},
+    {"limn.transformer.grid_width", offsetof(bart, base.grid_width), 1, 1024},
+    {"limn.transformer.grid_height", offsetof(bart, base.grid_height), 1, 1024},
+    {"limn.transformer.codes", offsetof(bart, base.codes), 2, 1 << 20},
     {"limn.transformer.start_id", offsetof(bart, start_id), 0, (1 << 24) - 1},
     {"limn.transformer.end_id", offsetof(bart, end_id), 0, (1 << 24) - 1},
     {"limn.transformer.pad_id", offsetof(bart, pad_id), 0, (1 << 24) - 1},
@@ -121,17 +119,17 @@ static bool check(const bart *b, const char *file, err *e)
 {
     if (!config_check(file, fields, FIELDS, b, e))
         return false;
-    if (b->dim % b->heads || b->dim / b->heads > HEAD_MOST)
+    if (b->base.dim % b->base.heads || b->base.dim / b->base.heads > HEAD_MOST)
         return err_set(e, ERR_FAILED,
                        "%s: limn.transformer.heads: %d do not divide the dim %d into heads of at most %d", file,
-                       b->heads, b->dim, HEAD_MOST);
+                       b->base.heads, b->base.dim, HEAD_MOST);
     const struct {
         const char *name;
         int id, below;
-    } ids[] = {{"start_id", b->start_id, b->vocabulary},
-               {"end_id", b->end_id, b->vocabulary},
-               {"pad_id", b->pad_id, b->vocabulary},
-               {"start_code", b->start_code, b->codes}};
+    } ids[] = {{"start_id", b->start_id, b->base.vocabulary},
+               {"end_id", b->end_id, b->base.vocabulary},
+               {"pad_id", b->pad_id, b->base.vocabulary},
+               {"start_code", b->start_code, b->base.codes}};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         if (ids[i].id >= ids[i].below)
             return err_set(e, ERR_FAILED, "%s: limn.transformer.%s: %d is not below %d", file, ids[i].name, ids[i].id,
@@ -152,18 +150,18 @@ static void declare_attention(const bart *b, bart_attention *a, bool self, const
     const unsigned uses = p->uses;
     char name[96];
     snprintf(name, sizeof name, "%s.norm", block);
-    param_norm(p, &a->before, b->dim, b->eps, name);
+    param_norm(p, &a->before, b->base.dim, b->eps, name);
     if (self)
-        declare_product(p, &a->qkv, b->dim, 3 * (int64_t)b->dim, block, "qkv");
+        declare_product(p, &a->qkv, b->base.dim, 3 * (int64_t)b->base.dim, block, "qkv");
     else {
-        declare_product(p, &a->q, b->dim, b->dim, block, "q");
+        declare_product(p, &a->q, b->base.dim, b->base.dim, block, "q");
         params_use(p, uses | USE_TEXT); /* once for each prompt */
-        declare_product(p, &a->kv, b->dim, 2 * (int64_t)b->dim, block, "kv");
+        declare_product(p, &a->kv, b->base.dim, 2 * (int64_t)b->base.dim, block, "kv");
         params_use(p, uses);
     }
-    declare_product(p, &a->out, b->dim, b->dim, block, "out");
+    declare_product(p, &a->out, b->base.dim, b->base.dim, block, "out");
     snprintf(name, sizeof name, "%s.norm_after", block);
-    param_norm(p, &a->after, b->dim, b->eps, name);
+    param_norm(p, &a->after, b->base.dim, b->eps, name);
 }
 
 static void declare_block(const bart *b, bart_block *k, bool decoder, int i, param_table *p)
@@ -178,77 +176,66 @@ static void declare_block(const bart *b, bart_block *k, bool decoder, int i, par
     snprintf(name, sizeof name, "%s.%s", block, decoder ? "cross" : "self");
     declare_attention(b, &k->cross, false, name, p);
     snprintf(name, sizeof name, "%s.mlp.norm", block);
-    param_norm(p, &k->before, b->dim, b->eps, name);
-    declare_product(p, &k->up, b->dim, 2 * (int64_t)b->mlp, block, "mlp.up");
+    param_norm(p, &k->before, b->base.dim, b->eps, name);
+    declare_product(p, &k->up, b->base.dim, 2 * (int64_t)b->mlp, block, "mlp.up");
     snprintf(name, sizeof name, "%s.mlp.norm_middle", block);
     param_norm(p, &k->middle, b->mlp, b->eps, name);
-    declare_product(p, &k->down, b->mlp, b->dim, block, "mlp.down");
+    declare_product(p, &k->down, b->mlp, b->base.dim, block, "mlp.down");
 }
 
-bool bart_declare(bart *b, const char *file, param_table *p, err *e)
+/* What of the base follows from the other sizes. */
+static void fill(bart *b)
+{
+    transformer *t = &b->base;
+    t->kind = &transformer_bart;
+    t->text_room = t->text_length;
+    t->prefix = 1;
+    t->head_dim = t->dim / t->heads;
+    t->n_kept = 2 * t->layers;
+    t->keeps_keys = true;
+    t->kept_shape[0] = t->heads;
+    t->kept_shape[1] = (int64_t)t->text_length * t->head_dim;
+    t->image_head = &b->head;
+}
+
+bool bart_prepare(bart *b, const char *file, err *e)
 {
     if (!check(b, file, e))
         return false;
+    fill(b);
+    free(b->encoder);
+    free(b->decoder);
     b->encoder = calloc((size_t)b->encoder_layers, sizeof *b->encoder);
-    b->decoder = calloc((size_t)b->layers, sizeof *b->decoder);
+    b->decoder = calloc((size_t)b->base.layers, sizeof *b->decoder);
     if (!b->encoder || !b->decoder)
-        return err_no_memory(e, "transformer", (size_t)(b->encoder_layers + b->layers) * sizeof *b->decoder);
-    int64_t cells = (int64_t)b->grid_width * b->grid_height;
+        return err_no_memory(e, "transformer", (size_t)(b->encoder_layers + b->base.layers) * sizeof *b->decoder);
+    return true;
+}
+
+void bart_declare(bart *b, param_table *p)
+{
+    int64_t cells = (int64_t)b->base.grid_width * b->base.grid_height;
     params_use(p, USE_TRANSFORMER | USE_TEXT);
-    param_matrix(p, &b->text, b->vocabulary, b->dim, PARAM_TABLE, "transformer.encoder.embedding.weight");
-    param_matrix(p, &b->text_position, b->text_length, b->dim, PARAM_VECTOR, "transformer.encoder.position.weight");
-    param_norm(p, &b->text_norm, b->dim, b->eps, "transformer.encoder.embedding_norm");
+    param_matrix(p, &b->text, b->base.vocabulary, b->base.dim, PARAM_TABLE, "transformer.encoder.embedding.weight");
+    param_matrix(p, &b->text_position, b->base.text_length, b->base.dim, PARAM_VECTOR,
+                 "transformer.encoder.position.weight");
+    param_norm(p, &b->text_norm, b->base.dim, b->eps, "transformer.encoder.embedding_norm");
     for (int i = 0; i < b->encoder_layers; i++)
         declare_block(b, &b->encoder[i], false, i, p);
     params_layer(p, -1);
-    param_norm(p, &b->encoder_final, b->dim, b->eps, "transformer.encoder.norm");
+    param_norm(p, &b->encoder_final, b->base.dim, b->eps, "transformer.encoder.norm");
     params_use(p, USE_TRANSFORMER);
-    param_matrix(p, &b->image, b->codes, b->dim, PARAM_TABLE, "transformer.embedding.weight");
-    param_matrix(p, &b->image_position, cells, b->dim, PARAM_VECTOR, "transformer.position.weight");
-    param_norm(p, &b->image_norm, b->dim, b->eps, "transformer.embedding_norm");
-    for (int i = 0; i < b->layers; i++)
+    param_matrix(p, &b->image, b->base.codes, b->base.dim, PARAM_TABLE, "transformer.embedding.weight");
+    param_matrix(p, &b->image_position, cells, b->base.dim, PARAM_VECTOR, "transformer.position.weight");
+    param_norm(p, &b->image_norm, b->base.dim, b->eps, "transformer.embedding_norm");
+    for (int i = 0; i < b->base.layers; i++)
         declare_block(b, &b->decoder[i], true, i, p);
     params_layer(p, -1);
-    param_norm(p, &b->final, b->dim, b->eps, "transformer.norm");
-    declare_product(p, &b->head, b->dim, b->codes, "transformer", "head");
-    return true;
+    param_norm(p, &b->final, b->base.dim, b->eps, "transformer.norm");
+    declare_product(p, &b->head, b->base.dim, b->base.codes, "transformer", "head");
 }
 
 /* ---- the kind ---- */
-
-static void fill(transformer *t, bart *b)
-{
-    t->kind = &transformer_bart;
-    t->text_length = b->text_length;
-    t->prefix = 1;
-    t->vocabulary = b->vocabulary;
-    t->codes = b->codes;
-    t->grid_width = b->grid_width;
-    t->grid_height = b->grid_height;
-    t->dim = b->dim;
-    t->heads = b->heads;
-    t->head_dim = b->dim / b->heads;
-    t->layers = b->layers;
-    t->n_kept = 2 * b->layers;
-    t->keeps_keys = true;
-    t->kept_shape[0] = b->heads;
-    t->kept_shape[1] = (int64_t)b->text_length * t->head_dim;
-    t->image_head = &b->head;
-    t->state = b;
-}
-
-static bool open_bart(transformer *t, const gguf *g, param_table *p, err *e)
-{
-    bart *b = calloc(1, sizeof *b);
-    if (!b)
-        return err_no_memory(e, "transformer", sizeof *b);
-    if (!config_fields(g, fields, FIELDS, b, e) || !bart_declare(b, gguf_name(g), p, e)) {
-        bart_free(b);
-        return false;
-    }
-    fill(t, b);
-    return true;
-}
 
 void bart_free(bart *b)
 {
@@ -259,37 +246,52 @@ void bart_free(bart *b)
     free(b);
 }
 
-static void free_state(void *state)
+static void free_kind(transformer *t)
 {
-    bart_free(state);
+    bart_free((bart *)t);
+}
+
+static void declare(transformer *t, param_table *p)
+{
+    bart_declare((bart *)t, p);
+}
+
+static transformer *open_kind(const gguf *g, err *e)
+{
+    bart *b = calloc(1, sizeof *b);
+    bool ok = b ? config_fields(g, fields, FIELDS, b, e) : err_no_memory(e, "transformer", sizeof *b);
+    if (ok && bart_prepare(b, gguf_name(g), e))
+        return &b->base;
+    bart_free(b);
+    return NULL;
 }
 
 /* A text without words.  As in min-dalle, its end is the prompt's last id where that one's </s> was cut off. */
-static void null_row(const void *state, const int32_t *text, size_t used, int32_t *row)
+static void null_row(const transformer *t, const int32_t *text, size_t used, int32_t *row)
 {
-    const bart *b = state;
-    for (int i = 0; i < b->text_length; i++)
+    const bart *b = (const bart *)t;
+    for (int i = 0; i < t->text_length; i++)
         row[i] = b->pad_id;
     row[0] = b->start_id;
-    row[1] = used == (size_t)b->text_length ? text[used - 1] : b->end_id;
+    row[1] = used == (size_t)t->text_length ? text[used - 1] : b->end_id;
 }
 
-static bool text_row(const void *state, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
 {
-    const bart *b = state;
+    const bart *b = (const bart *)t;
     while (n && ids[n - 1] == b->pad_id)
         n--;
-    n = transformer_cut(n, (size_t)b->text_length); /* min-dalle cuts </s> too */
+    n = transformer_cut(n, (size_t)t->text_length); /* min-dalle cuts </s> too */
     for (size_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= b->vocabulary)
+        if (ids[i] < 0 || ids[i] >= t->vocabulary)
             return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
-                           b->vocabulary);
-    for (int i = 0; i < b->text_length; i++)
+                           t->vocabulary);
+    for (int i = 0; i < t->text_length; i++)
         row[i] = (size_t)i < n ? ids[i] : b->pad_id;
     if (!n)
-        null_row(b, NULL, 0, row);
+        null_row(t, NULL, 0, row);
     *used = n;
     return true;
 }
 
-const transformer_kind transformer_bart = {"bart", open_bart, free_state, text_row, forward, null_row};
+const transformer_kind transformer_bart = {"bart", open_kind, free_kind, declare, text_row, forward, null_row};

@@ -19,11 +19,10 @@ typedef struct bart_block {
 } bart_block;
 
 typedef struct bart {
-    int text_length, vocabulary; /* ids of a row; text ids */
+    transformer base; /* layers: the decoder's */
     int start_id, end_id, pad_id;
-    int codes, grid_width, grid_height;
     int start_code; /* what the decoder reads before the first code */
-    int dim, heads, mlp, layers, encoder_layers;
+    int mlp, encoder_layers;
     activation act;
     float eps;                                         /* of the norms */
     tensor text, text_position, image, image_position; /* embeddings: [ids or positions, dim] */
@@ -34,8 +33,9 @@ typedef struct bart {
 
 void bart_free(bart *b);
 
-/* For those who make model files: checks the hyper-parameters (`file` is for messages), allocates the blocks and
- * declares the parameters; writes the keys that transformer_bart.open reads. */
-bool bart_declare(bart *b, const char *file, param_table *p, err *e);
+/* For those who make model files: checks the hyper-parameters (`file` is for messages), fills what of `base` follows
+ * from them and allocates the blocks; declares the parameters; writes the keys that transformer_bart.open reads. */
+bool bart_prepare(bart *b, const char *file, err *e);
+void bart_declare(bart *b, param_table *p);
 void bart_put(const bart *b, gguf_writer *w);
 #endif

@@ -17,10 +17,9 @@ typedef struct dalle_pytorch_layer {
 } dalle_pytorch_layer;
 
 typedef struct dalle_pytorch {
-    int text_length; /* positions: <bos> and the text */
-    int vocabulary;  /* text ids; then come text_length - 1 padding ids, one a position */
-    int codes, grid_width;
-    int dim, heads, head_dim, mlp, layers;
+    transformer base; /* text_length: <bos> and the text; vocabulary: after these ids come text_length - 1 padding ids,
+                         one a position; the grid is square */
+    int mlp;
     int turned; /* numbers of each head that rotary angles turn; 0: learned positions instead */
     bool shift_tokens, sandwich, stable, reversible;
     sequence_embedding embedding;
@@ -30,10 +29,12 @@ typedef struct dalle_pytorch {
     linear text_head, image_head;
 } dalle_pytorch;
 
+void dalle_pytorch_free(dalle_pytorch *d);
+
 /* For those who make model files: checks the hyper-parameters (`file` is for messages) and allocates the layers, each
  * with sets of its own and full attention; checks the sets; declares the parameters; writes the keys, the kind too. */
 bool dalle_pytorch_prepare(dalle_pytorch *d, const char *file, err *e);
 bool dalle_pytorch_check_layers(const dalle_pytorch *d, const char *file, err *e);
-void dalle_pytorch_params(dalle_pytorch *d, param_table *p);
-void dalle_pytorch_write(const dalle_pytorch *d, gguf_writer *w);
+void dalle_pytorch_declare(dalle_pytorch *d, param_table *p);
+void dalle_pytorch_put(const dalle_pytorch *d, gguf_writer *w);
 #endif

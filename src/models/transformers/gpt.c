@@ -1,4 +1,4 @@
-/* Published GPTs: hyper-parameters, parameters, forward pass. */
+/* GPTs, the paper's and published ones: hyper-parameters, parameters, forward pass. */
 #include "models/transformers/gpt.h"
 
 #include <stddef.h>
@@ -6,10 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ops/tape.h"
 #include "weights/config.h"
-
-#define EPS_MOST  1
-#define HEAD_MOST 1024 /* the kernels keep a head's query in private or local memory */
 
 /* ---- forward ---- */
 
@@ -32,25 +30,33 @@ static tensor block_forward(run *r, const gpt *d, const gpt_block *k, tensor x, 
 {
     tensor qkv = op_linear(r, normed(r, d, x, &k->norm1), &k->qkv, ACT_NONE);
     if (d->grid == GPT_GRID_ROTARY)
-        qkv = op_rotate_grid(r, qkv, d->heads, position, d->text_length, d->grid_width);
-    x = branch_out(r, d, op_attention(r, qkv, d->heads, cache, position, &k->mask), &k->out, &k->norm1_out, x);
+        qkv = op_rotate_grid(r, qkv, d->base.heads, position, d->base.text_length, d->base.grid_width);
+    x = branch_out(r, d, op_attention(r, qkv, d->base.heads, cache, position, &k->mask), &k->out, &k->norm1_out, x);
     tensor h = normed(r, d, x, &k->norm2), up = op_linear(r, h, &k->up, d->gated ? ACT_NONE : d->act);
     if (d->gated)
         up = op_multiply(r, up, op_linear(r, h, &k->gate, d->act));
     return branch_out(r, d, up, &k->down, &k->norm2_out, x);
 }
 
-static tensor forward(run *r, const void *state, tensor ids, tensor codes, const transformer_memory *m, tensor position,
-                      int64_t t)
+/* in: x, keys, values, position */
+static tensor block_part(run *r, const void *self, int i, const tensor in[TAPE_INPUTS])
 {
-    const gpt *d = state;
+    const gpt *d = self;
+    return block_forward(r, d, &d->blocks[i], in[0], &(kv_cache){in[1], in[2]}, in[3]);
+}
+
+static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, const transformer_memory *m,
+                      tensor position, int64_t n)
+{
+    const gpt *d = (const gpt *)t;
     sequence_embedding s = d->embedding;
     if (d->shared)
         s.text = s.image;
-    tensor x = op_embed_sequence(r, &s, ids, codes, position, t);
-    for (int i = 0; i < d->layers; i++) {
+    tensor x = op_embed_sequence(r, &s, ids, codes, position, n);
+    for (int i = 0; i < t->layers; i++) {
         run_next(r);
-        x = block_forward(r, d, &d->blocks[i], x, &m->caches[i], position);
+        const tensor in[TAPE_INPUTS] = {x, m->caches[i].k, m->caches[i].v, position};
+        x = t->recompute ? tape_recompute(r, block_part, d, i, in) : block_part(r, d, i, in);
     }
     run_next(r);
     x = normed(r, d, x, &d->final);
@@ -59,101 +65,163 @@ static tensor forward(run *r, const void *state, tensor ids, tensor codes, const
 
 /* ---- hyper-parameters ---- */
 
+/* A kind's keys are the fields of some stretches. */
 static const config_field fields[] = {
-    {"limn.transformer.layers", offsetof(gpt, layers), 1, GPT_LAYERS},
-    {"limn.transformer.dim", offsetof(gpt, dim), 1, 1 << 16},
-    {"limn.transformer.heads", offsetof(gpt, heads), 1, 1 << 16},
+    {"limn.transformer.layers", offsetof(gpt, base.layers), 1, GPT_LAYERS},
+    {"limn.transformer.dim", offsetof(gpt, base.dim), 1, 1 << 16},
+    {"limn.transformer.heads", offsetof(gpt, base.heads), 1, 1 << 16},
     {"limn.transformer.mlp", offsetof(gpt, mlp), 1, 1 << 20},
-    {"limn.transformer.text_length", offsetof(gpt, text_length), 1, 1 << 16},
-    {"limn.transformer.text_vocabulary", offsetof(gpt, vocabulary), 1, 1 << 24},
-    {"limn.transformer.classes", offsetof(gpt, classes), 0, 1 << 24},
-    {"limn.transformer.grid_width", offsetof(gpt, grid_width), 1, 1024},
-    {"limn.transformer.grid_height", offsetof(gpt, grid_height), 1, 1024},
-    {"limn.transformer.codes", offsetof(gpt, codes), 2, 1 << 20},
+    {"limn.transformer.text_length", offsetof(gpt, base.text_length), 1, 1 << 16},
+    {"limn.transformer.text_vocabulary", offsetof(gpt, base.vocabulary), 1, 1 << 24},
+    {"limn.transformer.classes", offsetof(gpt, base.classes), 0, 1 << 24},
+    {"limn.transformer.grid_width", offsetof(gpt, base.grid_width), 1, 1024},
+    {"limn.transformer.grid_height", offsetof(gpt, base.grid_height), 1, 1024},
+    {"limn.transformer.codes", offsetof(gpt, base.codes), 2, 1 << 20},
     {"limn.transformer.pad_id", offsetof(gpt, pad_id), 0, (1 << 24) - 1},
     {"limn.transformer.begin_id", offsetof(gpt, begin_id), 0, (1 << 24) - 1},
+    {"limn.transformer.image_id", offsetof(gpt, end_id), 0, (1 << 24) - 1},
+    {"limn.transformer.text_vocabulary", offsetof(gpt, base.vocabulary), 2, 1 << 24}, /* text and [IMG] */
 };
-enum { FIELDS = sizeof fields / sizeof *fields };
+typedef struct stretch {
+    size_t first, n;
+} stretch;
+static const stretch of_gpt[] = {{0, 12}, {0, 0}}, of_dalle[] = {{0, 5}, {13, 1}, {7, 4}, {12, 1}, {0, 0}};
 
-static const struct flag {
-    const char *key;
-    size_t at;
-} flags[] = {
-    {"limn.transformer.begins", offsetof(gpt, begins)},
-    {"limn.transformer.pads_last", offsetof(gpt, pads_last)},
-    {"limn.transformer.text_positions", offsetof(gpt, text_positions)},
-    {"limn.transformer.shared_embedding", offsetof(gpt, shared)},
-    {"limn.transformer.attention_bias", offsetof(gpt, attention_bias)},
-    {"limn.transformer.mlp_bias", offsetof(gpt, mlp_bias)},
-    {"limn.transformer.head_bias", offsetof(gpt, head_bias)},
-    {"limn.transformer.text_head", offsetof(gpt, text_head)},
-    {"limn.transformer.head_norm", offsetof(gpt, head_norm)},
-    {"limn.transformer.sandwich_norm", offsetof(gpt, sandwich)},
-    {"limn.transformer.rms_norm", offsetof(gpt, rms)},
-    {"limn.transformer.gated_mlp", offsetof(gpt, gated)},
-};
-enum { FLAGS = sizeof flags / sizeof *flags };
+static const stretch *stretches(const gpt *d)
+{
+    return d->ends ? of_dalle : of_gpt;
+}
 
 static const char *const grid_names[GPT_GRID_COUNT] = {"cells", "axes", "rotary"};
 
-void gpt_put(const gpt *d, gguf_writer *w)
+/* What a published GPT's file says besides. */
+static const config_field variant[] = {
+    {"limn.transformer.text_positions", offsetof(gpt, text_positions), .kind = CONFIG_BOOL},
+    {"limn.transformer.shared_embedding", offsetof(gpt, shared), .kind = CONFIG_BOOL},
+    {"limn.transformer.attention_bias", offsetof(gpt, attention_bias), .kind = CONFIG_BOOL},
+    {"limn.transformer.mlp_bias", offsetof(gpt, mlp_bias), .kind = CONFIG_BOOL},
+    {"limn.transformer.head_bias", offsetof(gpt, head_bias), .kind = CONFIG_BOOL},
+    {"limn.transformer.text_head", offsetof(gpt, predicts_text), .kind = CONFIG_BOOL},
+    {"limn.transformer.head_norm", offsetof(gpt, head_norm), .kind = CONFIG_BOOL},
+    {"limn.transformer.sandwich_norm", offsetof(gpt, sandwich), .kind = CONFIG_BOOL},
+    {"limn.transformer.rms_norm", offsetof(gpt, rms), .kind = CONFIG_BOOL},
+    {"limn.transformer.gated_mlp", offsetof(gpt, gated), .kind = CONFIG_BOOL},
+    {"limn.transformer.grid_positions", offsetof(gpt, grid), 0, GPT_GRID_COUNT, CONFIG_CHOICE, grid_names},
+};
+enum { VARIANT = sizeof variant / sizeof *variant };
+
+static const config_field functions[] = {
+    {"limn.transformer.activation", offsetof(gpt, act), 0, ACT_COUNT, CONFIG_CHOICE, activation_names},
+    {"limn.transformer.norm_eps", offsetof(gpt, eps), 0, 1, CONFIG_FLOAT},
+};
+
+static const char *const begins_key = "limn.transformer.begins", *const pads_last_key = "limn.transformer.pads_last",
+                         *const pads_beyond_key = "limn.transformer.pad_per_position";
+
+void gpt_preset_dalle(gpt *d)
 {
-    gguf_put_string(w, "limn.transformer.kind", transformer_gpt.name);
-    config_put(w, fields, FIELDS, d);
-    for (int i = 0; i < FLAGS; i++)
-        gguf_put_bool(w, flags[i].key, *(const bool *)((const char *)d + flags[i].at));
-    gguf_put_string(w, "limn.transformer.grid_positions", grid_names[d->grid]);
-    gguf_put_string(w, "limn.transformer.activation", activation_names[d->act]);
-    gguf_put_float(w, "limn.transformer.norm_eps", d->eps);
+    d->ends = d->text_positions = d->attention_bias = d->mlp_bias = d->head_bias = d->predicts_text = true;
+    d->grid = GPT_GRID_AXES;
+    d->window = 3;
+}
+
+static void put_masks(const gpt *d, gguf_writer *w)
+{
     const char *masks[GPT_LAYERS];
-    for (int i = 0; i < d->layers; i++)
-        masks[i] = mask_names[d->masks[i]];
-    gguf_put_strings(w, "limn.transformer.attention", masks, (size_t)d->layers);
+    for (int i = 0; i < d->base.layers; i++)
+        masks[i] = mask_names[d->blocks ? d->blocks[i].mask.kind : MASK_FULL];
+    gguf_put_strings(w, "limn.transformer.attention", masks, (size_t)d->base.layers);
     if (d->window)
         gguf_put_int(w, "limn.transformer.conv_kernel", d->window);
+}
+
+void gpt_put(const gpt *d, gguf_writer *w)
+{
+    if (!d->ends)
+        gguf_put_string(w, "limn.transformer.kind", transformer_gpt.name);
+    for (const stretch *s = stretches(d); s->n; s++)
+        config_put(w, fields + s->first, s->n, d);
+    if (!d->ends) {
+        gguf_put_bool(w, begins_key, d->begins);
+        gguf_put_bool(w, pads_last_key, d->padding == GPT_PAD_LAST);
+        config_put(w, variant, VARIANT, d);
+    }
+    config_put(w, functions, 2, d);
+    if (d->padding == GPT_PAD_BEYOND)
+        gguf_put_bool(w, pads_beyond_key, true);
+    if (!d->ends)
+        put_masks(d, w);
 }
 
 /* Sizes that must go together. */
 static bool check_sizes(const gpt *d, const char *file, err *e)
 {
-    if (d->dim % d->heads || d->dim / d->heads > HEAD_MOST)
+    const transformer *t = &d->base;
+    int text = t->text_length - d->begins;
+    if (t->dim % t->heads || t->dim / t->heads > HEAD_MOST)
         return err_set(e, ERR_FAILED,
                        "%s: limn.transformer.heads: %d do not divide the dim %d into heads of at most %d", file,
-                       d->heads, d->dim, HEAD_MOST);
-    if (d->pad_id >= d->vocabulary || d->begin_id >= d->vocabulary)
-        return err_set(e, ERR_FAILED, "%s: limn.transformer.%s: %d is outside of the vocabulary of %d", file,
-                       d->pad_id >= d->vocabulary ? "pad_id" : "begin_id",
-                       d->pad_id >= d->vocabulary ? d->pad_id : d->begin_id, d->vocabulary);
-    if (d->begins && d->text_length < 2)
+                       t->heads, t->dim, HEAD_MOST);
+    if (d->begins && t->text_length < 2)
         return err_set(e, ERR_FAILED, "%s: limn.transformer.begins: no room for text in one position", file);
-    if (d->pads_last && d->vocabulary <= d->text_length - d->begins)
+    if (d->padding == GPT_PAD_LAST && t->vocabulary <= text)
         return err_set(e, ERR_FAILED, "%s: limn.transformer.pads_last: %d ids for the padding of %d positions", file,
-                       d->vocabulary, d->text_length - d->begins);
-    if (d->grid == GPT_GRID_ROTARY && d->dim / d->heads % 4)
+                       t->vocabulary, text);
+    if (d->grid == GPT_GRID_ROTARY && t->dim / t->heads % 4)
         return err_set(e, ERR_FAILED, "%s: limn.transformer.heads: heads of %d can't be turned by rows and columns",
-                       file, d->dim / d->heads);
-    if (d->classes && (d->text_length != 1 || d->vocabulary < d->classes || d->vocabulary > d->classes + 1))
+                       file, t->dim / t->heads);
+    if (t->classes && (t->text_length != 1 || t->vocabulary < t->classes || t->vocabulary > t->classes + 1))
         return err_set(e, ERR_FAILED, "%s: limn.transformer.classes: %d don't go with %d positions of %d ids", file,
-                       d->classes, d->text_length, d->vocabulary);
-    if (d->shared && d->vocabulary > d->codes)
+                       t->classes, t->text_length, t->vocabulary);
+    if (d->shared && t->vocabulary > t->codes)
         return err_set(e, ERR_FAILED, "%s: limn.transformer.shared_embedding: %d ids in a table of %d", file,
-                       d->vocabulary, d->codes);
-    if (d->grid_width * d->grid_height < 2)
+                       t->vocabulary, t->codes);
+    if (!d->ends && t->grid_width * t->grid_height < 2)
         return err_set(e, ERR_FAILED, "%s: limn.transformer.grid_width: a grid has at least two cells", file);
     return true;
 }
 
+static bool check_ids(const gpt *d, const char *file, err *e)
+{
+    const struct {
+        const char *name;
+        int id;
+    } ids[] = {{"pad_id", d->pad_id}, {"begin_id", d->begin_id}, {"image_id", d->end_id}};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        if (ids[i].id >= d->base.vocabulary)
+            return err_set(e, ERR_FAILED, "%s: limn.transformer.%s: %d is outside of the vocabulary of %d", file,
+                           ids[i].name, ids[i].id, d->base.vocabulary);
+    return true;
+}
+
+static bool check(const gpt *d, const char *file, err *e)
+{
+    for (const stretch *s = stretches(d); s->n; s++)
+        if (!config_check(file, fields + s->first, s->n, d, e))
+            return false;
+    return config_check(file, functions, 2, d, e) && check_sizes(d, file, e) && check_ids(d, file, e);
+}
+
 bool gpt_prepare(gpt *d, const char *file, err *e)
 {
-    if (!config_check(file, fields, FIELDS, d, e) || !check_sizes(d, file, e))
+    transformer *t = &d->base;
+    if (!check(d, file, e))
         return false;
+    t->kind = d->ends ? &transformer_dalle : &transformer_gpt;
+    t->prefix = t->text_length;
+    t->text_room = t->classes ? 1 : t->text_length - d->begins - d->ends;
+    t->head_dim = t->dim / t->heads;
+    t->text_head = d->predicts_text ? &d->text_head : NULL;
+    t->image_head = &d->image_head;
     free(d->blocks);
-    d->blocks = calloc((size_t)d->layers, sizeof *d->blocks);
+    d->blocks = calloc((size_t)t->layers, sizeof *d->blocks);
     if (!d->blocks)
-        return err_no_memory(e, "transformer", (size_t)d->layers * sizeof *d->blocks);
-    for (int i = 0; i < d->layers; i++)
-        d->blocks[i].mask = (attention_mask){
-            .kind = d->masks[i], .text = d->text_length - d->begins, .grid_width = d->grid_width, .kernel = d->window};
+        return err_no_memory(e, "transformer", (size_t)t->layers * sizeof *d->blocks);
+    for (int i = 0; i < t->layers; i++)
+        d->blocks[i].mask = (attention_mask){.kind = d->masks ? d->masks[i] : MASK_FULL,
+                                             .text = t->text_length - d->begins,
+                                             .grid_width = t->grid_width,
+                                             .kernel = d->window};
     return true;
 }
 
@@ -169,31 +237,34 @@ static void declare_linear(param_table *p, linear *l, int64_t in, int64_t out, b
 static void declare_positions(gpt *d, param_table *p)
 {
     sequence_embedding *s = &d->embedding;
-    int64_t cells = d->grid_width * d->grid_height;
+    int64_t cells = d->base.grid_width * d->base.grid_height;
     if (d->text_positions)
-        param_matrix(p, &s->text_position, d->text_length, d->dim, PARAM_VECTOR, "transformer.text_position.weight");
-    s->grid_width = d->grid_width;
-    s->grid_height = d->grid_height;
+        param_matrix(p, &s->text_position, d->base.text_length, d->base.dim, PARAM_VECTOR,
+                     "transformer.text_position.weight");
+    s->grid_width = d->base.grid_width;
+    s->grid_height = d->base.grid_height;
     if (d->grid == GPT_GRID_AXES) {
-        param_matrix(p, &s->row_position, d->grid_height, d->dim, PARAM_VECTOR, "transformer.row_position.weight");
-        param_matrix(p, &s->column_position, d->grid_width, d->dim, PARAM_VECTOR, "transformer.column_position.weight");
+        param_matrix(p, &s->row_position, d->base.grid_height, d->base.dim, PARAM_VECTOR,
+                     "transformer.row_position.weight");
+        param_matrix(p, &s->column_position, d->base.grid_width, d->base.dim, PARAM_VECTOR,
+                     "transformer.column_position.weight");
     }
     if (d->grid != GPT_GRID_CELLS)
         return;
     /* one column of cells; the last one is predicted and never read */
     s->grid_width = 1;
     s->grid_height = (int)cells;
-    param_matrix(p, &s->row_position, cells - 1, d->dim, PARAM_VECTOR, "transformer.cell_position.weight");
+    param_matrix(p, &s->row_position, cells - 1, d->base.dim, PARAM_VECTOR, "transformer.cell_position.weight");
 }
 
 static void declare_norm(const gpt *d, param_table *p, norm *n, const char *name)
 {
     if (!d->rms) {
-        param_norm(p, n, d->dim, d->eps, name);
+        param_norm(p, n, d->base.dim, d->eps, name);
         return;
     }
     n->eps = d->eps;
-    param_vector(p, &n->w, d->dim, "%s.weight", name);
+    param_vector(p, &n->w, d->base.dim, "%s.weight", name);
 }
 
 static void declare_block(const gpt *d, param_table *p, gpt_block *b, int i)
@@ -202,15 +273,15 @@ static void declare_block(const gpt *d, param_table *p, gpt_block *b, int i)
     int at = snprintf(name, sizeof name, "transformer.block.%d.", i);
 #define NAMED(part) (strcpy(name + at, part), name)
     declare_norm(d, p, &b->norm1, NAMED("norm1"));
-    declare_linear(p, &b->qkv, d->dim, 3 * (int64_t)d->dim, d->attention_bias, NAMED("qkv"));
-    declare_linear(p, &b->out, d->dim, d->dim, d->attention_bias, NAMED("out"));
+    declare_linear(p, &b->qkv, d->base.dim, 3 * (int64_t)d->base.dim, d->attention_bias, NAMED("qkv"));
+    declare_linear(p, &b->out, d->base.dim, d->base.dim, d->attention_bias, NAMED("out"));
     if (d->sandwich)
         declare_norm(d, p, &b->norm1_out, NAMED("norm1_out"));
     declare_norm(d, p, &b->norm2, NAMED("norm2"));
-    declare_linear(p, &b->up, d->dim, d->mlp, d->mlp_bias, NAMED("up"));
+    declare_linear(p, &b->up, d->base.dim, d->mlp, d->mlp_bias, NAMED("up"));
     if (d->gated)
-        declare_linear(p, &b->gate, d->dim, d->mlp, d->mlp_bias, NAMED("gate"));
-    declare_linear(p, &b->down, d->mlp, d->dim, d->mlp_bias, NAMED("down"));
+        declare_linear(p, &b->gate, d->base.dim, d->mlp, d->mlp_bias, NAMED("gate"));
+    declare_linear(p, &b->down, d->mlp, d->base.dim, d->mlp_bias, NAMED("down"));
     if (d->sandwich)
         declare_norm(d, p, &b->norm2_out, NAMED("norm2_out"));
 #undef NAMED
@@ -219,13 +290,14 @@ static void declare_block(const gpt *d, param_table *p, gpt_block *b, int i)
 void gpt_declare(gpt *d, param_table *p)
 {
     sequence_embedding *s = &d->embedding;
-    *s = (sequence_embedding){.text_length = d->text_length};
+    int64_t ids = d->base.vocabulary + (d->padding == GPT_PAD_BEYOND ? d->base.text_length : 0);
+    *s = (sequence_embedding){.text_length = d->base.text_length};
     params_use(p, USE_TRANSFORMER);
     if (!d->shared)
-        param_matrix(p, &s->text, d->vocabulary, d->dim, PARAM_TABLE, "transformer.text_embedding.weight");
-    param_matrix(p, &s->image, d->codes, d->dim, PARAM_TABLE, "transformer.image_embedding.weight");
+        param_matrix(p, &s->text, ids, d->base.dim, PARAM_TABLE, "transformer.text_embedding.weight");
+    param_matrix(p, &s->image, d->base.codes, d->base.dim, PARAM_TABLE, "transformer.image_embedding.weight");
     declare_positions(d, p);
-    for (int i = 0; i < d->layers; i++) {
+    for (int i = 0; i < d->base.layers; i++) {
         params_layer(p, i);
         declare_block(d, p, &d->blocks[i], i);
     }
@@ -234,18 +306,13 @@ void gpt_declare(gpt *d, param_table *p)
     if (d->head_norm)
         declare_norm(d, p, &d->before_heads, "transformer.head_norm");
     params_use(p, USE_TRANSFORMER | USE_TEXT);
-    if (d->text_head)
-        declare_linear(p, &d->predict_text, d->dim, d->vocabulary, d->head_bias, "transformer.text_head");
+    if (d->predicts_text)
+        declare_linear(p, &d->text_head, d->base.dim, ids, d->head_bias, "transformer.text_head");
     params_use(p, USE_TRANSFORMER);
-    declare_linear(p, &d->predict_code, d->dim, d->codes, d->head_bias, "transformer.image_head");
+    declare_linear(p, &d->image_head, d->base.dim, d->base.codes, d->head_bias, "transformer.image_head");
 }
 
-/* ---- the kind ---- */
-
-static void free_state(void *state)
-{
-    gpt_free(state);
-}
+/* ---- the kinds ---- */
 
 void gpt_free(gpt *d)
 {
@@ -254,86 +321,113 @@ void gpt_free(gpt *d)
     free(d);
 }
 
-static transformer view(gpt *d)
+static void free_gpt(transformer *t)
 {
-    return (transformer){.kind = &transformer_gpt,
-                         .text_length = d->text_length,
-                         .prefix = d->text_length,
-                         .vocabulary = d->vocabulary,
-                         .classes = d->classes,
-                         .codes = d->codes,
-                         .grid_width = d->grid_width,
-                         .grid_height = d->grid_height,
-                         .dim = d->dim,
-                         .heads = d->heads,
-                         .head_dim = d->dim / d->heads,
-                         .layers = d->layers,
-                         .text_head = d->text_head ? &d->predict_text : NULL,
-                         .image_head = &d->predict_code,
-                         .state = d};
+    gpt_free((gpt *)t);
 }
 
-static bool open_gpt(transformer *t, const gguf *g, param_table *p, err *e)
+static void declare(transformer *t, param_table *p)
+{
+    gpt_declare((gpt *)t, p);
+}
+
+static bool read_variant(gpt *d, const gguf *g, err *e)
+{
+    bool pads_last = false;
+    bool ok = gguf_get_bool(g, begins_key, &d->begins, e) && gguf_get_bool(g, pads_last_key, &pads_last, e) &&
+              config_fields(g, variant, VARIANT, d, e);
+    d->padding = pads_last ? GPT_PAD_LAST : GPT_PAD_SAME;
+    return ok;
+}
+
+/* Of the paper's DALL-E. */
+static bool read_padding(gpt *d, const gguf *g, err *e)
+{
+    bool beyond = false;
+    bool ok = !gguf_has(g, pads_beyond_key) || gguf_get_bool(g, pads_beyond_key, &beyond, e);
+    d->padding = beyond ? GPT_PAD_BEYOND : GPT_PAD_SAME;
+    return ok;
+}
+
+static bool read_keys(gpt *d, const gguf *g, err *e)
+{
+    for (const stretch *s = stretches(d); s->n; s++)
+        if (!config_fields(g, fields + s->first, s->n, d, e))
+            return false;
+    bool ok = config_fields(g, functions, 2, d, e) && (d->ends ? read_padding(d, g, e) : read_variant(d, g, e)) &&
+              gpt_prepare(d, gguf_name(g), e);
+    for (int i = 0; ok && i < d->base.layers; i++)
+        ok = transformer_read_mask(&d->blocks[i].mask, i, g, e);
+    return ok;
+}
+
+static transformer *open_kind(const gguf *g, bool dalle, err *e)
 {
     gpt *d = calloc(1, sizeof *d);
-    if (!d)
-        return err_no_memory(e, "transformer", sizeof *d);
-    int act = 0, grid = 0;
-    bool ok = config_fields(g, fields, FIELDS, d, e) &&
-              config_choice(g, "limn.transformer.activation", activation_names, ACT_COUNT, &act, e) &&
-              config_choice(g, "limn.transformer.grid_positions", grid_names, GPT_GRID_COUNT, &grid, e) &&
-              config_float(g, "limn.transformer.norm_eps", 0, EPS_MOST, &d->eps, e);
-    for (int i = 0; ok && i < FLAGS; i++)
-        ok = gguf_get_bool(g, flags[i].key, (bool *)((char *)d + flags[i].at), e);
-    d->act = (activation)act;
-    d->grid = (gpt_grid)grid;
-    ok = ok && gpt_prepare(d, gguf_name(g), e);
-    for (int i = 0; ok && i < d->layers; i++)
-        ok = transformer_read_mask(&d->blocks[i].mask, i, g, e);
-    if (!ok) {
-        gpt_free(d);
-        return false;
+    if (!d) {
+        err_no_memory(e, "transformer", sizeof *d);
+        return NULL;
     }
-    gpt_declare(d, p);
-    *t = view(d);
-    return true;
+    if (dalle)
+        gpt_preset_dalle(d);
+    if (read_keys(d, g, e))
+        return &d->base;
+    gpt_free(d);
+    return NULL;
 }
 
-static bool class_row(const gpt *d, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+static transformer *open_gpt(const gguf *g, err *e)
 {
-    if (n == 0 && d->vocabulary == d->classes)
+    return open_kind(g, false, e);
+}
+
+static transformer *open_dalle(const gguf *g, err *e)
+{
+    return open_kind(g, true, e);
+}
+
+static bool class_row(const transformer *t, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+{
+    if (n == 0 && t->vocabulary == t->classes)
         return err_set(e, ERR_USAGE, "class: this model knows no picture without one (leave guidance out)");
     if (n > 1)
         return err_set(e, ERR_USAGE, "class: %zu ids, and the model takes one class", n);
-    if (n && (ids[0] < 0 || ids[0] >= d->classes))
-        return err_set(e, ERR_USAGE, "class: %d is outside of 0 to %d", ids[0], d->classes - 1);
-    row[0] = n ? ids[0] : d->classes;
+    if (n && (ids[0] < 0 || ids[0] >= t->classes))
+        return err_set(e, ERR_USAGE, "class: %d is outside of 0 to %d", ids[0], t->classes - 1);
+    row[0] = n ? ids[0] : t->classes;
     *used = n;
     return true;
 }
 
-static bool text_row(const void *state, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+/* What stands for the padding at place i. */
+static int32_t padding_id(const gpt *d, int i)
 {
-    const gpt *d = state;
-    if (d->classes)
-        return class_row(d, ids, n, row, used, e);
-    while (n && ids[n - 1] == d->pad_id)
+    return d->padding == GPT_PAD_LAST     ? d->base.vocabulary - (d->base.text_room - i)
+           : d->padding == GPT_PAD_BEYOND ? d->base.vocabulary + i
+                                          : d->pad_id;
+}
+
+static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+{
+    const gpt *d = (const gpt *)t;
+    if (t->classes)
+        return class_row(t, ids, n, row, used, e);
+    while (n && (ids[n - 1] == d->pad_id || (d->ends && ids[n - 1] == d->end_id)))
         n--;
-    size_t room = (size_t)(d->text_length - d->begins);
-    n = transformer_cut(n, room);
+    n = transformer_cut(n, (size_t)t->text_room);
     for (size_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= d->vocabulary)
+        if (ids[i] < 0 || ids[i] >= t->vocabulary)
             return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
-                           d->vocabulary);
+                           t->vocabulary);
     if (d->begins)
         *row++ = d->begin_id;
-    for (size_t i = 0; i < room; i++) {
-        row[i] = i < n ? ids[i] : d->pad_id;
-        if (d->pads_last && row[i] == d->pad_id)
-            row[i] = d->vocabulary - (int)(room - i);
-    }
+    for (int i = 0; i < t->text_room; i++)
+        row[i] = (size_t)i < n && ids[i] != d->pad_id ? ids[i] : padding_id(d, i);
+    if (d->ends)
+        row[t->text_room] = d->end_id;
     *used = n + d->begins;
     return true;
 }
 
-const transformer_kind transformer_gpt = {"gpt", open_gpt, free_state, text_row, forward, NULL};
+const transformer_kind transformer_gpt = {"gpt", open_gpt, free_gpt, declare, text_row, forward, NULL};
+const transformer_kind transformer_dalle = {"dalle", open_dalle, free_gpt, declare, text_row, forward, NULL};

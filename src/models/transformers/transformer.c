@@ -2,7 +2,6 @@
 #include "models/transformers/transformer.h"
 
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -11,13 +10,14 @@
 static const transformer_kind *const kinds[] = {&transformer_dalle, &transformer_dalle_pytorch, &transformer_gpt,
                                                 &transformer_bart};
 
-static bool open_kind(transformer *t, const char *name, const gguf *g, param_table *p, err *e)
+static transformer *open_kind(const char *name, const gguf *g, err *e)
 {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(kinds[i]->name, name))
-            return kinds[i]->open(t, g, p, e);
-    return err_set(e, ERR_FAILED, "%s: key 'limn.transformer.kind': \"%.64s\" is not a kind that this version knows",
-                   gguf_name(g), name);
+            return kinds[i]->open(g, e);
+    err_set(e, ERR_FAILED, "%s: key 'limn.transformer.kind': \"%.64s\" is not a kind that this version knows",
+            gguf_name(g), name);
+    return NULL;
 }
 
 /* What `generate` uses where nothing else is asked for. */
@@ -74,20 +74,15 @@ bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
         return true;
     if (gguf_has(g, key) && !gguf_get_string(g, key, &name, e))
         return false;
-    transformer *t = calloc(1, sizeof *t);
+    transformer *t = *out = open_kind(name, g, e);
     if (!t)
-        return err_no_memory(e, "transformer", sizeof *t);
-    if (!open_kind(t, name, g, p, e)) {
-        free(t);
         return false;
-    }
-    *out = t;
+    t->kind->declare(t, p);
     return read_sampling(t, g, e);
 }
 
 void transformer_free(transformer *t)
 {
-    if (t && t->kind)
-        t->kind->free(t->state);
-    free(t);
+    if (t)
+        t->kind->free(t);
 }
