@@ -10,6 +10,7 @@
 typedef struct entry {
     const buffer *buf; /* NULL: free */
     int64_t at, count;
+    dtype type;
     tensor gradient; /* empty until something arrives */
     bool lasting;    /* watched over every tape_begin */
     bool arrived;
@@ -78,7 +79,7 @@ static entry *insert(tape *t, tensor x)
         return NULL;
     entry *e = slot_of(t->table, t->slots, x.buf, x.at);
     if (!e->buf) {
-        *e = (entry){.buf = x.buf, .at = x.at, .count = tensor_count(&x)};
+        *e = (entry){.buf = x.buf, .at = x.at, .count = tensor_count(&x), .type = x.type};
         t->used++;
     }
     return find(t, x);
@@ -179,13 +180,35 @@ static void append(tape *t, const tape_step *s)
     t->steps[t->n++] = *s;
 }
 
+/* Fails the run where x, which isn't known, shares memory with a tensor whose gradient is wanted: a view of it that
+ * begins elsewhere, whose gradient would be lost. */
+static void check_views(const tape *t, tensor x)
+{
+    const size_t begin = dtype_row_bytes(x.type, x.at), end = begin + dtype_row_bytes(x.type, tensor_count(&x));
+    for (size_t i = 0; i < t->slots; i++) {
+        const entry *e = &t->table[i];
+        if (e->buf == x.buf && dtype_row_bytes(e->type, e->at) < end &&
+            begin < dtype_row_bytes(e->type, e->at + e->count))
+            err_set(&t->r->error, ERR_FAILED,
+                    "tape: a view of %lld elements is part of, or holds, a tensor of %lld whose gradient is wanted "
+                    "(op_slice takes a part of a tensor)",
+                    (long long)tensor_count(&x), (long long)e->count);
+    }
+    if (t->parent)
+        check_views(t->parent, x);
+}
+
 bool tape_records(run *r, const tape_step *s)
 {
     tape *t = run_tape(r);
-    for (int i = 0; t && i < TAPE_INPUTS; i++)
-        if (tape_wants(t, s->in[i]))
-            return true;
-    return false;
+    bool records = false;
+    for (int i = 0; t && i < TAPE_INPUTS; i++) {
+        bool wanted = tape_wants(t, s->in[i]);
+        if (!wanted && s->in[i].buf)
+            check_views(t, s->in[i]);
+        records = records || wanted;
+    }
+    return records && !run_failed(r);
 }
 
 void tape_push(run *r, const tape_step *s)

@@ -1,8 +1,8 @@
 /* The tape: while a run has one, each op appends how the gradient of its result reaches its inputs (reverse-mode
  * automatic differentiation; Griewank & Walther 2008, chapter 3).  A model is written once, as its forward pass.
  *
- * Gradients are F32 and of their tensor's shape, and a tensor is known by where it begins, so a view of another shape
- * is the same tensor; one of another size fails the run, as its gradient would be another one (op_slice takes parts).
+ * Gradients are F32 and of their tensor's shape, and a tensor is known by where it lies, so a view of another shape is
+ * the same tensor.  A view of another size fails the run, as its gradient would be another one (op_slice takes parts).
  * What needs no gradient (pictures, ids, frozen weights) costs nothing: a step is kept only if one of its inputs is
  * watched or comes of one that is. */
 #ifndef OPS_TAPE_H

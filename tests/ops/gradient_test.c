@@ -35,7 +35,7 @@ static const conv *layer(golden *g)
     c.out = (int)c.w.shape[0];
     c.kernel = (int)c.w.shape[1];
     c.in = (int)c.w.shape[3];
-    golden_good(conv_pack(g->r, &g->panels, c.w, "panels", &e), &e);
+    good(conv_pack(g->r, &g->panels, c.w, "panels", &e), &e);
     c.panels = g->panels;
     return &c;
 }
@@ -95,7 +95,7 @@ static void meet_cache(golden *g, tensor cache, int part)
     float *have = calloc((size_t)tensor_count(&cache), sizeof *have);
     assert_non_null(have);
     run_read(g->r, cache, have);
-    golden_good(run_finish(g->r, &e), &e);
+    good(run_finish(g->r, &e), &e);
     for (int64_t i = 0; i < b * t * d; i++) {
         int64_t row = i / d, h = i % d / size;
         float want = qkv[row * 3 * d + part * d + i % d];
@@ -264,7 +264,7 @@ static void check_op(run *r, const char *name, const struct op_row *row)
     err e = {0};
     golden g = {.name = name, .r = r};
     tape *t = tape_new(r, &e);
-    golden_good(t != NULL, &e);
+    good(t != NULL, &e);
     g.i = golden_data(&g, "i");
     g.f = golden_data(&g, "f");
     tape_begin(t);
@@ -276,7 +276,7 @@ static void check_op(run *r, const char *name, const struct op_row *row)
     for (int i = 0; i < g.n; i++)
         if (golden_find(&g, "d.", g.inputs[i].name))
             golden_meet(&g, tape_gradient(t, g.inputs[i].x), "d.", g.inputs[i].name);
-    golden_good(run_finish(r, &e), &e);
+    good(run_finish(r, &e), &e);
     tape_free(t);
     golden_drop(&g);
     if (getenv("LIMN_TEST_VERBOSE"))
