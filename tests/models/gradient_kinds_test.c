@@ -1,21 +1,13 @@
 /* The gradients of the published kinds of transformers against finite differences: so that each of them can be trained,
  * its parts that no other one has are in one of these. */
-#include <math.h>
-#include <setjmp.h> /* cmocka.h wants these four before it */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 #include "base/rng.h"
+#include "checks.h"
 #include "model_gradient.h"
 #include "models/transformers/bart.h"
 #include "models/transformers/dalle_pytorch.h"
 #include "models/transformers/gpt.h"
-#include "support.h"
 
 enum { ROWS = 2, LAYERS = 4, MOST = 64 };
 
@@ -28,12 +20,6 @@ typedef struct whole {
     transformer_memory memory;
     tensor ids, codes, targets, position;
 } whole;
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
 
 static tensor new_tensor(run *r, dtype type, int nd, const int64_t *shape, const void *host)
 {
@@ -69,21 +55,6 @@ static tensor loss(void *context)
     return op_scale_add(r, op_cross_entropy(r, text, w->targets, 0), 0.5f, of_image, 0.5f);
 }
 
-/* Far from where training begins, so that all parameters matter. */
-static void set_parameters(const model_gradient *m)
-{
-    for (size_t i = 0; i < m->params.n; i++) {
-        const param *p = &m->params.list[i];
-        int64_t n = tensor_count(param_value(p));
-        float *values = calloc((size_t)n, sizeof *values);
-        assert_non_null(values);
-        for (int64_t k = 0; k < n; k++)
-            values[k] = p->mean + (p->use == PARAM_TABLE ? 1.0f : 0.4f) * rng_normal(8, (uint32_t)i, 0, (uint32_t)k);
-        model_gradient_set(m, p, values);
-        free(values);
-    }
-}
-
 /* w->d is prepared, and its parameters are declared. */
 static void check(whole *w, const char *name, run *r)
 {
@@ -108,7 +79,7 @@ static void check(whole *w, const char *name, run *r)
         w->kept[i] = new_tensor(r, DTYPE_F32, 3, (int64_t[]){ROWS, d->kept_shape[0], d->kept_shape[1]}, NULL);
     w->memory = (transformer_memory){w->caches, w->kept, w->ids};
     good(params_load_trainable(&w->m.params, r, NULL, 1, &e), &e);
-    set_parameters(&w->m);
+    model_gradient_draw(&w->m);
     model_gradient_check(&w->m, 5);
     for (int i = 0; i < d->layers; i++) {
         buffer_free(w->caches[i].k.buf);
@@ -265,23 +236,6 @@ static void a_gpt_with_one_table_learns(void **state)
                     .act = ACT_GELU_ERF});
 }
 
-static int open_run(void **state)
-{
-    err e = {0};
-    *state = run_new(support_device(), &e);
-    return *state ? 0 : -1;
-}
-
-static int close_run(void **state)
-{
-    run *r = *state;
-    device *d = run_device(r);
-    run_free(r);
-    bool none = d->memory_used == 0;
-    device_free(d);
-    return none ? 0 : -1;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -293,5 +247,5 @@ int main(void)
         cmocka_unit_test(a_rudalle_learns),
         cmocka_unit_test(a_gpt_with_one_table_learns),
     };
-    return cmocka_run_group_tests(tests, open_run, close_run);
+    return cmocka_run_group_tests(tests, model_gradient_open, model_gradient_close);
 }

@@ -8,7 +8,7 @@
 #include "models/codecs/dvae.h"
 #include "models/transformers/gpt.h"
 
-enum { PATTERNS = MASK_WINDOW + 1 }; /* with a gradient */
+enum { PATTERNS = MASK_WINDOW + 1 }; /* in the file */
 
 /* A model with the file's parameters. */
 typedef struct whole {
@@ -55,7 +55,7 @@ static tensor dalle_loss(void *context)
 static void load(whole *m)
 {
     err e = {0};
-    golden_good(params_load_trainable(&m->all.params, m->g.r, NULL, 1, &e), &e);
+    good(params_load_trainable(&m->all.params, m->g.r, NULL, 1, &e), &e);
     for (size_t i = 0; i < m->all.params.n; i++) {
         const param *p = &m->all.params.list[i];
         const file_tensor *f = golden_find(&m->g, "", p->name);
@@ -72,7 +72,7 @@ static void check_model(whole *m)
     model_gradient *g = &m->all;
     *g = (model_gradient){m->g.name, m->g.r, m->all.params, m->loss, m};
     tape *t = tape_new(g->r, &e);
-    golden_good(t != NULL, &e);
+    good(t != NULL, &e);
     load(m);
     m->l1 = 1;
     golden_meet(&m->g, model_gradient_backward(g, t), "", "y");
@@ -102,7 +102,7 @@ static void check_codec(run *r)
                                   .decoder_blocks = 1,
                                   .block_width = 11,
                                   .act = ACT_GELU_ERF};
-    golden_good(dvae_declare(&m.c, &k, "test", &m.all.params, &e), &e);
+    good(dvae_declare(&m.c, &k, "test", &m.all.params, &e), &e);
     golden_input(&m.g, "x");
     check_model(&m);
     codec_release(&m.c);
@@ -126,21 +126,21 @@ static void check_dalle(run *r)
                 .act = ACT_GELU_TANH,
                 .eps = 1e-5f};
     gpt_preset_dalle(&m.d);
-    golden_good(gpt_prepare(&m.d, "test", &e), &e);
+    good(gpt_prepare(&m.d, "test", &e), &e);
     m.caches = caches;
     for (int i = 0; i < PATTERNS; i++) {
         m.d.blocks[i].mask.kind = (mask_kind)i;
         for (int k = 0; k < 2; k++)
-            golden_good(tensor_new(k ? &caches[i].v : &caches[i].k, run_device(r), DTYPE_F32, 4,
-                                   (int64_t[]){2, 3, 16, 4}, NULL, false, "cache", &e),
-                        &e);
+            good(tensor_new(k ? &caches[i].v : &caches[i].k, run_device(r), DTYPE_F32, 4, (int64_t[]){2, 3, 16, 4},
+                            NULL, false, "cache", &e),
+                 &e);
     }
     gpt_declare(&m.d, &m.all.params);
     golden_input(&m.g, "ids");
     golden_input(&m.g, "codes");
     golden_input(&m.g, "targets");
     const int32_t zero = 0;
-    golden_good(tensor_new(&m.position, run_device(r), DTYPE_I32, 1, (int64_t[]){1}, &zero, false, "position", &e), &e);
+    good(tensor_new(&m.position, run_device(r), DTYPE_I32, 1, (int64_t[]){1}, &zero, false, "position", &e), &e);
     check_model(&m);
     for (int i = 0; i < PATTERNS; i++) {
         buffer_free(caches[i].k.buf);

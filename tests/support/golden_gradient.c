@@ -12,12 +12,6 @@
 static file_map file;
 static safetensors *expected;
 
-void golden_good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
-
 const file_tensor *golden_find(const golden *g, const char *prefix, const char *name)
 {
     char full[192];
@@ -38,7 +32,7 @@ tensor golden_input(golden *g, const char *name)
     tensor x = {0};
     if (!f)
         return x;
-    golden_good(tensor_new(&x, run_device(g->r), f->type, f->nd, f->shape, f->data, false, name, &e), &e);
+    good(tensor_new(&x, run_device(g->r), f->type, f->nd, f->shape, f->data, false, name, &e), &e);
     assert_true(g->n < GOLDEN_INPUTS);
     g->inputs[g->n++] = (struct golden_input){name, x};
     if (golden_find(g, "d.", name))
@@ -67,7 +61,7 @@ void golden_meet(golden *g, tensor got, const char *prefix, const char *name)
     double difference = 0, size = 0;
     assert_non_null(have);
     run_read(g->r, got, have);
-    golden_good(run_finish(g->r, &e), &e);
+    good(run_finish(g->r, &e), &e);
     for (int64_t i = 0; i < n; i++) {
         difference += ((double)have[i] - want[i]) * ((double)have[i] - want[i]);
         size += (double)want[i] * want[i];
@@ -109,7 +103,7 @@ void golden_run(void (*check)(run *r))
     err e = {0};
     device *d = support_device();
     run *r = run_new(d, &e);
-    golden_good(r != NULL, &e);
+    good(r != NULL, &e);
     check(r);
     run_free(r);
     assert_int_equal(d->memory_used, 0);

@@ -2,13 +2,7 @@
  * tools/make_golden_gradients.py writes and describes.  All of these fail the test where anything is amiss. */
 #ifndef TESTS_GOLDEN_GRADIENT_H
 #define TESTS_GOLDEN_GRADIENT_H
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+#include "checks.h"
 #include "io/safetensors.h"
 #include "ops/tape.h"
 
@@ -34,7 +28,6 @@ int golden_open(void **state);
 int golden_close(void **state);
 const safetensors *golden_file(void);
 
-void golden_good(bool ok, const err *e);
 /* CASE/PREFIX NAME, or NULL. */
 const file_tensor *golden_find(const golden *g, const char *prefix, const char *name);
 /* The data of CASE/NAME, or NULL. */

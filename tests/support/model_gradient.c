@@ -1,19 +1,29 @@
 /* Gradients of whole models against finite differences. */
 #include "model_gradient.h"
 
+#include <float.h>
 #include <math.h>
-#include <setjmp.h> /* cmocka.h wants these four before it */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
+#include "base/rng.h"
+#include "checks.h"
+#include "support.h"
 
-static void good(bool ok, const err *e)
+int model_gradient_open(void **state)
 {
-    if (!ok)
-        fail_msg("%s", e->text);
+    err e = {0};
+    *state = run_new(support_device(), &e);
+    return *state ? 0 : -1;
+}
+
+int model_gradient_close(void **state)
+{
+    run *r = *state;
+    device *d = run_device(r);
+    run_free(r);
+    bool none = d->memory_used == 0;
+    device_free(d);
+    return none ? 0 : -1;
 }
 
 void model_gradient_set(const model_gradient *m, const param *p, const float *values)
@@ -21,6 +31,20 @@ void model_gradient_set(const model_gradient *m, const param *p, const float *va
     run_write(m->r, *param_value(p), values);
     if (p->conv)
         conv_repack(m->r, p->conv);
+}
+
+void model_gradient_draw(const model_gradient *m)
+{
+    for (size_t i = 0; i < m->params.n; i++) {
+        const param *p = &m->params.list[i];
+        int64_t n = tensor_count(param_value(p));
+        float *values = calloc((size_t)n, sizeof *values), size = p->use == PARAM_TABLE ? 1.0f : 0.4f;
+        assert_non_null(values);
+        for (int64_t k = 0; k < n; k++)
+            values[k] = p->mean + size * rng_normal(8, (uint32_t)i, 0, (uint32_t)k);
+        model_gradient_set(m, p, values);
+        free(values);
+    }
 }
 
 tensor model_gradient_backward(const model_gradient *m, tape *t)
@@ -89,6 +113,10 @@ static void check_differences(const model_gradient *m, const param *p, const flo
         /* far enough to be seen in a float, near enough to be straight */
         double step = fmin(fmax(1e-3 / fabs(by_gradient), 2e-3), 3e-2);
         double by_loss = difference(m, p, values, direction, n, step);
+        /* softmax doesn't see what all keys have in common: what is left is the loss's rounding */
+        double rounding = 4 * FLT_EPSILON * fabs(loss_of(m)) / step;
+        if (fabs(by_gradient) < rounding && fabs(by_loss) < rounding)
+            continue;
         double error = fabs(by_loss - by_gradient) / fabs(by_gradient);
         if (getenv("LIMN_TEST_VERBOSE"))
             print_message("  %-40s %10.3g %10.3g %.2g\n", p->name, by_gradient, by_loss, error);

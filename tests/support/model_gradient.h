@@ -12,8 +12,13 @@ typedef struct model_gradient {
     void *context;
 } model_gradient;
 
+/* For cmocka: the state is a run on the device that LIMN_DEVICE names; closing it fails where memory is left. */
+int model_gradient_open(void **state);
+int model_gradient_close(void **state);
 /* The parameter p becomes values. */
 void model_gradient_set(const model_gradient *m, const param *p, const float *values);
+/* Random parameters, far from where training begins, so that all of them matter. */
+void model_gradient_draw(const model_gradient *m);
 /* The loss, and the gradients of all parameters on the tape. */
 tensor model_gradient_backward(const model_gradient *m, tape *t);
 /* Fails where the gradient of a parameter, along itself and of its largest element, isn't what finite differences give.
