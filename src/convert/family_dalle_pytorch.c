@@ -57,8 +57,9 @@ bool import_dalle_pytorch_vae(import *im, const char *prefix, int grid, err *e)
          IMPORT_ROWS(vae_rows),
          {{"stages", .number = k.stages}, {"blocks", .number = k.blocks}, {"in", .number = k.blocks > 0}}},
         {0}};
-    bool ok = dalle_pytorch_vae_declare(&c, &k, "convert", &params, e);
+    bool ok = dalle_pytorch_vae_prepare(&c, &k, "convert", e);
     if (ok) {
+        dalle_pytorch_vae_declare(&c, &params);
         dalle_pytorch_vae_put(&k, im->to);
         import_tensors(im, maps, &params);
     }

@@ -151,8 +151,9 @@ static bool put_codec(import *im, reader *r)
     codec c = {0};
     param_table params = {0};
     autoencoder_config k = read_codec(im->from, r);
-    bool ok = r->ok && dvae_declare(&c, &k, r->path, &params, r->e);
+    bool ok = r->ok && dvae_prepare(&c, &k, r->path, r->e);
     if (ok) {
+        autoencoder_declare(&c, &params);
         autoencoder_put(&k, &codec_dvae, im->to);
         import_tensors(im, maps, &params);
     }

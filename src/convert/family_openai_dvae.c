@@ -80,8 +80,9 @@ bool import_openai_dvae(import *im, const char *encoder, const char *decoder, in
                             .encoder_blocks = count_blocks(im, encoder),
                             .decoder_blocks = count_blocks(im, decoder)};
     k.width = k.height = import_image_size(im, grid, 1 << (OPENAI_DVAE_GROUPS - 1));
-    bool ok = openai_dvae_declare(&c, &k, "convert", &params, e);
+    bool ok = openai_dvae_prepare(&c, &k, "convert", e);
     if (ok) {
+        openai_dvae_declare(&c, &params);
         openai_dvae_put(&k, im->to);
         import_tensors(im, maps, &params);
     }

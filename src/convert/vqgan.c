@@ -157,8 +157,9 @@ bool import_vqgan(import *im, const char *prefix, int grid, err *e)
     const layout l = layout_of(im, prefix);
     map_names(&l, maps);
     const resnet_vq_config k = read_config(im, &l, maps, grid);
-    bool ok = resnet_vq_declare(&c, &k, "convert", &params, e);
+    bool ok = resnet_vq_prepare(&c, &k, "convert", e);
     if (ok) {
+        resnet_vq_declare(&c, &params);
         resnet_vq_put(&k, im->to);
         import_tensors(im, maps, &params);
     }

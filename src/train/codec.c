@@ -208,8 +208,9 @@ static bool open_stage(void *self, run *r, int batch, err *e)
     const train_codec_options *o = s->o;
     s->r = r;
     s->batch = batch;
-    if (!s->how->declare(&s->c, &o->model, "train codec", &s->params, e))
+    if (!s->how->prepare(&s->c, &o->model, "train codec", e))
         return false;
+    autoencoder_declare(&s->c, &s->params);
     size_t ids = (size_t)(batch > SAMPLES ? batch : SAMPLES) * (size_t)(s->c.grid_width * s->c.grid_height);
     s->ids = calloc(ids, sizeof *s->ids);
     if (!s->ids)

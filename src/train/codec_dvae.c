@@ -29,4 +29,4 @@ static tensor forward(codec_stage *s, tensor x, int64_t step, train_scalars *out
 }
 
 const codec_training train_dvae = {
-    .kind = &codec_dvae, .others = "constants", .declare = dvae_declare, .forward = forward};
+    .kind = &codec_dvae, .others = "constants", .prepare = dvae_prepare, .forward = forward};

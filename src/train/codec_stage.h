@@ -9,7 +9,7 @@ typedef struct codec_stage codec_stage;
 typedef struct codec_training {
     const codec_kind *kind; /* of the model file */
     const char *others;     /* what it has on the device besides its trainer, in words */
-    bool (*declare)(codec *c, const autoencoder_config *k, const char *file, param_table *p, err *e);
+    bool (*prepare)(codec *c, const autoencoder_config *k, const char *file, err *e);
     /* Makes the state, when parameters and optimiser are there.  NULL: none. */
     bool (*open)(codec_stage *s, err *e);
     void (*release)(codec_stage *s); /* also what a failed open left; may follow itself */

@@ -153,7 +153,7 @@ static void after(codec_stage *s, int64_t step, train_scalars *out)
 
 const codec_training train_vqgan = {.kind = &codec_vqvae,
                                     .others = "codebook, discriminator and perceptual codec",
-                                    .declare = vqvae_declare,
+                                    .prepare = vqvae_prepare,
                                     .open = open,
                                     .release = release,
                                     .forward = forward,

@@ -93,7 +93,7 @@ void vqvae_train_after(codec_stage *s, int64_t step, train_scalars *out)
 
 const codec_training train_vqvae = {.kind = &codec_vqvae,
                                     .others = "the codebook's counts and means",
-                                    .declare = vqvae_declare,
+                                    .prepare = vqvae_prepare,
                                     .open = vqvae_train_open,
                                     .release = vqvae_train_release,
                                     .forward = forward,

@@ -32,7 +32,10 @@ static bool declare_transposed(codec *c, param_table *p, err *e)
                                   .decoder_blocks = 1,
                                   .block_width = 8,
                                   .act = ACT_RELU};
-    return autoencoder_declare(c, &codec_dvae, &k, 32, "codec.encoder.logits", "test", p, e);
+    if (!autoencoder_prepare(c, &codec_dvae, &k, 32, "codec.encoder.logits", "test", e))
+        return false;
+    autoencoder_declare(c, p);
+    return true;
 }
 
 static bool declare_nearest(codec *c, param_table *p, err *e)
@@ -49,7 +52,10 @@ static bool declare_nearest(codec *c, param_table *p, err *e)
                                   .act = ACT_GELU_ERF,
                                   .up = UPSAMPLING_NEAREST,
                                   .output = LIKELIHOOD_LOGIT_LAPLACE};
-    return autoencoder_declare(c, &codec_dvae, &k, 32, "codec.encoder.logits", "test", p, e);
+    if (!autoencoder_prepare(c, &codec_dvae, &k, 32, "codec.encoder.logits", "test", e))
+        return false;
+    autoencoder_declare(c, p);
+    return true;
 }
 
 static bool declare_openai(codec *c, param_table *p, err *e)
@@ -62,14 +68,20 @@ static bool declare_openai(codec *c, param_table *p, err *e)
                                   .decoder_width = 8,
                                   .encoder_blocks = 1,
                                   .decoder_blocks = 1};
-    return openai_dvae_declare(c, &k, "test", p, e);
+    if (!openai_dvae_prepare(c, &k, "test", e))
+        return false;
+    openai_dvae_declare(c, p);
+    return true;
 }
 
 static bool declare_dalle_pytorch(codec *c, param_table *p, err *e)
 {
     const dalle_pytorch_vae_config k = {
         .width = 72, .height = 96, .codes = 32, .code_dim = 16, .stages = 3, .hidden = 16, .blocks = 1};
-    return dalle_pytorch_vae_declare(c, &k, "test", p, e);
+    if (!dalle_pytorch_vae_prepare(c, &k, "test", e))
+        return false;
+    dalle_pytorch_vae_declare(c, p);
+    return true;
 }
 
 static const struct kind {
@@ -228,7 +240,8 @@ static void codecs_with_norms_have_no_tiles(void **state)
                                 .gumbel = true,
                                 .encoder = {.blocks = 1, .channels = {8, 16}},
                                 .decoder = {.blocks = 1, .channels = {8, 16}}};
-    good(resnet_vq_declare(&c, &k, "test", &p, &e), &e);
+    good(resnet_vq_prepare(&c, &k, "test", &e), &e);
+    resnet_vq_declare(&c, &p);
     misplaced(&p);
     assert_int_equal(codec_tilings(&c), 0);
     params_release(&p);
@@ -272,7 +285,8 @@ static void write_wide_codec(const char *path)
     good(gpt_prepare(&d, "dalle", &e), &e);
     gpt_declare(&d, &t);
     gpt_put(&d, w);
-    good(autoencoder_declare(&c, &codec_dvae, &k, CODES, "codec.encoder.logits", "dvae", &t, &e), &e);
+    good(autoencoder_prepare(&c, &codec_dvae, &k, CODES, "codec.encoder.logits", "dvae", &e), &e);
+    autoencoder_declare(&c, &t);
     autoencoder_put(&k, &codec_dvae, w);
     support_write_values(w, &t, DTYPE_F32);
     good(gguf_writer_commit(w, &e), &e);

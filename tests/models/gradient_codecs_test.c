@@ -76,7 +76,8 @@ static void a_vqvae_learns(void **state)
                                   .decoder_blocks = 1,
                                   .block_width = 5,
                                   .act = ACT_GELU_ERF};
-    good(vqvae_declare(&w.c, &k, "test", &w.m.params, &e), &e);
+    good(vqvae_prepare(&w.c, &k, "test", &e), &e);
+    autoencoder_declare(&w.c, &w.m.params);
     check(&w, "vqvae", *state);
 }
 
@@ -98,7 +99,8 @@ static void check_vqgan(run *r, const char *name, bool projected, bool wavelet)
                                 .wavelet = wavelet,
                                 .encoder = {1, {4, 6}, {0, 1}},
                                 .decoder = {1, {4, 6}, {0, 1}}};
-    good(resnet_vq_declare(&w.c, &k, "test", &w.m.params, &e), &e);
+    good(resnet_vq_prepare(&w.c, &k, "test", &e), &e);
+    resnet_vq_declare(&w.c, &w.m.params);
     check(&w, name, r);
 }
 

@@ -102,7 +102,8 @@ static void check_codec(run *r)
                                   .decoder_blocks = 1,
                                   .block_width = 11,
                                   .act = ACT_GELU_ERF};
-    good(dvae_declare(&m.c, &k, "test", &m.all.params, &e), &e);
+    good(dvae_prepare(&m.c, &k, "test", &e), &e);
+    autoencoder_declare(&m.c, &m.all.params);
     golden_input(&m.g, "x");
     check_model(&m);
     codec_release(&m.c);

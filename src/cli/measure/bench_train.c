@@ -145,8 +145,11 @@ static bool train_codec_step(bench *b, const bench_case *c, err *e)
                                   .act = ACT_RELU};
     codec_step s = {.batch = (int)c->a};
     s.pixels = array_new((size_t)s.batch * 128 * 128 * 3, sizeof *s.pixels, "pictures", e);
-    bool ok = s.pixels && dvae_declare(&s.c, &k, "bench", &s.params, e) && trainer_load(&s.params, b->r, NULL, 1, e) &&
-              trainer_open(&s.t, b->r, &s.params, &settings, e) && measure_step(b, c, codec_body, &s, e);
+    bool ok = s.pixels && dvae_prepare(&s.c, &k, "bench", e);
+    if (ok)
+        autoencoder_declare(&s.c, &s.params);
+    ok = ok && trainer_load(&s.params, b->r, NULL, 1, e) && trainer_open(&s.t, b->r, &s.params, &settings, e) &&
+         measure_step(b, c, codec_body, &s, e);
     if (s.t.params)
         trainer_release(&s.t);
     params_release(&s.params);

@@ -191,8 +191,9 @@ static void declare_blocks(param_table *p, residual *blocks, int n, int channels
     }
 }
 
-static void declare(autoencoder *a, int latent, const char *latent_name, int out, param_table *p)
+void autoencoder_declare(codec *c, param_table *p)
 {
+    autoencoder *a = c->state;
     const autoencoder_config *k = &a->config;
     char name[64];
     int channels = CHANNELS;
@@ -203,7 +204,7 @@ static void declare(autoencoder *a, int latent, const char *latent_name, int out
         channels = k->encoder_channels[i];
     }
     declare_blocks(p, a->encoder, k->encoder_blocks, channels, k->block_width, "codec.encoder");
-    param_conv(p, &a->latent, channels, latent, 1, 1, 0, latent_name);
+    param_conv(p, &a->latent, channels, a->latent_channels, 1, 1, 0, a->latent_name);
     params_use(p, USE_ENCODER | USE_DECODER);
     param_matrix(p, &a->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
     if (p->n)
@@ -220,7 +221,7 @@ static void declare(autoencoder *a, int latent, const char *latent_name, int out
             param_conv(p, &a->up[i], channels, k->decoder_channels[i], 4, 2, 1, name);
         channels = k->decoder_channels[i];
     }
-    param_conv(p, &a->out, channels, out, 1, 1, 0, "codec.decoder.out");
+    param_conv(p, &a->out, channels, c->channels, 1, 1, 0, "codec.decoder.out");
 }
 
 static void set_reach(codec *c, const autoencoder_config *k)
@@ -230,8 +231,8 @@ static void set_reach(codec *c, const autoencoder_config *k)
     c->reach += k->decoder_blocks;
 }
 
-bool autoencoder_declare(codec *c, const codec_kind *kind, const autoencoder_config *k, int latent, const char *name,
-                         const char *file, param_table *p, err *e)
+bool autoencoder_prepare(codec *c, const codec_kind *kind, const autoencoder_config *k, int latent, const char *name,
+                         const char *file, err *e)
 {
     if (!config_check(file, fields, FIELDS, k, e) ||
         !check_channels(file, "limn.codec.encoder_channels", k->stages, k->encoder_channels, e) ||
@@ -245,6 +246,8 @@ bool autoencoder_declare(codec *c, const codec_kind *kind, const autoencoder_con
     if (!a)
         return err_no_memory(e, "codec", sizeof *a);
     a->config = *k;
+    a->latent_channels = latent;
+    a->latent_name = name;
     *c = (codec){.kind = kind,
                  .width = k->width,
                  .height = k->height,
@@ -261,6 +264,5 @@ bool autoencoder_declare(codec *c, const codec_kind *kind, const autoencoder_con
         c->output = (pixel_map){1.25f, -0.125f};
     }
     set_reach(c, k);
-    declare(a, latent, name, c->channels, p);
     return true;
 }

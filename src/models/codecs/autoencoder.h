@@ -42,6 +42,8 @@ typedef struct residual {
 /* The state of a codec of these kinds. */
 typedef struct autoencoder {
     autoencoder_config config;
+    int latent_channels; /* of the encoder's last convolution */
+    const char *latent_name;
     conv down[AUTOENCODER_STAGES], latent, in, up[AUTOENCODER_STAGES], out;
     residual encoder[AUTOENCODER_BLOCKS], decoder[AUTOENCODER_BLOCKS];
     tensor codebook; /* [codes, code_dim] */
@@ -50,10 +52,11 @@ typedef struct autoencoder {
 /* Reads the keys; writes the keys that it reads, and the kind. */
 bool autoencoder_read(autoencoder_config *k, const gguf *g, err *e);
 void autoencoder_put(const autoencoder_config *k, const codec_kind *kind, gguf_writer *w);
-/* Makes c of k and declares its parameters; codec_release(c).  latent: the channels of the encoder's last convolution,
- * and its name.  `file` is for messages. */
-bool autoencoder_declare(codec *c, const codec_kind *kind, const autoencoder_config *k, int latent, const char *name,
-                         const char *file, param_table *p, err *e);
+/* Checks k and makes c of it (`file` is for messages), which goes by codec_release.  latent: the channels of the
+ * encoder's last convolution, and its name, which stays. */
+bool autoencoder_prepare(codec *c, const codec_kind *kind, const autoencoder_config *k, int latent, const char *name,
+                         const char *file, err *e);
+void autoencoder_declare(codec *c, param_table *p);
 
 /* x[b,height,width,3] -> [b,grid_height,grid_width,latent] */
 tensor autoencoder_encode(run *r, const codec *c, tensor x);

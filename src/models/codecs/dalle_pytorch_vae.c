@@ -17,7 +17,7 @@ typedef struct residual {
 } residual;
 
 typedef struct dalle_pytorch_vae {
-    int stages, blocks;
+    dalle_pytorch_vae_config k;
     conv down[STAGES], logits, in, up[STAGES], out;
     residual encoder[BLOCKS], decoder[BLOCKS];
     tensor codebook; /* [codes, code_dim] */
@@ -37,18 +37,18 @@ static tensor blocks_forward(run *r, const residual *b, int n, tensor x)
 static tensor encode(run *r, const codec *c, tensor x)
 {
     const dalle_pytorch_vae *v = c->state;
-    for (int i = 0; i < v->stages; i++) {
+    for (int i = 0; i < v->k.stages; i++) {
         run_next(r);
         x = op_conv2d(r, x, &v->down[i], ACT_RELU, (tensor){0});
     }
-    return op_conv2d(r, blocks_forward(r, v->encoder, v->blocks, x), &v->logits, ACT_NONE, (tensor){0});
+    return op_conv2d(r, blocks_forward(r, v->encoder, v->k.blocks, x), &v->logits, ACT_NONE, (tensor){0});
 }
 
 static tensor decode_grid(run *r, const dalle_pytorch_vae *v, tensor x)
 {
-    if (v->blocks)
-        x = blocks_forward(r, v->decoder, v->blocks, op_conv2d(r, x, &v->in, ACT_NONE, (tensor){0}));
-    for (int i = 0; i < v->stages; i++) {
+    if (v->k.blocks)
+        x = blocks_forward(r, v->decoder, v->k.blocks, op_conv2d(r, x, &v->in, ACT_NONE, (tensor){0}));
+    for (int i = 0; i < v->k.stages; i++) {
         run_next(r);
         x = op_conv_transpose2d(r, x, &v->up[i], ACT_RELU);
     }
@@ -97,8 +97,10 @@ static void declare_blocks(param_table *p, residual *b, int n, int channels, con
         }
 }
 
-static void declare(dalle_pytorch_vae *v, param_table *p, const dalle_pytorch_vae_config *k)
+void dalle_pytorch_vae_declare(codec *c, param_table *p)
 {
+    dalle_pytorch_vae *v = c->state;
+    const dalle_pytorch_vae_config *k = &v->k;
     char name[64];
     params_use(p, USE_ENCODER);
     for (int i = 0; i < k->stages; i++) {
@@ -127,7 +129,7 @@ static void set_reach(codec *c, const dalle_pytorch_vae_config *k)
     c->reach += 2 * k->blocks;
 }
 
-bool dalle_pytorch_vae_declare(codec *c, const dalle_pytorch_vae_config *k, const char *file, param_table *p, err *e)
+bool dalle_pytorch_vae_prepare(codec *c, const dalle_pytorch_vae_config *k, const char *file, err *e)
 {
     if (!config_check(file, fields, FIELDS, k, e))
         return false;
@@ -138,8 +140,7 @@ bool dalle_pytorch_vae_declare(codec *c, const dalle_pytorch_vae_config *k, cons
     dalle_pytorch_vae *v = calloc(1, sizeof *v);
     if (!v)
         return err_no_memory(e, "codec", sizeof *v);
-    v->stages = k->stages;
-    v->blocks = k->blocks;
+    v->k = *k;
     *c = (codec){.kind = &codec_dalle_pytorch,
                  .width = k->width,
                  .height = k->height,
@@ -151,14 +152,16 @@ bool dalle_pytorch_vae_declare(codec *c, const dalle_pytorch_vae_config *k, cons
                  .output = {0.5f, 0.5f},
                  .state = v};
     set_reach(c, k);
-    declare(v, p, k);
     return true;
 }
 
 static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
 {
     dalle_pytorch_vae_config k = {0};
-    return config_fields(g, fields, FIELDS, &k, e) && dalle_pytorch_vae_declare(c, &k, gguf_name(g), p, e);
+    if (!config_fields(g, fields, FIELDS, &k, e) || !dalle_pytorch_vae_prepare(c, &k, gguf_name(g), e))
+        return false;
+    dalle_pytorch_vae_declare(c, p);
+    return true;
 }
 
 const codec_kind codec_dalle_pytorch = {

@@ -29,6 +29,7 @@ typedef struct side {
 } side;
 
 typedef struct openai_dvae {
+    openai_dvae_config k;
     conv in;
     side encoder, decoder;
     tensor codebook; /* [codes, code_dim] */
@@ -138,8 +139,10 @@ static void declare_side(param_table *p, side *s, int from, int width, bool up, 
     }
 }
 
-static void declare(openai_dvae *v, param_table *p, const openai_dvae_config *k)
+void openai_dvae_declare(codec *c, param_table *p)
 {
+    openai_dvae *v = c->state;
+    const openai_dvae_config *k = &v->k;
     params_use(p, USE_ENCODER);
     param_conv(p, &v->in, CHANNELS, k->encoder_width, 7, 1, 3, "codec.encoder.input");
     declare_side(p, &v->encoder, k->encoder_width, k->encoder_width, false, (const int[]){3, 3, 3, 1});
@@ -157,7 +160,7 @@ static void set_reach(codec *c, const openai_dvae_config *k)
         c->reach = (c->reach + 1) / 2 + 3 * k->decoder_blocks;
 }
 
-bool openai_dvae_declare(codec *c, const openai_dvae_config *k, const char *file, param_table *p, err *e)
+bool openai_dvae_prepare(codec *c, const openai_dvae_config *k, const char *file, err *e)
 {
     if (!config_check(file, fields, FIELDS, k, e))
         return false;
@@ -170,6 +173,7 @@ bool openai_dvae_declare(codec *c, const openai_dvae_config *k, const char *file
     openai_dvae *v = calloc(1, sizeof *v);
     if (!v)
         return err_no_memory(e, "codec", sizeof *v);
+    v->k = *k;
     v->encoder.blocks = k->encoder_blocks;
     v->decoder.blocks = k->decoder_blocks;
     *c = (codec){.kind = &codec_openai_dvae,
@@ -183,14 +187,16 @@ bool openai_dvae_declare(codec *c, const openai_dvae_config *k, const char *file
                  .output = {1.25f, -0.125f},
                  .state = v};
     set_reach(c, k);
-    declare(v, p, k);
     return true;
 }
 
 static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
 {
     openai_dvae_config k = {0};
-    return config_fields(g, fields, FIELDS, &k, e) && openai_dvae_declare(c, &k, gguf_name(g), p, e);
+    if (!config_fields(g, fields, FIELDS, &k, e) || !openai_dvae_prepare(c, &k, gguf_name(g), e))
+        return false;
+    openai_dvae_declare(c, p);
+    return true;
 }
 
 const codec_kind codec_openai_dvae = {

@@ -330,7 +330,7 @@ static void declare_decoder(resnet_vq *v, param_table *p)
     declare_conv(&d, &v->decoder.out, in, k->wavelet ? 4 * CHANNELS : CHANNELS, 3, "conv_out", "");
 }
 
-bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, param_table *p, err *e)
+bool resnet_vq_prepare(codec *c, const resnet_vq_config *k, const char *file, err *e)
 {
     if (!check(k, file, e))
         return false;
@@ -352,12 +352,18 @@ bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, pa
                  .no_encoder = !k->has_encoder,
                  .state = v};
     c->reach = -1; /* norms and attention */
+    return true;
+}
+
+void resnet_vq_declare(codec *c, param_table *p)
+{
+    resnet_vq *v = c->state;
+    const resnet_vq_config *k = &v->k;
     if (k->has_encoder)
         declare_encoder(v, p);
     params_use(p, USE_ENCODER | USE_DECODER);
     param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
     declare_decoder(v, p);
-    return true;
 }
 
 static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
@@ -371,7 +377,10 @@ static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
                           !get_stages(g, "limn.codec.encoder_channels", 65536, k.encoder.channels, &k.stages, e) ||
                           !get_stages(g, "limn.codec.encoder_attention", 1, k.encoder.attention, &k.stages, e)))
         return false;
-    return resnet_vq_declare(c, &k, gguf_name(g), p, e);
+    if (!resnet_vq_prepare(c, &k, gguf_name(g), e))
+        return false;
+    resnet_vq_declare(c, p);
+    return true;
 }
 
 const codec_kind codec_resnet_vq = {

@@ -28,8 +28,9 @@ typedef struct resnet_vq_config {
     resnet_vq_side encoder, decoder;
 } resnet_vq_config;
 
-/* Makes c of k and declares its parameters; codec_release(c).  `file` is for messages. */
-bool resnet_vq_declare(codec *c, const resnet_vq_config *k, const char *file, param_table *p, err *e);
-/* Writes the keys that codec_open reads. */
+/* Checks k and makes c of it (`file` is for messages), which goes by codec_release; declares c's parameters; writes the
+ * keys that codec_open reads. */
+bool resnet_vq_prepare(codec *c, const resnet_vq_config *k, const char *file, err *e);
+void resnet_vq_declare(codec *c, param_table *p);
 void resnet_vq_put(const resnet_vq_config *k, gguf_writer *w);
 #endif

@@ -2,15 +2,18 @@
  * codebook.  A VQGAN (Esser et al. 2021) is one that was trained with further losses: its file is the same. */
 #include "models/codecs/vqvae.h"
 
-bool vqvae_declare(codec *c, const autoencoder_config *k, const char *file, param_table *p, err *e)
+bool vqvae_prepare(codec *c, const autoencoder_config *k, const char *file, err *e)
 {
-    return autoencoder_declare(c, &codec_vqvae, k, k->code_dim, "codec.encoder.vectors", file, p, e);
+    return autoencoder_prepare(c, &codec_vqvae, k, k->code_dim, "codec.encoder.vectors", file, e);
 }
 
 static bool vqvae_open(codec *c, const gguf *g, param_table *p, err *e)
 {
     autoencoder_config k;
-    return autoencoder_read(&k, g, e) && vqvae_declare(c, &k, gguf_name(g), p, e);
+    if (!autoencoder_read(&k, g, e) || !vqvae_prepare(c, &k, gguf_name(g), e))
+        return false;
+    autoencoder_declare(c, p);
+    return true;
 }
 
 /* Minus the squared distances: the largest is the nearest, and their softmax is a Gaussian's q(z|x). */

@@ -3,6 +3,7 @@
 #define MODELS_CODECS_VQVAE_H
 #include "models/codecs/autoencoder.h"
 
-/* Makes c of k and declares its parameters; codec_release(c).  `file` is for messages. */
-bool vqvae_declare(codec *c, const autoencoder_config *k, const char *file, param_table *p, err *e);
+/* Checks k and makes c of it (`file` is for messages), which goes by codec_release; autoencoder_declare and
+ * autoencoder_put are the rest. */
+bool vqvae_prepare(codec *c, const autoencoder_config *k, const char *file, err *e);
 #endif
