@@ -379,16 +379,6 @@ void run_record(run *r)
     r->recording = true;
 }
 
-void run_forget(run *r)
-{
-    for (int i = 0; i < r->n_recorded; i++) {
-        RELEASE(r->dev, clReleaseKernel, r->recorded[i].handle);
-        free((void *)(uintptr_t)r->recorded[i].args);
-    }
-    r->n_recorded = 0;
-    r->recording = false;
-}
-
 bool run_recording(const run *r)
 {
     return r->recording;

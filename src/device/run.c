@@ -31,6 +31,16 @@ static void free_chunks(run *r)
         }
 }
 
+void run_forget(run *r)
+{
+    for (int i = 0; i < r->n_recorded; i++) {
+        RELEASE(r->dev, clReleaseKernel, r->recorded[i].handle);
+        free((void *)(uintptr_t)r->recorded[i].args);
+    }
+    r->n_recorded = 0;
+    r->recording = false;
+}
+
 void run_free(run *r)
 {
     if (!r)
@@ -84,10 +94,12 @@ static chunk *chunk_new(device *d, size_t bytes, err *e)
     return made;
 }
 
-/* Bytes that one more tensor may take in c.  Where it is only counted a chunk grows with what is in it, as far as every
- * tensor's place can be told to a kernel: by 32 bits, of bytes where the tensor has blocks. */
+/* Bytes that one more tensor may take in c.  Its place must be one that a kernel can be told: by 32 bits, of bytes
+ * where it has blocks.  Where it is only counted a chunk grows with what is in it, as far as that. */
 static size_t room_in(const run *r, const chunk *c)
 {
+    if (c->used > UINT32_MAX)
+        return 0;
     uint64_t largest = r->dev->info.max_allocation < UINT32_MAX ? r->dev->info.max_allocation : UINT32_MAX;
     size_t most = r->dev->queue ? c->buf->bytes : (size_t)largest / ALIGN * ALIGN;
     return most > c->used ? most - c->used : 0;

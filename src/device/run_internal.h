@@ -43,6 +43,6 @@ struct run {
 
 /* Counts what was enqueued, flushes now and then, and waits where too much is in flight: launch.c. */
 void run_did(run *r, double flops, double bytes);
-/* Drops what was recorded: launch.c. */
+/* Drops what was recorded: run.c. */
 void run_forget(run *r);
 #endif

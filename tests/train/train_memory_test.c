@@ -259,6 +259,18 @@ static void large_cards_are_planned_for(void **state)
         o.run.batch = 4096;
         assert_false(train_dalle(dev, &o, &e));
         has(e.text, "more elements than a kernel can count (use a smaller batch");
+        /* a weight that learns is in one piece */
+        e = (err){0};
+        o.model.dim = 1 << 15;
+        o.model.heads = 32;
+        o.run.batch = 1;
+        assert_false(train_dalle(dev, &o, &e));
+        has(e.text,
+            "transformer.block.0.qkv.weight: 3221225472 elements in one piece, and kernels count to 2147483647");
+        dev->info.max_allocation = (uint64_t)1 << 30;
+        e = (err){0};
+        assert_false(train_dalle(dev, &o, &e));
+        has(e.text, "transformer.block.0.qkv.weight: 12288.0 MiB in one piece, and ");
     }
     dev->info = info;
     dev->memory_limit = before;
