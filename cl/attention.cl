@@ -1,6 +1,7 @@
 /* Masked multi-head attention over a cache of keys and values, by online softmax (Milakov & Gimelshein 2018): the
  * score matrix is never stored, and only the keys that the mask allows are read.
- * qkv[b,t,3d]; k, v caches [b,heads,length,HEAD_DIM]; y[b,t,d]; query t has the position *position + t.
+ * qkv[b,t,3d]; k, v caches [b,heads,length,HEAD_DIM]; y[b,t,d]; query t has the position *position + t,
+ * or *position is each row's own (then t is 1).
  * lse[b,t,heads], or NULL: the log of the sum of the exponentials of the scores, of which the way back makes the
  * probabilities again (Dao et al. 2022).
  *
@@ -122,7 +123,7 @@ inline keys within(keys r, int from, int to)
 #define ATTENTION_ARGUMENTS                                                                                            \
     IN(float, qkv), OUT(KV, k), OUT(KV, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,            \
         const int heads, const int length, const int kind, const int text, const int width, const int side,            \
-        OUT(float, parts), const int n_parts, const int chunk
+        OUT(float, parts), const int n_parts, const int chunk, const int own
 /* The part of work-item or group's row and head. */
 #define PART(part) (AT(parts) + (((size_t)row * heads + head) * n_parts + (part)) * ATTENTION_PART(HEAD_DIM))
 
@@ -134,7 +135,7 @@ inline keys within(keys r, int from, int to)
 #define STORES         false
 #else
 #define MORE_ARGUMENTS
-#define QUERY_OF(row)  (AT(position)[0] + (row) % t)
+#define QUERY_OF(row)  POSITION(row, t)
 #define PARTS          3 /* of a row of qkv */
 #define SEEN(row, key) true
 #define STORES         (t == 1 && q >= first_key && q < first_key + chunk)

@@ -94,4 +94,19 @@ enum { LOSS_L1, LOSS_L2 };
 /* ---- relax.cl: draws of 64 numbers, 16 Philox blocks, of a CPU's work-item ---- */
 #define RELAX_NOISE_BLOCKS 16
 
+/* ---- sample.cl: the words of a picture's settings (ops.h, sampling) ----
+ * Floats by their bits.  ROW: the picture's own of the sequences; OTHER: that without condition, or less than 0. */
+enum {
+    SAMPLING_TEMPERATURE,
+    SAMPLING_TOP_K,
+    SAMPLING_TOP_P,
+    SAMPLING_SEED_LOW,
+    SAMPLING_SEED_HIGH,
+    SAMPLING_STREAM,
+    SAMPLING_GUIDANCE,
+    SAMPLING_ROW,
+    SAMPLING_OTHER,
+    SAMPLING_WORDS
+};
+
 #endif

@@ -55,16 +55,6 @@ __kernel void repeat_f16(IN(ushort, x), OUT(ushort, y), const int count, const i
         AT(y)[i] = AT(x)[i % period];
 }
 
-/* y[b,k] = u + scale (c - u): the first count elements of x are c, the next count u */
-__kernel void guide(IN(float, x), OUT(float, y), const int count, const float scale)
-{
-    int i = get_global_id(0);
-    if (i < count) {
-        float u = AT(x)[count + i];
-        AT(y)[i] = u + scale * (AT(x)[i] - u);
-    }
-}
-
 /* y[b,n,d] = position[n,d] + first[d] (or NULL), then x[b,t,d]; a group takes a row */
 __kernel void add_position(IN(float, x), IN(float, first), IN(float, position), OUT(float, y), const int t, const int n,
                            const int d)
@@ -102,24 +92,15 @@ __kernel void scale_exp(IN(float, x), IN(float, s), OUT(float, y), const int cou
 #undef BODY
 }
 
-/* position += n, by one work-item */
-__kernel void advance(OUT(int, position), const int n)
+/* position += n, of each row */
+__kernel void advance(OUT(int, position), const int rows, const int n)
 {
-    AT(position)[0] += n;
+    int i = get_global_id(0);
+    if (i < rows)
+        AT(position)[i] += n;
 }
 
 #ifdef BACKWARD
-
-/* dx of guide: dc = scale dy, du = (1 - scale) dy */
-__kernel void guide_back(IN(float, dy), OUT(float, dx), const int count, const float scale, const int add)
-{
-    int i = get_global_id(0);
-    if (i < count) {
-        float v = AT(dy)[i];
-        ADD_TO(AT(dx) + i, scale * v);
-        ADD_TO(AT(dx) + count + i, (1.0f - scale) * v);
-    }
-}
 
 __kernel void activate_back(IN(float, x), IN(float, dy), OUT(float, dx), const int count, const int act, const int add)
 {

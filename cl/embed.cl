@@ -17,12 +17,12 @@ EMBED(q4_0, uchar)
 /* The id at each position of the sequence: ids[b,text], then vocabulary + codes[b,cells]; out[b,t] from *position on.
  * Those outside of their own table become its row 0. */
 __kernel void sequence_ids(IN(int, ids), IN(int, codes), IN(int, position), OUT(int, out), const int count, const int t,
-                           const int text, const int cells, const int vocabulary, const int n_codes)
+                           const int own, const int text, const int cells, const int vocabulary, const int n_codes)
 {
     int i = get_global_id(0);
     if (i >= count)
         return;
-    int row = i / t, p = AT(position)[0] + i % t, cell = min(p - text, cells - 1);
+    int row = i / t, p = POSITION(i, t), cell = min(p - text, cells - 1);
     int id = p < text ? AT(ids)[row * text + p] : AT(codes)[row * cells + cell], limit = p < text ? vocabulary : n_codes;
     AT(out)[i] = (p < text ? 0 : vocabulary) + (id < 0 || id >= limit ? 0 : id);
 }
@@ -30,10 +30,10 @@ __kernel void sequence_ids(IN(int, ids), IN(int, codes), IN(int, position), OUT(
 /* y[b,t,d] += the learned position: text_position[p], or row_position[cell / width] + column_position[cell % width];
  * each of the tables may be NULL */
 __kernel void add_position(IN(float, text_position), IN(float, row_position), IN(float, column_position),
-                           IN(int, position), OUT(float, y), const int d, const int t, const int text, const int width,
-                           const int height)
+                           IN(int, position), OUT(float, y), const int d, const int t, const int own, const int text,
+                           const int width, const int height)
 {
-    int i = get_global_id(0), n = get_global_id(1), p = AT(position)[0] + n % t, cell = p - text;
+    int i = get_global_id(0), n = get_global_id(1), p = POSITION(n, t), cell = p - text;
     if (i >= d || cell >= width * height)
         return;
     float v = 0.0f;
@@ -58,9 +58,10 @@ __kernel void add_position(IN(float, text_position), IN(float, row_position), IN
 #define EMBED_CELLS(T, TYPE)                                                                                           \
     __kernel void embed_cells_##T(IN(int, codes), IN(TYPE, image), IN(float, row_position),                            \
                                   IN(float, column_position), IN(int, position), OUT(float, y), const int d,           \
-                                  const int t, const int text, const int width, const int cells, const int n_codes)    \
+                                  const int t, const int own, const int text, const int width, const int cells,        \
+                                  const int n_codes)                                                                   \
     {                                                                                                                  \
-        int n = GROUP(0), cell = min(AT(position)[0] + n % t - text, cells - 1), i = get_local_id(0);                  \
+        int n = GROUP(0), cell = min(POSITION(n, t) - text, cells - 1), i = get_local_id(0);                           \
         int code = AT(codes)[n / t * cells + cell];                                                                    \
         const size_t from = code < 0 || code >= n_codes ? 0 : (size_t)code * d;                                        \
         __global const float *rp = AT(row_position) + (size_t)(cell / width) * d;                                      \
@@ -77,20 +78,20 @@ EMBED_CELLS(q4_0, uchar)
 
 /* out[b,t] = the code before each position from *position on, of codes[b,cells]; `first` before all */
 __kernel void decoder_ids(IN(int, codes), IN(int, position), OUT(int, out), const int count, const int t,
-                          const int cells, const int first)
+                          const int own, const int cells, const int first)
 {
     int i = get_global_id(0);
     if (i >= count)
         return;
-    int p = AT(position)[0] + i % t;
+    int p = POSITION(i, t);
     AT(out)[i] = p > 0 ? AT(codes)[(size_t)(i / t) * cells + min(p, cells) - 1] : first;
 }
 
 /* y[b,t,d] = x[b,t,d] + table[p,d], p from *position on */
 __kernel void add_table(IN(float, x), IN(float, table), IN(int, position), OUT(float, y), const int d, const int t,
-                        const int length)
+                        const int own, const int length)
 {
-    int i = get_global_id(0), n = get_global_id(1), p = AT(position)[0] + n % t;
+    int i = get_global_id(0), n = get_global_id(1), p = POSITION(n, t);
     if (i < d && p < length)
         AT(y)[(size_t)n * d + i] = AT(x)[(size_t)n * d + i] + AT(table)[(size_t)p * d + i];
 }

@@ -33,9 +33,9 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void divide_max(IN(floa
 
 /* history[b, p, kept] = x[b, t, 0:kept] of the positions p from *position on */
 __kernel void store_history(IN(float, x), OUT(float, history), IN(int, position), const int d, const int t,
-                            const int kept, const int length)
+                            const int own, const int kept, const int length)
 {
-    int i = get_global_id(0), n = get_global_id(1), p = AT(position)[0] + n % t;
+    int i = get_global_id(0), n = get_global_id(1), p = POSITION(n, t);
     if (i < kept && p < length)
         AT(history)[((size_t)(n / t) * length + p) * kept + i] = AT(x)[(size_t)n * d + i];
 }
@@ -43,9 +43,9 @@ __kernel void store_history(IN(float, x), OUT(float, history), IN(int, position)
 /* y[b,t,d]: a text position has its first half from the position before, a cell its first quarter from the cell above
  * and its second from the cell to the left; zeros where there is none. */
 __kernel void shift_tokens(IN(float, x), IN(float, history), IN(int, position), OUT(float, y), const int d, const int t,
-                           const int kept, const int length, const int text, const int grid_width)
+                           const int own, const int kept, const int length, const int text, const int grid_width)
 {
-    int i = get_global_id(0), n = get_global_id(1), p = AT(position)[0] + n % t, cell = p - text, back = 0;
+    int i = get_global_id(0), n = get_global_id(1), p = POSITION(n, t), cell = p - text, back = 0;
     if (i >= d || p >= length)
         return;
     bool there = true;

@@ -2,9 +2,9 @@
 
 /* Each head's first `turned` numbers as pairs, turned by angles[position, turned]; x, y[b,t,width] */
 __kernel void rotate_heads(IN(float, x), IN(float, angles), IN(int, position), OUT(float, y), const int width,
-                           const int t, const int head_dim, const int turned, const int length)
+                           const int t, const int own, const int head_dim, const int turned, const int length)
 {
-    int i = get_global_id(0), n = get_global_id(1), p = AT(position)[0] + n % t, c = i % head_dim;
+    int i = get_global_id(0), n = get_global_id(1), p = POSITION(n, t), c = i % head_dim;
     if (i >= width || p >= length)
         return;
     size_t at = (size_t)n * width + i;
@@ -24,10 +24,10 @@ inline float grid_angle(int c, int cell, int head_dim, int grid_width)
 }
 
 /* y = x[b,t,3d] with the queries and keys of each cell turned, and those before the grid 0. */
-__kernel void rotate_grid(IN(float, x), IN(int, position), OUT(float, y), const int d, const int t, const int head_dim,
-                          const int text, const int grid_width)
+__kernel void rotate_grid(IN(float, x), IN(int, position), OUT(float, y), const int d, const int t, const int own,
+                          const int head_dim, const int text, const int grid_width)
 {
-    int i = get_global_id(0), n = get_global_id(1), cell = AT(position)[0] + n % t - text;
+    int i = get_global_id(0), n = get_global_id(1), cell = POSITION(n, t) - text;
     if (i >= 3 * d)
         return;
     size_t at = (size_t)n * 3 * d + i;

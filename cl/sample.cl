@@ -1,6 +1,6 @@
 /* Choosing a code: argmax, and sampling by the Gumbel-Max trick among the top k and the top-p nucleus.
- * A work-group of WG handles a row.  Thresholds are found by bisection on the bits of order-preserving keys: exact,
- * without sorting, in at most 32 passes. */
+ * A work-group of WG handles a row, which has settings of its own.  Thresholds are found by bisection on the bits of
+ * order-preserving keys: exact, without sorting, in at most 32 passes. */
 
 /* The largest value and, of equal ones, the smallest index. */
 inline int group_argmax(float v, int index, __local float *tv, __local int *ti)
@@ -103,17 +103,55 @@ inline uint threshold(__global const float *p, int k, float wanted, float most, 
     return least;
 }
 
-/* codes[row, cell] for cell = *position + 1 - text.  seed in two words; row r draws from stream + r. */
-__kernel void sample(IN(float, logits), OUT(int, codes), IN(int, forced), IN(int, position), const int k, const int cells,
-                     const int text, const float temperature, const int top_k, const float top_p, const int seed_low,
-                     const int seed_high, const int stream, const int rows, const int code_rows)
+/* y[b,k] = u + guidance (c - u), c and u the rows SAMPLING_ROW and SAMPLING_OTHER of x; c where there is no u */
+__kernel void guide(IN(float, x), IN(int, settings), OUT(float, y), const int k)
+{
+    int i = get_global_id(0), n = get_global_id(1);
+    if (i >= k)
+        return;
+    __global const int *s = AT(settings) + n * SAMPLING_WORDS;
+    float v = AT(x)[(size_t)s[SAMPLING_ROW] * k + i];
+    if (s[SAMPLING_OTHER] >= 0) {
+        float u = AT(x)[(size_t)s[SAMPLING_OTHER] * k + i], guidance = as_float(s[SAMPLING_GUIDANCE]);
+        v = u + guidance * (v - u);
+    }
+    AT(y)[(size_t)n * k + i] = v;
+}
+
+#ifdef BACKWARD
+/* dx[n,k] of guide: the sum over the b pictures that read row n of it, of dy[b,k] times what it is multiplied by */
+__kernel void guide_back(IN(float, dy), IN(int, settings), OUT(float, dx), const int b, const int k, const int add)
+{
+    int i = get_global_id(0), n = get_global_id(1);
+    if (i >= k)
+        return;
+    float sum = 0.0f;
+    for (int j = 0; j < b; j++) {
+        __global const int *s = AT(settings) + j * SAMPLING_WORDS;
+        float v = AT(dy)[(size_t)j * k + i], guidance = s[SAMPLING_OTHER] >= 0 ? as_float(s[SAMPLING_GUIDANCE]) : 1.0f;
+        if (s[SAMPLING_ROW] == n)
+            sum += guidance * v;
+        if (s[SAMPLING_OTHER] == n)
+            sum += (1.0f - guidance) * v;
+    }
+    ADD_TO(AT(dx) + (size_t)n * k + i, sum);
+}
+#endif
+
+/* codes[row, cell] and codes[other, cell] by logits[b,k], for cell = position + 1 - text */
+__kernel void sample(IN(float, logits), OUT(int, codes), IN(int, forced), IN(int, position), IN(int, settings),
+                     const int k, const int cells, const int text, const int own)
 {
     __local float scratch[WG];
     __local int indices[WG];
-    int row = GROUP(0), cell = AT(position)[0] + 1 - text, l = get_local_id(0);
+    __global const int *s = AT(settings) + GROUP(0) * SAMPLING_WORDS;
+    int row = s[SAMPLING_ROW], other = s[SAMPLING_OTHER], cell = POSITION(row, 1) + 1 - text, l = get_local_id(0);
     if (cell < 0 || cell >= cells) /* the same for the whole group */
         return;
-    __global const float *p = AT(logits) + (size_t)row * k;
+    const float temperature = as_float(s[SAMPLING_TEMPERATURE]), top_p = as_float(s[SAMPLING_TOP_P]);
+    const int top_k = s[SAMPLING_TOP_K], kept = AT(forced)[(size_t)row * cells + cell];
+    const uint2 seed = (uint2)(s[SAMPLING_SEED_LOW], s[SAMPLING_SEED_HIGH]);
+    __global const float *p = AT(logits) + (size_t)GROUP(0) * k;
     float inverse = temperature > 0.0f ? 1.0f / temperature : 0.0f, largest;
     ROW_MAX(largest, k, OF_ROW)
     uint least = temperature > 0.0f ? 0u : order_key(largest);
@@ -134,7 +172,7 @@ __kernel void sample(IN(float, logits), OUT(int, codes), IN(int, forced), IN(int
             continue;
         float v = p[i];
         if (temperature > 0.0f) {
-            uint4 r = philox((uint4)(i / 4, cell, stream + row, 0), (uint2)(seed_low, seed_high));
+            uint4 r = philox((uint4)(i / 4, cell, s[SAMPLING_STREAM], 0), seed);
             uint word = i % 4 == 0 ? r.x : i % 4 == 1 ? r.y : i % 4 == 2 ? r.z : r.w;
             v = v * inverse - log(-log(UNIFORM(word)));
         }
@@ -145,6 +183,7 @@ __kernel void sample(IN(float, logits), OUT(int, codes), IN(int, forced), IN(int
     }
     index = min(group_argmax(best, index, scratch, indices), k - 1); /* k where every logit is NaN */
     if (l == 0)
-        for (int to = row; to < code_rows; to += rows)
-            AT(codes)[to * cells + cell] = AT(forced)[cell] >= 0 ? AT(forced)[cell] : index;
+        AT(codes)[row * cells + cell] = kept >= 0 ? kept : index;
+    if (l == 0 && other >= 0)
+        AT(codes)[other * cells + cell] = kept >= 0 ? kept : index;
 }

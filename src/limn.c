@@ -1,7 +1,6 @@
 /* The public API, where it is more than another name. */
 #include "limn/limn.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,7 +86,8 @@ void limn_model_free(limn_model **m)
 
 bool limn_model_rest(limn_model *m, limn_error *e)
 {
-    assert(!m->busy);
+    if (m->busy)
+        return err_set(e, ERR_USAGE, "%s: it is at work (rest it when that is done)", gguf_name(m->gguf));
     return run_reserve(m->run, NULL, e) && params_unload(&m->params, m->run, 0, e);
 }
 

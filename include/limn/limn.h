@@ -194,6 +194,78 @@ LIMN_API bool limn_generate(limn_model *m, const limn_generate_options *o, int32
 /* Whether it would take the options, its texts above all: its errors and warnings without its work. */
 LIMN_API bool limn_generate_check(limn_model *m, const limn_generate_options *o, limn_error *e);
 
+/* Generation as an object: the pictures of different requests are drawn together.  All that are at work share each
+ * reading of the weights, a picture that is finished leaves its place to one that waits, and each is bit for bit the
+ * one that it would be alone.
+ *
+ *     limn_generation *g = limn_generation_open(model, NULL, &e);
+ *     limn_generation_add(g, &(limn_request){.prompt = "a red apple", .seed = 1, .count = 4}, &apples, &e);
+ *     limn_generation_add(g, &(limn_request){.prompt = "a green pear", .guidance = 3}, &pear, &e);
+ *     for (int left = 1; left > 0 && limn_generation_step(g, &left, &e);)
+ *         while (limn_generation_take(g, &id, &number, codes))
+ *             ... limn_decode(model, codes, 1, pixels, &e) ...
+ *     limn_generation_free(&g);
+ *
+ * One thread at a time, as the device's.  Between two calls the model may do other work, within the device's memory. */
+typedef struct limn_generation limn_generation;
+
+/* Zero-initialised: the defaults.  size: sizeof of the struct, or 0 for the fields of version 0.2. */
+typedef struct limn_generation_options {
+    size_t size;
+    /* Sequences at work together, up to 32: a picture is one, or two with guidance.  0: as many as wait when the first
+     * one begins, and all memory is given back when they are finished together.  Else there is room for so many all the
+     * time that some are at work, for requests that come later.  Where memory is short, there are fewer. */
+    int rows;
+    bool kv_cache_f16; /* keep the keys and values of attention as F16: half the memory, and slightly other logits */
+    bool decoder;      /* keep room for limn_decode while pictures are at work */
+} limn_generation_options;
+
+/* What to draw.  Zero-initialised settings are the model's own defaults.  All of it is copied. */
+typedef struct limn_request {
+    size_t size;             /* sizeof(limn_request), or 0 for the fields of version 0.2 */
+    const char *prompt;      /* or NULL, and then: */
+    const int32_t *text_ids; /* the model's own ids, without padding */
+    size_t n_text_ids;
+    const char *negative; /* as of limn_generate */
+    uint64_t seed;
+    int first, count;    /* pictures first to first + count - 1 of the seed, from 0; count 0 means 1 */
+    float temperature;   /* 0: the model's own */
+    bool greedy;         /* the most likely code each time, whatever the temperature */
+    int top_k;           /* 0: the model's own; -1: all */
+    float top_p;         /* 0: the model's own; 1: all */
+    float guidance;      /* 0: the model's own; 1: none */
+    const uint8_t *keep; /* as of limn_generate */
+    const int32_t *kept_codes;
+} limn_request;
+
+/* options may be NULL.  The generation must be freed before its model. */
+LIMN_API limn_generation *limn_generation_open(limn_model *m, const limn_generation_options *options, limn_error *e);
+/* Also with pictures at work: they are gone. */
+LIMN_API void limn_generation_free(limn_generation **g);
+/* The request's pictures wait, behind those of earlier requests.  *id, from 1 on, names it; id may be NULL.
+ * LIMN_USAGE where it can't be drawn. */
+LIMN_API bool limn_generation_add(limn_generation *g, const limn_request *q, uint64_t *id, limn_error *e);
+/* Pictures begin that wait, as far as there is room, and all at work get up to a line of codes more: it returns as soon
+ * as some are finished.  *left (may be NULL): pictures that aren't finished.  After a failure those that were at work
+ * wait again, and the next step begins them anew. */
+LIMN_API bool limn_generation_step(limn_generation *g, int *left, limn_error *e);
+/* Pictures that weren't taken. */
+typedef struct limn_generation_status {
+    int waiting, working, finished;
+    int64_t codes; /* that are known, of those that are at work or finished */
+} limn_generation_status;
+/* As of now; valid until the next call. */
+LIMN_API const limn_generation_status *limn_generation_get_status(limn_generation *g);
+/* A finished picture, in the order in which they were finished: its request, its number of the seed and its codes,
+ * int32 [grid_height * grid_width].  False where there is none.  id and number may be NULL. */
+LIMN_API bool limn_generation_take(limn_generation *g, uint64_t *id, int *number, int32_t *codes);
+/* The codes so far of a picture that wasn't taken, kept ones and -1 in the cells to come; *done (may be NULL) of them
+ * are there. */
+LIMN_API bool limn_generation_peek(limn_generation *g, uint64_t id, int number, int32_t *codes, int *done,
+                                   limn_error *e);
+/* Drops the pictures of a request that weren't taken.  LIMN_USAGE where there are none. */
+LIMN_API bool limn_generation_cancel(limn_generation *g, uint64_t id, limn_error *e);
+
 typedef struct limn_score {
     double image_log_likelihood; /* log p(z|y), nats, summed over the image codes */
     double text_log_likelihood;  /* log p(y), nats, summed over the text positions after the first, padding excluded */

@@ -8,6 +8,15 @@
 #include "cli/generate.h"
 #include "cli/watchdog.h"
 
+/* Pictures that are asked for before the first of them is finished: more than are drawn together. */
+enum { AHEAD = 64, TOGETHER = 32 };
+
+/* Items in one request: pictures of a prompt. */
+typedef struct asked {
+    uint64_t id;
+    int item, picture, n; /* the first item, its picture of the seed, and how many there are */
+} asked;
+
 typedef struct job {
     const options *o;
     request q;
@@ -17,13 +26,14 @@ typedef struct job {
     uint8_t *kept;           /* [cells] */
     int32_t *kept_codes;     /* [cells] */
     results results;
-    int begin, end;   /* the items of this rank */
-    int at;           /* the first item at work */
-    int32_t *codes;   /* [each, cells] with --preview: those at work */
+    int begin, end; /* the items of this rank */
+    int at, next;   /* the first item that isn't finished, and the first that isn't asked for */
+    limn_generation *generation;
+    asked asked[AHEAD];
+    int n_asked;      /* of them, in the order of their items */
     int preview_row;  /* of the picture, up to which the preview shows */
     uint8_t *message; /* of a picture that goes to rank 0, or came from another */
     progress bar;
-    err failure; /* why a callback said stop, where it wasn't Ctrl-C */
 } job;
 
 static void job_release(job *j)
@@ -31,7 +41,7 @@ static void job_release(job *j)
     results_release(&j->results);
     free(j->kept);
     free(j->kept_codes);
-    free(j->codes);
+    limn_generation_free(&j->generation);
     free(j->message);
     ranking_release(&j->ranking);
     request_release(&j->q);
@@ -90,46 +100,54 @@ static bool wait_for_others(job *j, err *e)
     return true;
 }
 
+/* What item t was asked for in, and its picture of the seed. */
+static const asked *asked_of(const job *j, int t, int *picture)
+{
+    const asked *a = j->asked;
+    while (t >= a->item + a->n)
+        a++;
+    *picture = a->picture + t - a->item;
+    return a;
+}
+
 /* ---- while it draws ------------------------------------------------------------------------------------------- */
 
-/* codes[n,cells] of the pictures from j->at on; negative where one isn't there yet. */
-static bool write_preview(job *j, const int32_t *codes, int n, err *e)
+/* The n pictures from j->at on, which are at work. */
+static bool write_preview(job *j, int n, err *e)
 {
     size_t cells = (size_t)j->s.cells;
-    int first = 0, last;
     image all = {0};
-    while (first < n && j->results.there[j->at + first])
-        first++;
-    for (last = first; last < n; last++) { /* those that are begun: a batch */
-        bool begun = false;
-        for (size_t c = 0; c < cells && !begun; c++)
-            begun = codes[(size_t)last * cells + c] >= 0 && !(j->kept && j->kept[c]);
-        if (!begun)
-            break;
+    int32_t *codes = array_new((size_t)n, cells * sizeof *codes, "preview", e);
+    image *ims = array_new((size_t)n, sizeof *ims, "preview", e);
+    bool ok = codes && ims;
+    for (int i = 0; ok && i < n; i++) {
+        int picture;
+        const asked *a = asked_of(j, j->at + i, &picture);
+        ok = limn_generation_peek(j->generation, a->id, picture, codes + (size_t)i * cells, NULL, e);
     }
-    image *ims = array_new((size_t)(last - first), sizeof *ims, "preview", e);
-    bool ok = ims && results_unfinished(&j->results, ims, codes + (size_t)first * cells, last - first, e) &&
-              results_grid(&j->results, &all, ims, j->at + first, last - first, e) &&
-              picture_write(&all, j->q.preview, j->q.quality, NULL, false, e);
+    ok = ok && results_unfinished(&j->results, ims, codes, n, e) && results_grid(&j->results, &all, ims, j->at, n, e) &&
+         picture_write(&all, j->q.preview, j->q.quality, NULL, false, e);
     image_release(&all);
-    pictures_free(ims, last - first);
+    pictures_free(ims, ims ? n : 0);
+    free(codes);
     return ok;
 }
 
-static bool on_progress(void *context, int done, int total, const int32_t *codes)
+/* After each line of codes. */
+static bool on_progress(job *j, err *e)
 {
-    job *j = context;
+    const limn_generation_status *now = limn_generation_get_status(j->generation);
     int64_t cells = j->s.cells, before = (j->at - j->begin) * cells;
-    progress_update(&j->bar, before + done, (j->end - j->begin) * cells);
-    if (interrupted() || !take_from_others(j, &j->failure))
+    progress_update(&j->bar, before + now->codes, (j->end - j->begin) * cells);
+    if (!interrupt_check(e) || !take_from_others(j, e))
         return false;
-    if (!codes || done >= total)
+    if (!j->g.preview || now->working == 0)
         return true;
-    int rows = j->s.info->grid_height, row = (int)((int64_t)done * rows / total);
+    int rows = j->s.info->grid_height, row = (int)(now->codes / now->working * rows / cells);
     if (row < j->preview_row + (rows >= 16 ? rows / 8 : 1))
         return true;
     j->preview_row = row;
-    return write_preview(j, j->codes, j->g.count, &j->failure);
+    return write_preview(j, now->working, e);
 }
 
 /* A driver that hangs ends the program without coming back here. */
@@ -142,11 +160,9 @@ static void leave_word(const job *j)
     watchdog_last_words(text);
 }
 
-/* A batch: decoded and written before the next one begins. */
-static bool on_ready(void *context, int first, int n, const int32_t *codes)
+/* Finished pictures, n items from j->at on: decoded and written before the next ones begin. */
+static bool on_ready(job *j, int n, const int32_t *codes, err *e)
 {
-    job *j = context;
-    err *e = &j->failure;
     size_t cells = (size_t)j->s.cells;
     bool ok = true;
     for (int i = 0; ok && i < n; i += BATCH) {
@@ -154,13 +170,15 @@ static bool on_ready(void *context, int first, int n, const int32_t *codes)
         int m = n - i < BATCH ? n - i : BATCH;
         ok = pictures_decode(&j->s, codes + (size_t)i * cells, m, ims, NULL, e);
         for (int k = 0; ok && k < m; k++) {
-            int t = j->at + first + i + k;
             const int32_t *row = codes + (size_t)(i + k) * cells;
-            ok = ranks_rank() > 0 ? send_picture(j, t, &ims[k], row, e) : results_take(&j->results, t, &ims[k], row, e);
+            ok = ranks_rank() > 0 ? send_picture(j, j->at + i + k, &ims[k], row, e)
+                                  : results_take(&j->results, j->at + i + k, &ims[k], row, e);
         }
         for (int k = 0; k < m; k++)
             image_release(&ims[k]);
     }
+    j->at += n;
+    j->preview_row = 0;
     ok = ok && take_from_others(j, e) && (ranks_rank() > 0 || results_settle(&j->results, e));
     leave_word(j);
     return ok;
@@ -199,14 +217,9 @@ static bool fill_options(job *j, err *e)
     g->top_p = (float)options_number(o, "top-p", g->top_p);
     g->guidance = (float)options_number(o, "guidance", g->guidance);
     g->kv_cache_f16 = !strcmp(options_text(o, "kv-cache", g->kv_cache_f16 ? "f16" : "f32"), "f16");
-    g->progress = on_progress;
-    g->ready = on_ready;
-    g->context = j;
     g->preview = j->q.preview && ranks_rank() == 0;
     j->begin = first_of(j, ranks_rank());
     j->end = first_of(j, ranks_rank() + 1);
-    if (g->preview && !(j->codes = array_new((size_t)j->q.each, (size_t)j->s.cells * sizeof *j->codes, "codes", e)))
-        return false;
     if (ranks_size() > 1 && !(j->message = array_new(message_bytes(j), 1, "picture", e)))
         return false;
     warn_of_negative(j);
@@ -251,30 +264,80 @@ static bool check_prompts(job *j, err *e)
     return ok;
 }
 
-/* One prompt after another, each with its pictures from j->at on. */
+/* The next pictures: all that are left of one prompt. */
+static bool ask(job *j, err *e)
+{
+    const limn_generate_options *g = &j->g;
+    int picture, source_number = request_source(&j->q, j->next, &picture), left = j->end - j->next;
+    int more = j->q.n_sources > 1 ? j->q.each - picture : left, n = more < left ? more : left;
+    const source *s = &j->q.sources[source_number];
+    const limn_request q = {.size = sizeof q,
+                            .prompt = s->prompt,
+                            .text_ids = s->ids,
+                            .n_text_ids = s->n_ids,
+                            .negative = g->negative,
+                            .seed = g->seed,
+                            .first = picture,
+                            .count = n,
+                            .temperature = g->temperature,
+                            .greedy = g->temperature == 0,
+                            .top_k = g->top_k ? g->top_k : -1,
+                            .top_p = g->top_p > 0 ? g->top_p : 1,
+                            .guidance = g->guidance > 0 ? g->guidance : 1,
+                            .keep = g->keep,
+                            .kept_codes = g->kept_codes};
+    asked *a = &j->asked[j->n_asked];
+    *a = (asked){.item = j->next, .picture = picture, .n = n};
+    if (!limn_generation_add(j->generation, &q, &a->id, e))
+        return false;
+    j->n_asked++;
+    j->next += n;
+    return true;
+}
+
+/* Asks for pictures until enough are there to be drawn together. */
+static bool ask_ahead(job *j, err *e)
+{
+    int done = 0;
+    while (done < j->n_asked && j->asked[done].item + j->asked[done].n <= j->at)
+        done++;
+    j->n_asked -= done;
+    memmove(j->asked, j->asked + done, (size_t)j->n_asked * sizeof *j->asked);
+    bool ok = true;
+    while (ok && j->next < j->end && j->next - j->at < AHEAD && j->n_asked < AHEAD)
+        ok = ask(j, e);
+    return ok;
+}
+
+/* Until pictures are finished, or have a line more.  codes: room for TOGETHER of them. */
+static bool go_on(job *j, int32_t *codes, err *e)
+{
+    size_t cells = (size_t)j->s.cells;
+    int n = 0;
+    if (!ask_ahead(j, e) || !limn_generation_step(j->generation, NULL, e) || !on_progress(j, e))
+        return false;
+    while (n < TOGETHER && limn_generation_take(j->generation, NULL, NULL, codes + (size_t)n * cells))
+        n++;
+    return n == 0 || on_ready(j, n, codes, e);
+}
+
+/* Different prompts are drawn together; as all begin together, they are finished in the order of their items. */
 static bool draw(job *j, err *e)
 {
-    bool ok = true;
+    const limn_generation_options how = {
+        .size = sizeof how, .kv_cache_f16 = j->g.kv_cache_f16, .decoder = j->g.preview};
+    int32_t *codes = array_new(TOGETHER, (size_t)j->s.cells * sizeof *codes, "codes", e);
+    bool ok = codes && (j->generation = limn_generation_open(j->s.model, &how, e));
     progress_begin(&j->bar, "generate", "codes");
     leave_word(j);
-    for (j->at = j->begin; ok && j->at < j->end; j->at += j->g.count) {
-        int picture, source_number = request_source(&j->q, j->at, &picture), left = j->end - j->at;
-        const source *s = &j->q.sources[source_number];
-        int more = j->q.n_sources > 1 ? j->q.each - picture : left;
-        j->g.prompt = s->prompt;
-        j->g.text_ids = s->ids;
-        j->g.n_text_ids = s->n_ids;
-        j->g.first = picture;
-        j->g.count = more < left ? more : left;
-        j->preview_row = 0;
-        ok = limn_generate(j->s.model, &j->g, j->codes, e);
-    }
+    j->at = j->next = j->begin;
+    while (ok && j->at < j->end)
+        ok = go_on(j, codes, e);
     progress_end(&j->bar);
+    free(codes);
     ok = ok && wait_for_others(j, e);
     if (!ok && interrupted())
         *e = (err){.code = ERR_FAILED, .text = "interrupted"};
-    else if (!ok && j->failure.code)
-        *e = j->failure;
     return ok;
 }
 

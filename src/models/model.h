@@ -19,7 +19,7 @@ struct limn_model {
     clip *clip;               /* or NULL */
     tokenizer *tokenizer;     /* or NULL */
     param_table params;       /* on the device while something uses them: models/plan.h, or model_load */
-    unsigned busy;            /* uses of a command that called back and goes on */
+    int busy;                 /* batches at work, between whose steps a caller may do something else */
     uint64_t planned;         /* bytes on the device by the last plan, other models' too */
 };
 

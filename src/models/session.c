@@ -35,7 +35,7 @@ static bool open_memory(session *s, dtype keys, err *e)
     transformer_memory *m = &s->memory;
     int64_t cache[] = {s->rows, d->heads, cache_length(d), d->head_dim};
     int64_t kept[] = {s->rows, d->kept_shape[0], d->kept_shape[1]};
-    bool ok = new_lists(m, d, e) && new_lists(&s->row, d, e);
+    bool ok = new_lists(m, d, e) && new_lists(&s->part, d, e);
     for (int i = 0; ok && i < own_caches(d); i++)
         ok = memory_new(s, &m->caches[i].k, keys, 4, cache, "key cache", e) &&
              memory_new(s, &m->caches[i].v, keys, 4, cache, "value cache", e);
@@ -53,9 +53,7 @@ bool session_open(session *s, const transformer *d, run *r, int rows, dtype keys
     int64_t cells = d->grid_width * d->grid_height;
     bool ok = tensor_new(&s->ids, dev, DTYPE_I32, 2, (int64_t[]){rows, d->text_length}, NULL, false, "text ids", e) &&
               tensor_new(&s->codes, dev, DTYPE_I32, 2, (int64_t[]){rows, cells}, NULL, false, "codes", e) &&
-              tensor_new(&s->forced, dev, DTYPE_I32, 1, &cells, NULL, false, "kept codes", e) &&
               tensor_new(&s->position, dev, DTYPE_I32, 1, (int64_t[]){1}, NULL, false, "position", e) &&
-              tensor_new(&s->last, dev, DTYPE_F32, 3, (int64_t[]){2, 1, d->dim}, NULL, false, "prompt", e) &&
               open_memory(s, keys, e);
     s->memory.ids = s->ids;
     if (!ok)
@@ -73,38 +71,51 @@ void session_release(session *s)
         buffer_free(s->memory.kept[i].buf);
     free(s->memory.caches);
     free(s->memory.kept);
-    free(s->row.caches);
-    free(s->row.kept);
+    free(s->part.caches);
+    free(s->part.kept);
     buffer_free(s->ids.buf);
     buffer_free(s->codes.buf);
-    buffer_free(s->forced.buf);
     buffer_free(s->position.buf);
-    buffer_free(s->last.buf);
     *s = (session){0};
 }
 
-const transformer_memory *session_row(session *s, int row)
+const transformer_memory *session_rows(session *s, int first, int n)
 {
     const transformer_memory *all = &s->memory;
     for (int i = 0; i < s->d->layers; i++)
-        s->row.caches[i] = (kv_cache){tensor_rows(all->caches[i].k, row, 1), tensor_rows(all->caches[i].v, row, 1)};
+        s->part.caches[i] =
+            (kv_cache){tensor_rows(all->caches[i].k, first, n), tensor_rows(all->caches[i].v, first, n)};
     for (int i = 0; i < s->d->n_kept; i++)
-        s->row.kept[i] = tensor_rows(all->kept[i], row, 1);
-    s->row.ids = tensor_rows(all->ids, row, 1);
-    return &s->row;
+        s->part.kept[i] = tensor_rows(all->kept[i], first, n);
+    s->part.ids = tensor_rows(all->ids, first, n);
+    return &s->part;
 }
 
-static void repeat(run *r, tensor all, int row, int n)
+/* Copies row `from` to n rows from `to` on. */
+static void repeat(run *r, tensor all, int from, int to, int n)
 {
-    op_repeat(r, tensor_rows(all, row + 1, n), tensor_rows(all, row, 1));
+    op_repeat(r, tensor_rows(all, to, n), tensor_rows(all, from, 1));
+}
+
+static void repeat_memory(session *s, int from, int to, int n)
+{
+    for (int i = 0; i < own_caches(s->d); i++) {
+        repeat(s->r, s->memory.caches[i].k, from, to, n);
+        repeat(s->r, s->memory.caches[i].v, from, to, n);
+    }
+    for (int i = 0; i < s->d->n_kept; i++)
+        repeat(s->r, s->memory.kept[i], from, to, n);
 }
 
 void session_repeat_row(session *s, int row, int n)
 {
-    for (int i = 0; i < s->d->layers && n > 0; i++) {
-        repeat(s->r, s->memory.caches[i].k, row, n);
-        repeat(s->r, s->memory.caches[i].v, row, n);
-    }
-    for (int i = 0; i < s->d->n_kept && n > 0; i++)
-        repeat(s->r, s->memory.kept[i], row, n);
+    if (n > 0)
+        repeat_memory(s, row, row + 1, n);
+}
+
+void session_copy_row(session *s, int from, int to)
+{
+    repeat_memory(s, from, to, 1);
+    repeat(s->r, s->ids, from, to, 1);
+    repeat(s->r, s->codes, from, to, 1);
 }

@@ -59,7 +59,7 @@ static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, c
                  .options = option};
     LAUNCH(r, "attention:attention", size, ARG_T(qkv), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(lse),
            ARG_T(position), ARG_I(t), ARG_I(heads), ARG_I(length), ARG_I(m->kind), ARG_I(m->text), ARG_I(m->grid_width),
-           ARG_I(m->kernel), ARG_T(parts), ARG_I(n), ARG_I(chunk));
+           ARG_I(m->kernel), ARG_T(parts), ARG_I(n), ARG_I(chunk), ARG_OWN(position));
     if (n > 1)
         LAUNCH(r, "attention:join_parts",
                ((work){.global = {(size_t)(b * t), (size_t)heads}, .unit = UNIT_ROW, .options = option}), ARG_T(parts),
@@ -73,6 +73,7 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
     int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3;
     REQUIRE(r, qkv.nd == 3 && d % heads == 0 && cache->k.shape[0] >= b && cache->k.shape[1] == heads);
     REQUIRE(r, cache->k.shape[3] == d / heads && cache->v.type == cache->k.type);
+    REQUIRE(r, tensor_count(&position) == 1 || (t == 1 && tensor_count(&position) >= b));
     if (cache->k.type != DTYPE_F32)
         tape_no_gradient(r, "op_attention with F16 keys and values", qkv);
     if (t > 1) /* one query stores its own */
@@ -145,7 +146,7 @@ tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, i
     s.saved[1] = ids;
     LAUNCH(r, "attention:attention", size, ARG_T(q), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(s.saved[0]),
            ARG_T(none), ARG_I(t), ARG_I(heads), ARG_I(n), ARG_I(MASK_ALL), ARG_I(n), ARG_I(1), ARG_I(1), ARG_T(none),
-           ARG_I(1), ARG_I(n), ARG_T(ids), ARG_I(pad));
+           ARG_I(1), ARG_I(n), ARG_I(0), ARG_T(ids), ARG_I(pad));
     tape_push(r, &s);
     return y;
 }

@@ -1,8 +1,7 @@
 /* Ops that touch each element once. */
 #include "ops/ops_internal.h"
 
-static tape_function activate_back, add_back, slice_back, upsample_back, position_back, mean_back, scale_exp_back,
-    guide_back;
+static tape_function activate_back, add_back, slice_back, upsample_back, position_back, mean_back, scale_exp_back;
 
 tensor op_activate(run *r, tensor x, activation act)
 {
@@ -183,23 +182,6 @@ void op_repeat(run *r, tensor to, tensor from)
     REQUIRE(r, n % period == 0 && half == (from.type == DTYPE_F16));
     LAUNCH(r, half ? "elementwise:repeat_f16" : "elementwise:repeat", work_each(n, 0, half ? 4 : 8), ARG_T(from),
            ARG_T(to), ARG_I(n), ARG_I(period));
-}
-
-tensor op_guide(run *r, tensor x, float scale)
-{
-    int64_t b = x.shape[0] / 2, k = last_of(&x);
-    tensor y = TENSOR(r, DTYPE_F32, b, k);
-    LAUNCH(r, "elementwise:guide", work_each(b * k, 3, 12), ARG_T(x), ARG_T(y), ARG_I(b * k), ARG_F(scale));
-    tape_push(r, &(tape_step){.back = guide_back, .in = {x}, .out = y, .f = {scale}});
-    return y;
-}
-
-static void guide_back(run *r, tape *t, const tape_step *s)
-{
-    int add;
-    tensor x = s->in[0], dx = tape_gradient_of(t, x, &add), dy = tape_gradient(t, s->out);
-    LAUNCH(r, "elementwise:guide_back", backward(work_each(tensor_count(&dy), 2, 12)), ARG_T(dy), ARG_T(dx),
-           ARG_I(tensor_count(&dy)), ARG_F(s->f[0]), ARG_I(add));
 }
 
 void sum_rows(run *r, tensor to, tensor from, int64_t n, int64_t stride, int64_t first, int add)

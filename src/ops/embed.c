@@ -70,8 +70,8 @@ static tensor embed_cells(run *r, const sequence_embedding *e, tensor codes, ten
     tensor y = TENSOR(r, DTYPE_F32, b, t, d);
     LAUNCH(r, TYPED("embed:embed_cells_", e->image.type), work_rows(b * t, 0, 16.0 * (double)(b * t * d)), ARG_T(codes),
            ARG_T(e->image), ARG_T(e->row_position), ARG_T(e->column_position), ARG_T(position), ARG_T(y), ARG_I(d),
-           ARG_I(t), ARG_I(e->text_length), ARG_I(e->grid_width), ARG_I(e->grid_width * e->grid_height),
-           ARG_I(e->image.shape[0]));
+           ARG_I(t), ARG_OWN(position), ARG_I(e->text_length), ARG_I(e->grid_width),
+           ARG_I(e->grid_width * e->grid_height), ARG_I(e->image.shape[0]));
     return y;
 }
 
@@ -85,7 +85,8 @@ tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor
     check_trainable(r, "op_embed_sequence", e->image);
     tensor at = TENSOR(r, DTYPE_I32, b, t), y = TENSOR(r, DTYPE_F32, b, t, d);
     LAUNCH(r, "embed:sequence_ids", work_each(b * t, 0, 8), ARG_T(ids), ARG_T(codes), ARG_T(position), ARG_T(at),
-           ARG_I(b * t), ARG_I(t), ARG_I(e->text_length), ARG_I(cells), ARG_I(text), ARG_I(e->image.shape[0]));
+           ARG_I(b * t), ARG_I(t), ARG_OWN(position), ARG_I(e->text_length), ARG_I(cells), ARG_I(text),
+           ARG_I(e->image.shape[0]));
     if (ids.buf)
         embed_into(r, at, e->text, y, 0, all);
     embed_into(r, at, e->image, y, text, all);
@@ -93,7 +94,8 @@ tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor
         LAUNCH(r, "embed:add_position",
                ((work){.global = {round_up((size_t)d, 64), (size_t)(b * t)}, .bytes = 12.0 * (double)(b * t * d)}),
                ARG_T(e->text_position), ARG_T(e->row_position), ARG_T(e->column_position), ARG_T(position), ARG_T(y),
-               ARG_I(d), ARG_I(t), ARG_I(e->text_length), ARG_I(e->grid_width), ARG_I(e->grid_height));
+               ARG_I(d), ARG_I(t), ARG_OWN(position), ARG_I(e->text_length), ARG_I(e->grid_width),
+               ARG_I(e->grid_height));
     tape_push(r, &(tape_step){.back = sequence_back,
                               .in = {e->text, e->text_position, e->image, e->row_position, e->column_position},
                               .out = y,
@@ -134,7 +136,7 @@ tensor op_decoder_ids(run *r, tensor codes, tensor position, int64_t t, int firs
     int64_t b = codes.shape[0];
     tensor ids = TENSOR(r, DTYPE_I32, b, t);
     LAUNCH(r, "embed:decoder_ids", work_each(b * t, 0, 8), ARG_T(codes), ARG_T(position), ARG_T(ids), ARG_I(b * t),
-           ARG_I(t), ARG_I(codes.shape[1]), ARG_I(first));
+           ARG_I(t), ARG_OWN(position), ARG_I(codes.shape[1]), ARG_I(first));
     return ids;
 }
 
@@ -145,7 +147,8 @@ tensor op_add_table(run *r, tensor x, tensor table, tensor position)
     tensor y = tensor_like(r, &x, d);
     LAUNCH(r, "embed:add_table",
            ((work){.global = {round_up((size_t)d, 64), (size_t)rows}, .bytes = 12.0 * (double)(rows * d)}), ARG_T(x),
-           ARG_T(table), ARG_T(position), ARG_T(y), ARG_I(d), ARG_I(x.shape[1]), ARG_I(table.shape[0]));
+           ARG_T(table), ARG_T(position), ARG_T(y), ARG_I(d), ARG_I(x.shape[1]), ARG_OWN(position),
+           ARG_I(table.shape[0]));
     tape_push(r, &(tape_step){.back = add_table_back, .in = {x, table}, .out = y, .saved = {position}});
     return y;
 }

@@ -86,9 +86,9 @@ tensor op_shift_tokens(run *r, tensor x, tensor history, tensor position, int te
     REQUIRE(r, x.nd == 3 && history.shape[0] >= x.shape[0] && kept == (d + 3) / 4 * 2);
     tensor y = tensor_like(r, &x, d);
     LAUNCH(r, "gate:store_history", work_grid(kept, rows_of(&x), 0, 8), ARG_T(x), ARG_T(history), ARG_T(position),
-           ARG_I(d), ARG_I(t), ARG_I(kept), ARG_I(length));
+           ARG_I(d), ARG_I(t), ARG_OWN(position), ARG_I(kept), ARG_I(length));
     LAUNCH(r, "gate:shift_tokens", work_grid(d, rows_of(&x), 0, 8), ARG_T(x), ARG_T(history), ARG_T(position), ARG_T(y),
-           ARG_I(d), ARG_I(t), ARG_I(kept), ARG_I(length), ARG_I(text), ARG_I(grid_width));
+           ARG_I(d), ARG_I(t), ARG_OWN(position), ARG_I(kept), ARG_I(length), ARG_I(text), ARG_I(grid_width));
     tape_push(
         r, &(tape_step){.back = shift_tokens_back, .in = {x}, .out = y, .saved = {position}, .i = {text, grid_width}});
     return y;

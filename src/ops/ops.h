@@ -2,6 +2,7 @@
  *
  * Ops take a run first and return their output, which the run owns (device/run.h).  Activations are F32, row-major,
  * pictures channels-last [b,h,w,c].  Leading dimensions that are not named here are rows: x[...,d] has rows of d.
+ * `position` is I32 [1] on the device, the first position of x[b,t,…]; or I32 [b], each row's own.
  * Weights are F32, F16, Q8_0 or Q4_0; sums are F32.  Shapes that don't fit fail the run (REQUIRE).
  *
  * While a tape records (tape.h), an op sends gradients to all of its F32 inputs, except to those that its comment calls
@@ -106,8 +107,8 @@ typedef struct kv_cache {
 } kv_cache;
 
 /* Scaled dot-product attention (Vaswani et al. 2017).  qkv[b,t,3d]: queries, keys, values of the positions p to p+t-1,
- * where p is the int in `position` (I32 [1] on the device).  Writes keys and values to the cache at p, then
- * y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over the keys that the mask allows. */
+ * where p is the int in `position` (each row its own only where t is 1).  Writes keys and values to the cache at p,
+ * then y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over the keys that the mask allows. */
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask);
 
 /* The keys and values of a whole sequence, for the next op: k, v[b,heads,n,head_dim] of the cache = kv[b,n,2d]. */
@@ -197,8 +198,6 @@ tensor op_add_position(run *r, tensor x, tensor first, tensor position);
 tensor op_mean_rows(run *r, tensor x);
 /* y = exp(min(log_scale[0], most)) x.  Gradients to both. */
 tensor op_scale_exp(run *r, tensor x, tensor log_scale, float most);
-/* y[b,k] = u + scale (c - u), where x[2b,k] holds the rows c with the condition, then the rows u without */
-tensor op_guide(run *r, tensor x, float scale);
 
 /* ---- embedding: embed.c ---- */
 
@@ -227,19 +226,27 @@ tensor op_add_table(run *r, tensor x, tensor table, tensor position);
 /* The index of the largest of each row, I32; of equal ones the first.  x is a constant. */
 tensor op_argmax(run *r, tensor x);
 
+/* How a picture's codes are chosen.  Those of b pictures lie on the device, as I32 [b, SAMPLING_WORDS], so that a
+ * recorded step reads what is there when it is replayed. */
 typedef struct sampling {
     float temperature; /* 0: argmax */
     int top_k;         /* 0: all */
     float top_p;       /* 0 or >= 1: all */
     uint64_t seed;
-    uint32_t stream; /* of row 0; row i has stream + i */
+    uint32_t stream;
+    float guidance; /* op_guide's scale */
+    int row;        /* of the sequences: the picture's */
+    int other;      /* that without condition, or with a negative prompt; -1: there is none */
 } sampling;
-/* Writes one code a row of logits[b,k] into codes[b, cells] at cell c = position + 1 - text_length, by the Gumbel-Max
- * trick (Gumbel 1954; Maddison et al. 2014) over the k most likely and the top_p nucleus (Holtzman et al. 2020), with
- * the noise of (seed, stream + row, c).  Where forced[c] >= 0, that code is written instead.  forced: I32 [cells].
- * codes may have a multiple of b rows: row i also goes to the rows i + b, i + 2b, … (the rows without condition). */
-void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length, const sampling *s);
-/* position += n */
+void sampling_put(int32_t words[SAMPLING_WORDS], const sampling *s);
+/* y[b,k] = u + guidance (c - u), c and u the rows `row` and `other` of x[sequences,k]; c where there is no other. */
+tensor op_guide(run *r, tensor x, tensor settings);
+/* Writes one code for each row of logits[b,k] into codes[sequences, cells], the rows `row` and `other`, at cell c =
+ * the row's position + 1 - text_length, by the Gumbel-Max trick (Gumbel 1954; Maddison et al. 2014) over the k most
+ * likely and the top_p nucleus (Holtzman et al. 2020), with the noise of (seed, stream, c).  Where forced[row, c] >= 0,
+ * that code is written instead.  forced: I32 [sequences, cells]. */
+void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length, tensor settings);
+/* position += n, of each sequence */
 void op_advance(run *r, tensor position, int n);
 
 /* ---- losses: loss.c.  Each is a mean, F32 [1]; all but the first argument are constants ---- */

@@ -82,6 +82,9 @@ static inline void check_trainable(run *r, const char *op, tensor w)
                 w.type == DTYPE_F32 ? "in several buffers" : dtype_table[w.type].name);
 }
 
+/* For POSITION of cl/common.cl: whether each of a batch has its own. */
+#define ARG_OWN(position) ARG_I(tensor_count(&(position)) > 1)
+
 /* Rows of the last dimension. */
 static inline int64_t rows_of(const tensor *x)
 {

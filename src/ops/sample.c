@@ -1,5 +1,9 @@
 /* Choosing codes on the device. */
+#include <string.h>
+
 #include "ops/ops_internal.h"
+
+static tape_function guide_back;
 
 tensor op_argmax(run *r, tensor x)
 {
@@ -9,16 +13,56 @@ tensor op_argmax(run *r, tensor x)
     return y;
 }
 
-void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length, const sampling *s)
+static int32_t bits_of(float f)
+{
+    int32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+
+void sampling_put(int32_t words[SAMPLING_WORDS], const sampling *s)
+{
+    const int32_t all[SAMPLING_WORDS] = {[SAMPLING_TEMPERATURE] = bits_of(s->temperature),
+                                         [SAMPLING_TOP_K] = s->top_k,
+                                         [SAMPLING_TOP_P] = bits_of(s->top_p),
+                                         [SAMPLING_SEED_LOW] = (int32_t)(uint32_t)s->seed,
+                                         [SAMPLING_SEED_HIGH] = (int32_t)(uint32_t)(s->seed >> 32),
+                                         [SAMPLING_STREAM] = (int32_t)s->stream,
+                                         [SAMPLING_GUIDANCE] = bits_of(s->guidance),
+                                         [SAMPLING_ROW] = s->row,
+                                         [SAMPLING_OTHER] = s->other};
+    memcpy(words, all, sizeof all);
+}
+
+tensor op_guide(run *r, tensor x, tensor settings)
+{
+    int64_t b = settings.shape[0], k = last_of(&x);
+    tensor y = TENSOR(r, DTYPE_F32, b, k);
+    LAUNCH(r, "sample:guide", work_grid(k, b, 3, 12), ARG_T(x), ARG_T(settings), ARG_T(y), ARG_I(k));
+    tape_push(r, &(tape_step){.back = guide_back, .in = {x}, .out = y, .saved = {settings}});
+    return y;
+}
+
+static void guide_back(run *r, tape *t, const tape_step *s)
+{
+    int add;
+    tensor x = s->in[0], settings = s->saved[0], dx = tape_gradient_of(t, x, &add), dy = tape_gradient(t, s->out);
+    int64_t b = dy.shape[0], k = dy.shape[1], rows = x.shape[0];
+    LAUNCH(r, "sample:guide_back", backward(work_grid(k, rows, 2.0 * (double)b, 4.0 * (double)b)), ARG_T(dy),
+           ARG_T(settings), ARG_T(dx), ARG_I(b), ARG_I(k), ARG_I(add));
+}
+
+void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length, tensor settings)
 {
     double count = (double)tensor_count(&logits);
+    REQUIRE(r, logits.shape[0] == settings.shape[0]);
     LAUNCH(r, "sample:sample", work_rows(logits.shape[0], 8 * count, 4 * count), ARG_T(logits), ARG_T(codes),
-           ARG_T(forced), ARG_T(position), ARG_I(last_of(&logits)), ARG_I(codes.shape[1]), ARG_I(text_length),
-           ARG_F(s->temperature), ARG_I(s->top_k), ARG_F(s->top_p), ARG_U(s->seed), ARG_U(s->seed >> 32),
-           ARG_U(s->stream), ARG_I(logits.shape[0]), ARG_I(codes.shape[0]));
+           ARG_T(forced), ARG_T(position), ARG_T(settings), ARG_I(last_of(&logits)), ARG_I(codes.shape[1]),
+           ARG_I(text_length), ARG_OWN(position));
 }
 
 void op_advance(run *r, tensor position, int n)
 {
-    LAUNCH(r, "elementwise:advance", ((work){.global = {1}}), ARG_T(position), ARG_I(n));
+    int64_t rows = tensor_count(&position);
+    LAUNCH(r, "elementwise:advance", work_each(rows, 0, 8), ARG_T(position), ARG_I(rows), ARG_I(n));
 }

@@ -87,13 +87,16 @@ typedef struct ops_row {
 extern const ops_row ops_rows[]; /* ops_rows.c */
 extern const size_t ops_n_rows;
 
+/* Settings of b pictures by op_guide: row i of 2b, led away from row b + i. */
+tensor ops_guidance(ops_env *v, int b, float scale);
+
 /* Tests of behaviour that a number doesn't express; each runs for every style of kernels. */
 typedef struct ops_behaviour {
     const char *name;
     void (*test)(ops_env *v);
 } ops_behaviour;
 /* Ended by a row without a name. */
-extern const ops_behaviour ops_sampling[], ops_runs[], ops_counting[], ops_learning[], ops_tapes[];
+extern const ops_behaviour ops_sampling[], ops_positions[], ops_runs[], ops_counting[], ops_learning[], ops_tapes[];
 
 /* Tests that open devices of their own. */
 extern const struct CMUnitTest ops_device_tests[];

@@ -158,7 +158,8 @@ double check_rms_norm_gradient(ops_env *v, const shape *s)
 
 static tensor guide_op(run *r, void *context)
 {
-    return op_guide(r, ((const gate *)context)->tx, 3.5f);
+    const gate *p = context;
+    return op_guide(r, p->tx, p->more);
 }
 
 static void guide_reference(double *y, void *context)
@@ -172,6 +173,7 @@ double check_guide_gradient(ops_env *v, const shape *s)
     int count = s->b * s->k;
     gate p = {.s = s, .x = ops_numbers(v, 2 * count)};
     p.tx = ops_input(v, s, SHAPE(2 * s->b, s->k), p.x);
+    p.more = ops_guidance(v, s->b, 3.5f);
     float *c = ops_numbers(v, count);
     double *dx = doubles(v, 2 * count);
     for (int i = 0; i < 2 * count; i++)

@@ -51,7 +51,7 @@ typedef struct toy {
     norm norm;
     linear qkv, out, logits;
     kv_cache cache;
-    tensor codes, forced, position;
+    tensor codes, forced, position, settings;
 } toy;
 
 static linear toy_linear(ops_env *v, int out, dtype type)
@@ -65,11 +65,19 @@ static toy toy_new(ops_env *v)
     tensor image = ops_tensor(v, DTYPE_F32, SHAPE(VOCABULARY, D), ops_numbers(v, VOCABULARY * D));
     tensor rows = ops_tensor(v, DTYPE_F32, SHAPE(HEIGHT, D), ops_numbers(v, HEIGHT * D));
     tensor columns = ops_tensor(v, DTYPE_F32, SHAPE(WIDTH, D), ops_numbers(v, WIDTH * D));
-    int32_t codes[ROWS * (CELLS + 1)], forced[CELLS + 1];
+    int32_t codes[ROWS * (CELLS + 1)], forced[ROWS * CELLS], settings[ROWS * SAMPLING_WORDS];
     for (int i = 0; i < ROWS * CELLS; i++)
         codes[i] = i % CELLS ? -1 : 5 + i;
-    for (int i = 0; i < CELLS; i++)
+    for (int i = 0; i < ROWS * CELLS; i++)
         forced[i] = -1;
+    for (int i = 0; i < ROWS; i++)
+        sampling_put(settings + i * SAMPLING_WORDS, &(sampling){.temperature = 30,
+                                                                .top_k = 20,
+                                                                .top_p = 0.95f,
+                                                                .seed = 4,
+                                                                .stream = (uint32_t)i,
+                                                                .row = i,
+                                                                .other = -1});
     return (toy){
         /* a text of one position, which is over: the grid begins at position 1 */
         .embedding = {rows, rows, image, rows, columns, 1, WIDTH, HEIGHT},
@@ -81,22 +89,22 @@ static toy toy_new(ops_env *v)
         .cache = {ops_tensor(v, DTYPE_F32, SHAPE(ROWS, HEADS, CELLS + 1, D / HEADS), NULL),
                   ops_tensor(v, DTYPE_F32, SHAPE(ROWS, HEADS, CELLS + 1, D / HEADS), NULL)},
         .codes = ops_integers(v, SHAPE(ROWS, CELLS), codes),
-        .forced = ops_integers(v, SHAPE(CELLS), forced),
+        .forced = ops_integers(v, SHAPE(ROWS, CELLS), forced),
         .position = ops_integers(v, SHAPE(1), (int32_t[]){1}),
+        .settings = ops_integers(v, SHAPE(ROWS, SAMPLING_WORDS), settings),
     };
 }
 
 static void toy_step(run *r, const toy *t)
 {
     static const attention_mask mask = {.kind = MASK_FULL, .text = 1, .grid_width = WIDTH};
-    static const sampling s = {.temperature = 30, .top_k = 20, .top_p = 0.95f, .seed = 4};
     tensor x = op_embed_sequence(r, &t->embedding, (tensor){0}, t->codes, t->position, 1);
     run_next(r);
     tensor qkv = op_linear(r, op_layer_norm(r, x, &t->norm), &t->qkv, ACT_NONE);
     x = op_linear_add(r, op_attention(r, qkv, HEADS, &t->cache, t->position, &mask), &t->out, x);
     run_next(r);
     tensor logits = op_linear(r, x, &t->logits, ACT_NONE);
-    op_sample(r, tensor_shaped(logits, SHAPE(ROWS, VOCABULARY)), t->codes, t->forced, t->position, 1, &s);
+    op_sample(r, tensor_shaped(logits, SHAPE(ROWS, VOCABULARY)), t->codes, t->forced, t->position, 1, t->settings);
     op_advance(r, t->position, 1);
 }
 
@@ -269,12 +277,12 @@ static void check_sticky(ops_env *v, const char *a, const char *b)
     assert_null(op_activate(v->r, x, ACT_RELU).buf);
     assert_null(op_slice(v->r, x, 0, 0).buf);
     assert_null(op_upsample(v->r, x, 2).buf);
-    assert_null(op_guide(v->r, x, 2).buf);
+    assert_null(op_guide(v->r, x, x).buf);
     assert_null(op_embed(v->r, x, weights).buf);
     assert_null(op_embed_sequence(v->r, &embedding, x, x, x, 1).buf);
     assert_null(op_argmax(v->r, x).buf);
     op_repeat(v->r, x, x);
-    op_sample(v->r, x, x, x, x, 1, &(sampling){0});
+    op_sample(v->r, x, x, x, x, 1, x);
     op_advance(v->r, x, 1);
     run_write(v->r, x, NULL);
     run_read(v->r, x, NULL);

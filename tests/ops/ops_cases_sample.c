@@ -7,20 +7,42 @@
 
 enum { CELLS = 6, TEXT = 4 };
 
-/* Codes of one op_sample at each cell from `first` on; the tensor codes has code_rows rows, and starts with -7. */
+/* A row of settings for each of n; row i has an other where there are twice as many sequences. */
+static tensor settings_of(ops_env *v, const sampling *each, int n, int sequences)
+{
+    int32_t *words = ops_memory(v, (size_t)n, SAMPLING_WORDS * sizeof *words);
+    for (int i = 0; i < n; i++) {
+        sampling s = each[i];
+        s.row = i;
+        s.other = sequences > n ? n + i : -1;
+        sampling_put(words + i * SAMPLING_WORDS, &s);
+    }
+    return ops_integers(v, SHAPE(n, SAMPLING_WORDS), words);
+}
+
+/* Codes of one op_sample at each cell from `first` on; the tensor codes has code_rows rows, and starts with -7.
+ * forced[code_rows, CELLS] or NULL.  Row i draws from s->stream + i. */
 static int32_t *sample_cells(ops_env *v, const float *logits, int rows, int k, int code_rows, const int32_t *forced,
                              const sampling *s, int first)
 {
-    static const int32_t not_forced[CELLS] = {-1, -1, -1, -1, -1, -1};
     int32_t *codes = ops_memory(v, (size_t)(code_rows * CELLS), sizeof *codes);
-    for (int i = 0; i < code_rows * CELLS; i++)
+    int32_t *not_forced = ops_memory(v, (size_t)(code_rows * CELLS), sizeof *not_forced);
+    sampling *each = ops_memory(v, (size_t)rows, sizeof *each);
+    for (int i = 0; i < rows; i++) {
+        each[i] = *s;
+        each[i].stream += (uint32_t)i;
+    }
+    for (int i = 0; i < code_rows * CELLS; i++) {
         codes[i] = -7;
+        not_forced[i] = -1;
+    }
     tensor x = ops_tensor(v, DTYPE_F32, SHAPE(rows, k), (float *)(uintptr_t)logits);
     tensor y = ops_integers(v, SHAPE(code_rows, CELLS), codes);
-    tensor f = ops_integers(v, SHAPE(CELLS), forced ? forced : not_forced);
+    tensor f = ops_integers(v, SHAPE(code_rows, CELLS), forced ? forced : not_forced);
     tensor position = ops_integers(v, SHAPE(1), (int32_t[]){TEXT - 1 + first});
+    tensor settings = settings_of(v, each, rows, code_rows);
     for (int c = first; c < CELLS; c++) {
-        op_sample(v->r, x, y, f, position, TEXT, s);
+        op_sample(v->r, x, y, f, position, TEXT, settings);
         op_advance(v->r, position, 1);
     }
     run_read(v->r, y, codes);
@@ -87,16 +109,77 @@ static void test_ties(ops_env *v)
 static void test_forced(ops_env *v)
 {
     enum { ROWS = 2, K = 50 };
-    static const int32_t forced[CELLS] = {-1, 3, 0, -1, 49, -1};
+    static const int32_t forced[2 * ROWS * CELLS] = {-1, 3, 0, -1, 49, -1, 7, -1, 2, -1, -1, 48};
     const sampling s = {.temperature = 1, .seed = 3};
     float *logits = ops_numbers(v, ROWS * K);
     const int32_t *codes = sample_cells(v, logits, ROWS, K, 2 * ROWS, forced, &s, 1);
     for (int i = 0; i < 2 * ROWS * CELLS; i++) {
         int row = i / CELLS % ROWS, cell = i % CELLS;
-        int expected = cell < 1            ? -7
-                       : forced[cell] >= 0 ? forced[cell]
-                                           : ref_sample(logits + row * K, K, &s, row, cell);
+        int expected = cell < 1                          ? -7
+                       : forced[row * CELLS + cell] >= 0 ? forced[row * CELLS + cell]
+                                                         : ref_sample(logits + row * K, K, &s, row, cell);
         assert_int_equal(codes[i], expected);
+    }
+}
+
+/* Each row of one launch has its own settings, and its own cell where positions are. */
+static void test_rows(ops_env *v)
+{
+    enum { ROWS = 5, K = 400 };
+    static const sampling each[ROWS] = {
+        {.temperature = 1, .seed = 1, .stream = 3},
+        {.temperature = 0},
+        {.temperature = 0.7f, .seed = UINT64_C(0x123456789abcdef0), .top_k = 9},
+        {.temperature = 1.3f, .top_k = 200, .top_p = 0.6f, .seed = 9, .stream = 1},
+        {.temperature = 2, .top_p = 0.9f, .seed = 1, .stream = 3},
+    };
+    float *logits = ops_numbers(v, ROWS * K);
+    int32_t codes[ROWS * CELLS], forced[ROWS * CELLS], first[ROWS];
+    for (int i = 0; i < ROWS * CELLS; i++)
+        codes[i] = forced[i] = -1;
+    for (int i = 0; i < ROWS; i++)
+        first[i] = TEXT - 1 + i;
+    tensor y = ops_integers(v, SHAPE(ROWS, CELLS), codes), position = ops_integers(v, SHAPE(ROWS), first);
+    tensor x = ops_tensor(v, DTYPE_F32, SHAPE(ROWS, K), logits), settings = settings_of(v, each, ROWS, ROWS);
+    tensor f = ops_integers(v, SHAPE(ROWS, CELLS), forced);
+    for (int c = 0; c < CELLS; c++) {
+        op_sample(v->r, x, y, f, position, TEXT, settings);
+        op_advance(v->r, position, 1);
+    }
+    run_read(v->r, y, codes);
+    err e = {0};
+    if (!run_finish(v->r, &e))
+        fail_msg("%s", e.text);
+    for (int i = 0; i < ROWS * CELLS; i++) {
+        int row = i / CELLS, cell = i % CELLS;
+        int expected = cell < row ? -1 : ref_sample(logits + row * K, K, &each[row], 0, cell);
+        assert_int_equal(codes[i], expected);
+    }
+}
+
+/* With guidance and without in one launch: the latter's logits are as they were. */
+static void test_guide(ops_env *v)
+{
+    enum { ROWS = 3, K = 70 };
+    static const sampling each[ROWS] = {{.guidance = 2.5f, .row = 1, .other = 3},
+                                        {.guidance = 9, .row = 2, .other = -1},
+                                        {.guidance = 0.5f, .row = 0, .other = 1}};
+    float *x = ops_numbers(v, 4 * K), y[ROWS * K];
+    int32_t words[ROWS * SAMPLING_WORDS];
+    for (int i = 0; i < ROWS; i++)
+        sampling_put(words + i * SAMPLING_WORDS, &each[i]);
+    run_read(
+        v->r,
+        op_guide(v->r, ops_tensor(v, DTYPE_F32, SHAPE(4, K), x), ops_integers(v, SHAPE(ROWS, SAMPLING_WORDS), words)),
+        y);
+    err e = {0};
+    if (!run_finish(v->r, &e))
+        fail_msg("%s", e.text);
+    for (int i = 0; i < K; i++) {
+        float a = x[3 * K + i], b = x[K + i];
+        assert_true(fabsf(y[i] - (a + 2.5f * (b - a))) < 1e-5f);
+        assert_true(y[K + i] == x[2 * K + i]);
+        assert_true(fabsf(y[2 * K + i] - (b + 0.5f * (x[i] - b))) < 1e-5f);
     }
 }
 
@@ -159,6 +242,8 @@ const ops_behaviour ops_sampling[] = {
     {"sampling keeps codes that tie with the last one kept", test_ties},
     {"sampling writes forced codes, repeats rows and leaves other cells", test_forced},
     {"sampling depends on seed and stream, not on the batch", test_streams},
+    {"sampling has settings and a cell for each row", test_rows},
+    {"guidance has a scale for each row, or none", test_guide},
     {"sampling is as frequent as softmax says", test_frequencies},
     {"sampling of NaN stays among the codes", test_nan},
     {0},

@@ -258,10 +258,18 @@ double check_repeat(ops_env *v, const shape *s)
     return ops_error_of(host, reference, s->m * s->n);
 }
 
+tensor ops_guidance(ops_env *v, int b, float scale)
+{
+    int32_t *settings = ops_memory(v, (size_t)b, SAMPLING_WORDS * sizeof *settings);
+    for (int i = 0; i < b; i++)
+        sampling_put(settings + i * SAMPLING_WORDS, &(sampling){.guidance = scale, .row = i, .other = b + i});
+    return ops_integers(v, SHAPE(b, SAMPLING_WORDS), settings);
+}
+
 double check_guide(ops_env *v, const shape *s)
 {
     float *x = ops_numbers(v, 2 * s->b * s->k);
-    tensor y = op_guide(v->r, ops_input(v, s, SHAPE(2 * s->b, s->k), x), 3.5f);
+    tensor y = op_guide(v->r, ops_input(v, s, SHAPE(2 * s->b, s->k), x), ops_guidance(v, s->b, 3.5f));
     double *reference = reference_of(v, s->b * s->k);
     ref_guide(reference, x, s->b, s->k, 3.5);
     return ops_error(v, y, reference, s->b * s->k);

@@ -101,7 +101,7 @@ static void add_style(ops_env *v, bool tiny)
             t->shape = s;
             name_test(t);
         }
-    const ops_behaviour *lists[] = {ops_sampling, ops_runs, ops_counting, ops_learning, ops_tapes};
+    const ops_behaviour *lists[] = {ops_sampling, ops_positions, ops_runs, ops_counting, ops_learning, ops_tapes};
     for (size_t i = 0; i < sizeof lists / sizeof *lists && !tiny && !clblast; i++)
         for (const ops_behaviour *b = lists[i]; b->name; b++) {
             task *t = add_test(v);

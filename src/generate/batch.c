@@ -1,0 +1,180 @@
+/* A batch of sequences on the device: texts into caches, first codes, and the recorded step that chooses the next. */
+#include "generate/batch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int cells_of(const transformer *d)
+{
+    return d->grid_width * d->grid_height;
+}
+
+bool batch_open(batch *b, const transformer *d, run *r, int rows, dtype keys, err *e)
+{
+    device *dev = run_device(r);
+    int64_t cells = cells_of(d);
+    *b = (batch){.rows = rows};
+    bool ok =
+        tensor_new(&b->position, dev, DTYPE_I32, 1, (int64_t[]){rows}, NULL, false, "positions", e) &&
+        tensor_new(&b->forced, dev, DTYPE_I32, 2, (int64_t[]){rows, cells}, NULL, false, "kept codes", e) &&
+        tensor_new(&b->settings, dev, DTYPE_I32, 2, (int64_t[]){rows, SAMPLING_WORDS}, NULL, false, "settings", e) &&
+        tensor_new(&b->last, dev, DTYPE_F32, 3, (int64_t[]){rows, 1, d->dim}, NULL, false, "prompts", e) &&
+        session_open(&b->s, d, r, rows, keys, e);
+    /* rows that aren't used yet stand beside others */
+    size_t most = (size_t)(cells > d->dim ? cells : d->dim) * (size_t)rows;
+    int32_t *zeros = ok ? calloc(most, sizeof *zeros) : NULL;
+    if (ok && !zeros)
+        ok = err_no_memory(e, "batch", most * sizeof *zeros);
+    if (ok) {
+        run_write(r, b->s.codes, zeros);
+        run_write(r, b->last, zeros);
+    }
+    free(zeros);
+    if (!ok)
+        batch_release(b);
+    return ok;
+}
+
+void batch_release(batch *b)
+{
+    session_release(&b->s);
+    buffer_free(b->position.buf);
+    buffer_free(b->forced.buf);
+    buffer_free(b->settings.buf);
+    buffer_free(b->last.buf);
+    *b = (batch){0};
+}
+
+/* Row i of the text ids, kept codes and positions, as the host knows them. */
+static void fill_row(const batch *b, int i, int32_t *ids, int32_t *forced, int32_t *position)
+{
+    const transformer *d = b->s.d;
+    const batch_row *row = &b->row[i];
+    int cells = cells_of(d);
+    position[i] = row->position;
+    if (row->used && row->text)
+        memcpy(ids + i * d->text_length, row->text, (size_t)d->text_length * sizeof *ids);
+    for (int c = 0; c < cells; c++)
+        forced[i * cells + c] = row->used && row->kept ? row->kept[c] : -1;
+}
+
+bool batch_write(batch *b, const sampling *pictures, int n, err *e)
+{
+    const transformer *d = b->s.d;
+    size_t rows = (size_t)b->rows, text = (size_t)d->text_length, cells = (size_t)cells_of(d);
+    int32_t *ids = calloc(rows * (text + cells), sizeof *ids), *forced = ids ? ids + rows * text : NULL;
+    int32_t position[BATCH_MOST], settings[BATCH_MOST * SAMPLING_WORDS] = {0};
+    if (!ids)
+        return err_no_memory(e, "batch", rows * (text + cells) * sizeof *ids);
+    for (int i = 0; i < b->rows; i++)
+        fill_row(b, i, ids, forced, position);
+    for (int i = 0; i < n; i++)
+        sampling_put(settings + i * SAMPLING_WORDS, &pictures[i]);
+    run *r = b->s.r;
+    run_write(r, b->s.ids, ids);
+    run_write(r, b->forced, forced);
+    run_write(r, b->position, position);
+    run_write(r, b->settings, settings);
+    free(ids);
+    return true;
+}
+
+static bool begins(const batch *b, int i)
+{
+    return i < b->rows && b->row[i].used && b->row[i].position == 0;
+}
+
+static bool same_text(const batch *b, int i, int j)
+{
+    const int32_t *x = b->row[i].text, *y = b->row[j].text;
+    return x == y || (x && y && !memcmp(x, y, (size_t)b->s.d->text_length * sizeof *x));
+}
+
+/* The text of row `first` into its caches, and copies of these to the n - 1 rows after it: cheaper than reading it
+ * again. One at a time, so that sums don't depend on how many there are. */
+static void read_text(batch *b, int first, int n)
+{
+    const transformer *d = b->s.d;
+    run *r = b->s.r;
+    run_reset(r); /* the queue is in order: what runs still is done before its memory is written */
+    tensor x = d->kind->forward(r, d, tensor_rows(b->s.ids, first, 1), tensor_rows(b->s.codes, first, 1),
+                                session_rows(&b->s, first, 1), tensor_rows(b->position, first, 1), d->prefix);
+    op_repeat(r, tensor_rows(b->last, first, n), op_slice(r, x, d->prefix - 1, 1));
+    session_repeat_row(&b->s, first, n - 1);
+}
+
+static void advance(batch *b, int first, int n, int by)
+{
+    op_advance(b->s.r, tensor_rows(b->position, first, n), by);
+}
+
+/* x[rows,1,dim] -> logits[pictures, codes] */
+static tensor logits_of(batch *b, tensor x, tensor settings, bool by_choice)
+{
+    const transformer *d = b->s.d;
+    run *r = b->s.r;
+    tensor logits = op_linear(r, x, d->image_head, ACT_NONE);
+    logits = tensor_shaped(logits, 2, (int64_t[]){x.shape[0], d->codes});
+    return by_choice ? op_guide(r, logits, settings) : logits;
+}
+
+void batch_begin(batch *b, int first, int pictures)
+{
+    const transformer *d = b->s.d;
+    run *r = b->s.r;
+    int rows = 0;
+    for (int i = 0, n; i < b->rows; i += n) {
+        n = 1;
+        rows = b->row[i].used ? i + 1 : rows;
+        if (!begins(b, i))
+            continue;
+        while (begins(b, i + n) && same_text(b, i, i + n))
+            n++;
+        rows = i + n;
+        read_text(b, i, n);
+        advance(b, i, n, d->prefix - 1);
+    }
+    run_reset(r);
+    tensor settings = tensor_rows(b->settings, first, pictures - first);
+    tensor logits = logits_of(b, tensor_rows(b->last, 0, rows), settings, true);
+    op_sample(r, logits, b->s.codes, b->forced, b->position, d->prefix, settings);
+    for (int i = 0; i < b->rows; i++)
+        if (begins(b, i)) {
+            advance(b, i, 1, 1);
+            b->row[i].position = d->prefix;
+        }
+}
+
+void batch_move(batch *b, int from, int to)
+{
+    run *r = b->s.r;
+    session_copy_row(&b->s, from, to);
+    op_repeat(r, tensor_rows(b->last, to, 1), tensor_rows(b->last, from, 1));
+    b->row[to] = b->row[from];
+    b->row[from] = (batch_row){0};
+}
+
+void batch_record(batch *b, int rows, int pictures, bool by_choice)
+{
+    const transformer *d = b->s.d;
+    run *r = b->s.r;
+    if (b->recorded == rows && b->pictures == pictures && b->by_choice == by_choice)
+        return;
+    run_reset(r);
+    run_record(r);
+    tensor settings = tensor_rows(b->settings, 0, pictures), position = tensor_rows(b->position, 0, rows);
+    tensor codes = tensor_rows(b->s.codes, 0, rows);
+    tensor x = d->kind->forward(r, d, (tensor){0}, codes, session_rows(&b->s, 0, rows), position, 1);
+    op_sample(r, logits_of(b, x, settings, by_choice), b->s.codes, b->forced, position, d->prefix, settings);
+    op_advance(r, position, 1);
+    b->recorded = rows;
+    b->pictures = pictures;
+    b->by_choice = by_choice;
+}
+
+void batch_step(batch *b)
+{
+    for (int i = 0; i < b->recorded; i++)
+        b->row[i].position++;
+    run_replay(b->s.r);
+}

@@ -1,0 +1,120 @@
+/* A request: checked, and its texts read. */
+#include "generate/draw_request.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+
+static int cells_of(const model *m)
+{
+    return m->transformer->grid_width * m->transformer->grid_height;
+}
+
+static bool check_kept(const model *m, const limn_generate_options *o, err *e)
+{
+    if (!o->keep != !o->kept_codes)
+        return err_set(e, ERR_USAGE, "generate: keep and kept_codes go together");
+    for (int i = 0; o->keep && i < cells_of(m); i++)
+        if (o->keep[i] && (o->kept_codes[i] < 0 || o->kept_codes[i] >= m->transformer->codes))
+            return err_set(e, ERR_USAGE, "generate: kept code %d of cell %d is outside of the codebook of %d",
+                           o->kept_codes[i], i, m->transformer->codes);
+    return true;
+}
+
+static bool check(const model *m, const limn_generate_options *o, err *e)
+{
+    int most = INT_MAX / cells_of(m);
+    if (!(o->temperature >= 0 && isfinite(o->temperature)) || !(o->guidance >= 0 && isfinite(o->guidance)) ||
+        o->top_k < 0)
+        return err_set(e, ERR_USAGE, "generate: temperature, top-k and guidance must be finite and not negative");
+    if (!(o->top_p >= 0 && o->top_p <= 1))
+        return err_set(e, ERR_USAGE, "generate: top-p: %g is outside 0 to 1", o->top_p);
+    if (o->count < 0 || o->count > most)
+        return err_set(e, ERR_USAGE, "generate: count: %d is outside 0 to %d", o->count, most);
+    if (o->first < 0 || o->first > INT_MAX - (o->count ? o->count : 1))
+        return err_set(e, ERR_USAGE, "generate: first: %d is outside 0 to %d", o->first, INT_MAX - o->count);
+    if (!o->prompt && !o->text_ids && o->n_text_ids)
+        return err_set(e, ERR_USAGE, "generate: neither a prompt nor text ids");
+    return check_kept(m, o, e);
+}
+
+/* What is only checked is not warned of: that is for when it is drawn. */
+static bool tokenize(const model *m, bool checking, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    return (checking ? model_tokenize : limn_tokenize)(m, text, ids, n, e);
+}
+
+/* The row that guidance leads away from; the prompt's begins with `used` ids. */
+static bool read_negative(const model *m, const limn_generate_options *o, bool checking, int32_t *text, size_t used,
+                          err *e)
+{
+    const transformer *d = m->transformer;
+    int32_t *row = text + d->text_length, *ids = NULL;
+    size_t n = 0;
+    if (!o->negative && d->kind->null_row) {
+        d->kind->null_row(d, text, used, row);
+        return true;
+    }
+    bool ok = (!o->negative || tokenize(m, checking, o->negative, &ids, &n, e)) &&
+              d->kind->text_row(d, ids, n, row, &used, e);
+    free(ids);
+    return ok;
+}
+
+/* The rows of text from the prompt, or from ids. */
+static bool read_text(const model *m, const limn_generate_options *o, bool checking, draw_request *q, err *e)
+{
+    const transformer *d = m->transformer;
+    int32_t *own = NULL;
+    size_t n = o->n_text_ids, used;
+    if (o->prompt && !tokenize(m, checking, o->prompt, &own, &n, e))
+        return false;
+    bool ok = d->kind->text_row(d, o->prompt ? own : o->text_ids, n, q->text, &used, e) &&
+              (!q->guided || read_negative(m, o, checking, q->text, used, e));
+    free(own);
+    return ok;
+}
+
+draw_request *draw_request_new(const model *m, const limn_generate_options *o, bool checking, err *e)
+{
+    if (!model_needs_transformer(m, e) || !check(m, o, e))
+        return NULL;
+    size_t cells = (size_t)cells_of(m), text = 2 * (size_t)m->transformer->text_length;
+    draw_request *q = calloc(1, sizeof *q);
+    if (q) {
+        q->text = calloc(text, sizeof *q->text);
+        q->kept = o->keep ? calloc(cells, sizeof *q->kept) : NULL;
+    }
+    if (!q || !q->text || (o->keep && !q->kept)) {
+        err_no_memory(e, "prompt", (text + cells) * sizeof(int32_t));
+        draw_request_drop(q);
+        return NULL;
+    }
+    q->guided = o->guidance != 0 && o->guidance != 1;
+    q->first = o->first;
+    q->count = o->count ? o->count : 1;
+    q->sampling = (sampling){.temperature = o->temperature,
+                             .top_k = o->top_k,
+                             .top_p = o->top_p,
+                             .seed = o->seed,
+                             .guidance = o->guidance,
+                             .other = -1};
+    for (size_t i = 0; q->kept && i < cells; i++)
+        q->kept[i] = o->keep[i] ? o->kept_codes[i] : -1;
+    if (!read_text(m, o, checking, q, e)) {
+        draw_request_drop(q);
+        return NULL;
+    }
+    return q;
+}
+
+void draw_request_drop(draw_request *q)
+{
+    if (!q || --q->users > 0)
+        return;
+    free(q->text);
+    free(q->kept);
+    free(q);
+}

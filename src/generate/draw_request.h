@@ -1,0 +1,23 @@
+/* A request: the texts that its pictures are drawn of, and how their codes are chosen. */
+#ifndef GENERATE_DRAW_REQUEST_H
+#define GENERATE_DRAW_REQUEST_H
+#include "models/model.h"
+
+typedef struct draw_request {
+    struct draw_request *next; /* of those that wait */
+    uint64_t id;
+    int users; /* who needs it: the queue, and each of its pictures that is begun */
+    bool guided;
+    int32_t *text;     /* [1 + guided, text_length]: the prompt's row, the row that guidance leads away from */
+    int32_t *kept;     /* [cells], -1 in cells to be chosen; NULL: all are */
+    sampling sampling; /* of picture 0 of the seed */
+    int first, count;  /* pictures of the seed */
+    int begun;         /* of these */
+} draw_request;
+
+/* Checks o and reads its texts: o->prompt, text_ids, count, first, seed, what chooses codes, negative and keep; what is
+ * given may go afterwards.  NULL with e filled where o can't be drawn.  checking: nothing will be, so no warnings. */
+draw_request *draw_request_new(const model *m, const limn_generate_options *o, bool checking, err *e);
+/* One user less; the last one frees it.  Accepts NULL. */
+void draw_request_drop(draw_request *q);
+#endif

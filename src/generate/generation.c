@@ -1,0 +1,457 @@
+/* Generation as an object: requests wait, their pictures are drawn together, and finished ones wait to be taken. */
+#include "generate/generation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+/* ---- pictures and requests ------------------------------------------------------------------------------------ */
+
+static void picture_free(picture *p)
+{
+    if (!p)
+        return;
+    draw_request_drop(p->q);
+    free(p->codes);
+    free(p);
+}
+
+/* The next picture of the request that waits longest. */
+static picture *next_picture(generation *g, err *e)
+{
+    draw_request *q = g->waiting;
+    picture *p = calloc(1, sizeof *p);
+    if (p)
+        p->codes = calloc((size_t)g->cells, sizeof *p->codes);
+    if (!p || !p->codes) {
+        free(p);
+        err_no_memory(e, "picture", sizeof *p + (size_t)g->cells * sizeof *p->codes);
+        return NULL;
+    }
+    p->q = q;
+    q->users++;
+    p->number = q->first + q->begun++;
+    p->other = -1;
+    if (q->begun == q->count) {
+        g->waiting = q->next;
+        draw_request_drop(q);
+    }
+    return p;
+}
+
+/* After a failure: all that were at work wait again, the first ones first, and will be drawn from their beginning. */
+static void begin_again(generation *g)
+{
+    generation_close_batch(g, false, NULL);
+    while (g->n_work > 0) {
+        picture *p = g->work[--g->n_work];
+        draw_request *q = p->q;
+        if (q->begun-- == q->count) {
+            q->next = g->waiting;
+            g->waiting = q;
+            q->users++;
+        }
+        picture_free(p);
+    }
+}
+
+/* ---- the batch ------------------------------------------------------------------------------------------------- */
+
+static int used_rows(const generation *g)
+{
+    int n = 0;
+    for (int i = 0; i < g->batch.rows; i++)
+        n += g->batch.row[i].used;
+    return n;
+}
+
+/* The first free one, for the beginning of a text. */
+static int take_row(generation *g, const int32_t *text, const int32_t *kept)
+{
+    int i = 0;
+    while (g->batch.row[i].used)
+        i++;
+    g->batch.row[i] = (batch_row){.used = true, .text = text, .kept = kept};
+    return i;
+}
+
+/* Those that wait come into the batch, as far as there is room. */
+static bool bring_in(generation *g, err *e)
+{
+    int free_rows = g->batch.rows - used_rows(g), first = g->n_work;
+    for (; g->waiting && generation_sequences(g->waiting) <= free_rows; g->n_work++) {
+        picture *p = next_picture(g, e);
+        if (!p)
+            return false;
+        g->work[g->n_work] = p;
+        free_rows -= generation_sequences(p->q);
+    }
+    for (int i = first; i < g->n_work; i++)
+        g->work[i]->row = take_row(g, g->work[i]->q->text, g->work[i]->q->kept);
+    for (int i = first; i < g->n_work; i++) /* the rows without condition are the same, mostly, and follow each other */
+        if (g->work[i]->q->guided)
+            g->work[i]->other = take_row(g, g->work[i]->q->text + g->d->text_length, g->work[i]->q->kept);
+    return true;
+}
+
+static bool write_batch(generation *g, err *e)
+{
+    sampling all[BATCH_MOST];
+    for (int i = 0; i < g->n_work; i++) {
+        const picture *p = g->work[i];
+        all[i] = p->q->sampling;
+        all[i].stream = (uint32_t)p->number;
+        all[i].row = p->row;
+        all[i].other = p->other;
+    }
+    g->changed = false;
+    return batch_write(&g->batch, all, g->n_work, e);
+}
+
+/* The sequences become those from 0 on, without gaps: the last ones move into them. */
+static void close_gaps(generation *g)
+{
+    batch *b = &g->batch;
+    for (int to = 0, from = b->rows - 1;; g->changed = true) {
+        while (to < b->rows && b->row[to].used)
+            to++;
+        while (from >= 0 && !b->row[from].used)
+            from--;
+        if (to >= from)
+            return;
+        batch_move(b, from, to);
+        for (int i = 0; i < g->n_work; i++) {
+            g->work[i]->row = g->work[i]->row == from ? to : g->work[i]->row;
+            g->work[i]->other = g->work[i]->other == from ? to : g->work[i]->other;
+        }
+    }
+}
+
+/* Before steps: pictures begin that wait, and the step is recorded for what is at work. */
+static bool prepare(generation *g, err *e)
+{
+    int first = g->n_work;
+    bool by_choice = false;
+    if (!bring_in(g, e))
+        return false;
+    bool begin = g->n_work > first;
+    if ((begin || g->changed) && !write_batch(g, e))
+        return false;
+    if (begin)
+        batch_begin(&g->batch, first, g->n_work);
+    for (int i = first; i < g->n_work; i++)
+        g->work[i]->chosen = 1;
+    close_gaps(g);
+    if (g->changed && !write_batch(g, e))
+        return false;
+    for (int i = 0; i < g->n_work; i++)
+        by_choice |= g->work[i]->other >= 0 || g->work[i]->row != i;
+    if (g->cells > 1)
+        batch_record(&g->batch, used_rows(g), g->n_work, by_choice);
+    return !begin || run_finish(g->r, e);
+}
+
+static void step(generation *g)
+{
+    batch_step(&g->batch);
+    for (int i = 0; i < g->n_work; i++)
+        g->work[i]->chosen++;
+    g->steps++;
+}
+
+/* Steps until the first picture at work has a line more, or one of them is finished. */
+static int steps_ahead(const generation *g)
+{
+    int width = g->d->grid_width, n = width - g->work[0]->chosen % width;
+    n = g->work[0]->chosen % width == 0 ? 0 : n;
+    for (int i = 0; i < g->n_work; i++)
+        n = g->cells - g->work[i]->chosen < n ? g->cells - g->work[i]->chosen : n;
+    return n;
+}
+
+static bool is_finished(const generation *g, const picture *p)
+{
+    return p->chosen >= g->cells;
+}
+
+/* Takes a picture out of the batch. */
+static picture *leave(generation *g, int i)
+{
+    picture *p = g->work[i];
+    g->batch.row[p->row].used = false;
+    if (p->other >= 0)
+        g->batch.row[p->other].used = false;
+    memmove(g->work + i, g->work + i + 1, (size_t)(--g->n_work - i) * sizeof *g->work);
+    g->changed = true;
+    return p;
+}
+
+/* The codes of finished pictures to the host. */
+static bool collect(generation *g, err *e)
+{
+    picture **end = &g->finished;
+    for (int i = 0; i < g->n_work; i++)
+        if (is_finished(g, g->work[i]))
+            run_read_later(g->r, tensor_rows(g->batch.s.codes, g->work[i]->row, 1), g->work[i]->codes);
+    if (!run_finish(g->r, e))
+        return false;
+    while (*end)
+        end = &(*end)->next;
+    for (int i = 0; i < g->n_work; i++)
+        g->work[i]->known = g->work[i]->chosen;
+    for (int i = 0; i < g->n_work;)
+        if (is_finished(g, g->work[i])) {
+            *end = leave(g, i);
+            end = &(*end)->next;
+        } else {
+            i++;
+        }
+    return true;
+}
+
+/* Starts the next step, whose codes are the first of a line, and waits for the line before: the device is busy while
+ * the caller looks at that. */
+static bool next_line(generation *g, err *e)
+{
+    run_mark line = {0};
+    for (int i = 0; i < g->n_work; i++)
+        g->work[i]->known = g->work[i]->chosen;
+    run_mark_set(g->r, &line);
+    step(g);
+    run_mark_wait(g->r, &line);
+    return !run_failed(g->r) || run_finish(g->r, e);
+}
+
+/* What limn_generation_step does; where it fails, the pictures at work have to begin again. */
+static bool go_on(generation *g, err *e)
+{
+    if (!g->batch.rows && !generation_open_batch(g, e))
+        return false;
+    if (!prepare(g, e))
+        return false;
+    double since = clock_seconds();
+    /* a step after a failure would read what was never written */
+    for (int n = steps_ahead(g); n > 0 && !run_failed(g->r); n--)
+        step(g);
+    bool finished = false;
+    for (int i = 0; i < g->n_work; i++)
+        finished |= is_finished(g, g->work[i]);
+    bool ok = finished ? collect(g, e) : next_line(g, e);
+    g->seconds += clock_seconds() - since;
+    if (!ok || g->n_work > 0)
+        return ok;
+    if (!g->waiting)
+        generation_report_streaming(g);
+    return generation_close_batch(g, g->alone && g->waiting, e);
+}
+
+/* ---- the API --------------------------------------------------------------------------------------------------- */
+
+limn_generation *limn_generation_open(limn_model *m, const limn_generation_options *options, limn_error *e)
+{
+    limn_generation_options o = {0};
+    if (options)
+        memcpy(&o, options, options->size && options->size < sizeof o ? options->size : sizeof o);
+    if (!model_needs_transformer(m, e))
+        return NULL;
+    if (o.rows < 0 || o.rows > BATCH_MOST) {
+        err_set(e, ERR_USAGE, "generate: rows: %d is outside 0 to %d", o.rows, BATCH_MOST);
+        return NULL;
+    }
+    generation *g = calloc(1, sizeof *g);
+    if (!g) {
+        err_no_memory(e, "generation", sizeof *g);
+        return NULL;
+    }
+    g->m = m;
+    g->d = m->transformer;
+    g->cells = g->d->grid_width * g->d->grid_height;
+    g->keys = o.kv_cache_f16 ? DTYPE_F16 : DTYPE_F32;
+    g->limit = o.rows;
+    g->decoder = o.decoder && m->codec.kind;
+    g->r = run_new(m->dev, e);
+    if (!g->r)
+        limn_generation_free(&g);
+    return g;
+}
+
+void limn_generation_free(limn_generation **at)
+{
+    generation *g = *at;
+    *at = NULL;
+    if (!g)
+        return;
+    generation_close_batch(g, false, NULL);
+    while (g->n_work > 0)
+        picture_free(g->work[--g->n_work]);
+    while (g->finished) {
+        picture *p = g->finished;
+        g->finished = p->next;
+        picture_free(p);
+    }
+    while (g->waiting) {
+        draw_request *q = g->waiting;
+        g->waiting = q->next;
+        draw_request_drop(q);
+    }
+    run_free(g->r);
+    free(g);
+}
+
+bool generation_add(generation *g, const limn_generate_options *o, uint64_t *id, err *e)
+{
+    draw_request *q = draw_request_new(g->m, o, false, e), **end = &g->waiting;
+    if (!q)
+        return false;
+    if (g->limit && generation_sequences(q) > g->limit) {
+        draw_request_drop(q);
+        return err_set(e, ERR_USAGE, "generate: guidance takes two rows, and there is %d", g->limit);
+    }
+    while (*end)
+        end = &(*end)->next;
+    *end = q;
+    q->users = 1;
+    q->id = ++g->last_id;
+    if (id)
+        *id = q->id;
+    return true;
+}
+
+bool limn_generation_add(limn_generation *g, const limn_request *request, uint64_t *id, limn_error *e)
+{
+    limn_request q = {0};
+    memcpy(&q, request, request->size && request->size < sizeof q ? request->size : sizeof q);
+    limn_generate_options o = limn_generate_defaults(g->m);
+    o.prompt = q.prompt;
+    o.text_ids = q.text_ids;
+    o.n_text_ids = q.n_text_ids;
+    o.negative = q.negative;
+    o.seed = q.seed;
+    o.first = q.first;
+    o.count = q.count;
+    o.keep = q.keep;
+    o.kept_codes = q.kept_codes;
+    if (q.temperature != 0 || q.greedy)
+        o.temperature = q.greedy ? 0 : q.temperature;
+    if (q.top_k != 0)
+        o.top_k = q.top_k == -1 ? 0 : q.top_k;
+    if (q.top_p != 0)
+        o.top_p = q.top_p;
+    if (q.guidance != 0)
+        o.guidance = q.guidance;
+    return generation_add(g, &o, id, e);
+}
+
+bool limn_generation_step(limn_generation *g, int *left, limn_error *e)
+{
+    err why = {0};
+    while ((g->waiting || g->n_work > 0) && !go_on(g, &why)) {
+        begin_again(g);
+        if (!plan_smaller(g->m, "generate", &why))
+            return err_copy(e, &why);
+    }
+    const limn_generation_status *now = limn_generation_get_status(g);
+    if (left)
+        *left = now->waiting < INT32_MAX - now->working ? now->waiting + now->working : INT32_MAX;
+    return true;
+}
+
+bool limn_generation_take(limn_generation *g, uint64_t *id, int *number, int32_t *codes)
+{
+    picture *p = g->finished;
+    if (!p)
+        return false;
+    g->finished = p->next;
+    if (id)
+        *id = p->q->id;
+    if (number)
+        *number = p->number;
+    memcpy(codes, p->codes, (size_t)g->cells * sizeof *codes);
+    picture_free(p);
+    return true;
+}
+
+const limn_generation_status *limn_generation_get_status(limn_generation *g)
+{
+    limn_generation_status s = {.working = g->n_work};
+    int64_t waiting = 0;
+    for (const draw_request *q = g->waiting; q; q = q->next)
+        waiting += q->count - q->begun;
+    s.waiting = waiting < INT32_MAX ? (int)waiting : INT32_MAX;
+    for (int i = 0; i < g->n_work; i++)
+        s.codes += g->work[i]->known;
+    for (const picture *p = g->finished; p; p = p->next, s.finished++)
+        s.codes += g->cells;
+    g->status = s;
+    return &g->status;
+}
+
+/* A picture of a request, where it is begun and not taken. */
+static picture *find(const generation *g, uint64_t id, int number)
+{
+    for (int i = 0; i < g->n_work; i++)
+        if (g->work[i]->q->id == id && g->work[i]->number == number)
+            return g->work[i];
+    for (picture *p = g->finished; p; p = p->next)
+        if (p->q->id == id && p->number == number)
+            return p;
+    return NULL;
+}
+
+bool limn_generation_peek(limn_generation *g, uint64_t id, int number, int32_t *codes, int *done, limn_error *e)
+{
+    picture *p = find(g, id, number);
+    const draw_request *q = p ? p->q : g->waiting;
+    while (!p && q && !(q->id == id && number >= q->first + q->begun && number < q->first + q->count))
+        q = q->next;
+    if (!q)
+        return err_set(e, ERR_USAGE, "generate: there is no picture %d of request %llu", number,
+                       (unsigned long long)id);
+    int known = p ? p->known : 0;
+    if (p && known < g->cells && known > 0) {
+        run_read(g->r, tensor_rows(g->batch.s.codes, p->row, 1), p->codes);
+        if (!run_finish(g->r, e)) {
+            begin_again(g);
+            return false;
+        }
+    }
+    for (int c = 0; c < g->cells; c++)
+        codes[c] = c < known ? p->codes[c] : q->kept ? q->kept[c] : -1;
+    if (done)
+        *done = known;
+    return true;
+}
+
+bool limn_generation_cancel(limn_generation *g, uint64_t id, limn_error *e)
+{
+    bool found = false;
+    for (draw_request **q = &g->waiting; *q;) {
+        draw_request *this = *q;
+        if (this->id != id) {
+            q = &this->next;
+            continue;
+        }
+        *q = this->next;
+        draw_request_drop(this);
+        found = true;
+    }
+    for (int i = g->n_work - 1; i >= 0; i--)
+        if (g->work[i]->q->id == id) {
+            picture_free(leave(g, i));
+            found = true;
+        }
+    for (picture **p = &g->finished; *p;) {
+        picture *this = *p;
+        if (this->q->id != id) {
+            p = &this->next;
+            continue;
+        }
+        *p = this->next;
+        picture_free(this);
+        found = true;
+    }
+    if (!found)
+        return err_set(e, ERR_USAGE, "generate: there is no request %llu", (unsigned long long)id);
+    return g->n_work > 0 || generation_close_batch(g, false, e);
+}

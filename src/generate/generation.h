@@ -1,0 +1,57 @@
+/* The inside of limn_generation. */
+#ifndef GENERATE_GENERATION_H
+#define GENERATE_GENERATION_H
+#include "generate/batch.h"
+#include "generate/draw_request.h"
+#include "models/plan.h"
+
+typedef struct picture {
+    struct picture *next; /* of the finished ones */
+    draw_request *q;
+    int number;     /* of the seed */
+    int row, other; /* its sequences in the batch; other -1: there is none */
+    int chosen;     /* codes, also those that the device still has to choose */
+    int known;      /* those that it has chosen */
+    int32_t *codes; /* [cells] */
+} picture;
+
+typedef struct limn_generation {
+    model *m;
+    const transformer *d;
+    int cells;
+    dtype keys;   /* of the caches */
+    int limit;    /* sequences at once; 0: as many as wait when the first one begins */
+    bool decoder; /* has room beside them */
+    uint64_t last_id;
+    draw_request *waiting;
+    picture *work[BATCH_MOST], *finished;
+    int n_work;
+    run *r;       /* not the model's: a caller may decode pictures meanwhile */
+    batch batch;  /* rows 0: nothing is at work */
+    bool changed; /* pictures left the batch since it was told what it has */
+    bool alone;   /* nobody else uses the model until all pictures are finished */
+    plan plan;
+    int planned;         /* the items that there is room for at once; 0: nothing is planned */
+    int most, most_rows; /* what is planned for: items at once, and the sequences of all of them */
+    int unit;            /* sequences of an item: a picture, or with `mixed` of any one or two */
+    bool mixed;
+    bool by_choice; /* some are guided */
+    double seconds; /* of the codes after the first of each picture, without the caller's */
+    int64_t steps;
+    limn_generation_status status;
+} generation;
+
+/* limn_generation_add, of what limn_generate takes. */
+bool generation_add(generation *g, const limn_generate_options *o, uint64_t *id, err *e);
+
+/* ---- the memory of a batch: generation_memory.c ---- */
+
+/* The sequences of each picture. */
+int generation_sequences(const draw_request *q);
+/* Room for as many pictures as fit of those that wait, and the weights. */
+bool generation_open_batch(generation *g, err *e);
+/* Nothing is at work.  Unless `more` follows at once, others may have all that it had on the device. */
+bool generation_close_batch(generation *g, bool more, err *e);
+/* Says what streaming cost, as measured; the batch is done. */
+void generation_report_streaming(generation *g);
+#endif

@@ -1,0 +1,143 @@
+/* Generation: the memory of a batch, planned before it begins, and what streaming cost at its end. */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "device/stream.h"
+#include "generate/generation.h"
+
+int generation_sequences(const draw_request *q)
+{
+    return q->guided ? 2 : 1;
+}
+
+/* What n items take. */
+static int rows_of(const generation *g, int n)
+{
+    return n >= g->most ? g->most_rows : n * g->unit;
+}
+
+/* What is to be planned for: any requests in `limit` sequences, or just those that wait. */
+static void choose_items(generation *g)
+{
+    bool guided = false, plain = false;
+    int rows = 0;
+    for (const draw_request *q = g->waiting; q && rows < BATCH_MOST; q = q->next) {
+        int64_t all = rows + (int64_t)generation_sequences(q) * (q->count - q->begun);
+        rows = all > BATCH_MOST ? BATCH_MOST : (int)all;
+        guided |= q->guided;
+        plain |= !q->guided;
+    }
+    if (g->limit) {
+        guided = plain = g->limit > 1;
+        rows = g->limit;
+    }
+    g->unit = guided ? 2 : 1;
+    g->mixed = guided && plain;
+    g->by_choice = guided;
+    g->most = rows / g->unit;
+    g->most_rows = rows;
+}
+
+/* For plans: all that the device holds at one time for n items.  In parts: one, its decoder by small tiles. */
+static bool walk(void *context, run *r, int n, err *e)
+{
+    generation *g = context;
+    codec *c = &g->m->codec;
+    int rows = rows_of(g, n > 0 ? n : 1), pictures = g->mixed ? rows : rows / g->unit;
+    static const sampling none[BATCH_MOST];
+    batch b = {0};
+    run *decoder = g->decoder ? run_new(run_device(r), e) : NULL;
+    bool ok = (decoder || !g->decoder) && batch_open(&b, g->d, r, rows, g->keys, e);
+    for (int i = 0; ok && i < rows; i++)
+        b.row[i].used = true;
+    if (ok && batch_write(&b, none, pictures, e)) {
+        batch_begin(&b, 0, pictures);
+        batch_record(&b, rows, pictures, g->by_choice);
+        ok = !decoder || codec_walk_decode(c, decoder, n > 0 ? 1 : 1 - codec_tilings(c), e);
+    }
+    if (b.rows)
+        batch_release(&b);
+    run_free(decoder);
+    return ok;
+}
+
+/* Plans for those that wait, and makes the room. */
+static bool make_room(generation *g, err *e)
+{
+    char help[128];
+    snprintf(help, sizeof help, "convert the model with --type q8_0 or q4_0%s%s",
+             g->keys == DTYPE_F32 ? ", give --kv-cache f16" : "", g->by_choice ? ", do without --guidance" : "");
+    const plan_job job = {
+        .what = "generate",
+        .uses = USE_TRANSFORMER | (g->decoder ? USE_DECODER : 0),
+        .most = g->most,
+        .parts = g->decoder && codec_tilings(&g->m->codec) > 0,
+        .walk = walk,
+        .context = g,
+        .help = help,
+    };
+    if (!plan_make(&g->plan, g->m, g->r, &job, e))
+        return false;
+    g->planned = g->plan.n > 0 ? g->plan.n : 1;
+    g->m->busy++;
+    return true;
+}
+
+bool generation_open_batch(generation *g, err *e)
+{
+    choose_items(g);
+    if (!g->planned && !make_room(g, e))
+        return false;
+    run_reset(g->r);
+    return batch_open(&g->batch, g->d, g->r, rows_of(g, g->planned), g->keys, e);
+}
+
+/* Seconds of a step that waits for no weights.  Its results are wrong, so this comes last. */
+static double seconds_of_step(generation *g)
+{
+    run *r = g->r;
+    double least = INFINITY;
+    int32_t position[BATCH_MOST];
+    for (int i = 0; i < BATCH_MOST; i++)
+        position[i] = g->d->prefix;
+    stream_hold(g->m->params.stream, true);
+    for (int i = 0; i < 3; i++) { /* other programs only make it longer */
+        run_write(r, g->batch.position, position);
+        double begin = clock_seconds();
+        batch_step(&g->batch);
+        run_finish(r, NULL);
+        least = fmin(least, clock_seconds() - begin);
+    }
+    stream_hold(g->m->params.stream, false);
+    return least;
+}
+
+void generation_report_streaming(generation *g)
+{
+    if (!g->plan.layers || g->steps == 0)
+        return;
+    double step = g->seconds / (double)g->steps, alone = fmin(seconds_of_step(g), step),
+           mib = (double)g->plan.streamed / 0x1p20;
+    log_write(
+        LOG_WARNING,
+        "generate: %.1f MiB of weights were copied to the device for each code, as the limit is %.1f MiB: %.4f s a "
+        "code (%.2f GB/s), %.1f times the %.4f s that computing alone takes",
+        mib, (double)g->m->dev->memory_limit / 0x1p20, step, (double)g->plan.streamed / step * 1e-9, step / alone,
+        alone);
+}
+
+bool generation_close_batch(generation *g, bool more, err *e)
+{
+    if (!g->planned)
+        return true;
+    bool ok = run_finish(g->r, e); /* nothing may still read what goes now */
+    if (g->batch.rows)
+        batch_release(&g->batch);
+    g->changed = false;
+    if (more)
+        return ok;
+    g->planned = 0;
+    g->m->busy--;
+    return run_reserve(g->r, NULL, ok ? e : NULL) && ok;
+}
