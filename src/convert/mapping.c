@@ -218,13 +218,17 @@ static void put(import *im, const import_map *m, const import_row *row, const fo
     if (row->plus || row->times)
         make_name(m, f, row->times ? row->times : row->plus, other);
     int64_t first = row->first ? sum_of(m, f, row->first, &known) : 0;
+    if (!known) {
+        err_set(&im->error, ERR_FAILED, "convert: %s: the family doesn't tell what \"%s\" is", p->name, row->first);
+        return;
+    }
     if (row->change & IMPORT_OR_ONES && is_norm_weight(p) && !source_has(im->from, from[0]))
         import_ones(im, p);
     else if (n > 1)
         import_stack(im, p, from, n);
     else if (row->change & IMPORT_SHAPED || row->times)
         import_shaped(im, p, from[0], row->times ? other : NULL);
-    else if (row->first && known)
+    else if (row->first)
         import_part(im, p, from[0], first);
     else
         import_rows(im, p, from[0], order_of(p, row->change), row->plus ? other : NULL, row->change & IMPORT_UNIT);

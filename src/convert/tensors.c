@@ -125,7 +125,8 @@ void import_part(import *im, const param *p, const char *from, int64_t first)
         return;
     file_tensor part = *t;
     squeeze(&part, p->nd);
-    if (part.nd == p->nd && part.nd && first + p->shape[0] <= part.shape[0]) { /* else the shapes differ */
+    if (part.nd == p->nd && part.nd && first >= 0 &&
+        first <= part.shape[0] - p->shape[0]) { /* else the shapes differ */
         part.data = (const uint8_t *)part.data + dtype_row_bytes(part.type, first * part.stride[0]);
         part.shape[0] = p->shape[0];
         part.bytes = dtype_row_bytes(part.type, file_tensor_count(&part));

@@ -136,7 +136,8 @@ static void rows_change_tensors(void **state)
 
 static void expect_error(const char *name, int64_t rows, const char *part)
 {
-    static const import_row list[] = {{"here", {"table"}, .first = "2"}, {"away", {"away"}}};
+    static const import_row list[] = {
+        {"here", {"table"}, .first = "2"}, {"away", {"away"}}, {"odd", {"table"}, .first = "size"}};
     static const import_map maps[] = {{"net.", "", IMPORT_ROWS(list)}, {0}};
     fake f = {.list = {tensor_of("table", 4, 2)}};
     open_fake(&f);
@@ -153,6 +154,7 @@ static void what_is_missing_is_named(void **state)
     expect_error("here", 2, "");
     expect_error("here", 3, "tensor table: shape");
     expect_error("away", 2, "tensor away is missing");
+    expect_error("odd", 2, "net.odd: the family doesn't tell what \"size\" is");
     expect_error("nowhere", 2, "net.nowhere: the family doesn't tell where this comes from");
 }
 
