@@ -16,7 +16,7 @@ static tensor forward(codec_stage *s, tensor x, int64_t step, train_scalars *out
                 .step = (uint32_t)step};
     float usage = train_cosine(o->usage, o->usage_end, progress), kl = train_cosine(0, o->kl, progress);
     tensor logits = s->c.kind->encode(s->r, &s->c, x);
-    tensor y = s->c.kind->decode_soft(s->r, &s->c, op_gumbel_softmax(s->r, logits, &g));
+    tensor y = codec_decode_soft(s->r, &s->c, op_gumbel_softmax(s->r, logits, &g));
     tensor loss = codec_loss(s, y, x, out), entropy = op_usage_entropy(s->r, logits);
     loss = op_scale_add(s->r, loss, 1, entropy, -usage);
     s->chosen = op_argmax(s->r, logits);

@@ -50,7 +50,7 @@ tensor vqvae_pass(codec_stage *s, tensor x, tensor *y, tensor *last, train_scala
     op_code_sums(r, s->chosen, q->z, q->book.batch_counts, q->book.batch_sums);
     q->chosen += tensor_count(&s->chosen);
     tensor nearest = op_embed(r, s->chosen, a->codebook);
-    *y = autoencoder_decode_grid(r, &s->c, op_straight_through(r, q->z, nearest), last);
+    *y = autoencoder_decode_to(r, &s->c, op_straight_through(r, q->z, nearest), last);
     tensor commitment = op_l2(r, q->z, nearest);
     train_scalar(out, "commitment", commitment);
     return op_scale_add(r, commitment, o->commitment, o->learned_codebook ? op_l2(r, nearest, q->z) : (tensor){0}, 1);

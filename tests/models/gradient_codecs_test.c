@@ -23,7 +23,7 @@ static tensor loss(void *context)
     const whole *w = context;
     run *r = w->m.r;
     tensor logits = w->c.kind->encode(r, &w->c, w->x);
-    return op_l2(r, w->c.kind->decode_soft(r, &w->c, op_softmax(r, logits)), w->target);
+    return op_l2(r, codec_decode_soft(r, &w->c, op_softmax(r, logits)), w->target);
 }
 
 static tensor numbers(run *r, int height, int width, int channels, uint32_t stream)

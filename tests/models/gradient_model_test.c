@@ -30,7 +30,7 @@ static tensor codec_loss(void *context)
     tensor x = m->g.inputs[0].x;
     gumbel g = {.tau = 0.8f, .seed = 9, .step = 4};
     tensor logits = m->c.kind->encode(r, &m->c, x);
-    tensor y = m->c.kind->decode_soft(r, &m->c, op_gumbel_softmax(r, logits, &g));
+    tensor y = codec_decode_soft(r, &m->c, op_gumbel_softmax(r, logits, &g));
     tensor loss = op_scale_add(r, op_l1(r, y, x), m->l1, op_l2(r, y, x), 1);
     loss = op_scale_add(r, loss, 1, op_usage_entropy(r, logits), -0.05f);
     return op_scale_add(r, loss, 1, op_kl_uniform(r, logits), 0.01f);

@@ -125,7 +125,7 @@ static void codec_body(run *r, void *context)
     trainer_begin(&s->t);
     tensor x = run_upload(r, DTYPE_F32, 4, (int64_t[]){s->batch, s->c.height, s->c.width, 3}, s->pixels);
     tensor logits = s->c.kind->encode(r, &s->c, x);
-    tensor y = s->c.kind->decode_soft(r, &s->c, op_gumbel_softmax(r, logits, &g));
+    tensor y = codec_decode_soft(r, &s->c, op_gumbel_softmax(r, logits, &g));
     trainer_finish(&s->t, op_l2(r, autoencoder_pixels(r, &s->c, y), x));
 }
 

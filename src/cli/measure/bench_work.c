@@ -252,7 +252,7 @@ typedef struct codec_case {
 static void decode_body(run *r, void *context)
 {
     codec_case *c = context;
-    c->c->kind->decode(r, c->c, c->in);
+    codec_decode(r, c->c, c->in);
 }
 
 static void encode_body(run *r, void *context)

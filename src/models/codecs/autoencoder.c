@@ -46,7 +46,7 @@ int autoencoder_features(run *r, const codec *c, tensor x, tensor features[CODEC
     return a->config.stages;
 }
 
-tensor autoencoder_decode_grid(run *r, const codec *c, tensor grid, tensor *last)
+tensor autoencoder_decode_to(run *r, const codec *c, tensor grid, tensor *last)
 {
     const autoencoder *a = c->state;
     activation act = a->config.act;
@@ -68,19 +68,9 @@ tensor autoencoder_decode_grid(run *r, const codec *c, tensor grid, tensor *last
     return op_conv2d(r, x, &a->out, ACT_NONE, (tensor){0});
 }
 
-tensor autoencoder_decode(run *r, const codec *c, tensor codes)
+tensor autoencoder_decode_grid(run *r, const codec *c, tensor grid)
 {
-    const autoencoder *a = c->state;
-    tensor z = op_embed(r, codes, a->codebook);
-    int64_t shape[] = {codes.shape[0], c->grid_height, c->grid_width, a->codebook.shape[1]};
-    tensor y = autoencoder_decode_grid(r, c, tensor_shaped(z, 4, shape), NULL);
-    return a->config.output == LIKELIHOOD_LOGIT_LAPLACE ? op_activate(r, y, ACT_SIGMOID) : y;
-}
-
-tensor autoencoder_decode_soft(run *r, const codec *c, tensor q)
-{
-    const autoencoder *a = c->state;
-    return autoencoder_decode_grid(r, c, op_matmul_table(r, q, a->codebook), NULL);
+    return autoencoder_decode_to(r, c, grid, NULL);
 }
 
 tensor autoencoder_pixels(run *r, const codec *c, tensor y)
@@ -257,9 +247,11 @@ bool autoencoder_prepare(codec *c, const codec_kind *kind, const autoencoder_con
                  .channels = CHANNELS,
                  .input = {2, -1},
                  .output = {0.5f, 0.5f},
+                 .codebook = &a->codebook,
                  .state = a};
     if (k->output == LIKELIHOOD_LOGIT_LAPLACE) { /* ibid., equation 3: (1 - 2 epsilon) x + epsilon, epsilon = 0.1 */
         c->channels = 2 * CHANNELS;
+        c->logits = true;
         c->input = (pixel_map){0.8f, 0.1f};
         c->output = (pixel_map){1.25f, -0.125f};
     }

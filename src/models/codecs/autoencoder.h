@@ -60,14 +60,12 @@ void autoencoder_declare(codec *c, param_table *p);
 
 /* x[b,height,width,3] -> [b,grid_height,grid_width,latent] */
 tensor autoencoder_encode(run *r, const codec *c, tensor x);
-/* grid[b,grid_height,grid_width,code_dim] -> [b,height,width,channels].  last: NULL, or what the last convolution
- * reads. */
-tensor autoencoder_decode_grid(run *r, const codec *c, tensor grid, tensor *last);
+/* codec_kind.decode_grid of these kinds, and the same with what the last convolution reads. */
+tensor autoencoder_decode_grid(run *r, const codec *c, tensor grid);
+tensor autoencoder_decode_to(run *r, const codec *c, tensor grid, tensor *last);
 /* Pixels as c->input maps them, [b,height,width,3], of what autoencoder_decode_grid returns. */
 tensor autoencoder_pixels(run *r, const codec *c, tensor y);
 
-/* codec_kind.decode, decode_soft and features of these kinds. */
-tensor autoencoder_decode(run *r, const codec *c, tensor codes);
-tensor autoencoder_decode_soft(run *r, const codec *c, tensor q);
+/* codec_kind.features of these kinds. */
 int autoencoder_features(run *r, const codec *c, tensor x, tensor features[CODEC_FEATURES]);
 #endif

@@ -53,6 +53,18 @@ bool codec_owns_tensor(const char *name)
     return !strncmp(name, "codec.", 6);
 }
 
+tensor codec_decode(run *r, const codec *c, tensor codes)
+{
+    int64_t shape[] = {codes.shape[0], c->grid_height, c->grid_width, c->codebook->shape[1]};
+    tensor y = c->kind->decode_grid(r, c, tensor_shaped(op_embed(r, codes, *c->codebook), 4, shape));
+    return c->logits ? op_activate(r, y, ACT_SIGMOID) : y;
+}
+
+tensor codec_decode_soft(run *r, const codec *c, tensor q)
+{
+    return c->kind->decode_grid(r, c, op_matmul_table(r, q, *c->codebook));
+}
+
 void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map)
 {
     for (int64_t i = 0; i < n; i++)

@@ -16,10 +16,9 @@ typedef struct codec_kind {
      * logits[b,grid_height,grid_width,codes] of q(z|x); of a vqvae minus the squared distances to the codebook's rows
      */
     tensor (*encode)(run *r, const codec *c, tensor x);
-    /* codes I32 [b, cells] -> [b,height,width,channels], of which `output` maps the first three */
-    tensor (*decode)(run *r, const codec *c, tensor codes);
-    /* From distributions q[b,grid_height,grid_width,codes] over the codebook to what the losses read: training. */
-    tensor (*decode_soft)(run *r, const codec *c, tensor q);
+    /* Entries of the codebook, or mixtures of them, grid[b,grid_height,grid_width,code_dim] ->
+     * [b,height,width,channels], which the losses read */
+    tensor (*decode_grid)(run *r, const codec *c, tensor grid);
     /* What the encoder's stages give for x[b,h,w,3] of any size that they can halve: features[i] is [b,h_i,w_i,c_i].
      * For perceptual losses, so while a tape records: nothing is given back on the way.  Returns how many; NULL where a
      * kind has none. */
@@ -34,12 +33,14 @@ typedef struct pixel_map {
 struct codec {
     const codec_kind *kind;
     int width, height, grid_width, grid_height, codes;
-    int channels;     /* of what decode returns: at least 3 */
-    int reach;        /* a decoded pixel depends on cells at most so far from its own; -1: on all */
-    pixel_map input;  /* from 0..1 */
-    pixel_map output; /* to 0..1, before clamping */
-    bool doubles;     /* decode gives pictures of twice the sides that encode takes */
-    bool no_encoder;  /* encode is not to be called */
+    const tensor *codebook; /* in the state: [codes, code_dim] */
+    int channels;           /* of decoded pictures: at least 3 */
+    bool logits;            /* decode_grid gives the pixels' logits */
+    int reach;              /* a decoded pixel depends on cells at most so far from its own; -1: on all */
+    pixel_map input;        /* from 0..1 */
+    pixel_map output;       /* to 0..1, before clamping */
+    bool doubles;           /* decode gives pictures of twice the sides that encode takes */
+    bool no_encoder;        /* encode is not to be called */
     void *state;
 };
 
@@ -53,6 +54,10 @@ bool codec_owns_tensor(const char *name);
 int codec_input_width(const codec *c);
 int codec_input_height(const codec *c);
 
+/* codes I32 [b, cells] -> [b,height,width,channels], of which `output` maps the first three */
+tensor codec_decode(run *r, const codec *c, tensor codes);
+/* From distributions q[b,grid_height,grid_width,codes] over the codebook to what the losses read: training. */
+tensor codec_decode_soft(run *r, const codec *c, tensor q);
 /* out[n] = u8 / 255 by the map */
 void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
 /* rgb[n,input height,input width,3] -> the most likely codes[n,cells]; logits[n,cells,codes] of q(z|x), or NULL. Resets

@@ -22,7 +22,7 @@ static bool decode_whole(run *r, const codec *c, const int32_t *codes, int n, fl
         return err_no_memory(e, "pictures", (size_t)(count * c->channels) * sizeof *host);
     run_reset(r);
     tensor z = run_upload(r, DTYPE_I32, 2, (int64_t[]){n, c->grid_height * c->grid_width}, codes);
-    run_read(r, c->kind->decode(r, c, z), host);
+    run_read(r, codec_decode(r, c, z), host);
     bool ok = run_finish(r, e);
     if (ok)
         to_pixels(pixels, host, count, c);
@@ -147,6 +147,6 @@ bool codec_walk_decode(void *context, run *r, int way, err *e)
         codec_tiles(c, way, &width, &height);
         part = part_of(c, width, height);
     }
-    c->kind->decode(r, &part, TENSOR(r, DTYPE_I32, way > 0 ? way : 1, part.grid_height * part.grid_width));
+    codec_decode(r, &part, TENSOR(r, DTYPE_I32, way > 0 ? way : 1, part.grid_height * part.grid_width));
     return run_finish(r, e);
 }

@@ -44,8 +44,9 @@ static tensor encode(run *r, const codec *c, tensor x)
     return op_conv2d(r, blocks_forward(r, v->encoder, v->k.blocks, x), &v->logits, ACT_NONE, (tensor){0});
 }
 
-static tensor decode_grid(run *r, const dalle_pytorch_vae *v, tensor x)
+static tensor decode_grid(run *r, const codec *c, tensor x)
 {
+    const dalle_pytorch_vae *v = c->state;
     if (v->k.blocks)
         x = blocks_forward(r, v->decoder, v->k.blocks, op_conv2d(r, x, &v->in, ACT_NONE, (tensor){0}));
     for (int i = 0; i < v->k.stages; i++) {
@@ -53,19 +54,6 @@ static tensor decode_grid(run *r, const dalle_pytorch_vae *v, tensor x)
         x = op_conv_transpose2d(r, x, &v->up[i], ACT_RELU);
     }
     return op_conv2d(r, x, &v->out, ACT_NONE, (tensor){0});
-}
-
-static tensor decode(run *r, const codec *c, tensor codes)
-{
-    const dalle_pytorch_vae *v = c->state;
-    int64_t shape[] = {codes.shape[0], c->grid_height, c->grid_width, v->codebook.shape[1]};
-    return decode_grid(r, v, tensor_shaped(op_embed(r, codes, v->codebook), 4, shape));
-}
-
-static tensor decode_soft(run *r, const codec *c, tensor q)
-{
-    const dalle_pytorch_vae *v = c->state;
-    return decode_grid(r, v, op_matmul_table(r, q, v->codebook));
 }
 
 /* ---- declaring ---- */
@@ -150,6 +138,7 @@ bool dalle_pytorch_vae_prepare(codec *c, const dalle_pytorch_vae_config *k, cons
                  .channels = CHANNELS,
                  .input = {2, -1},
                  .output = {0.5f, 0.5f},
+                 .codebook = &v->codebook,
                  .state = v};
     set_reach(c, k);
     return true;
@@ -165,4 +154,4 @@ static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
 }
 
 const codec_kind codec_dalle_pytorch = {
-    .name = "dalle_pytorch", .open = open_file, .encode = encode, .decode = decode, .decode_soft = decode_soft};
+    .name = "dalle_pytorch", .open = open_file, .encode = encode, .decode_grid = decode_grid};

@@ -18,6 +18,5 @@ static bool dvae_open(codec *c, const gguf *g, param_table *p, err *e)
 const codec_kind codec_dvae = {.name = "dvae",
                                .open = dvae_open,
                                .encode = autoencoder_encode,
-                               .decode = autoencoder_decode,
-                               .decode_soft = autoencoder_decode_soft,
+                               .decode_grid = autoencoder_decode_grid,
                                .features = autoencoder_features};

@@ -79,22 +79,10 @@ static tensor encode(run *r, const codec *c, tensor x)
 }
 
 /* mu of the logit-Laplace distribution is a logit. */
-static tensor decode_grid(run *r, const openai_dvae *v, tensor grid)
+static tensor decode_grid(run *r, const codec *c, tensor grid)
 {
+    const openai_dvae *v = c->state;
     return op_activate(r, side_forward(r, &v->decoder, true, grid), ACT_SIGMOID);
-}
-
-static tensor decode(run *r, const codec *c, tensor codes)
-{
-    const openai_dvae *v = c->state;
-    int64_t shape[] = {codes.shape[0], c->grid_height, c->grid_width, v->codebook.shape[1]};
-    return decode_grid(r, v, tensor_shaped(op_embed(r, codes, v->codebook), 4, shape));
-}
-
-static tensor decode_soft(run *r, const codec *c, tensor q)
-{
-    const openai_dvae *v = c->state;
-    return decode_grid(r, v, op_matmul_table(r, q, v->codebook));
 }
 
 /* ---- declaring ---- */
@@ -185,6 +173,7 @@ bool openai_dvae_prepare(codec *c, const openai_dvae_config *k, const char *file
                  .channels = STATS,
                  .input = {0.8f, 0.1f}, /* away from 0 and 1, where logits are infinite */
                  .output = {1.25f, -0.125f},
+                 .codebook = &v->codebook,
                  .state = v};
     set_reach(c, k);
     return true;
@@ -200,4 +189,4 @@ static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
 }
 
 const codec_kind codec_openai_dvae = {
-    .name = "openai_dvae", .open = open_file, .encode = encode, .decode = decode, .decode_soft = decode_soft};
+    .name = "openai_dvae", .open = open_file, .encode = encode, .decode_grid = decode_grid};

@@ -117,8 +117,9 @@ static tensor encode(run *r, const codec *c, tensor x)
     return v->k.gumbel ? op_conv2d(r, x, &v->logits, ACT_NONE, (tensor){0}) : op_distances(r, x, v->codebook);
 }
 
-static tensor decode_grid(run *r, const resnet_vq *v, tensor x)
+static tensor decode_grid(run *r, const codec *c, tensor x)
 {
+    const resnet_vq *v = c->state;
     const side *s = &v->decoder;
     int n = v->k.stages, groups = v->k.groups;
     x = op_conv2d(r, op_conv2d(r, x, &v->from_code, ACT_NONE, (tensor){0}), &s->in, ACT_NONE, (tensor){0});
@@ -133,19 +134,6 @@ static tensor decode_grid(run *r, const resnet_vq *v, tensor x)
     }
     x = last_forward(r, s, groups, x);
     return v->k.wavelet ? op_inverse_haar(r, x) : x;
-}
-
-static tensor decode(run *r, const codec *c, tensor codes)
-{
-    const resnet_vq *v = c->state;
-    int64_t shape[] = {codes.shape[0], c->grid_height, c->grid_width, v->codebook.shape[1]};
-    return decode_grid(r, v, tensor_shaped(op_embed(r, codes, v->codebook), 4, shape));
-}
-
-static tensor decode_soft(run *r, const codec *c, tensor q)
-{
-    const resnet_vq *v = c->state;
-    return decode_grid(r, v, op_matmul_table(r, q, v->codebook));
 }
 
 /* ---- hyper-parameters ---- */
@@ -350,6 +338,7 @@ bool resnet_vq_prepare(codec *c, const resnet_vq_config *k, const char *file, er
                  .output = k->unit_range ? (pixel_map){1, 0} : (pixel_map){0.5f, 0.5f},
                  .doubles = k->wavelet,
                  .no_encoder = !k->has_encoder,
+                 .codebook = &v->codebook,
                  .state = v};
     c->reach = -1; /* norms and attention */
     return true;
@@ -384,4 +373,4 @@ static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
 }
 
 const codec_kind codec_resnet_vq = {
-    .name = "resnet_vq", .open = open_file, .encode = encode, .decode = decode, .decode_soft = decode_soft};
+    .name = "resnet_vq", .open = open_file, .encode = encode, .decode_grid = decode_grid};

@@ -26,6 +26,5 @@ static tensor vqvae_encode(run *r, const codec *c, tensor x)
 const codec_kind codec_vqvae = {.name = "vqvae",
                                 .open = vqvae_open,
                                 .encode = vqvae_encode,
-                                .decode = autoencoder_decode,
-                                .decode_soft = autoencoder_decode_soft,
+                                .decode_grid = autoencoder_decode_grid,
                                 .features = autoencoder_features};
