@@ -15,6 +15,22 @@ __kernel void add(IN(float, a), IN(float, b), OUT(float, y), const int count)
 #undef BODY
 }
 
+/* y = wa a + wb b; b: or NULL */
+__kernel void scale_add(IN(float, a), IN(float, b), OUT(float, y), const int count, const float wa, const float wb)
+{
+#define BODY(T, LOAD, STORE) STORE(b_buffer ? wa * LOAD(AT(a)) + wb * LOAD(AT(b)) : wa * LOAD(AT(a)), AT(y));
+    EACH(count, BODY)
+#undef BODY
+}
+
+/* x = value */
+__kernel void fill(OUT(float, x), const int count, const float value)
+{
+#define BODY(T, LOAD, STORE) STORE((T)value, AT(x));
+    EACH(count, BODY)
+#undef BODY
+}
+
 /* y[b,n,d] = x[b, first : first + n, d], x[b,t,d]; a group takes a row */
 __kernel void slice(IN(float, x), OUT(float, y), const int d, const int n, const int t, const int first)
 {
@@ -156,19 +172,6 @@ __kernel void upsample_back(IN(float, dy), OUT(float, dx), const int count, cons
         for (int kx = 0; kx < f; kx++)
             sum += AT(dy)[(((size_t)(p / w) * f + ky) * w * f + x * f + kx) * c + i % c];
     ADD_TO(AT(dx) + i, sum);
-}
-
-/* y[d] = sum over n rows of x[n,stride] */
-__kernel void sum_rows(IN(float, x), OUT(float, y), const int d, const int n, const int stride, const int add)
-{
-#define BODY(T, LOAD, STORE)                                                                                           \
-    T sum = 0.0f;                                                                                                      \
-    __global const float *p = AT(x);                                                                                   \
-    for (int k = 0; k < n; k++, p += stride)                                                                           \
-        sum += LOAD(p);                                                                                                \
-    STORE(add ? LOAD(AT(y)) + sum : sum, AT(y));
-    COLUMNS(get_global_id(0), d, BODY)
-#undef BODY
 }
 
 /* dx[b,t,d] = dy[b,d] / t */

@@ -257,14 +257,6 @@ __kernel void usage_entropy_back(IN(float, x), IN(float, sums), IN(float, logs),
 #undef DX_ADD
 }
 
-/* y = wa a + wb b; b: or NULL */
-__kernel void scale_add(IN(float, a), IN(float, b), OUT(float, y), const int count, const float wa, const float wb)
-{
-#define BODY(T, LOAD, STORE) STORE(b_buffer ? wa * LOAD(AT(a)) + wb * LOAD(AT(b)) : wa * LOAD(AT(a)), AT(y));
-    EACH(count, BODY)
-#undef BODY
-}
-
 /* ---- means: part p is the sum over `each` elements of max(shift + scale x, least) ---- */
 
 #define SHIFTED(LOAD) (shift + scale * LOAD(xr))

@@ -1,12 +1,5 @@
 /* Parameters' steps.  A group takes an ELEMENT_BLOCK. */
 
-__kernel void fill(OUT(float, x), const int count, const float value)
-{
-#define BODY(T, LOAD, STORE) STORE((T)value, AT(x));
-    EACH(count, BODY)
-#undef BODY
-}
-
 /* parts[p] = the sum of squares of `each` elements */
 __kernel void square_parts(IN(float, x), OUT(float, parts), const int count, const int each)
 {

@@ -1,37 +1,9 @@
 /* Attention over a cache of keys and values. */
-#include <stdio.h>
-
 #include "ops/ops_internal.h"
 
 const char *const mask_names[MASK_COUNT] = {"full", "row", "column", "conv", "window", "corner", "torus", "all"};
 
-static tape_function attention_back, keys_back, values_back, cross_back;
-
-const char *cache_option(const kv_cache *cache, const char *more, char out[48])
-{
-    const char *half = cache->k.type == DTYPE_F16 ? " -DKV_F16" : "";
-    snprintf(out, 48, "-DHEAD_DIM=%d%s%s", (int)cache->k.shape[3], half, more);
-    return out;
-}
-
-/* Bytes of a key or value. */
-static double cache_bytes(const kv_cache *cache)
-{
-    return (double)dtype_row_bytes(cache->k.type, 1);
-}
-
-/* The keys and values of x[b,t,parts d] to the cache, from `position` on (empty: from 0). */
-static void store(run *r, tensor x, int parts, const kv_cache *cache, tensor position)
-{
-    char option[48];
-    int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2] / parts, heads = cache->k.shape[1];
-    bool cpu = run_device(r)->tune.panels;
-    work size = {.global = {cpu ? (size_t)heads : round_up((size_t)d, 64), (size_t)(b * t)},
-                 .bytes = (8 + 2 * cache_bytes(cache)) * (double)(b * t * d),
-                 .options = cache_option(cache, "", option)};
-    LAUNCH(r, "attention:store_kv", size, ARG_T(x), ARG_T(cache->k), ARG_T(cache->v), ARG_T(position), ARG_I(t),
-           ARG_I(heads), ARG_I(cache->k.shape[2]), ARG_I(parts));
-}
+static tape_function attention_back, cross_back;
 
 /* In how many parts the keys of one query are read, so that there are some groups for each compute unit.  It does not
  * depend on the batch, so neither does a row's result. */
@@ -77,7 +49,7 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
     if (cache->k.type != DTYPE_F32)
         tape_no_gradient(r, "op_attention with F16 keys and values", qkv);
     if (t > 1) /* one query stores its own */
-        store(r, qkv, 3, cache, position);
+        cache_store(r, qkv, 3, cache, position);
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), lse = {0};
     if (run_tape(r))
         lse = TENSOR(r, DTYPE_F32, b, t, heads);
@@ -90,37 +62,6 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
                            .saved = {lse},
                            .i = {heads, (int32_t)mask->kind, mask->text, mask->grid_width, mask->kernel}});
     return y;
-}
-
-void op_cross_keys(run *r, tensor kv, const kv_cache *cache)
-{
-    if (run_failed(r))
-        return;
-    REQUIRE(r, kv.nd == 3 && cache->k.nd == 4 && kv.shape[0] == cache->k.shape[0] && kv.shape[1] == cache->k.shape[2] &&
-                   kv.shape[2] == 2 * cache->k.shape[1] * cache->k.shape[3]);
-    if (cache->k.type != DTYPE_F32)
-        tape_no_gradient(r, "op_cross_keys to F16", kv);
-    store(r, kv, 2, cache, (tensor){0});
-    tape_push(r, &(tape_step){.back = values_back, .in = {kv}, .out = cache->v});
-    tape_push(r, &(tape_step){.back = keys_back, .in = {kv, cache->v}, .out = cache->k});
-}
-
-static void values_back(run *r, tape *t, const tape_step *s)
-{
-    (void)r, (void)t, (void)s; /* keys_back has taken what arrived: both come together */
-}
-
-static void keys_back(run *r, tape *tp, const tape_step *s)
-{
-    int add;
-    tensor kv = s->in[0], k = s->out, dkv = wanted(tp, kv, &add);
-    char option[48];
-    int64_t rows = rows_of(&kv), width = last_of(&kv);
-    work size = work_grid(width, rows, 0, 12);
-    size.options = cache_option(&(kv_cache){k, k}, " -DBACKWARD", option);
-    if (dkv.buf)
-        LAUNCH(r, "attention:collect_kv", size, ARG_T(tape_gradient(tp, k)), ARG_T(tape_gradient(tp, s->in[1])),
-               ARG_T(dkv), ARG_I(kv.shape[1]), ARG_I(k.shape[1]), ARG_I(k.shape[2]), ARG_I(add));
 }
 
 tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, int pad)

@@ -1,7 +1,11 @@
 /* Ops that touch each element once. */
 #include "ops/ops_internal.h"
 
-static tape_function activate_back, add_back, slice_back, upsample_back, position_back, mean_back, scale_exp_back;
+static tape_function activate_back, add_back, scale_add_back, slice_back, upsample_back, position_back, mean_back,
+    scale_exp_back;
+
+const char *const activation_names[ACT_COUNT] = {"none",       "relu",    "gelu_erf", "gelu_tanh", "silu",
+                                                 "quick_gelu", "sigmoid", "tanh",     "leaky_relu"};
 
 tensor op_activate(run *r, tensor x, activation act)
 {
@@ -35,6 +39,28 @@ tensor op_add(run *r, tensor a, tensor b)
     return y;
 }
 
+tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb)
+{
+    REQUIRE(r, !b.buf || tensor_count(&b) == tensor_count(&a));
+    tensor y = tensor_like(r, &a, last_of(&a));
+    scale_add(r, a, wa, b, wb, y);
+    tape_push(r, &(tape_step){.back = scale_add_back, .in = {a, b}, .out = y, .f = {wa, wb}});
+    return y;
+}
+
+void scale_add(run *r, tensor a, float wa, tensor b, float wb, tensor y)
+{
+    int64_t count = tensor_count(&a);
+    LAUNCH(r, "elementwise:scale_add", work_blocks(count, b.buf ? 3 : 1, b.buf ? 12 : 8), ARG_T(a), ARG_T(b), ARG_T(y),
+           ARG_I(count), ARG_F(wa), ARG_F(wb));
+}
+
+static void scale_add_back(run *r, tape *t, const tape_step *s)
+{
+    for (int i = 0; i < 2; i++)
+        scale_gradient(r, t, s->in[i], tape_gradient(t, s->out), s->f[i]);
+}
+
 void scale_gradient(run *r, tape *t, tensor x, tensor dy, float scale)
 {
     if (!tape_wants(t, x))
@@ -43,6 +69,11 @@ void scale_gradient(run *r, tape *t, tensor x, tensor dy, float scale)
     tensor dx = tape_gradient_of(t, x, &add);
     LAUNCH(r, "elementwise:scale_back", backward(work_blocks(tensor_count(&x), 1, 12)), ARG_T(dy), ARG_T(dx),
            ARG_I(tensor_count(&x)), ARG_F(scale), ARG_I(add));
+}
+
+void gradient_add(run *r, tape *t, tensor x, tensor dy)
+{
+    scale_gradient(r, t, x, dy, 1);
 }
 
 static void add_back(run *r, tape *t, const tape_step *s)
@@ -184,12 +215,13 @@ void op_repeat(run *r, tensor to, tensor from)
            ARG_T(to), ARG_I(n), ARG_I(period));
 }
 
-void sum_rows(run *r, tensor to, tensor from, int64_t n, int64_t stride, int64_t first, int add)
+void op_fill(run *r, tensor x, float value)
 {
-    if (!to.buf)
-        return;
-    int64_t d = tensor_count(&to);
-    from.at += first;
-    LAUNCH(r, "elementwise:sum_rows", backward(work_columns(r, d, 1, (double)(n * d), 4.0 * (double)(n * d))),
-           ARG_T(from), ARG_T(to), ARG_I(d), ARG_I(n), ARG_I(stride), ARG_I(add));
+    LAUNCH(r, "elementwise:fill", work_blocks(tensor_count(&x), 0, 4), ARG_T(x), ARG_I(tensor_count(&x)), ARG_F(value));
+}
+
+void op_advance(run *r, tensor position, int n)
+{
+    int64_t rows = tensor_count(&position);
+    LAUNCH(r, "elementwise:advance", work_each(rows, 0, 8), ARG_T(position), ARG_I(rows), ARG_I(n));
 }

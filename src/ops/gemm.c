@@ -214,25 +214,6 @@ tensor conv_transpose_panels(run *r, const conv *c)
     return y;
 }
 
-/* Parts of at least `least` of n, so that there are some work-items for each compute unit although the result has
- * only so many tiles; *part: how many each has. */
-static int64_t split(run *r, int64_t n, int64_t least, int64_t tiles, int64_t *part)
-{
-    int64_t wanted = (4 * (int64_t)run_device(r)->info.compute_units + tiles - 1) / tiles;
-    int64_t parts = wanted < n / least ? wanted : n / least;
-    *part = parts > 1 ? (n + parts - 1) / parts : n;
-    return (n + *part - 1) / *part;
-}
-
-/* y (+)= the sum of the parts. */
-static void sum_parts(run *r, tensor parts, int64_t n, tensor y, int add)
-{
-    int64_t count = tensor_count(&y);
-    LAUNCH(r, "gemm:sum_parts",
-           ((work){.global = {(size_t)(count + 15) / 16}, .bytes = 4.0 * (double)(count * n), .options = "-DBACKWARD"}),
-           ARG_T(parts), ARG_T(y), ARG_I(count), ARG_I(n), ARG_I(add));
-}
-
 #define PART (1 << 19) /* floats of both factors that one tap after the other reads */
 
 void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g, tensor y, int add)
@@ -249,7 +230,7 @@ void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g,
             columns = TILE_N_OF((int64_t)side, run_device(r)->tune.gemm_item);
     int64_t tall = cpu ? (na + GRADIENT_ROWS - 1) / GRADIENT_ROWS : (nb + columns - 1) / columns,
             wide = cpu ? (nb + GRADIENT_COLUMNS - 1) / GRADIENT_COLUMNS : (na + tile - 1) / tile;
-    int64_t parts = split(r, pixels, 256, tall * wide * taps, &share);
+    int64_t parts = row_parts(r, pixels, 256, tall * wide * taps, &share);
     /* a part should stay in a cache */
     int64_t floats = tensor_count(&x) + tensor_count(&dy), least = taps > 1 && cpu ? floats / PART : 1;
     if (parts < least) {
@@ -280,25 +261,4 @@ void gemm_weight_gradient(run *r, tensor dy, tensor x, tensor y, int add)
     if (clblast_applies(r, rows) && clblast_product(r, dy, true, x, false, (size_t)rows, add ? 1.0f : 0.0f, y))
         return;
     weight_gradient(r, dy, x, false, &(grids){1, 1, rows, 1, rows, .kernel = 1, .stride = 1}, y, add);
-}
-
-void column_sums(run *r, tensor x, tensor y, int add)
-{
-    int64_t rows = rows_of(&x), n = last_of(&x), share;
-    bool cpu = run_device(r)->tune.panels;
-    size_t items = cpu ? (size_t)(n + 31) / 32 : round_up((size_t)n, 64);
-    int64_t parts = split(r, rows, 64, (int64_t)(cpu ? items : items / 64), &share);
-    tensor to = parts > 1 ? TENSOR(r, DTYPE_F32, parts, n) : y;
-    LAUNCH(r, "gemm:column_sums",
-           ((work){.global = {items, (size_t)parts}, .bytes = 4.0 * (double)(rows * n), .options = "-DBACKWARD"}),
-           ARG_T(x), ARG_T(to), ARG_I(rows), ARG_I(n), ARG_I(share), ARG_I(n), ARG_I(parts > 1 ? 0 : add));
-    if (parts > 1)
-        sum_parts(r, to, parts, y, add);
-    if (parts > 1)
-        run_give_back(r, to);
-}
-
-void gradient_add(run *r, tape *t, tensor x, tensor dy)
-{
-    scale_gradient(r, t, x, dy, 1);
 }

@@ -3,9 +3,6 @@
 
 #define FEW_ROWS 32 /* up to here reading the weights bounds the time, and sums don't depend on the number of rows */
 
-const char *const activation_names[ACT_COUNT] = {"none",       "relu",    "gelu_erf", "gelu_tanh", "silu",
-                                                 "quick_gelu", "sigmoid", "tanh",     "leaky_relu"};
-
 /* How many of `items` a CPU's work-item takes one after another: starting one costs as much as reading some KiB, and
  * each compute unit gets enough of them to share the work evenly. */
 static int64_t each_of(const device *d, int64_t items)

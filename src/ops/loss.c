@@ -5,7 +5,7 @@
 #include "ops/ops_internal.h"
 
 static tape_function cross_entropy_back, difference_back, logit_laplace_back, kl_uniform_back, usage_entropy_back,
-    scale_add_back, mean_back, balance_back, no_back;
+    mean_back, balance_back, no_back;
 
 /* scale times the sum of rows[n] */
 static tensor total(run *r, tensor rows, tensor targets, tensor count, double scale)
@@ -140,28 +140,6 @@ static void usage_entropy_back(run *r, tape *t, const tape_step *s)
     LAUNCH(r, "loss:usage_entropy_back", work_rows(rows_of(&x), 10 * count, 8 * count), ARG_T(x), ARG_T(s->saved[0]),
            ARG_T(s->saved[1]), ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(rows_of(&x)), ARG_I(last_of(&x)),
            ARG_I(add));
-}
-
-tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb)
-{
-    REQUIRE(r, !b.buf || tensor_count(&b) == tensor_count(&a));
-    tensor y = tensor_like(r, &a, last_of(&a));
-    scale_add(r, a, wa, b, wb, y);
-    tape_push(r, &(tape_step){.back = scale_add_back, .in = {a, b}, .out = y, .f = {wa, wb}});
-    return y;
-}
-
-void scale_add(run *r, tensor a, float wa, tensor b, float wb, tensor y)
-{
-    int64_t count = tensor_count(&a);
-    LAUNCH(r, "loss:scale_add", work_blocks(count, b.buf ? 3 : 1, b.buf ? 12 : 8), ARG_T(a), ARG_T(b), ARG_T(y),
-           ARG_I(count), ARG_F(wa), ARG_F(wb));
-}
-
-static void scale_add_back(run *r, tape *t, const tape_step *s)
-{
-    for (int i = 0; i < 2; i++)
-        scale_gradient(r, t, s->in[i], tape_gradient(t, s->out), s->f[i]);
 }
 
 /* mean max(shift + scale x, least) */

@@ -86,7 +86,7 @@ tensor op_softmax(run *r, tensor x);
 /* y = x / sqrt(sum x^2 + eps) over the last dimension */
 tensor op_l2_normalise(run *r, tensor x, float eps);
 
-/* ---- attention: attention.c, attention_tile.c ---- */
+/* ---- attention: attention.c, attention_tile.c, kv_cache.c ---- */
 
 #define HEAD_MOST 1024 /* numbers of a head: the kernels keep its query in private or local memory */
 
@@ -185,6 +185,8 @@ void op_codebook(run *r, const codebook_state *c, tensor x, const codebook_step 
 
 tensor op_activate(run *r, tensor x, activation act);
 tensor op_add(run *r, tensor a, tensor b); /* of one shape */
+/* wa a + wb b, of one shape; b may be empty */
+tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb);
 /* y[b,n,d] = x[b, first : first + n, d] */
 tensor op_slice(run *r, tensor x, int64_t first, int64_t n);
 /* y[b, h*factor, w*factor, c], nearest neighbour */
@@ -192,12 +194,21 @@ tensor op_upsample(run *r, tensor x, int factor);
 /* to[i] = from[i % count of from]; the count of `to` is a multiple of it; both F32 or I32, or both F16.  Nothing is
  * recorded: `from` is a constant. */
 void op_repeat(run *r, tensor to, tensor from);
+/* x = value, and position += n, of each sequence; nothing is recorded */
+void op_fill(run *r, tensor x, float value);
+void op_advance(run *r, tensor position, int n);
 /* y[b,n,d] = position[n,d] + the rows of x[b,t,d], before them first[d] where there is one (then n = t + 1) */
 tensor op_add_position(run *r, tensor x, tensor first, tensor position);
 /* y[b,d] = the mean over t of x[b,t,d] */
 tensor op_mean_rows(run *r, tensor x);
 /* y = exp(min(log_scale[0], most)) x.  Gradients to both. */
 tensor op_scale_exp(run *r, tensor x, tensor log_scale, float most);
+
+/* ---- sums: reduce.c ---- */
+
+/* x[i] = the sum of x[i] on all ranks (base/ranks.h), which all must come here.  Waits for the device where there are
+ * others, and does nothing where there are none. */
+void op_sum_ranks(run *r, tensor x);
 
 /* ---- embedding: embed.c ---- */
 
@@ -246,8 +257,6 @@ tensor op_guide(run *r, tensor x, tensor settings);
  * likely and the top_p nucleus (Holtzman et al. 2020), with the noise of (seed, stream, c).  Where forced[row, c] >= 0,
  * that code is written instead.  forced: I32 [sequences, cells]. */
 void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length, tensor settings);
-/* position += n, of each sequence */
-void op_advance(run *r, tensor position, int n);
 
 /* ---- losses: loss.c.  Each is a mean, F32 [1]; all but the first argument are constants ---- */
 
@@ -269,8 +278,6 @@ tensor op_mean(run *r, tensor x);
 /* mean max(0, 1 - sign x): a discriminator's hinge loss (Lim & Ye 2017), sign 1 on what is real and -1 on what is not
  */
 tensor op_hinge(run *r, tensor x, float sign);
-/* wa a + wb b, of one shape; b may be empty.  Gradients to both. */
-tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb);
 
 /* Two copies of y = op_conv2d(x, c), each for a loss of its own, whose gradients are balanced on the way back (Esser et
  * al. 2021, equation 7): y's is a's plus weight times b's. */
@@ -299,10 +306,6 @@ tensor op_matmul_table(run *r, tensor x, tensor table);
 
 /* ---- learning: optimiser.c.  These write their first tensor; nothing is recorded on the tape ---- */
 
-void op_fill(run *r, tensor x, float value);
-/* x[i] = the sum of x[i] on all ranks (base/ranks.h), which all must come here.  Waits for the device where there are
- * others, and does nothing where there are none. */
-void op_sum_ranks(run *r, tensor x);
 /* total[1] += sum x^2 */
 void op_sum_squares(run *r, tensor total, tensor x);
 /* average = decay average + (1 - decay) x */

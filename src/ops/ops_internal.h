@@ -113,12 +113,19 @@ static inline tensor tensor_like(run *r, const tensor *x, int64_t last)
                             : prefix "f32")
 
 /* to[d] = sum over the rows of from[n, stride], columns `first` to first + d - 1, + what was there if add; nothing
- * where `to` is empty: elementwise.c. */
+ * where `to` is empty: reduce.c. */
 void sum_rows(run *r, tensor to, tensor from, int64_t n, int64_t stride, int64_t first, int add);
+/* y[n] (+)= sums of the columns of x[m,n]: reduce.c. */
+void column_sums(run *r, tensor x, tensor y, int add);
+/* Parts of at least `least` of n rows, so that there are some work-items for each compute unit although the result has
+ * only so many tiles; *part: how many each has.  y (+)= the sum of n parts: reduce.c. */
+int64_t row_parts(run *r, int64_t n, int64_t least, int64_t tiles, int64_t *part);
+void sum_parts(run *r, tensor parts, int64_t n, tensor y, int add);
 /* to[id - first, d] += x[n, d] for the ids[n] that lie in it; those outside of `vocabulary` count as 0: embed.c. */
 void add_rows(run *r, tensor to, tensor ids, tensor x, int64_t first, int64_t vocabulary);
-/* The gradient of x, where one is wanted, gets scale dy: elementwise.c. */
+/* The gradient of x, where one is wanted, gets scale dy, or dy: elementwise.c. */
 void scale_gradient(run *r, tape *t, tensor x, tensor dy, float scale);
+void gradient_add(run *r, tape *t, tensor x, tensor dy);
 /* To the gradient of x from that of out, where out is as if it were y = softmax(scale x): norm.c. */
 void softmax_gradient(run *r, tape *t, tensor x, tensor y, tensor out, float scale);
 /* y = act(x w^T + b) + residual for many rows; y is all of the output: gemm.c. */
@@ -128,8 +135,7 @@ bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, te
  * many as y needs.  by_winograd: as winograd_applies says of the whole picture: conv.c. */
 void conv_rows(run *r, tensor x, const conv *c, int pad_top, bool by_winograd, activation act, tensor residual,
                tensor y);
-/* What the ops of these names launch, into y, which may be an input where the shapes are equal: elementwise.c, loss.c.
- */
+/* What the ops of these names launch, into y, which may be an input where the shapes are equal: elementwise.c. */
 void activate(run *r, tensor x, activation act, tensor y);
 void upsample(run *r, tensor x, int factor, tensor y);
 void scale_add(run *r, tensor a, float wa, tensor b, float wb, tensor y);
@@ -137,8 +143,11 @@ void scale_add(run *r, tensor a, float wa, tensor b, float wb, tensor y);
 tensor group_norm_stats(run *r, tensor x, int groups, float eps);
 void group_norm_apply(run *r, tensor x, tensor stats, const norm *n, int groups, activation act, tensor y);
 
-/* The build options for a cache, its type and the size of a head, and `more`: attention.c. */
+/* The build options for a cache, its type and the size of a head, and `more`; bytes of a key or value; the keys and
+ * values of x[b,t,parts d] to the cache, from `position` on (empty: from 0): kv_cache.c. */
 const char *cache_option(const kv_cache *cache, const char *more, char out[48]);
+double cache_bytes(const kv_cache *cache);
+void cache_store(run *r, tensor x, int parts, const kv_cache *cache, tensor position);
 /* Attention of many queries, and its way back; false where others do it: attention_tile.c. */
 bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, const attention_mask *mask, tensor y,
                   tensor lse);
@@ -169,8 +178,4 @@ typedef struct grids {
 } grids;
 /* y[o,tap,c] (+)= sum over pixels and images of dy[..,o] x[..,c]; dy_large: dy is on the large grid, x on the small */
 void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g, tensor y, int add);
-/* y[n] (+)= sums of the columns of x[m,n] */
-void column_sums(run *r, tensor x, tensor y, int add);
-/* x's gradient, where one is wanted, (+)= dy */
-void gradient_add(run *r, tape *t, tensor x, tensor dy);
 #endif

@@ -1,29 +1,7 @@
 /* What changes parameters: AdamW with clipping on the device, averages, sums of squares. */
 #include <math.h>
-#include <stdlib.h>
 
-#include "base/ranks.h"
 #include "ops/ops_internal.h"
-
-void op_fill(run *r, tensor x, float value)
-{
-    LAUNCH(r, "optimiser:fill", work_blocks(tensor_count(&x), 0, 4), ARG_T(x), ARG_I(tensor_count(&x)), ARG_F(value));
-}
-
-void op_sum_ranks(run *r, tensor x)
-{
-    if (ranks_size() == 1 || run_failed(r))
-        return;
-    size_t n = (size_t)tensor_count(&x);
-    float *host = malloc(n * sizeof *host);
-    if (!host)
-        err_no_memory(run_error(r), "sums of all processes", n * sizeof *host);
-    run_read(r, x, host);
-    if (!run_failed(r))
-        ranks_sum(host, n);
-    run_write(r, x, host);
-    free(host);
-}
 
 void op_sum_squares(run *r, tensor total, tensor x)
 {

@@ -60,9 +60,3 @@ void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor positi
            ARG_T(forced), ARG_T(position), ARG_T(settings), ARG_I(last_of(&logits)), ARG_I(codes.shape[1]),
            ARG_I(text_length), ARG_OWN(position));
 }
-
-void op_advance(run *r, tensor position, int n)
-{
-    int64_t rows = tensor_count(&position);
-    LAUNCH(r, "elementwise:advance", work_each(rows, 0, 8), ARG_T(position), ARG_I(rows), ARG_I(n));
-}
