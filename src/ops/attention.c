@@ -48,6 +48,7 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
     REQUIRE(r, tensor_count(&position) == 1 || (t == 1 && tensor_count(&position) >= b));
     if (cache->k.type != DTYPE_F32)
         tape_no_gradient(r, "op_attention with F16 keys and values", qkv);
+    check_position(r, "op_attention at several positions", position, qkv);
     if (t > 1) /* one query stores its own */
         cache_store(r, qkv, 3, cache, position);
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), lse = {0};

@@ -83,6 +83,9 @@ tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor
         return embed_cells(r, e, codes, position, t);
     check_trainable(r, "op_embed_sequence", e->text);
     check_trainable(r, "op_embed_sequence", e->image);
+    check_position(r, "op_embed_sequence at several positions", position, e->text_position);
+    check_position(r, "op_embed_sequence at several positions", position, e->row_position);
+    check_position(r, "op_embed_sequence at several positions", position, e->column_position);
     tensor at = TENSOR(r, DTYPE_I32, b, t), y = TENSOR(r, DTYPE_F32, b, t, d);
     LAUNCH(r, "embed:sequence_ids", work_each(b * t, 0, 8), ARG_T(ids), ARG_T(codes), ARG_T(position), ARG_T(at),
            ARG_I(b * t), ARG_I(t), ARG_OWN(position), ARG_I(e->text_length), ARG_I(cells), ARG_I(text),
@@ -144,6 +147,7 @@ tensor op_add_table(run *r, tensor x, tensor table, tensor position)
 {
     int64_t d = last_of(&x), rows = rows_of(&x);
     REQUIRE(r, x.nd == 3 && table.nd == 2 && table.shape[1] == d);
+    check_position(r, "op_add_table at several positions", position, table);
     tensor y = tensor_like(r, &x, d);
     LAUNCH(r, "embed:add_table",
            ((work){.global = {round_up((size_t)d, 64), (size_t)rows}, .bytes = 12.0 * (double)(rows * d)}), ARG_T(x),

@@ -84,6 +84,7 @@ tensor op_shift_tokens(run *r, tensor x, tensor history, tensor position, int te
 {
     int64_t t = x.shape[1], d = last_of(&x), kept = last_of(&history), length = history.shape[1];
     REQUIRE(r, x.nd == 3 && history.shape[0] >= x.shape[0] && kept == (d + 3) / 4 * 2);
+    check_position(r, "op_shift_tokens at several positions", position, x);
     tensor y = tensor_like(r, &x, d);
     LAUNCH(r, "gate:store_history", work_grid(kept, rows_of(&x), 0, 8), ARG_T(x), ARG_T(history), ARG_T(position),
            ARG_I(d), ARG_I(t), ARG_OWN(position), ARG_I(kept), ARG_I(length));

@@ -7,7 +7,8 @@
  *
  * While a tape records (tape.h), an op sends gradients to all of its F32 inputs, except to those that its comment calls
  * constants.  Where a gradient is wanted that an op can't give (to weights that aren't F32 in one buffer, through F16
- * caches or weights in panels), the run fails with an error that names the op. */
+ * caches or weights in panels, at positions that differ between rows), the run fails with an error that names the op.
+ */
 #ifndef OPS_OPS_H
 #define OPS_OPS_H
 #include "cl/constants.h" /* activation, mask_kind */

@@ -82,6 +82,13 @@ static inline void check_trainable(run *r, const char *op, tensor w)
                 w.type == DTYPE_F32 ? "in several buffers" : dtype_table[w.type].name);
 }
 
+/* Where each of a batch has a position of its own, no gradient goes to x, which the position changes. */
+static inline void check_position(run *r, const char *op, tensor position, tensor x)
+{
+    if (tensor_count(&position) > 1)
+        tape_no_gradient(r, op, x);
+}
+
 /* For POSITION of cl/common.cl: whether each of a batch has its own. */
 #define ARG_OWN(position) ARG_I(tensor_count(&(position)) > 1)
 

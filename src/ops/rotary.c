@@ -7,6 +7,8 @@ tensor op_rotate(run *r, tensor x, int head_dim, tensor angles, tensor position)
 {
     int64_t width = last_of(&x), t = x.shape[1], turned = last_of(&angles);
     REQUIRE(r, x.nd == 3 && width % head_dim == 0 && turned <= head_dim && turned % 2 == 0 && angles.nd == 2);
+    check_position(r, "op_rotate at several positions", position, x);
+    check_position(r, "op_rotate at several positions", position, angles);
     tensor y = tensor_like(r, &x, width);
     LAUNCH(r, "rotary:rotate_heads", work_grid(width, rows_of(&x), 0, 12), ARG_T(x), ARG_T(angles), ARG_T(position),
            ARG_T(y), ARG_I(width), ARG_I(t), ARG_OWN(position), ARG_I(head_dim), ARG_I(turned), ARG_I(angles.shape[0]));
@@ -38,6 +40,7 @@ tensor op_rotate_grid(run *r, tensor qkv, int heads, tensor position, int text, 
 {
     int64_t width = last_of(&qkv), d = width / 3;
     REQUIRE(r, qkv.nd == 3 && width % 3 == 0 && d % heads == 0 && d / heads % 4 == 0);
+    check_position(r, "op_rotate_grid at several positions", position, qkv);
     tensor y = tensor_like(r, &qkv, width);
     LAUNCH(r, "rotary:rotate_grid", work_grid(width, rows_of(&qkv), 0, 12), ARG_T(qkv), ARG_T(position), ARG_T(y),
            ARG_I(d), ARG_I(qkv.shape[1]), ARG_OWN(position), ARG_I(d / heads), ARG_I(text), ARG_I(grid_width));

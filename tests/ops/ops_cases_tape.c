@@ -37,6 +37,56 @@ static void attention(ops_env *v, tensor x)
     op_attention(v->r, x, 2, &cache, zero(v), &(attention_mask){.kind = MASK_FULL});
 }
 
+/* Each of two rows has a position of its own. */
+static tensor positions(ops_env *v)
+{
+    return ops_integers(v, SHAPE(2), (int32_t[]){0, 1});
+}
+
+static void attention_apart(ops_env *v, tensor x)
+{
+    const kv_cache cache = cache_of(v, DTYPE_F32);
+    op_attention(v->r, x, 2, &cache, positions(v), &(attention_mask){.kind = MASK_FULL});
+}
+
+static void rotate_apart(ops_env *v, tensor x)
+{
+    op_rotate(v->r, x, 8, weight_of(v, 6, 4), positions(v));
+}
+
+static void angles_apart(ops_env *v, tensor x)
+{
+    op_rotate(v->r, tensor_shaped(weight_of(v, 2, 24), SHAPE(2, 1, 24)), 8, x, positions(v));
+}
+
+static void rotate_grid_apart(ops_env *v, tensor x)
+{
+    op_rotate_grid(v->r, x, 2, positions(v), 1, 3);
+}
+
+static void shift_tokens_apart(ops_env *v, tensor x)
+{
+    float *zeros = ops_memory(v, 2 * 6 * 12, sizeof *zeros);
+    op_shift_tokens(v->r, x, ops_tensor(v, DTYPE_F32, SHAPE(2, 6, 12), zeros), positions(v), 2, 2);
+}
+
+static void table_apart(ops_env *v, tensor x)
+{
+    op_add_table(v->r, tensor_shaped(weight_of(v, 2, 24), SHAPE(2, 1, 24)), x, positions(v));
+}
+
+static void sequence_apart(ops_env *v, tensor x)
+{
+    const sequence_embedding s = {.text = weight_of(v, 3, 24),
+                                  .text_position = x,
+                                  .image = weight_of(v, 3, 24),
+                                  .text_length = 6,
+                                  .grid_width = 1,
+                                  .grid_height = 2};
+    const int32_t ids[12] = {1, 0, 2};
+    op_embed_sequence(v->r, &s, ops_integers(v, SHAPE(2, 6), ids), ops_integers(v, SHAPE(2, 2), ids), positions(v), 1);
+}
+
 static void cross_keys(ops_env *v, tensor x)
 {
     const kv_cache cache = cache_of(v, DTYPE_F16);
@@ -113,6 +163,13 @@ static void split_conv(ops_env *v, tensor x)
 
 static const refusal refusals[] = {
     {"op_attention", attention, DTYPE_F32, {2, 6, 24}},
+    {"op_attention", attention_apart, DTYPE_F32, {2, 1, 24}},
+    {"op_rotate", rotate_apart, DTYPE_F32, {2, 1, 24}},
+    {"op_rotate", angles_apart, DTYPE_F32, {6, 4}},
+    {"op_rotate_grid", rotate_grid_apart, DTYPE_F32, {2, 1, 24}},
+    {"op_shift_tokens", shift_tokens_apart, DTYPE_F32, {2, 1, 24}},
+    {"op_add_table", table_apart, DTYPE_F32, {6, 24}},
+    {"op_embed_sequence", sequence_apart, DTYPE_F32, {6, 24}},
     {"op_cross_keys", cross_keys, DTYPE_F32, {2, 6, 16}},
     {"op_cross_attention", cross_attention, DTYPE_F32, {2, 6, 8}},
     {"op_linear", packed_linear, DTYPE_F32, {3, 32}},
