@@ -119,14 +119,16 @@ D, HEADS, LAYERS = 32, 2, 3
 TEXT, WORDS = 7, 160
 
 
-def mindalle(w, text, codes, k):
+# Each network gives the logits that predict codes; with `whole` before them those that predict text, or None.
+
+def mindalle(w, text, codes, k, whole=False):
     import torch
     n = codes.shape[1]
     x = torch.cat([w.get("tok_emb_txt.weight", WORDS, D)[text] + w.get("pos_emb_txt.weight", TEXT, D),
                    w.get("tok_emb_img.weight", k, D)[codes] + w.get("pos_emb_img.weight", CELLS, D)[:n]], 1)
     x = mingpt(w, x, LAYERS, HEADS, "")
-    w.linear(x, "head_txt", WORDS, False)
-    return w.linear(x, "head_img", k, False)[:, TEXT - 1:]
+    text, image = w.linear(x, "head_txt", WORDS, False)[:, :TEXT - 1], w.linear(x, "head_img", k, False)[:, TEXT - 1:]
+    return (text, image) if whole else image
 
 
 def igpt(w, text, codes, k):
@@ -145,14 +147,15 @@ def igpt_plain(w, text, codes, k):
     return w.linear(mingpt(w, x, LAYERS, HEADS, ""), "head", k, False)
 
 
-def taming(w, text, codes, k):
+def taming(w, text, codes, k, whole=False):
     import torch
     ids = torch.cat([text, codes], 1)
     x = w.get("transformer.tok_emb.weight", k, D)[ids]
     x = x + w.get("transformer.pos_emb", 1, CELLS, D)[:, :x.shape[1]]
     for i in range(LAYERS):
         w.get(f"transformer.blocks.{i}.attn.mask", 1, 1, CELLS, CELLS)
-    return w.linear(mingpt(w, x, LAYERS, HEADS, "transformer."), "transformer.head", k, False)
+    image = w.linear(mingpt(w, x, LAYERS, HEADS, "transformer."), "transformer.head", k, False)
+    return (None, image) if whole else image
 
 
 def rudalle_mask(kind, v2, n):
@@ -168,7 +171,7 @@ def rudalle_mask(kind, v2, n):
 
 
 def rudalle(v2):
-    def run(w, text, codes, k):
+    def run(w, text, codes, k, whole=False):
         import torch
         from torch.nn.functional import gelu
         pads = torch.arange(WORDS - TEXT, WORDS).expand(len(text), TEXT)
@@ -195,7 +198,8 @@ def rudalle(v2):
         x = w.norm(w.norm(x, "transformer.final_layernorm"), "to_logits.0")
         for part in ("row", "col", "conv"):
             w.get(f"transformer.{part}_mask", TEXT + CELLS, TEXT + CELLS)
-        return w.linear(x, "to_logits.1", WORDS + k)[:, text.shape[1] - 1:, WORDS:]
+        logits, last = w.linear(x, "to_logits.1", WORDS + k), text.shape[1] - 1
+        return (logits[:, :last, :WORDS], logits[:, last:, WORDS:]) if whole else logits[:, last:, WORDS:]
     return run
 
 
@@ -212,7 +216,7 @@ def turn(x, heads):
     return torch.view_as_real(z).reshape(b, t, d)
 
 
-def llamagen(w, text, codes, k):
+def llamagen(w, text, codes, k, whole=False):
     import torch
     from torch.nn.functional import silu
     x = torch.cat([w.get("cls_embedding.embedding_table.weight", 11, D)[text],
@@ -225,7 +229,8 @@ def llamagen(w, text, codes, k):
         h = w.rms(x, p + "ffn_norm")
         h = silu(w.linear(h, p + "feed_forward.w1", 96, False)) * w.linear(h, p + "feed_forward.w3", 96, False)
         x = x + w.linear(h, p + "feed_forward.w2", D, False)
-    return w.linear(w.rms(x, "norm"), "output", k, False)
+    image = w.linear(w.rms(x, "norm"), "output", k, False)
+    return (None, image) if whole else image
 
 
 # name, family, network, codec (of codecs.json), its codes, settings, classes

@@ -51,7 +51,10 @@ const option train_tokenizer_table[] = {
          .argument = "FILE",                                                                                           \
          .kind = OPTION_TEXT,                                                                                          \
          .complete = COMPLETE_FILE,                                                                                    \
-         .help = "Begin from the weights of this model file, of the same sizes, instead of new ones."},                \
+         .help = "Begin from the weights of this model file instead of new ones. Of the same sizes; but dalle takes "  \
+                 "over the sizes of the file's transformer, whatever its kind and type (imported ones too: see "       \
+                 "convert), and its codec and tokenizer where no others are given. What it writes is F32. A model "    \
+                 "that reads classes wants captions that are their numbers."},                                         \
         {.name = "resume",                                                                                             \
          .help = "Go on from OUT.gguf.checkpoint, with the same data, seed and sizes. Where a run was killed before "  \
                  "its first checkpoint, it begins anew."},                                                             \
@@ -286,14 +289,12 @@ const option train_dalle_table[] = {
      .argument = "FILE",
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
-     .required = true,
-     .help = "Model file whose codec makes the codes."},
+     .help = "Model file whose codec makes the codes. Default: that of --init."},
     {.name = "tokenizer",
      .argument = "FILE",
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
-     .required = true,
-     .help = "Model file with the tokenizer (limn train tokenizer)."},
+     .help = "Model file with the tokenizer, of any kind (limn train tokenizer makes one). Default: that of --init."},
     {.name = "dim", .argument = "N", .kind = OPTION_INTEGER, .min = 1, .max = 65536, .help = "Width. Default: 256."},
     {.name = "heads", .argument = "N", .kind = OPTION_INTEGER, .min = 1, .max = 1024, .help = "Heads. Default: 4."},
     {.name = "layers", .argument = "N", .kind = OPTION_INTEGER, .min = 1, .max = 1024, .help = "Blocks. Default: 8."},

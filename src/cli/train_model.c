@@ -69,12 +69,12 @@ static bool generate_samples(const session *m, const train_sample *s, int32_t *c
     bool ok = true;
     for (int i = 0; ok && i < s->n; i++) {
         limn_generate_options g = limn_generate_defaults(m->model);
-        int32_t *ids = NULL;
-        size_t n = 0, most = (size_t)m->info->text_length - 1;
+        int32_t *ids = NULL, class = (int32_t)strtol(s->captions[i], NULL, 10);
+        size_t n = 1, most = m->info->classes ? 1 : (size_t)m->info->text_length - 1;
         g.seed = SAMPLE_SEED;
         g.progress = on_code;
-        ok = limn_tokenize(m->model, s->captions[i], &ids, &n, e);
-        g.text_ids = ids;
+        ok = m->info->classes > 0 || limn_tokenize(m->model, s->captions[i], &ids, &n, e);
+        g.text_ids = ids ? ids : &class;
         g.n_text_ids = n < most ? n : most; /* a long caption loses its end, as in training */
         ok = ok && limn_generate(m->model, &g, codes + i * m->cells, e);
         free(ids);
@@ -185,6 +185,17 @@ int command_train_codec(const options *o)
     return ok ? 0 : report(&e);
 }
 
+/* Without --init there is nothing else that codec and tokenizer could come from. */
+static bool has_parts(const options *o, err *e)
+{
+    static const char *const needed[] = {"codec", "tokenizer"};
+    for (size_t i = 0; i < 2 && !options_given(o, "init"); i++)
+        if (!options_given(o, needed[i]))
+            return err_set(e, ERR_USAGE, "train dalle: --%s FILE is missing (or give --init with a whole model)",
+                           needed[i]);
+    return true;
+}
+
 int command_train_dalle(const options *o)
 {
     err e = {0};
@@ -196,11 +207,11 @@ int command_train_dalle(const options *o)
     t.run.progress = on_step;
     t.run.goes_on = on_reading;
     t.run.context = &c;
-    m->base.dim = (int)options_integer(o, "dim", m->base.dim);
-    m->base.heads = (int)options_integer(o, "heads", m->base.heads);
-    m->base.layers = (int)options_integer(o, "layers", m->base.layers);
-    m->mlp = (int)options_integer(o, "mlp", 4 * m->base.dim);
-    m->base.text_length = (int)options_integer(o, "text-length", m->base.text_length);
+    m->base.dim = (int)options_integer(o, "dim", 0);
+    m->base.heads = (int)options_integer(o, "heads", 0);
+    m->base.layers = (int)options_integer(o, "layers", 0);
+    m->mlp = (int)options_integer(o, "mlp", 0);
+    m->base.text_length = (int)options_integer(o, "text-length", 0);
     m->base.recompute = options_given(o, "recompute");
     t.codec = options_text(o, "codec", NULL);
     t.tokenizer = options_text(o, "tokenizer", NULL);
@@ -211,8 +222,8 @@ int command_train_dalle(const options *o)
     t.codes = options_text(o, "codes-cache", NULL);
     t.encoding = on_encoding;
     t.run.sample = on_sample;
-    bool ok = read_run(o, &t.run, &sources, &e) && model_input_file(t.codec, &e) &&
-              output_check("codes-cache", t.codes, NULL, &e) &&
+    bool ok = has_parts(o, &e) && read_run(o, &t.run, &sources, &e) && model_input_file(t.run.init, &e) &&
+              model_input_file(t.codec, &e) && output_check("codes-cache", t.codes, NULL, &e) &&
               train_claim(&output, o, (const char *const[]){"init", "codec", "tokenizer", NULL}, t.codes,
                           t.run.resume ? TRAIN_RESUME : TRAIN_REFUSE, &e);
     limn_device *d = ok ? command_device(o, &e) : NULL;

@@ -88,6 +88,28 @@ bool tokenizer_encode(const tokenizer *t, const char *text, int32_t **ids, size_
     return t->kind->encode(t->self, text, ids, n, e);
 }
 
+bool tokenizer_drops(const tokenizer *t)
+{
+    return t->kind->encode_dropout;
+}
+
+bool tokenizer_encode_dropout(const tokenizer *t, const char *text, const bpe_dropout *d, int32_t **ids, size_t *n,
+                              err *e)
+{
+    return tokenizer_drops(t) ? t->kind->encode_dropout(t->self, text, d, ids, n, e)
+                              : tokenizer_encode(t, text, ids, n, e);
+}
+
+int32_t tokenizer_find(const tokenizer *t, const char *token)
+{
+    for (size_t i = 0; i < tokenizer_size(t); i++) {
+        const char *own = tokenizer_token(t, (int32_t)i);
+        if (own && !strcmp(own, token))
+            return (int32_t)i;
+    }
+    return -1;
+}
+
 /* ---- what can't be said -------------------------------------------------------------------------------------- */
 
 /* Adds a word to the list, shortened, or a last "…". */

@@ -5,6 +5,7 @@
 
 #include "base/err.h"
 #include "io/gguf.h"
+#include "text/bpe.h"
 
 typedef struct tokenizer tokenizer;
 
@@ -22,6 +23,8 @@ typedef struct tokenizer_kind {
     /* Whether the vocabulary lacks something of a word, of valid UTF-8 without white space.  NULL where it
      * can say everything. */
     bool (*lacks)(const void *self, const char *word);
+    /* encode with BPE dropout (bpe.h), or NULL. */
+    bool (*encode_dropout)(const void *self, const char *text, const bpe_dropout *d, int32_t **ids, size_t *n, err *e);
 } tokenizer_kind;
 
 extern const tokenizer_kind tokenizer_gpt2, tokenizer_dalle_mini, tokenizer_clip, tokenizer_char_bpe, tokenizer_yttm;
@@ -35,9 +38,15 @@ const char *tokenizer_kind_name(const tokenizer *t);
 size_t tokenizer_size(const tokenizer *t);
 /* As the vocabulary has it; NULL where id is out of range. */
 const char *tokenizer_token(const tokenizer *t, int32_t id);
+/* The id whose token that is, or -1. */
+int32_t tokenizer_find(const tokenizer *t, const char *token);
 /* *ids is a new array (free it) of *n ids, without padding, and with the start and end ids that the kind puts around
  * every text.  Text is UTF-8; invalid bytes are an error that gives the position. */
 bool tokenizer_encode(const tokenizer *t, const char *text, int32_t **ids, size_t *n, err *e);
+/* The same with BPE dropout; of a kind that has none (tokenizer_drops) without. */
+bool tokenizer_encode_dropout(const tokenizer *t, const char *text, const bpe_dropout *d, int32_t **ids, size_t *n,
+                              err *e);
+bool tokenizer_drops(const tokenizer *t);
 
 /* What of a text the vocabulary can't say: words (between white space), and how many and which of them. */
 typedef struct tokenizer_report {

@@ -268,5 +268,5 @@ static bool lacks(const void *self, const char *text)
     return missing;
 }
 
-const tokenizer_kind tokenizer_char_bpe = {"char-bpe", open_self, free_self,     size_of,
-                                           token_of,   encode,    import_folder, lacks};
+const tokenizer_kind tokenizer_char_bpe = {"char-bpe", open_self,     free_self, size_of, token_of,
+                                           encode,     import_folder, lacks,     NULL};

@@ -231,4 +231,5 @@ done:
     return t != NULL;
 }
 
-const tokenizer_kind tokenizer_clip = {"clip", open_self, free_self, size_of, token_of, encode, import_file, NULL};
+const tokenizer_kind tokenizer_clip = {"clip", open_self,   free_self, size_of, token_of,
+                                       encode, import_file, NULL,      NULL};

@@ -193,5 +193,5 @@ static bool lacks(const void *self, const char *word)
     return missing;
 }
 
-const tokenizer_kind tokenizer_dalle_mini = {"dalle-mini", open_self, free_self,     size_of,
-                                             token_of,     encode,    import_folder, lacks};
+const tokenizer_kind tokenizer_dalle_mini = {"dalle-mini", open_self,     free_self, size_of, token_of,
+                                             encode,       import_folder, lacks,     NULL};

@@ -44,5 +44,11 @@ static bool lacks(const void *self, const char *word)
     return alone;
 }
 
+static bool encode_dropout(const void *self, const char *text, const bpe_dropout *d, int32_t **ids, size_t *n, err *e)
+{
+    return bpe_encode_dropout(self, text, d, ids, n, e);
+}
+
 /* The family that has it reads its files with bpe_from_files. */
-const tokenizer_kind tokenizer_gpt2 = {"gpt2", open_bpe, free_bpe, size_of, token_of, encode, NULL, lacks};
+const tokenizer_kind tokenizer_gpt2 = {"gpt2", open_bpe, free_bpe, size_of,       token_of,
+                                       encode, NULL,     lacks,    encode_dropout};

@@ -363,4 +363,5 @@ static bool lacks(const void *self, const char *word)
     return missing;
 }
 
-const tokenizer_kind tokenizer_yttm = {"yttm", open_self, free_self, size_of, token_of, encode, import_path, lacks};
+const tokenizer_kind tokenizer_yttm = {"yttm", open_self,   free_self, size_of, token_of,
+                                       encode, import_path, lacks,     NULL};

@@ -5,6 +5,7 @@
 
 #include "base/rng.h"
 #include "models/model.h"
+#include "train/file.h"
 #include "train/text.h"
 #include "train/train.h"
 
@@ -20,7 +21,8 @@ typedef struct stage {
     model *codec; /* from open_stage on, or NULL */
     run *coder;   /* in which it works */
     int last;     /* pictures in the last batch */
-    bpe *tokenizer;
+    train_file tokens;
+    tokenizer *tokenizer;
     clip c;
     param_table params;
     trainer t;
@@ -74,7 +76,7 @@ static void keys(const void *self, gguf_writer *w)
 {
     const stage *s = self;
     clip_put(&s->c, w);
-    bpe_put(s->tokenizer, w);
+    train_copy_keys(w, s->tokens.g, "tokenizer.", "limn.tokenizer.");
 }
 
 /* ---- a step ---- */
@@ -144,7 +146,7 @@ static void fill_texts(stage *s, const dataset_batch *b)
     for (int i = 0; i < b->n; i++) {
         int32_t *ids = NULL;
         size_t n = 0;
-        bpe_encode(s->tokenizer, b->captions[i], &ids, &n, NULL); /* a text that is no UTF-8 counts as empty */
+        tokenizer_encode(s->tokenizer, b->captions[i], &ids, &n, NULL); /* a text that is no UTF-8 counts as empty */
         s->ends[i] = clip_text_row(&s->c, ids, n, s->ids + (size_t)i * (size_t)s->c.text_length);
         free(ids);
     }
@@ -194,16 +196,16 @@ static tensor forward(void *self, const dataset_batch *b, const train_part *part
 
 static bool open_tokenizer(stage *s, err *e)
 {
-    const train_clip_options *o = s->o;
-    s->tokenizer = bpe_open(o->tokenizer, e);
-    if (!s->tokenizer)
+    if (!train_file_open(&s->tokens, s->o->tokenizer, e) || !(s->tokenizer = tokenizer_from_gguf(s->tokens.g, e)))
         return false;
-    s->c.vocabulary = (int)bpe_size(s->tokenizer);
-    s->c.pad_id = bpe_find(s->tokenizer, "<pad>");
-    s->c.end_id = bpe_find(s->tokenizer, "<img>"); /* what ends a text in the transformer's eyes too */
-    return (s->c.pad_id >= 0 && s->c.end_id >= 0) ||
-           err_set(e, ERR_FAILED, "%s: the tokenizer has no <pad> or no <img> (limn train tokenizer makes them)",
-                   o->tokenizer);
+    s->c.vocabulary = (int)tokenizer_size(s->tokenizer);
+    s->c.pad_id = tokenizer_find(s->tokenizer, "<pad>");
+    s->c.end_id = tokenizer_find(s->tokenizer, "<img>"); /* what ends a text in the transformer's eyes too */
+    if (s->c.pad_id < 0)
+        s->c.pad_id = s->c.vocabulary++;
+    if (s->c.end_id < 0)
+        s->c.end_id = s->c.vocabulary++;
+    return true;
 }
 
 /* The codec, which is one for the CLIP's pictures, and memory for what goes through it. */
@@ -260,7 +262,8 @@ static bool open_files(stage *s, device *dev, dataset **data, err *e)
                             .height = s->c.image_size,
                             .seed = o->run.settings.seed};
     *data = dataset_open(&want, e);
-    return *data && open_tokenizer(s, e) && train_text_report(*data, s->tokenizer, s->c.text_length - 1, e) &&
+    return *data && open_tokenizer(s, e) &&
+           train_text_report(*data, s->tokenizer, s->c.text_length - 1, s->c.text_length, s->c.vocabulary, e) &&
            clip_prepare(&s->c, "train clip", e) && check_codec(s, dev, e) && open_memory(s, e);
 }
 
@@ -327,7 +330,8 @@ bool train_clip(device *dev, const train_clip_options *o, err *e)
     train_close(&all);
     run_free(r);
     clip_release(&s.c);
-    bpe_free(s.tokenizer);
+    tokenizer_free(s.tokenizer);
+    train_file_release(&s.tokens);
     free(s.seen);
     free(s.coded);
     free(s.decoded);

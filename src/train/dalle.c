@@ -1,4 +1,5 @@
-/* Stage 2: the transformer learns text and the frozen codec's codes together (Ramesh et al. 2021, section 2.2). */
+/* Stage 2: the transformer learns text and the frozen codec's codes together (Ramesh et al. 2021, section 2.2): a new
+ * one, or that of a model file, of whatever kind, with the file's codec and tokenizer where no others are named. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,16 +8,21 @@
 #include "models/model.h"
 #include "models/session.h"
 #include "train/codes.h"
+#include "train/file.h"
 #include "train/samples.h"
 #include "train/text.h"
 #include "train/train.h"
+#include "weights/config.h"
+
+#define SECTION "limn.transformer."
 
 typedef struct stage {
     const train_dalle_options *o;
     run *r;
-    model *codec; /* whose codec makes the codes */
-    bpe *tokenizer;
-    gpt d;
+    model *codec;            /* whose codec makes the codes */
+    train_file init, tokens; /* init: open where the transformer is that file's; tokens: with the tokenizer */
+    tokenizer *tokenizer;    /* NULL where classes are read */
+    transformer *d;          /* a gpt of the options' sizes, or that of init */
     param_table params;
     trainer t;
     session s;
@@ -24,7 +30,7 @@ typedef struct stage {
     train_codes codes; /* of the whole data set */
     train_text text;
     int32_t *ids;          /* [items of a step, text_length] */
-    int32_t *text_targets; /* [items of a step, text_length - 1] */
+    int32_t *text_targets; /* [items of a step, prefix - 1] */
     int *said;             /* [items of a step]: how many of the targets count */
     float all_said;        /* their sum, over all ranks */
     int32_t *part_codes;   /* [batch, cells] */
@@ -47,17 +53,7 @@ train_dalle_options train_dalle_defaults(void)
                              .eps = 1e-8f,
                              .decay = 0.02f,
                              .clip = 4}},
-        .model = {.base.text_length = 24,
-                  .base.dim = 256,
-                  .base.heads = 4,
-                  .base.layers = 8,
-                  .mlp = 1024,
-                  .act = ACT_GELU_TANH,
-                  .eps = 1e-5f,
-                  .base.temperature = 0.7f,
-                  .base.top_k = 32,
-                  .base.top_p = 1,
-                  .base.guidance = 1},
+        .model = {.base = {.temperature = 0.7f, .top_k = 32}, .act = ACT_GELU_TANH, .eps = 1e-5f},
         .text_weight = 0.125f,
         .image_weight = 0.875f,
     };
@@ -66,15 +62,18 @@ train_dalle_options train_dalle_defaults(void)
 static void keys(const void *self, gguf_writer *w)
 {
     const stage *s = self;
-    for (size_t i = 0; i < gguf_key_count(s->codec->gguf); i++) {
-        const char *key = gguf_key(s->codec->gguf, i);
-        if (codec_owns_key(key))
+    for (size_t i = 0; i < gguf_key_count(s->codec->gguf); i++)
+        if (codec_owns_key(gguf_key(s->codec->gguf, i)))
             gguf_put_copy(w, s->codec->gguf, i);
+    if (s->init.g) {
+        train_copy_keys(w, s->init.g, SECTION, "limn.sampling.");
+    } else {
+        gpt_put((const gpt *)s->d, w);
+        gguf_put_float(w, "limn.sampling.temperature", s->d->temperature);
+        gguf_put_int(w, "limn.sampling.top_k", s->d->top_k);
     }
-    gpt_put(&s->d, w);
-    gguf_put_float(w, "limn.sampling.temperature", s->d.base.temperature);
-    gguf_put_int(w, "limn.sampling.top_k", s->d.base.top_k);
-    bpe_put(s->tokenizer, w);
+    if (s->tokens.g)
+        train_copy_keys(w, s->tokens.g, "tokenizer.", "limn.tokenizer.");
 }
 
 /* ---- a step ---- */
@@ -92,77 +91,192 @@ static float text_share(const stage *s, const train_part *p, int n)
 /* The texts of a step, before its first part. */
 static void fill_texts(stage *s, const dataset_batch *all, int64_t step)
 {
-    int length = s->d.base.text_length;
+    const transformer *d = s->d;
     s->all_said = 0;
     for (int i = 0; i < all->n; i++) {
-        s->said[i] = train_text_row(&s->text, all->captions[i], step, (int)ranks_item(i), s->ids + i * length,
-                                    s->text_targets + i * (length - 1));
+        s->said[i] = train_text_row(&s->text, all->captions[i], step, (int)ranks_item(i), s->ids + i * d->text_length,
+                                    s->text_targets + i * (d->prefix - 1));
         s->all_said += (float)s->said[i];
     }
     ranks_sum(&s->all_said, 1);
 }
 
+train_losses train_sequence_losses(run *r, const transformer *d, tensor x, tensor targets, tensor codes)
+{
+    tensor text = {0}, image;
+    if (targets.buf)
+        text = op_linear(r, op_slice(r, x, 0, d->prefix - 1), d->text_head, ACT_NONE);
+    image = op_linear(r, op_slice(r, x, d->prefix - 1, codes.shape[1]), d->image_head, ACT_NONE);
+    if (targets.buf)
+        text = op_cross_entropy(r, text, targets, 0);
+    return (train_losses){text, op_cross_entropy(r, image, codes, 0)};
+}
+
 static tensor forward(void *self, const dataset_batch *b, const train_part *p, train_scalars *out)
 {
     stage *s = self;
-    const transformer *d = &s->d.base;
+    const transformer *d = s->d;
     run *r = s->r;
     const int32_t zero = 0;
-    int64_t t = d->text_length + s->cells - 1;
-    int32_t *ids = s->ids + p->first * d->text_length, *said = s->text_targets + p->first * (d->text_length - 1);
     if (p->first == 0)
         fill_texts(s, p->whole, p->step);
     for (int i = 0; s->codes.codes && i < b->n; i++) /* none yet in plans */
         memcpy(s->part_codes + i * s->cells, s->codes.codes + b->items[i] * s->cells,
                (size_t)s->cells * sizeof(int32_t));
-    run_write(r, s->s.ids, ids);
+    run_write(r, s->s.ids, s->ids + p->first * d->text_length);
     run_write(r, s->s.codes, s->part_codes);
     run_write(r, s->s.position, &zero);
-    tensor x = d->kind->forward(r, d, s->s.ids, s->s.codes, &s->s.memory, s->s.position, t);
-    tensor targets = run_upload(r, DTYPE_I32, 2, (int64_t[]){b->n, d->text_length - 1}, said);
-    tensor text = op_linear(r, op_slice(r, x, 0, d->text_length - 1), d->text_head, ACT_NONE);
-    tensor image = op_linear(r, op_slice(r, x, d->text_length - 1, s->cells), d->image_head, ACT_NONE);
-    tensor text_loss = op_cross_entropy(r, text, targets, 0), image_loss = op_cross_entropy(r, image, s->s.codes, 0);
-    if (b->n < p->whole->n || ranks_size() > 1)
-        text_loss = op_scale_add(r, text_loss, text_share(s, p, b->n), (tensor){0}, 0);
-    train_scalar(out, "text", text_loss);
-    train_scalar(out, "image", image_loss);
-    return op_scale_add(r, text_loss, s->o->text_weight, image_loss, s->o->image_weight);
+    tensor x = d->kind->forward(r, d, s->s.ids, s->s.codes, &s->s.memory, s->s.position, d->prefix + s->cells - 1);
+    tensor targets = {0};
+    if (d->text_head && d->prefix > 1)
+        targets =
+            run_upload(r, DTYPE_I32, 2, (int64_t[]){b->n, d->prefix - 1}, s->text_targets + p->first * (d->prefix - 1));
+    train_losses l = train_sequence_losses(r, d, x, targets, s->s.codes);
+    if (l.text.buf && (b->n < p->whole->n || ranks_size() > 1))
+        l.text = op_scale_add(r, l.text, text_share(s, p, b->n), (tensor){0}, 0);
+    if (l.text.buf)
+        train_scalar(out, "text", l.text);
+    train_scalar(out, "image", l.image);
+    return l.text.buf ? op_scale_add(r, l.text, s->o->text_weight, l.image, s->o->image_weight) : l.image;
+}
+
+/* ---- the files ---- */
+
+/* Opens --init and the transformer in it; a file without one, such as a checkpoint, gives weights alone. */
+static bool open_init(stage *s, err *e)
+{
+    const char *path = s->o->run.init;
+    if (!path || !train_file_open(&s->init, path, e))
+        return !path;
+    if (config_has_section(s->init.g, SECTION))
+        return transformer_open(&s->d, s->init.g, NULL, e);
+    train_file_release(&s->init);
+    return true;
+}
+
+/* The sizes that were asked for are those of the model. */
+static bool check_sizes(const stage *s, err *e)
+{
+    const transformer *d = s->d, *want = &s->o->model.base;
+    const struct {
+        const char *option;
+        int want, have;
+    } sizes[] = {{"dim", want->dim, d->dim},
+                 {"heads", want->heads, d->heads},
+                 {"layers", want->layers, d->layers},
+                 {"text-length", want->text_length, d->text_length}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        if (sizes[i].want && sizes[i].want != sizes[i].have)
+            return err_set(e, ERR_USAGE, "--%s %d: the transformer of %s has %d (leave the option out)",
+                           sizes[i].option, sizes[i].want, gguf_name(s->init.g), sizes[i].have);
+    return true;
+}
+
+static bool open_codec(stage *s, device *dev, err *e)
+{
+    const char *path = s->o->codec ? s->o->codec : s->init.g ? s->o->run.init : NULL;
+    if (!path)
+        return err_set(e, ERR_USAGE,
+                       "train dalle: no codec makes the codes (give --codec FILE, or --init with a whole model)");
+    s->codec = model_open(dev, path, e);
+    if (!s->codec || !model_needs_encoder(s->codec, e))
+        return false;
+    const codec *c = &s->codec->codec;
+    const transformer *d = s->d;
+    s->cells = c->grid_width * c->grid_height;
+    if (d && (c->grid_width != d->grid_width || c->grid_height != d->grid_height || c->codes < d->codes))
+        return err_set(e, ERR_USAGE,
+                       "%s: its codec has %d x %d cells of %d codes, and the transformer of %s %d x %d of %d (give the "
+                       "codec that it learned with)",
+                       path, c->grid_width, c->grid_height, c->codes, gguf_name(s->init.g), d->grid_width,
+                       d->grid_height, d->codes);
+    return true;
+}
+
+static bool open_tokenizer(stage *s, err *e)
+{
+    const char *path = s->o->tokenizer ? s->o->tokenizer : s->init.g ? s->o->run.init : NULL;
+    if (s->d && s->d->classes)
+        return true;
+    if (!path)
+        return err_set(
+            e, ERR_USAGE,
+            "train dalle: no tokenizer reads the captions (give --tokenizer FILE, or --init with a whole model)");
+    if (!train_file_open(&s->tokens, path, e))
+        return false;
+    if (!config_has_section(s->tokens.g, "tokenizer."))
+        return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give --tokenizer FILE)", path);
+    s->tokenizer = tokenizer_from_gguf(s->tokens.g, e);
+    return s->tokenizer &&
+           (s->o->bpe_dropout <= 0 || tokenizer_drops(s->tokenizer) ||
+            err_set(e, ERR_USAGE,
+                    "--bpe-dropout: %s has a tokenizer of the kind \"%s\", which can't leave merges out "
+                    "(leave the option out)",
+                    path, tokenizer_kind_name(s->tokenizer)));
+}
+
+static int or_else(int asked, int otherwise)
+{
+    return asked ? asked : otherwise;
+}
+
+/* The paper's, of the options' sizes.  Where the tokenizer has no <pad> or <img>, ids after its own stand for them. */
+static bool new_transformer(stage *s, err *e)
+{
+    const codec *c = &s->codec->codec;
+    gpt *d = malloc(sizeof *d);
+    if (!d)
+        return err_no_memory(e, "transformer", sizeof *d);
+    *d = s->o->model;
+    gpt_preset_dalle(d);
+    d->base.dim = or_else(d->base.dim, 256);
+    d->base.heads = or_else(d->base.heads, 4);
+    d->base.layers = or_else(d->base.layers, 8);
+    d->mlp = or_else(d->mlp, 4 * d->base.dim);
+    d->base.text_length = or_else(d->base.text_length, 24);
+    d->base.grid_width = c->grid_width;
+    d->base.grid_height = c->grid_height;
+    d->base.codes = c->codes;
+    d->base.vocabulary = (int)tokenizer_size(s->tokenizer);
+    d->pad_id = tokenizer_find(s->tokenizer, "<pad>");
+    d->end_id = tokenizer_find(s->tokenizer, "<img>");
+    if (d->pad_id < 0)
+        d->pad_id = d->base.vocabulary++;
+    if (d->end_id < 0)
+        d->end_id = d->base.vocabulary++;
+    if (!gpt_prepare(d, "train dalle", e)) {
+        gpt_free(d);
+        return false;
+    }
+    s->d = &d->base;
+    return true;
+}
+
+static bool open_files(stage *s, device *dev, err *e)
+{
+    if (!open_init(s, e) || (s->d && !check_sizes(s, e)) || !open_codec(s, dev, e) || !open_tokenizer(s, e) ||
+        (!s->d && !new_transformer(s, e)))
+        return false;
+    if (s->d->classes && s->d->vocabulary == s->d->classes && s->o->condition_dropout > 0)
+        return err_set(e, ERR_USAGE, "--condition-dropout: this model knows no picture without a class (leave it out)");
+    s->d->recompute = s->o->model.base.recompute;
+    return s->d->kind->recomputes || !s->d->recompute ||
+           err_set(e, ERR_USAGE,
+                   "--recompute: a transformer of the kind \"%s\" can't be done again by blocks (leave it out)",
+                   s->d->kind->name);
 }
 
 /* ---- the stage ---- */
 
-static bool open_files(stage *s, device *dev, err *e)
-{
-    const train_dalle_options *o = s->o;
-    s->codec = model_open(dev, o->codec, e);
-    if (!s->codec || !model_needs_encoder(s->codec, e) || !(s->tokenizer = bpe_open(o->tokenizer, e)))
-        return false;
-    const codec *c = &s->codec->codec;
-    s->d = o->model;
-    gpt_preset_dalle(&s->d);
-    s->d.base.grid_width = c->grid_width;
-    s->d.base.grid_height = c->grid_height;
-    s->d.base.codes = c->codes;
-    s->d.base.vocabulary = (int)bpe_size(s->tokenizer);
-    s->d.pad_id = bpe_find(s->tokenizer, "<pad>");
-    s->d.end_id = bpe_find(s->tokenizer, "<img>");
-    s->cells = c->grid_width * c->grid_height;
-    if (s->d.pad_id < 0 || s->d.end_id < 0)
-        return err_set(e, ERR_FAILED, "%s: the tokenizer has no <pad> or no <img> (limn train tokenizer makes them)",
-                       o->tokenizer);
-    return true;
-}
-
 static bool open_memory(stage *s, err *e)
 {
     const train_run *q = &s->o->run;
-    size_t all = (size_t)train_batch(q), text = all * (size_t)s->d.base.text_length;
+    size_t all = (size_t)train_batch(q), text = all * (size_t)s->d->text_length;
     s->ids = malloc(text * sizeof *s->ids);
     s->text_targets = malloc(text * sizeof *s->text_targets);
     s->said = malloc(all * sizeof *s->said);
     s->part_codes = malloc((size_t)q->batch * (size_t)s->cells * sizeof *s->part_codes);
-    s->text = (train_text){&s->d.base, s->tokenizer, q->settings.seed, s->o->bpe_dropout, s->o->condition_dropout};
+    s->text = (train_text){s->d, s->tokenizer, q->settings.seed, s->o->bpe_dropout, s->o->condition_dropout};
     return s->ids && s->text_targets && s->said && s->part_codes ? true
                                                                  : err_no_memory(e, "batch", text * sizeof *s->ids);
 }
@@ -183,6 +297,26 @@ static bool choose_captions(stage *s, dataset *data, err *e)
     return ok && dataset_seek(data, (dataset_position){0}, e);
 }
 
+static bool report(const stage *s, dataset *data, err *e)
+{
+    const transformer *d = s->d;
+    return s->tokenizer
+               ? train_text_report(data, s->tokenizer, d->text_room, s->init.g ? 0 : d->text_length, d->vocabulary, e)
+               : train_class_report(data, d->classes, e);
+}
+
+/* A codec may have more codes than the transformer knows. */
+static bool check_codes(const stage *s, err *e)
+{
+    for (int64_t i = 0; i < s->codes.n * s->cells; i++)
+        if (s->codes.codes[i] >= s->d->codes)
+            return err_set(e, ERR_FAILED,
+                           "train dalle: the codec makes code %d, and the transformer knows %d codes (give "
+                           "the codec that it learned with)",
+                           s->codes.codes[i], s->d->codes);
+    return true;
+}
+
 static bool open_data(stage *s, dataset **data, err *e)
 {
     const train_dalle_options *o = s->o;
@@ -201,13 +335,12 @@ static bool open_data(stage *s, dataset **data, err *e)
         return err_no_memory(e, o->run.output, n);
     snprintf(beside, n, "%s.codes", o->run.output);
     const char *path = o->codes ? o->codes : beside;
-    bool ok = (*data = dataset_open(&want, e)) &&
-              train_text_report(*data, s->tokenizer, s->d.base.text_length - 1, e) &&
+    bool ok = (*data = dataset_open(&want, e)) && report(s, *data, e) &&
               train_codes_open(&s->codes, s->codec, &want, path, o->encoding, o->run.context, e);
     if (ok)
         train_codes_exclude(&s->codes, *data);
     free(beside);
-    return ok && choose_captions(s, *data, e);
+    return ok && check_codes(s, e) && choose_captions(s, *data, e);
 }
 
 static bool open_stage(void *self, run *r, int batch, err *e)
@@ -215,10 +348,9 @@ static bool open_stage(void *self, run *r, int batch, err *e)
     stage *s = self;
     const train_dalle_options *o = s->o;
     s->r = r;
-    gpt_declare(&s->d, &s->params);
+    s->d->kind->declare(s->d, &s->params);
     return trainer_load(&s->params, r, o->run.init, o->run.settings.seed, e) &&
-           session_open(&s->s, &s->d.base, r, batch, DTYPE_F32, e) &&
-           trainer_open(&s->t, r, &s->params, &o->run.settings, e);
+           session_open(&s->s, s->d, r, batch, DTYPE_F32, e) && trainer_open(&s->t, r, &s->params, &o->run.settings, e);
 }
 
 static void close_stage(void *self)
@@ -231,6 +363,22 @@ static void close_stage(void *self)
     params_release(&s->params);
 }
 
+static void release(stage *s)
+{
+    transformer_free(s->d);
+    model_free(s->codec);
+    tokenizer_free(s->tokenizer);
+    train_file_release(&s->init);
+    train_file_release(&s->tokens);
+    train_codes_release(&s->codes);
+    free(s->ids);
+    free(s->text_targets);
+    free(s->said);
+    free(s->part_codes);
+    for (int i = 0; i < s->n_captions; i++)
+        free(s->captions[i]);
+}
+
 bool train_dalle(device *dev, const train_dalle_options *o, err *e)
 {
     stage s = {.o = o};
@@ -240,13 +388,16 @@ bool train_dalle(device *dev, const train_dalle_options *o, err *e)
                        .close = close_stage,
                        .others = "keys, values and inputs",
                        .help = "a smaller --dim or --mlp, or fewer --layers",
-                       .recompute = &s.d.base.recompute,
                        .forward = forward,
                        .keys = keys};
     run *r = run_new(dev, e);
-    bool ok = r && open_files(&s, dev, e) && open_memory(&s, e) && gpt_prepare(&s.d, "train dalle", e) &&
-              train_plan(&o->run, &all, dev, "train dalle", e) && open_data(&s, &all.data, e) &&
-              train_open(&o->run, &all, r, e);
+    bool ok = r && open_files(&s, dev, e) && open_memory(&s, e);
+    if (ok && s.init.g)
+        all.help = "a smaller model";
+    if (ok && s.d->kind->recomputes)
+        all.recompute = &s.d->recompute;
+    ok = ok && train_plan(&o->run, &all, dev, "train dalle", e) && open_data(&s, &all.data, e) &&
+         train_open(&o->run, &all, r, e);
     if (ok) {
         all.fingerprint = dataset_fingerprint(all.data);
         all.captions = (const char *const *)s.captions;
@@ -257,15 +408,6 @@ bool train_dalle(device *dev, const train_dalle_options *o, err *e)
     dataset_free(all.data);
     train_close(&all);
     run_free(r);
-    free(s.d.blocks);
-    model_free(s.codec);
-    bpe_free(s.tokenizer);
-    train_codes_release(&s.codes);
-    free(s.ids);
-    free(s.text_targets);
-    free(s.said);
-    free(s.part_codes);
-    for (int i = 0; i < s.n_captions; i++)
-        free(s.captions[i]);
+    release(&s);
     return ok;
 }

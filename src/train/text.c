@@ -12,52 +12,114 @@
 /* Streams of random numbers. */
 enum { EMPTY = 0x7e47, SPLIT = 0x0b9e0000 };
 
+/* The class whose number the caption is, white space around it aside; -1 where it is none. */
+static int class_of(const char *caption, int classes)
+{
+    char *end;
+    long n = strtol(caption, &end, 10);
+    bool whole = end > caption && end[strspn(end, " \t\r\n")] == 0;
+    return whole && n >= 0 && n < classes ? (int)n : -1;
+}
+
+/* The ids of a caption, a new array. */
+static int32_t *read_caption(const train_text *t, const char *caption, int64_t step, int row, size_t *n)
+{
+    const bpe_dropout dropout = {t->bpe_dropout, t->seed, SPLIT + (uint32_t)row, (uint32_t)step};
+    int32_t *ids = NULL;
+    *n = 0;
+    if (t->tokenizer) {
+        tokenizer_encode_dropout(t->tokenizer, caption, &dropout, &ids, n, NULL);
+    } else if ((ids = malloc(sizeof *ids))) {
+        int class = class_of(caption, t->d->classes);
+        ids[0] = class < 0 ? 0 : class; /* captions were checked; plans have none */
+        *n = 1;
+    }
+    return ids;
+}
+
 int train_text_row(const train_text *t, const char *caption, int64_t step, int row, int32_t *ids, int32_t *targets)
 {
     const transformer *d = t->d;
-    int32_t *own = NULL;
-    size_t n = 0, used = 0;
-    const bpe_dropout dropout = {t->bpe_dropout, t->seed, SPLIT + (uint32_t)row, (uint32_t)step};
+    size_t n = 0, used = 0, room = (size_t)d->text_room;
+    int said = 0;
     bool empty = rng_uniform(t->seed, EMPTY, (uint32_t)step, (uint32_t)row) < t->condition_dropout;
-    if (!empty && bpe_encode_dropout(t->tokenizer, caption, &dropout, &own, &n, NULL) && n > (size_t)d->text_length - 1)
-        n = (size_t)d->text_length - 1;
-    d->kind->text_row(d, own, n, ids, &used, NULL);
-    for (int i = 0; i + 1 < d->text_length; i++)
+    int32_t *own = empty ? NULL : read_caption(t, caption, step, row, &n);
+    if (!d->kind->text_row(d, own, n < room ? n : room, ids, &used, NULL))
+        d->kind->text_row(d, NULL, 0, ids, &used, NULL); /* BPE dropout came to an id that d doesn't know */
+    for (int i = 0; i + 1 < d->prefix; i++) {
         targets[i] = (size_t)i + 1 < used ? ids[i + 1] : -1;
+        said += targets[i] >= 0;
+    }
     free(own);
-    return used > 1 ? (int)used - 1 : 0;
+    return said;
 }
 
 /* ---- the report ---- */
 
 typedef struct counts {
-    const bpe *tokenizer;
+    const tokenizer *tokenizer; /* NULL: classes */
+    int classes, vocabulary;
     size_t room, longest;
     int64_t n, cut, items, last_item;
     uint64_t *hashes; /* [n] */
     size_t capacity;
     err *e;
+    bool wrong; /* e says what */
 } counts;
+
+/* Room for one hash more. */
+static bool grow(counts *c)
+{
+    if ((size_t)c->n < c->capacity)
+        return true;
+    size_t capacity = c->capacity + c->capacity / 2 + 1024;
+    uint64_t *grown = realloc(c->hashes, capacity * sizeof *grown);
+    if (!grown)
+        return err_no_memory(c->e, "captions", capacity * sizeof *grown);
+    c->hashes = grown;
+    c->capacity = capacity;
+    return true;
+}
+
+/* The hash of a caption's ids, *n of them. */
+static bool hash_caption(counts *c, const char *caption, uint64_t *hash, size_t *n)
+{
+    int32_t *ids = NULL;
+    *hash = 0xCBF29CE484222325u;
+    *n = 1;
+    if (c->tokenizer) {
+        tokenizer_encode(c->tokenizer, caption, &ids, n, NULL); /* captions are UTF-8 */
+        int32_t most = -1;
+        for (size_t i = 0; i < *n; i++) {
+            *hash = (*hash ^ (uint32_t)ids[i]) * 0x100000001B3u;
+            most = ids[i] > most ? ids[i] : most;
+        }
+        free(ids);
+        return most < c->vocabulary ||
+               err_set(
+                   c->e, ERR_FAILED,
+                   "data: caption \"%.64s\": token %d is outside of the model's vocabulary of %d (give the tokenizer "
+                   "that the model learned with)",
+                   caption, most, c->vocabulary);
+    }
+    int class = class_of(caption, c->classes);
+    *hash = (uint64_t) class;
+    return class >= 0 ||
+           err_set(c->e, ERR_FAILED,
+                   "data: caption \"%.64s\": this model reads no words but a class, 0 to %d (give captions "
+                   "that are such numbers)",
+                   caption, c->classes - 1);
+}
 
 static bool count(void *self, int64_t item, const char *caption)
 {
     counts *c = self;
-    int32_t *ids = NULL;
     size_t n = 0;
-    if ((size_t)c->n == c->capacity) {
-        size_t capacity = c->capacity + c->capacity / 2 + 1024;
-        uint64_t *grown = realloc(c->hashes, capacity * sizeof *grown);
-        if (!grown)
-            return err_no_memory(c->e, "captions", capacity * sizeof *grown);
-        c->hashes = grown;
-        c->capacity = capacity;
-    }
-    bpe_encode(c->tokenizer, caption, &ids, &n, NULL); /* captions are UTF-8 */
-    uint64_t h = 0xCBF29CE484222325u;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (uint32_t)ids[i]) * 0x100000001B3u;
-    free(ids);
-    c->hashes[c->n++] = h;
+    uint64_t hash;
+    c->wrong = !grow(c) || !hash_caption(c, caption, &hash, &n);
+    if (c->wrong)
+        return false;
+    c->hashes[c->n++] = hash;
     c->items += item != c->last_item;
     c->last_item = item;
     c->longest = n > c->longest ? n : c->longest;
@@ -71,33 +133,58 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-bool train_text_report(dataset *d, const bpe *tokenizer, int room, err *e)
+static void say(const counts *c, int64_t different)
 {
-    counts c = {.tokenizer = tokenizer, .room = (size_t)room, .last_item = -1, .e = e};
+    log_write(LOG_WARNING,
+              "data: %" PRId64 " picture%s with %" PRId64 " caption%s, %" PRId64
+              " of them different, of up to %zu token%s",
+              c->items, c->items == 1 ? "" : "s", c->n, c->n == 1 ? "" : "s", different, c->longest,
+              c->longest == 1 ? "" : "s");
+}
+
+static bool report(dataset *d, counts *c, err *e)
+{
     int64_t different = 0;
-    bool ok = dataset_captions(d, count, &c) || err_set(e, ERR_FAILED,
-                                                        "interrupted while the captions were read: nothing "
-                                                        "was written");
-    if (c.n)
-        qsort(c.hashes, (size_t)c.n, sizeof *c.hashes, by_value);
-    for (int64_t i = 0; i < c.n; i++)
-        different += i == 0 || c.hashes[i] != c.hashes[i - 1];
-    free(c.hashes);
+    c->last_item = -1;
+    c->e = e;
+    bool ok = dataset_captions(d, count, c) || c->wrong;
+    if (!ok)
+        err_set(e, ERR_FAILED, "interrupted while the captions were read: nothing was written");
+    if (c->n)
+        qsort(c->hashes, (size_t)c->n, sizeof *c->hashes, by_value);
+    for (int64_t i = 0; i < c->n; i++)
+        different += i == 0 || c->hashes[i] != c->hashes[i - 1];
+    free(c->hashes);
+    ok = ok && !c->wrong;
     if (ok && ranks_rank() > 0) /* the first one tells */
         dataset_silence_problems(d);
     if (!ok || ranks_rank() > 0)
         return ok;
     dataset_log_problems(d);
-    if (c.n)
-        log_write(LOG_WARNING,
-                  "data: %" PRId64 " picture%s with %" PRId64 " caption%s, %" PRId64
-                  " of them different, of up to %zu token%s",
-                  c.items, c.items == 1 ? "" : "s", c.n, c.n == 1 ? "" : "s", different, c.longest,
-                  c.longest == 1 ? "" : "s");
-    if (c.cut)
+    if (c->n)
+        say(c, different);
+    return true;
+}
+
+bool train_text_report(dataset *d, const tokenizer *t, int room, int length, int vocabulary, err *e)
+{
+    counts c = {.tokenizer = t, .room = (size_t)room, .vocabulary = vocabulary};
+    if (!report(d, &c, e))
+        return false;
+    if (c.cut && length && ranks_rank() == 0)
         log_write(LOG_WARNING,
                   "captions too long for --text-length %d: %" PRId64 " of %" PRId64
                   ", which lose their end: up to %zu of %zu tokens (--text-length %zu keeps all)",
-                  room + 1, c.cut, c.n, c.longest - c.room, c.longest, c.longest + 1);
+                  length, c.cut, c.n, c.longest - c.room, c.longest, c.longest + (size_t)(length - room));
+    else if (c.cut && ranks_rank() == 0)
+        log_write(LOG_WARNING,
+                  "captions too long for this model, which reads %d tokens: %" PRId64 " of %" PRId64
+                  ", which lose their end: up to %zu of %zu tokens",
+                  room, c.cut, c.n, c.longest - c.room, c.longest);
     return true;
+}
+
+bool train_class_report(dataset *d, int classes, err *e)
+{
+    return report(d, &(counts){.classes = classes, .room = 1}, e);
 }

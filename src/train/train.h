@@ -6,7 +6,6 @@
 #include "models/codecs/discriminator.h"
 #include "models/codecs/dvae.h"
 #include "models/transformers/gpt.h"
-#include "text/bpe.h"
 #include "train/codes.h"
 #include "train/trainer.h"
 
@@ -179,19 +178,29 @@ typedef struct train_codec_options {
 train_codec_options train_codec_defaults(void);
 bool train_codec(device *d, const train_codec_options *o, err *e);
 
-/* Stage 2 (ibid., section 2.2): the transformer on text and the frozen codec's codes. */
+/* Stage 2 (ibid., section 2.2): the transformer on text and the frozen codec's codes.  A new one, of the paper's kind,
+ * or that of `init`, of whatever kind, in a file of any type of weights: they are F32 in training and in what it
+ * writes. */
 typedef struct train_dalle_options {
     train_run run;
-    gpt model;             /* sizes; those of grid, codes and vocabulary are taken from the files below */
-    const char *codec;     /* a model file with a codec */
-    const char *tokenizer; /* a model file with a tokenizer */
-    float text_weight, image_weight;
+    gpt model;         /* sizes, 0: the usual ones; those of grid, codes and vocabulary are taken from the files below.
+                          Where `init` has a transformer, its sizes; a size that is given is the same then */
+    const char *codec; /* a model file with a codec; NULL: init's */
+    const char *tokenizer;                /* a model file with a tokenizer; NULL: init's */
+    float text_weight, image_weight;      /* of the losses; a transformer that predicts no text has the image's alone */
     float condition_dropout, bpe_dropout; /* train/text.h */
     const char *codes;                    /* file of the data's codes (train/codes.h); NULL: OUT.gguf.codes */
     train_codes_progress *encoding;       /* while they are made, with the run's context; or NULL */
 } train_dalle_options;
 train_dalle_options train_dalle_defaults(void);
 bool train_dalle(device *d, const train_dalle_options *o, err *e);
+
+/* The means of -log p over text, where targets I32 [b,prefix-1] (-1: none) are given, and over codes[b,cells], of
+ * x[b,prefix+cells-1,dim] as d's forward pass gives it.  F32 [1]; text is empty without targets. */
+typedef struct train_losses {
+    tensor text, image;
+} train_losses;
+train_losses train_sequence_losses(run *r, const transformer *d, tensor x, tensor targets, tensor codes);
 
 /* CLIP (Radford et al. 2021), which ranks pictures: captions and pictures of a batch find each other.  Two pictures of
  * a batch with equal captions are not held against each other: such pairs are left out of both softmaxes. */

@@ -8,6 +8,7 @@
 
 #include "base/ranks.h"
 #include "models/codecs/codec.h"
+#include "train/file.h"
 
 float train_cosine(float from, float to, double progress)
 {
@@ -36,19 +37,16 @@ static bool open_average(trainer *t, err *e)
 {
     int64_t floats = 0;
     for (size_t i = 0; i < t->params->n; i++)
-        floats += tensor_count(&t->slots[i].gradient);
+        floats += t->slots[i].gradient.buf ? tensor_count(&t->slots[i].gradient) : 0;
     tape_on_final(t->tape, average_add, &t->average);
     return average_open(&t->average, t->r, (size_t)floats, t->params->n, e);
 }
 
 bool trainer_load(param_table *params, run *r, const char *init, uint64_t seed, err *e)
 {
-    file_map file = {0};
-    gguf *g = NULL;
-    bool ok = !init || (file_map_open(&file, init, e) && (g = gguf_open(file.data, file.size, init, e)));
-    ok = ok && params_load_trainable(params, r, g, seed, e);
-    gguf_free(g);
-    file_map_release(&file);
+    train_file file = {0};
+    bool ok = (!init || train_file_open(&file, init, e)) && params_load_trainable(params, r, file.g, seed, e);
+    train_file_release(&file);
     return ok;
 }
 
@@ -62,6 +60,8 @@ bool trainer_open(trainer *t, run *r, param_table *params, const train_settings 
     for (size_t i = 0; ok && i < params->n; i++) {
         const param *p = &params->list[i];
         slot *k = &t->slots[i];
+        if (p->fixed)
+            continue;
         ok = zeros(&k->gradient, r, p, "gradients", e) && zeros(&k->m, r, p, "moments", e) &&
              zeros(&k->v, r, p, "moments", e);
         if (ok && s->average > 0) {
@@ -98,7 +98,8 @@ void trainer_begin(trainer *t)
     t->applied = false;
     run_reset(t->r);
     for (size_t i = 0; i < t->params->n; i++)
-        op_fill(t->r, t->slots[i].gradient, 0);
+        if (!t->params->list[i].fixed)
+            op_fill(t->r, t->slots[i].gradient, 0);
     op_fill(t->r, t->squares, 0);
     tape_begin(t->tape);
 }
@@ -119,7 +120,8 @@ void trainer_finish(trainer *t, tensor loss)
     tape_backward(t->tape, loss);
     average_finish(&t->average);
     for (size_t i = 0; i < t->params->n; i++)
-        op_sum_squares(t->r, t->squares, t->slots[i].gradient);
+        if (!t->params->list[i].fixed)
+            op_sum_squares(t->r, t->squares, t->slots[i].gradient);
     t->applied = !run_failed(t->r);
     adamw o = {.lr = train_learning_rate(s, t->step),
                .beta1 = s->beta1,
@@ -129,6 +131,8 @@ void trainer_finish(trainer *t, tensor loss)
                .step = ++t->step};
     for (size_t i = 0; i < t->params->n; i++) {
         const param *p = &t->params->list[i];
+        if (p->fixed)
+            continue;
         slot *k = &t->slots[i];
         tensor value = *param_value(p);
         o.decay = p->nd > 1 ? s->decay : 0;

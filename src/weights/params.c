@@ -56,6 +56,12 @@ void param_matrix(param_table *t, tensor *to, int64_t rows, int64_t columns, par
     va_end(ap);
 }
 
+void param_fix(param_table *t)
+{
+    if (t->n)
+        t->list[t->n - 1].fixed = true;
+}
+
 /* What follows `declare` is variadic; a name here is a name. */
 static void declare_named(param_table *t, param p, const char *format, ...)
 {

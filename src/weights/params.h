@@ -32,6 +32,7 @@ typedef struct param {
     int64_t shape[4];      /* as in the file */
     tensor *to;            /* where the model wants it; owned by the table once loaded */
     conv *conv;            /* PARAM_CONV: whose panels `to` is */
+    bool fixed;            /* no gradient, no learning: angles of rotary positions */
     float mean, deviation; /* a new model's values are normal: 0 and 0 for biases, 1 and 0 for a norm's weights */
     unsigned uses;         /* USE_…: params_use */
     int stack, layer;      /* of which block it is a part, counted from 1; 0: of none: params_layer */
@@ -78,6 +79,8 @@ void params_layer(param_table *t, int i);
 void param_vector(param_table *t, tensor *to, int64_t n, const char *format, ...) __attribute__((format(printf, 4, 5)));
 void param_matrix(param_table *t, tensor *to, int64_t rows, int64_t columns, param_use use, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
+/* The one that was declared last is fixed. */
+void param_fix(param_table *t);
 /* [out, side, side, in], as a convolution's weight, but read as a matrix of `out` rows: patches that don't overlap */
 void param_patches(param_table *t, tensor *to, int64_t out, int64_t side, int64_t in, const char *name);
 /* NAME.weight and NAME.bias */

@@ -7,6 +7,7 @@
 #include "model_gradient.h"
 #include "models/codecs/dvae.h"
 #include "models/transformers/gpt.h"
+#include "train/train.h"
 
 enum { PATTERNS = MASK_WINDOW + 1 }; /* in the file */
 
@@ -46,10 +47,8 @@ static tensor dalle_loss(void *context)
     int64_t cells = codes.shape[1], text = d->text_length;
     const transformer_memory memory = {.caches = m->caches, .ids = ids};
     tensor x = d->kind->forward(r, d, ids, codes, &memory, m->position, text + cells - 1);
-    tensor of_text = op_linear(r, op_slice(r, x, 0, text - 1), d->text_head, ACT_NONE);
-    tensor of_image = op_linear(r, op_slice(r, x, text - 1, cells), d->image_head, ACT_NONE);
-    return op_scale_add(r, op_cross_entropy(r, of_text, targets, 0), 0.125f, op_cross_entropy(r, of_image, codes, 0),
-                        0.875f);
+    train_losses l = train_sequence_losses(r, d, x, targets, codes);
+    return op_scale_add(r, l.text, 0.125f, l.image, 0.875f);
 }
 
 static void load(whole *m)

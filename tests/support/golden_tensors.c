@@ -30,6 +30,11 @@ static uint32_t fnv(const char *text)
     return h;
 }
 
+float golden_number(const char *name, uint32_t i)
+{
+    return number(fnv(name), i);
+}
+
 void golden_write_safetensors(const char *path, const json_t *header, const void *data, size_t size)
 {
     char *text = json_dumps(header, JSON_COMPACT);

@@ -2,7 +2,10 @@
 #ifndef TESTS_GOLDEN_TENSORS_H
 #define TESTS_GOLDEN_TENSORS_H
 #include <jansson.h>
+#include <stdint.h>
 
+/* Element i of the numbers that belong to a name: from -1 to 1 in steps of 1/32768. */
+float golden_number(const char *name, uint32_t i);
 /* A safetensors file of tensors: {name: [shape, scale, shift, what its numbers are made of]}, but `drop` (or NULL), and
  * with `add`. */
 void golden_write_tensors(const char *path, const json_t *tensors, const char *drop, const char *add);

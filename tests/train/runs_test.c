@@ -361,13 +361,12 @@ static void captions_are_dropped_as_often_as_asked(void **state)
     err e = {0};
     enum { ROWS = 2000 };
     limn_model *m = limn_model_open(dev, tiny, &e);
-    bpe *b = bpe_open(tiny, &e);
-    assert_true(m && b);
+    assert_non_null(m);
     const gpt *d = (const gpt *)m->transformer;
     int32_t ids[64], targets[64];
     const float shares[] = {0, 0.25f, 1};
     for (int k = 0; k < 3; k++) {
-        train_text t = {&d->base, b, 5, 0, shares[k]};
+        train_text t = {&d->base, m->tokenizer, 5, 0, shares[k]};
         int empty = 0, of_step[2] = {0};
         for (int i = 0; i < ROWS; i++) {
             int said = train_text_row(&t, "red", i / 8, i % 8, ids, targets);
@@ -382,7 +381,6 @@ static void captions_are_dropped_as_often_as_asked(void **state)
             fail_msg("%d of %d are empty, and %g was asked for", empty, ROWS, (double)shares[k]);
         assert_true(k != 1 || (of_step[0] > ROWS / 10 && of_step[1] > ROWS / 10));
     }
-    bpe_free(b);
     limn_model_free(&m);
 }
 

@@ -256,13 +256,14 @@ static void large_cards_are_planned_for(void **state)
         o.model.base.text_length = 1024;
         o.model.base.dim = 8;
         o.model.base.heads = o.model.base.layers = 1;
+        o.model.mlp = 1024;
         o.run.batch = 4096;
         assert_false(train_dalle(dev, &o, &e));
         has(e.text, "more elements than a kernel can count (use a smaller batch");
         /* a weight that learns is in one piece */
         e = (err){0};
-        o.model.dim = 1 << 15;
-        o.model.heads = 32;
+        o.model.base.dim = 1 << 15;
+        o.model.base.heads = 32;
         o.run.batch = 1;
         assert_false(train_dalle(dev, &o, &e));
         has(e.text,

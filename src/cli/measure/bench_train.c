@@ -54,10 +54,8 @@ static void text_body(run *r, void *context)
     const transformer_memory memory = {.caches = s->caches, .ids = ids};
     tensor x = d->kind->forward(r, d, ids, codes, &memory, s->position, d->text_length + s->cells - 1);
     tensor targets = ids_of(r, s->batch, d->text_length - 1, d->vocabulary);
-    tensor text = op_linear(r, op_slice(r, x, 0, d->text_length - 1), d->text_head, ACT_NONE);
-    tensor cells = op_linear(r, op_slice(r, x, d->text_length - 1, s->cells), d->image_head, ACT_NONE);
-    trainer_finish(&s->t, op_scale_add(r, op_cross_entropy(r, text, targets, 0), 0.125f,
-                                       op_cross_entropy(r, cells, codes, 0), 0.875f));
+    train_losses l = train_sequence_losses(r, d, x, targets, codes);
+    trainer_finish(&s->t, op_scale_add(r, l.text, 0.125f, l.image, 0.875f));
 }
 
 static bool open_caches(text_stage *s, device *dev, err *e)

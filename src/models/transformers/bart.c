@@ -294,4 +294,4 @@ static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t
     return true;
 }
 
-const transformer_kind transformer_bart = {"bart", open_kind, free_kind, declare, text_row, forward, null_row};
+const transformer_kind transformer_bart = {"bart", open_kind, free_kind, declare, text_row, forward, null_row, false};

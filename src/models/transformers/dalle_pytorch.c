@@ -235,6 +235,7 @@ void dalle_pytorch_declare(dalle_pytorch *d, param_table *p)
     if (d->turned) {
         param_matrix(p, &d->angles, d->base.text_length + (int64_t)d->base.grid_width * d->base.grid_width, d->turned,
                      PARAM_VECTOR, "transformer.angles");
+        param_fix(p);
     } else {
         param_matrix(p, &s->text_position, d->base.text_length, d->base.dim, PARAM_VECTOR,
                      "transformer.text_position.weight");
@@ -295,4 +296,4 @@ static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t
 }
 
 const transformer_kind transformer_dalle_pytorch = {"dalle_pytorch", open_kind, free_kind, declare,
-                                                    text_row,        forward,   NULL};
+                                                    text_row,        forward,   NULL,      false};

@@ -429,5 +429,5 @@ static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t
     return true;
 }
 
-const transformer_kind transformer_gpt = {"gpt", open_gpt, free_gpt, declare, text_row, forward, NULL};
-const transformer_kind transformer_dalle = {"dalle", open_dalle, free_gpt, declare, text_row, forward, NULL};
+const transformer_kind transformer_gpt = {"gpt", open_gpt, free_gpt, declare, text_row, forward, NULL, true};
+const transformer_kind transformer_dalle = {"dalle", open_dalle, free_gpt, declare, text_row, forward, NULL, true};

@@ -77,7 +77,8 @@ bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
     transformer *t = *out = open_kind(name, g, e);
     if (!t)
         return false;
-    t->kind->declare(t, p);
+    if (p)
+        t->kind->declare(t, p);
     return read_sampling(t, g, e);
 }
 

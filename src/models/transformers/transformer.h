@@ -31,6 +31,7 @@ typedef struct transformer_kind {
     /* The row without condition where it depends on the prompt's, which begins with `used` ids; NULL: text_row's of no
      * ids. */
     void (*null_row)(const transformer *t, const int32_t *text, size_t used, int32_t *row);
+    bool recomputes; /* forward does as t->recompute says */
 } transformer_kind;
 
 /* The sizes that all kinds have; each kind's struct begins with it. */
@@ -61,8 +62,8 @@ bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e);
 /* For text_row: so many of n ids as there is room for, with a warning where that is not all. */
 size_t transformer_cut(size_t n, size_t room);
 
-/* *t is NULL where the file holds no transformer: not an error.  Whatever is returned, *t goes by transformer_free, and
- * that after p, which points into it. */
+/* *t is NULL where the file holds no transformer: not an error.  Its parameters are declared in p, which may be NULL.
+ * Whatever is returned, *t goes by transformer_free, and that after p, which points into it. */
 bool transformer_open(transformer **t, const gguf *g, param_table *p, err *e);
 void transformer_free(transformer *t);
 

@@ -1,0 +1,429 @@
+/* Fine-tuning of imported models: tiny instances of published GPTs, through limn convert and train dalle --init, learn
+ * as the same networks do in PyTorch (tools/make_golden_training.py): the losses of 20 steps, and the first gradient.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "checks.h"
+#include "convert/convert.h"
+#include "golden_tensors.h"
+#include "io/image.h"
+#include "io/safetensors.h"
+#include "models/model.h"
+#include "support.h"
+#include "train/train.h"
+
+#define BOUND 1e-4
+
+enum { STEPS = 20, ITEMS = 2 };
+
+static device *dev;
+static json_t *training, *gpts, *codecs;
+static file_map pictures_file;
+static safetensors *pictures;
+static char folder[512], model_path[512], tuned[512];
+
+static const json_t *case_of(const json_t *list, const char *name)
+{
+    size_t i;
+    json_t *c;
+    json_array_foreach(list, i, c) if (!strcmp(json_string_value(json_object_get(c, "name")), name)) return c;
+    fail_msg("no case %s", name);
+    return NULL;
+}
+
+/* ---- the model and the data ---- */
+
+static const char *tokenizer_of(const char *name)
+{
+    return !strncmp(name, "mindalle", 8) ? TEST_DATA "/gpt/char_bpe"
+           : !strncmp(name, "ruda", 4)   ? TEST_DATA "/gpt/yttm"
+                                         : NULL;
+}
+
+/* model.gguf: the case's transformer, its codec and its tokenizer. */
+static void convert(const char *name, bool typed, dtype type)
+{
+    err e = {0};
+    const json_t *c = case_of(gpts, name), *set = json_object_get(c, "set");
+    const json_t *k = case_of(codecs, json_string_value(json_object_get(c, "codec")));
+    char weights[512], vqgan[512];
+    const char *inputs[2] = {weights, vqgan}, *settings[8];
+    snprintf(weights, sizeof weights, "%s", support_path("gpt.safetensors"));
+    snprintf(vqgan, sizeof vqgan, "%s", support_path("gpt_codec.safetensors"));
+    import_request r = {.inputs = inputs,
+                        .n_inputs = 2,
+                        .output = model_path,
+                        .tokenizer = tokenizer_of(name),
+                        .typed = typed,
+                        .type = type,
+                        .settings = settings};
+    for (size_t i = 0; i < json_array_size(set); i++)
+        settings[r.n_settings++] = json_string_value(json_array_get(set, i));
+    golden_write_tensors(weights, json_object_get(c, "tensors"), NULL, NULL);
+    golden_write_tensors(vqgan, json_object_get(k, "tensors"), NULL, NULL);
+    unlink(model_path);
+    good(import_convert(&r, &e), &e);
+}
+
+/* The pictures whose codes the codec's test knows, with these captions. */
+static void write_data(const char *name, const char *const captions[ITEMS])
+{
+    err e = {0};
+    char key[96];
+    snprintf(key, sizeof key, "%s/image", json_string_value(json_object_get(case_of(gpts, name), "codec")));
+    const file_tensor *t = safetensors_find(pictures, key);
+    assert_non_null(t);
+    good(file_make_directory(folder, &e), &e);
+    for (int i = 0; i < ITEMS; i++) {
+        char path[600];
+        image im = {0};
+        good(image_new(&im, (int)t->shape[2], (int)t->shape[1], &e), &e);
+        memcpy(im.pixels, (const uint8_t *)t->data + i * t->shape[1] * t->shape[2] * 3,
+               (size_t)(t->shape[1] * t->shape[2] * 3));
+        snprintf(path, sizeof path, "%s/%d.png", folder, i);
+        good(image_write_png(&im, path, NULL, 0, &e), &e);
+        image_release(&im);
+        snprintf(path, sizeof path, "%s/%d.txt", folder, i);
+        FILE *f = fopen(path, "w");
+        assert_non_null(f);
+        fprintf(f, "%s\n", captions[i]);
+        fclose(f);
+    }
+}
+
+static const char *remove_tuned(void)
+{
+    static const char *const ends[] = {"", ".checkpoint", ".csv", ".codes"};
+    char path[600];
+    for (size_t i = 0; i < COUNT(ends); i++) {
+        snprintf(path, sizeof path, "%s%s", tuned, ends[i]);
+        unlink(path);
+    }
+    return tuned;
+}
+
+/* As in tools/make_golden_training.py: a step is of both pictures. */
+static train_dalle_options options(int64_t steps)
+{
+    static const char *sources[1];
+    train_dalle_options o = train_dalle_defaults();
+    sources[0] = folder;
+    o.run.output = remove_tuned();
+    o.run.init = model_path;
+    o.run.sources = sources;
+    o.run.n_sources = 1;
+    o.run.batch = ITEMS;
+    o.run.save_every = o.run.sample_every = 0;
+    o.run.settings = (train_settings){.steps = steps,
+                                      .warm_up = 4,
+                                      .lr = 2e-3f,
+                                      .lr_end = 1e-5f,
+                                      .beta1 = 0.9f,
+                                      .beta2 = 0.96f,
+                                      .eps = 1e-8f,
+                                      .decay = 0.02f,
+                                      .clip = 1,
+                                      .seed = 1};
+    return o;
+}
+
+static void train(const train_dalle_options *o)
+{
+    err e = {0};
+    good(train_dalle(dev, o, &e), &e);
+}
+
+static void refused(const train_dalle_options *o, const char *part)
+{
+    err e = {0};
+    assert_false(train_dalle(dev, o, &e));
+    has(e.text, part);
+}
+
+/* ---- against PyTorch ---- */
+
+/* The column of that name in the log's header. */
+static int column(const char *header, const char *name)
+{
+    int k = 0;
+    size_t n = strlen(name);
+    for (const char *at = header; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL, k++)
+        if (!strncmp(at, name, n) && (at[n] == ',' || at[n] == '\n'))
+            return k;
+    return -1;
+}
+
+static double value_at(const char *line, int k)
+{
+    while (k-- > 0)
+        line = strchr(line, ',') + 1;
+    return atof(line);
+}
+
+/* The log's losses, in all and of the parts that there are. */
+static void compare_losses(const char *name, const json_t *want)
+{
+    static const char *const parts[] = {"loss", "text", "image"};
+    char path[600], header[1024], line[1024];
+    double worst = 0;
+    snprintf(path, sizeof path, "%s.csv", tuned);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(header, sizeof header, f));
+    for (size_t i = 0; i < json_array_size(want); i++) {
+        assert_non_null(fgets(line, sizeof line, f));
+        for (size_t k = 0; k < COUNT(parts); k++) {
+            const json_t *expected = json_object_get(json_array_get(want, i), parts[k]);
+            assert_int_equal(column(header, parts[k]) >= 0, expected != NULL);
+            if (!expected)
+                continue;
+            double loss = value_at(line, column(header, parts[k]));
+            double error = fabs(loss - json_number_value(expected)) / json_number_value(expected);
+            worst = fmax(worst, error);
+            if (!(error <= BOUND))
+                fail_msg("%s: step %zu: %s is %g, and PyTorch's %g", name, i + 1, parts[k], loss,
+                         json_number_value(expected));
+        }
+    }
+    fclose(f);
+    print_message("%s: losses differ by %.2g at most\n", name, worst);
+}
+
+/* The first moments after one step without clipping are a tenth of the gradients. */
+static void compare_gradients(const char *name, const json_t *want)
+{
+    err e = {0};
+    file_map m = {0};
+    char path[600];
+    const char *key;
+    json_t *v;
+    size_t moments = 0;
+    double worst = 0;
+    snprintf(path, sizeof path, "%s.checkpoint", tuned);
+    good(file_map_open(&m, path, &e), &e);
+    gguf *g = gguf_open(m.data, m.size, path, &e);
+    good(g, &e);
+    for (size_t i = 0; i < gguf_tensor_count(g); i++)
+        moments += strstr(gguf_tensor(g, i)->name, "#m") != NULL;
+    assert_int_equal(moments, json_object_size(want));
+    json_object_foreach((json_t *)want, key, v)
+    {
+        char own[160];
+        snprintf(own, sizeof own, "%s#m", key);
+        const file_tensor *t = gguf_find(g, own);
+        if (!t)
+            fail_msg("%s: %s is missing", name, own);
+        double squares = 0, product = 0, length = json_number_value(json_array_get(v, 0));
+        for (int64_t i = 0; t && i < file_tensor_count(t); i++) {
+            double d = 10 * (double)((const float *)t->data)[i];
+            squares += d * d;
+            product += d * golden_number(key, (uint32_t)i);
+        }
+        double error =
+            fmax(fabs(sqrt(squares) - length), fabs(product - json_number_value(json_array_get(v, 1)))) / length;
+        worst = fmax(worst, error);
+        if (!(error <= BOUND))
+            fail_msg("%s: %s: the gradient is of length %g, and PyTorch's of %g; it differs by %g", name, key,
+                     sqrt(squares), length, error);
+    }
+    gguf_free(g);
+    file_map_release(&m);
+    print_message("%s: gradients differ by %.2g at most\n", name, worst);
+}
+
+static void captions_of(const json_t *c, const char *out[ITEMS])
+{
+    for (size_t i = 0; i < ITEMS; i++)
+        out[i] = json_string_value(json_array_get(json_object_get(c, "captions"), i));
+}
+
+static void every_gpt_learns_as_its_twin_does(void **state)
+{
+    (void)state;
+    size_t i;
+    json_t *c;
+    json_array_foreach(training, i, c)
+    {
+        err e = {0};
+        const char *name = json_string_value(json_object_get(c, "name")), *captions[ITEMS];
+        captions_of(c, captions);
+        convert(name, false, DTYPE_F32);
+        write_data(name, captions);
+        train_dalle_options o = options(1);
+        o.run.settings.clip = 0;
+        train(&o);
+        compare_gradients(name, json_object_get(c, "gradients"));
+        o = options(STEPS);
+        train(&o);
+        compare_losses(name, json_object_get(c, "losses"));
+        model *before = limn_model_open(dev, model_path, &e), *m = limn_model_open(dev, tuned, &e);
+        good(before && m, &e);
+        assert_true(m->info.has_codec && m->info.has_transformer);
+        assert_int_equal(m->info.has_tokenizer, before->info.has_tokenizer);
+        assert_string_equal(m->transformer->kind->name, before->transformer->kind->name);
+        assert_int_equal(m->info.default_top_k, before->info.default_top_k);
+        limn_model_free(&m);
+        limn_model_free(&before);
+    }
+}
+
+/* ---- other runs ---- */
+
+static double first_loss(void)
+{
+    char path[600], header[1024], line[1024];
+    snprintf(path, sizeof path, "%s.csv", tuned);
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    assert_true(fgets(header, sizeof header, f) && fgets(line, sizeof line, f));
+    fclose(f);
+    return value_at(line, column(header, "loss"));
+}
+
+static void weights_of_any_type_are_learned_from(void **state)
+{
+    (void)state;
+    static const struct {
+        dtype type;
+        double bound;
+    } types[] = {{DTYPE_F16, 2e-3}, {DTYPE_Q8_0, 2e-2}, {DTYPE_Q4_0, 0.3}};
+    const json_t *c = case_of(training, "mindalle");
+    const json_t *first = json_array_get(json_object_get(c, "losses"), 0);
+    double want = json_number_value(json_object_get(first, "loss"));
+    const char *captions[ITEMS];
+    captions_of(c, captions);
+    write_data("mindalle", captions);
+    for (size_t i = 0; i < COUNT(types); i++) {
+        convert("mindalle", true, types[i].type);
+        train_dalle_options o = options(1);
+        train(&o);
+        if (!(fabs(first_loss() - want) <= types[i].bound * want))
+            fail_msg("%s: the loss begins with %g, and that of F32 with %g", dtype_table[types[i].type].name,
+                     first_loss(), want);
+    }
+}
+
+static bool pause_after_two(void *context, const train_progress *p)
+{
+    (void)context;
+    return p->step < 2;
+}
+
+static uint8_t *bytes_of(const char *end, size_t *n)
+{
+    err e = {0};
+    file_map m = {0};
+    char path[600];
+    snprintf(path, sizeof path, "%s%s", tuned, end);
+    good(file_map_open(&m, path, &e), &e);
+    uint8_t *copy = malloc(m.size);
+    assert_non_null(copy);
+    memcpy(copy, m.data, *n = m.size);
+    file_map_release(&m);
+    return copy;
+}
+
+/* With averages, dropped captions and blocks that are made again: whole, and in two parts. */
+static void a_fine_tuning_resumes_in_the_same_bytes(void **state)
+{
+    (void)state;
+    const char *captions[ITEMS];
+    size_t n[4];
+    uint8_t *files[4];
+    captions_of(case_of(training, "rudalle_v2"), captions);
+    write_data("rudalle_v2", captions);
+    convert("rudalle_v2", false, DTYPE_F32);
+    for (int parts = 0; parts < 2; parts++) {
+        train_dalle_options o = options(4);
+        o.run.settings.average = 0.9f;
+        o.condition_dropout = 0.5f;
+        o.model.base.recompute = parts;
+        if (parts) {
+            o.run.progress = pause_after_two;
+            train(&o);
+            o.run.progress = NULL;
+            o.run.resume = true;
+        }
+        train(&o);
+        files[2 * parts] = bytes_of("", &n[2 * parts]);
+        files[2 * parts + 1] = bytes_of(".checkpoint", &n[2 * parts + 1]);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(n[i], n[i + 2]);
+        assert_memory_equal(files[i], files[i + 2], n[i]);
+    }
+    for (int i = 0; i < 4; i++)
+        free(files[i]);
+}
+
+static void what_does_not_go_together_is_refused(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"7", "a cat"}, *const numbers[] = {"7", "2"};
+    convert("taming", false, DTYPE_F32);
+    write_data("taming", words);
+    train_dalle_options o = options(1);
+    refused(&o, "caption \"a cat\": this model reads no words but a class, 0 to 49");
+    write_data("taming", numbers);
+    o.condition_dropout = 0.1f;
+    refused(&o, "this model knows no picture without a class");
+    o = options(1);
+    o.model.base.layers = 2;
+    refused(&o, "--layers 2: the transformer of ");
+    o = options(1);
+    char other[512];
+    snprintf(other, sizeof other, "%s", support_path("codec.gguf"));
+    assert_int_equal(rename(model_path, other), 0);
+    convert("llamagen", false, DTYPE_F32);
+    o.codec = other;
+    refused(&o, "its codec has 4 x 4 cells of 50 codes, and the transformer of ");
+    o = options(1);
+    convert("mindalle", false, DTYPE_F32);
+    o.bpe_dropout = 0.1f;
+    refused(&o, "a tokenizer of the kind \"char-bpe\", which can't leave merges out");
+}
+
+int main(void)
+{
+    err e = {0};
+    json_error_t why;
+    dev = support_device();
+    snprintf(folder, sizeof folder, "%s", support_path("data"));
+    snprintf(model_path, sizeof model_path, "%s", support_path("model.gguf"));
+    snprintf(tuned, sizeof tuned, "%s", support_path("tuned.gguf"));
+    training = json_load_file(TEST_DATA "/training.json", 0, &why);
+    gpts = training ? json_load_file(TEST_DATA "/gpts.json", 0, &why) : NULL;
+    codecs = gpts ? json_load_file(TEST_DATA "/codecs.json", 0, &why) : NULL;
+    if (!codecs || !file_map_open(&pictures_file, TEST_DATA "/codecs.safetensors", &e) ||
+        !(pictures = safetensors_open(pictures_file.data, pictures_file.size, "codecs.safetensors", &e))) {
+        fprintf(stderr, "%s\n", codecs ? e.text : why.text);
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        TEST(every_gpt_learns_as_its_twin_does),
+        TEST(weights_of_any_type_are_learned_from),
+        TEST(a_fine_tuning_resumes_in_the_same_bytes),
+        TEST(what_does_not_go_together_is_refused),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    safetensors_free(pictures);
+    file_map_release(&pictures_file);
+    json_decref(training);
+    json_decref(gpts);
+    json_decref(codecs);
+    device_free(dev);
+    return failed;
+}
