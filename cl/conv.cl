@@ -92,9 +92,14 @@ inline void conv_tile(CONV_ARGUMENTS, const int panels_each, const int transpose
                     __global const float *pt = p + (size_t)(ky * kernel_side + kx) * c * 32;
                     const int run = whole ? kernel_side * c : c;
                     if (out - col > 16) {
-                        TILE_LOOP(pt, run)
+#define TILE_PANEL pt
+#define TILE_COUNT run
+#include "tile_cpu.clh"
                     } else {
-                        TILE_LOOP_NARROW(pt, run)
+#define TILE_PANEL pt
+#define TILE_COUNT run
+#define TILE_NARROW
+#include "tile_cpu.clh"
                     }
                 }
 #define PUT(i)                                                                                                         \
@@ -117,6 +122,8 @@ inline void conv_tile(CONV_ARGUMENTS, const int panels_each, const int transpose
                   zeros_buffer, zeros_at, y_buffer, y_at, pixels, h, w, c, oh, ow, out, width, kernel_side, stride,    \
                   pad_top, pad, act, panels_each, TRANSPOSED);                                                         \
     }
+CONV(conv2d, 0)
+CONV(conv_transpose2d, 1)
 
 #else
 
@@ -144,39 +151,14 @@ inline float conv_weight(IN(float, panels), const geometry g, int col, int kk, i
     return AT(panels)[((size_t)(col / 32) * side * side * c + full) * 32 + col % 32];
 }
 
-#define CONV(NAME, TRANSPOSED)                                                                                         \
-    __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void NAME(CONV_ARGUMENTS, const int panels_each) \
-    {                                                                                                                  \
-        __local float ta[TILE_K][TILE_M + 1], tb[TILE_K][TILE_N];                                                      \
-        const geometry g = geometry_of(TRANSPOSED, get_global_id(2), oh, ow, kernel_side, stride, pad_top, pad);       \
-        const int in_phase = pixels / (oh * ow) * g.pw * g.ph, columns = (out + 31) / 32 * 32;                         \
-        const int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE_M;                                                  \
-        TILED_LOOP(LOAD_##NAME, row0, col0, g.ny * g.nx * c, LOAD_WEIGHT)                                              \
-        UNROLL                                                                                                         \
-        for (int i = 0; i < 4; i++) {                                                                                  \
-            int r = row0 + ly + SIDE * i;                                                                              \
-            if (r >= in_phase)                                                                                         \
-                continue;                                                                                              \
-            int oy = r / g.pw % g.ph * g.scale + g.py, ox = r % g.pw * g.scale + g.px;                                 \
-            size_t at = (((size_t)(r / g.pw / g.ph) * oh + oy) * ow + ox) * width;                                     \
-            UNROLL                                                                                                     \
-            for (int j = 0; j < ITEM; j++) {                                                                           \
-                int o = col0 + lx + SIDE * j;                                                                          \
-                if (o >= out)                                                                                          \
-                    continue;                                                                                          \
-                float v = activate_float(acc[i][j] + (b_buffer ? AT(b)[o] : 0.0f), act);                               \
-                AT(y)[at + o] = residual_buffer ? v + AT(residual)[at + o] : v;                                        \
-            }                                                                                                          \
-        }                                                                                                              \
-    }
-#define LOAD_conv2d(r, kk)           conv_load(x_buffer, x_at, g, r, kk, in_phase, h, w, c, stride, pad_top, pad, 0)
-#define LOAD_conv_transpose2d(r, kk) conv_load(x_buffer, x_at, g, r, kk, in_phase, h, w, c, stride, pad_top, pad, 1)
-#define LOAD_WEIGHT(col, kk)         conv_weight(panels_buffer, panels_at, g, col, kk, c, kernel_side, columns)
+#define CONV_NAME       conv2d
+#define CONV_TRANSPOSED 0
+#include "conv_gpu.clh"
+#define CONV_NAME       conv_transpose2d
+#define CONV_TRANSPOSED 1
+#include "conv_gpu.clh"
 
 #endif
-
-CONV(conv2d, 0)
-CONV(conv_transpose2d, 1)
 
 /* ---- CPU: kernels of 3x3 and stride 1 by Winograd's minimal filtering, F(4x4, 3x3): Lavin & Gray 2016 ----
  * A tile of 4x4 output pixels takes 36 products of each input with each output channel where the plain sum takes 144:
@@ -307,7 +289,10 @@ CPU_KERNEL void winograd_output(IN(float, u), IN(float, v), IN(float, b), IN(flo
             ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)
 #undef ROW
             TILE_DECLARE
-            TILE_LOOP_WHOLE(p, in) /* quarters are no faster for so short sums */
+#define TILE_PANEL p
+#define TILE_COUNT in
+#define TILE_WHOLE /* quarters are no faster for so short sums */
+#include "tile_cpu.clh"
             float *s = sums + (k * WINOGRAD_TILES + row) * 32;
 #define KEEP(i) vstore16(c##i##0, 2 * i, s), vstore16(c##i##1, 2 * i + 1, s);
             KEEP(0) KEEP(1) KEEP(2) KEEP(3) KEEP(4) KEEP(5) KEEP(6) KEEP(7)

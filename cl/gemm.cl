@@ -1,8 +1,8 @@
 /* Products with many rows: y[m,n] = act(x[m,k] w[n,k]^T + b[n]) + residual[m,n], bound by arithmetic.
  *
  * pack_T: any weight type to F32 panels [ceil(n/32)][k][32]: panel p holds rows 32p to 32p+31 of w, zeros beyond n.
- * gemm: from panels.  CPU: a work-item computes item_rows x 32 columns, 8 rows at a time in registers.  else:
- * work-groups of SIDE x SIDE compute TILE_M x TILE_N through local memory.
+ * gemm: from panels.  CPU: a work-item computes item_rows x 32 columns, 8 rows at a time in registers (tile_cpu.clh).
+ * else: work-groups of SIDE x SIDE compute TILE_M x TILE_N through local memory (tile_gpu.clh).
  * gemm_epilogue: bias, activation and residual after a product by a library.
  *
  * With -DBACKWARD, the kernels of gradients instead (inference never compiles them):
@@ -72,7 +72,9 @@ CPU_KERNEL void gemm(GEMM_ARGUMENTS)
         ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)
 #undef ROW
         TILE_DECLARE
-        TILE_LOOP(p, k)
+#define TILE_PANEL p
+#define TILE_COUNT k
+#include "tile_cpu.clh"
         __global const float *bias = b_buffer ? AT(b) + col : 0;
         __global const float *bias1 = b_buffer ? AT(b) + col + 16 : 0;
 #define PUT(i)                                                                                                         \
@@ -92,10 +94,11 @@ __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void gemm(GEMM
 {
     __local float ta[TILE_K][TILE_M + 1], tb[TILE_K][TILE_N];
     int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE_M;
-#define LOAD_X(r, kk) ((r) < m && (kk) < k ? AT(x)[(size_t)(r)*k + (kk)] : 0.0f)
-#define LOAD_P(c, kk)                                                                                                  \
+#define TILE_LOAD_A(r, kk) ((r) < m && (kk) < k ? AT(x)[(size_t)(r)*k + (kk)] : 0.0f)
+#define TILE_LOAD_B(c, kk)                                                                                             \
     ((c) < (n + 31) / 32 * 32 && (kk) < k ? AT(panels)[((size_t)((c) / 32) * k + (kk)) * 32 + (c) % 32] : 0.0f)
-    TILED_LOOP(LOAD_X, row0, col0, k, LOAD_P)
+#define TILE_COUNT k
+#include "tile_gpu.clh"
     UNROLL
     for (int i = 0; i < 4; i++)
         UNROLL
@@ -190,41 +193,10 @@ __kernel void transpose_panels(IN(float, panels), OUT(float, y), const int taps,
 
 #if CPU
 
-/* A work-item makes GRADIENT_ROWS x GRADIENT_COLUMNS of y by blocks of pixels: the coordinates of a block once, then one
- * register tile after the other reads its rows, which stay in the cache.  Tiles at y's edges read copies that are filled
- * up with zeros. */
+/* A work-item makes GRADIENT_ROWS x GRADIENT_COLUMNS of y by blocks of pixels: the coordinates of a block once, then
+ * one register tile after the other reads its rows, which stay in the cache.  Tiles at y's edges read copies that are
+ * filled up with zeros. */
 #define GRADIENT_PIXELS 32 /* of a block */
-
-/* s[16] += the products of n pixels' 8 elements at A and 32 at B, which are functions of i */
-#if SPLIT /* quarters, as TILE_QUARTERS has them */
-#define TILE_SUMS(A, B)                                                                                                \
-    ROLL for (int q = 0; q < 4; q++) {                                                                                 \
-        const int first_row = q % 2 * 4, half_row = q / 2;                                                             \
-        float16 *to_sums = s + 2 * first_row + half_row;                                                               \
-        float16 t0 = to_sums[0], t1 = to_sums[2], t2 = to_sums[4], t3 = to_sums[6];                                    \
-        for (int i = 0; i < n; i++) {                                                                                  \
-            float16 v = vload16(half_row, B);                                                                          \
-            t0 = MAD((float16)((A)[first_row]), v, t0);                                                                \
-            t1 = MAD((float16)((A)[first_row + 1]), v, t1);                                                            \
-            t2 = MAD((float16)((A)[first_row + 2]), v, t2);                                                            \
-            t3 = MAD((float16)((A)[first_row + 3]), v, t3);                                                            \
-        }                                                                                                              \
-        to_sums[0] = t0, to_sums[2] = t1, to_sums[4] = t2, to_sums[6] = t3;                                            \
-    }
-#else
-#define TILE_SUMS(A, B)                                                                                                \
-    {                                                                                                                  \
-        float16 c00 = s[0], c01 = s[1], c10 = s[2], c11 = s[3], c20 = s[4], c21 = s[5], c30 = s[6], c31 = s[7];        \
-        float16 c40 = s[8], c41 = s[9], c50 = s[10], c51 = s[11], c60 = s[12], c61 = s[13], c70 = s[14], c71 = s[15];  \
-        for (int i = 0; i < n; i++) {                                                                                  \
-            float16 b0 = vload16(0, B), b1 = vload16(1, B);                                                            \
-            TILE_ROW(0, A, 0) TILE_ROW(1, A, 1) TILE_ROW(2, A, 2) TILE_ROW(3, A, 3)                                    \
-            TILE_ROW(4, A, 4) TILE_ROW(5, A, 5) TILE_ROW(6, A, 6) TILE_ROW(7, A, 7)                                    \
-        }                                                                                                              \
-        s[0] = c00, s[1] = c01, s[2] = c10, s[3] = c11, s[4] = c20, s[5] = c21, s[6] = c30, s[7] = c31;                \
-        s[8] = c40, s[9] = c41, s[10] = c50, s[11] = c51, s[12] = c60, s[13] = c61, s[14] = c70, s[15] = c71;          \
-    }
-#endif
 
 CPU_KERNEL void weight_gradient(GRADIENT_ARGUMENTS)
 {
@@ -270,13 +242,21 @@ CPU_KERNEL void weight_gradient(GRADIENT_ARGUMENTS)
                         bblock[i * 32 + j] = c + j < columns ? gb[at_b[i] + c + j] : 0.0f;
             for (int r = 0; r < rows; r += 8, s += 16) {
                 if (rows - r >= 8 && !narrow)
-                    TILE_SUMS(ga + at_a[i] + r, gb + at_b[i] + c)
+#define TILE_A (ga + at_a[i] + r)
+#define TILE_B (gb + at_b[i] + c)
+#include "gemm_gradient_tile.clh"
                 else if (rows - r >= 8)
-                    TILE_SUMS(ga + at_a[i] + r, bblock + i * 32)
+#define TILE_A (ga + at_a[i] + r)
+#define TILE_B (bblock + i * 32)
+#include "gemm_gradient_tile.clh"
                 else if (!narrow)
-                    TILE_SUMS(ablock + i * 8, gb + at_b[i] + c)
+#define TILE_A (ablock + i * 8)
+#define TILE_B (gb + at_b[i] + c)
+#include "gemm_gradient_tile.clh"
                 else
-                    TILE_SUMS(ablock + i * 8, bblock + i * 32)
+#define TILE_A (ablock + i * 8)
+#define TILE_B (bblock + i * 32)
+#include "gemm_gradient_tile.clh"
             }
         }
     }
@@ -330,7 +310,7 @@ __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void weight_gr
             tb[kk][i] = pixel_b[kk] >= 0 && col0 + i < nb ? AT(b)[(size_t)pixel_b[kk] * nb + col0 + i] : 0.0f;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        TILED_MULTIPLY
+#include "tile_gpu_multiply.clh"
     }
     __global float *to = AT(y) + (size_t)(get_global_id(2) / taps) * part + (size_t)tap * tap_stride;
     UNROLL

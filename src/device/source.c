@@ -8,7 +8,7 @@
 #include "base/file.h"
 #include "device/kernels.h"
 
-#define DEPTH 4 /* of files that include files */
+#define DEPTH 8 /* of files that include files */
 
 static const kernel_source *built_in(const char *file)
 {
