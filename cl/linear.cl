@@ -4,10 +4,12 @@
  * `column`.  A sum's order depends on k alone, never on m or on the kernel, so a row's result is the same bit for bit
  * whatever rows stand beside it.
  *
- * CPU: rows_T: a work-item computes `each` times 16 rows of w for all m, in tiles of 3 x 8 sums that are 16 wide.
- * Quantised weights have kernels of their own, further down.
- * else: rows1_T: one row of x at a time; rows4_T: four at a time, for m >= 4.  A work-group computes 4 rows of w, its
- * WG work-items striding over k by 4; the partial sums meet in local memory. */
+ * Each kernel is a file that is included for each type of w:
+ * CPU: linear_float.clh: rows_T, F32 and F16, in tiles of 3 x 8 sums (linear_float_tile.clh).
+ *      linear_quantised.clh: Q8_0 and Q4_0, in tiles of 4 x 32 sums (linear_quantised_tile.clh), and their panels.
+ * GPU: linear_group.clh: rows1_T: one row of x at a time; rows4_T: four at a time, for m >= 4.
+ *
+ * Tunable: WG (GPU), work-items that share a row (common.cl). */
 
 #define ROWS_ARGUMENTS(X, T)                                                                                           \
     IN(X, x), IN(T, w), IN(float, b), IN(float, residual), OUT(float, y), const int m, const int n, const int k,       \
@@ -31,44 +33,13 @@
 #define AHEAD(p)
 #define CHUNK 1024
 #endif
+#define CHUNK_ROWS 32 /* of x, whose sums are kept meanwhile */
 
-/* Xn(F, ...): F(i, ...) for n rows of x; W8(F, ...): F(j, ...) for 8 rows of w.  Sums are named variables, not arrays:
- * some compilers keep arrays in memory. */
+/* Xn(F, ...): F(i, ...) for n rows of x.  Sums are variables with names, as some compilers keep arrays in memory. */
 #define X1(F, ...) F(0, __VA_ARGS__)
 #define X2(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__)
 #define X3(F, ...) X2(F, __VA_ARGS__) F(2, __VA_ARGS__)
 #define X4(F, ...) X2(F, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)
-#define W8(F, ...)                                                                                                     \
-    F(0, __VA_ARGS__) F(1, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)                                            \
-    F(4, __VA_ARGS__) F(5, __VA_ARGS__) F(6, __VA_ARGS__) F(7, __VA_ARGS__)
-
-#define X_ROW(i, T)        __global const float *x##i = AT(x) + (size_t)(row + i) * k;
-#define W_ROW(j, TYPE)     __global const TYPE *w##j = AT(w) + (size_t)min(first + j, n - 1) * k;
-#define SUM(i, j)          float16 s##i##j = sums[i * 8 + j];
-#define KEEP(i, j)         sums[i * 8 + j] = s##i##j;
-#define EACH_SUM(j, EACH_X, F) EACH_X(F, j)
-#define X_NEXT(i, T)       const float16 v##i = vload16(0, x##i + c);
-#define ADD_NEXT(i, j)     s##i##j = MAD(wv, v##i, s##i##j);
-#define W_NEXT(j, T, EACH_X)                                                                                           \
-    AHEAD(w##j + c + 512)                                                                                              \
-    wv = load16_##T(w##j, c);                                                                                          \
-    EACH_X(ADD_NEXT, j)
-
-/* Columns `from` to `to` of some rows of x from row `row`, and of 8 rows of w, those beyond n the last one again. */
-#define ROWS_BLOCK(NAME, T, TYPE, EACH_X)                                                                              \
-    inline void NAME(ROWS_ARGUMENTS(float, TYPE), const int first, const int row, const int from, const int to,        \
-                     float16 *sums)                                                                                    \
-    {                                                                                                                  \
-        W8(W_ROW, TYPE)                                                                                                \
-        EACH_X(X_ROW, T)                                                                                               \
-        W8(EACH_SUM, EACH_X, SUM)                                                                                      \
-        for (int c = from; c < to; c += 16) {                                                                          \
-            float16 wv;                                                                                                \
-            EACH_X(X_NEXT, T)                                                                                          \
-            W8(W_NEXT, T, EACH_X)                                                                                      \
-        }                                                                                                              \
-        W8(EACH_SUM, EACH_X, KEEP)                                                                                     \
-    }
 
 /* The sums of each, as sum16 adds them up. */
 inline float4 sums4(const float16 *v)
@@ -80,52 +51,12 @@ inline float4 sums4(const float16 *v)
     return (float4)(t.x, t.z, u.x, u.z) + (float4)(t.y, t.w, u.y, u.w);
 }
 
-/* 16 rows of w from `first`, for up to CHUNK_ROWS rows of x from `start`. */
-#define CHUNK_ROWS 32
-#define FEW_ROWS(T, TYPE)                                                                                              \
-    ROWS_BLOCK(block1_##T, T, TYPE, X1)                                                                                \
-    ROWS_BLOCK(block2_##T, T, TYPE, X2)                                                                                \
-    ROWS_BLOCK(block3_##T, T, TYPE, X3)                                                                                \
-    inline void some_rows_##T(ROWS_ARGUMENTS(float, TYPE), const int first, const int start, const int rows)           \
-    {                                                                                                                  \
-        const int whole = k & ~15, chunk = rows > 3 ? CHUNK : whole;                                                   \
-        float16 sums[CHUNK_ROWS * 8];                                                                                  \
-        float results[CHUNK_ROWS * 16];                                                                                \
-        for (int eight = 0; eight < 16 && first + eight < n; eight += 8) {                                             \
-            for (int i = 0; i < rows * 8; i++)                                                                         \
-                sums[i] = 0.0f;                                                                                        \
-            for (int from = 0; from < whole; from += chunk) {                                                          \
-                const int to = min(whole, from + chunk);                                                               \
-                int row = 0;                                                                                           \
-                for (; row + 3 <= rows; row += 3)                                                                      \
-                    block3_##T(PASS, first + eight, start + row, from, to, sums + row * 8);                            \
-                if (row + 2 <= rows)                                                                                   \
-                    block2_##T(PASS, first + eight, start + row, from, to, sums + row * 8);                            \
-                else if (row < rows)                                                                                   \
-                    block1_##T(PASS, first + eight, start + row, from, to, sums + row * 8);                            \
-            }                                                                                                          \
-            for (int i = 0; i < rows * 2; i++)                                                                         \
-                vstore4(sums4(sums + i * 4), 0, results + i / 2 * 16 + eight + i % 2 * 4);                             \
-        }                                                                                                              \
-        for (int row = 0; row < rows; row++) {                                                                         \
-            for (int c = whole; c < k; c++)                                                                            \
-                for (int j = 0; j < min(16, n - first); j++)                                                           \
-                    results[row * 16 + j] = MAD(load1_##T(AT(w), (size_t)(first + j) * k + c),                         \
-                                                AT(x)[(size_t)(start + row) * k + c], results[row * 16 + j]);          \
-            size_t at = (size_t)(start + row) * ldy + column + first;                                                  \
-            tile_store(vload16(row, results), b_buffer ? AT(b) + column + first : 0,                                   \
-                       residual_buffer ? AT(residual) + at : 0, AT(y) + at, n - first, act);                           \
-        }                                                                                                              \
-    }                                                                                                                  \
-    CPU_KERNEL void rows_##T(ROWS_ARGUMENTS(float, TYPE))                                                              \
-    {                                                                                                                  \
-        for (int i = 0, first = get_global_id(0) * LINEAR_W_ROWS_CPU * each; i < each && first < n;                    \
-             i++, first += LINEAR_W_ROWS_CPU)                                                                          \
-            for (int start = 0; start < m; start += CHUNK_ROWS)                                                        \
-                some_rows_##T(PASS, first, start, min(CHUNK_ROWS, m - start));                                         \
-    }
-FEW_ROWS(f32, float)
-FEW_ROWS(f16, half)
+#define FLOAT_T    f32
+#define FLOAT_TYPE float
+#include "linear_float.clh"
+#define FLOAT_T    f16
+#define FLOAT_TYPE half
+#include "linear_float.clh"
 
 /* ---- quantised weights ----
  * x is quantised too, as quantise() leaves it, so that products are sums of pairs of 16-bit integers, for which CPUs
@@ -134,11 +65,6 @@ FEW_ROWS(f16, half)
  * A panel is 16 rows of w, the last one filled up; it has for each block of 32 columns their 16 scales, then vectors of
  * a pair of neighbouring columns for each row: Q8_0 16 of them, Q4_0 8, as pair t in the low and pair t + 8 in the high
  * nibbles.  So a vector's lanes are rows of w, and need no adding up. */
-
-#define BLOCK_OF_q8_0 34
-#define BLOCK_OF_q4_0 18
-#define VECTORS_q8_0  16
-#define VECTORS_q4_0  8
 
 /* The largest magnitude; NaN where there is one.  By integers: some compilers take a * 0 for 0. */
 inline float largest(float16 a, float16 b)
@@ -263,130 +189,26 @@ inline int16 pairs(lanes w, int x)
 }
 #endif
 
-/* 16 rows of w from `first` (beyond the last, that one again), as a block of a panel. */
-#define BLOCK_OF_ROWS(T, to, w, block, first)                                                                          \
-    for (int j = 0; j < 16; j++) {                                                                                     \
-        __global const ushort *from = (__global const ushort *)((w) + ((size_t)min((first) + j, n - 1) * (k / 32) +    \
-                                                                       (block)) * BLOCK_OF_##T);                       \
-        for (int t = 0; t <= VECTORS_##T; t++)                                                                         \
-            (to)[16 * t + j] = from[t];                                                                                \
-    }
-
-/* A tile is some rows of x times one or two panels; Pn(F, ...): F(j, ...) for n panels. */
+/* Pn(F, ...): F(j, ...) for n panels. */
 #define P1(F, ...) F(0, __VA_ARGS__)
 #define P2(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__)
 
-/* The sums of row i with the rows of panel j; the integers of a block are added up in l.  Q4_0's nibbles are too large
- * by 8. */
-#define X_BLOCKS(i, T)     __global const int *x##i = AT(x) + (size_t)(row + i) * (k / 32) * LINEAR_X_BLOCK;
-#define X_NEXT_BLOCK(i, T) x##i += LINEAR_X_BLOCK;
-#define BEGIN_q8_0(i, j)   int16 l##i##j = 0;
-#define BEGIN_q4_0(i, j)   int16 l##i##j = -8 * x##i[17];
-#define START_SUM(i, j)    float16 s##i##j = 0.0f;
-#define ADD(j, i, t)       l##i##j += pairs(w##j, x##i[t]);
-#define SCALE(i, j, T)     s##i##j = MAD(convert_float16(l##i##j), d * as_float(x##i[16]), s##i##j);
-#define STORE_SUM(i, j)                                                                                                \
-    {                                                                                                                  \
-        size_t at = (size_t)(row + i) * ldy + column + first + 16 * j;                                                 \
-        tile_store(s##i##j, b_buffer ? AT(b) + column + first + 16 * j : 0, residual_buffer ? AT(residual) + at : 0,   \
-                   AT(y) + at, n - first - 16 * j, act);                                                               \
-    }
-
-/* Panel j: its block of w where it lies, or made from the file's order; with the rows of EACH_X. */
-#define panels_SPACE __global
-#define rows_SPACE
-#define POINT_panels(j, T)                                                                                             \
-    __global const uchar *b##j = AT(w) + (size_t)min(first + 16 * j, n - 1) / 16 * 16 * (k / 32) * BLOCK_OF_##T;
-#define NEXT_panels(j, T)  b##j += 16 * BLOCK_OF_##T;
-#define FETCH_panels(j, T)
-#define POINT_rows(j, T)                                                                                               \
-    ushort tile##j[8 * BLOCK_OF_##T] __attribute__((aligned(64)));                                                     \
-    const uchar *b##j = (const uchar *)tile##j;
-#define NEXT_rows(j, T)
-#define FETCH_rows(j, T) BLOCK_OF_ROWS(T, tile##j, AT(w), c, first + 16 * j)
-
-#define AT_VECTORS(j, ORDER)     (ORDER##_SPACE const ushort *)b##j
-#define VECTOR_q8_0(j, ORDER, t)   lanes w##j = lanes_of(LOAD_LANES((t) + 1, AT_VECTORS(j, ORDER)));
-#define VECTOR_q4_0(j, ORDER, t)   lanes w##j = masked(ulanes_of(LOAD_LANES((t) + 1, AT_VECTORS(j, ORDER))));
-#define HIGH_NIBBLES(j, ORDER, t)  lanes w##j = shifted(ulanes_of(LOAD_LANES((t) + 1, AT_VECTORS(j, ORDER))));
-#define ROW_ADD(i, EACH_P, t)      EACH_P(ADD, i, t)
-#define VECTORS_AT_q8_0(EACH_X, EACH_P, ORDER)                                                                         \
-    {                                                                                                                  \
-        EACH_P(VECTOR_q8_0, ORDER, 2 * t)                                                                              \
-        EACH_X(ROW_ADD, EACH_P, 2 * t)                                                                                 \
-    }                                                                                                                  \
-    EACH_P(VECTOR_q8_0, ORDER, 2 * t + 1)                                                                              \
-    EACH_X(ROW_ADD, EACH_P, 2 * t + 1)
-#define VECTORS_AT_q4_0(EACH_X, EACH_P, ORDER)                                                                         \
-    {                                                                                                                  \
-        EACH_P(VECTOR_q4_0, ORDER, t)                                                                                  \
-        EACH_X(ROW_ADD, EACH_P, t)                                                                                     \
-    }                                                                                                                  \
-    EACH_P(HIGH_NIBBLES, ORDER, t)                                                                                     \
-    EACH_X(ROW_ADD, EACH_P, t + 8)
-#define ROWS_SUM(j, EACH_X)          EACH_X(START_SUM, j)
-#define ROWS_BEGIN(j, T, EACH_X)     EACH_X(BEGIN_##T, j)
-#define ROWS_STORE(j, EACH_X)        EACH_X(STORE_SUM, j)
-#define ROWS_SCALE(j, T, ORDER, EACH_X)                                                                                \
-    {                                                                                                                  \
-        const float16 d = halves(vload16(0, AT_VECTORS(j, ORDER)));                                                    \
-        EACH_X(SCALE, j, T)                                                                                            \
-    }
-
-#define QUANTISED_TILE(NAME, T, ORDER, EACH_X, EACH_P)                                                                 \
-    inline void NAME(ROWS_ARGUMENTS(int, uchar), const int first, const int row)                                       \
-    {                                                                                                                  \
-        EACH_X(X_BLOCKS, T)                                                                                            \
-        EACH_P(POINT_##ORDER, T)                                                                                       \
-        EACH_P(ROWS_SUM, EACH_X)                                                                                       \
-        for (int c = 0; c < k / 32; c++) {                                                                             \
-            EACH_P(FETCH_##ORDER, T)                                                                                   \
-            EACH_P(ROWS_BEGIN, T, EACH_X)                                                                              \
-            UNROLL                                                                                                     \
-            for (int t = 0; t < 8; t++) {                                                                              \
-                VECTORS_AT_##T(EACH_X, EACH_P, ORDER)                                                                  \
-            }                                                                                                          \
-            EACH_P(ROWS_SCALE, T, ORDER, EACH_X)                                                                       \
-            EACH_P(NEXT_##ORDER, T)                                                                                    \
-            EACH_X(X_NEXT_BLOCK, T)                                                                                    \
-        }                                                                                                              \
-        EACH_P(ROWS_STORE, EACH_X)                                                                                     \
-    }
-
-/* A work-item takes `each` pairs of panels, 4 rows of x at once while there are as many. */
-#define QUANTISED(T, ORDER)                                                                                            \
-    QUANTISED_TILE(ORDER##1_##T, T, ORDER, X1, P1)                                                                     \
-    QUANTISED_TILE(ORDER##2_##T, T, ORDER, X2, P1)                                                                     \
-    QUANTISED_TILE(ORDER##4_##T, T, ORDER, X4, P2)                                                                     \
-    CPU_KERNEL void quantised_##ORDER##_##T(ROWS_ARGUMENTS(int, uchar))                                                \
-    {                                                                                                                  \
-        const int end = min(m, (int)(get_global_id(1) + 1) * LINEAR_QUANTISED_ROWS);                                   \
-        const int wide = LINEAR_PANEL * LINEAR_QUANTISED_PANELS;                                                       \
-        for (int i = 0, first = get_global_id(0) * wide * each; i < each && first < n; i++, first += wide) {           \
-            int row = get_global_id(1) * LINEAR_QUANTISED_ROWS;                                                        \
-            for (; row + 4 <= end; row += 4)                                                                           \
-                ORDER##4_##T(PASS, first, row);                                                                        \
-            for (int panel = first; panel < min(n, first + wide); panel += LINEAR_PANEL) {                             \
-                if (end - row >= 2)                                                                                    \
-                    ORDER##2_##T(PASS, panel, row);                                                                    \
-                if ((end - row) % 2)                                                                                   \
-                    ORDER##1_##T(PASS, panel, end - 1);                                                                \
-            }                                                                                                          \
-        }                                                                                                              \
-    }
-
-#define QUANTISED_TYPE(T)                                                                                              \
-    QUANTISED(T, rows)                                                                                                 \
-    QUANTISED(T, panels)                                                                                               \
-    __kernel void panels_##T(IN(uchar, w), OUT(uchar, panels), const int n, const int k)                               \
-    {                                                                                                                  \
-        const int first = get_global_id(0) * 16;                                                                       \
-        __global ushort *to = (__global ushort *)(AT(panels) + (size_t)first * (k / 32) * BLOCK_OF_##T);               \
-        for (int c = 0; c < k / 32; c++, to += 8 * BLOCK_OF_##T)                                                       \
-            BLOCK_OF_ROWS(T, to, AT(w), c, first)                                                                      \
-    }
-QUANTISED_TYPE(q8_0)
-QUANTISED_TYPE(q4_0)
+#define QUANTISED_T      q8_0
+#define QUANTISED_BITS   8
+#define QUANTISED_PACKED 0
+#include "linear_quantised.clh"
+#define QUANTISED_T      q8_0
+#define QUANTISED_BITS   8
+#define QUANTISED_PACKED 1
+#include "linear_quantised.clh"
+#define QUANTISED_T      q4_0
+#define QUANTISED_BITS   4
+#define QUANTISED_PACKED 0
+#include "linear_quantised.clh"
+#define QUANTISED_T      q4_0
+#define QUANTISED_BITS   4
+#define QUANTISED_PACKED 1
+#include "linear_quantised.clh"
 
 #else
 
@@ -404,60 +226,37 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
 #define STORE(v, row, col)                                                                                             \
     store_sum(v, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, row, col, act, ldy, column)
 
-/* Rows of x beyond m repeat the last and are not stored. */
-#define ROWS_GROUP(NAME, T, TYPE, MB)                                                                                  \
-    __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void NAME(ROWS_ARGUMENTS(float, TYPE))                    \
-    {                                                                                                                  \
-        __local float partial[MB * LINEAR_W_ROWS_GPU][WG + 1];                                                         \
-        int l = get_local_id(0), first = GROUP(0) * LINEAR_W_ROWS_GPU, whole = k & ~3;                                 \
-        for (int row = 0; row < m; row += MB) {                                                                        \
-            float sum[MB][LINEAR_W_ROWS_GPU];                                                                          \
-            UNROLL                                                                                                     \
-            for (int i = 0; i < MB; i++)                                                                               \
-                UNROLL                                                                                                 \
-                for (int j = 0; j < LINEAR_W_ROWS_GPU; j++)                                                            \
-                    sum[i][j] = 0.0f;                                                                                  \
-            for (int c = l * 4; c < whole; c += WG * 4)                                                                \
-                UNROLL                                                                                                 \
-                for (int j = 0; j < LINEAR_W_ROWS_GPU; j++) {                                                          \
-                    float4 wv = load4_##T(AT(w), (size_t)min(first + j, n - 1) * k + c);                               \
-                    UNROLL                                                                                             \
-                    for (int i = 0; i < MB; i++) {                                                                     \
-                        float4 xv = vload4(0, AT(x) + (size_t)min(row + i, m - 1) * k + c);                            \
-                        sum[i][j] = MAD(wv.x, xv.x, MAD(wv.y, xv.y, MAD(wv.z, xv.z, MAD(wv.w, xv.w, sum[i][j]))));     \
-                    }                                                                                                  \
-                }                                                                                                      \
-            for (int c = whole + l; c < k; c += WG)                                                                    \
-                UNROLL                                                                                                 \
-                for (int j = 0; j < LINEAR_W_ROWS_GPU; j++) {                                                          \
-                    float wv = load1_##T(AT(w), (size_t)min(first + j, n - 1) * k + c);                                \
-                    UNROLL                                                                                             \
-                    for (int i = 0; i < MB; i++)                                                                       \
-                        sum[i][j] = MAD(wv, AT(x)[(size_t)min(row + i, m - 1) * k + c], sum[i][j]);                    \
-                }                                                                                                      \
-            barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
-            UNROLL                                                                                                     \
-            for (int i = 0; i < MB; i++)                                                                               \
-                UNROLL                                                                                                 \
-                for (int j = 0; j < LINEAR_W_ROWS_GPU; j++)                                                            \
-                    partial[i * LINEAR_W_ROWS_GPU + j][l] = sum[i][j];                                                 \
-            barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
-            for (int t = l; t < MB * LINEAR_W_ROWS_GPU; t += WG) {                                                     \
-                float s = 0.0f;                                                                                        \
-                for (int i = 0; i < WG; i++)                                                                           \
-                    s += partial[t][i];                                                                                \
-                if (row + t / LINEAR_W_ROWS_GPU < m && first + t % LINEAR_W_ROWS_GPU < n)                              \
-                    STORE(s, row + t / LINEAR_W_ROWS_GPU, first + t % LINEAR_W_ROWS_GPU);                              \
-            }                                                                                                          \
-        }                                                                                                              \
-    }
-
-#define ROWS_TYPE(T, TYPE)                                                                                             \
-    ROWS_GROUP(rows1_##T, T, TYPE, 1)                                                                                  \
-    ROWS_GROUP(rows4_##T, T, TYPE, LINEAR_X_ROWS_GPU)
-ROWS_TYPE(f32, float)
-ROWS_TYPE(f16, half)
-ROWS_TYPE(q8_0, uchar)
-ROWS_TYPE(q4_0, uchar)
+#define GROUP_T    f32
+#define GROUP_TYPE float
+#define GROUP_ROWS 1
+#include "linear_group.clh"
+#define GROUP_T    f32
+#define GROUP_TYPE float
+#define GROUP_ROWS LINEAR_X_ROWS_GPU
+#include "linear_group.clh"
+#define GROUP_T    f16
+#define GROUP_TYPE half
+#define GROUP_ROWS 1
+#include "linear_group.clh"
+#define GROUP_T    f16
+#define GROUP_TYPE half
+#define GROUP_ROWS LINEAR_X_ROWS_GPU
+#include "linear_group.clh"
+#define GROUP_T    q8_0
+#define GROUP_TYPE uchar
+#define GROUP_ROWS 1
+#include "linear_group.clh"
+#define GROUP_T    q8_0
+#define GROUP_TYPE uchar
+#define GROUP_ROWS LINEAR_X_ROWS_GPU
+#include "linear_group.clh"
+#define GROUP_T    q4_0
+#define GROUP_TYPE uchar
+#define GROUP_ROWS 1
+#include "linear_group.clh"
+#define GROUP_T    q4_0
+#define GROUP_TYPE uchar
+#define GROUP_ROWS LINEAR_X_ROWS_GPU
+#include "linear_group.clh"
 
 #endif
