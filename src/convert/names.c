@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "convert/names_internal.h"
-#include "convert/networks.h"
 
 /* ---- the search ------------------------------------------------------------------------------------------------- */
 

@@ -6,26 +6,7 @@
 #ifndef CONVERT_NAMES_H
 #define CONVERT_NAMES_H
 #include "convert/convert.h"
-
-/* Sets of networks, for a family to say what it consists of. */
-enum network_set {
-    NETWORK_OPENAI_ENCODER = 1 << 0,
-    NETWORK_OPENAI_DECODER = 1 << 1,
-    NETWORK_DISCRETE_VAE = 1 << 2,
-    NETWORK_DALLE = 1 << 3,
-    NETWORK_DALLE_CLIP = 1 << 4,
-    NETWORK_BART_DECODER = 1 << 5,
-    NETWORK_BART_ENCODER = 1 << 6,
-    NETWORK_MINDALLE = 1 << 7,
-    NETWORK_RUDALLE = 1 << 8,
-    NETWORK_LLAMAGEN = 1 << 9,
-    NETWORK_TAMING_GPT = 1 << 10,
-    NETWORK_VQGAN = 1 << 11,
-    NETWORK_OPENAI_CLIP = 1 << 12,
-    NETWORK_HUGGINGFACE_CLIP = 1 << 13,
-    NETWORK_LIMN_CODEC = 1 << 14,
-    NETWORK_LIMN_TRANSFORMER = 1 << 15,
-};
+#include "convert/networks.h"
 
 /* Where a network was found. */
 typedef struct network_root {

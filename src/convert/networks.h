@@ -1,7 +1,6 @@
-/* What the networks of published models are known by. */
+/* The networks of published models, and what they are known by: an entry for each, which is a bit of a set too. */
 #ifndef CONVERT_NETWORKS_H
 #define CONVERT_NETWORKS_H
-#include "convert/names.h"
 
 /* A network is where all of `all` are, one of each of `any`, and not `none`. */
 typedef struct network {
@@ -11,6 +10,42 @@ typedef struct network {
     const char *to; /* the prefix that its family wants */
 } network;
 
-enum { NETWORKS = 16 };
-extern const network networks[NETWORKS]; /* in the order of enum network_set */
+/* clang-format off */
+#define IMPORT_NETWORKS(EACH)                                                                                          \
+    EACH(NETWORK_OPENAI_ENCODER, .name = "OpenAI's dVAE encoder",                                                      \
+         .all = {"blocks.input.w"}, .kernel = -1, .to = "encoder.")                                                    \
+    EACH(NETWORK_OPENAI_DECODER, .name = "OpenAI's dVAE decoder",                                                      \
+         .all = {"blocks.input.w"}, .kernel = 1, .to = "decoder.")                                                     \
+    EACH(NETWORK_DISCRETE_VAE, .name = "a DiscreteVAE", .all = {"codebook.weight", "encoder.0.0.weight"})              \
+    EACH(NETWORK_DALLE, .name = "a DALLE",                                                                             \
+         .all = {"to_logits.1.weight"},                                                                                \
+         .any = {{"transformer.layers.layers.0.0.scale", "transformer.layers.blocks.0.f.net.scale"}})                  \
+    EACH(NETWORK_DALLE_CLIP, .name = "DALLE-pytorch's CLIP", .all = {"to_visual_latent.weight"})                       \
+    EACH(NETWORK_BART_DECODER, .name = "DALL-E Mini's decoder",                                                        \
+         .all = {"layers.0.encoder_attn.q_proj.weight"}, .to = "decoder.")                                             \
+    EACH(NETWORK_BART_ENCODER, .name = "DALL-E Mini's encoder",                                                        \
+         .all = {"layers.0.self_attn.q_proj.weight", "embed_tokens.weight", "embed_positions.weight"},                 \
+         .none = "layers.0.encoder_attn.q_proj.weight",                                                                \
+         .to = "encoder.")                                                                                             \
+    EACH(NETWORK_MINDALLE, .name = "minDALL-E's GPT", .all = {"pos_emb_img.weight"})                                   \
+    EACH(NETWORK_RUDALLE, .name = "ruDALL-E's GPT", .all = {"image_row_embeddings.weight", "to_logits.1.weight"})      \
+    EACH(NETWORK_LLAMAGEN, .name = "LlamaGen's GPT", .all = {"cls_embedding.embedding_table.weight"})                  \
+    EACH(NETWORK_TAMING_GPT, .name = "taming-transformers' GPT",                                                       \
+         .all = {"transformer.tok_emb.weight", "transformer.pos_emb"})                                                 \
+    EACH(NETWORK_VQGAN, .name = "a VQGAN",                                                                             \
+         .all = {"post_quant_conv.weight"},                                                                            \
+         .any = {{"decoder.conv_in.weight", "decoder.decoder.conv_in.weight"},                                         \
+                 {"quantize.embedding.weight", "quantize.embed.weight", "embedding.weight"}})                          \
+    EACH(NETWORK_OPENAI_CLIP, .name = "a CLIP", .all = {"visual.class_embedding"})                                     \
+    EACH(NETWORK_HUGGINGFACE_CLIP, .name = "a CLIP", .all = {"vision_model.embeddings.class_embedding"})               \
+    EACH(NETWORK_LIMN_CODEC, .name = "limn's codec", .all = {"encoder.down.0.weight"})                                 \
+    EACH(NETWORK_LIMN_TRANSFORMER, .name = "limn's transformer", .all = {"transformer.block.0.qkv.weight"})
+/* clang-format on */
+
+#define IMPORT_NETWORK_AT(id, ...)  id##_AT,
+#define IMPORT_NETWORK_BIT(id, ...) id = 1 << id##_AT,
+enum { IMPORT_NETWORKS(IMPORT_NETWORK_AT) NETWORKS };
+/* Sets of networks, for a family to say what it consists of. */
+enum network_set { IMPORT_NETWORKS(IMPORT_NETWORK_BIT) };
+extern const network networks[NETWORKS];
 #endif
