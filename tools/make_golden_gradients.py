@@ -250,9 +250,67 @@ def dalle():
           {"ids": ids, "codes": some, "targets": targets})
 
 
+def turned(x, angles):
+    """The pairs (2i, 2i + 1) of x's last dimension, turned (Su et al. 2021)."""
+    other = torch.stack([-x[..., 1::2], x[..., ::2]], -1).flatten(-2)
+    return x * angles.cos() + other * angles.sin()
+
+
+def blocks():
+    """What published transformers have between their products."""
+    case("rms_norm.plain", lambda x, w: x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5) * w,
+         {"x": numbers(3, 2, 131), "w": numbers(131)}, f=[1e-5])
+    case("multiply.rows", lambda a, b: a * b, {"a": numbers(2, 5, 7), "b": numbers(7)})
+    case("multiply.same", lambda a, b: a * b, {"a": numbers(2, 5, 33), "b": numbers(2, 5, 33)})
+    for act in ("gelu_erf", "silu"):
+        case(f"glu.{act}", lambda x, act=act: x.chunk(2, -1)[0] * twin.ACTIVATIONS[act](x.chunk(2, -1)[1]),
+             {"x": numbers(2, 3, 74)}, [ACTS.index(act)])
+    case("divide_max.plain", lambda x: x / x.amax(-1, keepdim=True).detach(), {"x": numbers(3, 2, 37)})
+
+    def rotate(x, angles):  # of 4 heads, 6 of 10 numbers each; two angles more than positions
+        b, t, _ = x.shape
+        x, angles = x.unflatten(-1, (4, 10)), angles[:t, None, :]
+        return torch.cat([turned(x[..., :6], angles), x[..., 6:]], -1).reshape(b, t, 40)
+    case("rotate.some", rotate, {"x": numbers(2, 9, 40), "angles": numbers(11, 6)}, [10])
+
+    def rotate_grid(qkv, text=2, width=3, heads=2):  # LlamaGen's, by rows and columns
+        b, t, d = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+        size = d // heads
+        cells, powers = torch.arange(t - text), 10000.0 ** (-torch.arange(0, size // 2, 2).double() * 2 / size)
+        angles = torch.cat([(cells // width)[:, None] * powers, (cells % width)[:, None] * powers], 1)
+        angles = torch.cat([torch.zeros(text, size // 2), angles]).repeat_interleave(2, 1)[:, None, :]
+        seen = (torch.arange(t) >= text)[:, None, None].double()
+        parts = [p.unflatten(-1, (heads, size)) for p in qkv.chunk(3, -1)]
+        return torch.cat([(turned(p, angles) * seen).flatten(-2) for p in parts[:2]] + [parts[2].flatten(-2)], -1)
+    case("rotate_grid.plain", rotate_grid, {"qkv": numbers(2, 11, 3 * 2 * 8)}, [2, 2, 3])
+
+    def shift_tokens(x, text=5, width=3):
+        words, cells = x[:, :text], x[:, text:]
+        half, quarter, n = (x.shape[-1] + 1) // 2, (x.shape[-1] + 3) // 4, cells.shape[1]
+        words = torch.cat([F.pad(words[..., :half], (0, 0, 1, -1)), words[..., half:]], -1)
+        left = F.pad(cells, (0, 0, 1, -1)) * (torch.arange(n) % width > 0)[:, None].double()
+        above = F.pad(cells, (0, 0, width, -width))
+        cells = torch.cat([above[..., :quarter], left[..., quarter:2 * quarter], cells[..., 2 * quarter:]], -1)
+        return torch.cat([words, cells], 1)
+    for d in (12, 10):
+        case(f"shift_tokens.{d}", shift_tokens, {"x": numbers(2, 13, d)}, [5, 3])
+    case("add_table.plain", lambda x, table: x + table[:x.shape[1]], {"x": numbers(3, 5, 7), "table": numbers(8, 7)})
+    case("distances.plain", lambda x, table: -(x[..., None, :] - table).pow(2).sum(-1),
+         {"x": numbers(2, 5, 19), "table": numbers(23, 19)})
+
+    def cross_attention(q, kv, ids, heads=3, pad=1):
+        q, (k, v) = q.unflatten(-1, (heads, -1)), (p.unflatten(-1, (heads, -1)) for p in kv.chunk(2, -1))
+        scores = torch.einsum("bthd,bnhd->bhtn", q, k) / q.shape[-1] ** 0.5
+        scores = scores.masked_fill((ids == pad)[:, None, None, :], -torch.inf)
+        return torch.einsum("bhtn,bnhd->bthd", scores.softmax(-1), v).flatten(-2)
+    ids = integers(2, 9, below=4)
+    ids[:, 0] = 0
+    case("cross_attention.padded", cross_attention, {"q": numbers(2, 5, 21), "kv": numbers(2, 9, 42), "ids": ids}, [3, 1])
+
+
 def main():
     torch.set_num_threads(1)
-    for part in (products, norms, attentions, elements, losses, dvae, dalle):
+    for part in (products, norms, attentions, elements, losses, dvae, dalle, blocks):
         part()
     save_file(tensors, PATH)
     print(f"{PATH}: {len({name.split('/')[0] for name in tensors})} cases, {PATH.stat().st_size} bytes")

@@ -220,6 +220,66 @@ static tensor gumbel_softmax_op(golden *g)
     return op_gumbel_softmax(g->r, golden_input(g, "logits"), &k);
 }
 
+static tensor rms_norm_op(golden *g)
+{
+    norm n = {.w = golden_input(g, "w"), .eps = g->f[0]};
+    return op_rms_norm(g->r, golden_input(g, "x"), &n);
+}
+
+static tensor multiply_op(golden *g)
+{
+    return op_multiply(g->r, golden_input(g, "a"), golden_input(g, "b"));
+}
+
+static tensor glu_op(golden *g)
+{
+    return op_glu(g->r, golden_input(g, "x"), (activation)g->i[0]);
+}
+
+static tensor divide_max_op(golden *g)
+{
+    return op_divide_max(g->r, golden_input(g, "x"));
+}
+
+static tensor rotate_op(golden *g)
+{
+    return op_rotate(g->r, golden_input(g, "x"), g->i[0], golden_input(g, "angles"), zero_position(g));
+}
+
+/* i: heads, text, grid width */
+static tensor rotate_grid_op(golden *g)
+{
+    return op_rotate_grid(g->r, golden_input(g, "qkv"), g->i[0], zero_position(g), g->i[1], g->i[2]);
+}
+
+/* i: text, grid width */
+static tensor shift_tokens_op(golden *g)
+{
+    tensor x = golden_input(g, "x");
+    tensor history = TENSOR(g->r, DTYPE_F32, x.shape[0], x.shape[1], (x.shape[2] + 3) / 4 * 2);
+    return op_shift_tokens(g->r, x, history, zero_position(g), g->i[0], g->i[1]);
+}
+
+static tensor add_table_op(golden *g)
+{
+    return op_add_table(g->r, golden_input(g, "x"), golden_input(g, "table"), zero_position(g));
+}
+
+static tensor distances_op(golden *g)
+{
+    return op_distances(g->r, golden_input(g, "x"), golden_input(g, "table"));
+}
+
+/* i: heads, the id of padding */
+static tensor cross_attention_op(golden *g)
+{
+    tensor kv = golden_input(g, "kv"), q = golden_input(g, "q"), ids = golden_input(g, "ids");
+    int64_t b = kv.shape[0], n = kv.shape[1], heads = g->i[0], size = q.shape[2] / heads;
+    kv_cache keys = {TENSOR(g->r, DTYPE_F32, b, heads, n, size), TENSOR(g->r, DTYPE_F32, b, heads, n, size)};
+    op_cross_keys(g->r, kv, &keys);
+    return op_cross_attention(g->r, q, &keys, ids, g->i[1]);
+}
+
 static const struct op_row {
     const char *name;
     tensor (*op)(golden *g);
@@ -248,6 +308,16 @@ static const struct op_row {
     {"usage_entropy", usage_entropy_op},
     {"gumbel_noise", gumbel_noise_op},
     {"gumbel_softmax", gumbel_softmax_op},
+    {"rms_norm", rms_norm_op},
+    {"multiply", multiply_op},
+    {"glu", glu_op},
+    {"divide_max", divide_max_op},
+    {"rotate", rotate_op},
+    {"rotate_grid", rotate_grid_op},
+    {"shift_tokens", shift_tokens_op},
+    {"add_table", add_table_op},
+    {"distances", distances_op},
+    {"cross_attention", cross_attention_op},
 };
 enum { OPS = sizeof ops / sizeof *ops };
 
