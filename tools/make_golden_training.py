@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Writes tests/data/training.json: how instances of published GPTs (those of make_golden_gpt.py) learn in PyTorch from
-the pictures of make_golden_codecs.py, for tests/fine_tune_test.c: the losses of 20 steps of AdamW in double precision,
-and of the first step's gradient of each parameter, by limn's name of it, its length and its product with hashed numbers.
+the pictures of make_golden_codecs.py, for tests/train/fine_tune_test.c: the losses of 20 steps of AdamW in double
+precision, and of the first step's gradient of each parameter of those, by limn's name of it, its length and its product
+with hashed numbers.  Of DALLE-pytorch, whose instances are made here of the authors' class, the losses alone.
 
-Needs torch, numpy and safetensors.  A step is of the two pictures with their captions, so the order doesn't matter.
+Needs what make_golden_gpt.py and make_golden_dalle_pytorch.py need.  A step is of the two pictures with their captions,
+so the order doesn't matter.
 """
 import json
 import math
@@ -100,31 +102,24 @@ def learning_rate(step):
     return LR_END + (LR - LR_END) * 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / (STEPS - WARM_UP)))
 
 
-def train(name, network, codes, k, captions, pad, names, layers):
-    w, losses, first = Weights(name + "."), [], None
+def train(name, forward, weights, said, codes, named=None, decays=lambda key: True):
+    """forward() gives the logits of text, or None, and of codes; said: what those of text are to say, -1: nothing."""
+    losses, first, parts, moments = [], {}, {}, {}
     cross_entropy = torch.nn.functional.cross_entropy
-    if pad is None:
-        text, targets = torch.tensor(captions)[:, None], None
-    else:
-        rows = [row_of(c["ids"], pad) for c in captions]
-        text, targets = torch.tensor([r for r, _ in rows]), torch.tensor([t for _, t in rows])
-    parts, moments = {}, {}
     for step in range(STEPS):
-        of_text, of_image = network(w, text, codes[:, :-1], k, whole=True)
+        of_text, of_image = forward()
         parts["image"] = cross_entropy(of_image.flatten(0, 1), codes.flatten())
+        loss = parts["image"]
         if of_text is not None:
-            begins = of_text.shape[1] > targets.shape[1]  # with an id that isn't in text: its first one is said too
-            said = torch.cat([text[:, :1], targets], 1) if begins else targets
             parts["text"] = cross_entropy(of_text.flatten(0, 1), said.flatten(), ignore_index=-1)
-        loss = parts["image"] if of_text is None else TEXT_WEIGHT * parts["text"] + (1 - TEXT_WEIGHT) * parts["image"]
-        for p in w.values():
+            loss = TEXT_WEIGHT * parts["text"] + (1 - TEXT_WEIGHT) * parts["image"]
+        for p in weights.values():
             p.grad = None
         loss.backward()
         losses.append({"loss": loss.item(), **{key: value.item() for key, value in parts.items()}})
-        learned = {key: p for key, p in w.items() if p.grad is not None}
-        if first is None:
-            first = {}
-            for ours, g in gradients(w, layers, names[0], names[1], names[2]).items():
+        learned = {key: p for key, p in weights.items() if p.grad is not None}
+        if step == 0 and named:
+            for ours, g in named().items():
                 g = g.flatten().numpy()
                 first[ours] = [float(np.sqrt((g * g).sum())), float((g * numbers(ours, g.size)).sum())]
         size = math.sqrt(sum(float(p.grad.square().sum()) for p in learned.values()))
@@ -135,22 +130,74 @@ def train(name, network, codes, k, captions, pad, names, layers):
                 m, v = BETA1 * m + (1 - BETA1) * g, BETA2 * v + (1 - BETA2) * g * g
                 moments[key] = m, v
                 lr = learning_rate(step)
-                if p.dim() > 1:
+                if p.dim() > 1 and decays(key):
                     p -= lr * DECAY * p
                 p -= lr * (m / (1 - BETA1 ** (step + 1))) / ((v / (1 - BETA2 ** (step + 1))).sqrt() + EPS)
     print(f"{name}: {losses[0]['loss']:.5f} to {losses[-1]['loss']:.5f}, {len(first)} gradients, the last of {size:.4f}")
-    texts = [str(c) if pad is None else c["text"] for c in captions]
-    return {"name": name, "captions": texts, "losses": losses, "gradients": first}
+    return {"name": name, "losses": losses, **({"gradients": first} if first else {})}
+
+
+def train_gpt(name, network, codec, k, captions, pad, names, layers, golden):
+    w, said = Weights(name + "."), None
+    codes = torch.from_numpy(golden[f"{codec}/codes"]).long()
+    if pad is None:
+        text = torch.tensor(captions)[:, None]
+    else:
+        rows = [row_of(c["ids"], pad) for c in captions]
+        text, said = torch.tensor([r for r, _ in rows]), torch.tensor([t for _, t in rows])
+        if name == "rudalle_v2":  # an id that isn't in text begins it: the first one is said too
+            said = torch.cat([text[:, :1], said], 1)
+    case = train(name, lambda: network(w, text, codes[:, :-1], k, whole=True), w, said, codes,
+                 lambda: gradients(w, layers, *names))
+    return {**case, "captions": [str(c) if pad is None else c["text"] for c in captions]}
+
+
+def train_dalle_pytorch(name, golden, **more):
+    """The authors' class with its DiscreteVAE, that of make_golden_codecs.py."""
+    import make_golden_dalle_pytorch as dp
+    from make_golden_codecs import scale_of
+    vae = dp.DiscreteVAE(image_size=16, num_layers=2, num_tokens=30, codebook_dim=12, hidden_dim=10, num_resnet_blocks=2)
+    words = len(json.loads((DATA / "dallepy" / "tokenizer.json").read_text("utf-8"))["model"]["vocab"])
+    model = dp.DALLE(vae=vae, dim=32, num_text_tokens=words, text_seq_len=7, depth=3, heads=2, dim_head=12,
+                     attn_types=["conv_like", "axial_row", "full"], **more).double()
+    how = {}
+    for key, t in model.state_dict().items():
+        if key.startswith("vae."):
+            how[key] = [list(t.shape), *scale_of(key[4:], t.shape), "dalle_pytorch." + key[4:]]
+            continue
+        if key == "transformer.pos_emb":  # the angles, which are what they are
+            continue
+        scale, shift = (0.25, 1.0) if key.endswith("scale") or ("norm" in key and key.endswith("weight")) else (0.125, 0.0)
+        if t.dim() == 2:
+            scale = 2.0 if "emb" in key else 2.0 ** round(math.log2(3 / math.sqrt(t.shape[1])))
+        how[key] = [list(t.shape), scale, shift, f"{name}.{key}"]
+        t.copy_(torch.from_numpy(numbers(how[key][3], t.numel()) * scale + shift).double().view(t.shape))
+    all_captions = json.loads((DATA / "dallepy" / "tokenizer_cases.json").read_text("utf-8"))
+    captions = [c for c in all_captions if c["text"] in ("a", "a red bear on a blue background")]
+    ids = [c["ids"][:7] for c in captions]
+    text = torch.tensor([row + [0] * (7 - len(row)) for row in ids])
+    said = torch.tensor([row + [-1] * (7 - len(row)) for row in ids])
+    codes = torch.from_numpy(golden["dalle_pytorch/codes"]).long()
+
+    def forward():
+        logits = model(text.clone(), codes)
+        return logits[:, :7, :model.num_text_tokens], logits[:, 7:, model.num_text_tokens:]
+    weights = {key: p for key, p in model.named_parameters() if not key.startswith("vae.")}
+    case = train(name, forward, weights, said, codes, decays=lambda key: not key.endswith("scale"))
+    angles = dict(model.named_buffers()).get("transformer.pos_emb")
+    return {**case, "captions": [c["text"] for c in captions], "codec": "dalle_pytorch", "tensors": how,
+            "set": ["heads=2", "attn_types=conv_like,axial_row,full"],
+            **({} if angles is None else {"angles": [list(angles.shape), angles.flatten().tolist()]})}
 
 
 def main():
     torch.set_num_threads(1)
     torch.set_grad_enabled(True)  # make_golden_codecs turns it off
     golden = load_file(DATA / "codecs.safetensors")
-    out = []
-    for name, network, codec, k, captions, pad, names, layers in cases():
-        codes = torch.from_numpy(golden[f"{codec}/codes"]).long()
-        out.append(train(name, network, codes, k, captions, pad, names, layers))
+    out = [train_gpt(*case, golden) for case in cases()]
+    out.append(train_dalle_pytorch("dalle_pytorch", golden, sandwich_norm=True))
+    out.append(train_dalle_pytorch("dalle_pytorch_reversible", golden, reversible=True, rotary_emb=False,
+                                   shift_tokens=False))
     rounded = json.loads(json.dumps(out), parse_float=lambda x: float(f"{float(x):.9g}"))
     text = json.dumps(rounded, ensure_ascii=False, separators=(",", ":")).replace("},{", "},\n{")
     (DATA / "training.json").write_text(text + "\n", "utf-8")
