@@ -196,6 +196,15 @@ static bool has_parts(const options *o, err *e)
     return true;
 }
 
+/* Whether the model draws classes instead of texts. */
+static bool reads_class(limn_device *d, const char *path)
+{
+    limn_model *m = limn_model_open(d, path, NULL);
+    bool classes = m && limn_model_get_info(m)->classes > 0;
+    limn_model_free(&m);
+    return classes;
+}
+
 int command_train_dalle(const options *o)
 {
     err e = {0};
@@ -237,9 +246,10 @@ int command_train_dalle(const options *o)
     }
     ok = ok && d;
     char name[512];
+    bool classes = ok && ranks_rank() == 0 && reads_class(d, t.run.output);
     if (ok && say_model(&c, t.run.output) && ranks_rank() == 0)
-        say(LOG_WARNING, "next: limn generate \"PROMPT\" -m %s -o picture.png (with words as the captions have them)",
-            train_quoted(t.run.output, name));
+        say(LOG_WARNING, "next: limn generate %s -m %s -o picture.png%s", classes ? "--class N" : "\"PROMPT\"",
+            train_quoted(t.run.output, name), classes ? "" : " (with words as the captions have them)");
     limn_device_free(&d);
     train_output_release(&output);
     free(sources);

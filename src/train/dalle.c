@@ -158,12 +158,14 @@ static bool open_init(stage *s, err *e)
 static bool check_sizes(const stage *s, err *e)
 {
     const transformer *d = s->d, *want = &s->o->model.base;
+    bool is_gpt = d->kind == &transformer_gpt || d->kind == &transformer_dalle;
     const struct {
         const char *option;
         int want, have;
     } sizes[] = {{"dim", want->dim, d->dim},
                  {"heads", want->heads, d->heads},
                  {"layers", want->layers, d->layers},
+                 {"mlp", is_gpt ? s->o->model.mlp : 0, is_gpt ? ((const gpt *)d)->mlp : 0},
                  {"text-length", want->text_length, d->text_length}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].want && sizes[i].want != sizes[i].have)

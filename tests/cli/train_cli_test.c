@@ -55,6 +55,19 @@ static void an_earlier_run_is_not_replaced(void **state)
     assert_int_equal(cli_shell("test $(wc -l <model.gguf.csv) = 2 && test $(wc -l <codec.gguf.csv) = 4"), 0);
 }
 
+static void a_whole_model_is_fine_tuned(void **state)
+{
+    (void)state;
+    cli_bad("train|dalle|data|-o|tuned.gguf", 2, "--codec FILE is missing (or give --init with a whole model)");
+    cli_bad("train|dalle|data|--codec|codec.gguf|-o|tuned.gguf", 2, "--tokenizer FILE is missing");
+    cli_bad("train|dalle|data|--init|codec.gguf|-o|tuned.gguf", 2, "no codec makes the codes (give --codec FILE");
+    cli_bad("train|dalle|data|--init|model.gguf|--mlp|5|-o|tuned.gguf", 2, "--mlp 5: the transformer of ");
+    assert_false(cli_exists("tuned.gguf"));
+    cli_good("train|dalle|data|--init|model.gguf|-o|tuned.gguf|--steps|2|--batch|4|--sample-every|1");
+    assert_true(cli_exists("tuned.gguf.png"));
+    cli_good("generate|red on blue|-m|tuned.gguf|-o|tuned.png");
+}
+
 static void each_part_of_an_earlier_run_counts(void **state)
 {
     (void)state;
@@ -328,6 +341,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_earlier_run_is_not_replaced),
+        cmocka_unit_test(a_whole_model_is_fine_tuned),
         cmocka_unit_test(each_part_of_an_earlier_run_counts),
         cmocka_unit_test(two_runs_exclude_each_other),
         cmocka_unit_test(an_interrupt_before_the_first_step_leaves_nothing),
