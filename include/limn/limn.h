@@ -7,7 +7,12 @@
  * Conventions: functions that can fail return false (or NULL) and fill the trailing limn_error, which may be NULL and
  * must be zero-initialised; objects come from limn_X_open and go by limn_X_free, which takes the address of the
  * pointer, sets it to NULL and accepts NULL; arrays are row-major with the shapes given; strings are UTF-8.
- * The library never prints and never exits.  A device and its models serve one thread at a time. */
+ * The library never prints and never exits.
+ *
+ * Threads: a device, its models and their generations serve one thread at a time; a call while another thread is in one
+ * is refused (LIMN_USAGE).  Different devices, or one that is opened twice, serve different threads.  What is freed
+ * while it is in use, within a callback say, goes when that is over, and the call that goes on then fails (LIMN_USAGE);
+ * a device goes with its last model. */
 #ifndef LIMN_H
 #define LIMN_H
 #include <stdbool.h>
@@ -45,6 +50,7 @@ LIMN_API const char *limn_version(void);
 
 /* Receives warnings, notes and kernel build logs.  level: 0 error, 1 warning, 2 information, 3 debugging. */
 typedef void limn_log_function(void *context, int level, const char *line);
+/* Of the whole process: set it before threads use the library. */
 LIMN_API void limn_set_log(limn_log_function *function, void *context);
 
 /* ---- devices ------------------------------------------------------------------------------------------------- */
@@ -77,9 +83,12 @@ typedef struct limn_device_info {
     int preferred;
 } limn_device_info;
 
-/* All devices of all platforms, as a new array (free() it) of *n, also those that limn can't use (problem).  A platform
- * or device that can't be asked is left out with a warning.  Where nothing is left it is LIMN_NO_DEVICE, and the text
- * says what was left out and why. */
+/* Frees an array that the library made; free() of the same C library does too.  Accepts NULL. */
+LIMN_API void limn_free(void *array);
+
+/* All devices of all platforms, as a new array (limn_free it) of *n, also those that limn can't use (problem).  A
+ * platform or device that can't be asked is left out with a warning.  Where nothing is left it is LIMN_NO_DEVICE, and
+ * the text says what was left out and why. */
 LIMN_API bool limn_devices(limn_device_info **list, size_t *n, limn_error *e);
 
 typedef struct limn_device limn_device;
@@ -115,9 +124,12 @@ LIMN_API bool limn_device_write_trace(limn_device *d, const char *path, limn_err
 
 typedef struct limn_model limn_model;
 
-/* Reads a GGUF file; NULL takes the model that is built into the library.  The model must be freed before its device.
- */
+/* Reads a GGUF file; NULL takes the model that is built into the library. */
 LIMN_API limn_model *limn_model_open(limn_device *d, const char *path, limn_error *e);
+/* The same of a file's image: data[size] isn't copied, so it stays there, unchanged, until the model is freed.  name:
+ * for messages, or NULL. */
+LIMN_API limn_model *limn_model_open_memory(limn_device *d, const void *data, size_t size, const char *name,
+                                            limn_error *e);
 LIMN_API void limn_model_free(limn_model **m);
 /* Frees what the model has on the device, until it is used again: room for another model. */
 LIMN_API bool limn_model_rest(limn_model *m, limn_error *e);
@@ -152,6 +164,23 @@ LIMN_API const char *limn_token(const limn_model *m, int32_t id);
 LIMN_API bool limn_encode(limn_model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, limn_error *e);
 /* pixels: float [n, 3, height, width] in 0..1. */
 LIMN_API bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pixels, limn_error *e);
+
+/* Both with pixels of one layout in and out, [n, height, width, 3]: u8, or float in 0..1, which is rounded to the
+ * nearest u8 where it is encoded. */
+typedef enum limn_pixel_type { LIMN_U8, LIMN_F32 } limn_pixel_type;
+/* What may be asked of work that takes long.  Zero-initialised: nothing.  size: sizeof(limn_control), or 0 for the
+ * fields of version 0.2. */
+typedef struct limn_control {
+    size_t size;
+    /* Called now and then with how much is done; returning false stops it with LIMN_FAILED "interrupted". */
+    bool (*progress)(void *context, int64_t done, int64_t total);
+    void *context;
+} limn_control;
+/* control may be NULL.  What is done is counted in pictures. */
+LIMN_API bool limn_encode_pixels(limn_model *m, limn_pixel_type type, const void *pixels, int n, int32_t *codes,
+                                 const limn_control *control, limn_error *e);
+LIMN_API bool limn_decode_pixels(limn_model *m, const int32_t *codes, int n, limn_pixel_type type, void *pixels,
+                                 const limn_control *control, limn_error *e);
 
 /* ---- generation ---------------------------------------------------------------------------------------------- */
 
@@ -206,7 +235,7 @@ LIMN_API bool limn_generate_check(limn_model *m, const limn_generate_options *o,
  *             ... limn_decode(model, codes, 1, pixels, &e) ...
  *     limn_generation_free(&g);
  *
- * One thread at a time, as the device's.  Between two calls the model may do other work, within the device's memory. */
+ * Between two calls the model may do other work, within the device's memory. */
 typedef struct limn_generation limn_generation;
 
 /* Zero-initialised: the defaults.  size: sizeof of the struct, or 0 for the fields of version 0.2. */
@@ -238,7 +267,7 @@ typedef struct limn_request {
     const int32_t *kept_codes;
 } limn_request;
 
-/* options may be NULL.  The generation must be freed before its model. */
+/* options may be NULL. */
 LIMN_API limn_generation *limn_generation_open(limn_model *m, const limn_generation_options *options, limn_error *e);
 /* Also with pictures at work: they are gone. */
 LIMN_API void limn_generation_free(limn_generation **g);

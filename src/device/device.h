@@ -54,7 +54,13 @@ struct limn_device {
     bool lost;           /* it doesn't answer, or the driver says that it is gone: nothing is called any more */
     int clblast_applied; /* the clblast_set that CLBlast was told */
     bool trial;          /* of limn tune: smaller groups, where the driver refuses some, are neither said nor kept */
-    double opened;       /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
+    /* Of models/guard.h: the thread that uses it, and how often it came in; models that are open, and what is to be
+     * freed; whether the device is. */
+    const void *user;
+    int depth, models;
+    struct guarded *dead;
+    bool freed;
+    double opened; /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
 };
 
 /* One candidate of an enumeration. */

@@ -103,7 +103,7 @@ static int by_seconds(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-bool limn_device_profile(limn_device *d, limn_kernel_profile **rows, size_t *n, limn_error *e)
+bool device_profile(device *d, limn_kernel_profile **rows, size_t *n, limn_error *e)
 {
     *rows = NULL;
     *n = 0;
@@ -149,7 +149,7 @@ static void put_name(FILE *f, const char *name)
     }
 }
 
-bool limn_device_write_trace(limn_device *d, const char *path, limn_error *e)
+bool device_write_trace(device *d, const char *path, limn_error *e)
 {
     profile *p = d->profile;
     file_out out = {0};

@@ -8,6 +8,10 @@ void profile_free(profile *p, const device *d);
 /* Takes the event over.  name must live as long as the device. */
 void profile_add(profile *p, const char *name, cl_event event, double flops, double bytes);
 
+/* As limn_device_profile and limn_device_write_trace. */
+bool device_profile(device *d, limn_kernel_profile **rows, size_t *n, err *e);
+bool device_write_trace(device *d, const char *path, err *e);
+
 /* How many launches it has. */
 size_t profile_count(const profile *p);
 /* Seconds of the device's clock. */

@@ -43,7 +43,7 @@ static bool check(const model *m, const limn_generate_options *o, err *e)
 /* What is only checked is not warned of: that is for when it is drawn. */
 static bool tokenize(const model *m, bool checking, const char *text, int32_t **ids, size_t *n, err *e)
 {
-    return (checking ? model_tokenize : limn_tokenize)(m, text, ids, n, e);
+    return (checking ? model_tokenize : model_tokenize_warned)(m, text, ids, n, e);
 }
 
 /* The row that guidance leads away from; the prompt's begins with `used` ids. */

@@ -2,7 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "generate/generate.h"
 #include "generate/generation.h"
+#include "models/guard.h"
 
 typedef struct drawing {
     const limn_generate_options *o;
@@ -15,7 +17,7 @@ typedef struct drawing {
     bool batch_only; /* the latter */
 } drawing;
 
-bool limn_generate_check(limn_model *m, const limn_generate_options *o, limn_error *e)
+bool generate_check(const model *m, const limn_generate_options *o, err *e)
 {
     draw_request *q = draw_request_new(m, o, true, e);
     bool ok = q != NULL;
@@ -48,7 +50,7 @@ static bool show(drawing *w, err *e)
     bool ok = true;
     int done = 1;
     for (int i = w->taken; ok && i < w->count && done > 0; i++)
-        ok = limn_generation_peek(w->g, w->id, w->o->first + i, codes_of(w, 0, i), &done, e);
+        ok = generation_peek(w->g, w->id, w->o->first + i, codes_of(w, 0, i), &done, e);
     return ok;
 }
 
@@ -56,32 +58,34 @@ static bool show(drawing *w, err *e)
 static bool hand_over(drawing *w, int first, err *e)
 {
     const limn_generate_options *o = w->o;
-    int64_t done = (int64_t)w->taken * w->cells + limn_generation_get_status(w->g)->codes;
+    int64_t done = (int64_t)w->taken * w->cells + generation_get_status(w->g)->codes;
     if (o->progress && o->preview && !show(w, e))
         return false;
     if (o->progress && !o->progress(o->context, (int)done, w->count * w->cells, o->preview ? w->all : NULL))
         return err_set(e, ERR_FAILED, "generate: interrupted");
+    if (!guard_there(w->g->m, e))
+        return false;
     if (o->ready && w->taken > first && !o->ready(o->context, first, w->taken - first, codes_of(w, first, first)))
         return err_set(e, ERR_FAILED, "generate: interrupted");
-    return true;
+    return guard_there(w->g->m, e);
 }
 
 /* Until pictures are finished, or have a line more. */
 static bool go_on(drawing *w, err *e)
 {
     int first = w->taken;
-    if (!limn_generation_step(w->g, NULL, e))
+    if (!generation_step(w->g, NULL, e))
         return false;
-    while (limn_generation_take(w->g, NULL, NULL, codes_of(w, first, w->taken)))
+    while (generation_take(w->g, NULL, NULL, codes_of(w, first, w->taken)))
         w->taken++;
     return hand_over(w, first, e);
 }
 
-bool limn_generate(limn_model *m, const limn_generate_options *o, int32_t *codes, limn_error *e)
+bool generate_pictures(model *m, const limn_generate_options *o, int32_t *codes, err *e)
 {
     const limn_generation_options options = {.kv_cache_f16 = o->kv_cache_f16, .decoder = o->preview};
     drawing w = {.o = o, .all = codes, .count = o->count ? o->count : 1};
-    bool ok = (w.g = limn_generation_open(m, &options, e)) && generation_add(w.g, o, &w.id, e);
+    bool ok = (w.g = generation_open(m, &options, e)) && generation_add(w.g, o, &w.id, e);
     if (w.g) {
         w.cells = w.g->cells;
         w.g->alone = !o->ready;
@@ -89,10 +93,10 @@ bool limn_generate(limn_model *m, const limn_generate_options *o, int32_t *codes
     ok = ok && own_codes(&w, e);
     if (ok && !w.batch_only)
         for (int i = 0; ok && i < w.count; i++) /* a preview has the pictures that are not begun */
-            ok = limn_generation_peek(w.g, w.id, o->first + i, codes_of(&w, 0, i), NULL, e);
+            ok = generation_peek(w.g, w.id, o->first + i, codes_of(&w, 0, i), NULL, e);
     while (ok && w.taken < w.count)
         ok = go_on(&w, e);
-    limn_generation_free(&w.g);
+    generation_free(&w.g);
     if (w.batch_only)
         free(w.all);
     return ok;

@@ -223,7 +223,7 @@ static bool next_line(generation *g, err *e)
     return !run_failed(g->r) || run_finish(g->r, e);
 }
 
-/* What limn_generation_step does; where it fails, the pictures at work have to begin again. */
+/* What generation_step does; where it fails, the pictures at work have to begin again. */
 static bool go_on(generation *g, err *e)
 {
     if (!g->batch.rows && !generation_open_batch(g, e))
@@ -248,7 +248,7 @@ static bool go_on(generation *g, err *e)
 
 /* ---- the API --------------------------------------------------------------------------------------------------- */
 
-limn_generation *limn_generation_open(limn_model *m, const limn_generation_options *options, limn_error *e)
+generation *generation_open(model *m, const limn_generation_options *options, err *e)
 {
     limn_generation_options o = {0};
     if (options)
@@ -272,11 +272,11 @@ limn_generation *limn_generation_open(limn_model *m, const limn_generation_optio
     g->decoder = o.decoder && m->codec.kind;
     g->r = run_new(m->dev, e);
     if (!g->r)
-        limn_generation_free(&g);
+        generation_free(&g);
     return g;
 }
 
-void limn_generation_free(limn_generation **at)
+void generation_free(generation **at)
 {
     generation *g = *at;
     *at = NULL;
@@ -318,11 +318,11 @@ bool generation_add(generation *g, const limn_generate_options *o, uint64_t *id,
     return true;
 }
 
-bool limn_generation_add(limn_generation *g, const limn_request *request, uint64_t *id, limn_error *e)
+bool generation_add_request(generation *g, const limn_request *request, uint64_t *id, err *e)
 {
     limn_request q = {0};
     memcpy(&q, request, request->size && request->size < sizeof q ? request->size : sizeof q);
-    limn_generate_options o = limn_generate_defaults(g->m);
+    limn_generate_options o = model_generate_defaults(g->m);
     o.prompt = q.prompt;
     o.text_ids = q.text_ids;
     o.n_text_ids = q.n_text_ids;
@@ -343,7 +343,7 @@ bool limn_generation_add(limn_generation *g, const limn_request *request, uint64
     return generation_add(g, &o, id, e);
 }
 
-bool limn_generation_step(limn_generation *g, int *left, limn_error *e)
+bool generation_step(generation *g, int *left, err *e)
 {
     err why = {0};
     while ((g->waiting || g->n_work > 0) && !go_on(g, &why)) {
@@ -351,13 +351,13 @@ bool limn_generation_step(limn_generation *g, int *left, limn_error *e)
         if (!plan_smaller(g->m, "generate", &why))
             return err_copy(e, &why);
     }
-    const limn_generation_status *now = limn_generation_get_status(g);
+    const limn_generation_status *now = generation_get_status(g);
     if (left)
         *left = now->waiting < INT32_MAX - now->working ? now->waiting + now->working : INT32_MAX;
     return true;
 }
 
-bool limn_generation_take(limn_generation *g, uint64_t *id, int *number, int32_t *codes)
+bool generation_take(generation *g, uint64_t *id, int *number, int32_t *codes)
 {
     picture *p = g->finished;
     if (!p)
@@ -372,7 +372,7 @@ bool limn_generation_take(limn_generation *g, uint64_t *id, int *number, int32_t
     return true;
 }
 
-const limn_generation_status *limn_generation_get_status(limn_generation *g)
+const limn_generation_status *generation_get_status(generation *g)
 {
     limn_generation_status s = {.working = g->n_work};
     int64_t waiting = 0;
@@ -399,7 +399,7 @@ static picture *find(const generation *g, uint64_t id, int number)
     return NULL;
 }
 
-bool limn_generation_peek(limn_generation *g, uint64_t id, int number, int32_t *codes, int *done, limn_error *e)
+bool generation_peek(generation *g, uint64_t id, int number, int32_t *codes, int *done, err *e)
 {
     picture *p = find(g, id, number);
     const draw_request *q = p ? p->q : g->waiting;
@@ -423,7 +423,7 @@ bool limn_generation_peek(limn_generation *g, uint64_t id, int number, int32_t *
     return true;
 }
 
-bool limn_generation_cancel(limn_generation *g, uint64_t id, limn_error *e)
+bool generation_cancel(generation *g, uint64_t id, err *e)
 {
     bool found = false;
     for (draw_request **q = &g->waiting; *q;) {

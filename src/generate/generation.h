@@ -39,9 +39,19 @@ typedef struct limn_generation {
     double seconds; /* of the codes after the first of each picture, without the caller's */
     int64_t steps;
     limn_generation_status status;
+    guarded guard;
 } generation;
 
-/* limn_generation_add, of what limn_generate takes. */
+/* As limn_generation_open and its like. */
+generation *generation_open(model *m, const limn_generation_options *options, err *e);
+void generation_free(generation **g);
+bool generation_add_request(generation *g, const limn_request *q, uint64_t *id, err *e);
+bool generation_step(generation *g, int *left, err *e);
+bool generation_take(generation *g, uint64_t *id, int *number, int32_t *codes);
+const limn_generation_status *generation_get_status(generation *g);
+bool generation_peek(generation *g, uint64_t id, int number, int32_t *codes, int *done, err *e);
+bool generation_cancel(generation *g, uint64_t id, err *e);
+/* A request of what limn_generate takes. */
 bool generation_add(generation *g, const limn_generate_options *o, uint64_t *id, err *e);
 
 /* ---- the memory of a batch: generation_memory.c ---- */

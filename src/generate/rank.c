@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "generate/generate.h"
 #include "io/image.h"
 #include "models/plan.h"
 
@@ -21,8 +22,8 @@ static bool embed_text(model *m, const char *text, float *embedding, err *e)
     const clip *c = m->clip;
     int32_t *ids = NULL, *row = calloc((size_t)c->text_length, sizeof *row);
     size_t n = 0;
-    bool ok =
-        row ? limn_tokenize(m, text, &ids, &n, e) : err_no_memory(e, "text", (size_t)c->text_length * sizeof *row);
+    bool ok = row ? model_tokenize_warned(m, text, &ids, &n, e)
+                  : err_no_memory(e, "text", (size_t)c->text_length * sizeof *row);
     if (ok) {
         size_t most = (size_t)c->text_length, all = clip_text_tokens(c, ids, n);
         if (all > most)
@@ -98,8 +99,7 @@ static bool rank(model *m, const char *text, const uint8_t *rgb, int n, int widt
     return ok;
 }
 
-bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores,
-               limn_error *e)
+bool rank_pictures(model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores, err *e)
 {
     err why = {0};
     while (!rank(m, text, rgb, n, width, height, scores, &why))

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "generate/generate.h"
 #include "models/plan.h"
 #include "models/session.h"
 
@@ -52,8 +53,8 @@ static bool score(void *context, run *r, int n, err *e)
     return ok;
 }
 
-static bool score_codes(model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
-                        limn_score *result, err *e)
+static bool score_once(model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
+                       limn_score *result, err *e)
 {
     *result = (limn_score){0};
     if (!text_ids && n_text_ids)
@@ -95,11 +96,11 @@ static bool score_codes(model *m, const int32_t *text_ids, size_t n_text_ids, co
     return ok;
 }
 
-bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
-                      limn_score *result, limn_error *e)
+bool score_codes(model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
+                 limn_score *result, err *e)
 {
     err why = {0};
-    while (!score_codes(m, text_ids, n_text_ids, codes, logits, result, &why))
+    while (!score_once(m, text_ids, n_text_ids, codes, logits, result, &why))
         if (!plan_smaller(m, "score", &why))
             return err_copy(e, &why);
     return true;

@@ -20,18 +20,31 @@ bool model_is_foreign(const char *path)
     return is;
 }
 
-static bool open_file(model *m, const char *path, err *e)
+/* Where a model's bytes are: a path, or an image in memory with its name. */
+typedef struct origin {
+    const char *path;
+    const void *data;
+    size_t size;
+} origin;
+
+static bool open_file(model *m, const origin *from, err *e)
 {
-    const void *data = limn_builtin_model;
-    size_t size = (size_t)(limn_builtin_model_end - limn_builtin_model);
-    if (path) {
-        if (!file_map_open(&m->file, path, e))
+    const void *data = from->data;
+    size_t size = from->size;
+    if (!data) {
+        if (!file_map_open(&m->file, from->path, e))
             return false;
         data = m->file.data;
         size = m->file.size;
     }
-    m->gguf = gguf_open(data, size, path ? path : "built-in model", e);
+    m->gguf = gguf_open(data, size, from->path, e);
     return m->gguf != NULL;
+}
+
+static origin origin_of(const char *path)
+{
+    size_t size = (size_t)(limn_builtin_model_end - limn_builtin_model);
+    return path ? (origin){.path = path} : (origin){"built-in model", limn_builtin_model, size};
 }
 
 static bool check_architecture(const gguf *g, err *e)
@@ -100,7 +113,7 @@ static void fill_info(model *m)
     }
 }
 
-model *model_open_keys(device *d, const char *path, err *e)
+static model *open_keys(device *d, const origin *from, err *e)
 {
     model *m = calloc(1, sizeof *m);
     if (!m) {
@@ -108,7 +121,8 @@ model *model_open_keys(device *d, const char *path, err *e)
         return NULL;
     }
     m->dev = d;
-    bool ok = open_file(m, path, e) && check_architecture(m->gguf, e) && read_name(m, e) &&
+    d->models++;
+    bool ok = open_file(m, from, e) && check_architecture(m->gguf, e) && read_name(m, e) &&
               codec_open(&m->codec, m->gguf, &m->params, e) &&
               transformer_open(&m->transformer, m->gguf, &m->params, e) && clip_open(&m->clip, m->gguf, &m->params, e);
     if (ok && config_has_section(m->gguf, "tokenizer."))
@@ -122,9 +136,15 @@ model *model_open_keys(device *d, const char *path, err *e)
     return m;
 }
 
-model *model_open(device *d, const char *path, err *e)
+model *model_open_keys(device *d, const char *path, err *e)
 {
-    model *m = model_open_keys(d, path, e);
+    const origin from = origin_of(path);
+    return open_keys(d, &from, e);
+}
+
+static model *open_all(device *d, const origin *from, err *e)
+{
+    model *m = open_keys(d, from, e);
     if (m && !params_open(&m->params, m->run, m->gguf, true, e)) {
         model_free(m);
         return NULL;
@@ -132,10 +152,22 @@ model *model_open(device *d, const char *path, err *e)
     return m;
 }
 
+model *model_open(device *d, const char *path, err *e)
+{
+    const origin from = origin_of(path);
+    return open_all(d, &from, e);
+}
+
+model *model_open_memory(device *d, const void *data, size_t size, const char *name, err *e)
+{
+    return open_all(d, &(origin){name ? name : "model in memory", data, size}, e);
+}
+
 void model_free(model *m)
 {
     if (!m)
         return;
+    m->dev->models--;
     if (m->run)
         run_finish(m->run, NULL); /* nothing may still read what goes now */
     run_free(m->run);
@@ -163,6 +195,24 @@ bool model_tokenize(const model *m, const char *text, int32_t **ids, size_t *n, 
         return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give token ids instead: --text-ids)",
                        gguf_name(m->gguf));
     return tokenizer_encode(m->tokenizer, text, ids, n, e);
+}
+
+bool model_tokenize_warned(const model *m, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    bool ok = model_tokenize(m, text, ids, n, e);
+    if (ok)
+        tokenizer_warn(m->tokenizer, gguf_name(m->gguf), text);
+    return ok;
+}
+
+limn_generate_options model_generate_defaults(const model *m)
+{
+    const limn_model_info *i = &m->info;
+    return (limn_generate_options){.count = 1,
+                                   .temperature = i->default_temperature,
+                                   .top_k = i->default_top_k,
+                                   .top_p = i->default_top_p,
+                                   .guidance = i->default_guidance};
 }
 
 bool model_needs_codec(const model *m, err *e)

@@ -8,6 +8,14 @@
 
 typedef struct limn_model model;
 
+/* What a caller may free while it is in use: models/guard.h. */
+typedef struct guarded {
+    void (*release)(struct guarded *g);
+    int held;             /* by others of them that need it */
+    bool freed;           /* by the caller: as soon as it isn't used any more */
+    struct guarded *next; /* of those */
+} guarded;
+
 struct limn_model {
     limn_model_info info;
     device *dev;
@@ -20,7 +28,8 @@ struct limn_model {
     tokenizer *tokenizer;     /* or NULL */
     param_table params;       /* on the device while something uses them: models/plan.h, or model_load */
     int busy;                 /* batches at work, between whose steps a caller may do something else */
-    uint64_t planned;         /* bytes on the device by the last plan, other models' too */
+    guarded guard;
+    uint64_t planned; /* bytes on the device by the last plan, other models' too */
 };
 
 /* The file of the built-in model: builtin.S. */
@@ -30,14 +39,18 @@ extern const uint8_t limn_builtin_model[], limn_builtin_model_end[];
 bool model_is_foreign(const char *path);
 /* path NULL: the built-in model. */
 model *model_open(device *d, const char *path, err *e);
+/* A file's image, which outlives the model; name: for messages. */
+model *model_open_memory(device *d, const void *data, size_t size, const char *name, err *e);
 /* All but the parameters, which are declared and not loaded: the file may have none (params_open_random). */
 model *model_open_keys(device *d, const char *path, err *e);
 void model_free(model *m);
 /* All weights for one of `uses` (USE_…) on the device, beside what is there. */
 bool model_load(model *m, unsigned uses, err *e);
 
-/* limn_tokenize, without a word on what the vocabulary can't say. */
+/* limn_tokenize; and without a word on what the vocabulary can't say. */
+bool model_tokenize_warned(const model *m, const char *text, int32_t **ids, size_t *n, err *e);
 bool model_tokenize(const model *m, const char *text, int32_t **ids, size_t *n, err *e);
+limn_generate_options model_generate_defaults(const model *m);
 
 /* ERR_USAGE "MODEL has no codec (…)". */
 bool model_needs_codec(const model *m, err *e);

@@ -50,7 +50,12 @@ int main(void)
     const limn_model_info *i = limn_model_get_info(m);
     size_t cells = (size_t)(i->grid_width * i->grid_height), values = 3 * (size_t)(i->width * i->height);
     int32_t *codes = (int32_t *)malloc(cells * sizeof *codes), *alone = (int32_t *)malloc(cells * sizeof *alone);
-    float *pixels = (float *)malloc(values * sizeof *pixels);
+    uint8_t *pixels = (uint8_t *)malloc(values);
+    limn_device_info *list = NULL;
+    size_t n;
+    if (!limn_devices(&list, &n, &e) || n == 0)
+        return failed(&e);
+    limn_free(list);
     limn_generation *g = limn_generation_open(m, NULL, &e);
     uint64_t ids[3], id;
     int left = 3, taken = 0, number;
@@ -75,7 +80,7 @@ int main(void)
             o.prompt = prompts[k];
             o.seed = (uint64_t)k;
             o.temperature = k == 1 ? 0 : o.temperature;
-            if (!limn_generate(m, &o, alone, &e) || !limn_decode(m, codes, 1, pixels, &e))
+            if (!limn_generate(m, &o, alone, &e) || !limn_decode_pixels(m, codes, 1, LIMN_U8, pixels, NULL, &e))
                 return failed(&e);
             if (number != 0 || memcmp(codes, alone, cells * sizeof *codes) != 0)
                 return puts("a picture is another one beside others"), 1;

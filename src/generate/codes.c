@@ -1,0 +1,175 @@
+/* Pictures to codes and back, some at a time. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "generate/generate.h"
+#include "models/plan.h"
+
+/* A bound for the memory of activations. */
+#define IMAGES_AT_ONCE 8
+#define PIXELS_AT_ONCE (512 * 512)
+
+/* Tells the caller; false where they want no more. */
+static bool goes_on(const limn_control *k, const char *what, int done, int n, err *e)
+{
+    return !k || !k->progress || k->progress(k->context, done, n) || err_set(e, ERR_FAILED, "%s: interrupted", what);
+}
+
+/* Up to IMAGES_AT_ONCE pictures; host is scratch for their logits. */
+static bool encode_some(model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, float *host, err *e)
+{
+    const codec *c = &m->codec;
+    int64_t cells = c->grid_width * c->grid_height;
+    if (!codec_encode(m->run, c, rgb, n, codes, logits ? host : NULL, e))
+        return false;
+    for (int64_t i = 0; logits && i < n; i++) /* channels-last to channels-first */
+        for (int64_t p = 0; p < cells; p++)
+            for (int64_t k = 0; k < c->codes; k++)
+                logits[(i * c->codes + k) * cells + p] = host[(i * cells + p) * c->codes + k];
+    return true;
+}
+
+/* How many pictures go through the codec together. */
+static int images_at_once(const codec *c)
+{
+    int64_t fit = PIXELS_AT_ONCE / ((int64_t)c->width * c->height);
+    return fit < 1 ? 1 : fit < IMAGES_AT_ONCE ? (int)fit : IMAGES_AT_ONCE;
+}
+
+/* Room for the pixels of images_at_once pictures, or for their logits. */
+static float *scratch_for(const codec *c, err *e)
+{
+    size_t pixels = (size_t)c->width * (size_t)c->height * 3;
+    size_t logits = (size_t)c->grid_width * (size_t)c->grid_height * (size_t)c->codes;
+    size_t bytes = (size_t)images_at_once(c) * (pixels > logits ? pixels : logits) * sizeof(float);
+    float *host = malloc(bytes);
+    if (!host)
+        err_no_memory(e, "pictures", bytes);
+    return host;
+}
+
+/* Room for up to n pictures at once, or for the parts of one. */
+static bool make_room(plan *p, model *m, plan_job job, int n, err *e)
+{
+    int most = images_at_once(&m->codec);
+    job.most = n < most ? n : most;
+    job.context = &m->codec;
+    job.help = "take another device: --device";
+    return plan_make(p, m, m->run, &job, e);
+}
+
+static bool encode(model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, const limn_control *k, err *e)
+{
+    const codec *c = &m->codec;
+    float *host = model_needs_encoder(m, e) ? scratch_for(c, e) : NULL;
+    bool ok = host;
+    int64_t cells = (int64_t)c->grid_width * c->grid_height;
+    int64_t pixels = (int64_t)codec_input_width(c) * codec_input_height(c) * 3;
+    const plan_job job = {.what = "encode", .uses = USE_ENCODER, .walk = codec_encode_walk};
+    plan p = {0};
+    ok = ok && (n <= 0 || make_room(&p, m, job, n, e));
+    for (int done = 0; ok && done < n; done += p.n) {
+        int some = n - done < p.n ? n - done : p.n;
+        ok = encode_some(m, rgb + done * pixels, some, codes + done * cells,
+                         logits ? logits + done * cells * c->codes : NULL, host, e) &&
+             goes_on(k, "encode", done + some, n, e);
+    }
+    free(host);
+    return ok;
+}
+
+bool codes_encode(model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, const limn_control *k, err *e)
+{
+    err why = {0};
+    while (!encode(m, rgb, n, codes, logits, k, &why))
+        if (!plan_smaller(m, "encode", &why))
+            return err_copy(e, &why);
+    return true;
+}
+
+/* To the nearest; NaN becomes 0. */
+static uint8_t byte_of(float v)
+{
+    return (uint8_t)lrintf(255 * (v > 0 ? (v < 1 ? v : 1) : 0));
+}
+
+/* host[n,area,3] as the caller wants it, from picture `first` on. */
+static void put_pixels(const pixel_place *to, const float *host, int64_t first, int64_t n, int64_t area)
+{
+    int64_t from = first * area * 3, count = n * area * 3;
+    if (to->bytes)
+        for (int64_t i = 0; i < count; i++)
+            to->bytes[from + i] = byte_of(host[i]);
+    else if (!to->channels_first)
+        memcpy(to->floats + from, host, (size_t)count * sizeof *host);
+    else
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t p = 0; p < area; p++)
+                for (int64_t k = 0; k < 3; k++)
+                    to->floats[from + (i * 3 + k) * area + p] = host[(i * area + p) * 3 + k];
+}
+
+static void report_tiles(const codec *c, int way)
+{
+    int width, height, n = codec_tiles(c, way, &width, &height);
+    log_write(LOG_INFO,
+              "decode: a picture of %d x %d cells exceeds the limit: %d tiles of %d x %d, of which %d on each side are "
+              "margin",
+              c->grid_width, c->grid_height, n, width, height, c->reach);
+}
+
+static bool decode(model *m, const int32_t *codes, int n, const pixel_place *to, const limn_control *k, err *e)
+{
+    const codec *c = &m->codec;
+    if (!model_needs_codec(m, e))
+        return false;
+    int64_t cells = (int64_t)c->grid_width * c->grid_height, area = (int64_t)c->width * c->height;
+    for (int64_t i = 0; i < n * cells; i++)
+        if (codes[i] < 0 || codes[i] >= c->codes)
+            return err_set(e, ERR_USAGE, "codes: %d in row %d is outside of the codebook of %d", codes[i],
+                           (int)(i / cells), c->codes);
+    float *host = scratch_for(c, e);
+    const plan_job job = {.what = "decode", .uses = USE_DECODER, .parts = codec_tilings(c), .walk = codec_walk_decode};
+    plan p = {0};
+    bool ok = host && (n <= 0 || make_room(&p, m, job, n, e));
+    if (ok && n > 0 && p.n < 1)
+        report_tiles(c, p.n);
+    int most = p.n > 0 ? p.n : 1;
+    for (int done = 0; ok && done < n; done += most) {
+        int some = n - done < most ? n - done : most;
+        ok = codec_decode_way(m->run, c, codes + done * cells, some, p.n, host, e);
+        if (ok)
+            put_pixels(to, host, done, some, area);
+        ok = ok && goes_on(k, "decode", done + some, n, e);
+    }
+    free(host);
+    return ok;
+}
+
+bool codes_decode(model *m, const int32_t *codes, int n, const pixel_place *to, const limn_control *k, err *e)
+{
+    err why = {0};
+    while (!decode(m, codes, n, to, k, &why))
+        if (!plan_smaller(m, "decode", &why))
+            return err_copy(e, &why);
+    return true;
+}
+
+bool codes_encode_pixels(model *m, limn_pixel_type type, const void *pixels, int n, int32_t *codes,
+                         const limn_control *k, err *e)
+{
+    size_t count = 3 * (size_t)m->info.encode_width * (size_t)m->info.encode_height * (size_t)(n > 0 ? n : 0);
+    const float *floats = pixels;
+    if (type == LIMN_U8)
+        return codes_encode(m, pixels, n, codes, NULL, k, e);
+    if (type != LIMN_F32)
+        return err_set(e, ERR_USAGE, "encode: there is no pixel type %d", (int)type);
+    uint8_t *bytes = malloc(count + 1);
+    for (size_t i = 0; bytes && i < count; i++)
+        bytes[i] = byte_of(floats[i]);
+    bool ok = bytes ? codes_encode(m, bytes, n, codes, NULL, k, e) : err_no_memory(e, "pictures", count);
+    free(bytes);
+    return ok;
+}
