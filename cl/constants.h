@@ -12,6 +12,9 @@
 #define ELEMENT_BLOCK_CPU     4096
 #define ELEMENT_BLOCK_GPU(wg) (8 * (wg))
 
+/* Columns of a CPU's work-item (COLUMNS; work_columns): the lanes of a vector. */
+#define COLUMNS_CPU 16
+
 /* GPU: a work-group of side x side makes a tile of products, each work-item 4 rows and `item` columns of it, TILE_K
  * numbers of the sum at a time (UNIT_TILE; UNIT_SPAN for the rows alone). */
 #define TILE_M_OF(side)       (4 * (side))

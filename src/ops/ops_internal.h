@@ -30,12 +30,13 @@ static inline work work_blocks(int64_t n, double flops_each, double bytes_each)
         .global = {(size_t)n}, .unit = UNIT_BLOCK, .flops = flops_each * (double)n, .bytes = bytes_each * (double)n};
 }
 
-/* Columns of n rows of d, each by one work-item or, on CPUs, 16 by one (COLUMNS in cl/common.cl). */
+/* Columns of n rows of d, each by one work-item or, on CPUs, COLUMNS_CPU by one. */
 static inline work work_columns(run *r, int64_t d, int64_t n, double flops, double bytes)
 {
     bool cpu = run_device(r)->tune.panels;
-    work w = {
-        .global = {cpu ? (size_t)(d + 15) / 16 : round_up((size_t)d, 64), (size_t)n}, .flops = flops, .bytes = bytes};
+    work w = {.global = {cpu ? (size_t)(d + COLUMNS_CPU - 1) / COLUMNS_CPU : round_up((size_t)d, 64), (size_t)n},
+              .flops = flops,
+              .bytes = bytes};
     for (int i = 0; i < 3 && cpu; i++)
         w.local[i] = 1;
     return w;
