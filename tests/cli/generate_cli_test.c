@@ -114,6 +114,35 @@ static void test_prompts(void **state)
     has_text("grid.png", "ab\ncd ef\nNegative prompt: ");
 }
 
+/* Many prompts share their batches, with guidance too, and each draws what it draws alone. */
+static void test_many_prompts(void **state)
+{
+    (void)state;
+    enum { PROMPTS = 16, CELLS = 16 };
+    char lines[PROMPTS * 8] = "", command[300];
+    err e = {0};
+    npy all, one;
+    for (int i = 0; i < PROMPTS; i++)
+        sprintf(lines + strlen(lines), "%c%d\n", 'a' + i % 7, i * i);
+    cli_write("many.txt", lines, strlen(lines));
+    cli_good(TINY "--prompts|many.txt|--seed|5|--guidance|2|--negative|zz|-o|many.png|-q|--codes-out|many.npy");
+    if (!npy_read(&all, "many.npy", DTYPE_I32, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(all.count, PROMPTS * CELLS);
+    for (int i = 0; i < PROMPTS; i++) {
+        snprintf(command, sizeof command,
+                 TINY "%c%d|--seed|5|--guidance|2|--negative|zz|-o|alone.png|-q|--codes-out|alone.npy", 'a' + i % 7,
+                 i * i);
+        cli_good(command);
+        if (!npy_read(&one, "alone.npy", DTYPE_I32, &e))
+            fail_msg("%s", e.text);
+        assert_memory_equal((int32_t *)all.data + i * CELLS, one.data, CELLS * sizeof(int32_t));
+        npy_release(&one);
+    }
+    same_pictures("many-16.png", "alone.png", true);
+    npy_release(&all);
+}
+
 static void test_text_ids(void **state)
 {
     (void)state;
@@ -501,6 +530,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first),
         cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_many_prompts),
         cmocka_unit_test(test_text_ids),
         cmocka_unit_test(test_wrong_prompts),
         cmocka_unit_test(test_negative),
