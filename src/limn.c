@@ -217,7 +217,24 @@ bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids,
 bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores,
                limn_error *e)
 {
-    GUARDED_MODEL(m, rank_pictures(m, text, rgb, n, width, height, scores, e));
+    GUARDED_MODEL(m, rank_pictures(m, text, rgb, n, width, height, scores, NULL, e));
+}
+
+static bool rank_pixels(model *m, const char *text, limn_pixel_type type, const void *pixels, int n, int width,
+                        int height, float *scores, const limn_control *k, err *e)
+{
+    size_t count = n > 0 ? 3 * (size_t)width * (size_t)height * (size_t)n : 0;
+    uint8_t *own;
+    const uint8_t *bytes = pixel_bytes(type, pixels, count, &own, e);
+    bool ok = bytes && rank_pictures(m, text, bytes, n, width, height, scores, k, e);
+    free(own);
+    return ok;
+}
+
+bool limn_rank_pixels(limn_model *m, const char *text, limn_pixel_type type, const void *pixels, int n, int width,
+                      int height, float *scores, const limn_control *control, limn_error *e)
+{
+    GUARDED_MODEL(m, rank_pixels(m, text, type, pixels, n, width, height, scores, control, e));
 }
 
 /* ---- generation as an object: it holds its model --------------------------------------------------------------- */

@@ -309,6 +309,9 @@ LIMN_API bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_
  * rgb: u8 [n, height, width, 3], of any size: the CLIP sees the centred square.  A long text loses its end. */
 LIMN_API bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int width, int height,
                         float *scores, limn_error *e);
+/* The same with pixels of either type, and a control that may be NULL. */
+LIMN_API bool limn_rank_pixels(limn_model *m, const char *text, limn_pixel_type type, const void *pixels, int n,
+                               int width, int height, float *scores, const limn_control *control, limn_error *e);
 
 #ifdef __cplusplus
 }

@@ -11,8 +11,7 @@
 #define IMAGES_AT_ONCE 8
 #define PIXELS_AT_ONCE (512 * 512)
 
-/* Tells the caller; false where they want no more. */
-static bool goes_on(const limn_control *k, const char *what, int done, int n, err *e)
+bool control_goes_on(const limn_control *k, const char *what, int done, int n, err *e)
 {
     return !k || !k->progress || k->progress(k->context, done, n) || err_set(e, ERR_FAILED, "%s: interrupted", what);
 }
@@ -74,7 +73,7 @@ static bool encode(model *m, const uint8_t *rgb, int n, int32_t *codes, float *l
         int some = n - done < p.n ? n - done : p.n;
         ok = encode_some(m, rgb + done * pixels, some, codes + done * cells,
                          logits ? logits + done * cells * c->codes : NULL, host, e) &&
-             goes_on(k, "encode", done + some, n, e);
+             control_goes_on(k, "encode", done + some, n, e);
     }
     free(host);
     return ok;
@@ -142,7 +141,7 @@ static bool decode(model *m, const int32_t *codes, int n, const pixel_place *to,
         ok = codec_decode_way(m->run, c, codes + done * cells, some, p.n, host, e);
         if (ok)
             put_pixels(to, host, done, some, area);
-        ok = ok && goes_on(k, "decode", done + some, n, e);
+        ok = ok && control_goes_on(k, "decode", done + some, n, e);
     }
     free(host);
     return ok;
@@ -157,19 +156,31 @@ bool codes_decode(model *m, const int32_t *codes, int n, const pixel_place *to, 
     return true;
 }
 
+const uint8_t *pixel_bytes(limn_pixel_type type, const void *pixels, size_t count, uint8_t **own, err *e)
+{
+    const float *floats = pixels;
+    *own = NULL;
+    if (type == LIMN_U8)
+        return pixels;
+    if (type != LIMN_F32) {
+        err_set(e, ERR_USAGE, "pixels: there is no type %d", (int)type);
+        return NULL;
+    }
+    *own = malloc(count + 1);
+    for (size_t i = 0; *own && i < count; i++)
+        (*own)[i] = byte_of(floats[i]);
+    if (!*own)
+        err_no_memory(e, "pictures", count);
+    return *own;
+}
+
 bool codes_encode_pixels(model *m, limn_pixel_type type, const void *pixels, int n, int32_t *codes,
                          const limn_control *k, err *e)
 {
     size_t count = 3 * (size_t)m->info.encode_width * (size_t)m->info.encode_height * (size_t)(n > 0 ? n : 0);
-    const float *floats = pixels;
-    if (type == LIMN_U8)
-        return codes_encode(m, pixels, n, codes, NULL, k, e);
-    if (type != LIMN_F32)
-        return err_set(e, ERR_USAGE, "encode: there is no pixel type %d", (int)type);
-    uint8_t *bytes = malloc(count + 1);
-    for (size_t i = 0; bytes && i < count; i++)
-        bytes[i] = byte_of(floats[i]);
-    bool ok = bytes ? codes_encode(m, bytes, n, codes, NULL, k, e) : err_no_memory(e, "pictures", count);
-    free(bytes);
+    uint8_t *own;
+    const uint8_t *bytes = pixel_bytes(type, pixels, count, &own, e);
+    bool ok = bytes && codes_encode(m, bytes, n, codes, NULL, k, e);
+    free(own);
     return ok;
 }

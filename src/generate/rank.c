@@ -69,7 +69,8 @@ static bool walk(void *context, run *r, int n, err *e)
     return run_finish(r, e);
 }
 
-static bool rank(model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores, err *e)
+static bool rank(model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores,
+                 const limn_control *k, err *e)
 {
     if (!model_needs_clip(m, e))
         return false;
@@ -92,17 +93,18 @@ static bool rank(model *m, const char *text, const uint8_t *rgb, int n, int widt
         run_reset(m->run);
         if (ok)
             score(m->run, c, embedding, pixels, some, scores + done);
-        ok = run_finish(m->run, e) && ok;
+        ok = run_finish(m->run, e) && ok && control_goes_on(k, "rank", done + some, n, e);
     }
     free(pixels);
     free(embedding);
     return ok;
 }
 
-bool rank_pictures(model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores, err *e)
+bool rank_pictures(model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores,
+                   const limn_control *k, err *e)
 {
     err why = {0};
-    while (!rank(m, text, rgb, n, width, height, scores, &why))
+    while (!rank(m, text, rgb, n, width, height, scores, k, &why))
         if (!plan_smaller(m, "rank", &why))
             return err_copy(e, &why);
     return true;

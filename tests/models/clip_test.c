@@ -217,6 +217,31 @@ static void hear(void *context, log_level level, const char *line)
         snprintf(warned, sizeof warned, "%s", line);
 }
 
+static bool stops(void *context, int64_t done, int64_t total)
+{
+    *(int64_t *)context = done;
+    return done == total;
+}
+
+/* Pixels of either type have the same scores, and a caller may stop between pictures. */
+static void ranks_floats_and_stops(model *m, const uint8_t *rgb, int n, const float *wanted)
+{
+    err e = {0};
+    size_t count = (size_t)n * SIDE * SIDE * 3;
+    int64_t done = 0;
+    const limn_control control = {.progress = stops, .context = &done};
+    float *pixels = malloc(count * sizeof *pixels), *scores = calloc((size_t)n, sizeof *scores);
+    assert_true(pixels && scores);
+    for (size_t i = 0; i < count; i++)
+        pixels[i] = (float)rgb[i] / 255;
+    assert_true(limn_rank_pixels(m, "red", LIMN_F32, pixels, n, SIDE, SIDE, scores, NULL, &e));
+    assert_memory_equal(scores, wanted, (size_t)n * sizeof *scores);
+    assert_false(limn_rank_pixels(m, "red", LIMN_U8, rgb, n, SIDE, SIDE, scores, &control, &e));
+    assert_true(done > 0 && done < n && strstr(e.text, "interrupted"));
+    free(pixels);
+    free(scores);
+}
+
 /* The scores are products of the embeddings, whatever the number of pictures in a call; other sizes are resized. */
 static void ranking_is_the_cosine_of_the_embeddings(void **state)
 {
@@ -233,6 +258,7 @@ static void ranking_is_the_cosine_of_the_embeddings(void **state)
     for (int i = 0; i < N; i++)
         memcpy(many + i * BYTES, rgb + i % TEXTS * BYTES, BYTES);
     assert_true(limn_rank(m, "red", many, N, SIDE, SIDE, scores, &e));
+    ranks_floats_and_stops(m, many, N, scores);
     embed(m, 'a', images, texts);
     int32_t row[LENGTH], end, *ids;
     size_t n;
