@@ -198,6 +198,34 @@ __kernel void transpose_panels(IN(float, panels), OUT(float, y), const int taps,
  * filled up with zeros. */
 #define GRADIENT_PIXELS 32 /* of a block */
 
+/* to[n][width]: `valid` numbers from from[at[i]] on for each of n pixels, and zeros. */
+inline void copy_filled(float *to, int width, __global const float *from, const uint *at, int n, int valid)
+{
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < width; j++)
+            to[i * width + j] = j < valid ? from[at[i] + j] : 0.0f;
+}
+
+/* A tile's sums go to y: 8 rows from row rr on, 32 columns from cc on, as far as y has them. */
+inline void put_gradient(const float16 *s, __global float *y, int rr, int cc, int na, int nb, int row_stride,
+                         int column_stride, int add)
+{
+    for (int i = 0; i < 16; i++) {
+        int row = rr + i / 2, col = cc + i % 2 * 16, count = min(16, nb - col);
+        if (row >= na || count <= 0)
+            continue;
+        __global float *yp = y + (size_t)row * row_stride + (size_t)col * column_stride;
+        if (column_stride == 1 && count == 16) {
+            vstore16(add ? s[i] + vload16(0, yp) : s[i], 0, yp);
+            continue;
+        }
+        float t[16];
+        vstore16(s[i], 0, t);
+        for (int j = 0; j < count; j++)
+            ADD_TO(yp + (size_t)j * column_stride, t[j]);
+    }
+}
+
 CPU_KERNEL void weight_gradient(GRADIENT_ARGUMENTS)
 {
     const int row = get_global_id(0) * GRADIENT_ROWS, col = get_global_id(1) * GRADIENT_COLUMNS;
@@ -230,16 +258,12 @@ CPU_KERNEL void weight_gradient(GRADIENT_ARGUMENTS)
             }
         }
         if (rows % 8)
-            for (int i = 0; i < n; i++)
-                for (int j = 0; j < 8; j++)
-                    ablock[i * 8 + j] = j < rows % 8 ? ga[at_a[i] + rows / 8 * 8 + j] : 0.0f;
+            copy_filled(ablock, 8, ga + rows / 8 * 8, at_a, n, rows % 8);
         float16 *s = sums;
         for (int c = 0; c < columns; c += 32) {
             const int narrow = columns - c < 32;
             if (narrow)
-                for (int i = 0; i < n; i++)
-                    for (int j = 0; j < 32; j++)
-                        bblock[i * 32 + j] = c + j < columns ? gb[at_b[i] + c + j] : 0.0f;
+                copy_filled(bblock, 32, gb + c, at_b, n, columns - c);
             for (int r = 0; r < rows; r += 8, s += 16) {
                 if (rows - r >= 8 && !narrow)
 #define TILE_A (ga + at_a[i] + r)
@@ -264,20 +288,7 @@ CPU_KERNEL void weight_gradient(GRADIENT_ARGUMENTS)
     const float16 *s = sums;
     for (int c = 0; c < columns; c += 32)
         for (int r = 0; r < rows; r += 8, s += 16)
-            for (int i = 0; i < 16; i++) {
-                int rr = row + r + i / 2, cc = col + c + i % 2 * 16, count = min(16, nb - cc);
-                if (rr >= na || count <= 0)
-                    continue;
-                __global float *yp = to + (size_t)rr * row_stride + (size_t)cc * column_stride;
-                if (column_stride == 1 && count == 16) {
-                    vstore16(add ? s[i] + vload16(0, yp) : s[i], 0, yp);
-                    continue;
-                }
-                float t[16];
-                vstore16(s[i], 0, t);
-                for (int j = 0; j < count; j++)
-                    ADD_TO(yp + (size_t)j * column_stride, t[j]);
-            }
+            put_gradient(s, to, row + r, col + c, na, nb, row_stride, column_stride, add);
 }
 
 #else
