@@ -121,7 +121,8 @@ static model *open_keys(device *d, const origin *from, err *e)
         return NULL;
     }
     m->dev = d;
-    d->models++;
+    if (d)
+        d->models++;
     bool ok = open_file(m, from, e) && check_architecture(m->gguf, e) && read_name(m, e) &&
               codec_open(&m->codec, m->gguf, &m->params, e) &&
               transformer_open(&m->transformer, m->gguf, &m->params, e) && clip_open(&m->clip, m->gguf, &m->params, e);
@@ -167,7 +168,8 @@ void model_free(model *m)
 {
     if (!m)
         return;
-    m->dev->models--;
+    if (m->dev)
+        m->dev->models--;
     if (m->run)
         run_finish(m->run, NULL); /* nothing may still read what goes now */
     run_free(m->run);

@@ -41,7 +41,8 @@ bool model_is_foreign(const char *path);
 model *model_open(device *d, const char *path, err *e);
 /* A file's image, which outlives the model; name: for messages. */
 model *model_open_memory(device *d, const void *data, size_t size, const char *name, err *e);
-/* All but the parameters, which are declared and not loaded: the file may have none (params_open_random). */
+/* All but the parameters, which are declared and not loaded: the file may have none (params_open_random).  d NULL: to
+ * be read, and no more. */
 model *model_open_keys(device *d, const char *path, err *e);
 void model_free(model *m);
 /* All weights for one of `uses` (USE_…) on the device, beside what is there. */

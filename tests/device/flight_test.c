@@ -13,7 +13,7 @@
 static void launch_all(run *r, tensor t, double flops, int n)
 {
     for (int i = 0; i < n; i++) {
-        LAUNCH(r, "elementwise:advance", ((work){.global = {1}, .flops = flops}), ARG_T(t), ARG_I(1));
+        LAUNCH(r, "elementwise:advance", ((work){.global = {1}, .flops = flops}), ARG_T(t), ARG_I(1), ARG_I(1));
         assert_false(run_failed(r));
     }
 }
@@ -70,7 +70,7 @@ static void a_lost_device_is_called_no_more(void **state)
     assert_true(run_finish(r, &e));
     assert_false(device_ok(d, CL_INVALID_COMMAND_QUEUE, "clFinish", &e));
     assert_non_null(strstr(e.text, "the device is lost: clFinish: CL_INVALID_COMMAND_QUEUE"));
-    LAUNCH(r, "elementwise:advance", ((work){.global = {1}}), ARG_T(t), ARG_I(1));
+    LAUNCH(r, "elementwise:advance", ((work){.global = {1}}), ARG_T(t), ARG_I(1), ARG_I(1));
     assert_true(run_failed(r));
     err again = {0};
     assert_false(run_finish(r, &again));
