@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/rng.h"
+#include "checks.h"
 #include "models/model.h"
 #include "support.h"
 
@@ -20,18 +21,6 @@ enum { SMALL = 16, PIXELS = 3 * 64 };
 
 static limn_device *dev;
 static limn_model *tiny;
-
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
-
-static void has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in: %s", part, text);
-}
 
 static int open_tiny(void **state)
 {

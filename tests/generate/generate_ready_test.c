@@ -30,12 +30,7 @@ static bool equal(const int32_t *a, const int32_t *b, size_t n)
 static int open_tiny(void **state)
 {
     (void)state;
-    err e = {0};
-    const char *path = support_path("tiny.gguf");
-    if (tiny_model_write(path, &(tiny_config){0}, &e))
-        tiny = limn_model_open(dev, path, &e);
-    if (!tiny)
-        print_error("%s\n", e.text);
+    tiny = support_tiny(dev);
     return tiny ? 0 : -1;
 }
 

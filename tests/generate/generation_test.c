@@ -10,11 +10,10 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "checks.h"
 #include "convert/convert.h"
 #include "models/model.h"
 #include "support.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 enum { REQUESTS = 16, CELLS_MOST = 256 };
 
@@ -22,27 +21,10 @@ static device *dev;
 static model *tiny;
 static bool other_style; /* of kernels */
 
-static void good(bool ok, const err *e)
-{
-    if (!ok)
-        fail_msg("%s", e->text);
-}
-
-static void has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in: %s", part, text);
-}
-
 static int open_tiny(void **state)
 {
     (void)state;
-    err e = {0};
-    const char *path = support_path("tiny.gguf");
-    if (tiny_model_write(path, &(tiny_config){0}, &e))
-        tiny = limn_model_open(dev, path, &e);
-    if (!tiny)
-        print_error("%s\n", e.text);
+    tiny = support_tiny(dev);
     return tiny ? 0 : -1;
 }
 

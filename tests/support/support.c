@@ -470,3 +470,13 @@ bool tiny_model_write(const char *path, const tiny_config *c, err *e)
     gguf_writer_free(m.w);
     return ok;
 }
+
+limn_model *support_tiny(device *d)
+{
+    err e = {0};
+    const char *path = support_path("tiny.gguf");
+    limn_model *m = tiny_model_write(path, &(tiny_config){0}, &e) ? limn_model_open(d, path, &e) : NULL;
+    if (!m)
+        fprintf(stderr, "%s\n", e.text);
+    return m;
+}

@@ -83,4 +83,6 @@ typedef struct tiny_config {
 } tiny_config;
 
 bool tiny_model_write(const char *path, const tiny_config *c, err *e);
+/* One of no edits, opened; NULL, with a message, where that fails. */
+limn_model *support_tiny(device *d);
 #endif

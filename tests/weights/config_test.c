@@ -11,10 +11,9 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "checks.h"
 #include "support.h"
 #include "weights/config.h"
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 typedef enum mood { CALM, WILD, MOODS } mood;
 
