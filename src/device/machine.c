@@ -13,7 +13,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { INTEL = 0x8086, AMD = 0x1002, NVIDIA = 0x10de };
+/* What people are told of makers of GPUs by their numbers on the PCI bus: names, and packages with their drivers by
+ * distribution (Debian's, Fedora's, Arch's).  Nothing that limn computes goes by it.  The last one is any CPU. */
+static const struct maker {
+    unsigned vendor;
+    const char *name, *packages[3];
+} makers[] = {
+    {0x8086, "Intel", {"intel-opencl-icd", "intel-compute-runtime", "intel-compute-runtime"}},
+    {0x1002,
+     "AMD",
+     {"mesa-opencl-icd or rocm-opencl-icd", "mesa-libOpenCL or rocm-opencl", "opencl-mesa or rocm-opencl-runtime"}},
+    {0x10de, "NVIDIA", {"nvidia-opencl-icd", "xorg-x11-drv-nvidia-cuda", "opencl-nvidia"}},
+    {0, NULL, {"pocl-opencl-icd", "pocl", "pocl"}},
+};
+
+static const struct maker *maker_of(unsigned vendor)
+{
+    const struct maker *m = makers;
+    while (m->name && m->vendor != vendor)
+        m++;
+    return m;
+}
 
 /* ---- GPUs ----------------------------------------------------------------------------------------------------- */
 
@@ -80,7 +100,7 @@ size_t machine_gpus(const char *root, machine_gpu out[MACHINE_MOST])
 
 const char *machine_vendor(unsigned vendor)
 {
-    return vendor == INTEL ? "Intel" : vendor == AMD ? "AMD" : vendor == NVIDIA ? "NVIDIA" : NULL;
+    return maker_of(vendor)->name;
 }
 
 /* ---- device files --------------------------------------------------------------------------------------------- */
@@ -201,11 +221,5 @@ static int distribution(const char *root)
 
 const char *machine_package(const char *root, unsigned vendor)
 {
-    static const char *const intel[] = {"intel-opencl-icd", "intel-compute-runtime", "intel-compute-runtime"};
-    static const char *const amd[] = {"mesa-opencl-icd or rocm-opencl-icd", "mesa-libOpenCL or rocm-opencl",
-                                      "opencl-mesa or rocm-opencl-runtime"};
-    static const char *const nvidia[] = {"nvidia-opencl-icd", "xorg-x11-drv-nvidia-cuda", "opencl-nvidia"};
-    static const char *const cpu[] = {"pocl-opencl-icd", "pocl", "pocl"};
-    const char *const *names = vendor == INTEL ? intel : vendor == AMD ? amd : vendor == NVIDIA ? nvidia : cpu;
-    return names[distribution(root)];
+    return maker_of(vendor)->packages[distribution(root)];
 }
