@@ -223,6 +223,8 @@ void bpe_free(bpe *b)
 {
     if (!b)
         return;
+    added_free(b->added);
+    pretokens_free(b->splits);
     free(b->tokens);
     free(b->merge_texts);
     free(b->merges);
@@ -230,6 +232,18 @@ void bpe_free(bpe *b)
     free(b->token_slots);
     free(b->pair_slots);
     free(b);
+}
+
+bool bpe_add(bpe *b, const char *name, const int32_t *ids, size_t n, err *e)
+{
+    const char **texts = malloc((n ? n : 1) * sizeof *texts);
+    if (!texts)
+        return err_no_memory(e, name, n * sizeof *texts);
+    for (size_t i = 0; i < n; i++)
+        texts[i] = b->tokens[ids[i]];
+    b->added = added_new(name, texts, ids, n, e);
+    free(texts);
+    return b->added != NULL;
 }
 
 size_t bpe_size(const bpe *b)
@@ -362,17 +376,6 @@ static void merge_symbols(merger *m, int32_t count, int32_t *ids, size_t *n)
         ids[(*n)++] = s[i].id;
 }
 
-/* Appends the ids of one piece. */
-static bool encode_piece(merger *m, const char *piece, size_t bytes, int32_t *ids, size_t *n, err *e)
-{
-    if (!reserve(m, bytes, e))
-        return false;
-    for (size_t i = 0; i < bytes; i++)
-        m->symbols[i].id = m->b->byte_ids[(uint8_t)piece[i]];
-    merge_symbols(m, (int32_t)bytes, ids, n);
-    return true;
-}
-
 bool bpe_merge(const bpe *b, int32_t *ids, size_t *n, err *e)
 {
     merger m = {.b = b};
@@ -389,9 +392,41 @@ bool bpe_merge(const bpe *b, int32_t *ids, size_t *n, err *e)
     return ok;
 }
 
-bool bpe_encode(const bpe *b, const char *text, int32_t **ids, size_t *n, err *e)
+/* ---- text ---------------------------------------------------------------------------------------------------- */
+
+/* A text that becomes ids. */
+typedef struct encoding {
+    merger m;
+    int32_t *ids;
+    size_t n, room;
+} encoding;
+
+/* Room for so many ids more. */
+static bool make_room(encoding *c, size_t more, err *e)
 {
-    return bpe_encode_dropout(b, text, NULL, ids, n, e);
+    size_t room = c->n + more;
+    if (room <= c->room)
+        return true;
+    room = room < 2 * c->room ? 2 * c->room : room;
+    int32_t *ids = realloc(c->ids, room * sizeof *ids);
+    if (!ids)
+        return err_no_memory(e, "text", room * sizeof *ids);
+    c->ids = ids;
+    c->room = room;
+    return true;
+}
+
+/* Appends the ids of one piece. */
+static bool encode_piece(void *context, const char *piece, size_t bytes, err *e)
+{
+    encoding *c = context;
+    merger *m = &c->m;
+    if (!reserve(m, bytes, e) || !make_room(c, bytes, e)) /* a token is at least a byte */
+        return false;
+    for (size_t i = 0; i < bytes; i++)
+        m->symbols[i].id = m->b->byte_ids[(uint8_t)piece[i]];
+    merge_symbols(m, (int32_t)bytes, c->ids, &c->n);
+    return true;
 }
 
 static bool begin_with_space(char **text, size_t *bytes, err *e)
@@ -408,12 +443,13 @@ static bool begin_with_space(char **text, size_t *bytes, err *e)
     return true;
 }
 
-/* The text as it is split: made plain where the tokenizer is limn's own, in small letters where it says so. */
+/* The text as it is split: made plain where the tokenizer is limn's own, composed and in small letters where it says
+ * so. */
 static char *prepare(const bpe *b, const char *text, size_t *bytes, err *e)
 {
-    if (!b->clean)
+    if (!b->clean && !b->nfc)
         return bpe_normalise(text, b->lowercase, bytes, e);
-    char *plain = clean_text(text, bytes, e);
+    char *plain = (b->clean ? clean_text : clean_compose)(text, bytes, e);
     if (!plain || !b->lowercase)
         return plain;
     char *low = bpe_normalise(plain, true, bytes, e);
@@ -421,42 +457,67 @@ static char *prepare(const bpe *b, const char *text, size_t *bytes, err *e)
     return low;
 }
 
-bool bpe_encode_dropout(const bpe *b, const char *text, const bpe_dropout *d, int32_t **ids, size_t *n, err *e)
+/* Appends the ids of a text without added tokens. */
+static bool encode_text(encoding *c, const char *text, err *e)
 {
-    size_t bytes;
-    merger m = {.b = b, .dropout = d && d->share > 0 ? d : NULL};
-    *ids = NULL;
-    *n = 0;
+    const bpe *b = c->m.b;
+    size_t bytes = 0;
     char *in = prepare(b, text, &bytes, e);
     bool ok = in != NULL && (!b->space_first || begin_with_space(&in, &bytes, e));
-    if (bytes > INT32_MAX) {
-        err_set(e, ERR_FAILED, "text: %zu bytes are too many for one text (split it)", bytes);
-        ok = false;
-    }
-    int32_t *out = NULL;
-    if (ok && bytes) {
-        out = malloc(bytes * sizeof *out); /* a token is at least a byte */
-        if (!out) {
-            err_no_memory(e, "text", bytes * sizeof *out);
-            ok = false;
-        }
-    }
-    for (size_t at = 0, piece; ok && at < bytes; at += piece) {
+    if (ok && bytes > INT32_MAX)
+        ok = err_set(e, ERR_FAILED, "text: %zu bytes are too many for one text (split it)", bytes);
+    if (ok && b->splits)
+        ok = pretokens_split(b->splits, in, bytes, encode_piece, c, e);
+    for (size_t at = 0, piece; ok && !b->splits && at < bytes; at += piece) {
         piece = bpe_piece_bytes(in + at, bytes - at);
-        ok = encode_piece(&m, in + at, piece, out, n, e);
+        ok = encode_piece(c, in + at, piece, e);
     }
-    free(m.symbols);
-    free(m.heap);
-    free(m.left_out);
     free(in);
-    if (!ok) {
-        free(out);
-        *n = 0;
-        return false;
+    return ok;
+}
+
+/* Appends the ids of a text: of added tokens, and of what is between them. */
+static bool encode_all(encoding *c, const char *text, err *e)
+{
+    const bpe *b = c->m.b;
+    size_t bytes = strlen(text), before, size;
+    int32_t id = 0;
+    if (!b->added)
+        return encode_text(c, text, e);
+    char *part = malloc(bytes + 1);
+    bool ok = part || err_no_memory(e, "text", bytes + 1);
+    for (size_t at = 0; ok && at < bytes; at += before + size) {
+        size = added_find(b->added, text + at, bytes - at, &before, &id);
+        memcpy(part, text + at, before);
+        part[before] = 0;
+        ok = (!before || encode_text(c, part, e)) && (!size || make_room(c, 1, e));
+        if (ok && size)
+            c->ids[c->n++] = id;
     }
-    int32_t *fitted = out ? realloc(out, *n * sizeof *out) : NULL;
-    *ids = fitted ? fitted : out;
-    return true;
+    free(part);
+    return ok;
+}
+
+bool bpe_encode(const bpe *b, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    return bpe_encode_dropout(b, text, NULL, ids, n, e);
+}
+
+bool bpe_encode_dropout(const bpe *b, const char *text, const bpe_dropout *d, int32_t **ids, size_t *n, err *e)
+{
+    encoding c = {.m = {.b = b, .dropout = d && d->share > 0 ? d : NULL}};
+    bool ok = encode_all(&c, text, e);
+    free(c.m.symbols);
+    free(c.m.heap);
+    free(c.m.left_out);
+    int32_t *fitted = ok && c.n ? realloc(c.ids, c.n * sizeof *fitted) : NULL;
+    if (!ok || !c.n) {
+        free(c.ids);
+        c.ids = NULL;
+    }
+    *ids = fitted ? fitted : c.ids;
+    *n = ok ? c.n : 0;
+    return ok;
 }
 
 char *bpe_decode(const bpe *b, const int32_t *ids, size_t n, err *e)

@@ -16,8 +16,9 @@ bpe *bpe_new(const char *name, const char *const *tokens, size_t n_tokens, const
              bool lowercase, err *e);
 /* HuggingFace files: vocab.json (token -> id, ids dense from 0) and merges.txt. */
 bpe *bpe_from_files(const char *vocab_path, const char *merges_path, bool lowercase, err *e);
-/* HuggingFace's tokenizer.json, of byte-level BPE with GPT-2's split, lower-casing and a first space where it says so;
- * what else it asks for is an error that names it.  Its post-processor is left out. */
+/* HuggingFace's tokenizer.json, of byte-level BPE: form C, lower-casing, a first space, splits by patterns and digits
+ * (pretokens.h) as it says, and added tokens, which are found in the text before all else (added.h).  What else it asks
+ * for is an error that names it.  Its post-processor is left out. */
 bpe *bpe_from_json(const char *path, err *e);
 /* tokenizer.ggml.tokens, tokenizer.ggml.merges; default false: limn.tokenizer.lowercase,
  * tokenizer.ggml.add_space_prefix, limn.tokenizer.verbatim.  Unless it is verbatim, as that of bpe_from_json, text is
@@ -32,9 +33,9 @@ size_t bpe_size(const bpe *b);
 const char *bpe_token(const bpe *b, int32_t id);   /* in the byte alphabet; NULL where id is out of range */
 int32_t bpe_find(const bpe *b, const char *token); /* -1 where there is none */
 
-/* Splits by GPT-2's pattern ('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+), then merges
- * by rank within each piece.  Text is UTF-8; invalid bytes are an error that gives the position.
- * *ids is a new array (free it) of *n ids; both are set to NULL and 0 for empty text. */
+/* Splits by the tokenizer's own steps, or by GPT-2's pattern ('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+|
+ * ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+), then merges by rank within each piece.  Text is UTF-8; invalid bytes are an error
+ * that gives the position. *ids is a new array (free it) of *n ids; both are set to NULL and 0 for empty text. */
 bool bpe_encode(const bpe *b, const char *text, int32_t **ids, size_t *n, err *e);
 
 /* Dropout's random numbers are those of (seed, stream, position): base/rng.h. */

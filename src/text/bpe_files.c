@@ -1,4 +1,4 @@
-/* The tokenizer in files: HuggingFace's vocab.json and merges.txt, its tokenizer.json, and GGUF. */
+/* The tokenizer in files: HuggingFace's vocab.json and merges.txt, and GGUF. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,16 +16,14 @@
 #define KEY_LOWERCASE "limn.tokenizer.lowercase"
 #define KEY_VERBATIM  "limn.tokenizer.verbatim"
 #define KEY_SPACE     "tokenizer.ggml.add_space_prefix"
+#define KEY_NFC       "limn.tokenizer.nfc"
+#define KEY_ADDED     "limn.tokenizer.added"
+#define KEY_STEPS     "limn.tokenizer.splits"
 #define MODEL_NAME    "gpt2"
 #define SPLIT_NAME    "gpt-2"
+#define SPLIT_OWN     "limn" /* by KEY_STEPS */
 
-static json_t *load_json(const char *path, const char *what, err *e)
-{
-    return json_file_load(path, JSON_REJECT_DUPLICATES, what, e);
-}
-
-/* tokens[id] = the token, of n that have no gaps. */
-static bool put_token(const char *path, const char *token, const json_t *value, const char **tokens, size_t n, err *e)
+bool bpe_put_token(const char *path, const char *token, const json_t *value, const char **tokens, size_t n, err *e)
 {
     char show[64], other[64];
     bpe_excerpt(show, token);
@@ -47,7 +45,7 @@ static bool put_token(const char *path, const char *token, const json_t *value, 
 /* The tokens of a vocab.json, by id: a new array of pointers into *root, which the caller releases. */
 static bool read_vocabulary(const char *path, json_t **root, const char ***tokens, size_t *n, err *e)
 {
-    *root = load_json(path, "a vocabulary is a JSON object of \"token\": id", e);
+    *root = json_file_load(path, JSON_REJECT_DUPLICATES, "a vocabulary is a JSON object of \"token\": id", e);
     if (!*root)
         return false;
     if (!json_is_object(*root))
@@ -61,7 +59,7 @@ static bool read_vocabulary(const char *path, json_t **root, const char ***token
         return err_no_memory(e, path, *n * sizeof **tokens);
     const char *key;
     json_t *value;
-    json_object_foreach(*root, key, value) if (!put_token(path, key, value, *tokens, *n, e)) return false;
+    json_object_foreach(*root, key, value) if (!bpe_put_token(path, key, value, *tokens, *n, e)) return false;
     return true;
 }
 
@@ -176,175 +174,6 @@ bpe *bpe_from_files(const char *vocab_path, const char *merges_path, bool lowerc
     return bpe_read(vocab_path, merges_path, true, lowercase, e);
 }
 
-/* ---- tokenizer.json ---- */
-
-/* What the file says beside vocabulary and merges. */
-typedef struct json_rules {
-    const char *path;
-    bool lowercase, split, space_first;
-} json_rules;
-
-static bool refuse(const json_rules *r, const char *part, const json_t *what, err *e)
-{
-    char show[64];
-    const char *type = json_string_value(json_object_get(what, "type"));
-    return err_set(e, ERR_FAILED, "%s: %s: %s is not of byte-level BPE (its parts are BPE, ByteLevel, Lowercase)",
-                   r->path, part, bpe_excerpt(show, type ? type : "its value"));
-}
-
-/* The part, or the parts of its sequence, which `list` names. */
-static bool read_parts(json_rules *r, const json_t *part, const char *name, const char *list,
-                       bool (*read)(json_rules *r, const json_t *part), err *e)
-{
-    const json_t *inner = json_object_get(part, list);
-    if (!part || json_is_null(part))
-        return true;
-    if (!inner)
-        return read(r, part) || refuse(r, name, part, e);
-    for (size_t i = 0; i < json_array_size(inner); i++)
-        if (!read(r, json_array_get(inner, i)))
-            return refuse(r, name, json_array_get(inner, i), e);
-    return true;
-}
-
-static bool has_type(const json_t *part, const char *type)
-{
-    const char *own = json_string_value(json_object_get(part, "type"));
-    return own && !strcmp(own, type);
-}
-
-static bool read_normalizer(json_rules *r, const json_t *part)
-{
-    r->lowercase = true;
-    return has_type(part, "Lowercase");
-}
-
-static bool read_split(json_rules *r, const json_t *part)
-{
-    if (r->split || !has_type(part, "ByteLevel") || json_is_false(json_object_get(part, "use_regex")))
-        return false;
-    r->split = true;
-    r->space_first = json_is_true(json_object_get(part, "add_prefix_space"));
-    return true;
-}
-
-static bool read_rules(json_rules *r, const json_t *root, err *e)
-{
-    static const char *const unknown[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback",
-                                          "ignore_merges"};
-    const json_t *model = json_object_get(root, "model");
-    if (!model)
-        return err_set(
-            e, ERR_FAILED,
-            "%s: it has no \"model\", so it is no tokenizer.json (of a vocab.json give the folder, with merges.txt "
-            "in it)",
-            r->path);
-    if (!has_type(model, "BPE") && json_object_get(model, "type")) /* older files leave it out */
-        return refuse(r, "model", model, e);
-    if (!json_is_object(json_object_get(model, "vocab")) || !json_is_array(json_object_get(model, "merges")))
-        return refuse(r, "model", NULL, e);
-    for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
-        const json_t *v = json_object_get(model, unknown[i]);
-        const char *text = json_string_value(v);
-        if (v && !json_is_null(v) && !json_is_false(v) && !(text && !*text))
-            return refuse(r, unknown[i], NULL, e);
-    }
-    return read_parts(r, json_object_get(root, "normalizer"), "normalizer", "normalizers", read_normalizer, e) &&
-           read_parts(r, json_object_get(root, "pre_tokenizer"), "pre_tokenizer", "pretokenizers", read_split, e) &&
-           (r->split || refuse(r, "pre_tokenizer", NULL, e));
-}
-
-/* The tokens by id, with those that were added to the vocabulary: a new array of pointers into root. */
-static const char **json_tokens(const char *path, const json_t *root, size_t *n, err *e)
-{
-    json_t *vocabulary = json_object_get(json_object_get(root, "model"), "vocab"), *value;
-    const json_t *added = json_object_get(root, "added_tokens");
-    const char *key;
-    bool ok = true;
-    *n = json_object_size(vocabulary);
-    for (size_t i = 0; i < json_array_size(added); i++) {
-        key = json_string_value(json_object_get(json_array_get(added, i), "content"));
-        *n += key && !json_object_get(vocabulary, key);
-    }
-    const char **tokens = calloc(*n ? *n : 1, sizeof *tokens);
-    if (!tokens) {
-        err_no_memory(e, path, *n * sizeof *tokens);
-        return NULL;
-    }
-    json_object_foreach(vocabulary, key, value) ok = ok && put_token(path, key, value, tokens, *n, e);
-    for (size_t i = 0; ok && i < json_array_size(added); i++) {
-        const json_t *one = json_array_get(added, i);
-        key = json_string_value(json_object_get(one, "content"));
-        if (key && !json_object_get(vocabulary, key))
-            ok = put_token(path, key, json_object_get(one, "id"), tokens, *n, e);
-    }
-    if (ok)
-        return tokens;
-    free(tokens);
-    return NULL;
-}
-
-/* "left right", of a string or of a pair.  to[*at] begins with it; to NULL: only counts. */
-static const char *put_merge(const json_t *one, char *to, size_t *at)
-{
-    const char *left = json_string_value(json_is_array(one) ? json_array_get(one, 0) : one);
-    const char *right = json_is_array(one) ? json_string_value(json_array_get(one, 1)) : NULL;
-    const char *out = to ? to + *at : NULL;
-    left = left ? left : ""; /* no merge: bpe_build names it */
-    size_t n = strlen(left), m = right ? strlen(right) : 0;
-    if (to) {
-        memcpy(to + *at, left, n + 1);
-        if (right) {
-            to[*at + n] = ' ';
-            memcpy(to + *at + n + 1, right, m + 1);
-        }
-    }
-    *at += n + 1 + (right ? m + 1 : 0);
-    return out;
-}
-
-/* A new array of pointers into *text, a new block. */
-static const char **json_merges(const char *path, const json_t *root, char **text, size_t *n, err *e)
-{
-    const json_t *list = json_object_get(json_object_get(root, "model"), "merges");
-    size_t bytes = 0, at = 0;
-    *n = json_array_size(list);
-    for (size_t i = 0; i < *n; i++)
-        put_merge(json_array_get(list, i), NULL, &bytes);
-    const char **merges = calloc(*n + 1, sizeof *merges);
-    *text = malloc(bytes + 1);
-    if (!merges || !*text) {
-        err_no_memory(e, path, bytes);
-        free(merges);
-        return NULL;
-    }
-    for (size_t i = 0; i < *n; i++)
-        merges[i] = put_merge(json_array_get(list, i), *text, &at);
-    return merges;
-}
-
-bpe *bpe_from_json(const char *path, err *e)
-{
-    json_rules r = {.path = path};
-    json_t *root = load_json(path, "HuggingFace's tokenizer.json is one", e);
-    const char **tokens = NULL, **merges = NULL;
-    char *text = NULL;
-    size_t n_tokens, n_merges;
-    bpe *b = NULL;
-    if (root && read_rules(&r, root, e) && (tokens = json_tokens(path, root, &n_tokens, e)) &&
-        (merges = json_merges(path, root, &text, &n_merges, e)))
-        b = bpe_build(path, tokens, n_tokens, path, merges, n_merges, true, r.lowercase, e);
-    if (b) {
-        b->space_first = r.space_first;
-        b->verbatim = true;
-    }
-    free(merges);
-    free(text);
-    free(tokens);
-    json_decref(root);
-    return b;
-}
-
 /* ---- GGUF ---- */
 
 /* Fails where the key is there with another value: the ids would come out wrong without a word. */
@@ -362,31 +191,68 @@ static bool expect_string(const gguf *g, const char *key, const char *expected, 
     return true;
 }
 
+static bool get_bool(const gguf *g, const char *key, bool *value, err *e)
+{
+    return !gguf_has(g, key) || gguf_get_bool(g, key, value, e);
+}
+
+static bool get_added(bpe *b, const gguf *g, err *e)
+{
+    const int64_t *values;
+    size_t n;
+    if (!gguf_has(g, KEY_ADDED))
+        return true;
+    if (!gguf_get_ints(g, KEY_ADDED, &values, &n, e))
+        return false;
+    int32_t *ids = malloc((n ? n : 1) * sizeof *ids);
+    bool ok = ids || err_no_memory(e, gguf_name(g), n * sizeof *ids);
+    for (size_t i = 0; ok && i < n; i++) {
+        if (values[i] < 0 || (uint64_t)values[i] >= b->n_tokens)
+            ok = err_set(e, ERR_FAILED, "%s: %s: %lld is outside of the vocabulary of %zu", gguf_name(g), KEY_ADDED,
+                         (long long)values[i], b->n_tokens);
+        ids[i] = (int32_t)values[i];
+    }
+    ok = ok && bpe_add(b, gguf_name(g), ids, n, e);
+    free(ids);
+    return ok;
+}
+
+static bool get_splits(bpe *b, const gguf *g, err *e)
+{
+    const char *name, *const *steps;
+    size_t n;
+    if (!gguf_has(g, KEY_SPLIT))
+        return true;
+    if (!gguf_get_string(g, KEY_SPLIT, &name, e))
+        return false;
+    if (strcmp(name, SPLIT_OWN))
+        return expect_string(g, KEY_SPLIT, SPLIT_NAME, e);
+    return gguf_get_strings(g, KEY_STEPS, &steps, &n, e) &&
+           (b->splits = pretokens_new(gguf_name(g), steps, n, e)) != NULL;
+}
+
 bpe *bpe_from_gguf(const gguf *g, err *e)
 {
     const char *const *tokens, *const *merges;
     size_t n_tokens, n_merges;
-    bool lowercase = false, space = false, verbatim = false;
-    if (!expect_string(g, KEY_MODEL, MODEL_NAME, e) || !expect_string(g, KEY_SPLIT, SPLIT_NAME, e) ||
-        !gguf_get_strings(g, KEY_TOKENS, &tokens, &n_tokens, e) ||
-        !gguf_get_strings(g, KEY_MERGES, &merges, &n_merges, e) ||
-        (gguf_has(g, KEY_LOWERCASE) && !gguf_get_bool(g, KEY_LOWERCASE, &lowercase, e)) ||
-        (gguf_has(g, KEY_SPACE) && !gguf_get_bool(g, KEY_SPACE, &space, e)) ||
-        (gguf_has(g, KEY_VERBATIM) && !gguf_get_bool(g, KEY_VERBATIM, &verbatim, e)))
+    bool lowercase = false;
+    if (!expect_string(g, KEY_MODEL, MODEL_NAME, e) || !gguf_get_strings(g, KEY_TOKENS, &tokens, &n_tokens, e) ||
+        !gguf_get_strings(g, KEY_MERGES, &merges, &n_merges, e) || !get_bool(g, KEY_LOWERCASE, &lowercase, e))
         return NULL;
     bpe *b = bpe_new(gguf_name(g), tokens, n_tokens, merges, n_merges, lowercase, e);
-    if (b) {
-        b->space_first = space;
-        b->verbatim = verbatim;
-        b->clean = !verbatim;
+    if (b && get_bool(g, KEY_SPACE, &b->space_first, e) && get_bool(g, KEY_VERBATIM, &b->verbatim, e) &&
+        get_bool(g, KEY_NFC, &b->nfc, e) && get_added(b, g, e) && get_splits(b, g, e)) {
+        b->clean = !b->verbatim;
+        return b;
     }
-    return b;
+    bpe_free(b);
+    return NULL;
 }
 
 void bpe_put(const bpe *b, gguf_writer *w)
 {
     gguf_put_string(w, KEY_MODEL, MODEL_NAME);
-    gguf_put_string(w, KEY_SPLIT, SPLIT_NAME);
+    gguf_put_string(w, KEY_SPLIT, b->splits ? SPLIT_OWN : SPLIT_NAME);
     gguf_put_strings(w, KEY_TOKENS, (const char *const *)b->tokens, b->n_tokens);
     gguf_put_strings(w, KEY_MERGES, (const char *const *)b->merge_texts, b->n_merges);
     gguf_put_bool(w, KEY_LOWERCASE, b->lowercase);
@@ -394,6 +260,17 @@ void bpe_put(const bpe *b, gguf_writer *w)
         gguf_put_bool(w, KEY_SPACE, true);
     if (b->verbatim)
         gguf_put_bool(w, KEY_VERBATIM, true);
+    if (b->nfc)
+        gguf_put_bool(w, KEY_NFC, true);
+    size_t n;
+    if (b->added) {
+        const int64_t *ids = added_ids(b->added, &n);
+        gguf_put_ints(w, KEY_ADDED, ids, n);
+    }
+    if (b->splits) {
+        const char *const *steps = pretokens_steps(b->splits, &n);
+        gguf_put_strings(w, KEY_STEPS, steps, n);
+    }
 }
 
 bpe *bpe_open(const char *path, err *e)
