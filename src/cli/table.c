@@ -2,13 +2,13 @@
 #include "cli/commands.h"
 #include "convert/families.h"
 
+#define MODEL_FILE                                                                                                     \
+    {                                                                                                                  \
+        .name = "model", .letter = 'm', .argument = "MODEL", .kind = OPTION_TEXT, .complete = COMPLETE_FILE,           \
+        .help = "Model file (GGUF, made by limn convert). Without it, the model that is built in."                     \
+    }
 #define MODEL                                                                                                          \
-    {.name = "model",                                                                                                  \
-     .letter = 'm',                                                                                                    \
-     .argument = "MODEL",                                                                                              \
-     .kind = OPTION_TEXT,                                                                                              \
-     .complete = COMPLETE_FILE,                                                                                        \
-     .help = "Model file (GGUF, made by limn convert). Without it, the model that is built in."},                      \
+    MODEL_FILE,                                                                                                        \
     {                                                                                                                  \
         .name = "convert",                                                                                             \
         .help = "Where MODEL is a checkpoint or a folder that limn convert takes, make a model of it in the cache "    \
@@ -324,6 +324,7 @@ static const option convert_options[] = {
 
 static const option inspect_options[] = {JSON, OPTIONS_END};
 static const option bench_options[] = {
+    MODEL_FILE,
     JSON,
     {.name = "list", .help = "Print the names of the measurements, and which of them are the default."},
     {.name = "compare",
@@ -337,6 +338,13 @@ static const option bench_options[] = {
      .min = 0,
      .max = 1e6,
      .help = "End a generation after so long: its rate is then that of its first lines. Default: whole pictures."},
+    {.name = "predict",
+     .argument = "PROFILE",
+     .kind = OPTION_TEXT,
+     .words = "iris_xe|780m|rtx3060|uhd620",
+     .help = "Measure nothing, and predict on a GPU that needn't be there: iris_xe, 780m, rtx3060, uhd620, one of them "
+             "with other numbers (iris_xe,gbytes=68), or numbers alone: gflops=2000,gbytes=60,units=96, and "
+             "launch_us=4-10, isa=gen9, gen12, rdna or ampere."},
     OPTIONS_END,
 };
 
@@ -565,7 +573,16 @@ const command command_table[] = {
          "ops and whole works come: pictures of models of published sizes with random weights, codecs, training "
          "steps. Each row has the share of the limit that was reached, the time, and what bandwidth and multiply-adds "
          "alone would take.\n"
-         "NAME picks measurements by their names, as a shell's pattern; without one, a short set runs.\n",
+         "NAME picks measurements by their names, as a shell's pattern; without one, a short set runs, or with --model "
+         "that model's.\n"
+         "--predict counts the launches of the same measurements in the kernels for GPUs, and adds up a model of them, "
+         "to compare with what the device then takes (--json, --compare). Its assumptions: a launch takes the longest "
+         "of its bytes at 88% of the bandwidth; the instructions of its products, as counted in code that was compiled "
+         "for such a device, at 70% of what its lanes issue (products by tiles: 80%, no more than local memory feeds, "
+         "and each cluster of units its share of the groups); and, of attention over a cache, norms and sampling, the "
+         "loads that wait for each other; and from its end to the next one's start passes what launch_us says, or "
+         "what is known of such devices, of which the mean counts. Heat, other programs and CLBlast aren't in it. A "
+         "unit is what the driver calls a compute unit. Where latencies rule, it may be wrong by a factor of two.\n",
      .example = "limn bench --device cpu\n"
                 "limn bench 'product*' 'generate mini, F16, 1 row' --json > before.json\n"
                 "limn bench 'product*' --compare before.json\n"},

@@ -1,4 +1,4 @@
-/* Counting: what work takes of a device's memory, found without doing it. */
+/* Counting: what work takes of a device's memory, and which launches it is, found without doing it. */
 #ifndef DEVICE_COUNT_H
 #define DEVICE_COUNT_H
 #include "device/run.h"
@@ -8,6 +8,31 @@
  * read is undefined.  It belongs to d and is freed with it; what is made on it is freed as on any device.  A twin has a
  * twin too.  NULL with e filled: no memory. */
 device *device_counting(device *d, err *e);
+/* A device that nobody has: as info says, with the choices for GPUs, or for CPUs where info's type is one.  It is
+ * counted on as on a twin, and its launches are kept in a list.  device_free frees it. */
+device *device_described(const limn_device_info *info, err *e);
+
+/* Whether d only counts: values that are made for it alone needn't be, as nothing reads them. */
+bool device_only_counts(const device *d);
+
+/* A launch that was counted. */
+typedef struct counted_launch {
+    const char *kernel; /* "norm:layer_norm" */
+    work asked, w;      /* as the op has it, and in work-items; without options */
+    tensor x[2];        /* types and shapes of its first two tensors */
+    double times;       /* of one that was recorded: how often it was replayed; else 1 */
+    const run *kept;    /* that recorded it, until it forgets it */
+    bool recorded;
+} counted_launch;
+typedef struct launch_list {
+    counted_launch *list;
+    size_t n, capacity;
+    double replays; /* of all that was recorded, together */
+} launch_list;
+/* The launches of a described device since it was made or since they were cleared; NULL of any other. */
+launch_list *device_launches(device *d);
+/* What a run has recorded stays, as it may be replayed. */
+void device_launches_clear(device *d);
 
 /* Work for a run, n says how much of it. */
 typedef bool count_work(void *context, run *r, int n, err *e);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/ranks.h"
+#include "device/count.h"
 #include "device/drivers.h"
 #include "device/find.h"
 #include "device/pages.h"
@@ -147,6 +148,9 @@ void device_free(device *d)
     if (!d)
         return;
     device_free(d->counting);
+    if (d->launches)
+        free(d->launches->list);
+    free(d->launches);
     profile_free(d->profile, d);
     programs_free(d->programs, d);
     flight_free(d);

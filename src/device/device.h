@@ -45,6 +45,7 @@ struct limn_device {
     cl_context context;
     cl_command_queue queue;       /* NULL: a device that only counts */
     struct limn_device *counting; /* its twin that does, once somebody asked for it: count.h */
+    struct launch_list *launches; /* of one that is described alone: what was counted; else NULL */
     tuning tune;
     programs *programs;
     struct page_region *pages; /* of a CPU: device/pages.h */

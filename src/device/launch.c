@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "cl/constants.h"
+#include "device/count.h"
 #include "device/profile.h"
 #include "device/run_internal.h"
 #include "device/stream.h"
@@ -340,6 +341,24 @@ static void record(run *r, launch l)
     set_args(r, &l);
 }
 
+/* The launch on a device that is described alone. */
+static void count(run *r, const char *name, const work *w, const arg *args, int n)
+{
+    counted_launch c = {.kernel = name,
+                        .asked = *w,
+                        .w = in_items(w, &r->dev->tune),
+                        .times = !r->recording,
+                        .kept = r->recording ? r : NULL,
+                        .recorded = r->recording};
+    c.asked.options = c.w.options = NULL; /* the caller's */
+    for (int i = 0, k = 0; i < n && k < 2; i++)
+        if (args[i].kind == ARG_TENSOR) {
+            c.x[k] = args[i].t;
+            c.x[k++].buf = NULL;
+        }
+    count_launch(r, &c);
+}
+
 void run_launch(run *r, const char *name, work w, const arg *args, int n)
 {
     if (run_failed(r) || w.global[0] == 0)
@@ -348,8 +367,11 @@ void run_launch(run *r, const char *name, work w, const arg *args, int n)
         fail(r, name, &w, "more elements than a kernel can count (use a smaller batch, or smaller pictures)");
         return;
     }
-    if (!r->dev->queue)
+    if (!r->dev->queue) {
+        if (r->dev->launches)
+            count(r, name, &w, args, n);
         return;
+    }
     launch l = {.asked = w, .args = args, .n = n, .part = part_of(args, n), .kept = r->recording};
     if (!device_there(r->dev, &r->error) || !prepare(r, &l, name, w.options ? w.options : "", &r->error))
         return;
@@ -389,6 +411,8 @@ bool run_recording(const run *r)
 void run_replay(run *r)
 {
     r->recording = false;
+    if (r->dev->launches)
+        count_replay(r);
     device_there(r->dev, &r->error);
     for (int i = 0; i < r->n_recorded && !run_failed(r); i++) {
         launch *l = &r->recorded[i];

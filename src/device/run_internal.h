@@ -41,6 +41,11 @@ struct run {
     int n_recorded, capacity;
 };
 
+/* On a device that is described alone: keeps a launch, replays what r recorded, and forgets that: count.c. */
+struct counted_launch;
+void count_launch(run *r, const struct counted_launch *c);
+void count_replay(run *r);
+void count_forget(const run *r);
 /* Counts what was enqueued, flushes now and then, and waits where too much is in flight: launch.c. */
 void run_did(run *r, double flops, double bytes);
 /* Drops what was recorded: run.c. */

@@ -94,7 +94,8 @@ void param_conv(param_table *t, conv *c, int in, int out, int kernel, int stride
  * table; `lasting`: so does its data, so that devices may use it in place. */
 bool params_open(param_table *t, run *r, const gguf *g, bool lasting, err *e);
 /* For measuring: the same without a file, its matrices of this type (rows that blocks don't divide: F16), with random
- * values that repeat; the table owns them.  _bytes: how much memory they take. */
+ * values that repeat; the table owns them, and a device that only counts gets none.  _bytes: how much memory they take.
+ */
 bool params_open_random(param_table *t, run *r, dtype type, err *e);
 uint64_t params_random_bytes(const param_table *t, dtype type);
 /* Layers for one of `uses`, and the bytes of all that is for one of `uses` where so many of them are streamed. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/rng.h"
+#include "device/count.h"
 #include "weights/params_internal.h"
 
 #define PATTERN 65536 /* values until they repeat; a multiple of 32 */
@@ -43,17 +44,20 @@ static void fill(const param *p, const file_tensor *f, float *pattern, uint8_t *
         memcpy(data + done, data, done < f->bytes - done ? done : f->bytes - done);
 }
 
+/* pattern NULL: without values. */
 static bool make(param *p, file_tensor *f, dtype type, float *pattern, uint32_t index, err *e)
 {
     *f = (file_tensor){.name = p->name, .type = random_type(p, type), .nd = p->nd};
     memcpy(f->shape, p->shape, sizeof p->shape);
     f->bytes = dtype_row_bytes(f->type, count_of(p));
+    p->file = f;
+    if (!pattern)
+        return true;
     uint8_t *data = aligned_alloc(PAGE, (f->bytes + PAGE - 1) / PAGE * PAGE);
     if (!data)
         return err_no_memory(e, p->name, f->bytes);
     fill(p, f, pattern, data, index);
     f->data = data;
-    p->file = f;
     return true;
 }
 
@@ -61,12 +65,13 @@ bool params_open_random(param_table *t, run *r, dtype type, err *e)
 {
     if (t->error.code)
         return err_set(e, t->error.code, "%s", t->error.text);
+    const bool valued = !device_only_counts(run_device(r));
     float *pattern = malloc(PATTERN * sizeof *pattern);
     t->random = calloc(t->n + 1, sizeof *t->random);
     t->lasting = true;
     bool ok = (pattern && t->random) || err_no_memory(e, "random weights", PATTERN * sizeof *pattern);
     for (size_t i = 0; ok && i < t->n; i++)
-        ok = make(&t->list[i], &t->random[i], type, pattern, (uint32_t)i, e);
+        ok = make(&t->list[i], &t->random[i], type, valued ? pattern : NULL, (uint32_t)i, e);
     free(pattern);
     return ok && params_plan(t, r, e);
 }

@@ -63,8 +63,38 @@ static bool clock_rounds(run *r, bench_body *body, void *context, int rounds, do
     return true;
 }
 
-bool bench_measure(run *r, bench_body *body, void *context, double *seconds, double *flops, double *bytes, err *e)
+prediction bench_predict(const bench *b, device *d, bool recorded)
 {
+    const launch_list *l = device_launches(d);
+    prediction p = {0};
+    for (size_t i = 0; i < l->n; i++)
+        if (!recorded || l->list[i].recorded)
+            predict_launch(&p, b->on, &l->list[i], recorded ? l->list[i].times / l->replays : l->list[i].times);
+    return p;
+}
+
+static bool predict_body(bench *b, run *r, bench_body *body, void *context, double *seconds, double *flops,
+                         double *bytes, err *e)
+{
+    device_launches_clear(run_device(r));
+    run_reset(r);
+    body(r, context);
+    if (!run_finish(r, e))
+        return false;
+    b->guess = bench_predict(b, run_device(r), false);
+    *seconds = predict_seconds(&b->guess);
+    if (flops)
+        *flops = b->guess.flops;
+    if (bytes)
+        *bytes = b->guess.bytes;
+    return true;
+}
+
+bool bench_measure(bench *b, run *r, bench_body *body, void *context, double *seconds, double *flops, double *bytes,
+                   err *e)
+{
+    if (b->on)
+        return predict_body(b, r, body, context, seconds, flops, bytes, e);
     return clock_rounds(r, body, context, ROUNDS, SECONDS, seconds, flops, bytes, e);
 }
 
@@ -109,19 +139,51 @@ static const char *time_text(double seconds, char out[32])
     return out;
 }
 
-static void print_row(const bench *b, const char *name, const bench_result *w, double ratio)
+static double number_of(const json_t *row, const char *key)
+{
+    return json_number_value(json_object_get(row, key));
+}
+
+void bench_print(const json_t *row)
 {
     char took[32], by_bytes[32], by_flops[32];
-    double limit = bench_limit(b, w->flops, w->bytes);
-    printf("%-58s %9.4g %-8s", name, w->value, w->unit);
-    if (ratio > 0)
-        printf(" %5.2fx", ratio);
-    if (w->flops > 0 || w->bytes > 0)
-        printf(" %4.0f%%  %s; limits: bandwidth %s, multiply-adds %s", 100 * limit / w->seconds,
-               time_text(w->seconds, took), w->bytes > 0 ? time_text(w->bytes / b->bandwidth, by_bytes) : "-",
-               w->flops > 0 ? time_text(w->flops / b->peak, by_flops) : "-");
+    const char *skipped = json_string_value(json_object_get(row, "skipped"));
+    double bytes = number_of(row, "bandwidth_seconds"), flops = number_of(row, "multiply_add_seconds");
+    const json_t *predicted = json_object_get(row, "predicted_seconds");
+    printf("%-58s", json_string_value(json_object_get(row, "name")));
+    if (predicted) {
+        printf(" %s,", time_text(number_of(row, "seconds"), took));
+        printf(" predicted %s", time_text(json_number_value(json_array_get(predicted, 0)), took));
+        printf(" to %s", time_text(json_number_value(json_array_get(predicted, 1)), took));
+    } else if (skipped) {
+        fputs(" skipped: ", stdout);
+        print_clean(skipped);
+    } else {
+        printf(" %9.4g %-8s", number_of(row, "value"), json_string_value(json_object_get(row, "unit")));
+    }
+    if (number_of(row, "ratio") > 0)
+        printf(" %5.2fx", number_of(row, "ratio"));
+    if (json_object_get(row, "fraction"))
+        printf(" %4.0f%%  %s; limits: bandwidth %s, multiply-adds %s", 100 * number_of(row, "fraction"),
+               time_text(number_of(row, "seconds"), took), bytes > 0 ? time_text(bytes, by_bytes) : "-",
+               flops > 0 ? time_text(flops, by_flops) : "-");
     printf("\n");
+    if (json_object_get(row, "predicted"))
+        predict_print(json_object_get(row, "predicted"));
     fflush(stdout);
+}
+
+static void print_heard(void *unused, const json_t *row)
+{
+    (void)unused;
+    bench_print(row);
+}
+
+static void add_row(bench *b, json_t *row)
+{
+    json_array_append_new(b->rows, row);
+    if (b->heard)
+        b->heard(b->hearer, row);
 }
 
 void bench_row(bench *b, const char *name, const char *part, const bench_result *w)
@@ -140,17 +202,22 @@ void bench_row(bench *b, const char *name, const char *part, const bench_result 
         json_object_set_new(o, "fraction", json_finite(bench_limit(b, w->flops, w->bytes) / w->seconds));
     if (ratio > 0)
         json_object_set_new(o, "ratio", json_finite(ratio));
-    json_array_append_new(b->rows, o);
-    if (b->text)
-        print_row(b, whole, w, ratio);
+    if (b->guess.launches > 0)
+        json_object_set_new(o, "predicted", predict_json(&b->guess));
+    b->guess = (prediction){0};
+    add_row(b, o);
 }
 
 void bench_skip(bench *b, const char *name, const char *why)
 {
-    json_array_append_new(b->rows, json_pack("{s:s, s:s}", "name", name, "skipped", why));
-    if (b->text)
-        printf("%-58s skipped: %s\n", name, why);
-    fflush(stdout);
+    add_row(b, json_pack("{s:s, s:o}", "name", name, "skipped", json_text(why)));
+}
+
+bool bench_needs_device(bench *b, const bench_case *c)
+{
+    if (b->on)
+        bench_skip(b, c->name, "it isn't predicted: it asks the device itself");
+    return b->on;
 }
 
 /* ---- the limits ---- */
@@ -181,11 +248,17 @@ static void read_body(run *r, void *context)
 /* b->peak and b->bandwidth, the medians of so many rounds. */
 static bool measure_limits(bench *b, int rounds, err *e)
 {
+    if (b->on) {
+        b->peak = b->on->gflops * 1e9;
+        b->bandwidth = b->on->gbytes * 1e9;
+        return true;
+    }
     bool cpu = b->d->tune.panels;
     limit_case c = {
         .x = b->zeros, .items = (int)b->d->info.compute_units * (cpu ? 16 : 1024), .amount = cpu ? 40000 : 4000};
     double seconds;
-    if (!tensor_new(&c.y, b->d, DTYPE_F32, 1, (int64_t[]){1 << 16}, NULL, false, "sums", e))
+    const int64_t sums = c.items > 1 << 16 ? c.items : 1 << 16; /* each work-item writes one */
+    if (!tensor_new(&c.y, b->d, DTYPE_F32, 1, &sums, NULL, false, "sums", e))
         return false;
     bool ok = clock_rounds(b->r, peak_body, &c, rounds, SECONDS, &seconds, NULL, NULL, e);
     if (ok) {
@@ -237,6 +310,8 @@ static bool is_chosen(const options *o, const bench_case *c)
     for (int i = 0; i < o->n_operands; i++)
         if (!fnmatch(o->operands[i], c->name, 0))
             return true;
+    if (o->n_operands == 0 && options_given(o, "model"))
+        return c->what && !strcmp(c->what, "model");
     return o->n_operands == 0 && c->quick;
 }
 
@@ -277,28 +352,67 @@ static bool read_before(bench *b, json_t **file, err *e)
                                                *file ? "" : ": ", *file ? "" : why.text);
 }
 
+bool bench_device(bench *b, err *e)
+{
+    if (!make_zeros(b, e) || !measure_limits(b, ROUNDS, e))
+        return false;
+    report_limits(b);
+    if (!b->on)
+        save_score(b);
+    return true;
+}
+
+static bool measure_case(bench *b, const bench_case *c, err *e)
+{
+    run_reset(b->r);
+    /* again before each: other programs, and heat, change them */
+    return measure_limits(b, 3, e) && c->measure(b, c, e);
+}
+
+bool bench_run(bench *b, const char *name, err *e)
+{
+    for (int g = 0; g < GROUPS; g++)
+        for (const bench_case *c = groups[g]; c->name; c++)
+            if (!strcmp(c->name, name))
+                return measure_case(b, c, e);
+    return err_set(e, ERR_FAILED, "bench: there is no measurement \"%s\" (a bug of limn's)", name);
+}
+
 static bool measure_all(bench *b, err *e)
 {
-    bool ok = make_zeros(b, e) && measure_limits(b, ROUNDS, e);
-    if (ok) {
-        report_limits(b);
-        save_score(b);
-    }
+    bool ok = bench_device(b, e);
     for (int g = 0; ok && g < GROUPS; g++)
         for (const bench_case *c = groups[g]; ok && c->name; c++)
-            if (is_chosen(b->o, c)) {
-                run_reset(b->r);
-                /* again before each: other programs, and heat, change them */
-                ok = measure_limits(b, 3, e) && c->measure(b, c, e);
-            }
+            if (is_chosen(b->o, c))
+                ok = measure_case(b, c, e);
     buffer_free(b->zeros.buf);
     return ok;
+}
+
+/* The device, or the description of one. */
+static device *open_device(bench *b, predict_device *described, err *e)
+{
+    const char *text = options_text(b->o, "predict", NULL);
+    if (!text)
+        return command_device(b->o, e);
+    if (options_given(b->o, "device")) {
+        err_set(e, ERR_USAGE,
+                "bench: --predict describes a device, and --device means one that is there (leave one "
+                "out)");
+        return NULL;
+    }
+    if (!predict_parse(described, text, e))
+        return NULL;
+    b->on = described;
+    return device_described(&described->info, e);
 }
 
 int command_bench(const options *o)
 {
     err e = {0};
-    bench b = {.o = o, .text = !options_given(o, "json"), .rows = json_array()};
+    bool text = !options_given(o, "json");
+    bench b = {.o = o, .heard = text ? print_heard : NULL, .rows = json_array()};
+    predict_device described;
     json_t *file = NULL;
     bool ok = check_patterns(o, &e) && read_before(&b, &file, &e);
     if (ok && options_given(o, "list")) {
@@ -306,12 +420,13 @@ int command_bench(const options *o)
         json_decref(file);
         return list(o);
     }
+    b.most_seconds = options_number(o, "seconds", 0);
     interrupt_catch();
-    ok = ok && (b.d = command_device(o, &e)) && (b.r = run_new(b.d, &e));
-    if (ok && b.text)
+    ok = ok && (b.d = open_device(&b, &described, &e)) && (b.r = run_new(b.d, &e));
+    if (ok && text)
         printf("%s (%s)\n", b.d->info.name, b.d->info.platform_name);
     ok = ok && measure_all(&b, &e);
-    if (ok && !b.text)
+    if (ok && !text)
         print_json(json_pack("{s:o, s:o, s:O}", "device", json_text(b.d->info.name), "platform",
                              json_text(b.d->info.platform_name), "rows", b.rows));
     json_decref(b.rows);

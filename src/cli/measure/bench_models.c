@@ -154,7 +154,7 @@ static bool has_room(bench *b, const device *d, const char *name, uint64_t weigh
     uint64_t want = weights + weights / 8 + ((uint64_t)1 << 30), device_left = d->memory_limit - d->memory_used,
              host_left = host_memory(), left = device_left < host_left ? device_left : host_left;
     char text[96];
-    if (want <= left)
+    if (want <= left || b->on)
         return true;
     snprintf(text, sizeof text, "needs %.1f GiB of memory, and %.1f GiB are left", (double)want / 0x1p30,
              (double)left / 0x1p30);
@@ -181,8 +181,9 @@ model *bench_model_by(bench *b, device *d, const char *name, void (*keys)(gguf_w
 
 model *bench_model(bench *b, device *d, const char *name, const char *size, dtype type, err *e)
 {
-    if (!strcmp(size, "builtin")) {
-        model *m = model_open(d, NULL, e);
+    bool file = !strcmp(size, "model");
+    if (file || !strcmp(size, "builtin")) {
+        model *m = model_open(d, file ? options_text(b->o, "model", NULL) : NULL, e);
         if (m && !model_load(m, ~0u, e)) {
             model_free(m);
             m = NULL;

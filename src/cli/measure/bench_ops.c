@@ -18,7 +18,7 @@ static tensor zeros_of(const bench *b, int64_t at, int nd, const int64_t *shape)
 static bool op_row(bench *b, const bench_case *c, bench_body *body, void *context, double flops, double bytes, err *e)
 {
     double seconds;
-    if (!bench_measure(b->r, body, context, &seconds, NULL, NULL, e))
+    if (!bench_measure(b, b->r, body, context, &seconds, NULL, NULL, e))
         return false;
     bool by_flops = flops / b->peak > bytes / b->bandwidth;
     bench_row(b, c->name, NULL,
@@ -204,7 +204,31 @@ static bool convolution(bench *b, const bench_case *c, err *e)
     return op_row(b, c, conv_body, &p, flops, bytes, e);
 }
 
+/* ---- launches ---- */
+
+enum { LAUNCHES = 256 };
+
+static void launches_body(run *r, void *context)
+{
+    tensor y = TENSOR(r, DTYPE_F32, 64);
+    (void)context;
+    for (int i = 0; i < LAUNCHES; i++)
+        LAUNCH(r, "bench:peak", ((work){.global = {64}, .local = {run_device(r)->tune.panels ? 1 : 64}}), ARG_T(y),
+               ARG_I(1), ARG_F(0.999f), ARG_F(0.001f));
+}
+
+/* From one launch that does nothing to the next. */
+static bool launches(bench *b, const bench_case *c, err *e)
+{
+    double seconds;
+    if (!bench_measure(b, b->r, launches_body, NULL, &seconds, NULL, NULL, e))
+        return false;
+    bench_row(b, c->name, NULL, &(bench_result){.unit = "us", .value = 1e6 * seconds / LAUNCHES});
+    return true;
+}
+
 const bench_case bench_op_cases[] = {
+    {.name = "launches, one after another", launches, true},
     {.name = "product, 1 row, 64 MiB, F32", few_rows, true, .type = DTYPE_F32, .a = 1},
     {.name = "product, 1 row, 64 MiB, F16", few_rows, true, .type = DTYPE_F16, .a = 1},
     {.name = "product, 1 row, 64 MiB, Q8_0", few_rows, true, .type = DTYPE_Q8_0, .a = 1},

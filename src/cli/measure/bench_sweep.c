@@ -36,8 +36,9 @@ static bool seconds_of(bench *b, const char *name, size s, int pictures, double 
 {
     generation_time t = {0};
     model *m = bench_model_by(b, b->d, name, put, &s, DTYPE_F16, e);
-    bool ok = m && bench_generate(m, pictures, 1, DTYPE_F32, 0, &t, e);
+    bool ok = m && bench_generate(b, m, pictures, 1, DTYPE_F32, 0, &t, e);
     *seconds = t.whole;
+    b->guess = t.guess;
     model_free(m);
     return ok;
 }
@@ -86,6 +87,8 @@ static bool kernel_seconds(device *d, const char *begin, double *all, double *of
 /* Attention's share of all kernels' time, by the length of the sequence, with 8 rows. */
 static bool attention_share(bench *b, const bench_case *c, err *e)
 {
+    if (bench_needs_device(b, c))
+        return true;
     for (int tokens = 128; tokens <= 2048; tokens *= 2) {
         limn_device_options timed = {.profile = true, .memory_limit = b->d->memory_limit};
         char spec[32], part[64];
@@ -95,8 +98,8 @@ static bool attention_share(bench *b, const bench_case *c, err *e)
         snprintf(spec, sizeof spec, "%d.%d", b->d->info.platform, b->d->info.device);
         device *d = device_open(spec, &timed, e);
         model *m = d ? bench_model_by(b, d, c->name, put, &s, DTYPE_F16, e) : NULL;
-        bool ok =
-            m && bench_generate(m, 8, 1, DTYPE_F32, 0, &t, e) && kernel_seconds(d, "attention:", &all, &attention, e);
+        bool ok = m && bench_generate(b, m, 8, 1, DTYPE_F32, 0, &t, e) &&
+                  kernel_seconds(d, "attention:", &all, &attention, e);
         if (ok) {
             snprintf(part, sizeof part, "%d tokens", tokens);
             bench_row(b, c->name, part, &(bench_result){.unit = "%", .value = 100 * attention / all});

@@ -28,7 +28,7 @@ static tensor ids_of(run *r, int64_t rows, int64_t columns, int below)
 static bool measure_step(bench *b, const bench_case *c, bench_body *body, void *context, err *e)
 {
     double seconds, flops;
-    if (!bench_measure(b->r, body, context, &seconds, &flops, NULL, e))
+    if (!bench_measure(b, b->r, body, context, &seconds, &flops, NULL, e))
         return false;
     bench_row(b, c->name, NULL, &(bench_result){.seconds = seconds, .flops = flops, .unit = "s", .value = seconds});
     return true;

@@ -57,7 +57,24 @@ static bool generate(model *m, int count, float guidance, dtype keys, watch *w, 
     return ok;
 }
 
-bool bench_generate(model *m, int count, float guidance, dtype keys, double most, generation_time *time, err *e)
+/* A generation on a device that is described. */
+static bool predict_generation(bench *b, model *m, int count, float guidance, dtype keys, int32_t *codes,
+                               generation_time *time, err *e)
+{
+    watch w = {0};
+    double unused;
+    device_launches_clear(m->dev);
+    if (!generate(m, count, guidance, keys, &w, codes, &unused, e))
+        return false;
+    *time = (generation_time){.share = 1, .guess = bench_predict(b, m->dev, false)};
+    b->guess = bench_predict(b, m->dev, true);
+    time->whole = predict_seconds(&time->guess);
+    time->step = predict_seconds(&b->guess);
+    return true;
+}
+
+bool bench_generate(bench *b, model *m, int count, float guidance, dtype keys, double most, generation_time *time,
+                    err *e)
 {
     const limn_model_info *i = limn_model_get_info(m);
     int32_t *codes = array_new((size_t)count * (size_t)(i->grid_width * i->grid_height), sizeof *codes, "codes", e);
@@ -66,6 +83,11 @@ bool bench_generate(model *m, int count, float guidance, dtype keys, double most
     watch w = {.warm_up = true};
     int rounds = 1;
     bool ok = codes;
+    if (ok && b->on) {
+        ok = predict_generation(b, m, count, guidance, keys, codes, time, e);
+        free(codes);
+        return ok;
+    }
     for (int k = 0; ok && k < 2; k++) { /* kernels are compiled, and again for each size of work-group */
         ok = generate(m, count, guidance, keys, &w, codes, &seconds[0], &stopped) || w.last > 0;
         if (!ok)
@@ -90,16 +112,22 @@ bool bench_generate(model *m, int count, float guidance, dtype keys, double most
     return ok;
 }
 
-static bool decode_seconds(model *m, int count, double *seconds, err *e)
+static bool decode_seconds(bench *b, model *m, int count, double *seconds, err *e)
 {
     const limn_model_info *i = limn_model_get_info(m);
     int32_t *codes = array_new((size_t)count * (size_t)(i->grid_width * i->grid_height), sizeof *codes, "codes", e);
     float *pixels = array_new((size_t)count * 3 * (size_t)(i->width * i->height), sizeof *pixels, "pixels", e);
     bool ok = codes && pixels && limn_decode(m, codes, 1, pixels, e);
     double start = clock_seconds();
+    if (b->on)
+        device_launches_clear(m->dev);
     for (int k = 0; ok && k < count; k++)
         ok = limn_decode(m, codes, 1, pixels, e) && interrupt_check(e);
     *seconds = clock_seconds() - start;
+    if (b->on) {
+        b->guess = bench_predict(b, m->dev, false);
+        *seconds = predict_seconds(&b->guess);
+    }
     free(codes);
     free(pixels);
     return ok;
@@ -115,15 +143,24 @@ static bool generation(bench *b, const bench_case *c, err *e)
     double decode = 0, flops, bytes;
     if (!m)
         return e->code == ERR_NONE;
-    bool ok = bench_generate(m, pictures, c->b ? 4 : 1, keys, options_number(b->o, "seconds", 0), &t, e);
+    if (!m->transformer) {
+        bench_skip(b, c->name, "the model has no transformer");
+        model_free(m);
+        return true;
+    }
+    bool ok = bench_generate(b, m, pictures, c->b ? 4 : 1, keys, b->most_seconds, &t, e);
     if (ok) {
         bench_step_cost(m, rows, keys, t.share, &flops, &bytes);
         bench_row(b, c->name, NULL,
                   &(bench_result){
                       .seconds = t.step, .flops = flops, .bytes = bytes, .unit = "tokens/s", .value = rows / t.step});
     }
-    ok = ok && (t.whole == 0 || decode_seconds(m, pictures, &decode, e));
+    ok = ok && (t.whole == 0 || !m->codec.kind || decode_seconds(b, m, pictures, &decode, e));
     if (ok && t.whole > 0) {
+        prediction decoded = b->guess;
+        b->guess = (prediction){0};
+        predict_sum(&b->guess, &t.guess, 1.0 / pictures);
+        predict_sum(&b->guess, &decoded, 1.0 / pictures);
         const limn_model_info *i = limn_model_get_info(m);
         int cells = i->grid_width * i->grid_height;
         bench_row(b, c->name, "a picture",
@@ -171,12 +208,14 @@ static bool host_time(bench *b, const bench_case *c, err *e)
 {
     limn_device_options timed = {.profile = true, .memory_limit = b->d->memory_limit};
     char spec[32];
+    if (bench_needs_device(b, c))
+        return true;
     snprintf(spec, sizeof spec, "%d.%d", b->d->info.platform, b->d->info.device);
     device *d = device_open(spec, &timed, e);
     model *m = d ? bench_model(b, d, c->name, c->what, c->type, e) : NULL;
     generation_time t;
     double values[ROUNDS][HOST_ROWS], sorted[ROUNDS];
-    bool ok = m && bench_generate(m, (int)c->a, 1, DTYPE_F32, 0, &t, e);
+    bool ok = m && bench_generate(b, m, (int)c->a, 1, DTYPE_F32, 0, &t, e);
     int32_t *codes = ok ? array_new((size_t)(c->a * m->info.grid_width * m->info.grid_height), 4, "codes", e) : NULL;
     int rounds = ok && t.whole < 1 ? ROUNDS : 1;
     ok = codes != NULL;
@@ -194,6 +233,11 @@ static bool host_time(bench *b, const bench_case *c, err *e)
     return ok || (e->code == ERR_NONE && !m);
 }
 
+/* Of the file of --model, in its own type. */
+#define GENERATION_OF_FILE(N, GUIDED, ROWS)                                                                            \
+    {                                                                                                                  \
+        .name = "model, " ROWS, generation, .what = "model", .a = N, .b = GUIDED                                       \
+    }
 #define GENERATION(MODEL, TYPE, QUICK)                                                                                 \
     {.name = "generate " MODEL ", " #TYPE ", 1 row", generation, QUICK, .what = MODEL, .type = DTYPE_##TYPE, .a = 1},  \
         {.name = "generate " MODEL ", " #TYPE ", 2 rows, 1 picture with guidance",                                     \
@@ -235,6 +279,9 @@ const bench_case bench_work_cases[] = {
     GENERATIONS("mindalle"),
     HALF_CACHE("mindalle", 1, "1 row"),
     HALF_CACHE("mindalle", 9, "9 rows"),
+    GENERATION_OF_FILE(1, 0, "1 row"),
+    GENERATION_OF_FILE(1, 1, "2 rows, 1 picture with guidance"),
+    GENERATION_OF_FILE(9, 0, "9 rows"),
     {.name = "host time, builtin", host_time, true, .what = "builtin", .type = DTYPE_F16, .a = 1},
     {.name = "host time, mini, F32", host_time, .what = "mini", .type = DTYPE_F32, .a = 1},
     {.name = "host time, mini, Q8_0", host_time, .what = "mini", .type = DTYPE_Q8_0, .a = 1},
@@ -268,6 +315,11 @@ static bool codec_speed(bench *b, const bench_case *c, err *e)
     if (!m)
         return e->code == ERR_NONE;
     const codec *k = &m->codec;
+    if (!k->kind || (c->a && !k->kind->encode)) {
+        bench_skip(b, c->name, "the model has no codec for that");
+        model_free(m);
+        return true;
+    }
     int64_t shape[4] = {c->b, k->grid_height * k->grid_width},
             pixels[4] = {c->b, codec_input_height(k), codec_input_width(k), 3};
     codec_case of = {.c = k};
@@ -276,7 +328,7 @@ static bool codec_speed(bench *b, const bench_case *c, err *e)
     void *zeros = array_new(n, 4, "pictures", e);
     bool ok = zeros && tensor_new(&of.in, b->d, c->a ? DTYPE_F32 : DTYPE_I32, c->a ? 4 : 2, c->a ? pixels : shape,
                                   zeros, false, "pictures", e);
-    ok = ok && bench_measure(m->run, c->a ? encode_body : decode_body, &of, &seconds, &flops, &bytes, e);
+    ok = ok && bench_measure(b, m->run, c->a ? encode_body : decode_body, &of, &seconds, &flops, &bytes, e);
     if (ok)
         bench_row(
             b, c->name, NULL,
@@ -290,6 +342,8 @@ static bool codec_speed(bench *b, const bench_case *c, err *e)
 const bench_case bench_codec_cases[] = {
     {.name = "decode builtin, 8 pictures", codec_speed, true, .what = "builtin", .b = 8},
     {.name = "encode builtin, 8 pictures", codec_speed, true, .what = "builtin", .a = 1, .b = 8},
+    {.name = "model, decode", codec_speed, .what = "model", .b = 1},
+    {.name = "model, encode", codec_speed, .what = "model", .a = 1, .b = 1},
     {.name = "decode openai-dvae", codec_speed, .what = "openai-dvae", .b = 1},
     {.name = "encode openai-dvae", codec_speed, .what = "openai-dvae", .a = 1, .b = 1},
     {.name = "decode vqgan", codec_speed, .what = "vqgan", .b = 1},

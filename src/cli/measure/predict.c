@@ -1,0 +1,226 @@
+/* What counted launches would take on a described GPU. */
+#include "cli/measure/predict.h"
+
+#include <fnmatch.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* ---- kernels, by compiled code ---------------------------------------------------------------------------------- */
+
+typedef enum kernel_kind {
+    KIND_WEIGHTS,   /* a: a lane's instructions for a weight, for `rows` rows of x at once */
+    KIND_TILES,     /* a: share of multiply-adds in the instructions; b: the most of them that local memory feeds */
+    KIND_ATTENTION, /* a: loads that wait for the one before, for 64 keys */
+    KIND_NORM,      /* a: the same, for a row's elements by the work-items of its group */
+    KIND_SAMPLE,    /* a: the same, for a row's logits, times the passes over them */
+} kernel_kind;
+
+/* Of 2026-11-29: ocloc 1.0.12504 (skl, tgllp), clang 15 for gfx1030, ptxas 13.0 (sm_86), loops' instructions times
+ * their trips.  Where a kernel has no row, bandwidth and the latency of two loads count alone.  The caps of local
+ * memory are of one message a clock and cluster, which is assumed. */
+static const struct kernel_cost {
+    const char *pattern;
+    kernel_kind kind;
+    int rows;
+    float a[PREDICT_ISAS], b[PREDICT_ISAS]; /* Gen9, Gen12, RDNA, Ampere */
+} costs[] = {
+    {"linear:rows1_f32", KIND_WEIGHTS, 1, {2.4f, 2.6f, 3.3f, 3.4f}, {0}},
+    {"linear:rows1_f16", KIND_WEIGHTS, 1, {4.9f, 4.25f, 3.3f, 4.6f}, {0}},
+    {"linear:rows1_q8_0", KIND_WEIGHTS, 1, {11.7f, 8.9f, 9.0f, 7.7f}, {0}},
+    {"linear:rows1_q4_0", KIND_WEIGHTS, 1, {19.1f, 16.4f, 17.6f, 10.8f}, {0}},
+    {"linear:rows4_f32", KIND_WEIGHTS, 4, {5.8f, 5.9f, 7.8f, 8.0f}, {0}},
+    {"linear:rows4_f16", KIND_WEIGHTS, 4, {8.3f, 7.6f, 7.8f, 9.2f}, {0}},
+    {"linear:rows4_q8_0", KIND_WEIGHTS, 4, {15.1f, 12.2f, 13.5f, 12.3f}, {0}},
+    {"linear:rows4_q4_0", KIND_WEIGHTS, 4, {22.5f, 19.7f, 22.1f, 15.4f}, {0}},
+    {"gemm:gemm", KIND_TILES, 1, {.36f, .30f, .43f, .42f}, {.33f, .16f, 1, .67f}},
+    {"gemm:weight_gradient", KIND_TILES, 1, {.36f, .30f, .43f, .42f}, {.33f, .16f, 1, .67f}},
+    {"conv:conv2d", KIND_TILES, 1, {.32f, .27f, .27f, .26f}, {.33f, .16f, 1, .67f}},
+    {"conv:conv_transpose2d", KIND_TILES, 1, {.30f, .24f, .23f, .23f}, {.33f, .16f, 1, .67f}},
+    {"attention_tile:attention*", KIND_TILES, 1, {.30f, .25f, .36f, .35f}, {.33f, .16f, 1, .67f}},
+    {"attention:attention*", KIND_ATTENTION, 1, {68, 68, 68, 12}, {0}},
+    {"norm:layer_norm*", KIND_NORM, 1, {2.5f, 2.5f, 3, 1.5f}, {0}},
+    {"norm:rms_norm*", KIND_NORM, 1, {2, 2, 2, 1}, {0}},
+    {"norm:softmax*", KIND_NORM, 1, {3, 3, 3, 1.5f}, {0}},
+    {"sample:sample", KIND_SAMPLE, 17, {1, 1, 1, .25f}, {0}},
+    {"sample:argmax", KIND_SAMPLE, 1, {1, 1, 1, .25f}, {0}},
+};
+
+#define OF_BANDWIDTH 0.88
+#define OF_ISSUE     0.7
+#define OF_TILES     0.8
+#define BARRIERS     20 /* of the sums of a norm */
+#define CHUNK        64 /* keys */
+#define CHUNK_WAITS  16 /* barriers for these */
+#define SAMPLE_WAITS 9  /* barriers of a pass */
+
+static const struct kernel_cost *cost_of(const char *kernel)
+{
+    for (size_t i = 0; i < sizeof costs / sizeof *costs; i++)
+        if (!fnmatch(costs[i].pattern, kernel, 0))
+            return &costs[i];
+    return NULL;
+}
+
+/* ---- a launch ---------------------------------------------------------------------------------------------------- */
+
+static double groups_of(const counted_launch *l)
+{
+    double n = 1;
+    for (int i = 0; i < 3; i++)
+        n *= (double)l->w.global[i] / (double)(l->w.local[i] ? l->w.local[i] : 1);
+    return l->w.local[0] ? n : ceil(n / 64);
+}
+
+/* Rounds in which groups of its size fill the device, at least one. */
+static double rounds_of(const predict_device *d, const counted_launch *l)
+{
+    double items = 1, at_once;
+    for (int i = 0; i < 3; i++)
+        items *= (double)(l->w.local[i] ? l->w.local[i] : 1);
+    at_once = fmax(1, d->groups * 64 / (l->w.local[0] ? items : 64));
+    return fmax(1, groups_of(l) / at_once);
+}
+
+static double last_of(const tensor *t)
+{
+    return t->nd ? (double)t->shape[t->nd - 1] : 1;
+}
+
+static double rows_of(const tensor *t)
+{
+    double n = 1;
+    for (int i = 0; i + 1 < t->nd; i++)
+        n *= (double)t->shape[i];
+    return n;
+}
+
+/* Instructions of a product. */
+static double instructions_of(const predict_device *d, const counted_launch *l, const struct kernel_cost *k)
+{
+    double rows = rows_of(&l->x[0]);
+    if (k->kind == KIND_TILES)
+        return l->w.flops / 2 / (double)k->a[d->isa];
+    if (k->kind != KIND_WEIGHTS || rows < 1)
+        return 0;
+    return l->w.flops / 2 / rows * (double)k->a[d->isa] * ceil(rows / k->rows);
+}
+
+static double issue_seconds(const predict_device *d, const counted_launch *l, const struct kernel_cost *k)
+{
+    if (k->kind == KIND_WEIGHTS)
+        return instructions_of(d, l, k) * d->mixed / (d->issue * 1e9 * OF_ISSUE);
+    if (k->kind != KIND_TILES)
+        return 0;
+    double share = fmin(OF_TILES * (double)k->a[d->isa], (double)k->b[d->isa]),
+           products = l->w.flops / 2 / share * 1e-9, groups = groups_of(l);
+    /* all of them at the device's rate, and one after the other of a cluster's share at that of the cluster */
+    return fmax(products / d->issue, ceil(groups / d->clusters) * products / groups / d->cluster);
+}
+
+/* Keys that a group of attention reads. */
+static double keys_of(const counted_launch *l)
+{
+    const tensor *k = &l->x[1];
+    double queries = (double)l->asked.global[0] * (double)l->asked.global[1],
+           parts = (double)(l->asked.global[2] ? l->asked.global[2] : 1);
+    if (k->nd != 4 || queries < 1)
+        return CHUNK;
+    double keys = l->w.flops / 4 / queries / (double)k->shape[3];
+    return fmax(1, fmin(keys, (double)k->shape[2]) / parts);
+}
+
+static double latency_us(const predict_device *d, const counted_launch *l, const struct kernel_cost *k,
+                         predict_part *part)
+{
+    double loads = k ? (double)k->a[d->isa] : 0, items = (double)(l->w.local[0] ? l->w.local[0] : 64);
+    switch (k ? k->kind : KIND_TILES) {
+    case KIND_ATTENTION:
+        *part = PREDICT_ATTENTION;
+        return ceil(keys_of(l) / CHUNK) * (loads * d->far_us + CHUNK_WAITS * d->barrier_us) + 2 * d->far_us;
+    case KIND_NORM:
+        *part = PREDICT_NORM;
+        return last_of(&l->x[0]) / items * loads * d->near_us + BARRIERS * d->barrier_us;
+    case KIND_SAMPLE:
+        *part = PREDICT_SAMPLE;
+        return k->rows * (last_of(&l->x[0]) / items * loads * d->sample_us + SAMPLE_WAITS * d->barrier_us);
+    default:
+        *part = PREDICT_OTHER;
+        return 2 * d->far_us;
+    }
+}
+
+void predict_launch(prediction *p, const predict_device *d, const counted_launch *l, double times)
+{
+    const struct kernel_cost *k = cost_of(l->kernel);
+    predict_part part;
+    double seconds = latency_us(d, l, k, &part) * 1e-6 * (part == PREDICT_OTHER ? 1 : rounds_of(d, l)),
+           bandwidth = l->w.bytes / (d->gbytes * 1e9 * OF_BANDWIDTH), issue = k ? issue_seconds(d, l, k) : 0;
+    if (bandwidth > seconds) {
+        seconds = bandwidth;
+        part = PREDICT_BANDWIDTH;
+    }
+    if (issue > seconds) {
+        seconds = issue;
+        part = PREDICT_ISSUE;
+    }
+    p->launches += times;
+    p->flops += times * l->w.flops;
+    p->bytes += times * l->w.bytes;
+    p->instructions += k ? times * instructions_of(d, l, k) : 0;
+    p->part[part] += times * seconds;
+    for (int i = 0; i < 2; i++)
+        p->gaps[i] += times * d->launch_us[i] * 1e-6;
+}
+
+/* ---- sums -------------------------------------------------------------------------------------------------------- */
+
+void predict_sum(prediction *p, const prediction *other, double times)
+{
+    p->launches += times * other->launches;
+    p->flops += times * other->flops;
+    p->bytes += times * other->bytes;
+    p->instructions += times * other->instructions;
+    for (int i = 0; i < PREDICT_PARTS; i++)
+        p->part[i] += times * other->part[i];
+    for (int i = 0; i < 2; i++)
+        p->gaps[i] += times * other->gaps[i];
+}
+
+double predict_seconds(const prediction *p)
+{
+    double sum = (p->gaps[0] + p->gaps[1]) / 2;
+    for (int i = 0; i < PREDICT_PARTS; i++)
+        sum += p->part[i];
+    return sum;
+}
+
+static const char *const part_names[PREDICT_PARTS] = {
+    [PREDICT_BANDWIDTH] = "bandwidth", [PREDICT_ISSUE] = "issue",   [PREDICT_ATTENTION] = "attention",
+    [PREDICT_NORM] = "norm",           [PREDICT_SAMPLE] = "sample", [PREDICT_OTHER] = "other"};
+
+json_t *predict_json(const prediction *p)
+{
+    json_t *parts = json_object();
+    for (int i = 0; i < PREDICT_PARTS; i++)
+        json_object_set_new(parts, part_names[i], json_real(p->part[i]));
+    return json_pack("{s:f, s:f, s:f, s:f, s:o, s:[f, f]}", "launches", p->launches, "bytes", p->bytes, "flops",
+                     p->flops, "instructions", p->instructions, "seconds_of", parts, "launch_seconds", p->gaps[0],
+                     p->gaps[1]);
+}
+
+static double number_of(const json_t *o, const char *key)
+{
+    return json_number_value(json_object_get(o, key));
+}
+
+void predict_print(const json_t *p)
+{
+    const json_t *parts = json_object_get(p, "seconds_of"), *gaps = json_object_get(p, "launch_seconds");
+    printf("    launches %.0f, %.4g MB, %.4g MFLOP, %.4g M instructions of products; us:", number_of(p, "launches"),
+           1e-6 * number_of(p, "bytes"), 1e-6 * number_of(p, "flops"), 1e-6 * number_of(p, "instructions"));
+    for (int i = 0; i < PREDICT_PARTS; i++)
+        printf(" %s %.0f,", part_names[i], 1e6 * number_of(parts, part_names[i]));
+    printf(" launches %.0f to %.0f\n", 1e6 * json_number_value(json_array_get(gaps, 0)),
+           1e6 * json_number_value(json_array_get(gaps, 1)));
+}
