@@ -8,6 +8,7 @@ int command_bench(const options *o);
 int command_convert(const options *o);
 int command_decode(const options *o);
 int command_devices(const options *o);
+int command_doctor(const options *o);
 int command_encode(const options *o);
 int command_generate(const options *o);
 int command_help(const options *o);

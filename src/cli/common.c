@@ -16,12 +16,21 @@ static const char profile_path[] = "limn-trace.json";
 
 /* ---- device and model ---------------------------------------------------------------------------------------- */
 
+const char *command_device_spec(const options *o)
+{
+    const char *environment = getenv("LIMN_DEVICE");
+    return options_text(o, "device", environment && *environment ? environment : "auto");
+}
+
 limn_device *command_device(const options *o, err *e)
+{
+    return command_device_at(o, command_device_spec(o), e);
+}
+
+limn_device *command_device_at(const options *o, const char *spec, err *e)
 {
     if (options_given(o, "profile") && !output_check("profile", profile_path, NULL, e))
         return NULL;
-    const char *environment = getenv("LIMN_DEVICE");
-    const char *spec = options_text(o, "device", environment && *environment ? environment : "auto");
     limn_device_options d = {
         .memory_limit = options_unsigned(o, "mem-limit", 0),
         .no_cache = options_given(o, "no-cache"),

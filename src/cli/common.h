@@ -20,6 +20,9 @@ typedef struct session {
 /* The device by --device or LIMN_DEVICE, with --mem-limit, --no-cache and --profile.  Says what it took where the
  * choice was limn's. */
 limn_device *command_device(const options *o, err *e);
+/* That SPEC, and the same with another one. */
+const char *command_device_spec(const options *o);
+limn_device *command_device_at(const options *o, const char *spec, err *e);
 /* The device and the model of --model, which must have what is asked for; catches interrupts from here on. */
 bool command_open(session *s, const options *o, bool codec, bool transformer, err *e);
 /* Prints the table and writes the trace of --profile; does nothing without it, or where this is not rank 0. */

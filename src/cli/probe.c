@@ -179,8 +179,7 @@ static void wait_for_all(asked *q, size_t n)
     free(p);
 }
 
-/* The end of a child: its status, or -1 where even SIGKILL doesn't end it (it is inside of the kernel). */
-static int end_of(pid_t pid, bool late)
+int probe_end(pid_t pid, bool late)
 {
     int status = -1;
     if (late)
@@ -215,7 +214,7 @@ const char *probe_signal(int number)
 static void understand(asked *q, probe *p)
 {
     answer a;
-    int status = end_of(q->pid, !q->done);
+    int status = probe_end(q->pid, !q->done);
     close(q->from);
     FILE *f = fopen(q->output, "r");
     char text[4 * sizeof p->said] = "";

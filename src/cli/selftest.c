@@ -8,22 +8,29 @@
 #include "base/rng.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/selftest.h"
 #include "device/run.h"
 #include "ops/ops.h"
 
 /* "a panda", greedy, by PyTorch in F32 with the same weights; its log-likelihoods by the same. */
 #include "cli/selftest_expected.h"
 
-static bool check(const char *name, double error, double bound, bool *all)
+/* Who hears of the checks, and whether all were passed. */
+typedef struct hearer {
+    selftest_heard *heard;
+    void *context;
+    bool all;
+} hearer;
+
+static void check(hearer *h, const char *name, double error, double bound)
 {
-    bool ok = error <= bound;
-    printf("%-32s %s  error %.2g, bound %.2g\n", name, ok ? "ok    " : "FAILED", error, bound);
-    *all &= ok;
-    return ok;
+    const selftest_check c = {.name = name, .error = error, .bound = bound, .ok = error <= bound};
+    h->all &= c.ok;
+    h->heard(h->context, &c);
 }
 
 /* Largest error of y = x w^T in parts of its largest value, for a weight of one type. */
-static bool check_product(run *r, dtype type, int64_t m, int64_t n, int64_t k, bool *all, err *e)
+static bool check_product(run *r, dtype type, int64_t m, int64_t n, int64_t k, hearer *h, err *e)
 {
     float *w = array_new((size_t)(n * k), sizeof *w, "selftest", e),
           *x = array_new((size_t)(m * k), sizeof *x, "selftest", e);
@@ -62,7 +69,7 @@ static bool check_product(run *r, dtype type, int64_t m, int64_t n, int64_t k, b
     char name[64];
     snprintf(name, sizeof name, "product, %lld rows, %s", (long long)m, dtype_table[type].name);
     if (ok)
-        check(name, worst / most, packs ? 1e-4 : 1e-5, all); /* packs: x has 16 bits */
+        check(h, name, worst / most, packs ? 1e-4 : 1e-5); /* packs: x has 16 bits */
     run_reset(r);
     buffer_free(l.w.buf);
     free(w);
@@ -72,7 +79,7 @@ static bool check_product(run *r, dtype type, int64_t m, int64_t n, int64_t k, b
     return ok;
 }
 
-static bool check_products(limn_device *d, bool *all, err *e)
+static bool check_products(limn_device *d, hearer *h, err *e)
 {
     static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_Q8_0, DTYPE_Q4_0};
     static const int rows[] = {1, 5, 70};
@@ -80,12 +87,12 @@ static bool check_products(limn_device *d, bool *all, err *e)
     bool ok = r;
     for (int t = 0; ok && t < 4; t++)
         for (int i = 0; ok && i < 3; i++)
-            ok = check_product(r, types[t], rows[i], 100, 192, all, e);
+            ok = check_product(r, types[t], rows[i], 100, 192, h, e);
     run_free(r);
     return ok;
 }
 
-static bool check_model(limn_device *d, bool *all, err *e)
+static bool check_model(limn_device *d, hearer *h, err *e)
 {
     limn_model *m = limn_model_open(d, NULL, e);
     if (!m)
@@ -114,9 +121,9 @@ static bool check_model(limn_device *d, bool *all, err *e)
         changed += again[c] != expected_again[c];
     }
     if (ok) {
-        check("built-in model: greedy codes", different, 0, all);
-        check("built-in model: log-likelihood", fabs(score.image_log_likelihood - expected_log_likelihood), 1e-3, all);
-        check("built-in model: codec round trip", changed, 0, all);
+        check(h, "built-in model: greedy codes", different, 0);
+        check(h, "built-in model: log-likelihood", fabs(score.image_log_likelihood - expected_log_likelihood), 1e-3);
+        check(h, "built-in model: codec round trip", changed, 0);
     }
     free(codes);
     free(again);
@@ -127,16 +134,27 @@ static bool check_model(limn_device *d, bool *all, err *e)
     return ok;
 }
 
+bool selftest_device(limn_device *d, selftest_heard *heard, void *context, err *e)
+{
+    hearer h = {.heard = heard, .context = context, .all = true};
+    return check_products(d, &h, e) && check_model(d, &h, e) &&
+           (h.all || err_set(e, ERR_FAILED,
+                             "selftest: %s computes wrong results (report it with the file that limn "
+                             "doctor writes)",
+                             limn_device_get_info(d)->name));
+}
+
+void selftest_print(void *unused, const selftest_check *c)
+{
+    (void)unused;
+    printf("%-32s %s  error %.2g, bound %.2g\n", c->name, c->ok ? "ok    " : "FAILED", c->error, c->bound);
+}
+
 int command_selftest(const options *o)
 {
     err e = {0};
-    bool all = true;
     limn_device *d = command_device(o, &e);
-    bool ok = d && check_products(d, &all, &e) && check_model(d, &all, &e);
-    if (ok && !all)
-        ok = err_set(&e, ERR_FAILED,
-                     "selftest: %s computes wrong results (report it with the output of limn devices --json)",
-                     limn_device_get_info(d)->name);
+    bool ok = d && selftest_device(d, selftest_print, NULL, &e);
     limn_device_free(&d);
     return ok ? 0 : report(&e);
 }

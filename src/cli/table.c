@@ -348,6 +348,16 @@ static const option bench_options[] = {
     OPTIONS_END,
 };
 
+static const option doctor_options[] = {
+    {.name = "output",
+     .letter = 'o',
+     .argument = "REPORT.json",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Report to write, or - for standard output, in place of the text. Default: limn-doctor.json."},
+    OPTIONS_END,
+};
+
 static const option tune_options[] = {
     {.name = "seconds",
      .argument = "S",
@@ -603,6 +613,19 @@ const command command_table[] = {
      .summary = "check that the device computes rightly",
      .description = "Runs limn's kernels on the device and compares with what they must give.\n",
      .example = "limn selftest --device 0\n"},
+    {.name = "doctor",
+     .run = command_doctor,
+     .options = doctor_options,
+     .summary = "examine the devices, and write a report",
+     .description =
+         "Says what drivers and devices there are, what is wrong with them and what to do (as devices --why), checks "
+         "each device that can be used (as selftest), and measures for about a minute the one that -d means (a part of "
+         "bench); with -d it checks that one alone. The same goes to REPORT.json, to attach where you ask for help; "
+         "names of the user and the machine, and the home directory's, are replaced in both.\n"
+         "Each step is a process of its own: where a driver crashes or hangs, that is reported, and the others go on. "
+         "The exit code is 1 where a step failed or a driver did harm, and 3 where no device can be used; the report "
+         "is written all the same.\n",
+     .example = "limn doctor\nlimn doctor -d gpu -o report.json\n"},
     {.name = "help",
      .run = command_help,
      .options = help_options,

@@ -76,6 +76,7 @@ static void judge_driver(json_t *report, json_t *j, const driver_file *f, const 
             advise(report, "%s has no device: update its driver, or read its documentation", file);
     }
     put(j, "problem", problem);
+    json_object_set_new(j, "harms", json_boolean(*p->bad));
 }
 
 static void gather_drivers(json_t *report, const driver_list *l, const probe *p)
@@ -335,7 +336,7 @@ static void print_devices(const json_t *report)
     }
 }
 
-static void print_report(const json_t *report)
+void why_print(const json_t *report)
 {
     const json_t *j;
     const char *key, *from = text_of(report, "place_from"), *loader = text_of(report, "loader");
@@ -361,18 +362,19 @@ static void print_report(const json_t *report)
     json_array_foreach(json_object_get(report, "advice"), i, j) line("  - ", "%s", json_string_value(j));
 }
 
-int why_report(const options *o)
+json_t *why_gather(limn_device_info **list, size_t *n, err *e)
 {
-    err e = {0}, none = {0};
+    err none = {0};
     driver_list l = {0};
     probe *p = NULL;
-    limn_device_info *list = NULL;
-    size_t n = 0, usable = 0;
+    size_t usable = 0;
+    *list = NULL;
+    *n = 0;
     guard_start();
-    bool listed = drivers_list(&l) || err_no_memory(&e, "drivers", 1);
-    if (!listed || !probe_drivers(&l, &p, &e)) {
+    bool listed = drivers_list(&l) || err_no_memory(e, "drivers", 1);
+    if (!listed || !probe_drivers(&l, &p, e)) {
         drivers_release(&l);
-        return report(&e);
+        return NULL;
     }
     json_t *all = json_object();
     json_object_set_new(all, "advice", json_array());
@@ -380,23 +382,36 @@ int why_report(const options *o)
     gather_environment(all); /* before it changes */
     if (probe_use(&l, p, &none)) {
         guard_loading(true);
-        limn_devices(&list, &n, &none);
+        limn_devices(list, n, &none);
         guard_loading(false);
     }
-    for (size_t i = 0; i < n; i++)
-        usable += !*list[i].problem;
-    gather_devices(all, list, n, &none);
-    gather_gpus(all, &l, list, n);
+    for (size_t i = 0; i < *n; i++)
+        usable += !*(*list)[i].problem;
+    gather_devices(all, *list, *n, &none);
+    gather_gpus(all, &l, *list, *n);
     gather_nodes(all);
     gather_caches(all, &l);
     gather_nothing(all, &l, usable);
+    probe_free(p, l.n);
+    drivers_release(&l);
+    return all;
+}
+
+int why_report(const options *o)
+{
+    err e = {0};
+    limn_device_info *list = NULL;
+    size_t n = 0, usable = 0;
+    json_t *all = why_gather(&list, &n, &e);
+    if (!all)
+        return report(&e);
+    for (size_t i = 0; i < n; i++)
+        usable += !*list[i].problem;
     if (options_given(o, "json"))
         print_json(json_incref(all));
     else
-        print_report(all);
+        why_print(all);
     json_decref(all);
     free(list);
-    probe_free(p, l.n);
-    drivers_release(&l);
     return usable ? 0 : ERR_DEVICE;
 }

@@ -9,9 +9,9 @@
 #include "io/image.h"
 #include "io/npy.h"
 
-static const char *const commands[] = {"devices", "generate", "encode",  "decode",  "reconstruct",
-                                       "score",   "tokenize", "convert", "inspect", "bench",
-                                       "tune",    "selftest", "help",    "version", NULL};
+static const char *const commands[] = {"devices",  "generate", "encode",  "decode", "reconstruct", "score",
+                                       "tokenize", "convert",  "inspect", "bench",  "tune",        "selftest",
+                                       "doctor",   "help",     "version", NULL};
 
 /* ---- help ---- */
 
