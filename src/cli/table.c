@@ -585,17 +585,19 @@ const command command_table[] = {
          "alone would take.\n"
          "NAME picks measurements by their names, as a shell's pattern; without one, a short set runs, or with --model "
          "that model's.\n"
-         "--predict counts the launches of the same measurements in the kernels for GPUs, and adds up a model of them, "
-         "to compare with what the device then takes (--json, --compare). Its assumptions: a launch takes the longest "
-         "of its bytes at 88% of the bandwidth; the instructions of its products, as counted in code that was compiled "
-         "for such a device, at 70% of what its lanes issue (products by tiles: 80%, no more than local memory feeds, "
-         "and each cluster of units its share of the groups); and, of attention over a cache, norms and sampling, the "
-         "loads that wait for each other; and from its end to the next one's start passes what launch_us says, or "
-         "what is known of such devices, of which the mean counts. Heat, other programs and CLBlast aren't in it. A "
-         "unit is what the driver calls a compute unit. Where latencies rule, it may be wrong by a factor of two.\n",
+         "--predict counts the launches of the same measurements in the kernels for GPUs, and adds up a model of "
+         "them, to compare with what the device then takes (--json, --compare); -v shows each kernel's part. Its "
+         "assumptions: a launch takes the longest of its bytes at 88% of the bandwidth; the instructions of its "
+         "products, as counted in code that was compiled for such a device, at 70% of what its lanes issue (products "
+         "by tiles: 80%, no more than local memory feeds, and each cluster of units its share of the groups); and, of "
+         "attention over a cache, norms and sampling, the loads that wait for each other; and from its end to the "
+         "next one's start passes what launch_us says, or what is known of such devices, of which the mean counts. "
+         "Heat, other programs and CLBlast aren't in it. A unit is what the driver calls a compute unit. Where "
+         "latencies rule, it may be wrong by a factor of two.\n",
      .example = "limn bench --device cpu\n"
                 "limn bench 'product*' 'generate mini, F16, 1 row' --json > before.json\n"
-                "limn bench 'product*' --compare before.json\n"},
+                "limn bench 'product*' --compare before.json\n"
+                "limn bench -m model.gguf --predict iris_xe\n"},
     {.name = "tune",
      .run = command_tune,
      .options = tune_options,

@@ -173,10 +173,12 @@ void bench_print(const json_t *row)
     fflush(stdout);
 }
 
-static void print_heard(void *unused, const json_t *row)
+static void print_heard(void *context, const json_t *row)
 {
-    (void)unused;
+    const options *o = context;
     bench_print(row);
+    if (options_position(o, "verbose") > options_position(o, "quiet"))
+        predict_print_kernels(json_object_get(row, "predicted"));
 }
 
 static void add_row(bench *b, json_t *row)
@@ -411,7 +413,7 @@ int command_bench(const options *o)
 {
     err e = {0};
     bool text = !options_given(o, "json");
-    bench b = {.o = o, .heard = text ? print_heard : NULL, .rows = json_array()};
+    bench b = {.o = o, .heard = text ? print_heard : NULL, .hearer = (void *)(uintptr_t)o, .rows = json_array()};
     predict_device described;
     json_t *file = NULL;
     bool ok = check_patterns(o, &e) && read_before(&b, &file, &e);

@@ -4,6 +4,7 @@
 #include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- kernels, by compiled code ---------------------------------------------------------------------------------- */
@@ -72,14 +73,13 @@ static double groups_of(const counted_launch *l)
     return l->w.local[0] ? n : ceil(n / 64);
 }
 
-/* Rounds in which groups of its size fill the device, at least one. */
-static double rounds_of(const predict_device *d, const counted_launch *l)
+/* How often groups of its size fill the device. */
+static double fills(const predict_device *d, const counted_launch *l)
 {
-    double items = 1, at_once;
+    double items = 1;
     for (int i = 0; i < 3; i++)
         items *= (double)(l->w.local[i] ? l->w.local[i] : 1);
-    at_once = fmax(1, d->groups * 64 / (l->w.local[0] ? items : 64));
-    return fmax(1, groups_of(l) / at_once);
+    return groups_of(l) / fmax(1, d->groups * 64 / (l->w.local[0] ? items : 64));
 }
 
 static double last_of(const tensor *t)
@@ -150,11 +150,24 @@ static double latency_us(const predict_device *d, const counted_launch *l, const
     }
 }
 
+static void add_kernel(prediction *p, const char *name, double launches, double seconds)
+{
+    int i = 0;
+    while (i < p->kernels && strcmp(p->kernel[i].name, name) != 0)
+        i++;
+    if (i == PREDICT_KERNELS)
+        return;
+    if (i == p->kernels)
+        p->kernel[p->kernels++] = (predict_kernel){.name = name};
+    p->kernel[i].launches += launches;
+    p->kernel[i].seconds += seconds;
+}
+
 void predict_launch(prediction *p, const predict_device *d, const counted_launch *l, double times)
 {
     const struct kernel_cost *k = cost_of(l->kernel);
     predict_part part;
-    double seconds = latency_us(d, l, k, &part) * 1e-6 * (part == PREDICT_OTHER ? 1 : rounds_of(d, l)),
+    double seconds = latency_us(d, l, k, &part) * 1e-6 * (part == PREDICT_OTHER ? 1 : fmax(1, fills(d, l))),
            bandwidth = l->w.bytes / (d->gbytes * 1e9 * OF_BANDWIDTH), issue = k ? issue_seconds(d, l, k) : 0;
     if (bandwidth > seconds) {
         seconds = bandwidth;
@@ -165,10 +178,12 @@ void predict_launch(prediction *p, const predict_device *d, const counted_launch
         part = PREDICT_ISSUE;
     }
     p->launches += times;
+    p->little += fills(d, l) < 0.25 ? times : 0;
     p->flops += times * l->w.flops;
     p->bytes += times * l->w.bytes;
     p->instructions += k ? times * instructions_of(d, l, k) : 0;
     p->part[part] += times * seconds;
+    add_kernel(p, l->kernel, times, times * seconds);
     for (int i = 0; i < 2; i++)
         p->gaps[i] += times * d->launch_us[i] * 1e-6;
 }
@@ -178,6 +193,7 @@ void predict_launch(prediction *p, const predict_device *d, const counted_launch
 void predict_sum(prediction *p, const prediction *other, double times)
 {
     p->launches += times * other->launches;
+    p->little += times * other->little;
     p->flops += times * other->flops;
     p->bytes += times * other->bytes;
     p->instructions += times * other->instructions;
@@ -185,6 +201,8 @@ void predict_sum(prediction *p, const prediction *other, double times)
         p->part[i] += times * other->part[i];
     for (int i = 0; i < 2; i++)
         p->gaps[i] += times * other->gaps[i];
+    for (int i = 0; i < other->kernels; i++)
+        add_kernel(p, other->kernel[i].name, times * other->kernel[i].launches, times * other->kernel[i].seconds);
 }
 
 double predict_seconds(const prediction *p)
@@ -199,14 +217,25 @@ static const char *const part_names[PREDICT_PARTS] = {
     [PREDICT_BANDWIDTH] = "bandwidth", [PREDICT_ISSUE] = "issue",   [PREDICT_ATTENTION] = "attention",
     [PREDICT_NORM] = "norm",           [PREDICT_SAMPLE] = "sample", [PREDICT_OTHER] = "other"};
 
+static int longest_first(const void *a, const void *b)
+{
+    double x = ((const predict_kernel *)a)->seconds, y = ((const predict_kernel *)b)->seconds;
+    return (x < y) - (x > y);
+}
+
 json_t *predict_json(const prediction *p)
 {
-    json_t *parts = json_object();
+    prediction sorted = *p;
+    json_t *parts = json_object(), *kernels = json_array();
     for (int i = 0; i < PREDICT_PARTS; i++)
         json_object_set_new(parts, part_names[i], json_real(p->part[i]));
-    return json_pack("{s:f, s:f, s:f, s:f, s:o, s:[f, f]}", "launches", p->launches, "bytes", p->bytes, "flops",
-                     p->flops, "instructions", p->instructions, "seconds_of", parts, "launch_seconds", p->gaps[0],
-                     p->gaps[1]);
+    qsort(sorted.kernel, (size_t)p->kernels, sizeof *sorted.kernel, longest_first);
+    for (int i = 0; i < p->kernels; i++)
+        json_array_append_new(kernels, json_pack("{s:s, s:f, s:f}", "kernel", sorted.kernel[i].name, "launches",
+                                                 sorted.kernel[i].launches, "seconds", sorted.kernel[i].seconds));
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:o, s:[f, f], s:o}", "launches", p->launches, "launches_of_few_groups",
+                     p->little, "bytes", p->bytes, "flops", p->flops, "instructions", p->instructions, "seconds_of",
+                     parts, "launch_seconds", p->gaps[0], p->gaps[1], "kernels", kernels);
 }
 
 static double number_of(const json_t *o, const char *key)
@@ -217,10 +246,22 @@ static double number_of(const json_t *o, const char *key)
 void predict_print(const json_t *p)
 {
     const json_t *parts = json_object_get(p, "seconds_of"), *gaps = json_object_get(p, "launch_seconds");
-    printf("    launches %.0f, %.4g MB, %.4g MFLOP, %.4g M instructions of products; us:", number_of(p, "launches"),
-           1e-6 * number_of(p, "bytes"), 1e-6 * number_of(p, "flops"), 1e-6 * number_of(p, "instructions"));
+    printf(
+        "    launches %.0f (too small for a quarter of the device: %.0f), %.4g MB, %.4g MFLOP, %.4g M instructions of "
+        "products\n    us:",
+        number_of(p, "launches"), number_of(p, "launches_of_few_groups"), 1e-6 * number_of(p, "bytes"),
+        1e-6 * number_of(p, "flops"), 1e-6 * number_of(p, "instructions"));
     for (int i = 0; i < PREDICT_PARTS; i++)
         printf(" %s %.0f,", part_names[i], 1e6 * number_of(parts, part_names[i]));
     printf(" launches %.0f to %.0f\n", 1e6 * json_number_value(json_array_get(gaps, 0)),
            1e6 * json_number_value(json_array_get(gaps, 1)));
+}
+
+void predict_print_kernels(const json_t *p)
+{
+    const json_t *row;
+    size_t i;
+    json_array_foreach(json_object_get(p, "kernels"), i, row)
+        printf("      %-40s %8.0f launches %10.0f us\n", json_string_value(json_object_get(row, "kernel")),
+               number_of(row, "launches"), 1e6 * number_of(row, "seconds"));
 }

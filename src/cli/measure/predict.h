@@ -50,11 +50,21 @@ typedef enum predict_part {
     PREDICT_PARTS
 } predict_part;
 
+/* Of the launches of one kernel, without gaps. */
+typedef struct predict_kernel {
+    const char *name;
+    double launches, seconds;
+} predict_kernel;
+#define PREDICT_KERNELS 64
+
 /* Of some launches together; zero-initialised is none. */
 typedef struct prediction {
     double launches, flops, bytes, instructions; /* the last of products alone */
+    double little;                               /* launches with too few groups for a quarter of the device */
     double part[PREDICT_PARTS];                  /* seconds */
     double gaps[2];                              /* least and most */
+    predict_kernel kernel[PREDICT_KERNELS];      /* those beyond are in the sums alone */
+    int kernels;
 } prediction;
 
 /* A launch that is done so many times more. */
@@ -63,6 +73,7 @@ void predict_sum(prediction *p, const prediction *other, double times);
 /* Seconds of it all, with the mean of the gaps. */
 double predict_seconds(const prediction *p);
 json_t *predict_json(const prediction *p);
-/* The same as a line of text, indented. */
+/* The same as a line of text, indented; and one for each kernel, the longest first. */
 void predict_print(const json_t *prediction);
+void predict_print_kernels(const json_t *prediction);
 #endif
