@@ -217,7 +217,7 @@ static void do_step(doctor *d, const char *list, const char *title, child_work *
     json_array_append_new(json_object_get(d->report, list), d->step);
     if (!ok)
         add_failure(d, what, e.text);
-    if (!ok && *said && d->text) {
+    if (!ok && *said && d->text && !strstr(e.text, said)) {
         printf("it said: ");
         print_clean(text_of(d->step, "said"));
         putchar('\n');

@@ -40,6 +40,11 @@ LIMN_LAYER_FAIL_AT=1 LIMN_LAYER_HANG_AT=2 LIMN_LAYER_FAIL_NAME=clFinish \
     ends 'returned from clFinish.*before that, clFinish: CL_OUT_OF_RESOURCES' "${generate[@]}"
 LIMN_LAYER_DIE_AT=400,-36 ends 'CL_INVALID_COMMAND_QUEUE' "${generate[@]}"
 LIMN_LAYER_DIE_AT=400,-5 ends 'CL_OUT_OF_RESOURCES' "${generate[@]}"
+# The steps of doctor end by themselves, and the report says how.
+status=0
+LIMN_LAYER_HANG_AT=1 LIMN_LAYER_FAIL_NAME=clFinish timeout 300 "$limn" 4 doctor -o report.json >text 2>err || status=$?
+[ $status = 1 ] || fail "doctor: exit status $status, not 1"
+[ "$(grep -c '"problem": .*returned from clFinish' report.json)" = 2 ] || fail 'the report lacks the steps that hung'
 # A training, and pictures that were written before.
 mkdir data
 cp plain-1.png data/
