@@ -28,10 +28,10 @@
  * - Groups of attention's tiles are of the same side, with 26 KiB: with a side of 8 they take 9, but that
  *   compiler spills in the backward pass.
  * - CLBlast has that database itself, by devices' names, so that its own choice is where to begin. */
-tuning device_form_tuning(const limn_device_info *i, bool panels)
+tuning device_form_tuning(const limn_device_info *i, bool cpu_form)
 {
-    tuning t = {.wg = 1, .gemm_side = 1, .gemm_item = 8, .panels = panels};
-    if (panels) {
+    tuning t = {.wg = 1, .gemm_side = 1, .gemm_item = 8, .cpu_form = cpu_form};
+    if (cpu_form) {
         t.split = i->vector_width >= 4 && i->vector_width < 16;
     } else {
         t.wg = 64;

@@ -13,16 +13,17 @@ typedef struct limn_device device;
 /* Choices that differ between devices.  Set by device_default_tuning from type and limits, and by what limn tune found
  * (tuning.c, where each has its name); tests set others. */
 typedef struct tuning {
-    int wg;           /* work-items that share a row (a reduction): 1 on CPUs, a power of two else */
-    int gemm_side;    /* side of the square work-group of tiled products: 16, 8, 4, 2 or 1; with panels 1 */
-    int gemm_item;    /* columns of a work-item of these, of 4 rows: 4 or 8 */
-    bool panels;      /* products by one work-item per 8x32 register tile over packed panels, else tiled work-groups */
-    bool split;       /* panels: the register tile in four parts one after the other */
-    bool clblast;     /* products of many rows by CLBlast where it applies */
-    int clblast_rows; /* and where they have at least so many */
-    int clblast_set;  /* its parameters: 0 for its own choice, else one of the sets of ops/gemm.c */
-    bool tiles;       /* attention of many queries by tiles: a CPU has vectors, others the local memory */
-    int winograd;     /* 3x3 convolutions of at least so many 4x4 tiles by a quarter of the products; 0: none */
+    int wg;             /* work-items that share a row (a reduction): 1 in the CPU form, else a power of two */
+    int gemm_side;      /* side of the square work-group of tiled products: 16, 8, 4, 2 or 1; in the CPU form 1 */
+    int gemm_item;      /* columns of a work-item of these, of 4 rows: 4 or 8 */
+    bool cpu_form;      /* kernels' CPU form, where a work-item makes a register tile (of products 8x32); else the GPU
+                         * form, where a work-group makes a tile in local memory */
+    bool split;         /* CPU form: the register tile in four parts one after the other */
+    bool clblast;       /* products of many rows by CLBlast where it applies */
+    int clblast_rows;   /* and where they have at least so many */
+    int clblast_set;    /* its parameters: 0 for its own choice, else one of the sets of ops/gemm.c */
+    bool tiles;         /* attention of many queries by tiles: a CPU has vectors, others the local memory */
+    int winograd;       /* 3x3 convolutions of at least so many 4x4 tiles by a quarter of the products; 0: none */
     int winograd_cache; /* floats of transformed weights, and of transformed pixels, that are worked on at a time */
     int strip;          /* floats of a strip of rows, where a picture before a convolution isn't in memory whole */
 } tuning;
@@ -88,7 +89,7 @@ bool device_select(const device_entry *list, size_t n, const char *spec, int tur
 
 /* device.c: the choices for a device, and those for one form of kernels on it. */
 tuning device_default_tuning(const limn_device_info *info);
-tuning device_form_tuning(const limn_device_info *info, bool panels);
+tuning device_form_tuning(const limn_device_info *info, bool cpu_form);
 /* auto goes on to the next device where one can't be opened, and warns. */
 device *device_open(const char *spec, const limn_device_options *o, err *e);
 void device_free(device *d);
@@ -103,7 +104,7 @@ bool device_line_write(const char *file, const limn_device_info *info, const cha
 
 /* tuning.c: what limn tune found, kept beside the score by device, driver and version.  The version grows when what is
  * tuned means something else, or other kernels were measured. */
-#define TUNING_VERSION 2
+#define TUNING_VERSION 3
 #define TUNING_TEXT    256
 /* What isn't tuned follows from what is. */
 void tuning_complete(tuning *t, const limn_device_info *info);

@@ -173,7 +173,7 @@ static work in_items(const work *w, const tuning *t)
     work s = *w;
     size_t wg = (size_t)t->wg, side = (size_t)t->gemm_side, group = 0;
     size_t tall = TILE_M_OF(side), wide = TILE_N_OF(side, (size_t)t->gemm_item);
-    size_t block = t->panels ? ELEMENT_BLOCK_CPU : ELEMENT_BLOCK_GPU(wg);
+    size_t block = t->cpu_form ? ELEMENT_BLOCK_CPU : ELEMENT_BLOCK_GPU(wg);
     switch (w->unit) {
     case UNIT_ITEM:
         break;

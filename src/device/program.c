@@ -22,8 +22,8 @@ typedef struct program {
 /* Whether both give the same defines. */
 static bool same_form(const tuning *a, const tuning *b)
 {
-    return a->wg == b->wg && a->gemm_side == b->gemm_side && a->gemm_item == b->gemm_item && a->panels == b->panels &&
-           a->split == b->split;
+    return a->wg == b->wg && a->gemm_side == b->gemm_side && a->gemm_item == b->gemm_item &&
+           a->cpu_form == b->cpu_form && a->split == b->split;
 }
 
 struct programs {
@@ -113,8 +113,8 @@ static program *program_build(device *d, const char *file, const char *options, 
     if (p) {
         char all[512];
         const tuning *t = &d->tune;
-        snprintf(all, sizeof all, "-cl-std=CL1.2 -DCPU=%d -DWG=%d -DSIDE=%d -DITEM=%d -DSPLIT=%d %s", t->panels, t->wg,
-                 t->gemm_side, t->gemm_item, t->split, options);
+        snprintf(all, sizeof all, "-cl-std=CL1.2 -DCPU=%d -DWG=%d -DSIDE=%d -DITEM=%d -DSPLIT=%d %s", t->cpu_form,
+                 t->wg, t->gemm_side, t->gemm_item, t->split, options);
         strcpy(p->options, options);
         p->file = name;
         p->tune = *t;

@@ -14,7 +14,7 @@ static const struct tunable {
     {"wg", offsetof(tuning, wg), false},
     {"gemm_side", offsetof(tuning, gemm_side), false},
     {"gemm_item", offsetof(tuning, gemm_item), false},
-    {"panels", offsetof(tuning, panels), true},
+    {"cpu_form", offsetof(tuning, cpu_form), true},
     {"split", offsetof(tuning, split), true},
     {"clblast", offsetof(tuning, clblast), true},
     {"clblast_rows", offsetof(tuning, clblast_rows), false},
@@ -64,11 +64,11 @@ static uint64_t local_of_rows(const tuning *t)
 void tuning_complete(tuning *t, const limn_device_info *i)
 {
     uint64_t tile = TILE_M_OF((uint64_t)t->gemm_side);
-    t->tiles = t->panels ? i->vector_width >= 4
-                         : t->gemm_side >= 4 &&
-                               i->local_memory >= sizeof(float) * ((tile + 2 * TILE_K) * (tile + 1) + 5 * tile);
-    t->winograd = t->panels ? 16 : 0; /* for fewer the transformed weights are written for too little */
-    t->winograd_cache = t->panels ? 4 << 20 : 0;
+    t->tiles = t->cpu_form ? i->vector_width >= 4
+                           : t->gemm_side >= 4 &&
+                                 i->local_memory >= sizeof(float) * ((tile + 2 * TILE_K) * (tile + 1) + 5 * tile);
+    t->winograd = t->cpu_form ? 16 : 0; /* for fewer the transformed weights are written for too little */
+    t->winograd_cache = t->cpu_form ? 4 << 20 : 0;
     t->strip = 2 << 20;
 }
 
@@ -76,8 +76,8 @@ bool tuning_valid(const tuning *t, const limn_device_info *i)
 {
     int most = i->max_work_group < 256 ? (int)i->max_work_group : 256, side = t->gemm_side;
     bool powers = t->wg >= 1 && (t->wg & (t->wg - 1)) == 0 && side >= 1 && side <= 16 && (side & (side - 1)) == 0;
-    bool fits = t->panels ? t->wg == 1 && side == 1
-                          : local_of_tiles(t) <= i->local_memory && local_of_rows(t) <= i->local_memory && !t->split;
+    bool fits = t->cpu_form ? t->wg == 1 && side == 1
+                            : local_of_tiles(t) <= i->local_memory && local_of_rows(t) <= i->local_memory && !t->split;
     return powers && t->wg <= most && side * side <= most && fits && (t->gemm_item == 4 || t->gemm_item == 8) &&
            t->clblast_rows >= 0 && t->clblast_set >= 0 && t->clblast_set < CLBLAST_SETS;
 }
@@ -85,7 +85,7 @@ bool tuning_valid(const tuning *t, const limn_device_info *i)
 bool tuning_shrink(tuning *t, bool tiles, size_t most)
 {
     int wg = t->wg, side = t->gemm_side;
-    if (t->panels)
+    if (t->cpu_form)
         return false;
     while (!tiles && t->wg > 1 && (size_t)t->wg > most)
         t->wg /= 2;

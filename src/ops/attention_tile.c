@@ -11,14 +11,14 @@ typedef struct tiles {
 static tiles tiles_of(run *r, const tensor *qkv, const kv_cache *cache, const attention_mask *m)
 {
     const tuning *tune = &run_device(r)->tune;
-    tiles s = {.span = tune->panels ? ATTENTION_SPAN_CPU : TILE_M_OF(tune->gemm_side),
+    tiles s = {.span = tune->cpu_form ? ATTENTION_SPAN_CPU : TILE_M_OF(tune->gemm_side),
                .b = qkv->shape[0],
                .t = qkv->shape[1],
                .heads = cache->k.shape[1],
                .length = cache->k.shape[2],
                .head_dim = cache->k.shape[3],
                .mask = m};
-    bool head = tune->panels ? s.head_dim % 32 == 0 && s.head_dim <= 256 : s.head_dim <= 64;
+    bool head = tune->cpu_form ? s.head_dim % 32 == 0 && s.head_dim <= 256 : s.head_dim <= 64;
     if (!tune->tiles || !head || s.t < 16 || m->kind == MASK_TORUS)
         return s;
     int64_t n = s.length;
@@ -28,10 +28,10 @@ static tiles tiles_of(run *r, const tensor *qkv, const kv_cache *cache, const at
     return s;
 }
 
-/* The panels of a cache, F32, on CPUs; else itself. */
+/* The panels of a cache, F32, in the CPU form; else the cache itself. */
 static tensor panels(run *r, const tiles *s, tensor cache, tensor position, const char *option)
 {
-    if (!run_device(r)->tune.panels)
+    if (!run_device(r)->tune.cpu_form)
         return cache;
     tensor y = TENSOR(r, DTYPE_F32, s->b * s->heads, s->places, s->head_dim);
     work size = {.global = {(size_t)s->head_dim / 16, (size_t)(s->places / s->span), (size_t)(s->b * s->heads)},
@@ -52,7 +52,7 @@ static work tile_work(run *r, const tiles *s, double products, const char *optio
               .unit = UNIT_SPAN,
               .flops = products * (double)(s->b * s->t * s->heads * s->head_dim) * (double)s->length,
               .options = option};
-    if (run_device(r)->tune.panels) {
+    if (run_device(r)->tune.cpu_form) {
         w.unit = UNIT_ITEM;
         w.global[0] = (size_t)((n + s->span - 1) / s->span);
         w.local[0] = w.local[1] = w.local[2] = 1;

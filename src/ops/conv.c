@@ -16,7 +16,7 @@ static void channels_product(run *r, const char *name, tensor x, const conv *c, 
     each = each < 1 ? 1 : each < n_panels ? each : n_panels;
     work size = {.global = {(in_phase + CONV_ROWS - 1) / CONV_ROWS, (n_panels + each - 1) / each, (size_t)phases},
                  .local = {1, 1, 1}};
-    if (!d->tune.panels)
+    if (!d->tune.cpu_form)
         size = (work){.global = {(size_t)out, in_phase, (size_t)phases}, .unit = UNIT_TILE};
     double taps = (double)(c->kernel * c->kernel) / phases;
     size.flops = 2.0 * (double)pixels * out * c->in * taps;

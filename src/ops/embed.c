@@ -47,7 +47,7 @@ static void table_back(run *r, tape *t, tensor table, tensor ids, tensor dy, int
 void add_rows(run *r, tensor to, tensor ids, tensor x, int64_t first, int64_t vocabulary)
 {
     int64_t rows = to.shape[0], d = to.nd > 1 ? to.shape[1] : 1, n = tensor_count(&ids);
-    bool cpu = run_device(r)->tune.panels;
+    bool cpu = run_device(r)->tune.cpu_form;
     int64_t segments = cpu ? 16 : 64;
     LAUNCH(r, "embed:embed_back",
            backward((work){.global = {cpu ? (size_t)(d + EMBED_BACK_COLUMNS_CPU - 1) / EMBED_BACK_COLUMNS_CPU

@@ -12,7 +12,7 @@
 static void pack(run *r, tensor panels, tensor w)
 {
     int64_t n = w.shape[0], k = w.shape[1], next;
-    size_t one = run_device(r)->tune.panels; /* the kernel's private block times a large work-group exceeds stacks */
+    size_t one = run_device(r)->tune.cpu_form; /* the kernel's private block times a large work-group exceeds stacks */
     for (int64_t row = 0; row < n && !run_failed(r); row = next) {
         int64_t from_row, to_panel;
         tensor from = tensor_piece(w, row, &from_row), to = tensor_piece(panels, row / 32, &to_panel);
@@ -52,7 +52,7 @@ static void panel_product(run *r, tensor x, tensor panels, tensor b, activation 
     /* some tiles an item, so that starting it is little beside its work, where all compute units have enough of them */
     int64_t rows = (m / 32) * (n / 32) >= 8 * (int64_t)d->info.compute_units ? 32 : 8;
     work size = {.global = {(size_t)((m + rows - 1) / rows), (size_t)(n + 31) / 32}, .local = {1, 1, 1}};
-    if (!d->tune.panels)
+    if (!d->tune.cpu_form)
         size = (work){.global = {(size_t)n, (size_t)m}, .unit = UNIT_TILE};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = 4.0 * (double)(m * n + m * k + n * k);
@@ -182,7 +182,7 @@ void gemm_columns(run *r, tensor x, tensor w, tensor y, int add)
         clblast_product(r, x, false, w, false, (size_t)n, add ? 1.0f : 0.0f, y))
         return;
     tensor panels = TENSOR(r, DTYPE_F32, (k + 31) / 32, n, 32);
-    size_t columns = run_device(r)->tune.panels ? 1 : 32;
+    size_t columns = run_device(r)->tune.cpu_form ? 1 : 32;
     for (buffer *b = w.buf; b; b = b->next) {
         tensor piece = w;
         piece.buf = b;
@@ -220,7 +220,7 @@ void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g,
 {
     int64_t o = last_of(&dy), c = last_of(&x), taps = g->kernel * g->kernel, share;
     int64_t pixels = (int64_t)g->images * g->h * g->w;
-    bool cpu = run_device(r)->tune.panels;
+    bool cpu = run_device(r)->tune.cpu_form;
     /* the factor whose channels are rows of tiles: of 8 and 32 on CPUs, so that few are wasted */
     bool x_rows =
         cpu && round_up((size_t)c, 8) * round_up((size_t)o, 32) < round_up((size_t)o, 8) * round_up((size_t)c, 32);

@@ -22,7 +22,7 @@ void cache_store(run *r, tensor x, int parts, const kv_cache *cache, tensor posi
 {
     char option[48];
     int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2] / parts, heads = cache->k.shape[1];
-    bool cpu = run_device(r)->tune.panels;
+    bool cpu = run_device(r)->tune.cpu_form;
     work size = {.global = {cpu ? (size_t)heads : round_up((size_t)d, 64), (size_t)(b * t)},
                  .bytes = (8 + 2 * cache_bytes(cache)) * (double)(b * t * d),
                  .options = cache_option(cache, "", option)};

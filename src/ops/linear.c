@@ -8,7 +8,7 @@
 static int64_t each_of(const device *d, int64_t items)
 {
     int64_t each = items / (8 * (int64_t)d->info.compute_units);
-    return !d->tune.panels || each < 1 ? 1 : each < 8 ? each : 8;
+    return !d->tune.cpu_form || each < 1 ? 1 : each < 8 ? each : 8;
 }
 
 /* One piece of the weight's rows, output columns from `column` on. */
@@ -16,14 +16,14 @@ static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tenso
 {
     int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
     const device *d = run_device(r);
-    int64_t wrows = d->tune.panels ? LINEAR_W_ROWS_CPU : LINEAR_W_ROWS_GPU;
+    int64_t wrows = d->tune.cpu_form ? LINEAR_W_ROWS_CPU : LINEAR_W_ROWS_GPU;
     int64_t items = (n + wrows - 1) / wrows, each = each_of(d, items);
     work size = {.global = {(size_t)((items + each - 1) / each)}, .local = {1}};
-    if (!d->tune.panels)
+    if (!d->tune.cpu_form)
         size = (work){.global = {(size_t)items}, .unit = UNIT_ROW};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
-    const char *kernel = d->tune.panels           ? TYPED("linear:rows_", w.type)
+    const char *kernel = d->tune.cpu_form         ? TYPED("linear:rows_", w.type)
                          : m >= LINEAR_X_ROWS_GPU ? TYPED("linear:rows4_", w.type)
                                                   : TYPED("linear:rows1_", w.type);
     LAUNCH(r, kernel, size, ARG_T(x), ARG_T(w), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k),
@@ -34,7 +34,7 @@ static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tenso
 
 bool linear_packs(const device *d, dtype type)
 {
-    return d->tune.panels && dtype_table[type].block > 1;
+    return d->tune.cpu_form && dtype_table[type].block > 1;
 }
 
 static int64_t panels_of(int64_t rows)

@@ -33,7 +33,7 @@ static inline work work_blocks(int64_t n, double flops_each, double bytes_each)
 /* Columns of n rows of d, each by one work-item or, on CPUs, COLUMNS_CPU by one. */
 static inline work work_columns(run *r, int64_t d, int64_t n, double flops, double bytes)
 {
-    bool cpu = run_device(r)->tune.panels;
+    bool cpu = run_device(r)->tune.cpu_form;
     work w = {.global = {cpu ? (size_t)(d + COLUMNS_CPU - 1) / COLUMNS_CPU : round_up((size_t)d, 64), (size_t)n},
               .flops = flops,
               .bytes = bytes};

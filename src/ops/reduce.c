@@ -32,7 +32,7 @@ void sum_parts(run *r, tensor parts, int64_t n, tensor y, int add)
 void column_sums(run *r, tensor x, tensor y, int add)
 {
     int64_t rows = rows_of(&x), n = last_of(&x), share;
-    bool cpu = run_device(r)->tune.panels;
+    bool cpu = run_device(r)->tune.cpu_form;
     size_t items = cpu ? (size_t)(n + 31) / 32 : round_up((size_t)n, 64);
     int64_t parts = row_parts(r, rows, 64, (int64_t)(cpu ? items : items / 64), &share);
     tensor to = parts > 1 ? TENSOR(r, DTYPE_F32, parts, n) : y;

@@ -10,7 +10,7 @@ static void add_noise(run *r, tensor x, tensor y, float scale, const gumbel *g)
         return;
     int64_t per = tensor_count(&y) / y.shape[0], blocks = (per + 63) / 64; /* of 16 draws of four */
     work w = {.global = {round_up((size_t)(per + 3) / 4, 64), (size_t)y.shape[0]}};
-    if (run_device(r)->tune.panels)
+    if (run_device(r)->tune.cpu_form)
         w = (work){.global = {(size_t)(blocks + RELAX_NOISE_BLOCKS - 1) / RELAX_NOISE_BLOCKS, (size_t)y.shape[0]},
                    .local = {1, 1, 1}};
     w.flops = 40.0 * (double)tensor_count(&y);

@@ -20,12 +20,12 @@ tune() {
 
 # No time at all: what the device has by itself is kept.
 tune --seconds 0.001
-grep -q '^2 wg=' "$work/cache/tuning" || fail 'nothing was saved'
+grep -q '^3 wg=' "$work/cache/tuning" || fail 'nothing was saved'
 grep -q 'after 0 trials' "$work/out" || fail 'the budget is not kept'
 
 # The kernels of the other form, of which there is one trial.
 other=-DCPU=0
-! grep -q 'panels=0' "$work/out" || other=-DCPU=1
+! grep -q 'cpu_form=0' "$work/out" || other=-DCPU=1
 export OPENCL_LAYERS=$layer
 LIMN_LAYER_CRASH=$other tune
 grep -q 'left out: crashed' "$work/out" || fail 'the crash is not reported'
@@ -35,7 +35,7 @@ LIMN_LAYER_IDLE=$other tune
 grep -q 'left out: wrong result' "$work/out" || fail 'the wrong result is not reported'
 
 # What is saved is read; what the device can't run isn't, nor is another version's.
-sed -i 's/^2 wg=[0-9]* gemm_side=[0-9]* gemm_item=[0-9]* panels=[01] split=[01]/2 wg=16 gemm_side=4 gemm_item=8 panels=0 split=0/' "$work/cache/tuning"
+sed -i 's/^3 wg=[0-9]* gemm_side=[0-9]* gemm_item=[0-9]* cpu_form=[01] split=[01]/3 wg=16 gemm_side=4 gemm_item=8 cpu_form=0 split=0/' "$work/cache/tuning"
 cp "$work/cache/tuning" "$work/good"
 tuned() {
     tune --seconds 0.001 -v
@@ -44,7 +44,7 @@ tuned() {
 tuned || fail 'what was saved is not read'
 sed 's/wg=16/wg=17/' "$work/good" >"$work/cache/tuning"
 ! tuned || fail 'groups of 17 are read'
-sed 's/^2/99/' "$work/good" >"$work/cache/tuning"
+sed 's/^3/99/' "$work/good" >"$work/cache/tuning"
 ! tuned || fail "another version's line is read"
 cut -c1-40 "$work/good" >"$work/cache/tuning"
 ! tuned || fail 'a cut line is read'

@@ -262,7 +262,7 @@ static void defaults_follow_limits_not_names(void **state)
     (void)state;
     limn_device_info d = {.type = LIMN_DISCRETE_GPU, .max_work_group = 1024, .local_memory = 32768};
     tuning t = device_default_tuning(&d);
-    assert_false(t.panels);
+    assert_false(t.cpu_form);
     assert_int_equal(t.wg, 64);
     assert_int_equal(t.gemm_side, 16);
     assert_true(tuning_valid(&t, &d));
@@ -281,23 +281,23 @@ static void defaults_follow_limits_not_names(void **state)
         d.max_work_group = (uint64_t)limits[i].group;
         d.local_memory = (uint64_t)limits[i].local;
         t = device_default_tuning(&d);
-        assert_true(tuning_valid(&t, &d) && !t.panels);
+        assert_true(tuning_valid(&t, &d) && !t.cpu_form);
         assert_int_equal(t.wg, limits[i].wg);
         assert_int_equal(t.gemm_side, limits[i].side);
     }
     d.local_memory = 0; /* kernels that need none */
     t = device_default_tuning(&d);
-    assert_true(tuning_valid(&t, &d) && t.panels);
+    assert_true(tuning_valid(&t, &d) && t.cpu_form);
     d.type = LIMN_CPU;
     for (d.vector_width = 1; d.vector_width <= 16; d.vector_width *= 2) {
         t = device_default_tuning(&d);
-        assert_true(t.panels && t.winograd && tuning_valid(&t, &d));
+        assert_true(t.cpu_form && t.winograd && tuning_valid(&t, &d));
         assert_int_equal(t.tiles, d.vector_width >= 4);
         assert_int_equal(t.split, d.vector_width == 4 || d.vector_width == 8); /* fewer or shorter registers */
     }
     d.local_memory = 32768;
     t = device_form_tuning(&d, false); /* kernels for groups run on a CPU too */
-    assert_true(!t.panels && !t.winograd);
+    assert_true(!t.cpu_form && !t.winograd);
 }
 
 /* ---- the program ---- */

@@ -117,7 +117,7 @@ static size_t list_styles(const device *d, bool tiny, const char **names, tuning
     const limn_device_info *i = &d->info;
     const tuning cpu = {.wg = 1,
                         .gemm_side = 1,
-                        .panels = true,
+                        .cpu_form = true,
                         .split = true,
                         .tiles = tiny,
                         .winograd = 1,
@@ -129,11 +129,11 @@ static size_t list_styles(const device *d, bool tiny, const char **names, tuning
         tunes[n] = d->tune;
         tunes[n++].clblast = false;
     }
-    if (i->type == LIMN_CPU && (tiny || !d->tune.panels)) {
+    if (i->type == LIMN_CPU && (tiny || !d->tune.cpu_form)) {
         names[n] = "cpu";
         tunes[n++] = cpu;
     }
-    if (!tiny && i->max_work_group >= 64 && (d->tune.panels || d->tune.wg != gpu.wg)) {
+    if (!tiny && i->max_work_group >= 64 && (d->tune.cpu_form || d->tune.wg != gpu.wg)) {
         names[n] = "gpu 64";
         tunes[n++] = gpu;
     }

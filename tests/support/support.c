@@ -20,7 +20,7 @@
 size_t support_styles(const device *d, support_style styles[SUPPORT_STYLES])
 {
     styles[0] = (support_style){"default", d->tune};
-    if (!d->tune.panels || d->info.max_work_group < 64 || getenv("LIMN_TEST_BRIEF"))
+    if (!d->tune.cpu_form || d->info.max_work_group < 64 || getenv("LIMN_TEST_BRIEF"))
         return 1;
     styles[1] = (support_style){"gpu", device_form_tuning(&d->info, false)};
     return 2;

@@ -227,7 +227,7 @@ bool bench_needs_device(bench *b, const bench_case *c)
 /* Drivers put few work-items into one group, on one core of a CPU. */
 static work items_of(run *r, int n)
 {
-    return (work){.global = {(size_t)n}, .local = {run_device(r)->tune.panels ? 1 : 0}};
+    return (work){.global = {(size_t)n}, .local = {run_device(r)->tune.cpu_form ? 1 : 0}};
 }
 
 typedef struct limit_case {
@@ -255,7 +255,7 @@ static bool measure_limits(bench *b, int rounds, err *e)
         b->bandwidth = b->on->gbytes * 1e9;
         return true;
     }
-    bool cpu = b->d->tune.panels;
+    bool cpu = b->d->tune.cpu_form;
     limit_case c = {
         .x = b->zeros, .items = (int)b->d->info.compute_units * (cpu ? 16 : 1024), .amount = cpu ? 40000 : 4000};
     double seconds;

@@ -104,7 +104,7 @@ bool bench_doctor(const options *o, device *d, bench_heard *heard, void *hearer,
     bench b = {.o = o, .d = d, .heard = heard, .hearer = hearer, .rows = json_array(), .r = run_new(d, e)};
     bool ok = b.r && measure(&b, e);
     /* of CPUs nothing is known but the limits */
-    if (b.r && !d->lost && !d->tune.panels && number_of(b.rows, cases[0], "value") > 0)
+    if (b.r && !d->lost && !d->tune.cpu_form && number_of(b.rows, cases[0], "value") > 0)
         ok = predict_all(&b, ok ? e : NULL) && ok;
     buffer_free(b.zeros.buf);
     json_decref(b.rows);

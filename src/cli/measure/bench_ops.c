@@ -213,7 +213,7 @@ static void launches_body(run *r, void *context)
     tensor y = TENSOR(r, DTYPE_F32, 64);
     (void)context;
     for (int i = 0; i < LAUNCHES; i++)
-        LAUNCH(r, "bench:peak", ((work){.global = {64}, .local = {run_device(r)->tune.panels ? 1 : 64}}), ARG_T(y),
+        LAUNCH(r, "bench:peak", ((work){.global = {64}, .local = {run_device(r)->tune.cpu_form ? 1 : 64}}), ARG_T(y),
                ARG_I(1), ARG_F(0.999f), ARG_F(0.001f));
 }
 

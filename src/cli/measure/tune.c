@@ -137,7 +137,7 @@ typedef struct step {
 /* Work-items with registers, or groups with local memory. */
 static int forms(const limn_device_info *info, const tuning *best, tuning out[8])
 {
-    out[0] = device_form_tuning(info, !best->panels);
+    out[0] = device_form_tuning(info, !best->cpu_form);
     return 1;
 }
 
@@ -147,14 +147,14 @@ static int splits(const limn_device_info *info, const tuning *best, tuning out[8
     (void)info;
     out[0] = *best;
     out[0].split = !best->split;
-    return best->panels;
+    return best->cpu_form;
 }
 
 static int groups(const limn_device_info *info, const tuning *best, tuning out[8])
 {
     (void)info;
     int n = 0;
-    for (int wg = 16; wg <= 256 && !best->panels; wg *= 2) {
+    for (int wg = 16; wg <= 256 && !best->cpu_form; wg *= 2) {
         out[n] = *best;
         out[n++].wg = wg;
     }
@@ -164,7 +164,7 @@ static int groups(const limn_device_info *info, const tuning *best, tuning out[8
 static int sides(const limn_device_info *info, const tuning *best, tuning out[8])
 {
     int n = 0;
-    for (int side = 4; side <= 16 && !best->panels; side *= 2)
+    for (int side = 4; side <= 16 && !best->cpu_form; side *= 2)
         for (int item = 4; item <= 8; item *= 2) {
             out[n] = *best;
             out[n].gemm_side = side;
@@ -180,7 +180,7 @@ static int clblast(const limn_device_info *info, const tuning *best, tuning out[
     (void)info;
     static const int rows[] = {0, 128, 512};
     int n = 0;
-    for (int i = 0; i < 3 && !best->panels; i++) {
+    for (int i = 0; i < 3 && !best->cpu_form; i++) {
         out[n] = *best;
         out[n].clblast = true;
         out[n++].clblast_rows = rows[i];
