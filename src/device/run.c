@@ -1,4 +1,4 @@
-/* A run: memory by stages, transfers, and the sticky error. */
+/* A run: memory in two arenas, transfers, and the sticky error. */
 #include "device/run.h"
 
 #include <stdlib.h>
@@ -23,9 +23,9 @@ run *run_new(device *d, err *e)
 static void free_chunks(run *r)
 {
     for (int i = 0; i < 2; i++)
-        while (r->stage[i].first) {
-            chunk *c = r->stage[i].first;
-            r->stage[i].first = c->next;
+        while (r->arenas[i].first) {
+            chunk *c = r->arenas[i].first;
+            r->arenas[i].first = c->next;
             buffer_free(c->buf);
             free(c);
         }
@@ -107,10 +107,10 @@ static size_t room_in(const run *r, const chunk *c)
     return most > c->used ? most - c->used : 0;
 }
 
-/* A chunk of the stage with room for bytes: one that is there, or a new one at the end of the list. */
-static chunk *find_room(run *r, stage *s, size_t bytes)
+/* A chunk of the arena with room for bytes: one that is there, or a new one at the end of the list. */
+static chunk *find_room(run *r, arena *a, size_t bytes)
 {
-    chunk **c = &s->first;
+    chunk **c = &a->first;
     size_t size = CHUNK;
     for (; *c; c = &(*c)->next) {
         if (room_in(r, *c) >= bytes)
@@ -137,8 +137,8 @@ bool run_reserve(run *r, const run *planned, err *e)
 {
     bool ok = run_finish(r, e);
     run_reset(r);
-    if (ok && planned && same_chunks(r->stage[0].first, planned->stage[0].first) &&
-        same_chunks(r->stage[1].first, planned->stage[1].first))
+    if (ok && planned && same_chunks(r->arenas[0].first, planned->arenas[0].first) &&
+        same_chunks(r->arenas[1].first, planned->arenas[1].first))
         return true;
     free_chunks(r);
     r->current = 0;
@@ -147,8 +147,8 @@ bool run_reserve(run *r, const run *planned, err *e)
         r->zeros = (tensor){0};
     }
     for (int i = 0; ok && planned && i < 2; i++) {
-        chunk **end = &r->stage[i].first;
-        for (const chunk *c = planned->stage[i].first; ok && c; c = c->next) {
+        chunk **end = &r->arenas[i].first;
+        for (const chunk *c = planned->arenas[i].first; ok && c; c = c->next) {
             ok = (*end = chunk_new(r->dev, c->buf->bytes, e)) != NULL;
             end = ok ? &(*end)->next : end;
         }
@@ -160,7 +160,7 @@ uint64_t run_memory(const run *r)
 {
     uint64_t bytes = 0;
     for (int i = 0; i < 2; i++)
-        for (const chunk *c = r->stage[i].first; c; c = c->next)
+        for (const chunk *c = r->arenas[i].first; c; c = c->next)
             bytes += c->buf->bytes;
     return bytes;
 }
@@ -182,7 +182,7 @@ tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape)
     for (int i = 0; i < nd; i++)
         n *= shape[i];
     size_t block = (size_t)dtype_table[type].bytes, bytes = tensor_space(type, n);
-    chunk *c = find_room(r, &r->stage[r->current], bytes);
+    chunk *c = find_room(r, &r->arenas[r->current], bytes);
     if (!c)
         return (tensor){0};
     t.buf = c->buf;
@@ -198,15 +198,15 @@ tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape)
 void run_give_back(run *r, tensor t)
 {
     size_t bytes;
-    for (chunk *c = r->stage[r->current].first; c && t.buf; c = c->next)
+    for (chunk *c = r->arenas[r->current].first; c && t.buf; c = c->next)
         if (c->buf == t.buf && (bytes = tensor_space(t.type, tensor_count(&t))) <= c->used &&
             c->used - bytes == dtype_row_bytes(t.type, t.at) / ALIGN * ALIGN)
             c->used -= bytes;
 }
 
-static void clear(stage *s)
+static void clear(arena *a)
 {
-    for (chunk *c = s->first; c; c = c->next)
+    for (chunk *c = a->first; c; c = c->next)
         c->used = 0;
 }
 
@@ -215,13 +215,13 @@ void run_next(run *r)
     if (r->tape)
         return; /* the way back needs everything */
     r->current = !r->current;
-    clear(&r->stage[r->current]);
+    clear(&r->arenas[r->current]);
 }
 
 void run_aside(run *r)
 {
     r->current = !r->current;
-    clear(&r->stage[r->current]);
+    clear(&r->arenas[r->current]);
 }
 
 void run_return(run *r)
@@ -231,8 +231,8 @@ void run_return(run *r)
 
 void run_reset(run *r)
 {
-    clear(&r->stage[0]);
-    clear(&r->stage[1]);
+    clear(&r->arenas[0]);
+    clear(&r->arenas[1]);
     r->current = 0; /* the same work takes the same places again */
 }
 

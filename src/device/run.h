@@ -20,15 +20,16 @@ err *run_error(run *r);
 #define REQUIRE(r, condition) ((void)(run_failed(r) || (condition) || run_misused((r), __func__, #condition)))
 bool run_misused(run *r, const char *op, const char *condition);
 
-/* A new tensor with undefined contents, valid until the second run_next from now. */
+/* A new tensor with undefined contents, valid until run_next is called for the second time from now. */
 tensor run_tensor(run *r, dtype type, int nd, const int64_t *shape);
 #define TENSOR(r, type, ...)                                                                                           \
     run_tensor((r), (type), (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (int64_t[]){__VA_ARGS__})
-/* Starts the next stage (a block of layers): what the stage before the last one allocated is reused from here on.
- * So a stage may use the results of the one before it, and nothing older. */
+/* Results lie in two arenas, which are used in turn.  run_next changes to the other one and empties it: so a block of
+ * layers may use the results of the block before it, and nothing older.  Under a tape it does nothing, since the
+ * backward pass needs all results. */
 void run_next(run *r);
-/* Between them results come from the other stage's memory, and are not valid after run_return: what is only needed for
- * a while within work whose memory is kept (the run has a tape, so that run_next does nothing).  They don't nest. */
+/* For temporary results while a tape keeps all others: after run_aside results come from the second arena, which it
+ * empties; run_return goes back to the first, and the temporary results are lost.  The two calls don't nest. */
 void run_aside(run *r);
 void run_return(run *r);
 /* Gives back the last tensor that was allocated, or does nothing where another one followed: what is launched from now

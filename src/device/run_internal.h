@@ -10,9 +10,10 @@ typedef struct chunk {
     size_t used;
 } chunk;
 
-typedef struct stage {
+/* Memory for results, from which tensors are taken one after the other. */
+typedef struct arena {
     chunk *first;
-} stage;
+} arena;
 
 /* A launch. */
 typedef struct launch {
@@ -28,8 +29,8 @@ typedef struct launch {
 struct run {
     device *dev;
     err error;
-    stage stage[2];
-    int current;
+    arena arenas[2];
+    int current; /* the arena that results come from now */
     tensor zeros;
     struct tape *tape; /* ops/tape.h; NULL: nothing is recorded */
     double unflushed;  /* flops enqueued since the last flush */

@@ -1,4 +1,4 @@
-/* Runs: batch invariance, recording, memory by stages, failures. */
+/* Runs: batch invariance, recording, memory in two arenas, failures. */
 #include <math.h>
 #include <string.h>
 
@@ -173,16 +173,16 @@ static void test_half_keys(ops_env *v)
     half_keys(v, 20);
 }
 
-/* 1 + 1 + … over many stages, each of which reads the one before it. */
-static void test_stages(ops_env *v)
+/* 1 + 1 + … over many blocks, each of which reads the result of the block before it. */
+static void test_arenas(ops_env *v)
 {
-    enum { N = 1 << 18, STAGES = 40 };
+    enum { N = 1 << 18, BLOCKS = 40 };
     float *host = ops_memory(v, N, sizeof *host);
     for (int i = 0; i < N; i++)
         host[i] = 1;
     tensor one = ops_tensor(v, DTYPE_F32, SHAPE(N), host), x = one;
     uint64_t used = 0;
-    for (int i = 1; i < STAGES; i++) {
+    for (int i = 1; i < BLOCKS; i++) {
         run_next(v->r);
         x = op_add(v->r, op_add(v->r, x, one), op_activate(v->r, one, ACT_NONE));
         if (i == 4)
@@ -192,7 +192,7 @@ static void test_stages(ops_env *v)
     finish(v);
     assert_int_equal(used, v->d->memory_used);
     for (int i = 0; i < N; i++)
-        assert_true(host[i] == 2 * STAGES - 1);
+        assert_true(host[i] == 2 * BLOCKS - 1);
 }
 
 /* Tensors of blocks lie between others in a run's memory, and none overlap. */
@@ -340,7 +340,7 @@ const ops_behaviour ops_runs[] = {
     {"a row's product is the same bit for bit whatever rows stand beside it", test_batch_invariance},
     {"a recorded step, replayed, equals launching each", test_record},
     {"F16 keys and values are the nearest, and finite", test_half_keys},
-    {"memory of the stage before the last is used again", test_stages},
+    {"memory of the block before the last is used again", test_arenas},
     {"tensors of blocks don't overlap their neighbours", test_block_uploads},
     {"what isn't finite stays in its row", test_not_finite},
     {"a work-group that is too large fails with kernel and sizes, and the run goes on", test_large_group},

@@ -35,9 +35,9 @@ typedef struct openai_dvae {
     tensor codebook; /* [codes, code_dim] */
 } openai_dvae;
 
-/* Takes x from the stage before, and leaves the result there, in x's memory where nothing skips (run_next).
- * up: of op_upsample(x, 2), which commutes with the convolutions of 1x1 that a decoder's block begins with: the same
- * numbers for a quarter of the work. */
+/* x and the result are in the run's other arena (run_next); without a skip convolution the result takes x's memory.
+ * up: computes the block of op_upsample(x, 2).  Upsampling commutes with the 1x1 convolutions that a decoder's block
+ * begins with, so it is done after them: the same numbers for a quarter of the work. */
 static tensor block_forward(run *r, const block *b, float gain, bool up, tensor x)
 {
     const conv_input relu = {.act = ACT_RELU}, plain = {0};

@@ -49,8 +49,8 @@ typedef struct resnet_vq {
     tensor codebook;                 /* [codes, code_dim] */
 } resnet_vq;
 
-/* The forward passes of parts of the net take x from the stage before, and leave their result there (run_next): so a
- * block without skip works in x's memory, and the net needs the memory of two pictures of its widest layer. */
+/* Each part of the network finds x in the run's other arena and leaves its result there (run_next).  A block without a
+ * skip convolution writes its result over x, so the network needs the memory of two pictures of its widest layer. */
 
 static tensor residual_forward(run *r, const residual *b, int groups, tensor x)
 {
