@@ -144,7 +144,7 @@ static bool read_run(const options *o, train_run *q, const char ***sources, err 
     s->lr = (float)options_number(o, "lr", s->lr);
     s->decay = (float)options_number(o, "decay", s->decay);
     s->clip = (float)options_number(o, "clip", s->clip);
-    s->average = (float)options_number(o, "average", s->average);
+    s->ema = (float)options_number(o, "average", s->ema);
     s->seed = options_unsigned(o, "seed", 1);
     *sources = train_sources(o, &q->n_sources, e);
     q->sources = *sources;

@@ -292,7 +292,7 @@ static bool search_unit(source *s, size_t number, const name_choice *c, err *e)
     for (size_t i = first; ok && c->ema && i < s->n_roots; i++)
         if (!s->roots[i].dropped && s->roots[i].part_of < 0 && !s->roots[i].ema &&
             !root_is_chosen(&s->roots[i], c->part))
-            unit_lay_averages_over(&u, &s->roots[i], c);
+            unit_lay_ema_over(&u, &s->roots[i], c);
     free(u.by_name);
     return ok;
 }

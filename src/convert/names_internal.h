@@ -42,8 +42,8 @@ bool tensor_rename(source_tensor *t, char *name, err *e);
 /* Whether --set part means this root. */
 bool root_is_chosen(const network_root *r, const char *part);
 
-/* ---- averages.c ---- */
+/* ---- ema.c ---- */
 
-/* The averages of that root take its tensors' places: those behind the prefix behind which most of them have one. */
-void unit_lay_averages_over(const unit *u, const network_root *r, const name_choice *c);
+/* Gives that root's tensors the values of their EMA, found behind the prefix that most of them have one behind. */
+void unit_lay_ema_over(const unit *u, const network_root *r, const name_choice *c);
 #endif

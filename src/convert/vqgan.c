@@ -75,7 +75,7 @@ static const import_row training[] = {
      {"loss.", "quantize.embedding.cluster_size", "quantize.embedding.embed_avg", "quantize.codebook_used"},
      IMPORT_SAY},
 };
-static const import_row averages[] = {{NULL, {"model_ema."}, IMPORT_SAY}};
+static const import_row ema_rows[] = {{NULL, {"model_ema."}, IMPORT_SAY}};
 
 enum { MAPS = 4 };
 
@@ -92,7 +92,7 @@ static void map_names(const layout *l, import_map maps[MAPS])
     names.values[1] = (import_value){"stages", .number = l->stages};
     maps[0] = names;
     maps[1] = (import_map){"codec.", l->prefix, IMPORT_ROWS(training)};
-    maps[2] = (import_map){"codec.", "", IMPORT_ROWS(averages)};
+    maps[2] = (import_map){"codec.", "", IMPORT_ROWS(ema_rows)};
     maps[3] = (import_map){0};
 }
 

@@ -309,8 +309,8 @@ tensor op_matmul_table(run *r, tensor x, tensor table);
 
 /* total[1] += sum x^2 */
 void op_sum_squares(run *r, tensor total, tensor x);
-/* average = decay average + (1 - decay) x */
-void op_ema(run *r, tensor average, tensor x, float decay);
+/* Exponential moving average: ema = decay ema + (1 - decay) x */
+void op_ema(run *r, tensor ema, tensor x, float decay);
 
 typedef struct adamw {
     float lr, beta1, beta2, eps;

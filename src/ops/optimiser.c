@@ -1,4 +1,4 @@
-/* What changes parameters: AdamW with clipping on the device, averages, sums of squares. */
+/* What changes parameters: AdamW with clipping on the device, EMA, sums of squares. */
 #include <math.h>
 
 #include "ops/ops_internal.h"
@@ -12,10 +12,10 @@ void op_sum_squares(run *r, tensor total, tensor x)
     LAUNCH(r, "optimiser:add_parts", work_rows(1, 0, 0), ARG_T(parts), ARG_T(total), ARG_I(n));
 }
 
-void op_ema(run *r, tensor average, tensor x, float decay)
+void op_ema(run *r, tensor ema, tensor x, float decay)
 {
-    REQUIRE(r, tensor_count(&average) == tensor_count(&x));
-    LAUNCH(r, "optimiser:ema", work_blocks(tensor_count(&x), 3, 12), ARG_T(average), ARG_T(x), ARG_I(tensor_count(&x)),
+    REQUIRE(r, tensor_count(&ema) == tensor_count(&x));
+    LAUNCH(r, "optimiser:ema", work_blocks(tensor_count(&x), 3, 12), ARG_T(ema), ARG_T(x), ARG_I(tensor_count(&x)),
            ARG_F(decay));
 }
 

@@ -49,7 +49,7 @@ static bool open(codec_stage *s, err *e)
     settings.warm_up = 0;
     settings.beta1 = 0.5f; /* the paper's code; less momentum keeps two that learn against each other from swinging */
     settings.beta2 = 0.9f;
-    settings.average = settings.decay = settings.clip = 0;
+    settings.ema = settings.decay = settings.clip = 0;
     return vqvae_train_open(s, e) && open_sight(s, e) &&
            discriminator_declare(&a->d, o->discriminator_channels, o->discriminator_layers, s->c.width, s->c.height,
                                  "train codec", &a->params, e) &&

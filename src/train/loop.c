@@ -99,7 +99,7 @@ static double now(void)
 }
 
 /* What each rank found for its items becomes the mean over all. */
-static void average_scalars(train_scalars *s)
+static void mean_scalars(train_scalars *s)
 {
     float sums[TRAIN_SCALARS];
     memcpy(sums, s->known, sizeof sums);
@@ -160,7 +160,7 @@ static bool one_step(loop *l, err *e)
     if (!run_finish(t->r, e))
         return false;
     t->position = dataset_tell(l->s->data);
-    average_scalars(&l->scalars);
+    mean_scalars(&l->scalars);
     l->loss = l->scalars.known[l->scalars.n - 1];
     bool bad_loss = !isfinite(l->loss);
     if (!bad_loss && isfinite(l->squares)) {

@@ -41,7 +41,7 @@ static void measure(train_memory *m, const train_stage *s)
         m->weights += tensor_bytes(p->to) + (p->conv ? tensor_bytes(param_value(p)) : 0);
         m->gradients += tensor_bytes(&k->gradient);
         m->moments += tensor_bytes(&k->m) + tensor_bytes(&k->v);
-        m->averages += tensor_bytes(&k->average);
+        m->ema += tensor_bytes(&k->ema);
     }
 }
 
@@ -101,7 +101,7 @@ static bool plan_steps(const train_run *q, train_stage *s, device *d, int batch,
     m->before = d->memory_used;
     m->peak = m->before + s->planned.peak;
     m->activations = s->planned.scratch;
-    m->others = s->planned.peak - m->weights - m->gradients - m->moments - m->averages - m->activations;
+    m->others = s->planned.peak - m->weights - m->gradients - m->moments - m->ema - m->activations;
     return ok;
 }
 
@@ -136,7 +136,7 @@ static void memory_parts(const train_stage *s, int batch, char names[2][96], pla
     snprintf(names[1], sizeof names[1], "activations of %d pictures at once of", batch);
     const plan_part list[TRAIN_PARTS] = {
         {"weights", "weights of", m->weights, NULL}, {"gradients", "gradients of", m->gradients, NULL},
-        {"moments", "moments of", m->moments, NULL}, {"averages", "averages of", m->averages, NULL},
+        {"moments", "moments of", m->moments, NULL}, {"averages", "averages of", m->ema, NULL},
         {s->others, names[0], m->others, NULL},      {"activations", names[1], m->activations, NULL},
         {NULL, "other work's", m->before, NULL}};
     memcpy(parts, list, sizeof list);

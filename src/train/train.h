@@ -46,7 +46,7 @@ typedef struct train_run {
     const char *const *sources;
     size_t n_sources;
     int batch;      /* of each rank, that goes through the model at once */
-    int accumulate; /* batches whose gradients are averaged in a step; 0: 1 */
+    int accumulate; /* batches in a step, which takes the mean of their gradients; 0: 1 */
     train_settings settings;
     /* After every step; false ends the run after a checkpoint: a pause, no error. */
     bool (*progress)(void *context, const train_progress *p);
@@ -75,11 +75,11 @@ bool train_needs_whole_batches(const train_run *q, const char *why, err *e);
 /* What a run needs at its largest moment, in bytes of the device's memory.  Samples of stage 2 are made in what is left
  * then, or not at all. */
 typedef struct train_memory {
-    uint64_t weights, gradients, moments, averages; /* of what the stage's trainer has */
-    uint64_t activations;                           /* of the run: what the way back needs, and scratch */
-    uint64_t others;                                /* of the stage: its `others` */
-    uint64_t before;                                /* what was there before */
-    uint64_t peak;                                  /* the sum */
+    uint64_t weights, gradients, moments, ema; /* of what the stage's trainer has */
+    uint64_t activations;                      /* of the run: what the way back needs, and scratch */
+    uint64_t others;                           /* of the stage: its `others` */
+    uint64_t before;                           /* what was there before */
+    uint64_t peak;                             /* the sum */
 } train_memory;
 
 /* A stage, for plan and loop. */

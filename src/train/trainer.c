@@ -33,13 +33,13 @@ static bool zeros(tensor *t, run *r, const param *p, const char *what, err *e)
     return true;
 }
 
-static bool open_average(trainer *t, err *e)
+static bool open_all_reduce(trainer *t, err *e)
 {
     int64_t floats = 0;
     for (size_t i = 0; i < t->params->n; i++)
         floats += t->slots[i].gradient.buf ? tensor_count(&t->slots[i].gradient) : 0;
-    tape_on_final(t->tape, average_add, &t->average);
-    return average_open(&t->average, t->r, (size_t)floats, t->params->n, e);
+    tape_on_final(t->tape, all_reduce_add, &t->all_reduce);
+    return all_reduce_open(&t->all_reduce, t->r, (size_t)floats, t->params->n, e);
 }
 
 bool trainer_load(param_table *params, run *r, const char *init, uint64_t seed, err *e)
@@ -64,15 +64,15 @@ bool trainer_open(trainer *t, run *r, param_table *params, const train_settings 
             continue;
         ok = zeros(&k->gradient, r, p, "gradients", e) && zeros(&k->m, r, p, "moments", e) &&
              zeros(&k->v, r, p, "moments", e);
-        if (ok && s->average > 0) {
-            ok = zeros(&k->average, r, p, "averages", e);
+        if (ok && s->ema > 0) {
+            ok = zeros(&k->ema, r, p, "averages", e);
             if (ok)
-                op_repeat(r, k->average, *param_value(p));
+                op_repeat(r, k->ema, *param_value(p));
         }
         if (ok)
             tape_watch(t->tape, *param_value(p), k->gradient);
     }
-    ok = run_finish(r, e) && ok && (ranks_size() == 1 || open_average(t, e));
+    ok = run_finish(r, e) && ok && (ranks_size() == 1 || open_all_reduce(t, e));
     if (!ok)
         trainer_release(t);
     return ok;
@@ -81,9 +81,9 @@ bool trainer_open(trainer *t, run *r, param_table *params, const train_settings 
 void trainer_release(trainer *t)
 {
     tape_free(t->tape);
-    average_release(&t->average);
+    all_reduce_release(&t->all_reduce);
     for (size_t i = 0; t->slots && i < t->params->n; i++) {
-        tensor *all[] = {&t->slots[i].gradient, &t->slots[i].m, &t->slots[i].v, &t->slots[i].average};
+        tensor *all[] = {&t->slots[i].gradient, &t->slots[i].m, &t->slots[i].v, &t->slots[i].ema};
         for (int k = 0; k < 4; k++)
             buffer_free(all[k]->buf);
     }
@@ -116,9 +116,9 @@ void trainer_finish(trainer *t, tensor loss)
 {
     const train_settings *s = &t->settings;
     tape_end(t->tape);
-    average_begin(&t->average);
+    all_reduce_begin(&t->all_reduce);
     tape_backward(t->tape, loss);
-    average_finish(&t->average);
+    all_reduce_finish(&t->all_reduce);
     for (size_t i = 0; i < t->params->n; i++)
         if (!t->params->list[i].fixed)
             op_sum_squares(t->r, t->squares, t->slots[i].gradient);
@@ -137,8 +137,8 @@ void trainer_finish(trainer *t, tensor loss)
         tensor value = *param_value(p);
         o.decay = p->nd > 1 ? s->decay : 0;
         op_adamw(t->r, value, k->gradient, k->m, k->v, t->squares, &o);
-        if (k->average.buf)
-            op_ema(t->r, k->average, value, s->average);
+        if (k->ema.buf)
+            op_ema(t->r, k->ema, value, s->ema);
         if (p->conv)
             conv_repack(t->r, p->conv);
     }
@@ -163,7 +163,7 @@ static bool write_values(gguf_writer *w, run *r, tensor t, const char *name, err
 
 static const tensor *model_values(const trainer *t, size_t i)
 {
-    return t->slots[i].average.buf ? &t->slots[i].average : param_value(&t->params->list[i]);
+    return t->slots[i].ema.buf ? &t->slots[i].ema : param_value(&t->params->list[i]);
 }
 
 bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const void *context, const gguf *further,
@@ -195,14 +195,14 @@ bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const
     return ok;
 }
 
-/* The tensors of a checkpoint: "NAME", "NAME#m", "NAME#v", "NAME#average". */
-enum { VALUE, MOMENT, SQUARE, AVERAGE, KINDS };
+/* The tensors of a checkpoint: "NAME", "NAME#m", "NAME#v" and, for the EMA, "NAME#average". */
+enum { VALUE, MOMENT, SQUARE, EMA, KINDS };
 static const char *const kind_marks[KINDS] = {"", "#m", "#v", "#average"};
 
 static tensor *kind_of(trainer *t, size_t i, int kind)
 {
     slot *k = &t->slots[i];
-    tensor *of[KINDS] = {param_value(&t->params->list[i]), &k->m, &k->v, &k->average};
+    tensor *of[KINDS] = {param_value(&t->params->list[i]), &k->m, &k->v, &k->ema};
     return of[kind];
 }
 

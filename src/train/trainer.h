@@ -1,11 +1,11 @@
-/* What both stages of training share: parameters with gradients and moments, the optimiser's step, checkpoints, logs.
+/* What both stages of training share: parameters with gradients and moments, the optimiser's step, checkpoints.
  *
- * A checkpoint holds everything that decides what comes next (values, moments, averages, step, place in the data), so
- * that a resumed run continues with the same bytes.  It is a GGUF file, written beside the model and renamed. */
+ * A checkpoint is a GGUF file with everything that decides how training goes on (values, moments, EMA, step, place in
+ * the data), so a resumed run gives the same bytes as one without a pause. */
 #ifndef TRAIN_TRAINER_H
 #define TRAIN_TRAINER_H
 #include "ops/tape.h"
-#include "train/average.h"
+#include "train/all_reduce.h"
 #include "train/data/dataset.h"
 #include "weights/params.h"
 
@@ -15,7 +15,7 @@ typedef struct train_settings {
     float lr, lr_end;
     float beta1, beta2, eps, decay; /* AdamW; biases and norms don't decay, tables and positions do */
     float clip;                     /* largest norm of the whole gradient; 0: any */
-    float average;                  /* decay of the averaged weights, which the model file gets; 0: no average */
+    float ema; /* decay of the parameters' exponential moving average, which the model file gets; 0: none is kept */
     uint64_t seed;
 } train_settings;
 
@@ -25,10 +25,10 @@ float train_learning_rate(const train_settings *s, int64_t step);
 float train_cosine(float from, float to, double progress);
 
 typedef struct slot {
-    tensor gradient, m, v, average; /* of the parameter's shape; average empty where none is kept */
+    tensor gradient, m, v, ema; /* of the parameter's shape; ema is empty if none is kept */
 } slot;
 
-/* A tensor besides parameters and moments that checkpoints hold. */
+/* A tensor that checkpoints hold besides parameters and moments. */
 typedef struct kept_tensor {
     char name[128];
     tensor x;
@@ -41,7 +41,7 @@ typedef struct trainer {
     param_table *params;
     slot *slots; /* one a parameter */
     tensor squares;
-    average average; /* of the gradients, where there are other ranks */
+    all_reduce all_reduce; /* of the gradients; does nothing if this rank is alone */
     kept_tensor *kept;
     size_t n_kept;
     train_settings settings;
@@ -50,35 +50,37 @@ typedef struct trainer {
     dataset_position position; /* where the next batch begins */
 } trainer;
 
-/* Every parameter as trainable (params_load_trainable): from the model file `init`, whose other tensors don't matter,
- * or new where that is NULL. */
+/* Loads every parameter for training (params_load_trainable) from the model file `init`, which may hold other tensors
+ * too; if that is NULL, as a new model. */
 bool trainer_load(param_table *params, run *r, const char *init, uint64_t seed, err *e);
 /* params are loaded (trainer_load). */
 bool trainer_open(trainer *t, run *r, param_table *params, const train_settings *s, err *e);
 void trainer_release(trainer *t);
-/* All ranks (base/ranks.h) go on from what rank 0 has: values, moments, averages, step, position. */
+/* Gives all ranks (base/ranks.h) what rank 0 has: values, moments, EMA, step, position. */
 bool trainer_share(trainer *t, err *e);
 
-/* Makes x, F32 in memory of its own, a part of t's checkpoints.  c: the convolution whose weight it is, or NULL. */
+/* Makes x, which is F32 and has memory of its own, a part of t's checkpoints.  c: the convolution whose weight it is,
+ * or NULL. */
 bool trainer_keep(trainer *t, const char *name, tensor x, const conv *c, err *e);
-/* The same for all that another has: values, moments, averages. */
+/* The same for all that another trainer has: values, moments, EMA. */
 bool trainer_keep_all(trainer *t, trainer *other, err *e);
 
-/* One step: begin (gradients are 0 and the tape records), then the forward pass, then finish with its loss: backward,
- * the mean over the ranks, clipping, AdamW, averages, packed weights.  Errors stay in the run. */
+/* One step: trainer_begin sets the gradients to 0 and starts the tape; the caller does the forward pass; trainer_finish
+ * takes its loss and does the rest: backward, the mean of the gradients over the ranks, clipping, AdamW, EMA, packing
+ * the new weights.  Errors stay in the run. */
 void trainer_begin(trainer *t);
-/* Between them, where the batch goes through in parts: the gradient of a part is added, and the forward pass of the
- * next one may begin. */
+/* Between the two, for a batch of several micro-batches: adds the gradients of one, after which the forward pass of the
+ * next may begin. */
 void trainer_part(trainer *t, tensor loss);
 void trainer_finish(trainer *t, tensor loss);
 
 /* Writes the model's own keys: autoencoder_put, gpt_put, bpe_put. */
 typedef void trainer_keys(const void *context, gguf_writer *w);
-/* The model alone, ready to use: averaged values where they are kept.  `further`: a file whose codec the model needs
- * too, or NULL. */
+/* The model alone, ready to use, with the EMA of its parameters if it is kept.  `further`: a file whose codec the model
+ * needs too, or NULL. */
 bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const void *context, const gguf *further,
                          err *e);
 bool trainer_write_checkpoint(trainer *t, const char *path, uint64_t fingerprint, err *e);
-/* Values, moments, averages, step and position.  A checkpoint of other data or another seed is an error. */
+/* Values, moments, EMA, step and position.  A checkpoint of other data or another seed is an error. */
 bool trainer_read_checkpoint(trainer *t, const char *path, uint64_t fingerprint, err *e);
 #endif

@@ -379,7 +379,7 @@ static void a_fine_tuning_resumes_in_the_same_bytes(void **state)
     convert("rudalle_v2", false, DTYPE_F32);
     for (int parts = 0; parts < 2; parts++) {
         train_dalle_options o = options(4);
-        o.run.settings.average = 0.9f;
+        o.run.settings.ema = 0.9f;
         o.condition_dropout = 0.5f;
         o.model.base.recompute = parts;
         if (parts) {

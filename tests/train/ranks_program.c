@@ -74,7 +74,7 @@ static void fill_run(train_run *q, const char *const *sources, const char *outpu
     q->settings.seed = 7;
     q->settings.lr = 3e-3f;
     q->settings.clip = 1;
-    q->settings.average = 0.5f;
+    q->settings.ema = 0.5f;
     /* a gradient that is 0 but for rounding (that of the keys' bias) is not to become a step: with 1e-8 it makes 3e-4
      */
     q->settings.eps = 1e-3f;

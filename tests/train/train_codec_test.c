@@ -131,7 +131,7 @@ static void each_kind_resumes_in_the_same_bytes(void **state)
         watch w = {0};
         train_codec_options o = codec_options(support_path("whole.gguf"), 8, &w);
         choose(&o, v);
-        o.run.settings.average = v == 0 ? 0.9f : 0;
+        o.run.settings.ema = v == 0 ? 0.9f : 0;
         resumes_in_the_same_bytes(&o, "parts.gguf", 4);
     }
 }

@@ -32,7 +32,7 @@ static bool run_a_codec(const char *output, int64_t steps, int batch, int varian
     o.run.progress = on_step_planned;
     o.run.batch = batch;
     o.run.accumulate = variant == 1 ? 3 : 0;
-    o.run.settings.average = variant == 1 ? 0.9f : 0;
+    o.run.settings.ema = variant == 1 ? 0.9f : 0;
     o.kind = variant < 2 ? TRAIN_CODEC_DVAE : variant == 2 ? TRAIN_CODEC_VQVAE : TRAIN_CODEC_VQGAN;
     o.discriminator_layers = 2;
     o.discriminator_start = 1;

@@ -19,7 +19,7 @@ static void a_resumed_codec_ends_in_the_same_bytes(void **state)
     (void)state;
     watch w = {0};
     train_codec_options o = codec_options(support_path("whole.gguf"), 8, &w);
-    o.run.settings.average = 0.9f;
+    o.run.settings.ema = 0.9f;
     o.crop = 0.7;
     resumes_in_the_same_bytes(&o, "parts.gguf", 3);
 }
@@ -221,7 +221,7 @@ static void a_checkpoint_of_other_data_or_seed_is_refused(void **state)
     err e = {0};
     watch w = {0};
     train_codec_options o = codec_options(support_path("whole.gguf"), 9, &w);
-    o.run.settings.average = 0.9f;
+    o.run.settings.ema = 0.9f;
     o.run.settings.seed = 8;
     o.run.resume = true;
     assert_false(train_codec(dev, &o, &e));

@@ -1,5 +1,5 @@
-/* The mean of gradients over the ranks, overlapped with the way back. */
-#include "train/average.h"
+/* The mean of gradients over the ranks, computed during the backward pass. */
+#include "train/all_reduce.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -13,9 +13,9 @@
 #define PIECE_LEAST ((size_t)1 << 12)
 #define PIECE_MOST  ((size_t)1 << 20)
 
-bool average_open(average *a, run *r, size_t floats, size_t gradients, err *e)
+bool all_reduce_open(all_reduce *a, run *r, size_t floats, size_t gradients, err *e)
 {
-    *a = (average){.r = r, .piece_floats = floats / PIECES};
+    *a = (all_reduce){.r = r, .piece_floats = floats / PIECES};
     if (a->piece_floats < PIECE_LEAST)
         a->piece_floats = PIECE_LEAST;
     if (a->piece_floats > PIECE_MOST)
@@ -28,13 +28,13 @@ bool average_open(average *a, run *r, size_t floats, size_t gradients, err *e)
                : err_no_memory(e, "gradients of all processes", floats * sizeof(float));
 }
 
-static void wait_for(average *a, run_mark *m)
+static void wait_for(all_reduce *a, run_mark *m)
 {
     while (!run_mark_passed(a->r, m))
         nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL); /* not a spin: the device may be these very cores */
 }
 
-void average_release(average *a)
+void all_reduce_release(all_reduce *a)
 {
     for (size_t i = a->started; i < a->n; i++) /* after a failure */
         wait_for(a, &a->pieces[i].read);
@@ -47,10 +47,10 @@ void average_release(average *a)
         free(a->host);
     free(a->gradients);
     free(a->pieces);
-    *a = (average){0};
+    *a = (all_reduce){0};
 }
 
-void average_begin(average *a)
+void all_reduce_begin(all_reduce *a)
 {
     a->active = a->r && !ranks_rehearsing();
     a->used = a->n_gradients = a->n = a->started = a->done = 0;
@@ -58,7 +58,7 @@ void average_begin(average *a)
 }
 
 /* The mean, back to where the gradients came from. */
-static void put_back(average *a, const average_piece *p)
+static void put_back(all_reduce *a, const all_reduce_piece *p)
 {
     float share = 1.0f / (float)ranks_size(), *at = a->host + p->at;
     for (size_t i = 0; i < p->n; i++)
@@ -70,10 +70,10 @@ static void put_back(average *a, const average_piece *p)
 }
 
 /* Starts to sum what has been read, puts back what has been summed.  All ranks start the pieces in order. */
-static void advance(average *a)
+static void advance(all_reduce *a)
 {
     while (a->started < a->n && !run_failed(a->r) && run_mark_passed(a->r, &a->pieces[a->started].read)) {
-        average_piece *p = &a->pieces[a->started];
+        all_reduce_piece *p = &a->pieces[a->started];
         if (run_failed(a->r))
             return;
         a->sums++;
@@ -90,23 +90,24 @@ static void advance(average *a)
 }
 
 /* What was added since the last piece becomes one. */
-static void close_piece(average *a)
+static void close_piece(all_reduce *a)
 {
-    const average_piece *last = a->n ? &a->pieces[a->n - 1] : NULL;
+    const all_reduce_piece *last = a->n ? &a->pieces[a->n - 1] : NULL;
     size_t at = last ? last->at + last->n : 0, first = last ? last->first_gradient + last->n_gradients : 0;
     if (at == a->used)
         return;
-    average_piece *p = &a->pieces[a->n++];
-    *p = (average_piece){.at = at, .n = a->used - at, .first_gradient = first, .n_gradients = a->n_gradients - first};
+    all_reduce_piece *p = &a->pieces[a->n++];
+    *p =
+        (all_reduce_piece){.at = at, .n = a->used - at, .first_gradient = first, .n_gradients = a->n_gradients - first};
     run_mark_set(a->r, &p->read);
 }
 
-void average_add(void *context, tensor gradient)
+void all_reduce_add(void *context, tensor gradient)
 {
-    average *a = context;
+    all_reduce *a = context;
     if (!a->active || run_failed(a->r))
         return;
-    const average_piece *last = a->n ? &a->pieces[a->n - 1] : NULL;
+    const all_reduce_piece *last = a->n ? &a->pieces[a->n - 1] : NULL;
     run_read_later(a->r, gradient, a->host + a->used);
     a->gradients[a->n_gradients++] = gradient;
     a->used += (size_t)tensor_count(&gradient);
@@ -115,7 +116,7 @@ void average_add(void *context, tensor gradient)
     advance(a);
 }
 
-void average_finish(average *a)
+void all_reduce_finish(all_reduce *a)
 {
     if (!a->active)
         return;

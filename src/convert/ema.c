@@ -1,4 +1,4 @@
-/* Averaged weights (EMA) that stand beside the others: they take their place. */
+/* Averaged weights (EMA) in a checkpoint take the place of the plain ones beside them. */
 #include <stdio.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 #include "convert/names_internal.h"
 
 /* LitEma's names have lost their dots. */
-static source_tensor *find_average(const unit *u, const char *prefix, size_t length, const char *name)
+static source_tensor *find_ema(const unit *u, const char *prefix, size_t length, const char *name)
 {
     char bare[NAME_BYTES];
     size_t n = 0;
@@ -23,35 +23,35 @@ static bool is_same_shape(const file_tensor *a, const file_tensor *b)
     return a->nd == b->nd && !memcmp(a->shape, b->shape, (size_t)a->nd * sizeof *a->shape);
 }
 
-/* How many tensors of the root have an average behind the prefix, and (apply) have it in their place. */
-static size_t count_averages(const unit *u, const network_root *r, const char *prefix, size_t length, bool apply,
-                             size_t *all)
+/* How many tensors of the root have an EMA behind the prefix.  apply: each of them gets its EMA's values. */
+static size_t count_ema(const unit *u, const network_root *r, const char *prefix, size_t length, bool apply,
+                        size_t *all)
 {
     size_t n = 0, before = strlen(r->prefix);
     *all = 0;
     for (size_t i = 0; i < u->n; i++) {
-        source_tensor *t = u->by_name[i], *average;
+        source_tensor *t = u->by_name[i], *ema;
         const char *name = tensor_name(t);
         if (!name_begins(name, r->prefix) || !strncmp(name, prefix, length) ||
             path_is_ema(name + before, strlen(name + before)) || path_is_training(name, strlen(name)))
             continue;
         ++*all;
-        average = find_average(u, prefix, length, name + before);
-        if (!average || !is_same_shape(&average->own, &t->own))
+        ema = find_ema(u, prefix, length, name + before);
+        if (!ema || !is_same_shape(&ema->own, &t->own))
             continue;
         n++;
         if (apply) {
             const char *own = t->own.name;
-            t->own = average->own;
+            t->own = ema->own;
             t->own.name = own;
-            average->used = true;
+            ema->used = true;
         }
     }
     return n;
 }
 
 /* Where the name's part that says so ends, with up to two parts more: "ema.", "ema.shadow."; 0: nowhere. */
-static size_t average_prefix(const char *name, int more)
+static size_t ema_prefix(const char *name, int more)
 {
     for (size_t at = 0; name[at];) {
         size_t n = strcspn(name + at, ".");
@@ -72,7 +72,7 @@ static size_t average_prefix(const char *name, int more)
     return 0;
 }
 
-void unit_lay_averages_over(const unit *u, const network_root *r, const name_choice *c)
+void unit_lay_ema_over(const unit *u, const network_root *r, const name_choice *c)
 {
     const char *best = NULL;
     size_t best_length = 0, most = 0, all = 0;
@@ -80,14 +80,14 @@ void unit_lay_averages_over(const unit *u, const network_root *r, const name_cho
     for (int more = 0; more < 3 && !best; more++)
         for (size_t i = 0; i < u->n; i++) {
             const char *name = tensor_name(u->by_name[i]);
-            size_t length = average_prefix(name, more), n;
+            size_t length = ema_prefix(name, more), n;
             bool known = i && !strncmp(tensor_name(u->by_name[i - 1]), name, length); /* they are sorted */
             char text[NAME_BYTES];
             if (!length || known)
                 continue;
             snprintf(text, sizeof text, "%.*s", (int)length, name);
             bool is = root_is_chosen(&(network_root){.prefix = text}, c->part);
-            n = count_averages(u, r, name, length, false, &all);
+            n = count_ema(u, r, name, length, false, &all);
             if (2 * n < all || n == 0 || (chosen && !is) || (n <= most && !(is && !chosen)))
                 continue;
             best = name;
@@ -99,7 +99,7 @@ void unit_lay_averages_over(const unit *u, const network_root *r, const name_cho
         return;
     char prefix[NAME_BYTES];
     snprintf(prefix, sizeof prefix, "%.*s", (int)best_length, best);
-    most = count_averages(u, r, prefix, best_length, true, &all);
+    most = count_ema(u, r, prefix, best_length, true, &all);
     if (!c->quiet)
         log_write(
             LOG_WARNING,
