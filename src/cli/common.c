@@ -50,10 +50,10 @@ limn_device *command_device_at(const options *o, const char *spec, err *e)
     return device;
 }
 
-bool command_open(session *s, const options *o, bool codec, bool transformer, err *e)
+bool command_open(opened_model *s, const options *o, bool codec, bool transformer, err *e)
 {
     const char *path = options_text(o, "model", NULL);
-    *s = (session){0};
+    *s = (opened_model){0};
     char *own = NULL;
     interrupt_catch();
     if (!model_input(o, path, &own, e))
@@ -72,7 +72,7 @@ bool command_open(session *s, const options *o, bool codec, bool transformer, er
     return interrupt_check(e);
 }
 
-bool command_profile(const session *s, const options *o, err *e)
+bool command_profile(const opened_model *s, const options *o, err *e)
 {
     limn_kernel_profile *rows = NULL;
     size_t n = 0;
@@ -97,11 +97,11 @@ bool command_profile(const session *s, const options *o, err *e)
     return true;
 }
 
-void command_close(session *s)
+void command_close(opened_model *s)
 {
     limn_model_free(&s->model);
     limn_device_free(&s->device);
-    *s = (session){0};
+    *s = (opened_model){0};
 }
 
 /* ---- memory ----------------------------------------------------------------------------------------------------- */
@@ -116,7 +116,7 @@ void *array_new(size_t n, size_t size, const char *what, err *e)
 
 /* ---- pictures ------------------------------------------------------------------------------------------------ */
 
-bool picture_read(image *im, const char *path, const session *s, err *e)
+bool picture_read(image *im, const char *path, const opened_model *s, err *e)
 {
     image whole = {0};
     bool ok = input_check(path, e) && image_read(&whole, path, e) &&
@@ -125,7 +125,7 @@ bool picture_read(image *im, const char *path, const session *s, err *e)
     return ok;
 }
 
-bool pictures_encode(const session *s, const image *ims, int n, int32_t *codes, float *logits, err *e)
+bool pictures_encode(const opened_model *s, const image *ims, int n, int32_t *codes, float *logits, err *e)
 {
     size_t bytes = (size_t)s->info->encode_width * (size_t)s->info->encode_height * 3;
     size_t row = (size_t)s->info->codebook * (size_t)s->cells;
@@ -163,7 +163,7 @@ static bool picture_from_pixels(image *im, const float *pixels, int width, int h
     return true;
 }
 
-bool pictures_decode(const session *s, const int32_t *codes, int n, image *ims, float *pixels, err *e)
+bool pictures_decode(const opened_model *s, const int32_t *codes, int n, image *ims, float *pixels, err *e)
 {
     int width = s->info->width, height = s->info->height;
     size_t picture = 3 * (size_t)width * (size_t)height;
@@ -202,7 +202,7 @@ static void shape_text(const npy *a, char out[96])
     snprintf(out + n, 96 - (size_t)n, "]");
 }
 
-bool codes_read(npy *a, int *n, const char *path, const session *s, err *e)
+bool codes_read(npy *a, int *n, const char *path, const opened_model *s, err *e)
 {
     if (!input_check(path, e) || !npy_read(a, path, DTYPE_I32, e))
         return false;

@@ -18,7 +18,7 @@ static bool write_batch(const image *ims, int first, int some, int n, const char
 }
 
 /* Each batch is written before the next is decoded, so that what is there stays. */
-static bool decode_pictures(const session *s, const int32_t *codes, int n, const char *out, int quality, err *e)
+static bool decode_pictures(const opened_model *s, const int32_t *codes, int n, const char *out, int quality, err *e)
 {
     bool ok = true;
     int done = 0;
@@ -43,7 +43,7 @@ static bool decode_pictures(const session *s, const int32_t *codes, int n, const
     return err_set(e, ERR_FAILED, "interrupted: %d of %d pictures are written", done, n);
 }
 
-static bool decode_array(const session *s, const int32_t *codes, int n, const char *out, err *e)
+static bool decode_array(const opened_model *s, const int32_t *codes, int n, const char *out, err *e)
 {
     int64_t shape[] = {n, 3, s->info->height, s->info->width};
     float *pixels = array_new((size_t)n, (size_t)(3 * shape[2] * shape[3]) * sizeof *pixels, "pixels", e);
@@ -86,7 +86,7 @@ static bool output_is_good(const char *out, err *e)
     return picture_check("output", out, e);
 }
 
-static bool decode(session *s, const options *o, err *e)
+static bool decode(opened_model *s, const options *o, err *e)
 {
     const char *out = options_text(o, "output", NULL), *in = o->operands[0];
     npy codes = {0};
@@ -102,7 +102,7 @@ static bool decode(session *s, const options *o, err *e)
 int command_decode(const options *o)
 {
     err e = {0};
-    session s = {0};
+    opened_model s = {0};
     bool ok = decode(&s, o, &e) && command_profile(&s, o, &e);
     command_close(&s);
     return ok ? 0 : report(&e);

@@ -4,7 +4,8 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 
-static bool encode_write(const session *s, const options *o, int n, const int32_t *codes, const float *logits, err *e)
+static bool encode_write(const opened_model *s, const options *o, int n, const int32_t *codes, const float *logits,
+                         err *e)
 {
     const limn_model_info *i = s->info;
     const char *out = options_text(o, "output", NULL), *logits_out = options_text(o, "logits-out", NULL);
@@ -36,7 +37,7 @@ static bool check_files(const options *o, err *e)
     return files_check(&files, e);
 }
 
-static bool encode(session *s, const options *o, err *e)
+static bool encode(opened_model *s, const options *o, err *e)
 {
     int n = o->n_operands;
     const char *logits_out = options_text(o, "logits-out", NULL);
@@ -59,7 +60,7 @@ static bool encode(session *s, const options *o, err *e)
 int command_encode(const options *o)
 {
     err e = {0};
-    session s = {0};
+    opened_model s = {0};
     bool ok = encode(&s, o, &e) && command_profile(&s, o, &e);
     command_close(&s);
     return ok ? 0 : report(&e);

@@ -20,7 +20,7 @@ typedef struct asked {
 typedef struct job {
     const options *o;
     request q;
-    session s;
+    opened_model s;
     ranking ranking;
     limn_generate_options g; /* of the pictures at work */
     uint8_t *kept;           /* [cells] */

@@ -55,7 +55,7 @@ int like_first(const request *q);
 int like_count(const request *q);
 bool like_ids(const request *q, int32_t **ids, size_t *n, err *e); /* of like.text_ids, a new array */
 void like_settings(const request *q, limn_generate_options *g);
-void like_say_model(const request *q, const session *s); /* where it was another */
+void like_say_model(const request *q, const opened_model *s); /* where it was another */
 
 /* A name for `out` that no file has: limn.png, limn-2.png, … */
 bool request_choose_file(request *q, err *e);
@@ -63,7 +63,7 @@ bool request_choose_file(request *q, err *e);
 /* The run on rank 0: pictures by item, those of others in any order. */
 typedef struct results {
     request *q;
-    const session *s;
+    const opened_model *s;
     ranking *ranking;               /* clip NULL: none */
     const limn_generate_options *g; /* the settings; its prompt is another's */
     bool *there;                    /* [total] */
@@ -82,7 +82,7 @@ typedef struct results {
     image blank;                     /* what stands for a picture that isn't there */
 } results;
 
-bool results_begin(results *r, request *q, const session *s, ranking *k, const limn_generate_options *g, err *e);
+bool results_begin(results *r, request *q, const opened_model *s, ranking *k, const limn_generate_options *g, err *e);
 void results_release(results *r);
 /* Takes over the picture of item t, and writes it where it needn't wait for others. */
 bool results_take(results *r, int t, image *im, const int32_t *codes, err *e);

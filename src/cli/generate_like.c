@@ -120,7 +120,7 @@ void like_settings(const request *q, limn_generate_options *g)
     g->kv_cache_f16 = p->kv_cache && strcmp(p->kv_cache, "f16") == 0;
 }
 
-void like_say_model(const request *q, const session *s)
+void like_say_model(const request *q, const opened_model *s)
 {
     const parameters *p = &q->like;
     if (p->model && strcmp(p->model, s->info->name) != 0 && ranks_rank() == 0)

@@ -15,7 +15,7 @@
 /* A grid is written again for each line of it, but in no more than this share of the time. */
 #define GRID_SHARE 0.1
 
-bool results_begin(results *r, request *q, const session *s, ranking *k, const limn_generate_options *g, err *e)
+bool results_begin(results *r, request *q, const opened_model *s, ranking *k, const limn_generate_options *g, err *e)
 {
     size_t n = (size_t)q->total, cells = (size_t)s->cells;
     *r = (results){.q = q, .s = s, .ranking = k, .g = g, .all_same = true};
@@ -146,7 +146,7 @@ static bool write_picture(results *r, int t, const image *im, err *e)
 /* ---- the grid of all ------------------------------------------------------------------------------------------ */
 
 /* A cell that the image prompt doesn't give. */
-static void paint_grey(image *im, const session *s, int cell)
+static void paint_grey(image *im, const opened_model *s, int cell)
 {
     int columns = s->info->grid_width, rows = s->info->grid_height;
     int r = cell / columns, c = cell % columns;

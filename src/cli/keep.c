@@ -71,7 +71,7 @@ bool keep_parse(keep *k, const char *text, err *e)
 
 /* Of a picture's brightness, or of its alpha where it has transparent parts.  The picture is fitted like the image
  * prompt, so that a mask painted over it keeps its place.  *transparent: whether it has such parts. */
-static bool picture_cells(uint8_t *cells, bool *transparent, const char *path, const session *s, err *e)
+static bool picture_cells(uint8_t *cells, bool *transparent, const char *path, const opened_model *s, err *e)
 {
     image whole = {0}, fitted = {0};
     uint8_t *alpha = NULL;
@@ -87,7 +87,7 @@ static bool picture_cells(uint8_t *cells, bool *transparent, const char *path, c
     return ok;
 }
 
-static bool region_cells(uint8_t *cells, const keep *k, const session *s, err *e)
+static bool region_cells(uint8_t *cells, const keep *k, const opened_model *s, err *e)
 {
     double w = k->pixels ? s->info->width : 1, h = k->pixels ? s->info->height : 1;
     double x0 = 0, y0 = 0, x1 = w, y1 = h;
@@ -126,7 +126,7 @@ static bool region_cells(uint8_t *cells, const keep *k, const session *s, err *e
     return true;
 }
 
-static int count_kept(const uint8_t *cells, const session *s)
+static int count_kept(const uint8_t *cells, const opened_model *s)
 {
     int kept = 0;
     for (int i = 0; i < s->cells; i++)
@@ -135,7 +135,7 @@ static int count_kept(const uint8_t *cells, const session *s)
 }
 
 /* What is opaque in the image prompt, where that divides it; else the upper half. */
-static bool default_cells(uint8_t *cells, keep *k, const char *image_prompt, const session *s, err *e)
+static bool default_cells(uint8_t *cells, keep *k, const char *image_prompt, const opened_model *s, err *e)
 {
     bool transparent = false;
     if (image_prompt && !picture_cells(cells, &transparent, image_prompt, s, e))
@@ -149,7 +149,7 @@ static bool default_cells(uint8_t *cells, keep *k, const char *image_prompt, con
     return true;
 }
 
-bool keep_cells(uint8_t *cells, keep *k, const char *image_prompt, const session *s, err *e)
+bool keep_cells(uint8_t *cells, keep *k, const char *image_prompt, const opened_model *s, err *e)
 {
     bool transparent = false;
     bool ok = k->kind == KEEP_DEFAULT ? default_cells(cells, k, image_prompt, s, e)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool ranking_open(ranking *r, const session *s, const char *file, err *e)
+bool ranking_open(ranking *r, const opened_model *s, const char *file, err *e)
 {
     *r = (ranking){.clip = s->model, .drawn = s->model};
     if (strcmp(file, "own") != 0)

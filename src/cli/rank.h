@@ -11,8 +11,8 @@ typedef struct ranking {
     float *scores;          /* [n], in that order */
 } ranking;
 
-/* file: a model file with a CLIP, or "own": the session's model must have one. */
-bool ranking_open(ranking *r, const session *s, const char *file, err *e);
+/* file: a model file with a CLIP, or "own": s->model must have one. */
+bool ranking_open(ranking *r, const opened_model *s, const char *file, err *e);
 void ranking_release(ranking *r);
 /* Fills order and scores anew; of equal pictures the first comes first.  With -v the scores are said,
  * with the pictures' numbers from `first` on. */

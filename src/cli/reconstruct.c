@@ -17,7 +17,7 @@ static double psnr(const image *a, const image *b)
     return 10 * log10(255.0 * 255.0 * (double)n / sum);
 }
 
-static bool reconstruct(session *s, const options *o, err *e)
+static bool reconstruct(opened_model *s, const options *o, err *e)
 {
     const char *out = options_text(o, "output", NULL), *in = o->operands[0];
     file_set files = {0};
@@ -45,7 +45,7 @@ static bool reconstruct(session *s, const options *o, err *e)
 int command_reconstruct(const options *o)
 {
     err e = {0};
-    session s = {0};
+    opened_model s = {0};
     bool ok = reconstruct(&s, o, &e) && command_profile(&s, o, &e);
     command_close(&s);
     return ok ? 0 : report(&e);

@@ -7,7 +7,7 @@
 #include "cli/common.h"
 
 typedef struct scoring {
-    session s;
+    opened_model s;
     int32_t *text; /* of --text; else NULL */
     npy text_file; /* of --text-ids */
     npy codes;     /* [n_codes, cells] */

@@ -64,7 +64,7 @@ static bool on_code(void *self, int done, int total, const int32_t *codes)
 }
 
 /* A picture for each caption, with what the model takes by default. */
-static bool generate_samples(const session *m, const train_sample *s, int32_t *codes, err *e)
+static bool generate_samples(const opened_model *m, const train_sample *s, int32_t *codes, err *e)
 {
     bool ok = true;
     for (int i = 0; ok && i < s->n; i++) {
@@ -103,7 +103,7 @@ static bool write_samples(const image *ims, const train_sample *s, err *e)
 static bool on_sample(void *self, const train_sample *s, err *e)
 {
     context *c = self;
-    session m = {.device = c->device, .model = limn_model_open(c->device, s->model, e)};
+    opened_model m = {.device = c->device, .model = limn_model_open(c->device, s->model, e)};
     if (!m.model)
         return false;
     m.info = limn_model_get_info(m.model);
@@ -170,7 +170,7 @@ int command_train_codec(const options *o)
         progress_begin(&c.bar, "train codec", "steps");
         ok = train_codec(d, &t, &e);
         progress_end(&c.bar);
-        ok = ok && command_profile(&(session){.device = d}, o, &e);
+        ok = ok && command_profile(&(opened_model){.device = d}, o, &e);
     }
     ok = ok && d;
     char name[512];
@@ -242,7 +242,7 @@ int command_train_dalle(const options *o)
         progress_begin(&c.bar, "train dalle", "steps");
         ok = train_dalle(d, &t, &e);
         progress_end(&c.bar);
-        ok = ok && command_profile(&(session){.device = d}, o, &e);
+        ok = ok && command_profile(&(opened_model){.device = d}, o, &e);
     }
     ok = ok && d;
     char name[512];

@@ -12,7 +12,7 @@ void read_keep(const uint8_t *data, size_t size)
     size_t n;
     char *text = fuzz_part(&data, &size, &n);
     limn_model_info info = {.width = 64, .height = 48, .grid_width = 8, .grid_height = 6};
-    session s = {.info = &info, .cells = 48};
+    opened_model s = {.info = &info, .cells = 48};
     uint8_t cells[48];
     err e = {0};
     keep k;
