@@ -4,6 +4,7 @@
 
 #include "cli/measure/bench.h"
 #include "models/codecs/dvae.h"
+#include "models/session.h"
 #include "models/transformers/gpt.h"
 #include "train/train.h"
 
@@ -40,8 +41,7 @@ typedef struct text_stage {
     gpt d;
     param_table params;
     trainer t;
-    tensor position;
-    kv_cache caches[16];
+    session s;
     int batch, cells;
 } text_stage;
 
@@ -51,23 +51,10 @@ static void text_body(run *r, void *context)
     const transformer *d = &s->d.base;
     trainer_begin(&s->t);
     tensor ids = ids_of(r, s->batch, d->text_length, d->vocabulary), codes = ids_of(r, s->batch, s->cells, d->codes);
-    const transformer_memory memory = {.caches = s->caches, .ids = ids};
-    tensor x = d->kind->forward(r, d, ids, codes, &memory, s->position, d->text_length + s->cells - 1);
+    tensor x = d->kind->forward(r, d, ids, codes, &s->s.memory, s->s.position, d->text_length + s->cells - 1);
     tensor targets = ids_of(r, s->batch, d->text_length - 1, d->vocabulary);
     train_losses l = train_sequence_losses(r, d, x, targets, codes);
     trainer_finish(&s->t, op_scale_add(r, l.text, 0.125f, l.image, 0.875f));
-}
-
-static bool open_caches(text_stage *s, device *dev, err *e)
-{
-    const transformer *d = &s->d.base;
-    const int64_t shape[] = {s->batch, d->heads, d->text_length + s->cells - 1, d->dim / d->heads};
-    const int32_t zero = 0;
-    bool ok = tensor_new(&s->position, dev, DTYPE_I32, 1, (int64_t[]){1}, &zero, false, "position", e);
-    for (int i = 0; ok && i < d->layers; i++)
-        ok = tensor_new(&s->caches[i].k, dev, DTYPE_F32, 4, shape, NULL, false, "key cache", e) &&
-             tensor_new(&s->caches[i].v, dev, DTYPE_F32, 4, shape, NULL, false, "value cache", e);
-    return ok;
 }
 
 /* a: pictures of a batch */
@@ -88,19 +75,19 @@ static bool train_transformer(bench *b, const bench_case *c, err *e)
                           .eps = 1e-5f},
                     .batch = (int)c->a,
                     .cells = 256};
+    const int32_t zero = 0;
     gpt_preset_dalle(&s.d);
     bool ok = gpt_prepare(&s.d, "bench", e);
     if (ok)
         gpt_declare(&s.d, &s.params);
-    ok = ok && trainer_load(&s.params, b->r, NULL, 1, e) && open_caches(&s, b->d, e) &&
-         trainer_open(&s.t, b->r, &s.params, &settings, e) && measure_step(b, c, text_body, &s, e);
+    ok = ok && trainer_load(&s.params, b->r, NULL, 1, e) && session_open(&s.s, &s.d.base, b->r, s.batch, DTYPE_F32, e);
+    if (ok)
+        run_write(b->r, s.s.position, &zero);
+    ok = ok && trainer_open(&s.t, b->r, &s.params, &settings, e) && measure_step(b, c, text_body, &s, e);
     if (s.t.params)
         trainer_release(&s.t);
-    for (int i = 0; i < s.d.base.layers; i++) {
-        buffer_free(s.caches[i].k.buf);
-        buffer_free(s.caches[i].v.buf);
-    }
-    buffer_free(s.position.buf);
+    if (s.s.d)
+        session_release(&s.s);
     params_release(&s.params);
     free(s.d.blocks);
     return ok;
