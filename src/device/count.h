@@ -34,8 +34,18 @@ launch_list *device_launches(device *d);
 /* What a run has recorded stays, as it may be replayed. */
 void device_launches_clear(device *d);
 
-/* Work for a run, n says how much of it. */
+/* Work for a run: of n items at once; where n < 1, of one item that is cut into count_cuts(n) pieces along each side,
+ * one piece at a time.  So the smaller n is, the less memory the work takes. */
 typedef bool count_work(void *context, run *r, int n, err *e);
+static inline int count_cuts(int n)
+{
+    return n < 1 ? 2 - n : 1;
+}
+/* The n of one item that is cut so: count_cut(1) = 1 is the whole item, count_cut(2) = 0, count_cut(3) = -1, … */
+static inline int count_cut(int cuts)
+{
+    return 2 - cuts;
+}
 
 /* What some work takes.  Zero-initialised is an empty one. */
 typedef struct counted {

@@ -110,9 +110,9 @@ static void put_pixels(const pixel_place *to, const float *host, int64_t first, 
                     to->floats[from + (i * 3 + k) * area + p] = host[(i * area + p) * 3 + k];
 }
 
-static void report_tiles(const codec *c, int way)
+static void report_tiles(const codec *c, int cuts)
 {
-    int width, height, n = codec_tiles(c, way, &width, &height);
+    int width, height, n = codec_tiles(c, cuts, &width, &height);
     log_write(LOG_INFO,
               "decode: a picture of %d x %d cells exceeds the limit: %d tiles of %d x %d, of which %d on each side are "
               "margin",
@@ -130,15 +130,17 @@ static bool decode(model *m, const int32_t *codes, int n, const pixel_place *to,
             return err_set(e, ERR_USAGE, "codes: %d in row %d is outside of the codebook of %d", codes[i],
                            (int)(i / cells), c->codes);
     float *host = scratch_for(c, e);
-    const plan_job job = {.what = "decode", .uses = USE_DECODER, .parts = codec_tilings(c), .walk = codec_walk_decode};
+    const plan_job job = {.what = "decode", .uses = USE_DECODER, .cuts = codec_most_cuts(c), .walk = codec_walk_decode};
     plan p = {0};
     bool ok = host && (n <= 0 || make_room(&p, m, job, n, e));
-    if (ok && n > 0 && p.n < 1)
-        report_tiles(c, p.n);
-    int most = p.n > 0 ? p.n : 1;
+    int most = p.n > 0 ? p.n : 1, cuts = count_cuts(p.n);
+    bool tiled = n > 0 && cuts > 1;
+    if (ok && tiled)
+        report_tiles(c, cuts);
     for (int done = 0; ok && done < n; done += most) {
         int some = n - done < most ? n - done : most;
-        ok = codec_decode_way(m->run, c, codes + done * cells, some, p.n, host, e);
+        ok = tiled ? codec_decode_tiles(m->run, c, codes + done * cells, cuts, host, e)
+                   : codec_decode_pictures(m->run, c, codes + done * cells, some, host, e);
         if (ok)
             put_pixels(to, host, done, some, area);
         ok = ok && control_goes_on(k, "decode", done + some, n, e);

@@ -39,7 +39,8 @@ static void choose_items(generation *g)
     g->most_rows = rows;
 }
 
-/* For plans: all that the device holds at one time for n items.  In parts: one, its decoder by small tiles. */
+/* A count_work: all that the device holds at one time for n items, or for one whose picture is decoded by the smallest
+ * tiles. */
 static bool walk(void *context, run *r, int n, err *e)
 {
     generation *g = context;
@@ -54,7 +55,7 @@ static bool walk(void *context, run *r, int n, err *e)
     if (ok && batch_write(&b, none, pictures, e)) {
         batch_begin(&b, 0, pictures);
         batch_record(&b, rows, pictures, g->by_choice);
-        ok = !decoder || codec_walk_decode(c, decoder, n > 0 ? 1 : 1 - codec_tilings(c), e);
+        ok = !decoder || codec_walk_decode(c, decoder, n > 0 ? 1 : count_cut(codec_most_cuts(c)), e);
     }
     if (b.rows)
         batch_release(&b);
@@ -72,7 +73,7 @@ static bool make_room(generation *g, err *e)
         .what = "generate",
         .uses = USE_TRANSFORMER | (g->decoder ? USE_DECODER : 0),
         .most = g->most,
-        .parts = g->decoder && codec_tilings(&g->m->codec) > 0,
+        .cuts = g->decoder && codec_most_cuts(&g->m->codec) > 1 ? 2 : 1,
         .walk = walk,
         .context = g,
         .help = help,

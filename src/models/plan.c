@@ -54,11 +54,12 @@ static void stream_fewer(planner *k, plan *p)
     }
 }
 
-/* Whether there is a way, and which.  Else p is what the last one needs. */
+/* Chooses what fits.  False if nothing does: then p is what the last choice needs. */
 static bool choose(planner *k, plan *p, err *e)
 {
     param_table *t = &k->m->params;
-    int all = params_layers(t, k->job->uses), most = k->job->most, least = 1 - k->job->parts;
+    int all = params_layers(t, k->job->uses), most = k->job->most,
+        least = count_cut(k->job->cuts > 1 ? k->job->cuts : 1);
     /* first beside what is there, but where layers are streamed that may fit now */
     p->beside = k->m->busy || !(t->stream && k->job->uses & USE_TRANSFORMER);
     if (p->beside && try(k, p, k->m->busy ? least : most, params_loaded(t) + params_missing(t, k->job->uses), e))
@@ -137,7 +138,7 @@ static bool conclude(const planner *k, const plan *p, bool ok, err *e)
                                {"other models", "other models of", p->others, NULL},
                                {0}};
     if (!ok)
-        return plan_too_large(d, job->what, job->parts ? ", in the smallest parts" : "",
+        return plan_too_large(d, job->what, job->cuts > 1 ? ", in the smallest parts" : "",
                               p->weights + p->lasting + p->scratch + p->others, parts, job->help, e);
     plan_report(d, job->what, k->m->planned, parts, p->n > 0 ? "" : "parts of ", p->n > 0 ? p->n : 1);
     if (p->layers)

@@ -13,9 +13,9 @@ typedef struct plan_job {
     const char *what; /* the command: messages begin with it */
     unsigned uses;    /* USE_… of the weights */
     int most;         /* items at once */
-    int parts;        /* ways to do one item in parts, down to n = 1 - parts; 0: it can't be */
-    /* The largest part of the command, for n items at once: it allocates all that the command has at one time.  n < 1:
-     * for one item in parts, which are smaller the smaller n is. */
+    int cuts;         /* pieces that a side of one item can be cut into at most; 0 and 1: it can't be cut */
+    /* The largest part of the command, for n items at once or for one that is cut (count.h): it allocates all that the
+     * command has at one time. */
     count_work *walk;
     void *context;
     const char *help; /* the options that would make it fit */
@@ -23,7 +23,7 @@ typedef struct plan_job {
 
 /* Bytes of device memory. */
 typedef struct plan {
-    int n;             /* items at once; less than 1: one, in parts */
+    int n;             /* items at once; less than 1: one, which is cut (count_cuts) */
     uint64_t weights;  /* with the two places that layers are streamed to */
     uint64_t lasting;  /* what the work allocates beside its run: caches */
     uint64_t scratch;  /* of its run */
@@ -33,9 +33,10 @@ typedef struct plan {
     bool beside;       /* what was on the device for other commands stays there, and counts as weights */
 } plan;
 
-/* What the job needs for as many items as fit, or for as large parts of one.  Afterwards its weights are usable, r has
- * its scratch, and both stay so until the next plan; what m->run had is gone.  While m->busy, what is there stays
- * there. Logs the plan.  ERR_FAILED where the least doesn't fit: what needs how much, and the job's help. */
+/* What the job needs for as many items as fit, or for one that is cut as little as must be.  Afterwards its weights are
+ * usable, r has its scratch, and both stay so until the next plan; what m->run had is gone.  While m->busy, what is
+ * there stays there. Logs the plan.  ERR_FAILED where the least doesn't fit: what needs how much, and the job's help.
+ */
 bool plan_make(plan *p, model *m, run *r, const plan_job *job, err *e);
 
 /* Whether e, why planned work of the model failed, is that the driver refused memory which the device should have, and

@@ -107,7 +107,7 @@ static bool through_codec(stage *s, const int *chosen, int n, err *e)
     for (int i = 0; i < n; i++)
         memcpy(s->coded + (size_t)i * one, s->seen + (size_t)chosen[i] * one, one);
     if (n > 0 && !(codec_encode(s->coder, c, s->coded, n, s->codes, NULL, e) &&
-                   codec_decode_way(s->coder, c, s->codes, n, n, s->decoded, e)))
+                   codec_decode_pictures(s->coder, c, s->codes, n, s->decoded, e)))
         return false;
     for (int i = 0; i < n; i++)
         for (size_t p = 0; p < one; p++)

@@ -140,7 +140,7 @@ static bool report(codec_stage *s, err *e)
     double sum = 0;
     bool ok = again ? true : err_no_memory(e, "pictures", n * sizeof *again);
     ok = ok && codec_encode(s->r, &s->c, s->seen, s->n_seen, s->ids, NULL, e) &&
-         codec_decode_way(s->r, &s->c, s->ids, s->n_seen, s->n_seen, again, e);
+         codec_decode_pictures(s->r, &s->c, s->ids, s->n_seen, again, e);
     for (size_t i = 0; ok && i < n; i++) {
         double far = (double)lrintf(again[i] * 255) - s->seen[i];
         sum += far * far;
@@ -163,7 +163,7 @@ static bool besides(void *self, err *e)
     float *again = malloc((n + 1) * sizeof *again);
     bool ok = again ? true : err_no_memory(e, "pictures", n * sizeof *again);
     ok = ok && codec_encode(s->r, &s->c, s->seen, s->n_seen, s->ids, NULL, e) &&
-         codec_decode_way(s->r, &s->c, s->ids, s->n_seen, s->n_seen, again, e);
+         codec_decode_pictures(s->r, &s->c, s->ids, s->n_seen, again, e);
     free(again);
     return ok;
 }

@@ -31,7 +31,7 @@ bool sample_reconstructions(run *r, const codec *c, const uint8_t *rgb, int n, c
     bool ok = codes && both && pixels ? true : err_no_memory(e, "sample", 6 * (size_t)n * one);
     if (ok)
         memcpy(both, rgb, (size_t)n * one);
-    ok = ok && codec_encode(r, c, rgb, n, codes, NULL, e) && codec_decode_way(r, c, codes, n, n, pixels, e);
+    ok = ok && codec_encode(r, c, rgb, n, codes, NULL, e) && codec_decode_pictures(r, c, codes, n, pixels, e);
     for (size_t i = 0; ok && i < (size_t)n * one; i++)
         both[(size_t)n * one + i] = (uint8_t)lrintf(pixels[i] * 255);
     ok = ok && sample_sheet(both, 2, n, c->height, c->width, path, e);

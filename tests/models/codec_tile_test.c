@@ -123,7 +123,7 @@ static void instance_open(instance *t, const struct kind *k)
     assert_true(t->codes && t->whole && t->parts);
     for (int i = 0; i < cells; i++)
         t->codes[i] = (int32_t)(rng_uniform(1, 2, 3, (uint32_t)i) * 32);
-    good(codec_decode_way(t->r, &t->c, t->codes, 1, 1, t->whole, &e), &e);
+    good(codec_decode_pictures(t->r, &t->c, t->codes, 1, t->whole, &e), &e);
 }
 
 static void instance_release(instance *t)
@@ -153,25 +153,25 @@ static void tiles_have_no_seams(void **state)
     for (size_t i = 0; i < n_kinds(); i++) {
         instance t;
         instance_open(&t, &kinds[i]);
-        int least = 1 - codec_tilings(&t.c), width, height;
-        assert_true(least < 1);
-        for (int way = 0; way >= least && way >= -2; way -= 2) {
-            good(codec_decode_way(t.r, &t.c, t.codes, 1, way, t.parts, &e), &e);
+        int most = codec_most_cuts(&t.c), width, height;
+        assert_true(most > 1);
+        for (int cuts = 2; cuts <= most && cuts <= 4; cuts += 2) {
+            good(codec_decode_tiles(t.r, &t.c, t.codes, cuts, t.parts, &e), &e);
             if (!(difference(&t) <= 1e-5))
                 fail_msg("%s, %d tiles: %g from the whole picture", kinds[i].name,
-                         codec_tiles(&t.c, way, &width, &height), difference(&t));
+                         codec_tiles(&t.c, cuts, &width, &height), difference(&t));
         }
         t.c.reach = 0; /* the margin is what does it */
-        good(codec_decode_way(t.r, &t.c, t.codes, 1, 0, t.parts, &e), &e);
-        assert_int_equal(codec_tiles(&t.c, 0, &width, &height), 4);
+        good(codec_decode_tiles(t.r, &t.c, t.codes, 2, t.parts, &e), &e);
+        assert_int_equal(codec_tiles(&t.c, 2, &width, &height), 4);
         if (!(difference(&t) > 3e-4))
             fail_msg("%s: without a margin %g", kinds[i].name, difference(&t));
         instance_release(&t);
     }
 }
 
-/* A way takes what is counted for it. */
-static void ways_take_what_is_counted(void **state)
+/* A picture as a whole, and by 2 x 2 tiles. */
+static void decoding_takes_what_is_counted(void **state)
 {
     (void)state;
     err e = {0};
@@ -179,22 +179,25 @@ static void ways_take_what_is_counted(void **state)
         instance t;
         instance_open(&t, &kinds[i]);
         run_free(t.r);
-        uint64_t before = dev->memory_limit, used = dev->memory_used, room[2];
-        for (int way = 1; way >= 0; way--) {
+        uint64_t before = dev->memory_limit, used = dev->memory_used, room[3];
+        for (int cuts = 1; cuts <= 2; cuts++) {
             counted c = {0};
-            good(count_walk(&c, dev, codec_walk_decode, &t.c, way, &e), &e);
-            room[way] = c.peak;
-            dev->memory_limit = used + room[way];
+            good(count_walk(&c, dev, codec_walk_decode, &t.c, count_cut(cuts), &e), &e);
+            room[cuts] = c.peak;
+            dev->memory_limit = used + room[cuts];
             t.r = run_new(dev, &e);
             dev->memory_peak = dev->memory_used;
-            good(run_reserve(t.r, c.dry, &e) && codec_decode_way(t.r, &t.c, t.codes, 1, way, t.parts, &e), &e);
-            assert_true(difference(&t) <= (way ? 0 : 1e-5));
-            assert_true(dev->memory_peak <= used + room[way]);
+            good(run_reserve(t.r, c.dry, &e), &e);
+            good(cuts > 1 ? codec_decode_tiles(t.r, &t.c, t.codes, cuts, t.parts, &e)
+                          : codec_decode_pictures(t.r, &t.c, t.codes, 1, t.parts, &e),
+                 &e);
+            assert_true(difference(&t) <= (cuts > 1 ? 1e-5 : 0));
+            assert_true(dev->memory_peak <= used + room[cuts]);
             count_release(&c);
             run_free(t.r);
             dev->memory_limit = before;
         }
-        assert_true(room[0] < room[1]);
+        assert_true(room[2] < room[1]);
         t.r = NULL;
         instance_release(&t);
     }
@@ -243,7 +246,7 @@ static void codecs_with_norms_have_no_tiles(void **state)
     good(resnet_vq_prepare(&c, &k, "test", &e), &e);
     resnet_vq_declare(&c, &p);
     misplaced(&p);
-    assert_int_equal(codec_tilings(&c), 0);
+    assert_int_equal(codec_most_cuts(&c), 1);
     params_release(&p);
     codec_release(&c);
 }
@@ -377,7 +380,7 @@ int main(void)
     for (size_t i = 0; (style = support_styled(&dev, i)); i++) {
         static const struct CMUnitTest tests[] = {
             cmocka_unit_test(tiles_have_no_seams),
-            cmocka_unit_test(ways_take_what_is_counted),
+            cmocka_unit_test(decoding_takes_what_is_counted),
             cmocka_unit_test(codecs_with_norms_have_no_tiles),
             cmocka_unit_test(parameters_are_for_what_their_names_say),
         };

@@ -67,20 +67,22 @@ bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *co
 /* What codec_encode has on the device, for plans (a count_work of device/count.h, with the codec as its context). */
 bool codec_encode_walk(void *c, run *r, int n, err *e);
 
-/* ---- codec_tile.c ----
- * Ways to decode, from the one that takes the most memory to the one that takes the least: way n > 0 is n pictures at
- * once; way 0 is one picture by 2 x 2 tiles, -1 by 3 x 3, and so on, each with a margin of c->reach cells, so that
- * there are no seams: the pixels are the same to rounding. */
+/* ---- codec_tile.c: decoding whole pictures, or, in less memory, one picture by tiles ----
+ * A picture that is cut into k pieces along each side has about k x k tiles.  Each is decoded with a margin of c->reach
+ * cells, so that there are no seams: the pixels are the same to rounding. */
 
-/* How many ways to cut a picture there are: down to way 1 - n.  0: its pixels depend on all cells, or on so many that
- * tiles would be margin for the most part. */
-int codec_tilings(const codec *c);
-/* How many tiles a way < 1 has, and their sides in cells with their margins. */
-int codec_tiles(const codec *c, int way, int *width, int *height);
-/* codes[n,cells] -> pixels[n,height,width,3] in 0..1, n <= way or 1.  Resets the run. */
-bool codec_decode_way(run *r, const codec *c, const int32_t *codes, int n, int way, float *pixels, err *e);
-/* A count_work (device/count.h): what codec_decode_way takes of r's memory.  context: the codec. */
-bool codec_walk_decode(void *context, run *r, int way, err *e);
+/* codes[n,cells] -> pixels[n,height,width,3] in 0..1, all n at once.  Resets the run. */
+bool codec_decode_pictures(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e);
+/* The same for one picture that is cut into `cuts` pieces along each side, 2 to codec_most_cuts. */
+bool codec_decode_tiles(run *r, const codec *c, const int32_t *codes, int cuts, float *pixels, err *e);
+/* The most pieces that a side can be cut into.  1: the picture can't be cut, since its pixels depend on all cells, or
+ * on so many that tiles would be mostly margin. */
+int codec_most_cuts(const codec *c);
+/* How many tiles a picture that is cut so has, and their sides in cells with their margins. */
+int codec_tiles(const codec *c, int cuts, int *width, int *height);
+/* A count_work (device/count.h): what decoding n pictures, or one by tiles, takes of r's memory.  context: the codec.
+ */
+bool codec_walk_decode(void *context, run *r, int n, err *e);
 
 extern const codec_kind codec_dvae, codec_vqvae;                                 /* dvae.c, vqvae.c */
 extern const codec_kind codec_openai_dvae, codec_resnet_vq, codec_dalle_pytorch; /* openai_dvae.c, … */

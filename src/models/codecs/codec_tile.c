@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/count.h"
 #include "models/codecs/codec.h"
 
 /* out = the first three channels of x[count,channels] as pixels */
@@ -14,7 +15,7 @@ static void to_pixels(float *out, const float *x, int64_t count, const codec *c)
     }
 }
 
-static bool decode_whole(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e)
+bool codec_decode_pictures(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e)
 {
     int64_t count = (int64_t)n * c->height * c->width;
     float *host = malloc((size_t)(count * c->channels) * sizeof *host);
@@ -30,7 +31,7 @@ static bool decode_whole(run *r, const codec *c, const int32_t *codes, int n, fl
     return ok;
 }
 
-/* Cells `first` to first + n - 1 of a side, and with their margin. */
+/* Cells `first` to first + n - 1 of a side; outer_…: the same with their margin. */
 typedef struct range {
     int first, n, outer_first, outer_n;
 } range;
@@ -52,20 +53,19 @@ static int longer_side(const codec *c)
     return c->grid_height > c->grid_width ? c->grid_height : c->grid_width;
 }
 
-int codec_tilings(const codec *c)
+int codec_most_cuts(const codec *c)
 {
     int side = longer_side(c), least = 2 * c->reach + 1;
     if (c->reach < 0 || least > side)
-        return 0;
+        return 1;
     /* n tiles in a row are side + 2 reach (n - 1) cells: not more than five times as many as the side has */
     int most = c->reach ? 1 + 2 * side / c->reach : side;
-    return (most < side - least + 1 ? most : side - least + 1) - 1;
+    return most < side - least + 1 ? most : side - least + 1;
 }
 
-/* The side of a tile, so that 2 - way of them in a row are the longer side. */
-static int tile_side(const codec *c, int way)
+/* The side of a tile, so that n of them in a row are the longer side. */
+static int tile_side(const codec *c, int n)
 {
-    int n = 2 - way;
     return (longer_side(c) + 2 * c->reach * (n - 1) + n - 1) / n;
 }
 
@@ -77,9 +77,9 @@ static int ranges_of(int tile, int side, int reach)
     return n;
 }
 
-int codec_tiles(const codec *c, int way, int *width, int *height)
+int codec_tiles(const codec *c, int cuts, int *width, int *height)
 {
-    int tile = tile_side(c, way);
+    int tile = tile_side(c, cuts);
     *width = range_at(0, tile, c->grid_width, c->reach).outer_n;
     *height = range_at(0, tile, c->grid_height, c->reach).outer_n;
     return ranges_of(tile, c->grid_width, c->reach) * ranges_of(tile, c->grid_height, c->reach);
@@ -97,7 +97,7 @@ static codec part_of(const codec *c, int width, int height)
     return part;
 }
 
-/* One tile, of which the inside is taken. */
+/* Decodes one tile and keeps its pixels without the margin. */
 static bool decode_tile(run *r, const codec *c, const int32_t *codes, range y, range x, float *pixels, err *e)
 {
     int step = c->width / c->grid_width;
@@ -110,7 +110,7 @@ static bool decode_tile(run *r, const codec *c, const int32_t *codes, range y, r
         memcpy(own + (size_t)i * (size_t)x.outer_n,
                codes + (size_t)(y.outer_first + i) * (size_t)c->grid_width + x.outer_first,
                (size_t)x.outer_n * sizeof *own);
-    ok = ok && decode_whole(r, &part, own, 1, decoded, e);
+    ok = ok && codec_decode_pictures(r, &part, own, 1, decoded, e);
     for (int i = 0; ok && i < y.n * step; i++)
         memcpy(pixels + ((size_t)(y.first * step + i) * (size_t)c->width + (size_t)(x.first * step)) * 3,
                decoded + ((size_t)((y.first - y.outer_first) * step + i) * (size_t)part.width +
@@ -122,11 +122,9 @@ static bool decode_tile(run *r, const codec *c, const int32_t *codes, range y, r
     return ok;
 }
 
-bool codec_decode_way(run *r, const codec *c, const int32_t *codes, int n, int way, float *pixels, err *e)
+bool codec_decode_tiles(run *r, const codec *c, const int32_t *codes, int cuts, float *pixels, err *e)
 {
-    if (way > 0)
-        return decode_whole(r, c, codes, n, pixels, e);
-    int tile = tile_side(c, way);
+    int tile = tile_side(c, cuts);
     for (range y = {0}; y.first + y.n < c->grid_height;) {
         y = range_at(y.first + y.n, tile, c->grid_height, c->reach);
         for (range x = {0}; x.first + x.n < c->grid_width;) {
@@ -138,15 +136,15 @@ bool codec_decode_way(run *r, const codec *c, const int32_t *codes, int n, int w
     return true;
 }
 
-bool codec_walk_decode(void *context, run *r, int way, err *e)
+bool codec_walk_decode(void *context, run *r, int n, err *e)
 {
     const codec *c = context;
     codec part = *c;
     int width, height;
-    if (way < 1) {
-        codec_tiles(c, way, &width, &height);
+    if (count_cuts(n) > 1) {
+        codec_tiles(c, count_cuts(n), &width, &height);
         part = part_of(c, width, height);
     }
-    codec_decode(r, &part, TENSOR(r, DTYPE_I32, way > 0 ? way : 1, part.grid_height * part.grid_width));
+    codec_decode(r, &part, TENSOR(r, DTYPE_I32, n > 0 ? n : 1, part.grid_height * part.grid_width));
     return run_finish(r, e);
 }
