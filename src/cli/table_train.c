@@ -339,7 +339,8 @@ const option train_dalle_table[] = {
          "Where the codes of the pictures are kept between starts, for this codec. Those of pictures that are new or "
          "have changed are made then. Default: OUT.gguf.codes."},
     {.name = "recompute",
-     .help = "Do each block again on the way back instead of keeping what it made: less memory, the same result. It is "
+     .help = "Do each block again in the backward pass instead of keeping what it made: less memory, the same result. "
+             "It is "
              "done without being asked for where --mem-limit, or the device's memory, is too small otherwise."},
     OPTIONS_END,
 };

@@ -213,7 +213,7 @@ static void clear(arena *a)
 void run_next(run *r)
 {
     if (r->tape)
-        return; /* the way back needs everything */
+        return; /* the backward pass needs everything */
     r->current = !r->current;
     clear(&r->arenas[r->current]);
 }

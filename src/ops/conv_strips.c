@@ -98,7 +98,7 @@ static bool by_winograd(run *r, const conv *c, const tensor *y)
     return !run_failed(r) && winograd_applies(r, c, y->shape[0], y->shape[1], y->shape[2]);
 }
 
-/* For the way back, which wants all of it. */
+/* For the backward pass, which wants all of it. */
 static tensor whole_input(run *r, tensor x, const conv_input *k)
 {
     if (k->norm)

@@ -79,7 +79,7 @@ static int64_t chunks_of(int64_t b, int64_t pixels, int64_t *each)
 
 tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act)
 {
-    if (run_tape(r) && act != ACT_NONE) /* the way back wants what the activation sees */
+    if (run_tape(r) && act != ACT_NONE) /* the backward pass wants what the activation sees */
         return op_activate(r, op_group_norm(r, x, n, groups, ACT_NONE), act);
     tensor stats = group_norm_stats(r, x, groups, n->eps), y = tensor_like(r, &x, last_of(&x));
     group_norm_apply(r, x, stats, n, groups, act, y);

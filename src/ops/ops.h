@@ -280,11 +280,11 @@ tensor op_mean(run *r, tensor x);
  */
 tensor op_hinge(run *r, tensor x, float sign);
 
-/* Two copies of y = op_conv2d(x, c), each for a loss of its own, whose gradients are balanced on the way back (Esser et
- * al. 2021, equation 7): y's is a's plus weight times b's. */
+/* Two copies of y = op_conv2d(x, c), each for a loss of its own, whose gradients are balanced in the backward pass
+ * (Esser et al. 2021, equation 7): y's is a's plus weight times b's. */
 typedef struct balance {
     tensor a, b;
-    tensor weight; /* F32 [1], known after the way back: share * min(|dA/dw| / (|dB/dw| + 1e-4), most), with w the
+    tensor weight; /* F32 [1], known after the backward pass: share * min(|dA/dw| / (|dB/dw| + 1e-4), most), with w the
                       weights of c and A and B the losses; 0 where b has none */
 } balance;
 balance op_balance(run *r, tensor y, tensor x, const conv *c, float share, float most);

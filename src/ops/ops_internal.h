@@ -156,7 +156,7 @@ void group_norm_apply(run *r, tensor x, tensor stats, const norm *n, int groups,
 const char *cache_option(const kv_cache *cache, const char *more, char out[48]);
 double cache_bytes(const kv_cache *cache);
 void cache_store(run *r, tensor x, int parts, const kv_cache *cache, tensor position);
-/* Attention of many queries, and its way back; false where others do it: attention_tile.c. */
+/* Attention of many queries, and its backward pass; false where others do it: attention_tile.c. */
 bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, const attention_mask *mask, tensor y,
                   tensor lse);
 bool attend_tiles_back(run *r, const tape_step *s, const attention_mask *mask, tensor dy, tensor dqkv, int add);

@@ -247,8 +247,9 @@ tensor tape_gradient(tape *t, tensor x)
     return e && e->arrived ? tensor_shaped(e->gradient, x.nd, x.shape) : (tensor){0};
 }
 
-/* Step `at`, counted from 1, or a part that is done again in it, has these inputs: the way back meets a tensor last
- * where the way there met it first. */
+/* Notes for each lasting input of s the first step that uses it, as `at` (counted from 1; s is that step, or a step of
+ * a part that it does again).  The backward pass goes through the steps in reverse, so after that one the input's
+ * gradient is complete, and tape_final is told. */
 static void meet(tape *t, const tape_step *s, size_t at)
 {
     for (int k = 0; k < TAPE_INPUTS; k++) {

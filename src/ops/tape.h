@@ -45,13 +45,13 @@ void tape_watch(tape *t, tensor x, tensor gradient);
 /* Only until the next tape_begin, the gradient in the run's memory: inputs that a test asks about. */
 void tape_watch_input(tape *t, tensor x);
 
-/* part(in), of which only the result is kept: on the way back the part is done again, and its steps are walked then
- * (Chen et al. 2016, "Training deep nets with sublinear memory cost").  The numbers are those of part(in) itself, to
- * the bit.  Where no tape records it is just called.  Parts don't nest; a part must not call run_next, and what it
+/* part(in), of which only the result is kept: in the backward pass the part is done again, and its steps are walked
+ * then (Chen et al. 2016, "Training deep nets with sublinear memory cost").  The numbers are those of part(in) itself,
+ * to the bit.  Where no tape records it is just called.  Parts don't nest; a part must not call run_next, and what it
  * writes besides (a cache) it must write again.  context outlives the tape's contents. */
 tensor tape_recompute(run *r, tape_part *part, const void *context, int index, const tensor in[TAPE_INPUTS]);
-/* Called on the way back with the gradient of each lasting x to which nothing will be added any more, in an order that
- * the steps alone decide.  What no step has as an input is left out.  NULL: nobody. */
+/* Called in the backward pass with the gradient of each lasting x to which nothing will be added any more, in an order
+ * that the steps alone decide.  What no step has as an input is left out.  NULL: nobody. */
 typedef void tape_final(void *context, tensor gradient);
 void tape_on_final(tape *t, tape_final *f, void *context);
 

@@ -128,7 +128,7 @@ static tensor forward(codec_stage *s, tensor x, int64_t step, train_scalars *out
     op_repeat(r, tensor_rows(a->fake, 0, s->n), pixels);
     train_scalar(out, "generator", generator);
     train_scalar(out, "balance", both.weight);
-    return op_scale_add(r, loss, 1, generator, 1); /* its weight comes in on the way back: op_balance */
+    return op_scale_add(r, loss, 1, generator, 1); /* its weight comes in in the backward pass: op_balance */
 }
 
 /* The discriminator's own step, on the last batch and its reconstructions. */

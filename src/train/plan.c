@@ -169,10 +169,11 @@ bool train_plan(const train_run *q, train_stage *s, device *d, const char *what,
         *s->recompute = true;
         room = fits(q, s, d, q->batch, &why);
         if (room)
-            log_write(LOG_WARNING,
-                      "%s: each block is done again on the way back, as --recompute says: to keep what they make would "
-                      "take %.1f MiB, and the limit is %.1f MiB",
-                      what, kept, (double)d->memory_limit / MIB);
+            log_write(
+                LOG_WARNING,
+                "%s: each block is done again in the backward pass, as --recompute says: to keep what they make would "
+                "take %.1f MiB, and the limit is %.1f MiB",
+                what, kept, (double)d->memory_limit / MIB);
     }
     if (why.code)
         return err_copy(e, &why);

@@ -76,7 +76,7 @@ bool train_needs_whole_batches(const train_run *q, const char *why, err *e);
  * then, or not at all. */
 typedef struct train_memory {
     uint64_t weights, gradients, moments, ema; /* of what the stage's trainer has */
-    uint64_t activations;                      /* of the run: what the way back needs, and scratch */
+    uint64_t activations;                      /* of the run: what the backward pass needs, and scratch */
     uint64_t others;                           /* of the stage: its `others` */
     uint64_t before;                           /* what was there before */
     uint64_t peak;                             /* the sum */
@@ -95,7 +95,7 @@ typedef struct train_stage {
     int width, height;  /* of a batch's pictures; 0: it has none */
     const char *others; /* what the stage has on the device besides its trainer, in words */
     const char *help;   /* the options that make it smaller, in words */
-    bool *recompute;    /* set to do parts again on the way back, with the same results; NULL: there is no such way */
+    bool *recompute; /* set to do parts again in the backward pass, with the same results; NULL: there is no such way */
     bool whole_batches; /* --accumulate is not for it */
     const char *what;   /* "train dalle": train_plan's, messages begin with it */
     run **second;       /* a second run beside `open`'s, there from `open` to `close`, planned as that is; NULL: none */

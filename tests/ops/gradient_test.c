@@ -26,7 +26,7 @@ static tensor linear_add_op(golden *g)
     return op_linear_add(g->r, golden_input(g, "x"), &l, golden_input(g, "residual"));
 }
 
-/* i: stride, pad, activation.  The layer stays until the way back is done. */
+/* i: stride, pad, activation.  The layer stays until the backward pass is done. */
 static const conv *layer(golden *g)
 {
     static conv c;

@@ -122,13 +122,14 @@ static const shape winograd_shapes[] = {
 static const shape winograd_part_shapes[] = {
     {THREE, .b = 2, .h = 21, .w = 23, .c = 64, .out = 150, .pad = 1, .bias = true, .residual = true},
 };
-/* Also for the way back. */
+/* Also for the backward pass. */
 static const shape winograd_gradient_shapes[] = {
     {THREE, .b = 1, .h = 16, .w = 15, .c = 16, .out = 17, .pad = 1, .bias = true},
     {THREE, UP, .b = 1, .h = 14, .w = 16, .c = 16, .out = 16, .pad = 1, .bias = true},
 };
 
-/* step: rows of a strip, rounded to 4 (a whole tile of Winograd's).  The first of them are also for the way back. */
+/* step: rows of a strip, rounded to 4 (a whole tile of Winograd's).  The first of them are also for the backward pass.
+ */
 static const shape strip_shapes[] = {
     {.b = 2,
      .h = 6,

@@ -51,7 +51,7 @@ for model in codec dalle; do
 done
 cmp two/dalle.gguf.checkpoint two/parts.gguf.checkpoint # paused by one, resumed by both
 cmp <(sed 's/,[^,]*$//' two/dalle.gguf.csv) <(sed 's/,[^,]*$//' two/parts.gguf.csv)
-grep 'gradients: .* sums over the processes began before' log | grep -qv 'gradients: 0% of' || die 'no sum overlapped with the way back'
+grep 'gradients: .* sums over the processes began before' log | grep -qv 'gradients: 0% of' || die 'no sum overlapped with the backward pass'
 
 # generation, with one process that has less to do
 "$tiny" tiny.gguf

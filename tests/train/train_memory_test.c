@@ -225,8 +225,8 @@ static void the_codes_of_the_pictures_are_made_within_the_limit(void **state)
     same_files(path[0], path[1]);
 }
 
-/* Plans for cards that no test machine has.  What is kept for the way back is more than 2^32 floats; one tensor of more
- * than 2^31 is refused, as kernels can't count them. */
+/* Plans for cards that no test machine has.  What is kept for the backward pass is more than 2^32 floats; one tensor of
+ * more than 2^31 is refused, as kernels can't count them. */
 static void large_cards_are_planned_for(void **state)
 {
     (void)state;

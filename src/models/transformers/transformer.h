@@ -44,8 +44,8 @@ struct transformer {
     int classes;    /* in place of text the row has one of so many classes; 0: text */
     int codes, grid_width, grid_height;
     int dim, heads, head_dim, layers;
-    bool recompute; /* in training: what a block makes is not kept but made again on the way back, and all blocks fill
-                       one cache in turn */
+    bool recompute; /* in training: what a block makes is not kept but made again in the backward pass, and all blocks
+                       fill one cache in turn */
     int n_kept;
     int64_t kept_shape[2];
     bool keeps_keys; /* kept tensors are keys and values, in the type of the caches; else they are F32 */
