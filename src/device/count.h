@@ -3,10 +3,10 @@
 #define DEVICE_COUNT_H
 #include "device/run.h"
 
-/* The counting twin of d: a device with the limits and choices that d has now, and with no queue.  Its buffers are
- * counted and not made, whatever the memory limit; launches and transfers of its runs do nothing, so what they would
- * read is undefined.  It belongs to d and is freed with it; what is made on it is freed as on any device.  A twin has a
- * twin too.  NULL with e filled: no memory. */
+/* The counting twin of d: a device with d's limits and choices as they are now, but without a queue.  Buffers on it are
+ * counted and not made, even beyond the memory limit; launches and transfers of its runs do nothing, so what is read
+ * back is undefined.  The twin belongs to d and is freed with it; buffers and runs on it are freed as on any device.  A
+ * twin has a twin too.  NULL with e filled: no memory. */
 device *device_counting(device *d, err *e);
 /* A device that nobody has: as info says, with the choices for GPUs, or for CPUs where info's type is one.  It is
  * counted on as on a twin, and its launches are kept in a list.  device_free frees it. */
@@ -47,14 +47,14 @@ static inline int count_cut(int cuts)
     return 2 - cuts;
 }
 
-/* What some work takes.  Zero-initialised is an empty one. */
+/* What some work takes.  Zero-initialised: nothing. */
 typedef struct counted {
-    run *dry;         /* the run on the twin, as the work left it: for run_reserve */
+    run *dry;         /* the twin's run, as the work left it: for run_reserve */
     uint64_t scratch; /* bytes of that run */
     uint64_t peak;    /* bytes at the largest moment, the run's among them */
 } counted;
 
-/* Does the work on d's twin.  Where it fails c has what it had taken until then. */
+/* Does the work on d's twin.  If it fails, c has what it took until then. */
 bool count_walk(counted *c, device *d, count_work *walk, void *context, int n, err *e);
 void count_release(counted *c);
 #endif

@@ -12,11 +12,11 @@ run *run_new(device *d, err *e);
 void run_free(run *r);
 device *run_device(run *r);
 bool run_failed(const run *r);
-/* For ops: the run's own error, to be filled where one fails. */
+/* For ops: the run's own error, to be filled by an op that fails. */
 err *run_error(run *r);
-/* For ops: where what they ask of their callers doesn't hold, the run fails, and says what and of which op.  In every
- * build: the question costs nothing beside a launch, and its answer is wrong memory.  In a run that failed before,
- * tensors are empty, and nothing is asked. */
+/* For ops: fails the run, naming the op and the condition, if operands don't fit together.  It is checked in every
+ * build: that costs nothing beside a launch, and such operands would mean wrong memory.  A run that has failed already
+ * has empty tensors and isn't checked. */
 #define REQUIRE(r, condition) ((void)(run_failed(r) || (condition) || run_misused((r), __func__, #condition)))
 bool run_misused(run *r, const char *op, const char *condition);
 
@@ -32,11 +32,11 @@ void run_next(run *r);
  * empties; run_return goes back to the first, and the temporary results are lost.  The two calls don't nest. */
 void run_aside(run *r);
 void run_return(run *r);
-/* Gives back the last tensor that was allocated, or does nothing where another one followed: what is launched from now
- * on may write over it, since the queue is in order. */
+/* Gives back the memory of t if t is the newest tensor; else does nothing.  Later launches may then write over it,
+ * which is safe since the queue is in order. */
 void run_give_back(run *r, tensor t);
-/* Makes r's memory, of which nothing is in use, that of a run on a device that counted (count.h): what took place there
- * has room here, in the same order, and r grows no more.  NULL: frees r's memory, also its zeros. */
+/* Gives r as much memory as a run on a device that only counts (count.h) took, so that the same work in the same order
+ * fits and r needn't grow.  No tensor of r may be in use.  planned NULL: frees r's memory, also its zeros. */
 bool run_reserve(run *r, const run *planned, err *e);
 /* Bytes of a run's memory. */
 uint64_t run_memory(const run *r);
@@ -46,25 +46,26 @@ void run_reset(run *r);
 /* Host to tensor (blocking), tensor to host (waits for all that was launched). */
 void run_write(run *r, tensor t, const void *host);
 void run_read(run *r, tensor t, void *host);
-/* Both without waiting: host is the device's until a mark that is set after them has passed. */
+/* Both without waiting: host must stay as it is until a mark that is set after the call has passed. */
 void run_read_later(run *r, tensor t, void *host);
 void run_write_later(run *r, tensor t, const void *host);
-/* A place in the queue.  Zero-initialised is one that has passed. */
+/* A mark is a place in the queue.  It has passed when all that was launched before it is done; so has a
+ * zero-initialised one. */
 typedef struct run_mark {
     cl_event event;
 } run_mark;
-/* m, which has passed, becomes the place after all that was launched until now. */
+/* Sets m, which has passed, behind all that was launched until now. */
 void run_mark_set(run *r, run_mark *m);
-/* Whether the device has come there.  Where that failed it has passed, and the run has the error. */
+/* Whether m has passed.  If the device failed before it, it counts as passed and the run has the error. */
 bool run_mark_passed(run *r, run_mark *m);
-/* Waits until it has; what was launched after the mark goes on. */
+/* Waits until m has passed; what was launched after it goes on. */
 void run_mark_wait(run *r, run_mark *m);
-/* At least n zeros, F32, which stay. */
+/* At least n zeros, F32, which stay valid. */
 tensor run_zeros(run *r, int64_t n);
 tensor run_upload(run *r, dtype type, int nd, const int64_t *shape, const void *host);
-/* What all launches since run_new needed, as the algorithms do. */
+/* What the algorithms of all launches since run_new need. */
 void run_counted(const run *r, double *flops, double *bytes);
-/* Waits for everything; false with e filled where anything failed since the run began.  The run is usable again. */
+/* Waits for everything; false with e filled if anything failed since the last run_finish.  The run is usable again. */
 bool run_finish(run *r, err *e);
 
 /* ---- launching: for ops alone ---- */
@@ -81,18 +82,18 @@ typedef struct arg {
 #define ARG_U(x) ((arg){.kind = ARG_INT, .i = (int32_t)(uint32_t)(x)})
 #define ARG_F(x) ((arg){.kind = ARG_FLOAT, .f = (float)(x)})
 
-/* What global counts.  All but work-items become groups of the device's size (device.h, tuning) when the launch is
- * enqueued, and smaller ones where a driver refuses that. */
+/* What work.global counts.  From all units but UNIT_ITEM the launch makes work-groups of the size in the device's
+ * tuning (device.h), or smaller ones if the driver refuses those. */
 typedef enum work_unit {
     UNIT_ITEM,  /* work-items, in groups of local; local all 0: the driver's choice */
     UNIT_ROW,   /* global[0] groups of WG */
     UNIT_BLOCK, /* global[0] elements, by groups of WG that take an ELEMENT_BLOCK each */
     UNIT_TILE,  /* global[0] columns and global[1] rows of a product, by groups of SIDE x SIDE for each of its tiles */
-    UNIT_SPAN   /* global[0] positions, by groups of SIDE x SIDE for TILE_M of them: cl/attention_tile.cl */
+    UNIT_SPAN   /* global[0] positions, by groups of SIDE x SIDE that take TILE_M of them: cl/attention_tile.cl */
 } work_unit;
 
 /* flops and bytes: what the algorithm needs, for profiles and for splitting: a launch of much work is enqueued in
- * pieces, so that no piece holds a display for long. */
+ * pieces, so that none of them freezes a display that the device also serves. */
 typedef struct work {
     size_t global[3], local[3];
     work_unit unit;
@@ -100,9 +101,9 @@ typedef struct work {
     const char *options; /* further build options, NULL for none */
 } work;
 
-/* kernel: "file:kernel".  A tensor takes two kernel arguments (see cl/common.cl); NULL tensors are allowed.  Kernels
- * count in int (TENSOR_MOST), and places of tensors in uint: what is beyond that is an error, also on a device that
- * only counts. */
+/* kernel: "file:kernel".  A tensor takes two kernel arguments (see cl/common.cl) and may be empty.  Kernels count
+ * elements in int (TENSOR_MOST) and a tensor's first element in uint: larger tensors are an error, also on a device
+ * that only counts. */
 void run_launch(run *r, const char *kernel, work w, const arg *args, int n);
 #define LAUNCH(r, kernel, w, ...)                                                                                      \
     run_launch((r), (kernel), (w), (const arg[]){__VA_ARGS__}, (int)(sizeof((const arg[]){__VA_ARGS__}) / sizeof(arg)))
@@ -113,8 +114,8 @@ void run_launch(run *r, const char *kernel, work w, const arg *args, int n);
 void run_record(run *r);
 bool run_recording(const run *r);
 void run_replay(run *r);
-/* For what is enqueued without run_launch: t is there for it. */
+/* For work that is enqueued without run_launch: brings t to the device, if it is streamed. */
 void run_want(run *r, const tensor *t);
-/* The same: the queue.  NULL where nothing is to be enqueued: the run failed, or its device only counts. */
+/* For the same: the queue.  NULL if nothing is to be enqueued: the run failed, or its device only counts. */
 cl_command_queue run_queue(run *r);
 #endif

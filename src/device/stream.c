@@ -1,4 +1,4 @@
-/* Weights that don't fit: two places on the device, and copies to them that overlap with computing. */
+/* Weights that don't fit on the device: two places there, and copies to them that overlap with computing. */
 #include "device/stream.h"
 
 #include <stdlib.h>
@@ -15,18 +15,18 @@ typedef struct piece {
 
 struct stream_part {
     stream *of;
-    stream_part *next; /* the one that was wanted after this one, the last time */
+    stream_part *next; /* the one that was used after this one the last time */
     piece *pieces;
     int n, capacity, place;
     size_t used;
 };
 
-/* Where every second part goes. */
+/* One of the two places on the device: every second part is copied there. */
 typedef struct place {
     buffer *buf;
-    const stream_part *holds; /* or what is on its way there */
+    const stream_part *holds; /* it, or it is being copied there */
     cl_event copied;
-    bool waits;    /* no launch has waited for that yet */
+    bool waits;    /* no launch has waited for that copy yet */
     cl_event left; /* the last launch that reads what it holds */
 } place;
 

@@ -63,7 +63,7 @@ static void embed_back(run *r, tape *t, const tape_step *s)
     table_back(r, t, s->in[0], s->saved[0], tape_gradient(t, s->out), 0, s->in[0].shape[0]);
 }
 
-/* Of the grid alone, in one launch. */
+/* op_embed_sequence when all positions are cells of the grid: one launch. */
 static tensor embed_cells(run *r, const sequence_embedding *e, tensor codes, tensor position, int64_t t)
 {
     int64_t b = codes.shape[0], d = e->image.shape[1];

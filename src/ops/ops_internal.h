@@ -30,7 +30,7 @@ static inline work work_blocks(int64_t n, double flops_each, double bytes_each)
         .global = {(size_t)n}, .unit = UNIT_BLOCK, .flops = flops_each * (double)n, .bytes = bytes_each * (double)n};
 }
 
-/* Columns of n rows of d, each by one work-item or, on CPUs, COLUMNS_CPU by one. */
+/* Columns of n rows of d: a work-item for each, or, in the CPU form, for COLUMNS_CPU of them. */
 static inline work work_columns(run *r, int64_t d, int64_t n, double flops, double bytes)
 {
     bool cpu = run_device(r)->tune.cpu_form;
@@ -50,8 +50,8 @@ static inline work work_grid(int64_t d, int64_t rows, double flops_each, double 
         .global = {round_up((size_t)d, 64), (size_t)rows}, .flops = flops_each * count, .bytes = bytes_each * count};
 }
 
-/* Of n, `least` or more to a part: how many parts of *each, at most about so many that adding them up is little work.
- * Their order is one of the shape's, so that sums are the same every time. */
+/* Splits n into parts of *each, which is at least `least`, and returns how many parts there are: not more than 256, so
+ * that adding them up is little work.  It depends on n alone, so that sums are the same every time. */
 static inline int64_t parts_of(int64_t n, int64_t least, int64_t *each)
 {
     *each = (n + 255) / 256;
@@ -60,21 +60,22 @@ static inline int64_t parts_of(int64_t n, int64_t least, int64_t *each)
     return (n + *each - 1) / *each;
 }
 
-/* Of kernels between #ifdef BACKWARD, which inference doesn't compile. */
+/* The same launch of a kernel of the backward pass.  These stand between #ifdef BACKWARD, so that inference doesn't
+ * compile them. */
 static inline work backward(work w)
 {
     w.options = "-DBACKWARD";
     return w;
 }
 
-/* Where the gradient of x goes; empty where none is wanted. */
+/* The tensor that x's gradient is added to (tape_gradient_of); empty if x wants none. */
 static inline tensor wanted(tape *t, tensor x, int *add)
 {
     *add = 0;
     return tape_wants(t, x) ? tape_gradient_of(t, x, add) : (tensor){0};
 }
 
-/* Weights that want a gradient are F32, in one buffer. */
+/* Fails the run if w wants a gradient and isn't F32 in one buffer. */
 static inline void check_trainable(run *r, const char *op, tensor w)
 {
     tape *t = run_tape(r);
@@ -83,7 +84,8 @@ static inline void check_trainable(run *r, const char *op, tensor w)
                 w.type == DTYPE_F32 ? "in several buffers" : dtype_table[w.type].name);
 }
 
-/* Where each of a batch has a position of its own, no gradient goes to x, which the position changes. */
+/* Fails the run if x wants a gradient and each row of the batch has a position of its own: no backward handles those.
+ */
 static inline void check_position(run *r, const char *op, tensor position, tensor x)
 {
     if (tensor_count(&position) > 1)
@@ -156,7 +158,8 @@ void group_norm_apply(run *r, tensor x, tensor stats, const norm *n, int groups,
 const char *cache_option(const kv_cache *cache, const char *more, char out[48]);
 double cache_bytes(const kv_cache *cache);
 void cache_store(run *r, tensor x, int parts, const kv_cache *cache, tensor position);
-/* Attention of many queries, and its backward pass; false where others do it: attention_tile.c. */
+/* Attention of many queries by tiles, and its backward: attention_tile.c.  False, with nothing done, if tiles aren't
+ * for this device or these sizes: the kernels of attention.cl do it then. */
 bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, const attention_mask *mask, tensor y,
                   tensor lse);
 bool attend_tiles_back(run *r, const tape_step *s, const attention_mask *mask, tensor dy, tensor dqkv, int add);

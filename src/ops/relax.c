@@ -3,12 +3,12 @@
 
 static tape_function gumbel_back, table_back;
 
-/* (x + noise) * scale, or the noise where x is empty, of y's shape. */
+/* y = (x + noise) * scale; the noise alone if x is empty. */
 static void add_noise(run *r, tensor x, tensor y, float scale, const gumbel *g)
 {
     if (run_failed(r))
         return;
-    int64_t per = tensor_count(&y) / y.shape[0], blocks = (per + 63) / 64; /* of 16 draws of four */
+    int64_t per = tensor_count(&y) / y.shape[0], blocks = (per + 63) / 64; /* of 16 draws of four numbers */
     work w = {.global = {round_up((size_t)(per + 3) / 4, 64), (size_t)y.shape[0]}};
     if (run_device(r)->tune.cpu_form)
         w = (work){.global = {(size_t)(blocks + RELAX_NOISE_BLOCKS - 1) / RELAX_NOISE_BLOCKS, (size_t)y.shape[0]},
@@ -41,7 +41,7 @@ tensor op_gumbel_softmax(run *r, tensor logits, const gumbel *g)
     return y;
 }
 
-/* Of a hard choice as of a soft one. */
+/* Straight-through: a hard choice has the gradient of the soft one. */
 static void gumbel_back(run *r, tape *t, const tape_step *s)
 {
     softmax_gradient(r, t, s->in[0], s->saved[0], s->out, 1 / s->f[0]);

@@ -12,9 +12,9 @@ typedef struct entry {
     int64_t at, count;
     dtype type;
     tensor gradient; /* empty until something arrives */
-    bool lasting;    /* watched over every tape_begin */
+    bool lasting;    /* a parameter: watched over every tape_begin */
     bool arrived;
-    size_t last; /* the step that is the last one back to have it as an input, counted from 1; 0: none */
+    size_t last; /* the last step of the backward pass that adds to its gradient, counted from 1; 0: none */
 } entry;
 
 struct tape {
@@ -24,8 +24,8 @@ struct tape {
     entry *table; /* open addressing */
     size_t used, slots;
     bool recording;
-    tape *part;   /* of a part that is done again; made when it is first needed */
-    tape *parent; /* of a part's tape: knows what the part's inputs and the parameters are */
+    tape *part;   /* for tape_recompute: the steps of the part that is done again; made when it is first needed */
+    tape *parent; /* of such a tape: the one that knows the part's inputs and the parameters */
     tape_final *final;
     void *context;
     tensor one; /* d loss / d loss */
@@ -54,7 +54,7 @@ static entry *find(const tape *t, tensor x)
     return NULL;
 }
 
-/* The same table with room for one more, without what the last recording left if `lasting` is asked for. */
+/* Moves the table to one of so many slots.  lasting: only its lasting entries, not what the last recording left. */
 static bool rehash(tape *t, size_t slots, bool lasting)
 {
     entry *table = calloc(slots, sizeof *table);
@@ -272,7 +272,7 @@ static void tell_final(tape *t, const tape_step *s, size_t at)
 
 static void part_back(run *r, tape *t, const tape_step *s);
 
-/* From the gradients that have arrived at results back to the inputs. */
+/* Takes the steps in reverse: from the gradients that have arrived at their results to the inputs. */
 static void walk(tape *t)
 {
     for (size_t i = 0; t->final && i < t->n; i++)
@@ -292,7 +292,7 @@ static void walk(tape *t)
 
 void tape_backward(tape *t, tensor loss)
 {
-    tape_end(t); /* the steps back are not recorded */
+    tape_end(t); /* the backward pass isn't recorded */
     entry *e = find(t, loss);
     if (run_failed(t->r) || !e)
         return;
@@ -310,7 +310,7 @@ void tape_backward(tape *t, tensor loss)
 
 /* ---- parts that are done again ---- */
 
-/* The part with its steps on a tape of its own. */
+/* Does the part, with its steps on a tape of its own. */
 static tensor record_part(run *r, tape *t, tape_part *part, const void *context, int index, const tensor *in)
 {
     REQUIRE(r, !t->parent); /* parts don't nest, for run_aside doesn't */
@@ -340,7 +340,7 @@ static void part_back(run *r, tape *t, const tape_step *s)
     run_return(r);
 }
 
-/* What a part reads besides its first input may want a gradient that outlives the part too. */
+/* Inputs of the part's steps that want a gradient get one that outlives the part (as its first input has). */
 static void keep_gradients(tape *t, const tape_step *s, tensor first)
 {
     for (int k = 0; k < TAPE_INPUTS; k++) {

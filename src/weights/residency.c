@@ -30,7 +30,7 @@ static bool keeps_type(const param *p)
            (p->use != PARAM_VECTOR && (type == DTYPE_F16 || type == DTYPE_Q8_0 || type == DTYPE_Q4_0));
 }
 
-/* Whether the device reads p in panels, which are packed from a tensor that is there only for a while. */
+/* Whether the device reads p in panels.  They are packed from a tensor that is freed afterwards. */
 static bool is_packed(const param *p, const device *d)
 {
     return p->use == PARAM_CONV || (p->use == PARAM_MATRIX && linear_packs(d, p->file->type));
@@ -41,7 +41,7 @@ static void *floats_of(const void *file, err *e)
     return param_floats(file, e);
 }
 
-/* p becomes a tensor on r's device: t's, or the twin that counts what isn't there. */
+/* Makes p a tensor on r's device: on t's own device, or on its counting twin if p is not to be there. */
 static bool load(const param_table *t, param *p, run *r, err *e)
 {
     const file_tensor *f = p->file;
@@ -58,7 +58,7 @@ static bool load(const param_table *t, param *p, run *r, err *e)
     if (ok && is_packed(p, d)) {
         tensor panels = {0};
         ok = (p->use == PARAM_CONV ? conv_pack : linear_pack)(r, &panels, made, p->name, e);
-        ok = run_finish(r, e) && ok; /* packed before its source goes */
+        ok = run_finish(r, e) && ok; /* the source is freed next */
         buffer_free(made.buf);
         made = panels;
     }
@@ -71,7 +71,7 @@ static bool load(const param_table *t, param *p, run *r, err *e)
     return true;
 }
 
-/* A run for load of what isn't on the device. */
+/* A run on the counting twin: for `load` of parameters that are not on the device. */
 static run *absent(const param_table *t, err *e)
 {
     device *twin = device_counting(t->dev, e);
@@ -85,7 +85,8 @@ static bool is_loaded(const param_table *t, const param *p)
 
 /* ---- layers ---- */
 
-/* Finds the layer of t that p is streamed with, or begins it; none where p isn't a matrix that can be. */
+/* Assigns p->streams, the layer of t that p is streamed with: t's last layer, or a new one if p begins the next block;
+ * -1 if p can't be streamed.  False: no memory. */
 static bool find_layer(param_table *t, param *p, err *e)
 {
     p->streams = -1;
@@ -114,7 +115,7 @@ int params_layers(const param_table *t, unsigned uses)
     return n;
 }
 
-/* Which layers for `uses` are streamed where n are. */
+/* Chooses the n layers for `uses` that are streamed. */
 static void choose(param_table *t, unsigned uses, int n)
 {
     for (int first = 0, next; first < t->n_layers; first = next) {
@@ -220,7 +221,8 @@ bool params_plan(param_table *t, run *r, err *e)
     return ok;
 }
 
-/* A training that diverged leaves no number in any tensor: the small ones, which are read in no time, tell. */
+/* A training that diverged leaves NaN in all tensors, so it is enough to look at the small ones, which takes no time.
+ */
 static bool check_vector(const param *p, const gguf *g, err *e)
 {
     enum { PIECE = 256 };
