@@ -1,14 +1,14 @@
 /* Every op: what it computes, on which shapes.  Kernels are in cl/, the CPU reference of each in tests/ops/ref_ops.c.
  *
- * Ops take a run first and return their output, which the run owns (device/run.h).  Activations are F32, row-major,
- * pictures channels-last [b,h,w,c].  Leading dimensions that are not named here are rows: x[...,d] has rows of d.
- * `position` is I32 [1] on the device, the first position of x[b,t,…]; or I32 [b], each row's own.
+ * Ops take a run first and return their output, which the run owns (device/run.h).  Activations are F32 and row-major;
+ * pictures are channels-last, [b,h,w,c].  "..." stands for any leading dimensions: x[...,d] has rows of d.
+ * `position` is on the device: I32 [1], the position of x[b,t,…]'s first t, or I32 [b], one for each row of the batch.
  * Weights are F32, F16, Q8_0 or Q4_0; sums are F32.  Shapes that don't fit fail the run (REQUIRE).
  *
- * While a tape records (tape.h), an op sends gradients to all of its F32 inputs, except to those that its comment calls
- * constants.  Where a gradient is wanted that an op can't give (to weights that aren't F32 in one buffer, through F16
- * caches or weights in panels, at positions that differ between rows), the run fails with an error that names the op.
- */
+ * While a tape records (tape.h), gradients go to all F32 inputs of an op, except to those that its comment calls
+ * constants.  Some can't be computed: those of weights that aren't F32 in one buffer, through F16 caches or weights in
+ * panels, at positions that differ between rows.  If one of these is wanted, the run fails with an error that names the
+ * op. */
 #ifndef OPS_OPS_H
 #define OPS_OPS_H
 #include "cl/constants.h" /* activation, mask_kind */
@@ -23,12 +23,12 @@ typedef struct linear {
     tensor b; /* [out] F32, or empty */
 } linear;
 
-/* CPU devices multiply with Q8_0 and Q4_0 by integers: x is rounded to 16 bits, relative to the largest of each 32
- * neighbours of a row, and a row's result doesn't depend on how many rows there are.  They read such a weight once, and
- * fastest, in panels: whether d reads weights of this type so. */
+/* The CPU form multiplies with Q8_0 and Q4_0 in integers: it rounds x to 16 bits, relative to the largest of each 32
+ * neighbours in a row.  A row's result doesn't depend on how many rows there are.  Such weights are read fastest in
+ * panels.  Whether d reads weights of this type so: */
 bool linear_packs(const device *d, dtype type);
-/* The weight `from` in panels, in new memory: buffer_free(w->buf).  It gives the same results, and no gradient of x.
- * False with e or the run's error set. */
+/* w = the weight `from` in panels, in new memory: buffer_free(w->buf).  It gives the same results, but x can have no
+ * gradient.  False with e or the run's error set. */
 bool linear_pack(run *r, tensor *w, tensor from, const char *what, err *e);
 /* y[...,o] = act(x[...,i] w[o,i]^T + b[o]) */
 tensor op_linear(run *r, tensor x, const linear *l, activation act);
@@ -37,32 +37,33 @@ tensor op_linear_add(run *r, tensor x, const linear *l, tensor residual);
 
 /* A convolution or transposed convolution with square kernel; weights packed for the product kernels (conv_pack). */
 typedef struct conv {
-    tensor w;      /* F32 [out, kernel, kernel, in] where it trains (the panels are packed from it), else empty */
+    tensor w;      /* in training: F32 [out, kernel, kernel, in], which the panels are packed from; else empty */
     tensor panels; /* F32 [ceil(out/32), kernel*kernel*in, 32]: panel p, row (ky, kx, c), channels 32p to 32p+31 */
     tensor b;      /* [out] F32, or empty */
     int in, out, kernel, stride, pad;
-    int pad_end; /* rows and columns of zeros more at the bottom and at the right; not of transposed ones */
+    int pad_end; /* further rows and columns of zeros at the bottom and at the right; not for transposed ones */
 } conv;
 
 /* Panels of w[out, k] (k = kernel*kernel*in in the order ky, kx, c) in new memory: buffer_free(panels.buf). */
 bool conv_pack(run *r, tensor *panels, tensor w, const char *what, err *e);
-/* The panels from c->w again, in place: after its values changed. */
+/* Packs c->w into c->panels again, after its values changed. */
 void conv_repack(run *r, const conv *c);
 /* y[b,oy,ox,o] = act(sum x[b, oy*stride - pad + ky, ox*stride - pad + kx, c] w[o,ky,kx,c] + bias[o]) + residual.
  * residual: empty, or of y's shape. */
 tensor op_conv2d(run *r, tensor x, const conv *c, activation act, tensor residual);
-/* op_conv2d of op_upsample(x, factor), which but where a tape records isn't in memory whole. */
+/* op_conv2d of op_upsample(x, factor).  Without a tape the enlarged picture is made in strips of rows, so that it is
+ * never in memory as a whole. */
 tensor op_upsample_conv2d(run *r, tensor x, int factor, const conv *c, activation act);
-/* What a convolution reads: x through a group norm (or without: NULL), then an activation. */
+/* What the next two convolve: x through a group norm (none if norm is NULL), then an activation. */
 typedef struct conv_input {
     const struct norm *norm;
     int groups;
     activation act;
 } conv_input;
-/* act(conv2d(k of x) + bias) of a convolution whose output has x's sides (stride 1).  But where a tape records, what it
- * reads is in memory by strips of rows alone, not whole. */
+/* y = act(conv2d(k(x)) + bias), where y is as wide and high as x (stride 1).  Without a tape k(x) is made in strips of
+ * rows, so that it is never in memory as a whole. */
 tensor op_conv2d_of(run *r, tensor x, const conv_input *k, const conv *c, activation act);
-/* y + gain (conv2d(k of x) + bias); but where a tape records in y's memory, so that y is gone then. */
+/* y + gain (conv2d(k(x)) + bias).  Without a tape the result overwrites y. */
 tensor op_conv2d_onto(run *r, tensor x, const conv_input *k, const conv *c, float gain, tensor y);
 /* The gradient of op_conv2d with respect to its input: y[b, iy*stride - pad + ky, ...] += x[b,iy,ix,c] w[o,ky,kx,c],
  * + bias; output side (h - 1) * stride - 2 pad + kernel. */
@@ -80,7 +81,7 @@ tensor op_layer_norm(run *r, tensor x, const norm *n);
 tensor op_layer_norm_add(run *r, tensor x, const norm *n, tensor residual);
 /* y = x / sqrt(mean(x^2) + eps) * w over the last dimension (n->b is empty): Zhang & Sennrich 2019 */
 tensor op_rms_norm(run *r, tensor x, const norm *n);
-/* Over h, w and the channels of each group, x[b,h,w,c], then act: Wu & He 2018 */
+/* The same over h, w and the channels of each group of x[b,h,w,c], then act: Wu & He 2018 */
 tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act);
 /* Over the last dimension. */
 tensor op_softmax(run *r, tensor x);
@@ -89,7 +90,7 @@ tensor op_l2_normalise(run *r, tensor x, float eps);
 
 /* ---- attention: attention.c, attention_tile.c, kv_cache.c ---- */
 
-#define HEAD_MOST 1024 /* numbers of a head: the kernels keep its query in private or local memory */
+#define HEAD_MOST 1024 /* the largest head_dim: kernels keep a query in private or local memory */
 
 extern const char
     *const mask_names[MASK_COUNT]; /* "full", "row", "column", "conv", "window", "corner", "torus", "all" */
@@ -101,26 +102,26 @@ typedef struct attention_mask {
     int kernel;     /* MASK_CONV, MASK_CORNER, MASK_TORUS: odd */
 } attention_mask;
 
-/* Keys and values of all positions so far, both F32 or both F16: then they are rounded to nearest, those beyond it to
- * 65504, the sums stay F32, and no gradient goes through. */
+/* Keys and values of all positions so far, both F32 or both F16.  F16 values are rounded to the nearest (at most
+ * 65504); sums stay F32, and there is no gradient. */
 typedef struct kv_cache {
     tensor k, v; /* [b, heads, length, head_dim] */
 } kv_cache;
 
 /* Scaled dot-product attention (Vaswani et al. 2017).  qkv[b,t,3d]: queries, keys, values of the positions p to p+t-1,
- * where p is the int in `position` (each row its own only where t is 1).  Writes keys and values to the cache at p,
- * then y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over the keys that the mask allows. */
+ * where p is the int in `position` (with one for each row, t is 1).  Writes keys and values to the cache at p, then
+ * y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over the keys that the mask allows. */
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask);
 
-/* The keys and values of a whole sequence, for the next op: k, v[b,heads,n,head_dim] of the cache = kv[b,n,2d]. */
+/* Fills a cache for op_cross_attention with a whole sequence: k, v[b,heads,n,head_dim] of the cache = kv[b,n,2d]. */
 void op_cross_keys(run *r, tensor kv, const kv_cache *cache);
-/* Attention to another sequence, or both ways within one: y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over those of
- * the cache's n keys whose ids[b,n] (I32) is not `pad`; at least one is.  ids empty: all.  Gradients go to q and to
- * what op_cross_keys wrote to the cache, which it may do once in a recording. */
+/* Attention to another sequence, or without a causal mask within one: y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over
+ * those of the cache's n keys whose ids[b,n] (I32) differ from `pad`; at least one must.  ids empty: all keys.
+ * Gradients go to q and to op_cross_keys' kv, which may be written once in a recording. */
 tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, int pad);
 
-/* Of all pixels of a picture to all, one head: y[b,...,d] = softmax(q k^T / sqrt(d)) v within each of b.
- * self_attention.c */
+/* Attention of all pixels of a picture to all of them, with one head: y[b,...,d] = softmax(q k^T / sqrt(d)) v within
+ * each of b.  self_attention.c */
 tensor op_self_attention(run *r, tensor q, tensor k, tensor v);
 
 /* ---- between the products of published transformers: gate.c, rotary.c ---- */
@@ -129,19 +130,19 @@ tensor op_self_attention(run *r, tensor q, tensor k, tensor v);
 tensor op_multiply(run *r, tensor a, tensor b);
 /* y[...,d] = x[...,0:d] act(x[...,d:2d]): Shazeer 2020, the value before the gate */
 tensor op_glu(run *r, tensor x, activation act);
-/* y = x / max(x) over the last dimension.  Backwards the maximum is a constant, as in DALLE-pytorch. */
+/* y = x / max(x) over the last dimension.  For gradients the maximum is a constant, as in DALLE-pytorch. */
 tensor op_divide_max(run *r, tensor x);
-/* Rotary positions (Su et al. 2021) with learned or fixed angles: in each head of x[b,t,n head_dim], the numbers 2i and
- * 2i + 1 are turned by angles[p,2i] and angles[p,2i+1], p = position, position + 1, …; angles[length,turned], turned
- * even; the rest of the head stays. */
+/* Rotary positions (Su et al. 2021) with learned or fixed angles[length,turned], `turned` even: in each head of
+ * x[b,t,n head_dim], the pair of numbers 2i and 2i + 1 < turned is rotated by angles[p,2i] and angles[p,2i+1], where
+ * p = position, position + 1, …; the rest of the head stays. */
 tensor op_rotate(run *r, tensor x, int head_dim, tensor angles, tensor position);
-/* Rotary positions on a grid, as LlamaGen has them (Sun et al. 2024), of the queries and keys in qkv[b,t,3d]: the first
- * half of a head's pairs (2i, 2i + 1) is turned by row * 10000^(-4i / head_dim), the second by column * the same.
- * Those of the `text` positions before the grid become 0.  head_dim is a multiple of 4. */
+/* Rotary positions on a grid, as in LlamaGen (Sun et al. 2024), for the queries and keys in qkv[b,t,3d]: the first half
+ * of a head's pairs (2i, 2i + 1) is rotated by row * 10000^(-4i / head_dim), the second half by column * the same.
+ * Queries and keys of the `text` positions before the grid become 0.  head_dim is a multiple of 4. */
 tensor op_rotate_grid(run *r, tensor qkv, int heads, tensor position, int text, int grid_width);
-/* DALLE-pytorch's token shift of x[b,t,d]: the first half of a text position is that of the position before it; a cell
- * has its first quarter from the cell above and its second from the cell to the left; zeros where there is none.
- * history[b, length, 2 ceil(d/4)] keeps what later positions want, and is written at these; a constant. */
+/* DALLE-pytorch's token shift of x[b,t,d]: a text position takes its first half from the position before it; a cell
+ * takes its first quarter from the cell above and its second from the cell to the left; zeros if there is none.
+ * history[b, length, 2 ceil(d/4)], a constant, keeps what later positions take, and is written for these positions. */
 tensor op_shift_tokens(run *r, tensor x, tensor history, tensor position, int text, int grid_width);
 
 /* ---- pictures: picture.c ---- */
@@ -154,31 +155,30 @@ tensor op_inverse_haar(run *r, tensor x);
 
 /* ---- codebooks (van den Oord et al. 2017): codebook.c ---- */
 
-/* y[...,k] = -|x[...,d] - table[k,d]|^2: the logits of a codec that takes the nearest entry */
+/* y[...,k] = -|x[...,d] - table[k,d]|^2: the logits of a codec that chooses the nearest entry */
 tensor op_distances(run *r, tensor x, tensor table);
-/* y = value, and backwards as if y = x: straight-through (Bengio et al. 2013); value is a constant.  Of one
- * shape. */
+/* y = value, with gradients as if y = x: straight-through (Bengio et al. 2013).  value is a constant, of x's shape. */
 tensor op_straight_through(run *r, tensor x, tensor value);
-/* For each row of x[n,d]: counts[id] += 1 and sums[id] += row, with ids I32 [n] that lie in counts[k], sums[k,d].
- * Always in the same order; nothing is recorded. */
+/* counts[ids[i]] += 1 and sums[ids[i]] += x[i] for each row of x[n,d], always in the same order.  ids I32 [n],
+ * counts[k], sums[k,d].  Nothing is recorded. */
 void op_code_sums(run *r, tensor ids, tensor x, tensor counts, tensor sums);
 
-/* A step of a codebook.  All are F32 and lasting. */
+/* A codebook in training.  All are F32 and outlive the step. */
 typedef struct codebook_state {
     tensor rows;                     /* [k,d] */
-    tensor counts, sums;             /* running: [k], [k,d]; sums empty where the rows are learned by gradients */
-    tensor batch_counts, batch_sums; /* of a step, by op_code_sums */
+    tensor counts, sums;             /* running: [k], [k,d]; sums are empty if gradients teach the rows */
+    tensor batch_counts, batch_sums; /* of this step, by op_code_sums */
 } codebook_state;
 typedef struct codebook_step {
     float decay;
-    float least; /* a code whose running count is below starts again; 0: none does */
-    float fresh; /* its count then */
+    float least; /* a code with a running count below it starts again; 0: none does */
+    float fresh; /* the running count that it then begins with */
     uint64_t seed;
     uint32_t step;
 } codebook_step;
-/* Running sums (Razavi et al. 2019, equation 2): counts = decay counts + (1 - decay) batch_counts, sums likewise, and
- * rows = sums / counts where there are sums.  A code k that starts again gets the row of x[n,d] that the first word of
- * Philox(seed; k, step, CODEBOOK_STREAM) falls on: word n / 2^32. */
+/* A step of running sums (Razavi et al. 2019, equation 2): counts = decay counts + (1 - decay) batch_counts, sums
+ * likewise, and rows = sums / counts unless sums are empty.  A code k that starts again gets a random row of x[n,d]:
+ * number word * n / 2^32, with the first word of Philox(seed; k, step, CODEBOOK_STREAM). */
 #define CODEBOOK_STREAM 0xC0DEB00Cu
 void op_codebook(run *r, const codebook_state *c, tensor x, const codebook_step *o);
 
@@ -192,13 +192,13 @@ tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb);
 tensor op_slice(run *r, tensor x, int64_t first, int64_t n);
 /* y[b, h*factor, w*factor, c], nearest neighbour */
 tensor op_upsample(run *r, tensor x, int factor);
-/* to[i] = from[i % count of from]; the count of `to` is a multiple of it; both F32 or I32, or both F16.  Nothing is
- * recorded: `from` is a constant. */
+/* to[i] = from[i % count of from]; the count of `to` is a multiple of it.  Both are F32 or I32, or both F16.  `from` is
+ * a constant: nothing is recorded. */
 void op_repeat(run *r, tensor to, tensor from);
-/* x = value, and position += n, of each sequence; nothing is recorded */
+/* x = value; position[i] += n for each i.  Nothing is recorded. */
 void op_fill(run *r, tensor x, float value);
 void op_advance(run *r, tensor position, int n);
-/* y[b,n,d] = position[n,d] + the rows of x[b,t,d], before them first[d] where there is one (then n = t + 1) */
+/* y[b,n,d] = position[n,d] + the rows of x[b,t,d]; if `first` isn't empty, first[d] comes before them and n = t + 1 */
 tensor op_add_position(run *r, tensor x, tensor first, tensor position);
 /* y[b,d] = the mean over t of x[b,t,d] */
 tensor op_mean_rows(run *r, tensor x);
@@ -207,13 +207,13 @@ tensor op_scale_exp(run *r, tensor x, tensor log_scale, float most);
 
 /* ---- sums: reduce.c ---- */
 
-/* x[i] = the sum of x[i] on all ranks (base/ranks.h), which all must come here.  Waits for the device where there are
- * others, and does nothing where there are none. */
+/* x[i] = the sum of x[i] over all ranks (base/ranks.h), all of which must call this.  Waits for the device; with a
+ * single rank it does nothing. */
 void op_sum_ranks(run *r, tensor x);
 
 /* ---- embedding: embed.c ---- */
 
-/* y[...,d] = table[ids[...], d]; ids I32.  An id out of range reads row 0: callers check ids where they enter. */
+/* y[...,d] = table[ids[...], d]; ids I32.  An id out of range reads row 0: ids are checked when they enter limn. */
 tensor op_embed(run *r, tensor ids, tensor table);
 
 typedef struct sequence_embedding {
@@ -221,25 +221,25 @@ typedef struct sequence_embedding {
     tensor image, row_position, column_position; /* [codes, d], [grid_height, d], [grid_width, d] */
     int text_length, grid_width, grid_height;
 } sequence_embedding;
-/* y[b,t,d]: the inputs at the positions p to p+t-1, p the int in `position`: ids[b, text_length] then
- * codes[b, grid_height * grid_width], each with its learned position, where there are tables of these: each of the
- * three may be empty.  ids and codes are I32; ids may be empty where all positions are the grid's.  Those out of range
- * read row 0 of their table. */
+/* The inputs y[b,t,d] of a transformer at the positions p to p+t-1, p the int in `position`.  The sequence is
+ * ids[b, text_length], then codes[b, grid_height * grid_width]; to each embedding its learned position is added, from
+ * the three tables, any of which may be empty.  ids and codes are I32; ids may be empty if all positions are the
+ * grid's.  Ids and codes out of range read row 0 of their table. */
 tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor codes, tensor position, int64_t t);
 
-/* What a decoder reads at the positions p to p+t-1, p the int in `position`: I32 [b,t], `first` at position 0, then
- * codes[b,cells]. */
+/* The ids I32 [b,t] that a decoder reads at the positions p to p+t-1, p the int in `position`: `first` at position 0,
+ * then codes[b,cells]. */
 tensor op_decoder_ids(run *r, tensor codes, tensor position, int64_t t, int first);
 /* y[b,t,d] = x[b,t,d] + table[p .. p+t-1, d], p the int in `position` */
 tensor op_add_table(run *r, tensor x, tensor table, tensor position);
 
 /* ---- choosing: sample.c ---- */
 
-/* The index of the largest of each row, I32; of equal ones the first.  x is a constant. */
+/* The index of the largest number in each row, I32; the first of equal ones.  x is a constant. */
 tensor op_argmax(run *r, tensor x);
 
-/* How a picture's codes are chosen.  Those of b pictures lie on the device, as I32 [b, SAMPLING_WORDS], so that a
- * recorded step reads what is there when it is replayed. */
+/* How a picture's codes are chosen.  The settings of b pictures are on the device, as I32 [b, SAMPLING_WORDS], so that
+ * a recorded step reads the current ones whenever it is replayed. */
 typedef struct sampling {
     float temperature; /* 0: argmax */
     int top_k;         /* 0: all */
@@ -247,22 +247,23 @@ typedef struct sampling {
     uint64_t seed;
     uint32_t stream;
     float guidance; /* op_guide's scale */
-    int row;        /* of the sequences: the picture's */
-    int other;      /* that without condition, or with a negative prompt; -1: there is none */
+    int row;        /* number of the sequence with the picture's prompt */
+    int other;      /* of the one without a prompt, or with the negative prompt, for guidance; -1: there is none */
 } sampling;
 void sampling_put(int32_t words[SAMPLING_WORDS], const sampling *s);
-/* y[b,k] = u + guidance (c - u), c and u the rows `row` and `other` of x[sequences,k]; c where there is no other. */
+/* Classifier-free guidance: y[b,k] = u + guidance (c - u), with c and u the rows `row` and `other` of x[sequences,k]; c
+ * alone if other is -1. */
 tensor op_guide(run *r, tensor x, tensor settings);
-/* Writes one code for each row of logits[b,k] into codes[sequences, cells], the rows `row` and `other`, at cell c =
- * the row's position + 1 - text_length, by the Gumbel-Max trick (Gumbel 1954; Maddison et al. 2014) over the k most
- * likely and the top_p nucleus (Holtzman et al. 2020), with the noise of (seed, stream, c).  Where forced[row, c] >= 0,
- * that code is written instead.  forced: I32 [sequences, cells]. */
+/* Chooses a code for each row of logits[b,k], by the Gumbel-Max trick (Gumbel 1954; Maddison et al. 2014) over the
+ * top_k most likely codes and the top_p nucleus (Holtzman et al. 2020), with the noise of (seed, stream, c).  Writes it
+ * to the rows `row` and `other` of codes[sequences, cells], at cell c = the row's position + 1 - text_length. forced:
+ * I32 [sequences, cells]; a forced[row, c] >= 0 is written instead. */
 void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length, tensor settings);
 
-/* ---- losses: loss.c.  Each is a mean, F32 [1]; all but the first argument are constants ---- */
+/* ---- losses: loss.c.  Each is a mean, F32 [1]; arguments after the first are constants ---- */
 
-/* -mean log softmax(logits[...,k])[target] over the rows with target >= 0 (targets I32, one a row); 0 where none is.
- * smoothing: the share of the target's weight that is spread over all k (Szegedy et al. 2016). */
+/* -mean log softmax(logits[...,k])[target] over the rows with target >= 0 (targets I32, one for each row); 0 if there
+ * is none.  smoothing: the share of the target's weight that is spread over all k (Szegedy et al. 2016). */
 tensor op_cross_entropy(run *r, tensor logits, tensor targets, float smoothing);
 tensor op_l1(run *r, tensor x, tensor target); /* mean |x - target| */
 tensor op_l2(run *r, tensor x, tensor target); /* mean (x - target)^2 */
@@ -271,21 +272,19 @@ tensor op_l2(run *r, tensor x, tensor target); /* mean (x - target)^2 */
 tensor op_logit_laplace(run *r, tensor x, tensor target);
 /* KL(softmax(logits[...,k]) || uniform), the mean over the rows */
 tensor op_kl_uniform(run *r, tensor logits);
-/* The entropy, in nats, of the mean over the rows of softmax(logits[...,k]), those of all ranks together
- * (op_sum_ranks): how evenly a codebook is used.  Its gradient is for the mean over the ranks of what each makes of it.
- */
+/* How evenly a codebook is used: the entropy, in nats, of the mean of softmax(logits[...,k]) over the rows of all ranks
+ * (op_sum_ranks).  Its gradients are scaled so that their mean over the ranks is the gradient of that entropy. */
 tensor op_usage_entropy(run *r, tensor logits);
 tensor op_mean(run *r, tensor x);
-/* mean max(0, 1 - sign x): a discriminator's hinge loss (Lim & Ye 2017), sign 1 on what is real and -1 on what is not
- */
+/* mean max(0, 1 - sign x): a discriminator's hinge loss (Lim & Ye 2017), sign 1 for real pictures and -1 for others */
 tensor op_hinge(run *r, tensor x, float sign);
 
-/* Two copies of y = op_conv2d(x, c), each for a loss of its own, whose gradients are balanced in the backward pass
- * (Esser et al. 2021, equation 7): y's is a's plus weight times b's. */
+/* Two copies a and b of y = op_conv2d(x, c), one for each of two losses A and B.  The backward pass balances them
+ * (Esser et al. 2021, equation 7): y's gradient is a's plus weight times b's. */
 typedef struct balance {
     tensor a, b;
-    tensor weight; /* F32 [1], known after the backward pass: share * min(|dA/dw| / (|dB/dw| + 1e-4), most), with w the
-                      weights of c and A and B the losses; 0 where b has none */
+    tensor weight; /* F32 [1], known after the backward pass: share * min(|dA/dw| / (|dB/dw| + 1e-4), most), where w is
+                      c's weight; 0 if b got no gradient */
 } balance;
 balance op_balance(run *r, tensor y, tensor x, const conv *c, float share, float most);
 
@@ -293,16 +292,16 @@ balance op_balance(run *r, tensor y, tensor x, const conv *c, float share, float
 
 typedef struct gumbel {
     float tau; /* > 0 */
-    bool hard; /* one-hot of the largest forwards, backwards as if soft: straight-through */
+    bool hard; /* y is one-hot, with gradients as if it were soft: straight-through */
     uint64_t seed;
     uint32_t stream, stride, step; /* picture i (of the first dimension) draws its noise from stream + i * stride */
 } gumbel;
 /* softmax((logits[b,...,k] + g) / tau) over the last dimension, g Gumbel noise: Jang et al. 2017 */
 tensor op_gumbel_softmax(run *r, tensor logits, const gumbel *g);
-/* The same noise: element e of picture i is -log(-log(rng_uniform(seed, stream + i * stride, step, e))).  stride 0
- * is 1. */
+/* The noise g alone: element e of picture i is -log(-log(rng_uniform(seed, stream + i * stride, step, e))).  A stride
+ * of 0 counts as 1. */
 tensor op_gumbel_noise(run *r, int nd, const int64_t *shape, const gumbel *g);
-/* y[...,d] = x[...,k] table[k,d]: op_embed for ids that are distributions */
+/* y[...,d] = x[...,k] table[k,d]: op_embed of distributions over ids */
 tensor op_matmul_table(run *r, tensor x, tensor table);
 
 /* ---- learning: optimiser.c.  These write their first tensor; nothing is recorded on the tape ---- */
@@ -315,10 +314,11 @@ void op_ema(run *r, tensor ema, tensor x, float decay);
 typedef struct adamw {
     float lr, beta1, beta2, eps;
     float decay;  /* decoupled: x -= lr decay x */
-    float clip;   /* the gradient is scaled by min(1, clip / sqrt(squares)); 0: not */
+    float clip;   /* scales the gradient by min(1, clip / sqrt(squares)); 0: no clipping */
     int64_t step; /* from 1 on */
 } adamw;
-/* One step (Loshchilov & Hutter 2019).  m, v: its moments, of x's shape, 0 at first.  squares: F32 [1], the sum of
- * squares of all gradients; where it isn't finite nothing is changed.  May be empty: no clipping, no such check. */
+/* One step of AdamW (Loshchilov & Hutter 2019).  m, v: its moments, of x's shape, 0 at first.  squares: F32 [1], the
+ * sum of squares of all gradients; if it isn't finite, nothing is changed.  It may be empty: then there is neither
+ * clipping nor that check. */
 void op_adamw(run *r, tensor x, tensor gradient, tensor m, tensor v, tensor squares, const adamw *o);
 #endif
