@@ -16,7 +16,7 @@ static bool memory_new(const session *s, tensor *t, dtype type, int nd, const in
            tensor_new(t, dev, type, nd, shape, NULL, false, what, e);
 }
 
-/* A block that is done again in the backward pass fills its cache again: then all may share one. */
+/* With recompute each block fills its cache again in the backward pass, so all blocks can share one. */
 static int own_caches(const transformer *d)
 {
     return d->recompute ? 1 : d->layers;

@@ -6,10 +6,10 @@
 
 /* The file's tensor for p, checked. */
 const file_tensor *param_find(const param *p, const gguf *g, err *e);
-/* Plans every parameter's memory; each has its file. */
+/* Counts every parameter's memory; each has its file tensor. */
 bool params_plan(param_table *t, run *r, err *e);
 /* f's data as F32 in new memory. */
 float *param_floats(const file_tensor *f, err *e);
-/* Only matrices are read in pieces: bytes must fit into one allocation. */
+/* An error if p's bytes exceed one allocation and p isn't a matrix, since only matrices are read in pieces. */
 bool param_one_piece(const param *p, const device *d, uint64_t bytes, err *e);
 #endif

@@ -1,4 +1,4 @@
-/* Image codecs: pictures to grids of codes and back.  One file per kind, one line each in codec.c's registry. */
+/* Image codecs: from pictures to grids of codes and back.  Each kind is a file and a line in codec.c's registry. */
 #ifndef MODELS_CODECS_CODEC_H
 #define MODELS_CODECS_CODEC_H
 #include "weights/params.h"
@@ -9,19 +9,20 @@ typedef struct codec codec;
 
 typedef struct codec_kind {
     const char *name; /* limn.codec.kind */
-    /* Reads the hyper-parameters, fills c, allocates c->state and declares the parameters: that last, since the table
-     * then points into the state. */
+    /* Reads the hyper-parameters, fills c, allocates c->state, and then declares the parameters, since the table points
+     * into the state. */
     bool (*open)(codec *c, const gguf *g, param_table *p, err *e);
-    /* x[b,height,width,3] (codec_input_height, codec_input_width) as `input` maps it ->
-     * logits[b,grid_height,grid_width,codes] of q(z|x); of a vqvae minus the squared distances to the codebook's rows
+    /* x[b,height,width,3] (codec_input_height, codec_input_width), mapped by `input` ->
+     * logits[b,grid_height,grid_width,codes] of q(z|x); a vqvae's are minus the squared distances to the codebook's
+     * rows
      */
     tensor (*encode)(run *r, const codec *c, tensor x);
-    /* Entries of the codebook, or mixtures of them, grid[b,grid_height,grid_width,code_dim] ->
-     * [b,height,width,channels], which the losses read */
+    /* grid[b,grid_height,grid_width,code_dim], of codebook entries or mixtures of them -> [b,height,width,channels],
+     * which `output` maps to pixels and which losses read */
     tensor (*decode_grid)(run *r, const codec *c, tensor grid);
-    /* What the encoder's stages give for x[b,h,w,3] of any size that they can halve: features[i] is [b,h_i,w_i,c_i].
-     * For perceptual losses, so while a tape records: nothing is given back on the way.  Returns how many; NULL where a
-     * kind has none. */
+    /* For perceptual losses: features[i], [b,h_i,w_i,c_i], is what stage i of the encoder makes of x[b,h,w,3], of any
+     * size that it can halve.  Returns how many there are.  It is called under a tape, so all of them stay in memory.
+     * NULL: the kind has none. */
     int (*features)(run *r, const codec *c, tensor x, tensor features[CODEC_FEATURES]);
 } codec_kind;
 
@@ -36,35 +37,34 @@ struct codec {
     const tensor *codebook; /* in the state: [codes, code_dim] */
     int channels;           /* of decoded pictures: at least 3 */
     bool logits;            /* decode_grid gives the pixels' logits */
-    int reach;              /* a decoded pixel depends on cells at most so far from its own; -1: on all */
+    int reach;              /* how far away the cells are, at most, that a decoded pixel depends on; -1: all count */
     pixel_map input;        /* from 0..1 */
     pixel_map output;       /* to 0..1, before clamping */
-    bool doubles;           /* decode gives pictures of twice the sides that encode takes */
-    bool no_encoder;        /* encode is not to be called */
+    bool doubles;           /* decoded pictures have twice the sides of those that encode takes */
+    bool no_encoder;        /* encode must not be called */
     void *state;
 };
 
-/* NULL kind where the file holds no codec: not an error. */
+/* c->kind is NULL if the file holds no codec, which is no error. */
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e);
 void codec_release(codec *c);
-/* Whether a model file's key, or its tensor, of that name belongs to the codec. */
+/* Whether a key, or a tensor, of that name in a model file belongs to the codec. */
 bool codec_owns_key(const char *key);
 bool codec_owns_tensor(const char *name);
-/* Pixels that encode takes. */
+/* The sides of the pictures that encode takes, in pixels. */
 int codec_input_width(const codec *c);
 int codec_input_height(const codec *c);
 
-/* codes I32 [b, cells] -> [b,height,width,channels], of which `output` maps the first three */
+/* codes I32 [b, cells] -> [b,height,width,channels]; `output` maps the first three channels to pixels */
 tensor codec_decode(run *r, const codec *c, tensor codes);
-/* From distributions q[b,grid_height,grid_width,codes] over the codebook to what the losses read: training. */
+/* For training: distributions q[b,grid_height,grid_width,codes] over the codebook -> [b,height,width,channels] */
 tensor codec_decode_soft(run *r, const codec *c, tensor q);
-/* out[n] = u8 / 255 by the map */
+/* out[n] = map of u8 / 255 */
 void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
-/* rgb[n,input height,input width,3] -> the most likely codes[n,cells]; logits[n,cells,codes] of q(z|x), or NULL. Resets
- * the run.
- */
+/* rgb[n,input height,input width,3] -> the most likely codes[n,cells]; logits[n,cells,codes] of q(z|x), or NULL.
+ * Resets the run. */
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
-/* What codec_encode has on the device, for plans (a count_work of device/count.h, with the codec as its context). */
+/* A count_work (device/count.h): what codec_encode has on the device.  context: the codec. */
 bool codec_encode_walk(void *c, run *r, int n, err *e);
 
 /* ---- codec_tile.c: decoding whole pictures, or, in less memory, one picture by tiles ----

@@ -16,7 +16,7 @@ static tensor normed(run *r, const gpt *d, tensor x, const norm *n)
     return d->rms ? op_rms_norm(r, x, n) : op_layer_norm(r, x, n);
 }
 
-/* residual + the branch's last product of x, through `out` where the norms are a sandwich */
+/* The end of a branch: residual + l(x), or residual + out(l(x)) if the norms are a sandwich. */
 static tensor branch_out(run *r, const gpt *d, tensor x, const linear *l, const norm *out, tensor residual)
 {
     if (!d->sandwich)
@@ -38,7 +38,7 @@ static tensor block_forward(run *r, const gpt *d, const gpt_block *k, tensor x, 
     return branch_out(r, d, up, &k->down, &k->norm2_out, x);
 }
 
-/* in: x, keys, values, position */
+/* Block i as a tape_part; in: x, keys, values, position. */
 static tensor block_part(run *r, const void *self, int i, const tensor in[TAPE_INPUTS])
 {
     const gpt *d = self;
@@ -65,7 +65,7 @@ static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, co
 
 /* ---- hyper-parameters ---- */
 
-/* A kind's keys are the fields of some stretches. */
+/* The keys of both kinds.  A kind has those of some stretches, in that order. */
 static const config_field fields[] = {
     {"limn.transformer.layers", offsetof(gpt, base.layers), 1, GPT_LAYERS},
     {"limn.transformer.dim", offsetof(gpt, base.dim), 1, 1 << 16},
@@ -94,7 +94,7 @@ static const stretch *stretches(const gpt *d)
 
 static const char *const grid_names[GPT_GRID_COUNT] = {"cells", "axes", "rotary"};
 
-/* What a published GPT's file says besides. */
+/* Further keys of the kind "gpt". */
 static const config_field variant[] = {
     {"limn.transformer.text_positions", offsetof(gpt, text_positions), .kind = CONFIG_BOOL},
     {"limn.transformer.shared_embedding", offsetof(gpt, shared), .kind = CONFIG_BOOL},
@@ -153,7 +153,7 @@ void gpt_put(const gpt *d, gguf_writer *w)
         put_masks(d, w);
 }
 
-/* Sizes that must go together. */
+/* Checks sizes that must fit together. */
 static bool check_sizes(const gpt *d, const char *file, err *e)
 {
     const transformer *t = &d->base;
@@ -251,7 +251,7 @@ static void declare_positions(gpt *d, param_table *p)
     }
     if (d->grid != GPT_GRID_CELLS)
         return;
-    /* one column of cells; the last one is predicted and never read */
+    /* A position for each cell, as a grid of one column.  The last cell is only predicted, so it has none. */
     s->grid_width = 1;
     s->grid_height = (int)cells;
     param_matrix(p, &s->row_position, cells - 1, d->base.dim, PARAM_VECTOR, "transformer.cell_position.weight");
@@ -340,7 +340,7 @@ static bool read_variant(gpt *d, const gguf *g, err *e)
     return ok;
 }
 
-/* Of the paper's DALL-E. */
+/* For the kind "dalle". */
 static bool read_padding(gpt *d, const gguf *g, err *e)
 {
     bool beyond = false;
@@ -399,7 +399,7 @@ static bool class_row(const transformer *t, const int32_t *ids, size_t n, int32_
     return true;
 }
 
-/* What stands for the padding at place i. */
+/* The id of the padding at place i. */
 static int32_t padding_id(const gpt *d, int i)
 {
     return d->padding == GPT_PAD_LAST     ? d->base.vocabulary - (d->base.text_room - i)

@@ -1,4 +1,5 @@
-/* Transformers: rows of text ids and codes to logits.  One file per kind, one line each in transformer.c's registry. */
+/* Transformers: from rows of text ids and codes to logits.  Each kind is a file and a line in transformer.c's registry.
+ */
 #ifndef MODELS_TRANSFORMERS_TRANSFORMER_H
 #define MODELS_TRANSFORMERS_TRANSFORMER_H
 #include "weights/params.h"
@@ -7,63 +8,64 @@ typedef struct transformer transformer;
 
 /* What a batch of sequences keeps between steps. */
 typedef struct transformer_memory {
-    kv_cache *caches; /* [layers]: [rows, heads, prefix + cells - 1, head_dim]; one in all with recompute */
-    tensor *kept;     /* [n_kept]: [rows, kept_shape], whatever else the kind wants to find again */
-    tensor ids;       /* I32 [rows, text_length]: the text of these rows, also in the steps after it was read */
+    kv_cache *caches; /* [layers]: [rows, heads, prefix + cells - 1, head_dim]; with recompute all are the same one */
+    tensor *kept;     /* [n_kept]: [rows, kept_shape], what else the kind's forward pass keeps between steps */
+    tensor ids;       /* I32 [rows, text_length]: the text of these rows, for all steps */
 } transformer_memory;
 
 typedef struct transformer_kind {
-    const char *name; /* limn.transformer.kind; "dalle" where the key is missing */
-    /* A transformer of the file's hyper-parameters: a struct of the kind's own, which begins with t.  NULL with e
-     * filled where they are wrong. */
+    const char *name; /* limn.transformer.kind; without that key it is "dalle" */
+    /* Makes a transformer with the file's hyper-parameters: a struct of the kind's own, which begins with a
+     * transformer. NULL with e filled if they are wrong. */
     transformer *(*open)(const gguf *g, err *e);
     void (*free)(transformer *t);
     /* Declares the parameters; the table then points into t. */
     void (*declare)(transformer *t, param_table *p);
-    /* The row that the model reads, row[text_length], of ids (with or without trailing padding); n = 0 gives the row
-     * without condition.  *used: the row begins with so many ids that are neither padding nor [IMG].  ERR_USAGE where
+    /* Makes row[text_length], which the model reads, from ids (with or without trailing padding); n = 0 gives the row
+     * without a prompt.  *used: how many ids at the beginning of the row are neither padding nor [IMG].  ERR_USAGE if
      * ids are out of range, or too many for a kind whose authors' code doesn't cut them. */
     bool (*text_row)(const transformer *t, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e);
-    /* x[b,n,dim], ready for the heads: the positions p to p+n-1, p the int in `position`, given ids[b,text_length]
-     * (empty once all positions are the grid's), codes[b,cells] and the memory of these b rows, which it fills. */
+    /* The forward pass at the positions p to p+n-1, p the int in `position`: x[b,n,dim], ready for the heads.
+     * ids[b,text_length] is empty once all positions are the grid's; codes[b,cells]; m is the memory of these b rows,
+     * which it reads and fills. */
     tensor (*forward)(run *r, const transformer *t, tensor ids, tensor codes, const transformer_memory *m,
                       tensor position, int64_t n);
-    /* The row without condition where it depends on the prompt's, which begins with `used` ids; NULL: text_row's of no
-     * ids. */
+    /* For guidance: the row without a prompt, if it depends on the prompt's row, text, which begins with `used` ids.
+     * NULL: it is text_row's for no ids. */
     void (*null_row)(const transformer *t, const int32_t *text, size_t used, int32_t *row);
-    bool recomputes; /* forward does as t->recompute says */
+    bool recomputes; /* forward can do t->recompute */
 } transformer_kind;
 
 /* The sizes that all kinds have; each kind's struct begins with it. */
 struct transformer {
     const transformer_kind *kind;
     int text_length; /* ids of a row */
-    int text_room;   /* ids of a text that a row has room for */
-    int prefix; /* positions before the first code, the last of which predicts it: text_length, or 1 after an encoder */
+    int text_room;   /* the most ids of a text that fit into a row */
+    int prefix; /* positions before the first code; the last of them predicts it: text_length, or 1 after an encoder */
     int vocabulary; /* text ids */
-    int classes;    /* in place of text the row has one of so many classes; 0: text */
+    int classes;    /* the row has one of so many classes instead of text; 0: text */
     int codes, grid_width, grid_height;
     int dim, heads, head_dim, layers;
-    bool recompute; /* in training: what a block makes is not kept but made again in the backward pass, and all blocks
-                       fill one cache in turn */
+    bool recompute; /* in training: a block's results are not kept but computed again in the backward pass, and all
+                     * blocks share one cache */
     int n_kept;
     int64_t kept_shape[2];
-    bool keeps_keys; /* kept tensors are keys and values, in the type of the caches; else they are F32 */
+    bool keeps_keys; /* the kept tensors are keys and values, so they have the caches' type; else they are F32 */
     float guidance, temperature, top_p; /* defaults for sampling, which the registry reads */
     int top_k;
-    const linear *text_head; /* NULL where text isn't predicted */
+    const linear *text_head; /* NULL if text isn't predicted */
     const linear *image_head;
 };
 
-/* Layer i's pattern, from limn.transformer.attention: one a layer, repeated where there are fewer; full where the key
- * is missing.  Fills m's kind and kernel (limn.transformer.conv_kernel). */
+/* Reads layer i's pattern from limn.transformer.attention, a list that is repeated if it is shorter than the layers;
+ * the default is full.  Fills m's kind and kernel (limn.transformer.conv_kernel). */
 bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e);
 
-/* For text_row: so many of n ids as there is room for, with a warning where that is not all. */
+/* For text_row: the smaller of n and room, with a warning if ids are cut. */
 size_t transformer_cut(size_t n, size_t room);
 
-/* *t is NULL where the file holds no transformer: not an error.  Its parameters are declared in p, which may be NULL.
- * Whatever is returned, *t goes by transformer_free, and that after p, which points into it. */
+/* Opens the file's transformer and declares its parameters in p, which may be NULL.  *t is NULL if the file holds none,
+ * which is no error.  In any case *t is freed by transformer_free, after p, which points into it. */
 bool transformer_open(transformer **t, const gguf *g, param_table *p, err *e);
 void transformer_free(transformer *t);
 
