@@ -31,7 +31,7 @@ void train_number(train_scalars *s, const char *name, float value)
 
 /* ---- the log: a line a step, "step,lr,…,loss,seconds" ---- */
 
-/* Opens it for appending after the line of step `done`; what is there of later steps goes. */
+/* Opens the log for appending after the line of step `done`; lines of later steps are removed. */
 static FILE *log_open(const char *path, int64_t done, err *e)
 {
     file_out kept = {0};
@@ -75,7 +75,7 @@ static void log_step(FILE *f, const trainer *t, const train_scalars *s, double s
 
 /* ---- steps ---- */
 
-/* What a run has open; log and board are those of rank 0. */
+/* What a run has open; only rank 0 has log and board. */
 typedef struct loop {
     const train_run *q;
     train_stage *s;
@@ -84,11 +84,11 @@ typedef struct loop {
     FILE *log;
     events *board;
     dataset_batch batch;
-    train_scalars scalars; /* of the last step: the numbers are known */
-    double loss;           /* its loss */
-    float squares;         /* of its gradient */
+    train_scalars scalars; /* of the last step, read from the device */
+    double loss;           /* of the last step */
+    float squares;         /* the sum of squares of its gradient */
     int64_t first, saved;
-    bool waiting; /* a step ended while it waited for its batch, since the caller wanted it */
+    bool waiting; /* the caller stopped the run while a step waited for its batch */
 } loop;
 
 static double now(void)
@@ -98,7 +98,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* What each rank found for its items becomes the mean over all. */
+/* Each scalar of the step becomes its mean over the ranks. */
 static void mean_scalars(train_scalars *s)
 {
     float sums[TRAIN_SCALARS];
@@ -109,7 +109,7 @@ static void mean_scalars(train_scalars *s)
             s->known[i] = sums[i] / (float)ranks_size();
 }
 
-/* Part k of the step's batch through the model and back. */
+/* The forward and backward pass of part k of the step's batch; after the last part, the optimiser. */
 static void one_part(loop *l, int k, int parts)
 {
     trainer *t = l->s->t;
@@ -127,7 +127,7 @@ static void one_part(loop *l, int k, int parts)
     train_scalar(&found, "loss", loss);
     if (parts > 1)
         loss = op_scale_add(t->r, loss, 1.0f / (float)parts, (tensor){0}, 0);
-    for (int i = 0; k + 1 < parts && i < found.n; i++) /* what trainer_part gives back must be read before */
+    for (int i = 0; k + 1 < parts && i < found.n; i++) /* before trainer_part, which frees them */
         if (found.values[i].buf)
             run_read(t->r, found.values[i], &found.known[i]);
     if (k + 1 < parts)
@@ -143,7 +143,7 @@ static void one_part(loop *l, int k, int parts)
     l->scalars = found;
 }
 
-/* One step.  A loss or a gradient that is no number ends the run: the optimiser has done nothing then. */
+/* One step.  A loss or gradient that is NaN or infinite ends the run; the optimiser has changed nothing then. */
 static bool one_step(loop *l, err *e)
 {
     trainer *t = l->s->t;
@@ -183,24 +183,23 @@ void train_walk_step(const train_run *q, train_stage *s, const dataset_batch *b,
     s->t->step = step;
     trainer_begin(s->t);
     one_part(&l, 0, parts);
-    if (parts > 1) /* those between are as the first */
+    if (parts > 1) /* the parts between are like the first */
         one_part(&l, parts - 1, parts);
     if (s->after)
         s->after(s->self, step, &l.scalars);
 }
 
-/* Before the first line: a run that ends without a step leaves nothing, and what it would have replaced as it was. */
+/* Called before the first line, so that a run that ends without a step leaves no file and replaces none. */
 static bool begin_record(loop *l, err *e)
 {
     if (!l->q->resume)
-        (void)unlink(l->checkpoint); /* that of a run which this one replaces must not be resumed from */
+        (void)unlink(l->checkpoint); /* of the run that this one replaces: nobody must resume from it */
     l->log = log_open(l->csv, l->first, e);
     l->board = l->log ? events_open(l->events, l->first + 1, e) : NULL;
     return l->board != NULL;
 }
 
-/* A line of the log that can't be written ends the run: the checkpoint before it is whole, and the run goes on from it.
- */
+/* If a line of the log can't be written, the run ends.  It can be resumed from the last checkpoint, which is whole. */
 static bool record_step(loop *l, double seconds, err *e)
 {
     if (!l->log && !begin_record(l, e))
@@ -220,7 +219,7 @@ static bool record_step(loop *l, double seconds, err *e)
     return events_flush(l->board) || write_error(l->events, e);
 }
 
-/* A picture that can't be made (there is no memory for it) ends no run. */
+/* If a picture can't be made (there is no memory for it), the run goes on. */
 static void sample(loop *l)
 {
     const train_run *q = l->q;
@@ -234,7 +233,7 @@ static void sample(loop *l)
         log_write(LOG_WARNING, "no sample pictures after step %lld: %s", (long long)s->t->step, e.text);
 }
 
-/* The checkpoint comes last: what belongs to its step is there when it is. */
+/* The checkpoint is written last: once it exists, everything else that belongs to its step does too. */
 static bool save(loop *l, bool with_sample, bool with_checkpoint, err *e)
 {
     train_stage *s = l->s;
@@ -242,7 +241,7 @@ static bool save(loop *l, bool with_sample, bool with_checkpoint, err *e)
         return false;
     if (with_sample)
         sample(l);
-    errno = 0; /* the lines up to the checkpoint's step outlive a power cut, as it does */
+    errno = 0; /* like the checkpoint, the lines up to its step must survive a power cut */
     if (fsync(fileno(l->log)) && errno != EINVAL)
         return write_error(l->csv, e);
     if (with_checkpoint && !trainer_write_checkpoint(s->t, l->checkpoint, s->fingerprint, e))
@@ -252,9 +251,9 @@ static bool save(loop *l, bool with_sample, bool with_checkpoint, err *e)
     return true;
 }
 
-/* Step `step` failed for `why`.  Where the driver refused it memory before anything of it was applied, and this process
- * is alone, the stage is opened again with a smaller plan, and what was done until then goes there through a
- * checkpoint: then the step can be done again.  False where it can't; then `why` says why. */
+/* For step `step`, which failed because of `why`.  If the driver refused it memory before the optimiser began, and
+ * there is a single rank, this opens the stage again with a smaller plan and restores its state through a checkpoint,
+ * so that the step can be done again.  False, with the reason in `why`, if that can't be. */
 static bool open_again(loop *l, int64_t step, err *why)
 {
     train_stage *s = l->s;
@@ -298,13 +297,12 @@ static bool run_steps(loop *l, err *e)
                 continue;
             if (!l->waiting || t->step == l->first)
                 return err_copy(e, &why);
-            going = false; /* Ctrl-C while pictures were read: the step before it is done */
+            going = false; /* Ctrl-C while pictures were read: the last step is complete */
             if (l->writes)
                 ok = save(l, false, true, e);
             break;
         }
-        if (t->position.epoch !=
-            epoch) /* all pictures were seen: what is wrong with them is told now, not at the end */
+        if (t->position.epoch != epoch) /* all pictures were seen, so their problems can be told */
             dataset_log_problems(l->s->data);
         if (l->writes && !record_step(l, now() - begin, e))
             return false;
@@ -323,7 +321,7 @@ static bool run_steps(loop *l, err *e)
     return ok;
 }
 
-/* ---- the whole ---- */
+/* ---- the run ---- */
 
 static bool open_paths(loop *l, err *e)
 {
@@ -336,7 +334,7 @@ static bool open_paths(loop *l, err *e)
     return l->checkpoint && l->csv && l->events && l->picture && l->again;
 }
 
-/* A run that was killed before its first checkpoint begins anew. */
+/* Resumes from the checkpoint; a run that was killed before its first one begins anew. */
 static bool go_on(loop *l, err *e)
 {
     FILE *f = fopen(l->checkpoint, "rb");

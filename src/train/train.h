@@ -63,54 +63,56 @@ static inline int train_batch(const train_run *q)
     return q->batch * (q->accumulate > 1 ? q->accumulate : 1);
 }
 
-/* What goes through the model at once, of a step's batch: its items from `first` on. */
+/* A micro-batch, which goes through the model at once: items of a step's batch, from `first` on. */
 typedef struct train_part {
     int64_t step; /* from 0 */
     int first;    /* number ranks_item(first) of the global batch */
     const dataset_batch *whole;
 } train_part;
-/* A usage error where batches are accumulated by a stage for which the mean of their gradients isn't the whole's. */
+/* A usage error if q accumulates batches.  For stages whose whole batch has another gradient than the mean of its
+ * parts; why: the reason. */
 bool train_needs_whole_batches(const train_run *q, const char *why, err *e);
 
-/* What a run needs at its largest moment, in bytes of the device's memory.  Samples of stage 2 are made in what is left
- * then, or not at all. */
+/* The device memory that a run needs at its largest moment, in bytes.  Sample pictures of stage 2 are made if they fit
+ * into what is left then. */
 typedef struct train_memory {
-    uint64_t weights, gradients, moments, ema; /* of what the stage's trainer has */
-    uint64_t activations;                      /* of the run: what the backward pass needs, and scratch */
-    uint64_t others;                           /* of the stage: its `others` */
-    uint64_t before;                           /* what was there before */
+    uint64_t weights, gradients, moments, ema; /* of the stage's trainer */
+    uint64_t activations;                      /* the run's memory: what the backward pass needs, and scratch */
+    uint64_t others;                           /* what the stage has besides (train_stage.others) */
+    uint64_t before;                           /* in use before the run */
     uint64_t peak;                             /* the sum */
 } train_memory;
 
 /* A stage, for plan and loop. */
 typedef struct train_stage {
     void *self;
-    trainer *t; /* there from `open` to `close` */
-    /* Makes what the stage has on r's device for steps of `batch` items at once, and takes r for its launches.  close
-     * frees it, also what a failed open left, and may follow itself; then open may follow again. */
+    trainer *t; /* from `open` to `close` */
+    /* open makes what the stage has on r's device, for steps of `batch` items at once, and launches on r from then on.
+     * close frees that, also after a failed open, and may be called twice.  open may be called again after it. */
     bool (*open)(void *self, run *r, int batch, err *e);
     void (*close)(void *self);
-    /* After a step: what else the stage does that needs memory, for plans.  NULL: nothing. */
+    /* For plans: does what else the stage does after a step and that needs memory.  NULL: nothing. */
     bool (*besides)(void *self, err *e);
     int width, height;  /* of a batch's pictures; 0: it has none */
-    const char *others; /* what the stage has on the device besides its trainer, in words */
-    const char *help;   /* the options that make it smaller, in words */
-    bool *recompute; /* set to do parts again in the backward pass, with the same results; NULL: there is no such way */
-    bool whole_batches; /* --accumulate is not for it */
-    const char *what;   /* "train dalle": train_plan's, messages begin with it */
-    run **second;       /* a second run beside `open`'s, there from `open` to `close`, planned as that is; NULL: none */
-    train_memory memory; /* train_plan's */
-    counted planned;     /* the same: the run as it was on the device's counting twin, */
-    run *planned_second; /* and the second one */
+    const char *others; /* words for what the stage has on the device besides its trainer */
+    const char *help;   /* words for the options that make it smaller */
+    bool *recompute; /* set it to do parts again in the backward pass, with the same results; NULL: the stage can't */
+    bool whole_batches; /* it can't accumulate batches */
+    const char *what;   /* "train dalle", with which messages begin: train_plan sets it */
+    run **second; /* a second run of the stage, made and freed with the first one and planned like it; NULL: none */
+    train_memory memory; /* set by train_plan */
+    counted planned;     /* set by train_plan: the run as it was on the device's counting twin */
+    run *planned_second; /* and the second run */
     dataset *data;
     uint64_t fingerprint; /* of data and whatever else a resumed run must share */
-    /* The forward pass of one part, b: the loss, F32 [1].  Losses that are means over other things than items count
-     * them in the whole batch, of all ranks, so that the mean of the parts' losses is that of the whole. */
+    /* The forward pass of one micro-batch, b: returns its loss, F32 [1].  A loss that is a mean over other things than
+     * items divides by their number in the whole batch of all ranks, so that the mean of the micro-batches' losses is
+     * the whole batch's. */
     tensor (*forward)(void *self, const dataset_batch *b, const train_part *p, train_scalars *s);
-    /* After the optimiser's step, or NULL: what else a step does and reports, with the results of the last part's
-     * forward pass still in the run's memory. */
+    /* What else a step does and reports after the optimiser, while the results of the last micro-batch's forward pass
+     * are still in the run's memory; or NULL. */
     void (*after)(void *self, int64_t step, train_scalars *s);
-    /* A picture of what the model does now, to path.  NULL: train_run's, of `captions`. */
+    /* Writes a picture of what the model does now to path.  NULL: train_run's `sample` does, of `captions`. */
     bool (*sample)(void *self, const char *path, err *e);
     const char *const *captions;
     int n_captions;
@@ -118,27 +120,27 @@ typedef struct train_stage {
     const gguf *further;
 } train_stage;
 
-/* Plans the run on d, before its first launch (plan.c): the stage is opened, taken through steps and closed on d's
- * counting twin (device/count.h).  Where that doesn't fit it sets *s->recompute; where that doesn't help
- * either, an error says what needs how much and which option would help.  Logs the plan.  Of the stage all but `data`
- * and `fingerprint` is there. */
+/* Plans the run on d, before its first launch (plan.c): opens the stage on d's counting twin (device/count.h), does
+ * steps and closes it.  If that doesn't fit, it sets *s->recompute and tries again; if that doesn't fit either, an
+ * error says what needs how much and which option would help.  Logs the plan.  The stage must be complete but for
+ * `data` and `fingerprint`. */
 bool train_plan(const train_run *q, train_stage *s, device *d, const char *what, err *e);
-/* Opens the stage for train_loop, with a run of which nothing is in use and which gets the memory that was planned.
- * Where the driver refuses it, plans again within three quarters. */
+/* Opens the stage for train_loop on r, an unused run, which gets the planned memory.  If the driver refuses that, it
+ * plans again with three quarters of it as the limit. */
 bool train_open(const train_run *q, train_stage *s, run *r, err *e);
-/* The driver refused memory to a step of the open stage, as `why` says: closes it, plans again within three quarters,
- * and opens it as if anew. */
+/* For a step of the open stage that failed because the driver refused memory, as `why` says: closes the stage, plans
+ * again with three quarters as the limit, and opens it again. */
 bool train_open_again(const train_run *q, train_stage *s, const err *why, err *e);
-/* Follows train_plan, whatever came of it. */
+/* Call it after train_plan, whether that succeeded or not. */
 void train_close(train_stage *s);
-/* For plans: what a step launches.  It learns nothing and reports nothing. */
+/* For plans: launches what a step launches. */
 void train_walk_step(const train_run *q, train_stage *s, const dataset_batch *b, int64_t step);
 
 /* Whether all ranks have data of this fingerprint. */
 bool train_same_data(uint64_t fingerprint, err *e);
-/* Runs the stage to its end, or until a pause; writes checkpoint, model, log and samples.  With other ranks
- * (base/ranks.h) a step is of the global batch, in which item i of this one's batch is number ranks_item(i); rank 0
- * writes, and where one is to pause, all do. */
+/* Runs the stage to its end, or until a pause; writes checkpoint, model, log and samples.  With several ranks
+ * (base/ranks.h) a step takes the global batch, in which item i of this rank's batch is number ranks_item(i); rank 0
+ * writes; if one rank is to pause, all do. */
 bool train_loop(const train_run *q, train_stage *s, err *e);
 
 /* Stage 1 (Ramesh et al. 2021, section 2.1): a codec on pictures alone. */

@@ -52,7 +52,7 @@ typedef struct autoencoder {
 /* Reads the keys; writes the keys that it reads, and the kind. */
 bool autoencoder_read(autoencoder_config *k, const gguf *g, err *e);
 void autoencoder_put(const autoencoder_config *k, const codec_kind *kind, gguf_writer *w);
-/* Checks k and makes c of it (`file` is for messages), which goes by codec_release.  latent: the channels of the
+/* Checks k and makes a codec c of it, which codec_release frees (errors name `file`).  latent: the channels of the
  * encoder's last convolution, and its name, which stays. */
 bool autoencoder_prepare(codec *c, const codec_kind *kind, const autoencoder_config *k, int latent, const char *name,
                          const char *file, err *e);

@@ -14,8 +14,8 @@ typedef struct dalle_pytorch_vae_config {
     int blocks; /* residual, at the grid's size, in encoder and decoder */
 } dalle_pytorch_vae_config;
 
-/* Checks k and makes c of it (`file` is for messages), which goes by codec_release; declares c's parameters; writes the
- * keys that codec_open reads. */
+/* Checks k and makes a codec c of it, which codec_release frees (errors name `file`); declares c's parameters; writes
+ * the keys that codec_open reads. */
 bool dalle_pytorch_vae_prepare(codec *c, const dalle_pytorch_vae_config *k, const char *file, err *e);
 void dalle_pytorch_vae_declare(codec *c, param_table *p);
 void dalle_pytorch_vae_put(const dalle_pytorch_vae_config *k, gguf_writer *w);

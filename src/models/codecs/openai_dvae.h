@@ -13,8 +13,8 @@ typedef struct openai_dvae_config {
     int encoder_blocks, decoder_blocks; /* in a group */
 } openai_dvae_config;
 
-/* Checks k and makes c of it (`file` is for messages), which goes by codec_release; declares c's parameters; writes the
- * keys that codec_open reads. */
+/* Checks k and makes a codec c of it, which codec_release frees (errors name `file`); declares c's parameters; writes
+ * the keys that codec_open reads. */
 bool openai_dvae_prepare(codec *c, const openai_dvae_config *k, const char *file, err *e);
 void openai_dvae_declare(codec *c, param_table *p);
 void openai_dvae_put(const openai_dvae_config *k, gguf_writer *w);

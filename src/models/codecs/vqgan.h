@@ -28,8 +28,8 @@ typedef struct resnet_vq_config {
     resnet_vq_side encoder, decoder;
 } resnet_vq_config;
 
-/* Checks k and makes c of it (`file` is for messages), which goes by codec_release; declares c's parameters; writes the
- * keys that codec_open reads. */
+/* Checks k and makes a codec c of it, which codec_release frees (errors name `file`); declares c's parameters; writes
+ * the keys that codec_open reads. */
 bool resnet_vq_prepare(codec *c, const resnet_vq_config *k, const char *file, err *e);
 void resnet_vq_declare(codec *c, param_table *p);
 void resnet_vq_put(const resnet_vq_config *k, gguf_writer *w);
