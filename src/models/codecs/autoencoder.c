@@ -3,7 +3,6 @@
 
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "weights/config.h"
 
@@ -228,27 +227,14 @@ bool autoencoder_prepare(codec *c, const codec_kind *kind, const autoencoder_con
         !check_channels(file, "limn.codec.encoder_channels", k->stages, k->encoder_channels, e) ||
         !check_channels(file, "limn.codec.decoder_channels", k->stages, k->decoder_channels, e))
         return false;
-    int step = 1 << k->stages;
-    if (k->width % step || k->height % step)
-        return err_set(e, ERR_FAILED, "%s: limn.image.width, height: %d x %d is not a multiple of %d, the codec's step",
-                       file, k->width, k->height, step);
-    autoencoder *a = calloc(1, sizeof *a);
-    if (!a)
-        return err_no_memory(e, "codec", sizeof *a);
+    if (!codec_start(c, kind, k->width, k->height, 1 << k->stages, sizeof(autoencoder), file, e))
+        return false;
+    autoencoder *a = c->state;
     a->config = *k;
     a->latent_channels = latent;
     a->latent_name = name;
-    *c = (codec){.kind = kind,
-                 .width = k->width,
-                 .height = k->height,
-                 .grid_width = k->width / step,
-                 .grid_height = k->height / step,
-                 .codes = k->codes,
-                 .channels = CHANNELS,
-                 .input = {2, -1},
-                 .output = {0.5f, 0.5f},
-                 .codebook = &a->codebook,
-                 .state = a};
+    c->codes = k->codes;
+    c->codebook = &a->codebook;
     if (k->output == LIKELIHOOD_LOGIT_LAPLACE) { /* ibid., equation 3: (1 - 2 epsilon) x + epsilon, epsilon = 0.1 */
         c->channels = 2 * CHANNELS;
         c->logits = true;

@@ -25,6 +25,27 @@ bool codec_open(codec *c, const gguf *g, param_table *p, err *e)
                    gguf_name(g), name);
 }
 
+bool codec_start(codec *c, const codec_kind *kind, int width, int height, int step, size_t state, const char *file,
+                 err *e)
+{
+    if (width % step || height % step)
+        return err_set(e, ERR_FAILED, "%s: limn.image.width, height: %d x %d is not a multiple of %d, the codec's step",
+                       file, width, height, step);
+    void *made = calloc(1, state);
+    if (!made)
+        return err_no_memory(e, "codec", state);
+    *c = (codec){.kind = kind,
+                 .width = width,
+                 .height = height,
+                 .grid_width = width / step,
+                 .grid_height = height / step,
+                 .channels = 3,
+                 .input = {2, -1},
+                 .output = {0.5f, 0.5f},
+                 .state = made};
+    return true;
+}
+
 void codec_release(codec *c)
 {
     free(c->state);

@@ -48,6 +48,11 @@ struct codec {
 /* c->kind is NULL if the file holds no codec, which is no error. */
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e);
 void codec_release(codec *c);
+/* For kinds: fills c for pictures of these sides, with cells of step x step pixels, a state of so many zero bytes, three
+ * channels and pixels mapped to -1..1; the kind sets codes, codebook and what differs.  An error, which names `file`, if
+ * step doesn't divide the sides: then c stays as it was. */
+bool codec_start(codec *c, const codec_kind *kind, int width, int height, int step, size_t state, const char *file,
+                 err *e);
 /* Whether a key, or a tensor, of that name in a model file belongs to the codec. */
 bool codec_owns_key(const char *key);
 bool codec_owns_tensor(const char *name);

@@ -4,7 +4,6 @@
 
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "weights/config.h"
 
@@ -119,27 +118,13 @@ static void set_reach(codec *c, const dalle_pytorch_vae_config *k)
 
 bool dalle_pytorch_vae_prepare(codec *c, const dalle_pytorch_vae_config *k, const char *file, err *e)
 {
-    if (!config_check(file, fields, FIELDS, k, e))
+    if (!config_check(file, fields, FIELDS, k, e) ||
+        !codec_start(c, &codec_dalle_pytorch, k->width, k->height, 1 << k->stages, sizeof(dalle_pytorch_vae), file, e))
         return false;
-    int step = 1 << k->stages;
-    if (k->width % step || k->height % step)
-        return err_set(e, ERR_FAILED, "%s: limn.image.width, height: %d x %d is not a multiple of %d, the codec's step",
-                       file, k->width, k->height, step);
-    dalle_pytorch_vae *v = calloc(1, sizeof *v);
-    if (!v)
-        return err_no_memory(e, "codec", sizeof *v);
+    dalle_pytorch_vae *v = c->state;
     v->k = *k;
-    *c = (codec){.kind = &codec_dalle_pytorch,
-                 .width = k->width,
-                 .height = k->height,
-                 .grid_width = k->width / step,
-                 .grid_height = k->height / step,
-                 .codes = k->codes,
-                 .channels = CHANNELS,
-                 .input = {2, -1},
-                 .output = {0.5f, 0.5f},
-                 .codebook = &v->codebook,
-                 .state = v};
+    c->codes = k->codes;
+    c->codebook = &v->codebook;
     set_reach(c, k);
     return true;
 }

@@ -4,7 +4,6 @@
 
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "ops/tape.h"
 #include "weights/config.h"
@@ -152,29 +151,20 @@ bool openai_dvae_prepare(codec *c, const openai_dvae_config *k, const char *file
 {
     if (!config_check(file, fields, FIELDS, k, e))
         return false;
-    if (k->width % STEP || k->height % STEP)
-        return err_set(e, ERR_FAILED, "%s: limn.image.width, height: %d x %d is not a multiple of %d, the codec's step",
-                       file, k->width, k->height, STEP);
     if (k->encoder_width % 4 || k->decoder_width % 4)
         return err_set(e, ERR_FAILED, "%s: limn.codec.encoder_width, decoder_width: %d, %d are not multiples of 4",
                        file, k->encoder_width, k->decoder_width);
-    openai_dvae *v = calloc(1, sizeof *v);
-    if (!v)
-        return err_no_memory(e, "codec", sizeof *v);
+    if (!codec_start(c, &codec_openai_dvae, k->width, k->height, STEP, sizeof(openai_dvae), file, e))
+        return false;
+    openai_dvae *v = c->state;
     v->k = *k;
     v->encoder.blocks = k->encoder_blocks;
     v->decoder.blocks = k->decoder_blocks;
-    *c = (codec){.kind = &codec_openai_dvae,
-                 .width = k->width,
-                 .height = k->height,
-                 .grid_width = k->width / STEP,
-                 .grid_height = k->height / STEP,
-                 .codes = k->codes,
-                 .channels = STATS,
-                 .input = {0.8f, 0.1f}, /* away from 0 and 1, where logits are infinite */
-                 .output = {1.25f, -0.125f},
-                 .codebook = &v->codebook,
-                 .state = v};
+    c->codes = k->codes;
+    c->codebook = &v->codebook;
+    c->channels = STATS;
+    c->input = (pixel_map){0.8f, 0.1f}; /* away from 0 and 1, where logits are infinite */
+    c->output = (pixel_map){1.25f, -0.125f};
     set_reach(c, k);
     return true;
 }

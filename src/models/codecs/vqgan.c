@@ -5,7 +5,6 @@
 
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "ops/tape.h"
 #include "weights/config.h"
@@ -208,10 +207,7 @@ static bool check(const resnet_vq_config *k, const char *file, err *e)
     if (k->has_encoder && k->stem % k->groups)
         return err_set(e, ERR_FAILED, "%s: limn.codec.stem: %d channels, which %d groups don't divide", file, k->stem,
                        k->groups);
-    int step = 1 << (k->stages - 1 + k->wavelet);
-    return (k->width % step == 0 && k->height % step == 0) ||
-           err_set(e, ERR_FAILED, "%s: limn.image.width, height: %d x %d is not a multiple of %d, the codec's step",
-                   file, k->width, k->height, step);
+    return true;
 }
 
 /* ---- parameters ---- */
@@ -320,26 +316,17 @@ static void declare_decoder(resnet_vq *v, param_table *p)
 
 bool resnet_vq_prepare(codec *c, const resnet_vq_config *k, const char *file, err *e)
 {
-    if (!check(k, file, e))
+    if (!check(k, file, e) || !codec_start(c, &codec_resnet_vq, k->width, k->height, 1 << (k->stages - 1 + k->wavelet),
+                                           sizeof(resnet_vq), file, e))
         return false;
-    resnet_vq *v = calloc(1, sizeof *v);
-    if (!v)
-        return err_no_memory(e, "codec", sizeof *v);
+    resnet_vq *v = c->state;
     v->k = *k;
-    int step = 1 << (k->stages - 1 + k->wavelet);
-    *c = (codec){.kind = &codec_resnet_vq,
-                 .width = k->width,
-                 .height = k->height,
-                 .grid_width = k->width / step,
-                 .grid_height = k->height / step,
-                 .codes = k->codes,
-                 .channels = CHANNELS,
-                 .input = {2, -1},
-                 .output = k->unit_range ? (pixel_map){1, 0} : (pixel_map){0.5f, 0.5f},
-                 .doubles = k->wavelet,
-                 .no_encoder = !k->has_encoder,
-                 .codebook = &v->codebook,
-                 .state = v};
+    c->codes = k->codes;
+    c->codebook = &v->codebook;
+    if (k->unit_range)
+        c->output = (pixel_map){1, 0};
+    c->doubles = k->wavelet;
+    c->no_encoder = !k->has_encoder;
     c->reach = -1; /* norms and attention */
     return true;
 }
