@@ -167,9 +167,8 @@ static void filters_are_those_of_pillow(void **state)
 static void refuse(const char *file, const char *words, const char *what)
 {
     err e = {0};
-    assert_false(convert(file, words, &e));
-    if (!strstr(e.text, what))
-        fail_msg("\"%s\" is not in: %s", what, e.text);
+    bool done = convert(file, words, &e);
+    refused_with(done, &e, what, file, NULL);
 }
 
 static void what_does_not_fit_is_refused(void **state)

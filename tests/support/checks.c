@@ -1,6 +1,7 @@
 #include "checks.h"
 
 #include <string.h>
+#include <unistd.h>
 
 void good(bool ok, const err *e)
 {
@@ -12,4 +13,13 @@ void has(const char *text, const char *part)
 {
     if (!strstr(text, part))
         fail_msg("\"%s\" is not in: %s", part, text);
+}
+
+void refused_with(bool done, const err *e, const char *part, const char *what, const char *output)
+{
+    if (done)
+        fail_msg("%s: it was taken, and \"%s\" expected", what, part);
+    has(e->text, part);
+    if (output && access(output, F_OK) == 0)
+        fail_msg("%s: it was refused, and %s is there", what, output);
 }

@@ -15,6 +15,9 @@
 
 /* Fails with the error's text. */
 void good(bool ok, const err *e);
-/* Fails where the part isn't in the text. */
+/* Fails if the part isn't in the text. */
 void has(const char *text, const char *part);
+/* Fails unless `what` was refused: it wasn't done, the part is in its error, and there is no file `output` (or NULL).
+ */
+void refused_with(bool done, const err *e, const char *part, const char *what, const char *output);
 #endif
