@@ -340,8 +340,7 @@ const option train_dalle_table[] = {
          "have changed are made then. Default: OUT.gguf.codes."},
     {.name = "recompute",
      .help = "Do each block again in the backward pass instead of keeping what it made: less memory, the same result. "
-             "It is "
-             "done without being asked for where --mem-limit, or the device's memory, is too small otherwise."},
+             "It is done without being asked for where --mem-limit, or the device's memory, is too small otherwise."},
     OPTIONS_END,
 };
 

@@ -154,7 +154,7 @@ static bool open_init(stage *s, err *e)
     return true;
 }
 
-/* The sizes that were asked for are those of the model. */
+/* Checks that sizes which were asked for are those of --init's transformer. */
 static bool check_sizes(const stage *s, err *e)
 {
     const transformer *d = s->d, *want = &s->o->model.base;
@@ -171,6 +171,12 @@ static bool check_sizes(const stage *s, err *e)
         if (sizes[i].want && sizes[i].want != sizes[i].have)
             return err_set(e, ERR_USAGE, "--%s %d: the transformer of %s has %d (leave the option out)",
                            sizes[i].option, sizes[i].want, gguf_name(s->init.g), sizes[i].have);
+    if (s->o->model.mlp && !is_gpt)
+        return err_set(
+            e, ERR_USAGE,
+            "--mlp %d: the transformer of %s is of the kind \"%s\", whose size is the file's (leave the option "
+            "out)",
+            s->o->model.mlp, gguf_name(s->init.g), d->kind->name);
     return true;
 }
 
@@ -222,7 +228,8 @@ static int or_else(int asked, int otherwise)
     return asked ? asked : otherwise;
 }
 
-/* The paper's, of the options' sizes.  Where the tokenizer has no <pad> or <img>, ids after its own stand for them. */
+/* A new transformer: the paper's, with the options' sizes.  If the tokenizer has no <pad> or <img>, ids after its own
+ * stand for them. */
 static bool new_transformer(stage *s, err *e)
 {
     const codec *c = &s->codec->codec;

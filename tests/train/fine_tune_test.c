@@ -429,6 +429,9 @@ static void what_does_not_go_together_is_refused(void **state)
     convert("dalle_pytorch", false, DTYPE_F32);
     o.model.base.recompute = true;
     refused(&o, "a transformer of the kind \"dalle_pytorch\" can't be done again by blocks");
+    o = options(1);
+    o.model.mlp = 32;
+    refused(&o, "--mlp 32: the transformer of ");
 }
 
 /* The ids of <pad> and [IMG], which this tokenizer doesn't have, come after its own. */
