@@ -266,6 +266,86 @@ static void pictures_are_named_themselves(void **state)
     assert_message(&e, "notes.bin: no data source");
 }
 
+/* Sources by their names in a folder, as a shell has them; ends by NULL. */
+static dataset *open_names(const char *folder, const char *const *files, dataset_want want)
+{
+    static char names[8][256];
+    const char *sources[8];
+    dataset_options o = options_of(sources);
+    for (o.n_sources = 0; files[o.n_sources]; o.n_sources++) {
+        snprintf(names[o.n_sources], sizeof names[0], "%.64s/%s/%s", directory, folder, files[o.n_sources]);
+        sources[o.n_sources] = names[o.n_sources];
+    }
+    o.want = want;
+    o.in_order = true;
+    return open_set(&o);
+}
+
+static void names_are(const char *folder, const char *const *files, const char *captions, int64_t pictures)
+{
+    seen s = {{0}, 0, 0};
+    dataset *d = open_names(folder, files, DATASET_PAIRS);
+    assert_true(dataset_captions(d, see, &s));
+    assert_string_equal(s.text, captions);
+    assert_int_equal(problems(d), 0);
+    dataset_free(d);
+    d = open_names(folder, files, DATASET_PICTURES);
+    assert_int_equal(dataset_size(d), pictures);
+    assert_int_equal(problems(d), 0);
+    dataset_free(d);
+}
+
+#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* A picture that is named, and in a list that is named too or lies beside it, is one item, with the list's captions. */
+static void lists_are_found_beside_named_pictures(void **state)
+{
+    (void)state;
+    static const dataset_want wants[] = {DATASET_PAIRS, DATASET_PICTURES};
+    make_folder("set");
+    write_picture("other.png", 5);
+    write_picture("set/0.png", 0);
+    write_picture("set/1.png", 1);
+    write_pair("set/2", 2, "the file beside it goes first");
+    write_text("set/metadata.jsonl", "{\"file_name\": \"./0.png\", \"text\": \"zero\"}\n"
+                                     "{\"file_name\": \"1.png\", \"text\": [\"one\", \"uno\"]}\n"
+                                     "{\"file_name\": \"2.png\", \"text\": \"two\"}\n");
+    const char *const all = "0=zero|1=one|1=uno|2=the file beside it goes first|";
+    names_are("set", NAMES("0.png", "1.png", "2.png", "2.txt", "metadata.jsonl"), all, 3);
+    names_are("set", NAMES("0.png", "1.png", "2.png"), all, 3);
+    for (int i = 0; i < 2; i++) { /* the folder is the same data */
+        dataset *d = open_names("set", NAMES("0.png", "1.png", "2.png", "2.txt", "metadata.jsonl"), wants[i]);
+        uint64_t named = dataset_fingerprint(d);
+        dataset_free(d);
+        d = open_pairs(path("set"), wants[i]);
+        assert_int_equal(dataset_fingerprint(d), named);
+        dataset_free(d);
+    }
+    /* what the list alone names comes after the others; it may be anywhere */
+    names_are("set", NAMES("metadata.jsonl", "1.png"), "0=one|0=uno|1=zero|2=two|", 3);
+    write_text("set/more.jsonl", "{\"file_name\": \"../other.png\", \"text\": \"other\"}\n");
+    names_are("set", NAMES("0.png", "more.jsonl"), "0=zero|1=other|", 2);
+    names_are("set", NAMES("more.jsonl"), "0=other|", 1);
+}
+
+static void lists_are_found_beside_named_folders(void **state)
+{
+    (void)state;
+    make_folder("up");
+    make_folder("up/images");
+    write_picture("up/images/a.png", 0);
+    write_picture("up/images/b.png", 1);
+    write_text("up/metadata.jsonl", "{\"file_name\": \"images/b.png\", \"text\": \"b\"}\n"
+                                    "{\"file_name\": \"images/a.png\", \"text\": \"a\"}\n");
+    names_are("up", NAMES("images", "metadata.jsonl"), "0=a|1=b|", 2);
+    names_are("up", NAMES("metadata.jsonl"), "0=b|1=a|", 2);
+    make_folder("table");
+    write_picture("table/0.png", 0);
+    write_text("table/metadata.csv", "file_name,text\n0.png,zero\n");
+    names_are("table", NAMES("0.png", "metadata.csv"), "0=zero|", 1);
+    names_are("table", NAMES("0.png"), "0=zero|", 1);
+}
+
 /* ---- JSON lines ---------------------------------------------------------------------------------------------- */
 
 static void lines_have_what_peers_write(void **state)
@@ -407,6 +487,8 @@ int main(void)
         DATASET_TEST(quotes_within_a_field_are_text),
         DATASET_TEST(lists_of_another_shape_are_told),
         DATASET_TEST(pictures_are_named_themselves),
+        DATASET_TEST(lists_are_found_beside_named_pictures),
+        DATASET_TEST(lists_are_found_beside_named_folders),
         DATASET_TEST(lines_have_what_peers_write),
         DATASET_TEST(lines_may_be_compressed),
         DATASET_TEST(causes_are_told_once_with_their_number),

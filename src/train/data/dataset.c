@@ -135,9 +135,8 @@ void dataset_seen(dataset *d, const char *name)
 
 static bool find_items(dataset *d, const dataset_options *o, err *e)
 {
-    for (size_t i = 0; i < o->n_sources; i++)
-        if (!dataset_add_source(d, o->sources[i], e))
-            return false;
+    if (!dataset_add_sources(d, o->sources, o->n_sources, e))
+        return false;
     if (!d->n_items)
         return fail_empty(d, o, e);
     d->flags = calloc(d->n_items, sizeof *d->flags);

@@ -7,7 +7,8 @@
  *   NAME.caption, one a line, or in NAME.json, beside NAME.png; else in a list: a .jsonl file or metadata.csv
  *   in the picture's folder or above it, as HuggingFace's data sets have it. Names that begin with a dot are
  *   passed over.
- * - X.png: a picture, with its captions beside it, so that a shell's * names a folder's.
+ * - X.png: a picture, with captions as in a folder, so that a shell's * within a folder is like the folder. A list that
+ *   is named beside pictures or folders has their captions; pictures that it alone names are items too.
  * - X.jsonl (or .ndjson): a JSON object a line. "image" or "file_name" is a path, relative to X's folder;
  *   captions are the first of "caption", "captions", "text" and "prompt" that isn't empty, a string or an array
  *   of strings.

@@ -112,10 +112,14 @@ struct dataset {
 
 /* ---- finding items (source.c, list.c, tar.c) ----------------------------------------- */
 
-/* Adds a source's items.  Problems are noted; false where the source as a whole can't be read. */
-bool dataset_add_source(dataset *d, const char *path, err *e);
+typedef struct folder_walk folder_walk;
+
+/* Adds the items of sources.  Problems are noted; false if a source as a whole can't be read. */
+bool dataset_add_sources(dataset *d, const char *const *paths, size_t n, err *e);
 bool dataset_add_tar(dataset *d, uint32_t source, err *e);
-bool dataset_add_lines(dataset *d, uint32_t source, err *e);
+/* beside: a walk through the list's folder, which has read the list; lines whose picture it has found are passed over.
+ * NULL: none. */
+bool dataset_add_lines(dataset *d, uint32_t source, const folder_walk *beside, err *e);
 /* A row after row `last` (row + 1; 0: none is before it); *index is its number. */
 bool dataset_add_row(dataset *d, const caption_row *r, uint32_t last, uint32_t *index, err *e);
 /* name: what the fingerprint knows of the item. */
@@ -169,16 +173,36 @@ bool list_is_wide(const source *s, err *e);
 /* Bytes of a byte-order mark at the beginning. */
 size_t list_begin(const source *s);
 
+/* ---- folders (folder.c) ------------------------------------------------------------------------------- */
+
+/* A walk through a folder, which is the source of the pictures that it finds. */
+folder_walk *folder_walk_new(dataset *d, const char *path, err *e);
+void folder_walk_free(folder_walk *w);
+/* Adds all pictures below the folder of that name in it, "" for the folder itself, with their captions. */
+bool folder_walk_below(folder_walk *w, const char *name, err *e);
+/* Adds one picture that lies in the folder. */
+bool folder_walk_picture(folder_walk *w, const char *name, err *e);
+/* Reads a list in the folder, or all that lie there, before the pictures are added that it names. */
+bool folder_walk_list(folder_walk *w, const char *name, err *e);
+bool folder_walk_lists(folder_walk *w, err *e);
+/* Whether a list names the picture and it was added. */
+bool folder_walk_found(const folder_walk *w, const char *name);
+/* Notes the pictures of lists that aren't there. */
+void folder_walk_note_missing(const folder_walk *w);
+
 /* ---- names (names.c) ---------------------------------------------------------------------------------- */
 
 /* Extension without the dot: the end of the name where there is none. */
 const char *extension_of(const char *name);
 bool is_picture_name(const char *name);
 bool is_foreign_picture_name(const char *name); /* a picture of a kind that limn doesn't read */
+/* Whether a file with such a name is one that limn reads after all; if it isn't, that is noted. */
+bool file_is_misnamed(dataset *d, const char *path, const char *name);
 /* Whether the bytes are a picture of a kind that limn reads, whatever its name says; else e says what they are. */
 bool is_picture(const uint8_t *data, size_t bytes, const char *name, err *e);
 bool is_tar_name(const char *name);   /* also compressed */
 bool is_lines_name(const char *name); /* the same */
+bool is_list_name(const char *name);  /* of a folder's pictures: those, and metadata.csv */
 bool is_compressed_name(const char *name);
 /* Made beside pictures by systems and programs, limn among them: no data, and nothing to tell about. */
 bool is_ignored_name(const char *name);
@@ -186,6 +210,8 @@ bool is_ignored_name(const char *name);
  * several. */
 typedef bool names_callback(void *context, const char *name, err *e);
 bool names_expand(const char *pattern, names_callback *callback, void *context, err *e);
+/* The same with the paths of the tar files that a walk has met since the last call. */
+bool folder_walk_tars(folder_walk *w, names_callback *callback, void *context, err *e);
 
 /* ---- tar files (tar.c, unpack.c) -------------------------------------------------------------- */
 

@@ -61,21 +61,14 @@ char *line_picture_path(const source *s, const void *object, err *e)
     return path;
 }
 
-/* Whether the line can be an item: it names a picture, and has captions where they are wanted. */
-static bool check_line(const dataset *d, const source *s, const char *text, size_t bytes, captions *c, err *e)
+/* Whether the line has usable captions, if they are wanted. */
+static bool check_captions(const dataset *d, const json_t *object, captions *c, err *e)
 {
-    json_t *object = json_object_parse(text, bytes, e);
-    char *path = object ? line_picture_path(s, object, e) : NULL;
-    bool ok = path != NULL;
     c->text.used = c->n = c->n_bad = 0;
-    if (ok && d->o.want != DATASET_PICTURES) {
-        ok = captions_from_json(c, object, e);
-        if (ok && !c->n)
-            ok = err_set(e, ERR_FAILED, "%s", c->n_bad ? c->bad : "its caption is empty");
-    }
-    free(path);
-    json_decref(object);
-    return ok;
+    if (d->o.want == DATASET_PICTURES)
+        return true;
+    return captions_from_json(c, object, e) &&
+           (c->n || err_set(e, ERR_FAILED, "%s", c->n_bad ? c->bad : "its caption is empty"));
 }
 
 static bool is_blank(const char *text, size_t bytes)
@@ -95,7 +88,7 @@ static void note_line(dataset *d, const source *s, uint64_t number, const char *
     free(name);
 }
 
-bool dataset_add_lines(dataset *d, uint32_t index, err *e)
+bool dataset_add_lines(dataset *d, uint32_t index, const folder_walk *beside, err *e)
 {
     const source *s = &d->sources[index];
     captions c = {0};
@@ -108,10 +101,16 @@ bool dataset_add_lines(dataset *d, uint32_t index, err *e)
         item it = {at, number, index, CAPTION_JSON};
         if (is_blank(text, bytes))
             continue;
-        if (check_line(d, s, text, bytes, &c, &why))
+        json_t *object = json_object_parse(text, bytes, &why);
+        const char *name = object ? json_picture_name(object, &why) : NULL;
+        if (beside && (!name || folder_walk_found(beside, name))) {
+            /* noted, or an item, already */
+        } else if (name && check_captions(d, object, &c, &why)) {
             ok = dataset_add_item(d, &it, text, bytes, e);
-        else
+        } else {
             note_line(d, s, number, why.text);
+        }
+        json_decref(object);
         ok = ok && (number % 256 || dataset_goes_on(d, e));
     }
     pool_release(&c.text);

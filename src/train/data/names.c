@@ -100,6 +100,11 @@ bool is_lines_name(const char *name)
     return is_kind(name, extensions);
 }
 
+bool is_list_name(const char *name)
+{
+    return is_lines_name(name) || !strcasecmp(name, "metadata.csv");
+}
+
 bool is_ignored_name(const char *name)
 {
     static const char *const names[] = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", NULL};

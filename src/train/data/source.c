@@ -1,453 +1,44 @@
-/* Finding the items of a source: folders, with what lies beside their pictures, and what else a name can mean. */
-#include <dirent.h>
+/* Sources by their names: folders, pictures, lists and tar files, as people and shells name them. */
 #include <errno.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
-#include "base/hash.h"
 #include "train/data/internal.h"
 
-#define NO_CAPTIONS "no captions (a .txt file of the same name)"
+/* ---- one source ---------------------------------------------------------------------------------------------- */
 
-/* In the order in which they are looked for. */
-const caption_ending caption_endings[] = {{"txt", CAPTION_TEXT},     {"TXT", CAPTION_TEXT},  {"caption", CAPTION_TEXT},
-                                          {"CAPTION", CAPTION_TEXT}, {"json", CAPTION_JSON}, {"JSON", CAPTION_JSON},
-                                          {NULL, CAPTION_NONE}};
-
-/* ---- the walk ------------------------------------------------------------------------------------------------ */
-
-/* A picture that a list names: by its path below the folder. */
-typedef struct listed {
-    uint64_t hash;
-    size_t name;         /* in names */
-    uint32_t first, end; /* its rows + 1; 0: the place is free */
-    bool found;
-} listed;
-
-/* A walk below one folder.  Tar files are kept for the end, since sources can't nest, and links to folders too, so that
- * a folder that is reached in two ways is read where it is. */
-typedef struct walk {
-    dataset *d;
-    uint32_t source;
-    pool tars, links, names; /* tars, links: paths below the folder */
-    listed *listed;          /* a hash table of n_listed entries, capacity a power of two */
-    size_t n_listed, capacity;
-    uint64_t *visited; /* the same of folders, by device and inode; 0: free */
-    size_t n_visited, visited_capacity;
-} walk;
-
-static uint64_t mix(uint64_t h)
+/* A source that is a file.  beside: the walk through its folder, whose pictures are items already; or NULL. */
+static bool add_file(dataset *d, const char *path, const folder_walk *beside, err *e)
 {
-    h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
-    return h ^ h >> 29;
-}
-
-/* *fresh: it wasn't there yet. */
-static bool visit(walk *w, const struct stat *st, bool *fresh, err *e)
-{
-    uint64_t key = mix(mix((uint64_t)st->st_dev + 1) ^ (uint64_t)st->st_ino);
-    key = key ? key : 1;
-    if (2 * w->n_visited >= w->visited_capacity) {
-        size_t capacity = w->visited_capacity ? 2 * w->visited_capacity : 64;
-        uint64_t *grown = calloc(capacity, sizeof *grown);
-        if (!grown)
-            return err_no_memory(e, "data set", capacity * sizeof *grown);
-        for (size_t i = 0; i < w->visited_capacity; i++) {
-            size_t k = w->visited[i] & (capacity - 1);
-            while (w->visited[i] && grown[k])
-                k = (k + 1) & (capacity - 1);
-            if (w->visited[i])
-                grown[k] = w->visited[i];
-        }
-        free(w->visited);
-        w->visited = grown;
-        w->visited_capacity = capacity;
-    }
-    size_t k = key & (w->visited_capacity - 1);
-    while (w->visited[k] && w->visited[k] != key)
-        k = (k + 1) & (w->visited_capacity - 1);
-    *fresh = !w->visited[k];
-    w->n_visited += *fresh;
-    w->visited[k] = key;
-    return true;
-}
-
-/* ---- pictures that lists name --------------------------------------------------------------------------------- */
-
-static uint64_t hash_name(const char *name)
-{
-    return mix(hash_bytes(HASH_BEGIN, name, strlen(name)));
-}
-
-/* The entry of the name, or the free one where it belongs; NULL while the table is empty. */
-static listed *find_listed(const walk *w, const char *name)
-{
-    uint64_t h = hash_name(name);
-    if (!w->capacity)
-        return NULL;
-    size_t k = h & (w->capacity - 1);
-    while (w->listed[k].first && (w->listed[k].hash != h || strcmp(w->names.data + w->listed[k].name, name) != 0))
-        k = (k + 1) & (w->capacity - 1);
-    return &w->listed[k];
-}
-
-static bool grow_listed(walk *w, err *e)
-{
-    if (2 * w->n_listed < w->capacity)
-        return true;
-    size_t capacity = w->capacity ? 2 * w->capacity : 256;
-    listed *grown = calloc(capacity, sizeof *grown);
-    if (!grown)
-        return err_no_memory(e, "data set", capacity * sizeof *grown);
-    for (size_t i = 0; i < w->capacity; i++) {
-        size_t k = w->listed[i].hash & (capacity - 1);
-        while (w->listed[i].first && grown[k].first)
-            k = (k + 1) & (capacity - 1);
-        if (w->listed[i].first)
-            grown[k] = w->listed[i];
-    }
-    free(w->listed);
-    w->listed = grown;
-    w->capacity = capacity;
-    return true;
-}
-
-/* below "a/" and "./../b//c.png" -> "b/c.png", in place of out; false where it leads out of the folder. */
-static bool path_below(const char *below, const char *name, pool *out, err *e)
-{
-    out->used = 0;
-    char *whole = join(below, name, "");
-    bool ok = whole ? true : err_no_memory(e, name, strlen(name)), inside = *name != '/';
-    for (char *p = whole; ok && inside && *p;) {
-        size_t n = strcspn(p, "/");
-        if (n == 2 && !strncmp(p, "..", 2)) {
-            inside = out->used > 0;
-            while (out->used && out->data[--out->used] != '/')
-                ;
-        } else if (n && !(n == 1 && *p == '.')) {
-            size_t at = out->used;
-            if (at)
-                out->data[at++] = '/';
-            out->used = at;
-            ok = pool_add(out, p, n, NULL, e);
-            out->used--; /* the zero stays behind what is used */
-        }
-        if (out->data)
-            out->data[out->used] = 0;
-        p += n + (p[n] == '/');
-    }
-    free(whole);
-    return ok && inside && out->used;
-}
-
-/* A list that is being read. */
-typedef struct listing {
-    walk *w;
-    const char *below;
-    pool path;
-} listing;
-
-static bool add_listed(void *context, const caption_row *r, const char *name, err *e)
-{
-    listing *l = context;
-    walk *w = l->w;
-    err why = {0};
+    bool lines = is_lines_name(path);
     uint32_t index;
-    if (!path_below(l->below, name, &l->path, &why)) {
-        char line[64];
-        snprintf(line, sizeof line, ":%lu", (unsigned long)r->number);
-        char *full = join(w->d->sources[r->source].path, line, "");
-        dataset_note(w->d, -1, full ? full : name, "its picture is outside of the folder");
-        free(full);
-        return true;
-    }
-    if (!grow_listed(w, e))
-        return false;
-    listed *x = find_listed(w, l->path.data);
-    if (!dataset_add_row(w->d, r, x->end, &index, e))
-        return false;
-    if (!x->first) {
-        x->hash = hash_name(l->path.data);
-        x->first = index + 1;
-        w->n_listed++;
-        if (!pool_add(&w->names, l->path.data, l->path.used, &x->name, e))
-            return false;
-    }
-    x->end = index + 1;
-    return true;
-}
-
-/* Lists of a folder, below: "" or "a/b/". */
-static bool add_list(walk *w, const char *below, const char *name, err *e)
-{
-    listing l = {.w = w, .below = below};
-    uint32_t index;
-    err why = {0};
-    char *path = join(w->d->sources[w->source].path, "/", below), *full = path ? join(path, name, "") : NULL;
-    bool ok = full ? true : err_no_memory(e, name, strlen(name));
-    if (ok && !dataset_new_source(w->d, SOURCE_LIST, full, &index, &why))
-        dataset_note(w->d, -1, full, why.text);
-    else if (ok)
-        ok = list_walk(w->d, index, add_listed, &l, e);
-    pool_release(&l.path);
-    free(full);
-    free(path);
-    return ok;
-}
-
-/* Lines of lists whose picture isn't there. */
-static void note_missing(const walk *w)
-{
-    for (size_t i = 0; i < w->capacity; i++) {
-        const listed *x = &w->listed[i];
-        if (!x->first || x->found)
-            continue;
-        char *name = join(w->d->sources[w->source].path, "/", w->names.data + x->name);
-        dataset_note(w->d, -1, name ? name : "data set", "a list of the folder has it, and it is not there");
-        free(name);
-    }
-}
-
-/* ---- folders ------------------------------------------------------------------------------------------------- */
-
-static int visible(const struct dirent *entry)
-{
-    return !is_ignored_name(entry->d_name);
-}
-
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name); /* not alphasort: the order must not hang on the locale */
-}
-
-static int compare_name(const void *key, const void *entry)
-{
-    return strcmp(key, (*(struct dirent *const *)entry)->d_name);
-}
-
-/* What has the captions of the picture: a file beside it, then a list. */
-static void find_captions(walk *w, const char *path, struct dirent **list, int n, const char *name, item *it)
-{
-    size_t stem = (size_t)(extension_of(name) - name); /* with the dot */
-    char text[NAME_MAX + 16];
-    listed *x = find_listed(w, path);
-    if (x && x->first)
-        x->found = true;
-    for (int i = 0; caption_endings[i].ending; i++) {
-        snprintf(text, sizeof text, "%.*s%s", (int)stem, name, caption_endings[i].ending);
-        if (!bsearch(text, list, (size_t)n, sizeof(struct dirent *), compare_name))
-            continue;
-        it->caption_kind = (uint8_t)caption_endings[i].kind;
-        it->caption = (uint64_t)i;
-        return;
-    }
-    if (x && x->first) {
-        it->caption_kind = CAPTION_ROWS;
-        it->caption = x->first - 1;
-    }
-}
-
-/* Whether a file that is named as a picture of another kind is one that can be read; else that is a problem. */
-static bool is_misnamed(dataset *d, const char *full, const char *path)
-{
-    file_map m = {0};
-    err why = {0};
-    if (!is_foreign_picture_name(path))
-        return false;
-    bool is = file_map_open(&m, full, &why) && is_picture(m.data, m.size, full, &why);
-    if (!is)
-        dataset_note(d, -1, full, why.text);
-    file_map_release(&m);
-    return is;
-}
-
-static bool add_file(walk *w, const char *path, const char *full, struct dirent **list, int n, const char *name, err *e)
-{
-    dataset *d = w->d;
-    size_t bytes = strlen(path), at;
-    item it = {.source = w->source};
-    if (is_tar_name(path))
-        return pool_add(&w->tars, path, bytes, NULL, e);
-    if (!is_picture_name(path) && !is_misnamed(d, full, path)) {
-        dataset_seen(d, name);
-        return true;
-    }
-    find_captions(w, path, list, n, name, &it);
-    if (it.caption_kind == CAPTION_NONE && d->o.want != DATASET_PICTURES) {
-        dataset_note(d, -1, full, NO_CAPTIONS);
-        return true;
-    }
-    if (!pool_add(&d->paths, path, bytes, &at, e))
-        return false;
-    it.picture = at;
-    return dataset_add_item(d, &it, path, bytes, e);
-}
-
-static bool add_folder(walk *w, const char *below, const struct stat *st, err *e);
-
-/* below: "" or "a/b/". */
-static bool add_entry(walk *w, const char *below, struct dirent **list, int n, const char *name, err *e)
-{
-    struct stat st;
-    bool ok = true;
-    char *path = join(below, name, ""), *full = path ? join(w->d->sources[w->source].path, "/", path) : NULL;
-    char *folder = full ? join(path, "/", "") : NULL;
-    if (!folder)
-        ok = err_no_memory(e, name, strlen(name));
-    else if (!lstat(full, &st) && S_ISDIR(st.st_mode))
-        ok = add_folder(w, folder, &st, e);
-    else if (stat(full, &st))
-        dataset_note(w->d, -1, full, errno == ENOENT ? "a link to what is not there" : strerror(errno));
-    else if (S_ISDIR(st.st_mode))
-        ok = pool_add(&w->links, folder, strlen(folder), NULL, e);
-    else if (!S_ISREG(st.st_mode))
-        dataset_seen(w->d, name);
-    else
-        ok = add_file(w, path, full, list, n, name, e);
-    free(folder);
-    free(full);
-    free(path);
-    return ok;
-}
-
-/* Lists before what they are about. */
-static bool add_lists(walk *w, const char *below, struct dirent **list, int n, err *e)
-{
-    bool ok = true;
-    for (int i = 0; ok && i < n && w->d->o.want != DATASET_PICTURES; i++)
-        if (is_lines_name(list[i]->d_name) || !strcasecmp(list[i]->d_name, "metadata.csv"))
-            ok = add_list(w, below, list[i]->d_name, e);
-    return ok;
-}
-
-static bool add_folder(walk *w, const char *below, const struct stat *st, err *e)
-{
-    struct dirent **list = NULL;
-    bool ok = true, fresh;
-    if (!visit(w, st, &fresh, e))
-        return false;
-    if (!fresh) /* reached by a link, and read before */
-        return true;
-    char *full = join(w->d->sources[w->source].path, "/", below);
-    if (!full)
-        return err_no_memory(e, below, strlen(below));
-    int n = scandir(full, &list, visible, by_name);
-    if (n < 0 && !*below)
-        ok = err_set(e, ERR_FAILED, "%s: cannot list the folder: %s", full, strerror(errno));
-    else if (n < 0)
-        dataset_note(w->d, -1, full, strerror(errno));
-    ok = ok && add_lists(w, below, list, n, e);
-    for (int i = 0; ok && i < n; i++)
-        ok = add_entry(w, below, list, n, list[i]->d_name, e) && (i % 256 || dataset_goes_on(w->d, e));
-    for (int i = 0; i < n; i++)
-        free(list[i]);
-    free(list);
-    free(full);
-    return ok;
-}
-
-static bool add_file_source(dataset *d, const char *path, err *e);
-
-/* Folders by links: they may hold further links. */
-static bool add_links(walk *w, err *e)
-{
-    bool ok = true;
-    for (size_t at = 0; ok && at < w->links.used; at += strlen(w->links.data + at) + 1) {
-        char *below = strdup(w->links.data + at); /* the pool moves where it grows */
-        char *full = below ? join(w->d->sources[w->source].path, "/", below) : NULL;
-        struct stat st;
-        if (!full)
-            ok = err_no_memory(e, "data set", w->links.used);
-        else if (stat(full, &st))
-            dataset_note(w->d, -1, full, strerror(errno));
-        else
-            ok = add_folder(w, below, &st, e);
-        free(full);
-        free(below);
-    }
-    return ok;
-}
-
-static bool add_folder_source(dataset *d, const char *path, const struct stat *st, err *e)
-{
-    walk w = {.d = d};
-    if (!dataset_new_source(d, SOURCE_FOLDER, path, &w.source, e))
-        return false;
-    char *name = d->sources[w.source].path;
-    for (size_t n = strlen(name); n > 1 && name[n - 1] == '/'; n--)
-        name[n - 1] = 0;
-    bool ok = add_folder(&w, "", st, e) && add_links(&w, e);
-    if (ok)
-        note_missing(&w);
-    for (size_t at = 0; ok && at < w.tars.used; at += strlen(w.tars.data + at) + 1) {
-        char *full = join(d->sources[w.source].path, "/", w.tars.data + at);
-        err why = {0};
-        if (!full)
-            ok = err_no_memory(e, path, w.tars.used);
-        else if (!add_file_source(d, full, &why)) /* it was found, not asked for: the others will do */
-            ok = dataset_goes_on(d, e);
-        if (ok && why.code)
-            dataset_note(d, -1, full, why.text);
-        free(full);
-    }
-    pool_release(&w.tars);
-    pool_release(&w.links);
-    pool_release(&w.names);
-    free(w.listed);
-    free(w.visited);
-    return ok;
-}
-
-/* ---- any source ---------------------------------------------------------------------------------------------- */
-
-static bool add_file_source(dataset *d, const char *path, err *e)
-{
-    bool tar = is_tar_name(path) || is_compressed_name(path);
-    uint32_t index;
-    if (is_lines_name(path))
-        tar = false;
-    else if (!tar)
+    if (!lines && !is_tar_name(path) && !is_compressed_name(path))
         return err_set(e, ERR_FAILED, "%s: no data source (give a folder, a .jsonl or a .tar file)", path);
-    return dataset_new_source(d, tar ? SOURCE_TAR : SOURCE_LINES, path, &index, e) &&
-           (tar ? dataset_add_tar(d, index, e) : dataset_add_lines(d, index, e));
+    return dataset_new_source(d, lines ? SOURCE_LINES : SOURCE_TAR, path, &index, e) &&
+           (lines ? dataset_add_lines(d, index, beside, e) : dataset_add_tar(d, index, e));
 }
 
-/* A picture named by itself, as a shell's *.jpg has them: an item of its folder. */
-static bool add_picture_source(dataset *d, const char *path, err *e)
+/* A tar file that a folder has: if it can't be read, the others will do. */
+static bool add_tar(void *context, const char *path, err *e)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    char *folder = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
-    char *stem = strndup(path, (size_t)(extension_of(path) - path));
-    uint32_t index = (uint32_t)(d->n_sources - 1);
-    item it = {0};
-    size_t at;
-    bool ok = folder && stem ? true : err_no_memory(e, path, strlen(path));
-    bool same =
-        ok && d->n_sources && d->sources[index].kind == SOURCE_FOLDER && !strcmp(d->sources[index].path, folder);
-    ok = ok && (same || dataset_new_source(d, SOURCE_FOLDER, folder, &index, e));
-    for (int i = 0; ok && !it.caption_kind && caption_endings[i].ending; i++) {
-        char *beside = join(stem, caption_endings[i].ending, "");
-        struct stat st;
-        if (beside && !stat(beside, &st) && S_ISREG(st.st_mode)) {
-            it.caption_kind = (uint8_t)caption_endings[i].kind;
-            it.caption = (uint64_t)i;
-        }
-        free(beside);
-    }
-    it.source = index;
-    if (ok && it.caption_kind == CAPTION_NONE && d->o.want != DATASET_PICTURES) {
-        dataset_note(d, -1, path, NO_CAPTIONS);
-    } else if (ok) {
-        ok = pool_add(&d->paths, name, strlen(name), &at, e);
-        it.picture = at;
-        ok = ok && dataset_add_item(d, &it, name, strlen(name), e);
-    }
-    free(folder);
-    free(stem);
+    dataset *d = context;
+    err why = {0};
+    if (!add_file(d, path, NULL, &why) && !dataset_goes_on(d, e))
+        return false;
+    if (why.code)
+        dataset_note(d, -1, path, why.text);
+    return true;
+}
+
+static bool add_folder(dataset *d, const char *path, err *e)
+{
+    folder_walk *w = folder_walk_new(d, path, e);
+    bool ok = w && folder_walk_below(w, "", e);
+    if (ok)
+        folder_walk_note_missing(w);
+    ok = ok && folder_walk_tars(w, add_tar, d, e);
+    folder_walk_free(w);
     return ok;
 }
 
@@ -470,26 +61,180 @@ static bool is_beside_picture(const char *path)
     return there;
 }
 
-static bool add_named(void *context, const char *path, err *e)
+/* ---- all of them --------------------------------------------------------------------------------------------- */
+
+typedef enum name_kind {
+    NAME_FOLDER,
+    NAME_PICTURE,
+    NAME_LIST,  /* .jsonl */
+    NAME_TABLE, /* metadata.csv */
+    NAME_OTHER
+} name_kind;
+
+typedef struct name {
+    char *path;
+    const char *base; /* the last part of path */
+    name_kind kind;
+    size_t group;
+} name;
+
+/* The names in one folder, as a shell's * there makes them.  Their captions are found as if the folder itself had
+ * been named: in files beside the pictures, and in lists.  So a picture that is named and in a list too is one item. */
+typedef struct group {
+    char *folder;
+    folder_walk *walk; /* made when it is first needed */
+    bool pictures, folders, lists;
+} group;
+
+typedef struct naming {
+    dataset *d;
+    name *names;
+    size_t n, capacity;
+    group *groups;
+    size_t n_groups;
+} naming;
+
+/* The group of path[0..bytes). */
+static bool find_group(naming *k, const char *path, size_t bytes, size_t *index, err *e)
 {
-    dataset *d = context;
-    struct stat st;
-    if (stat(path, &st))
-        return err_set(e, ERR_FAILED, "%s: cannot open: %s", path, strerror(errno));
-    if (S_ISDIR(st.st_mode))
-        return add_folder_source(d, path, &st, e);
-    const char *slash = strrchr(path, '/');
-    bool picture = is_picture_name(path), foreign = !picture && is_foreign_picture_name(path);
-    if (picture && is_ignored_name(slash ? slash + 1 : path))
-        return true;
-    if (picture || is_misnamed(d, path, path))
-        return add_picture_source(d, path, e);
-    /* what a shell's * brings besides */
-    return foreign || is_beside_picture(path) || add_file_source(d, path, e);
+    for (size_t i = k->n_groups; i-- > 0;) /* mostly that of the last name */
+        if (!strncmp(k->groups[i].folder, path, bytes) && !k->groups[i].folder[bytes]) {
+            *index = i;
+            return true;
+        }
+    group *grown = realloc(k->groups, (k->n_groups + 1) * sizeof *grown);
+    k->groups = grown ? grown : k->groups;
+    char *folder = grown ? strndup(path, bytes) : NULL;
+    if (!folder)
+        return err_no_memory(e, "data set", bytes);
+    *index = k->n_groups;
+    k->groups[k->n_groups++] = (group){.folder = folder};
+    return true;
 }
 
-bool dataset_add_source(dataset *d, const char *path, err *e)
+static name_kind kind_of(const name *m, const struct stat *st)
 {
+    if (S_ISDIR(st->st_mode))
+        return NAME_FOLDER;
+    if (is_picture_name(m->path) || is_foreign_picture_name(m->path))
+        return NAME_PICTURE;
+    return is_lines_name(m->path) ? NAME_LIST : is_list_name(m->base) ? NAME_TABLE : NAME_OTHER;
+}
+
+/* Fills m, its group too. */
+static bool classify(naming *k, name *m, const struct stat *st, err *e)
+{
+    char *slash = strrchr(m->path, '/');
+    m->base = slash ? slash + 1 : m->path;
+    m->kind = kind_of(m, st);
+    size_t bytes = slash && slash > m->path ? (size_t)(slash - m->path) : 1;
+    if (!find_group(k, slash ? m->path : ".", bytes, &m->group, e))
+        return false;
+    group *g = &k->groups[m->group];
+    g->pictures |= m->kind == NAME_PICTURE;
+    g->folders |= m->kind == NAME_FOLDER;
+    g->lists |= m->kind == NAME_LIST || m->kind == NAME_TABLE;
+    return true;
+}
+
+static bool take_name(void *context, const char *path, err *e)
+{
+    naming *k = context;
     struct stat st;
-    return stat(path, &st) && strchr(path, '{') ? names_expand(path, add_named, d, e) : add_named(d, path, e);
+    size_t bytes = strlen(path);
+    if (stat(path, &st))
+        return err_set(e, ERR_FAILED, "%s: cannot open: %s", path, strerror(errno));
+    if (k->n == k->capacity) {
+        size_t capacity = k->capacity ? 2 * k->capacity : 64;
+        name *grown = realloc(k->names, capacity * sizeof *grown);
+        if (!grown)
+            return err_no_memory(e, "data set", capacity * sizeof *grown);
+        k->names = grown;
+        k->capacity = capacity;
+    }
+    while (bytes > 1 && path[bytes - 1] == '/')
+        bytes--;
+    k->names[k->n] = (name){.path = strndup(path, bytes)};
+    if (!k->names[k->n].path)
+        return err_no_memory(e, "data set", bytes);
+    return classify(k, &k->names[k->n++], &st, e);
+}
+
+/* The walk through a group's folder, with the lists that may name its pictures: those that are named themselves and, if
+ * captions are wanted, all others beside pictures. */
+static folder_walk *walk_of(naming *k, size_t index, err *e)
+{
+    group *g = &k->groups[index];
+    if (g->walk)
+        return g->walk;
+    bool all = g->pictures && k->d->o.want != DATASET_PICTURES;
+    g->walk = folder_walk_new(k->d, g->folder, e);
+    bool ok = g->walk && (!all || folder_walk_lists(g->walk, e));
+    for (size_t i = 0; ok && !all && g->lists && i < k->n; i++)
+        if (k->names[i].group == index && (k->names[i].kind == NAME_LIST || k->names[i].kind == NAME_TABLE))
+            ok = folder_walk_list(g->walk, k->names[i].base, e);
+    return ok ? g->walk : NULL;
+}
+
+static bool add_picture(naming *k, const name *m, err *e)
+{
+    if (is_picture_name(m->path) ? is_ignored_name(m->base) : !file_is_misnamed(k->d, m->path, m->path))
+        return true;
+    folder_walk *w = walk_of(k, m->group, e);
+    return w && folder_walk_picture(w, m->base, e);
+}
+
+static bool add_name(naming *k, const name *m, err *e)
+{
+    const group *g = &k->groups[m->group];
+    folder_walk *w;
+    switch (m->kind) {
+    case NAME_FOLDER:
+        if (!g->lists || !*m->base || !strcmp(m->base, ".") || !strcmp(m->base, ".."))
+            return add_folder(k->d, m->path, e);
+        w = walk_of(k, m->group, e);
+        return w && folder_walk_below(w, m->base, e) && folder_walk_tars(w, add_tar, k->d, e);
+    case NAME_PICTURE:
+        return add_picture(k, m, e);
+    case NAME_LIST: /* beside pictures or folders it waits for these */
+    case NAME_TABLE:
+        return g->pictures || g->folders || add_file(k->d, m->path, NULL, e);
+    case NAME_OTHER:
+        break;
+    }
+    return is_beside_picture(m->path) || add_file(k->d, m->path, NULL, e);
+}
+
+static bool add_names(naming *k, err *e)
+{
+    bool ok = true;
+    for (size_t i = 0; ok && i < k->n; i++)
+        ok = add_name(k, &k->names[i], e) && (i % 256 || dataset_goes_on(k->d, e));
+    for (size_t i = 0; ok && i < k->n; i++) { /* what only the lists name */
+        const group *g = &k->groups[k->names[i].group];
+        if (k->names[i].kind == NAME_LIST && (g->pictures || g->folders))
+            ok = add_file(k->d, k->names[i].path, g->walk, e);
+    }
+    return ok;
+}
+
+bool dataset_add_sources(dataset *d, const char *const *paths, size_t n, err *e)
+{
+    naming k = {.d = d};
+    bool ok = true;
+    for (size_t i = 0; ok && i < n; i++) {
+        struct stat st;
+        bool braces = stat(paths[i], &st) && strchr(paths[i], '{');
+        ok = braces ? names_expand(paths[i], take_name, &k, e) : take_name(&k, paths[i], e);
+    }
+    ok = ok && add_names(&k, e);
+    for (size_t i = 0; i < k.n; i++)
+        free(k.names[i].path);
+    for (size_t i = 0; i < k.n_groups; i++) {
+        folder_walk_free(k.groups[i].walk);
+        free(k.groups[i].folder);
+    }
+    free(k.names);
+    free(k.groups);
+    return ok;
 }
