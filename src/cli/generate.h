@@ -42,7 +42,7 @@ typedef struct request {
 /* All that is known before the model is there: usage, prompts, files. */
 bool request_read(request *q, const options *o, err *e);
 void request_release(request *q);
-/* Of item t: its source, and the number of its picture of the seed, from 0 on. */
+/* The source of item t, and which picture of the seed it is, from 0 on. */
 int request_source(const request *q, int t, int *picture);
 /* The file of item t, a new string; without numbers always the same. */
 char *request_file(const request *q, int t);
@@ -97,7 +97,7 @@ void results_words(const results *r, char text[RESULTS_WORDS]);
 void results_explain(const results *r, err *e);
 /* What was written, on stderr, and with --json on stdout. */
 void results_say(const results *r, bool ok);
-/* ims[n] of codes[n, cells], of which those that are not there yet are negative, and become grey. */
+/* ims[n] of codes[n, cells]; negative codes aren't known yet, and become grey. */
 bool results_unfinished(const results *r, image *ims, const int32_t *codes, int n, err *e);
 /* All pictures as one, those that aren't there as a blank; begun[n] are shown for items from `at` on. */
 bool results_grid(results *r, image *out, const image *begun, int at, int n, err *e);

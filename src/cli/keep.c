@@ -69,8 +69,8 @@ bool keep_parse(keep *k, const char *text, err *e)
     return true;
 }
 
-/* Of a picture's brightness, or of its alpha where it has transparent parts.  The picture is fitted like the image
- * prompt, so that a mask painted over it keeps its place.  *transparent: whether it has such parts. */
+/* Makes cells of a picture's brightness, or of its alpha if it has transparent parts.  The picture is fitted like the
+ * image prompt, so that a mask painted over it keeps its place.  *transparent: whether it has such parts. */
 static bool picture_cells(uint8_t *cells, bool *transparent, const char *path, const opened_model *s, err *e)
 {
     image whole = {0}, fitted = {0};

@@ -375,7 +375,7 @@ static bool check_operands(const options *o, err *e)
     return true;
 }
 
-/* Required options, and those of which exactly one must be given. */
+/* Checks that required options are given, and exactly one of those that exclude each other. */
 static bool check_required(const options *o, err *e)
 {
     for (const option *t = o->command->options; t && t->name; t++) {

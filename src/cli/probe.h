@@ -27,7 +27,7 @@ void probe_free(probe *p, size_t n);
 
 /* Before the process's first OpenCL call; does nothing the next time.  From here on the OpenCL loader sees only those
  * drivers that answer, and warnings have named the others.  What drivers did is kept in the cache directory until the
- * machine starts again or their files change; `fresh` asks them all the same.  False where none is left. */
+ * machine starts again or their files change; `fresh` asks them in any case.  False if none is left. */
 bool probe_check(bool fresh, err *e);
 /* The same with answers that are there. */
 bool probe_use(const driver_list *l, const probe *answers, err *e);

@@ -19,7 +19,7 @@ typedef struct naming {
     char weights[2][40]; /* "{attention}fn.fn.", "{mlp}fn.fn." */
 } naming;
 
-/* The texts for the rows, of which "{attention}" is the prefix of a layer's first branch. */
+/* Sets the texts that rows refer to: "{attention}" and "{mlp}" are the prefixes of a layer's two branches, … */
 static void set_values(const naming *n, import_map *m)
 {
     m->values[0] = (import_value){"attention", n->reversible ? "layers.blocks.{i}.f.net." : "layers.layers.{i}.0."};

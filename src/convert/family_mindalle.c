@@ -34,7 +34,7 @@ static const import_row rows[] = {
     {"image_head.*", {"{head}.*"}},
 };
 
-/* Of which kind, and as large as the tensors say. */
+/* Finds the kind of the transformer, and its sizes by the tensors. */
 static void read_sizes(import *im, const char *prefix, gpt *d, import_map *map)
 {
     bool text = import_has(im, "%stok_emb_txt.weight", prefix);

@@ -54,7 +54,7 @@ static const import_row side[] = {
     {"*.weight", {"blocks.*.w"}},
     {"*.bias", {"blocks.*.b"}},
 };
-/* Of one-hot codes, a convolution looks up. */
+/* A convolution of one-hot codes is a look-up in its weight. */
 static const import_row table[] = {{"codebook.weight", {INPUT}, IMPORT_TRANSPOSED, .plus = "blocks.input.b"}};
 
 static int count_blocks(const import *im, const char *prefix)

@@ -380,7 +380,7 @@ static void say_broken(const folder *f)
 
 /* ---- HuggingFace's cache ---------------------------------------------------------------------------------------- */
 
-/* models--OWNER--NAME holds snapshots/REVISION/, one of which refs/main names. */
+/* models--OWNER--NAME holds snapshots/REVISION/, and refs/main names the revision to take. */
 static bool find_snapshot(const char *path, char out[PATH_BYTES], err *e)
 {
     char inner[PATH_BYTES - 256], revision[128] = "", name[256] = "";

@@ -95,7 +95,7 @@ void import_put_settings(import *im, const char *const *defaults, size_t n)
     }
 }
 
-/* The setting of that name, of which the family has asked. */
+/* The kind of the setting of that name, which the family has asked for. */
 static const import_setting_kind *asked(import *im, const char *name)
 {
     const import_setting_kind *s;

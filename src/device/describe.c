@@ -18,7 +18,7 @@
 
 /* ---- texts ---------------------------------------------------------------------------------------------------- */
 
-/* Bytes of the UTF-8 character at s, of which `left` are there; 0 where it is none. */
+/* Bytes of the UTF-8 character at s, where `left` bytes are; 0 if there is none. */
 static size_t character(const unsigned char *s, size_t left)
 {
     size_t n = s[0] < 0x80 ? 1 : s[0] < 0xC2 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 : s[0] < 0xF5 ? 4 : 0;

@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Where the loader looks: a folder of .icd files, of which each names a library.  The environment may name another
- * folder, one .icd file or a library. */
+/* The loader looks in a folder of .icd files, each of which names a library.  The environment may name another folder,
+ * one .icd file or a library. */
 typedef struct driver_file {
     char *path;    /* of the .icd file; "" where the environment names the library */
     char *library; /* what it names; "" where it can't be read, as `why` says */

@@ -12,10 +12,10 @@
 
 #define UNIT_FLOPS   4e10
 #define UNIT_BYTES   1e10
-#define SLOW         4.0  /* seconds for one of work, of a device of which nothing is known */
-#define PIECE        0.1  /* of work: PIECE_FLOPS of the slowest that is common */
-#define WORTH        0.02 /* of work: less tells nothing of the speed, since starting it takes as long */
-#define NOTICED      0.1  /* seconds of a wait that do */
+#define SLOW         4.0  /* seconds that a unit of work takes on a device of unknown speed */
+#define PIECE        0.1  /* units of work in a piece of a launch on the slowest devices that are common */
+#define WORTH        0.02 /* units of work: less says nothing of the speed, since starting it takes as long */
+#define NOTICED      0.1  /* seconds of a wait that do say something */
 #define MANY         100  /* times as long as estimated: then the device doesn't answer */
 #define LOOK_AT_MOST 1e-3 /* seconds between two looks at an event */
 

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* What people are told of makers of GPUs by their numbers on the PCI bus: names, and packages with their drivers by
- * distribution (Debian's, Fedora's, Arch's).  Nothing that limn computes goes by it.  The last one is any CPU. */
+ * distribution (Debian's, Fedora's, Arch's).  Nothing that limn computes depends on it.  The last one is any CPU. */
 static const struct maker {
     unsigned vendor;
     const char *name, *packages[3];

@@ -106,7 +106,7 @@ void stream_free(stream *s)
     free(s);
 }
 
-/* Of places that are ALIGNed and begin a whole number of blocks. */
+/* The alignment of tensors in a place: a multiple of ALIGN and of whole blocks. */
 static size_t alignment(dtype type)
 {
     size_t block = (size_t)dtype_table[type].bytes;

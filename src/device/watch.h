@@ -1,6 +1,6 @@
-/* What the process is within of drivers' calls, so that whoever can end it (cli/watchdog.c) sees that one never
- * returns. Written by the thread that calls, which it costs a few stores; read by any.  One for the process: where
- * several threads have devices of their own it is only right for one. */
+/* Which driver's call the process is in, so that a watchdog (cli/watchdog.c) sees that one never returns.  The thread
+ * that makes the call writes it, which takes a few stores; any thread may read it.  There is one for the process: if
+ * several threads use devices of their own, it is right for one of them only. */
 #ifndef DEVICE_WATCH_H
 #define DEVICE_WATCH_H
 #include <stdatomic.h>
@@ -8,7 +8,7 @@
 #include <stddef.h>
 
 typedef struct watch_state {
-    _Atomic(const char *) call;   /* "clFinish"; NULL: within none */
+    _Atomic(const char *) call;   /* "clFinish"; NULL: in none */
     _Atomic(const char *) kernel; /* launched or compiled last */
     atomic_ulong calls;           /* begun so far */
     _Atomic double allowed;       /* seconds that a call may take */
@@ -16,12 +16,13 @@ typedef struct watch_state {
 } watch_state;
 extern watch_state watched_calls;
 
-/* Of a call that is no wait, and of compiling: drivers take minutes for it where the machine is busy. */
+/* Seconds allowed to a call that doesn't wait, and to compiling: on a busy machine drivers take minutes for that. */
 extern double watch_patience, watch_compiling;
 /* Names the device to be watched. */
 void watch_device(const char *name, bool host);
 const char *watch_device_name(void);
-/* A call failed: what follows may hang for it.  The first one is kept, and "" where there is none. */
+/* Notes that a call failed, since later ones may hang because of it.  The first failure is kept; "" if there is none.
+ */
 void watch_failure(const char *call, const char *status, int number);
 const char *watch_first_failure(void);
 
@@ -47,7 +48,7 @@ static inline void watch_kernel(const char *name)
     atomic_store_explicit(&watched_calls.kernel, name, memory_order_relaxed);
 }
 
-/* Until the next one, calls may take so long. */
+/* Allows calls so many seconds, until it is called again. */
 static inline void watch_allow(double seconds)
 {
     atomic_store_explicit(&watched_calls.allowed, seconds, memory_order_relaxed);

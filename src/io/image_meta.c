@@ -262,8 +262,8 @@ char *image_text_of(const image_file *f, const char *keyword)
 
 /* ---- profiles ---------------------------------------------------------------------------------------------------- */
 
-/* Of a JPEG: pieces in APP2, each "ICC_PROFILE\0", its number from 1 on, and how many there are.  Up to a piece that is
- * missing: who reads the profile will find it too short. */
+/* A JPEG's profile, which is in pieces in APP2: each is "ICC_PROFILE\0", its number from 1 on, how many there are, and
+ * bytes.  If a piece is missing, the profile ends before it, and who reads it will find it too short. */
 static uint8_t *jpeg_profile(const image_file *f, size_t *size)
 {
     enum { HEAD = 14 };

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <stddef.h>
 
-/* Of the fields of all devices that this file knows: they are looked at for moments. */
+/* For the fields of all devices that this file uses; it is held for moments only. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local char here; /* its address is the thread's name */
 

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "device/stream.h"
 
-/* After which a device has 18% of what was planned, or is reset again and again by the work. */
+/* After so many a device has 18% of what was planned, or the work itself makes it fail again and again. */
 #define MOST_REFUSALS 6
 
 typedef struct planner {
@@ -22,8 +22,8 @@ static bool fits(const planner *k, const plan *p)
     return p->weights <= k->room && (beside > passing ? beside : passing) <= k->room - p->weights;
 }
 
-/* From the job's most items down to `least`, with weights of that size, what fits.  e: where even the least can't be,
- * whatever the memory. */
+/* Tries the job's most items, then fewer, down to `least`, with weights of that size, until it fits.  e is filled if
+ * even the least fails for another reason than memory. */
 static bool try(planner *k, plan *p, int least, uint64_t weights, err *e)
 {
     const plan_job *job = k->job;
@@ -41,7 +41,7 @@ static bool try(planner *k, plan *p, int least, uint64_t weights, err *e)
     return false;
 }
 
-/* As few layers as must be. */
+/* Streams as few layers as possible. */
 static void stream_fewer(planner *k, plan *p)
 {
     for (int n = p->layers - 1; n > 2; n--) {
@@ -60,7 +60,7 @@ static bool choose(planner *k, plan *p, err *e)
     param_table *t = &k->m->params;
     int all = params_layers(t, k->job->uses), most = k->job->most,
         least = count_cut(k->job->cuts > 1 ? k->job->cuts : 1);
-    /* first beside what is there, but where layers are streamed that may fit now */
+    /* first with all weights staying that are there, unless some are streamed, which may fit now */
     p->beside = k->m->busy || !(t->stream && k->job->uses & USE_TRANSFORMER);
     if (p->beside && try(k, p, k->m->busy ? least : most, params_loaded(t) + params_missing(t, k->job->uses), e))
         return true;
@@ -126,7 +126,7 @@ void plan_report(const device *d, const char *what, uint64_t bytes, const plan_p
               (double)d->memory_limit / MIB, list, how, n);
 }
 
-/* What the plan comes to, whether it was kept or didn't fit. */
+/* Reports the plan, or fills e if it didn't fit. */
 static bool conclude(const planner *k, const plan *p, bool ok, err *e)
 {
     const device *d = k->m->dev;
@@ -147,7 +147,7 @@ static bool conclude(const planner *k, const plan *p, bool ok, err *e)
     return true;
 }
 
-/* The weights for k->job->uses as planned. */
+/* Brings the weights for k->job->uses to the device, as planned. */
 static bool bring(const planner *k, plan *p, err *e)
 {
     model *m = k->m;

@@ -8,12 +8,12 @@ typedef struct codec_stage codec_stage;
 /* How a kind trains. */
 typedef struct codec_training {
     const codec_kind *kind; /* of the model file */
-    const char *others;     /* what it has on the device besides its trainer, in words */
+    const char *others;     /* words for what it has on the device besides its trainer */
     bool (*prepare)(codec *c, const autoencoder_config *k, const char *file, err *e);
-    /* Makes the state, when parameters and optimiser are there.  NULL: none. */
+    /* Makes the kind's own state, after parameters and optimiser.  NULL: it has none. */
     bool (*open)(codec_stage *s, err *e);
-    void (*release)(codec_stage *s); /* also what a failed open left; may follow itself */
-    /* The loss of x[b,height,width,3].  Sets s->chosen and, where it isn't ln K, s->kl. */
+    void (*release)(codec_stage *s); /* also after a failed open; may be called twice */
+    /* The loss of x[b,height,width,3].  Sets s->chosen and, if the KL isn't ln K, s->kl. */
     tensor (*forward)(codec_stage *s, tensor x, int64_t step, train_scalars *out);
     /* After the optimiser's step, while the results of `forward` are still there.  NULL: nothing to do. */
     void (*after)(codec_stage *s, int64_t step, train_scalars *out);
@@ -24,7 +24,7 @@ extern const codec_training train_dvae, train_vqvae, train_vqgan; /* codec_dvae.
 typedef struct quantiser {
     codebook_state book;
     tensor z;       /* the last batch's vectors [b,h,w,code_dim] */
-    int64_t chosen; /* how many codes the counts of this step are of */
+    int64_t chosen; /* how many codes this step counted */
 } quantiser;
 
 struct codec_stage {
@@ -43,10 +43,10 @@ struct codec_stage {
     int32_t *ids;                /* [batch, cells]: their codes */
     uint8_t *seen;               /* the first of them, for samples */
     int n_seen;
-    /* Of the last forward pass, on the device: codes I32 [b,h,w], mean square of the difference, KL to the uniform
-     * prior (empty: ln K). */
+    /* results of the last forward pass, on the device: codes I32 [b,h,w], mean square of the difference, KL to the
+     * uniform prior (empty: ln K) */
     tensor chosen, square, kl;
-    double psnr, perplexity, kl_known; /* the same, reported */
+    double psnr, perplexity, kl_known; /* the same as they are reported */
 };
 
 /* The reconstruction's loss of y, as the decoder gives it: o's l1 and l2 terms, or -log of the logit-Laplace density.

@@ -290,7 +290,7 @@ static bool open_memory(stage *s, err *e)
                                                                  : err_no_memory(e, "batch", text * sizeof *s->ids);
 }
 
-/* Different captions of the first batch, of which samples are made: the same in every start. */
+/* Chooses captions for sample pictures: different ones of the first batch, the same in every start. */
 static bool choose_captions(stage *s, dataset *data, err *e)
 {
     dataset_batch b = {0};

@@ -50,7 +50,7 @@ bool config_fields(const gguf *g, const config_field *f, size_t n, void *to, err
     return true;
 }
 
-/* Of one that is no float. */
+/* The value of a field that isn't a float. */
 static int value_of(const config_field *f, const void *from)
 {
     int value;

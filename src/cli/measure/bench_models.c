@@ -198,7 +198,7 @@ model *bench_model(bench *b, device *d, const char *name, const char *size, dtyp
 
 /* ---- what a step needs ---- */
 
-/* Whether a step reads it whole: not tables, of which it reads rows, nor what belongs to the text. */
+/* Whether a step reads all of it: not so a table, whose rows it looks up, nor what is for the text. */
 static bool in_step(const param *p)
 {
     bool positions = p->use == PARAM_VECTOR && p->nd > 1;

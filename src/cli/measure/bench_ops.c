@@ -107,8 +107,8 @@ static void cross_body(run *r, void *context)
     op_cross_attention(r, a->q, &a->cache, (tensor){0}, 0);
 }
 
-/* a rows of b positions, of which the last is number c; 16 heads of 64.  d: to another sequence of c positions.
- * type: of the cache. */
+/* a rows of b positions, the last of them number c; 16 heads of 64.  d: attention to another sequence of c positions.
+ * type: the cache's. */
 static bool attention(bench *b, const bench_case *c, err *e)
 {
     const int64_t heads = 16, head = 64, dim = heads * head, rows = c->a, t = c->b, length = c->c;

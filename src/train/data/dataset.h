@@ -130,8 +130,8 @@ void dataset_log_problems(dataset *d);
 void dataset_silence_problems(dataset *d);
 
 /* What tells whether a picture is the one that it was, for caches.  The stamp changes with the file's time, size and
- * place, and is 0 where the file changed so lately that it may change again unseen; the hash is that of its bytes, all
- * of which are read.  False where the picture can't be read. */
+ * place, and is 0 if the file changed so lately that it may change again unseen; the hash is that of all its bytes,
+ * which are read for it.  False if the picture can't be read. */
 bool dataset_picture_stamp(const dataset *d, int64_t item, uint64_t *stamp);
 bool dataset_picture_hash(const dataset *d, int64_t item, uint64_t *hash);
 #endif

@@ -71,7 +71,7 @@ static bool put(place *p, const void *data, size_t bytes, err *e)
     return file_out_write(&p->o, data, bytes, e) && dataset_goes_on(p->d, e);
 }
 
-/* zlib gives also what comes before the place where a file was cut, of which libarchive loses the last 64 KiB. */
+/* Of a file that was cut, zlib gives all that comes before the cut, while libarchive loses the last 64 KiB. */
 static bool unpack_gzip(place *p, const file_map *m, char *damage, err *e)
 {
     uint8_t out[1 << 16];
