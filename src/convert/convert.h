@@ -47,9 +47,9 @@ typedef struct import {
     const char *tokenizer;       /* --tokenizer: a folder, or NULL */
     const char *const *settings; /* --set: "key=value" */
     size_t n_settings;
-    struct import_part *plan;      /* convert_internal.h */
+    struct import_part *parts;     /* convert_internal.h */
     struct import_output *outputs; /* what its parts make */
-    size_t n_plan, capacity, n_outputs, outputs_capacity;
+    size_t n_parts, capacity, n_outputs, outputs_capacity;
     err error;      /* the first failure */
     uint64_t asked; /* the settings without a key that the family has asked for */
 } import;

@@ -3,7 +3,7 @@
 #define CONVERT_CONVERT_INTERNAL_H
 #include "convert/convert.h"
 
-/* A tensor of the output, whose parts follow each other in the plan. */
+/* A tensor of the output, whose parts follow each other in import.parts. */
 struct import_output {
     char *name;
     int nd;

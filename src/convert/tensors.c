@@ -1,4 +1,4 @@
-/* The plan of the new file: each of its tensors, and the source's data that it is made of. */
+/* The tensors of the new file, and the parts of the source that each is made of. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +35,7 @@ static dtype stored_type(const import *im, const param *p, dtype own)
 }
 
 /* p's data, or the next part of it, is t, in another order where that isn't NULL.  Declares nothing. */
-static struct import_part *plan_data(import *im, const param *p, const file_tensor *t, const int *order)
+static struct import_part *add_data(import *im, const param *p, const file_tensor *t, const int *order)
 {
     if (im->error.code || !check_shape(im, p, t, order))
         return NULL;
@@ -44,17 +44,17 @@ static struct import_part *plan_data(import *im, const param *p, const file_tens
                 t->name, file_tensor_type_name(t));
         return NULL;
     }
-    if (im->n_plan == im->capacity) {
+    if (im->n_parts == im->capacity) {
         size_t capacity = im->capacity ? 2 * im->capacity : 256;
-        struct import_part *grown = realloc(im->plan, capacity * sizeof *grown);
+        struct import_part *grown = realloc(im->parts, capacity * sizeof *grown);
         if (!grown) {
             err_no_memory(&im->error, "convert", capacity * sizeof *grown);
             return NULL;
         }
-        im->plan = grown;
+        im->parts = grown;
         im->capacity = capacity;
     }
-    struct import_part *to = &im->plan[im->n_plan++];
+    struct import_part *to = &im->parts[im->n_parts++];
     *to = (struct import_part){.from = order ? file_tensor_permuted(t, order) : *t, .output = im->n_outputs};
     if (dtype_table[t->type].block > 1 && !file_tensor_contiguous(&to->from)) {
         err_set(&im->error, ERR_FAILED, "convert: tensor %s: %s can't be put in another order (give it as f32 or f16)",
@@ -64,7 +64,7 @@ static struct import_part *plan_data(import *im, const param *p, const file_tens
     return to;
 }
 
-/* The parts that were planned last are p, all of it. */
+/* The parts that were added last make up p, as a tensor of the new file. */
 static void declare(import *im, const param *p, dtype own)
 {
     if (im->n_outputs == im->outputs_capacity) {
@@ -86,10 +86,10 @@ static void declare(import *im, const param *p, dtype own)
         err_no_memory(&im->error, "convert", strlen(p->name));
 }
 
-/* p's tensor is t. */
-static struct import_part *plan(import *im, const param *p, const file_tensor *t, const int *order)
+/* p is t alone. */
+static struct import_part *add_part(import *im, const param *p, const file_tensor *t, const int *order)
 {
-    struct import_part *to = plan_data(im, p, t, order);
+    struct import_part *to = add_data(im, p, t, order);
     if (to)
         declare(im, p, t->type);
     return to;
@@ -99,7 +99,7 @@ void import_param(import *im, const param *p, const char *from, const int *order
 {
     const file_tensor *t = import_find(im, from);
     if (t)
-        plan(im, p, t, order);
+        add_part(im, p, t, order);
 }
 
 /* Drops dimensions of size 1, the first ones first, as long as there are more than nd. */
@@ -131,7 +131,7 @@ void import_part(import *im, const param *p, const char *from, int64_t first)
         part.shape[0] = p->shape[0];
         part.bytes = dtype_row_bytes(part.type, file_tensor_count(&part));
     }
-    plan(im, p, &part, NULL);
+    add_part(im, p, &part, NULL);
 }
 
 void import_stack(import *im, const param *p, const char *const *from, int n)
@@ -142,7 +142,7 @@ void import_stack(import *im, const param *p, const char *const *from, int n)
     part.shape[0] /= n;
     for (int i = 0; ok && i < n; i++) {
         const file_tensor *t = import_find(im, from[i]);
-        ok = t && plan_data(im, &part, t, NULL);
+        ok = t && add_data(im, &part, t, NULL);
         if (i == 0 && ok)
             own = t->type;
     }
@@ -156,7 +156,7 @@ void import_ones(import *im, const param *p)
     file_tensor t = {.name = "ones", .type = DTYPE_F32, .nd = p->nd, .data = &one, .bytes = sizeof one};
     for (int i = 0; i < p->nd; i++) /* strides of 0 */
         t.shape[i] = p->shape[i];
-    plan(im, p, &t, NULL);
+    add_part(im, p, &t, NULL);
 }
 
 void import_rows(import *im, const param *p, const char *from, const int *order, const char *plus, bool unit)
@@ -168,7 +168,7 @@ void import_rows(import *im, const param *p, const char *from, const int *order,
     while (table.nd > p->nd && table.shape[table.nd - 1] == 1)
         table.nd--;
     squeeze(&table, p->nd);
-    struct import_part *to = plan(im, p, &table, order);
+    struct import_part *to = add_part(im, p, &table, order);
     if (to && added && (added->nd != 1 || added->shape[0] != p->shape[p->nd - 1]))
         check_shape(im, &(param){.nd = 1, .shape = {p->shape[p->nd - 1]}}, added, NULL);
     else if (to) {
@@ -195,7 +195,7 @@ void import_shaped(import *im, const param *p, const char *from, const char *sca
         shaped.data = t->data;
         shaped.bytes = t->bytes;
     }
-    struct import_part *to = plan(im, p, fits ? &shaped : t, NULL);
+    struct import_part *to = add_part(im, p, fits ? &shaped : t, NULL);
     if (to && times && file_tensor_count(times) != p->shape[0])
         check_shape(im, &(param){.nd = 1, .shape = {p->shape[0]}}, times, NULL);
     else if (to)

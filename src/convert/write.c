@@ -139,8 +139,8 @@ static bool settle_types(import *im, err *e)
     size_t n = 0, shown = 0;
     dtype wanted = DTYPE_F16;
     float largest = 0;
-    for (size_t i = 0; i < im->n_plan; i++) {
-        struct import_part *p = &im->plan[i];
+    for (size_t i = 0; i < im->n_parts; i++) {
+        struct import_part *p = &im->parts[i];
         struct import_output *o = &im->outputs[p->output];
         look l = {0};
         if (!is_narrower(p, o->type))
@@ -174,8 +174,8 @@ bool import_write(import *im, err *e)
     }
     gguf_put_description(im->to);
     gguf_begin_data(im->to);
-    for (size_t i = 0; i < im->n_plan; i++) {
-        const struct import_part *p = &im->plan[i];
+    for (size_t i = 0; i < im->n_parts; i++) {
+        const struct import_part *p = &im->parts[i];
         look l = {0};
         if (!stream(im->to, p, im->outputs[p->output].type, &l, e) || !check_look(im, p, &l, e))
             return false;
@@ -193,5 +193,5 @@ void import_release(import *im)
     for (size_t i = 0; i < im->n_outputs; i++)
         free(im->outputs[i].name);
     free(im->outputs);
-    free(im->plan);
+    free(im->parts);
 }

@@ -73,5 +73,5 @@ bool params_open_random(param_table *t, run *r, dtype type, err *e)
     for (size_t i = 0; ok && i < t->n; i++)
         ok = make(&t->list[i], &t->random[i], type, valued ? pattern : NULL, (uint32_t)i, e);
     free(pattern);
-    return ok && params_plan(t, r, e);
+    return ok && params_count_memory(t, r, e);
 }

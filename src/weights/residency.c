@@ -206,7 +206,7 @@ uint64_t params_passing(const param_table *t, unsigned uses)
 
 /* ---- the table ---- */
 
-bool params_plan(param_table *t, run *r, err *e)
+bool params_count_memory(param_table *t, run *r, err *e)
 {
     t->dev = run_device(r);
     run *counting = absent(t, e);
@@ -252,7 +252,7 @@ bool params_open(param_table *t, run *r, const gguf *g, bool lasting, err *e)
     for (size_t i = 0; i < t->n; i++)
         if (!(t->list[i].file = param_find(&t->list[i], g, e)) || !check_vector(&t->list[i], g, e))
             return false;
-    return params_plan(t, r, e);
+    return params_count_memory(t, r, e);
 }
 
 static bool load_streamed(param_table *t, run *r, err *e)

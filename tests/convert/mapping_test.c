@@ -118,11 +118,11 @@ static void rows_change_tensors(void **state)
     import_tensors(&f.im, maps, &f.params);
     assert_int_equal(f.im.error.code, 0);
     assert_int_equal(f.im.n_outputs, 5);
-    assert_int_equal(f.im.n_plan, 6);
+    assert_int_equal(f.im.n_parts, 6);
     const float want[][4] = {{1, 1}, {0, 1}, {4, 5, 6, 7}, {0, 3, 1, 4}}; /* their first four at most */
     for (size_t i = 0; i < COUNT(want); i++) {
         float values[4] = {0};
-        file_tensor_read(&f.im.plan[i].from, 0, i < 2 ? 2 : 4, values);
+        file_tensor_read(&f.im.parts[i].from, 0, i < 2 ? 2 : 4, values);
         assert_memory_equal(values, want[i], sizeof values);
     }
     assert_true(f.list[5].used && !f.list[5].left_out);
