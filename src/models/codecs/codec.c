@@ -5,10 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "models/codecs/dalle_pytorch_vae.h"
+#include "models/codecs/dvae.h"
+#include "models/codecs/openai_dvae.h"
+#include "models/codecs/vqgan.h"
+#include "models/codecs/vqvae.h"
 #include "weights/config.h"
 
-static const codec_kind *const kinds[] = {&codec_dvae, &codec_vqvae, &codec_openai_dvae, &codec_resnet_vq,
-                                          &codec_dalle_pytorch};
+static const codec_kind *const kinds[] = {
+    &codec_dvae, &codec_vqvae, &codec_openai_dvae, &codec_resnet_vq, &codec_dalle_pytorch,
+};
 
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e)
 {

@@ -48,9 +48,9 @@ struct codec {
 /* c->kind is NULL if the file holds no codec, which is no error. */
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e);
 void codec_release(codec *c);
-/* For kinds: fills c for pictures of these sides, with cells of step x step pixels, a state of so many zero bytes, three
- * channels and pixels mapped to -1..1; the kind sets codes, codebook and what differs.  An error, which names `file`, if
- * step doesn't divide the sides: then c stays as it was. */
+/* For kinds: fills c for pictures of these sides, with cells of step x step pixels, a state of so many zero bytes,
+ * three channels and pixels mapped to -1..1; the kind sets codes, codebook and what differs.  An error, which names
+ * `file`, if step doesn't divide the sides: then c stays as it was. */
 bool codec_start(codec *c, const codec_kind *kind, int width, int height, int step, size_t state, const char *file,
                  err *e);
 /* Whether a key, or a tensor, of that name in a model file belongs to the codec. */
@@ -88,7 +88,4 @@ int codec_tiles(const codec *c, int cuts, int *width, int *height);
 /* A count_work (device/count.h): what decoding n pictures, or one by tiles, takes of r's memory.  context: the codec.
  */
 bool codec_walk_decode(void *context, run *r, int n, err *e);
-
-extern const codec_kind codec_dvae, codec_vqvae;                                 /* dvae.c, vqvae.c */
-extern const codec_kind codec_openai_dvae, codec_resnet_vq, codec_dalle_pytorch; /* openai_dvae.c, … */
 #endif

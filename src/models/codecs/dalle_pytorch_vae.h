@@ -19,4 +19,5 @@ typedef struct dalle_pytorch_vae_config {
 bool dalle_pytorch_vae_prepare(codec *c, const dalle_pytorch_vae_config *k, const char *file, err *e);
 void dalle_pytorch_vae_declare(codec *c, param_table *p);
 void dalle_pytorch_vae_put(const dalle_pytorch_vae_config *k, gguf_writer *w);
+extern const codec_kind codec_dalle_pytorch;
 #endif

@@ -18,4 +18,5 @@ typedef struct openai_dvae_config {
 bool openai_dvae_prepare(codec *c, const openai_dvae_config *k, const char *file, err *e);
 void openai_dvae_declare(codec *c, param_table *p);
 void openai_dvae_put(const openai_dvae_config *k, gguf_writer *w);
+extern const codec_kind codec_openai_dvae;
 #endif

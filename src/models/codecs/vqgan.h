@@ -33,4 +33,5 @@ typedef struct resnet_vq_config {
 bool resnet_vq_prepare(codec *c, const resnet_vq_config *k, const char *file, err *e);
 void resnet_vq_declare(codec *c, param_table *p);
 void resnet_vq_put(const resnet_vq_config *k, gguf_writer *w);
+extern const codec_kind codec_resnet_vq;
 #endif

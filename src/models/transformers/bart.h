@@ -38,4 +38,5 @@ void bart_free(bart *b);
 bool bart_prepare(bart *b, const char *file, err *e);
 void bart_declare(bart *b, param_table *p);
 void bart_put(const bart *b, gguf_writer *w);
+extern const transformer_kind transformer_bart;
 #endif

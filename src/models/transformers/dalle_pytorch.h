@@ -37,4 +37,5 @@ bool dalle_pytorch_prepare(dalle_pytorch *d, const char *file, err *e);
 bool dalle_pytorch_check_layers(const dalle_pytorch *d, const char *file, err *e);
 void dalle_pytorch_declare(dalle_pytorch *d, param_table *p);
 void dalle_pytorch_put(const dalle_pytorch *d, gguf_writer *w);
+extern const transformer_kind transformer_dalle_pytorch;
 #endif

@@ -61,4 +61,5 @@ void gpt_preset_dalle(gpt *d);
 bool gpt_prepare(gpt *d, const char *file, err *e);
 void gpt_declare(gpt *d, param_table *p);
 void gpt_put(const gpt *d, gguf_writer *w);
+extern const transformer_kind transformer_gpt, transformer_dalle; /* dalle: with the keys of the paper's model */
 #endif

@@ -5,10 +5,17 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "models/transformers/bart.h"
+#include "models/transformers/dalle_pytorch.h"
+#include "models/transformers/gpt.h"
 #include "weights/config.h"
 
-static const transformer_kind *const kinds[] = {&transformer_dalle, &transformer_dalle_pytorch, &transformer_gpt,
-                                                &transformer_bart};
+static const transformer_kind *const kinds[] = {
+    &transformer_dalle,
+    &transformer_dalle_pytorch,
+    &transformer_gpt,
+    &transformer_bart,
+};
 
 static transformer *open_kind(const char *name, const gguf *g, err *e)
 {

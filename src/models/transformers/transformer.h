@@ -68,9 +68,4 @@ size_t transformer_cut(size_t n, size_t room);
  * which is no error.  In any case *t is freed by transformer_free, after p, which points into it. */
 bool transformer_open(transformer **t, const gguf *g, param_table *p, err *e);
 void transformer_free(transformer *t);
-
-extern const transformer_kind transformer_gpt;           /* gpt.c */
-extern const transformer_kind transformer_dalle;         /* the same: the paper's, by the keys of its own files */
-extern const transformer_kind transformer_dalle_pytorch; /* dalle_pytorch.c */
-extern const transformer_kind transformer_bart;          /* bart.c */
 #endif
