@@ -162,7 +162,7 @@ static void the_program_needs_no_device(void **state)
     (void)state;
     snprintf(line, sizeof line,
              "OCL_ICD_VENDORS=/nowhere '%s' bench --predict rtx3060 --json 'generate mini, Q8_0, 2*' 'decode vqgan' "
-             "'train *' 'host time, builtin' 'model, 1 row'",
+             "'train *' 'host time, builtin' 'model, 1 row' 'model, training*'",
              LIMN_PROGRAM);
     FILE *f = popen(line, "r");
     assert_non_null(f);
@@ -183,8 +183,8 @@ static void the_program_needs_no_device(void **state)
         assert_true(launches > 0 && sum > launches - 1e-3 && sum < launches + 1e-3);
         assert_true(json_number_value(json_object_get(row, "seconds")) > 0);
     }
-    assert_int_equal(found, 7); /* of the two that generate two each */
-    assert_int_equal(json_array_size(list), 2 + 7 + 1);
+    assert_int_equal(found, 8); /* of the two that generate two each */
+    assert_int_equal(json_array_size(list), 2 + 8 + 1);
     json_decref(all);
     free(out);
     snprintf(line, sizeof line, "OCL_ICD_VENDORS=/nowhere '%s' bench --predict iris 2>'%s'", LIMN_PROGRAM,

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli/commands.h"
+#include "cli/common.h"
 
 #define ROUNDS  9    /* timed; the median counts */
 #define WARM_UP 2    /* drivers compile again for each work-group size */

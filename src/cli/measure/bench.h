@@ -3,8 +3,9 @@
  * multiply-adds at the measured peak.  The larger of the two times is its limit. */
 #ifndef CLI_MEASURE_BENCH_H
 #define CLI_MEASURE_BENCH_H
-#include "cli/common.h"
 #include "cli/measure/predict.h"
+#include "cli/options.h"
+#include "cli/terminal.h"
 #include "device/run.h"
 #include "models/model.h"
 

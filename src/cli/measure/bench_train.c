@@ -93,6 +93,55 @@ static bool train_transformer(bench *b, const bench_case *c, err *e)
     return ok;
 }
 
+/* ---- the transformer of a file ---- */
+
+typedef struct file_stage {
+    transformer *d;
+    param_table params;
+    trainer t;
+    session s;
+    int batch, cells;
+} file_stage;
+
+static void file_body(run *r, void *context)
+{
+    file_stage *s = context;
+    const transformer *d = s->d;
+    trainer_begin(&s->t);
+    run_write(r, s->s.position, &(int32_t){0});
+    tensor ids = ids_of(r, s->batch, d->text_length, d->classes ? d->classes : d->vocabulary), targets = {0};
+    tensor codes = ids_of(r, s->batch, s->cells, d->codes);
+    op_repeat(r, s->s.ids, ids);
+    op_repeat(r, s->s.codes, codes);
+    tensor x = d->kind->forward(r, d, s->s.ids, s->s.codes, &s->s.memory, s->s.position, d->prefix + s->cells - 1);
+    if (d->text_head && d->prefix > 1)
+        targets = ids_of(r, s->batch, d->prefix - 1, d->vocabulary);
+    train_losses l = train_sequence_losses(r, d, x, targets, s->s.codes);
+    trainer_finish(&s->t, l.text.buf ? op_scale_add(r, l.text, 0.125f, l.image, 0.875f) : l.image);
+}
+
+/* New weights of its sizes: values make no difference.  a: pictures of a batch */
+static bool train_file(bench *b, const bench_case *c, err *e)
+{
+    file_stage s = {.batch = (int)c->a};
+    model *m = model_open_keys(b->d, options_text(b->o, "model", NULL), e);
+    bool ok = m && (transformer_open(&s.d, m->gguf, &s.params, e)), there = ok && s.d;
+    if (ok && !there)
+        bench_skip(b, c->name, "the model has no transformer");
+    s.cells = there ? s.d->grid_width * s.d->grid_height : 0;
+    ok = ok && (!there ||
+                (trainer_load(&s.params, b->r, NULL, 1, e) && session_open(&s.s, s.d, b->r, s.batch, DTYPE_F32, e) &&
+                 trainer_open(&s.t, b->r, &s.params, &settings, e) && measure_step(b, c, file_body, &s, e)));
+    if (s.t.params)
+        trainer_release(&s.t);
+    if (s.s.d)
+        session_release(&s.s);
+    params_release(&s.params);
+    transformer_free(s.d);
+    model_free(m);
+    return ok;
+}
+
 /* ---- the codec ---- */
 
 typedef struct codec_step {
@@ -129,8 +178,10 @@ static bool train_codec_step(bench *b, const bench_case *c, err *e)
                                   .block_width = 64,
                                   .act = ACT_RELU};
     codec_step s = {.batch = (int)c->a};
-    s.pixels = array_new((size_t)s.batch * 128 * 128 * 3, sizeof *s.pixels, "pictures", e);
-    bool ok = s.pixels && dvae_prepare(&s.c, &k, "bench", e);
+    const size_t pixels = (size_t)s.batch * 128 * 128 * 3;
+    s.pixels = calloc(pixels, sizeof *s.pixels);
+    bool ok =
+        (s.pixels || err_no_memory(e, "pictures", pixels * sizeof *s.pixels)) && dvae_prepare(&s.c, &k, "bench", e);
     if (ok)
         autoencoder_declare(&s.c, &s.params);
     ok = ok && trainer_load(&s.params, b->r, NULL, 1, e) && trainer_open(&s.t, b->r, &s.params, &settings, e) &&
@@ -145,6 +196,7 @@ static bool train_codec_step(bench *b, const bench_case *c, err *e)
 
 const bench_case bench_train_cases[] = {
     {.name = "train transformer, dim 256, 8 layers, 288 positions, 8 pictures", train_transformer, .a = 8},
+    {.name = "model, training step of the transformer, 8 pictures", train_file, .what = "model", .a = 8},
     {.name = "train dvae, 128 x 128, 3 stages of 64, 8 pictures", train_codec_step, .a = 8},
     {.name = NULL},
 };
