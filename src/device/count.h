@@ -15,10 +15,10 @@ device *device_described(const limn_device_info *info, err *e);
 /* Whether d only counts: values that are made for it alone needn't be, as nothing reads them. */
 bool device_only_counts(const device *d);
 
-/* A launch that was counted. */
+/* A launch that was counted, or a piece of one. */
 typedef struct counted_launch {
     const char *kernel; /* "norm:layer_norm" */
-    work asked, w;      /* as the op has it, and in work-items; without options */
+    work asked, w;      /* as the op has it, whole, and in work-items; without options */
     tensor x[2];        /* types and shapes of its first two tensors */
     double times;       /* of one that was recorded: how often it was replayed; else 1 */
     const run *kept;    /* that recorded it, until it forgets it */

@@ -122,30 +122,40 @@ void run_did(run *r, double flops, double bytes)
         flight_add(d, flops, bytes, &r->error);
 }
 
-/* Enqueues a launch, in pieces along its longest dimension where it is much work.  Kernels address by
- * get_global_id, which includes the offset.  *begun: whether any of it was enqueued. */
+/* A launch of much work is done in pieces along its longest dimension. */
+typedef struct pieces {
+    int dim;
+    size_t groups, per, step; /* along it: all, those of a piece, and work-items of one */
+} pieces;
+
+static pieces pieces_of(const device *d, const work *w)
+{
+    pieces p = {0};
+    for (int i = 0; i < 3; i++) {
+        size_t step = w->local[0] ? w->local[i] : 1, groups = w->global[i] / step;
+        if (i == 0 || groups > p.groups)
+            p = (pieces){.dim = i, .groups = groups, .step = step};
+    }
+    double most = flight_piece(d);
+    size_t n = w->flops > most ? (size_t)(w->flops / most) + 1 : 1;
+    p.per = (p.groups + n - 1) / n;
+    return p;
+}
+
+/* Enqueues a launch.  Kernels address by get_global_id, which includes the offset.  *begun: whether any of it was
+ * enqueued. */
 static cl_int enqueue(run *r, const launch *l, bool *begun)
 {
     const work *w = &l->w;
-    int dim = 0;
-    size_t groups[3], step[3];
+    const pieces p = pieces_of(r->dev, w);
     cl_int status = CL_SUCCESS;
-    for (int i = 0; i < 3; i++) {
-        step[i] = w->local[0] ? w->local[i] : 1;
-        groups[i] = w->global[i] / step[i];
-        if (groups[i] > groups[dim])
-            dim = i;
-    }
-    double most = flight_piece(r->dev);
-    size_t pieces = w->flops > most ? (size_t)(w->flops / most) + 1 : 1;
-    size_t per = (groups[dim] + pieces - 1) / pieces;
     *begun = false;
-    for (size_t done = 0; done < groups[dim] && status == CL_SUCCESS && !run_failed(r);) {
-        size_t n = groups[dim] - done < per ? groups[dim] - done : per;
+    for (size_t done = 0; done < p.groups && status == CL_SUCCESS && !run_failed(r);) {
+        size_t n = p.groups - done < p.per ? p.groups - done : p.per;
         size_t offset[3] = {0}, global[3] = {w->global[0], w->global[1], w->global[2]};
-        offset[dim] = done * step[dim];
-        global[dim] = n * step[dim];
-        status = enqueue_piece(r, l, offset, global, (double)n / (double)groups[dim]);
+        offset[p.dim] = done * p.step;
+        global[p.dim] = n * p.step;
+        status = enqueue_piece(r, l, offset, global, (double)n / (double)p.groups);
         *begun = *begun || status == CL_SUCCESS;
         done += n;
     }
@@ -356,7 +366,15 @@ static void count(run *r, const char *name, const work *w, const arg *args, int 
             c.x[k] = args[i].t;
             c.x[k++].buf = NULL;
         }
-    count_launch(r, &c);
+    const work whole = c.w;
+    const pieces p = pieces_of(r->dev, &whole);
+    for (size_t done = 0; done < p.groups && !run_failed(r); done += p.per) {
+        size_t groups = p.groups - done < p.per ? p.groups - done : p.per;
+        c.w.global[p.dim] = groups * p.step;
+        c.w.flops = whole.flops * (double)groups / (double)p.groups;
+        c.w.bytes = whole.bytes * (double)groups / (double)p.groups;
+        count_launch(r, &c);
+    }
 }
 
 void run_launch(run *r, const char *name, work w, const arg *args, int n)

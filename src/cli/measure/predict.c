@@ -126,7 +126,7 @@ static double keys_of(const counted_launch *l)
            parts = (double)(l->asked.global[2] ? l->asked.global[2] : 1);
     if (k->nd != 4 || queries < 1)
         return CHUNK;
-    double keys = l->w.flops / 4 / queries / (double)k->shape[3];
+    double keys = l->asked.flops / 4 / queries / (double)k->shape[3];
     return fmax(1, fmin(keys, (double)k->shape[2]) / parts);
 }
 
