@@ -1,114 +1,67 @@
 #!/usr/bin/env bash
-# Installs into a folder, and builds and runs a program against what is there, by pkg-config, shared and static.
+# Installs into a folder, and builds programs of others (tests/install), C and C++, against what is there, shared and
+# static, by pkg-config and by CMake's find_package.  What uses a device runs once with each language.
 # Usage: install_test.sh BUILD
 set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/../install" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cmake --install "$1" --prefix "$work/p" >/dev/null
+fail() {
+    printf '%s\n' "$@"
+    exit 1
+}
+cmake --install "$1" --prefix "$work/first" >/dev/null
+mv "$work/first" "$work/p" # nothing may know where it was
 export PKG_CONFIG_PATH
 PKG_CONFIG_PATH=$(dirname "$(find "$work/p" -name limn.pc)")
 libraries=$(dirname "$PKG_CONFIG_PATH")
-cat >"$work/use.c" <<'C'
-#include <limn/limn.h>
-#include <stdio.h>
-int main(void)
-{
-    limn_error e = {0};
-    limn_device *d = limn_device_open("no-such-device", NULL, &e);
-    puts(limn_version());
-    return d || e.code != LIMN_NO_DEVICE || !e.text[0];
+warnings=(-Wall -Wextra -Werror)
+
+# run PROGRAM [77]: within $work, with the shared library; 77 is no failure where it may be
+run() {
+    local status=0
+    (cd "$work" && LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "$1") || status=$?
+    [[ $status == 0 || $status == "${2:-0}" ]] || fail "$1: $status"
 }
-C
+
+# a program that names every function of the header
+names=$(grep -A 2 '^LIMN_API' "$work/p/include/limn/limn.h" | grep -oE '\blimn_\w+\(' | tr -d '(' | sort -u)
+(($(wc -w <<<"$names") > 30)) || fail "of limn.h's functions only these were found: $names"
+{
+    printf '#include <limn/limn.h>\nint main(void)\n{\n    void (*volatile all[])(void) = {\n'
+    for name in $names; do printf '        (void (*)(void))%s,\n' "$name"; done
+    printf '    };\n    return all[0] && limn_version()[0] ? 0 : 1;\n}\n'
+} >"$work/names.c"
+
+# pkg-config: shared, and from a folder that has the static library alone
 read -ra flags < <(pkg-config --cflags --libs limn)
-cc "$work/use.c" -o "$work/shared" "${flags[@]}"
-LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "$work/shared"
-read -ra flags < <(pkg-config --static --cflags --libs limn)
-cc "$work/use.c" -o "$work/static" "${flags[@]/-llimn/$libraries/liblimn.a}"
-"$work/static"
-# what a program does with a device, also in C++: pictures of different requests together
-cat >"$work/draw.c" <<'C'
-#include <limn/limn.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-static int failed(const limn_error *e)
-{
-    fprintf(stderr, "%s\n", e->text);
-    return e->code ? e->code : 1;
-}
-int main(void)
-{
-    static const char *const prompts[3] = {"a red apple", "a panda", "a tree"};
-    limn_error e;
-    memset(&e, 0, sizeof e);
-    limn_device *d = limn_device_open(NULL, NULL, &e);
-    if (!d)
-        return failed(&e) == LIMN_NO_DEVICE ? 77 : 1;
-    limn_model *m = limn_model_open(d, NULL, &e);
-    if (!m)
-        return failed(&e);
-    const limn_model_info *i = limn_model_get_info(m);
-    size_t cells = (size_t)(i->grid_width * i->grid_height), values = 3 * (size_t)(i->width * i->height);
-    int32_t *codes = (int32_t *)malloc(cells * sizeof *codes), *alone = (int32_t *)malloc(cells * sizeof *alone);
-    uint8_t *pixels = (uint8_t *)malloc(values);
-    limn_device_info *list = NULL;
-    size_t n;
-    if (!limn_devices(&list, &n, &e) || n == 0)
-        return failed(&e);
-    limn_free(list);
-    limn_generation *g = limn_generation_open(m, NULL, &e);
-    uint64_t ids[3], id;
-    int left = 3, taken = 0, number;
-    for (int k = 0; g && k < 3; k++) {
-        limn_request q;
-        memset(&q, 0, sizeof q);
-        q.size = sizeof q;
-        q.prompt = prompts[k];
-        q.seed = (uint64_t)k;
-        q.greedy = k == 1;
-        if (!limn_generation_add(g, &q, &ids[k], &e))
-            return failed(&e);
-    }
-    while (left > 0) {
-        if (!g || !limn_generation_step(g, &left, &e))
-            return failed(&e);
-        while (limn_generation_take(g, &id, &number, codes)) {
-            limn_generate_options o = limn_generate_defaults(m);
-            int k = 0;
-            while (ids[k] != id)
-                k++;
-            o.prompt = prompts[k];
-            o.seed = (uint64_t)k;
-            o.temperature = k == 1 ? 0 : o.temperature;
-            if (!limn_generate(m, &o, alone, &e) || !limn_decode_pixels(m, codes, 1, LIMN_U8, pixels, NULL, &e))
-                return failed(&e);
-            if (number != 0 || memcmp(codes, alone, cells * sizeof *codes) != 0)
-                return puts("a picture is another one beside others"), 1;
-            taken++;
-        }
-    }
-    limn_generation_free(&g);
-    limn_model_free(&m);
-    limn_device_free(&d);
-    free(codes);
-    free(alone);
-    free(pixels);
-    return taken == 3 ? 0 : 1;
-}
-C
-read -ra flags < <(pkg-config --cflags --libs limn)
-cc -Wall -Wextra -Werror "$work/draw.c" -o "$work/draw" "${flags[@]}"
-c++ -Wall -Wextra -Werror -x c++ "$work/draw.c" -x none -o "$work/draw++" "${flags[@]}"
-for program in draw draw++; do
-    status=0
-    LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "$work/$program" || status=$?
-    [[ $status == 0 || $status == 77 ]] || { echo "$program: $status"; exit 1; }
+for program in "$work/names" "$here/everything"; do
+    cc "${warnings[@]}" "$program.c" -o "$work/shared" "${flags[@]}"
+    c++ "${warnings[@]}" -Wno-cast-function-type -x c++ "$program.c" -x none -o "$work/shared++" "${flags[@]}"
 done
+run "$work/shared" 77
+cp -r "$work/p" "$work/static_only"
+find "$work/static_only" -name 'liblimn.so*' -delete
+read -ra flags < <(PKG_CONFIG_PATH=${PKG_CONFIG_PATH/"$work/p"/"$work/static_only"} pkg-config --static --cflags --libs limn)
+for program in "$here/everything" "$work/names"; do
+    cc "${warnings[@]}" "$program.c" -o "$work/static" "${flags[@]}"
+    c++ "${warnings[@]}" -Wno-cast-function-type -x c++ "$program.c" -x none -o "$work/static++" "${flags[@]}"
+done
+"$work/static" && "$work/static++"
+
+# find_package
+{ cmake -S "$here" -B "$work/user" -DCMAKE_PREFIX_PATH="$work/p" -DNAMES="$work/names.c" && cmake --build "$work/user"; } \
+    >"$work/log" 2>&1 || fail "$(<"$work/log")"
+run "$work/user/everything++" 77
+run "$work/user/all_of_limn"
+"$work/user/all_of_limn_static"
+ldd "$work/user/all_of_limn_static" | grep liblimn && fail 'limn::limn_static is the shared library'
+
 hidden=$(nm -D --defined-only "$libraries/liblimn.so" | awk '$2 != "A" && $3 !~ /^limn_/ {print $3}')
-[[ -z $hidden ]] || { printf 'symbols beside the public API:\n%s\n' "$hidden"; exit 1; }
+[[ -z $hidden ]] || fail 'symbols beside the public API:' "$hidden"
 # a static program's own functions may have any name but the public ones
 names=$(nm --defined-only --extern-only "$libraries/liblimn.a" 2>/dev/null | awk 'NF == 3 && $3 !~ /^limn_/ {print $3}')
-[[ -z $names ]] || { printf 'names of the static library that are in the way of others: %s\n' "$names"; exit 1; }
+[[ -z $names ]] || fail "names of the static library that are in the way of others: $names"
 for page in bin/limn share/man/man1/limn.1* share/bash-completion/completions/limn; do
-    compgen -G "$work/p/$page" >/dev/null || { echo "not installed: $page"; exit 1; }
+    compgen -G "$work/p/$page" >/dev/null || fail "not installed: $page"
 done

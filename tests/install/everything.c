@@ -1,0 +1,198 @@
+/* A program of somebody else, which uses each concept of limn.h.  It is C and C++, and knows of limn what is installed.
+ * Exit code 77: no device. */
+#include <limn/limn.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REQUESTS         3
+#define CHECK(condition) ((condition) ? 1 : (fprintf(stderr, "line %d: %s\n", __LINE__, #condition), exit(1), 0))
+
+static limn_error e;
+
+/* What can't fail here. */
+static void good(bool ok)
+{
+    if (!ok) {
+        fprintf(stderr, "%s\n", e.text);
+        exit(1);
+    }
+}
+
+static void *array(size_t n, size_t size)
+{
+    void *made = calloc(n, size);
+    CHECK(made != NULL);
+    return made;
+}
+
+static int lines;
+
+static void on_line(void *context, int level, const char *line)
+{
+    CHECK(context == &lines && level >= 0 && level <= 3 && line[0]);
+    lines++;
+}
+
+static bool goes_on(void *context, int64_t done, int64_t total)
+{
+    int *calls = (int *)context;
+    ++*calls;
+    return done <= total;
+}
+
+static void ask_devices(limn_device *d)
+{
+    limn_device_info *list = NULL;
+    size_t n = 0;
+    good(limn_devices(&list, &n, &e));
+    CHECK(n > 0 && list[0].index == 0);
+    limn_free(list);
+    CHECK(limn_device_get_info(d)->memory > 0 && limn_device_reason(d)[0]);
+}
+
+static void ask_profile(limn_device *d)
+{
+    limn_kernel_profile *rows = NULL;
+    size_t n = 0;
+    good(limn_device_profile(d, &rows, &n, &e));
+    CHECK(n > 0 && rows[0].calls > 0);
+    limn_free(rows);
+    good(limn_device_write_trace(d, "trace.json", &e));
+}
+
+/* An error says what is wrong, and what kind of thing that is. */
+static void make_errors(limn_device *d)
+{
+    limn_error why;
+    memset(&why, 0, sizeof why);
+    CHECK(!limn_model_open(d, "no/such.gguf", &why) && why.code == LIMN_FAILED && why.text[0]);
+    memset(&why, 0, sizeof why);
+    CHECK(!limn_model_open_memory(d, "GGUF", 4, "four bytes", &why) && strstr(why.text, "four bytes"));
+    CHECK(why.cause == LIMN_CAUSE_OTHER);
+}
+
+static void read_text(limn_model *m)
+{
+    int32_t *ids = NULL;
+    size_t n = 0;
+    good(limn_tokenize(m, "a red apple", &ids, &n, &e));
+    CHECK(n > 0 && limn_token(m, ids[0]) != NULL);
+    limn_free(ids);
+}
+
+/* A picture, its codes, and back; and how likely they are. */
+static void draw_alone(limn_model *m, const limn_model_info *i)
+{
+    size_t cells = (size_t)i->grid_width * (size_t)i->grid_height, values = 3 * (size_t)i->width * (size_t)i->height;
+    int32_t *codes = (int32_t *)array(cells, sizeof *codes), *ids = NULL;
+    uint8_t *bytes = (uint8_t *)array(values, 1);
+    float *floats = (float *)array(values, sizeof *floats);
+    int calls = 0;
+    size_t n = 0;
+    limn_score score;
+    limn_control control;
+    memset(&control, 0, sizeof control);
+    control.size = sizeof control;
+    control.progress = goes_on;
+    control.context = &calls;
+    limn_generate_options o = limn_generate_defaults(m);
+    o.prompt = "a panda";
+    o.seed = 7;
+    good(limn_generate_check(m, &o, &e) && limn_generate(m, &o, codes, &e));
+    good(limn_decode(m, codes, 1, floats, &e));
+    good(limn_decode_pixels(m, codes, 1, LIMN_U8, bytes, &control, &e));
+    CHECK(calls > 0);
+    good(limn_encode(m, bytes, 1, codes, NULL, &e));
+    good(limn_encode_pixels(m, LIMN_U8, bytes, 1, codes, &control, &e));
+    good(limn_tokenize(m, o.prompt, &ids, &n, &e));
+    good(limn_score_codes(m, ids, n, codes, NULL, &score, &e));
+    CHECK(score.image_tokens == (int)cells && score.image_log_likelihood < 0);
+    float fits = 0;
+    if (i->has_clip) {
+        good(limn_rank(m, "a panda", bytes, 1, i->width, i->height, &fits, &e));
+        good(limn_rank_pixels(m, "a panda", LIMN_U8, bytes, 1, i->width, i->height, &fits, NULL, &e));
+    } else {
+        limn_error why;
+        memset(&why, 0, sizeof why);
+        CHECK(!limn_rank(m, "a panda", bytes, 1, i->width, i->height, &fits, &why) && why.code == LIMN_USAGE);
+    }
+    limn_free(ids);
+    free(codes);
+    free(bytes);
+    free(floats);
+}
+
+/* Pictures of different requests together: each is the one that it is alone. */
+static void draw_together(limn_model *m, size_t cells)
+{
+    static const char *const prompts[REQUESTS] = {"a red apple", "a panda", "a tree"};
+    int32_t *codes = (int32_t *)array(cells, sizeof *codes), *alone = (int32_t *)array(cells, sizeof *alone);
+    uint64_t ids[REQUESTS + 1], id = 0;
+    int left = 1, taken = 0, number = 0, done = 0;
+    limn_generation *g = limn_generation_open(m, NULL, &e);
+    good(g != NULL);
+    for (int k = 0; k <= REQUESTS; k++) {
+        limn_request q;
+        memset(&q, 0, sizeof q);
+        q.size = sizeof q;
+        q.prompt = prompts[k % REQUESTS];
+        q.seed = (uint64_t)k;
+        q.greedy = k == 1;
+        good(limn_generation_add(g, &q, &ids[k], &e));
+    }
+    good(limn_generation_cancel(g, ids[REQUESTS], &e));
+    CHECK(limn_generation_get_status(g)->waiting == REQUESTS);
+    good(limn_generation_step(g, &left, &e) && limn_generation_peek(g, ids[0], 0, codes, &done, &e));
+    CHECK(done > 0);
+    while (left > 0) {
+        good(limn_generation_step(g, &left, &e));
+        while (limn_generation_take(g, &id, &number, codes)) {
+            limn_generate_options o = limn_generate_defaults(m);
+            int k = 0;
+            while (ids[k] != id)
+                k++;
+            o.prompt = prompts[k];
+            o.seed = (uint64_t)k;
+            o.temperature = k == 1 ? 0 : o.temperature;
+            good(limn_generate(m, &o, alone, &e));
+            CHECK(number == 0 && memcmp(codes, alone, cells * sizeof *codes) == 0);
+            taken++;
+        }
+    }
+    CHECK(taken == REQUESTS);
+    limn_generation_free(&g);
+    CHECK(g == NULL);
+    free(codes);
+    free(alone);
+}
+
+int main(void)
+{
+    limn_device_options options;
+    memset(&options, 0, sizeof options);
+    options.profile = true;
+    limn_set_log(on_line, &lines);
+    puts(limn_version());
+    limn_device *d = limn_device_open(NULL, &options, &e);
+    if (!d) {
+        fprintf(stderr, "%s\n", e.text);
+        return e.code == LIMN_NO_DEVICE ? 77 : 1;
+    }
+    ask_devices(d);
+    make_errors(d);
+    limn_model *m = limn_model_open(d, NULL, &e);
+    good(m != NULL);
+    const limn_model_info *i = limn_model_get_info(m);
+    CHECK(i->has_codec && i->has_transformer && i->has_tokenizer);
+    read_text(m);
+    draw_alone(m, i);
+    good(limn_model_rest(m, &e));
+    draw_together(m, (size_t)i->grid_width * (size_t)i->grid_height);
+    ask_profile(d);
+    limn_model_free(&m);
+    limn_device_free(&d);
+    CHECK(!m && !d && lines > 0);
+    return 0;
+}
