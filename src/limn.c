@@ -143,7 +143,8 @@ void limn_model_free(limn_model **m)
 static bool rest(model *m, err *e)
 {
     if (m->busy)
-        return err_set(e, ERR_USAGE, "%s: it is at work (rest it when that is done)", gguf_name(m->gguf));
+        return err_set_cause(e, ERR_USAGE, LIMN_CAUSE_BUSY, "%s: it is at work (rest it when that is done)",
+                             gguf_name(m->gguf));
     return run_reserve(m->run, NULL, e) && params_unload(&m->params, m->run, 0, e);
 }
 

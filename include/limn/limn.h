@@ -37,9 +37,14 @@ enum { LIMN_OK = 0, LIMN_FAILED = 1, LIMN_USAGE = 2, LIMN_NO_DEVICE = 3 };
 enum {
     LIMN_CAUSE_OTHER = 0,
     LIMN_CAUSE_DEVICE_MEMORY, /* the driver has less memory than the device says: fewer pictures at once may fit */
+    LIMN_CAUSE_MEMORY_LIMIT,  /* the least that it needs is above the device's memory_limit */
+    LIMN_CAUSE_INTERRUPTED,   /* a function of the caller's returned false */
+    LIMN_CAUSE_BUSY,          /* another thread, or other work, has it: later it may do */
+    LIMN_CAUSE_DEVICE_LOST,   /* the device doesn't answer any more: it must be opened anew, and its models on it */
 };
 
-/* code: LIMN_OK, LIMN_FAILED, LIMN_USAGE or LIMN_NO_DEVICE.  text: "what: why (what to do)".  cause: LIMN_CAUSE_… */
+/* code: LIMN_OK, LIMN_FAILED, LIMN_USAGE or LIMN_NO_DEVICE.  text: "what: why (what to do)"; what stands in backticks
+ * in it is a setting, mostly a field of the options below: `memory_limit`.  cause: LIMN_CAUSE_… */
 typedef struct limn_error {
     int code;
     char text[2048];

@@ -4,15 +4,31 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-bool err_set(err *e, err_code code, const char *fmt, ...)
+static bool set(err *e, err_code code, const char *fmt, va_list ap)
 {
     if (!e || e->code != ERR_NONE)
         return false;
+    vsnprintf(e->text, sizeof e->text, fmt, ap);
+    e->code = code;
+    return true;
+}
+
+bool err_set(err *e, err_code code, const char *fmt, ...)
+{
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(e->text, sizeof e->text, fmt, ap);
+    set(e, code, fmt, ap);
     va_end(ap);
-    e->code = code;
+    return false;
+}
+
+bool err_set_cause(err *e, err_code code, int cause, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    if (set(e, code, fmt, ap))
+        e->cause = cause;
+    va_end(ap);
     return false;
 }
 

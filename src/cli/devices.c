@@ -51,7 +51,7 @@ json_t *device_json(const limn_device_info *d)
     json_object_set_new(j, "int8_dot", json_boolean(d->int8_dot));
     json_object_set_new(j, "command_buffer", json_boolean(d->command_buffer));
     json_object_set_new(j, "score", measured(d));
-    json_object_set_new(j, "problem", *d->problem ? json_text(d->problem) : json_null());
+    json_object_set_new(j, "problem", *d->problem ? json_said(d->problem) : json_null());
     json_object_set_new(j, "pci", *d->pci ? json_text(d->pci) : json_null());
     json_object_set_new(j, "uuid", *d->uuid ? json_text(d->uuid) : json_null());
     json_object_set_new(j, "alternative_of", d->alternative ? json_integer(d->preferred) : json_null());
@@ -82,7 +82,7 @@ static void device_print(const limn_device_info *list, size_t n, const limn_devi
     print_clean(d->name);
     if (*d->problem) {
         printf("\n    can't be used: ");
-        print_clean(d->problem);
+        print_said(d->problem);
     }
     printf("\n    platform    ");
     print_clean(d->platform_name);

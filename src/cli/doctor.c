@@ -184,7 +184,7 @@ static void add_failure(doctor *d, const char *what, const char *why)
 {
     char text[2400];
     snprintf(text, sizeof text, "%s: %s", what, why);
-    json_t *line = json_text(text);
+    json_t *line = json_said(text);
     redact(line);
     json_array_append(json_object_get(d->report, "failures"), line);
     if (d->text) {
@@ -211,7 +211,7 @@ static void do_step(doctor *d, const char *list, const char *title, child_work *
     bool ok = child_run(does, d, limit, hear_part, d, said, &e);
     json_object_set_new(d->step, "seconds", json_finite(clock_seconds() - began));
     json_object_set_new(d->step, "ok", json_boolean(ok));
-    json_object_set_new(d->step, "problem", ok ? json_null() : json_text(e.text));
+    json_object_set_new(d->step, "problem", ok ? json_null() : json_said(e.text));
     json_object_set_new(d->step, "said", *said ? json_text(said) : json_null());
     redact(d->step);
     json_array_append_new(json_object_get(d->report, list), d->step);

@@ -182,7 +182,7 @@ static void tell_family(const char *path, json_t *root)
     if (root) {
         json_object_set_new(root, "family", name ? json_text(name) : json_null());
         if (!known && !none)
-            json_object_set_new(root, "note", json_text(why.text));
+            json_object_set_new(root, "note", json_said(why.text));
         return;
     }
     if (name)
@@ -191,7 +191,7 @@ static void tell_family(const char *path, json_t *root)
         printf("family: none that limn knows\n");
     else {
         printf("family: ");
-        print_clean(why.text);
+        print_said(why.text);
         putchar('\n');
     }
 }

@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/ranks.h"
+#include "cli/wording.h"
 
 static log_level shown = LOG_WARNING;
 static double began;       /* when the command did */
@@ -42,13 +43,21 @@ static void clear_line(void)
     line_open = false;
 }
 
+/* In one piece, since other processes may write to it too. */
+static void put_message(const char *text)
+{
+    char *here = worded(text);
+    clear_line();
+    fprintf(screen(), "limn: %s%s\n", who, here ? here : text);
+    free(here);
+}
+
 static void sink(void *context, int level, const char *line)
 {
     (void)context;
     if (level > (int)shown || muted)
         return;
-    clear_line();
-    fprintf(screen(), "limn: %s%s\n", who, line);
+    put_message(line);
 }
 
 void terminal_mute(bool on)
@@ -96,8 +105,7 @@ void say(log_level level, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    clear_line();
-    fprintf(screen(), "limn: %s%s\n", who, text); /* in one piece, since other processes may write to it too */
+    put_message(text);
 }
 
 /* The words after "wrote NAMES:". */
@@ -280,6 +288,21 @@ void print_json(json_t *value)
     json_dumpf(value, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(value);
+}
+
+void print_said(const char *text)
+{
+    char *here = worded(text);
+    print_clean(here ? here : text);
+    free(here);
+}
+
+json_t *json_said(const char *text)
+{
+    char *here = worded(text);
+    json_t *value = json_text(here ? here : text);
+    free(here);
+    return value;
 }
 
 json_t *json_text(const char *text)

@@ -51,9 +51,12 @@ const char *duration_text(double seconds, char out[32]);
 const char *size_text(uint64_t bytes, char out[32]);
 /* Prints text from a file, with control characters (which could steer the terminal) as '?'; newlines are kept. */
 void print_clean(const char *text);
+/* The same of what the library says, whose settings are options here. */
+void print_said(const char *text);
 /* Prints a JSON value and releases it. */
 void print_json(json_t *value);
 /* JSON strings must be UTF-8 and numbers finite; what isn't becomes '?' characters and null. */
 json_t *json_text(const char *text);
+json_t *json_said(const char *text); /* of what the library says */
 json_t *json_finite(double value);
 #endif

@@ -14,7 +14,7 @@
 
 static void put(json_t *o, const char *key, const char *text)
 {
-    json_object_set_new(o, key, text && *text ? json_text(text) : json_null());
+    json_object_set_new(o, key, text && *text ? json_said(text) : json_null());
 }
 
 static const char *text_of(const json_t *o, const char *key)
@@ -34,12 +34,15 @@ static void advise(json_t *report, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    json_t *made = json_said(text);
+    bool there = false;
     json_array_foreach(all, i, line)
     {
-        if (!strcmp(json_string_value(line), text))
-            return;
+        there = there || json_equal(line, made);
     }
-    json_array_append_new(all, json_text(text));
+    if (!there)
+        json_array_append(all, made);
+    json_decref(made);
 }
 
 /* ---- gathering ------------------------------------------------------------------------------------------------ */

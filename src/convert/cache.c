@@ -86,7 +86,7 @@ char *source_cache_path(const source *s, const char *from, err *e)
     char *base = file_cache_directory(), folder[PATH_BYTES], inner[PATH_BYTES + 16], name[64];
     if (!base) {
         err_set(e, ERR_FAILED,
-                "--convert: there is no cache directory (set HOME or LIMN_CACHE_DIR, or use limn convert)");
+                "`convert`: there is no cache directory (set HOME or LIMN_CACHE_DIR, or use limn convert)");
         return NULL;
     }
     snprintf(folder, sizeof folder, "%.4200s/models", base);

@@ -99,7 +99,7 @@ bool import_llamagen_gpt(import *im, int *grid, err *e)
              .act = ACT_SILU,
              .eps = 1e-5f};
     if (size % step)
-        return err_set(e, ERR_USAGE, "convert: --set image_size=%d: a code is %d pixels wide", size, step);
+        return err_set(e, ERR_USAGE, "convert: `settings` image_size=%d: a code is %d pixels wide", size, step);
     *grid = size / step;
     return !im->error.code && import_gpt_heads(im, &d, 64, e) && import_gpt(im, &d, maps, e);
 }

@@ -23,8 +23,8 @@ static bool check_one_model(import *im, const family *f, const import_request *q
     import_names_text(set, names);
     return err_set(
         e, ERR_FAILED,
-        "convert: %s: it holds %s, which are more than one model (give the files of one, or choose: --family "
-        "%s, or --set part=PREFIX)",
+        "convert: %s: it holds %s, which are more than one model (give the files of one, or choose: `family` "
+        "%s, or `settings` part=PREFIX)",
         q->inputs[0], names, family_name(f));
 }
 
@@ -33,7 +33,7 @@ static bool check_request(const import_request *q, err *e)
     if (!q->n_inputs)
         return err_set(e, ERR_USAGE, "convert: no input file");
     if (q->typed && q->type > DTYPE_Q4_0)
-        return err_set(e, ERR_USAGE, "convert: --type %s: weights are f32, f16, q8_0 or q4_0",
+        return err_set(e, ERR_USAGE, "convert: `type` %s: weights are f32, f16, q8_0 or q4_0",
                        dtype_table[q->type].name);
     for (size_t i = 0; i < q->n_settings; i++)
         if (!import_check_setting(q->settings[i], e))

@@ -101,9 +101,9 @@ void unit_lay_ema_over(const unit *u, const network_root *r, const name_choice *
     snprintf(prefix, sizeof prefix, "%.*s", (int)best_length, best);
     most = count_ema(u, r, prefix, best_length, true, &all);
     if (!c->quiet)
-        log_write(
-            LOG_WARNING,
-            "convert: %s: of %zu tensors %zu are taken from the averaged weights (EMA), '%.*s' (--set ema=0 takes the "
-            "others)",
-            r->mark->file, all, most, (int)best_length - 1, prefix);
+        log_write(LOG_WARNING,
+                  "convert: %s: of %zu tensors %zu are taken from the averaged weights (EMA), '%.*s' (`settings` ema=0 "
+                  "takes the "
+                  "others)",
+                  r->mark->file, all, most, (int)best_length - 1, prefix);
 }

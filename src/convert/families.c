@@ -61,7 +61,7 @@ const family *family_choose(const source *s, const import_request *q, err *e)
             found = families[i];
     }
     if (!found && q->family)
-        err_set(e, ERR_USAGE, "convert: --family %s: no such family (known: %s)", q->family, known);
+        err_set(e, ERR_USAGE, "convert: `family` %s: no such family (known: %s)", q->family, known);
     else if (!found)
         refuse_unknown(s, q->inputs[0], known, e);
     return found;

@@ -3,7 +3,7 @@
 #ifndef CONVERT_FAMILIES_H
 #define CONVERT_FAMILIES_H
 
-/* EACH(family_NAME, "what --family calls it", "what its own settings are, for --set's help, "), with AND between. */
+/* EACH(family_NAME, "its name", "what its own settings are, for help, "), with AND between. */
 /* clang-format off */
 #define IMPORT_FAMILIES(EACH, AND)                                                                                     \
     EACH(family_dalle_pytorch, "dalle-pytorch",                                                                        \

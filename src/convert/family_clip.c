@@ -227,7 +227,7 @@ static bool put_tokenizer(import *im, const json_t *root, clip *c, err *e)
         c->filter = IMAGE_BILINEAR;
     }
     if (!found) {
-        log_write(LOG_WARNING, "convert: without --tokenizer %s the model reads token ids, no words",
+        log_write(LOG_WARNING, "convert: without `tokenizer` %s the model reads token ids, no words",
                   yttm ? "bpe.model" : "bpe_simple_vocab_16e6.txt.gz, or merges.txt,");
         return true;
     }
@@ -236,7 +236,7 @@ static bool put_tokenizer(import *im, const json_t *root, clip *c, err *e)
     return (yttm ? n <= (size_t)c->vocabulary : n == (size_t)c->vocabulary) ||
            err_set(e, ERR_FAILED,
                    "%s: %zu tokens, and the CLIP's vocabulary has %d (it had another tokenizer: give that by "
-                   "--tokenizer)",
+                   "`tokenizer`)",
                    path, n, c->vocabulary);
 }
 

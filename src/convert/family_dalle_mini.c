@@ -132,7 +132,7 @@ static bool read_config(bart *b, import *im, const import_map *maps, err *e)
     return b->base.heads ||
            err_set(e, ERR_USAGE,
                    "convert: the files don't tell the number of heads, and %d is not a multiple of %d (give "
-                   "--set heads=N)",
+                   "`settings` heads=N)",
                    b->base.dim, HEAD);
 }
 
@@ -162,7 +162,7 @@ static bool put_tokenizer(import *im, const bart *b, err *e)
     snprintf(vocabulary, sizeof vocabulary, "%s/vocab.json", folder);
     size_t size = 0;
     if (!im->tokenizer && access(vocabulary, F_OK) != 0) {
-        log_write(LOG_WARNING, "convert: no %s: the model will take --text-ids, but no words (give --tokenizer FOLDER)",
+        log_write(LOG_WARNING, "convert: no %s: the model will take `text_ids`, but no words (give `tokenizer` FOLDER)",
                   vocabulary);
         return true;
     }

@@ -132,7 +132,7 @@ static bool put_tokenizer(import *im, size_t *n, err *e)
     if (path)
         return tokenizer_import(im->to, "clip", path, n, e);
     log_write(LOG_WARNING,
-              "convert: without --tokenizer bpe_simple_vocab_16e6.txt the model reads token ids, no words");
+              "convert: without `tokenizer` bpe_simple_vocab_16e6.txt the model reads token ids, no words");
     return true;
 }
 

@@ -58,7 +58,7 @@ static bool read_version(import *im, bool *v2, int text, int width, err *e)
     const char *version = import_setting_text(im, "version");
     *v2 = version ? !strcmp(version, "v2") : mask_wraps(im, text, width);
     return !version || *v2 || !strcmp(version, "v3") ||
-           err_set(e, ERR_USAGE, "convert: --set version=%.64s: ruDALL-E has the versions v2 and v3", version);
+           err_set(e, ERR_USAGE, "convert: `settings` version=%.64s: ruDALL-E has the versions v2 and v3", version);
 }
 
 /* masks[GPT_LAYERS]: are filled, and outlive d */

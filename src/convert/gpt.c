@@ -14,7 +14,7 @@ bool import_gpt_heads(import *im, gpt *d, int size, err *e)
     if (d->base.heads > 0 && d->base.dim % d->base.heads == 0)
         return true;
     return err_set(e, ERR_USAGE,
-                   "convert: the number of heads isn't in the files (add --set heads=N, which divides %d)",
+                   "convert: the number of heads isn't in the files (add `settings` heads=N, which divides %d)",
                    d->base.dim);
 }
 

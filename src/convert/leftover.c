@@ -108,7 +108,7 @@ static bool check_ignored(import *im, err *e)
             found = *prefix && (!strncmp(s->tensors[k].own.name, prefix, strlen(prefix)) ||
                                 !strncmp(shown_name(&s->tensors[k]), prefix, strlen(prefix)));
         if (!found)
-            return err_set(e, ERR_USAGE, "convert: --set ignore=%.128s: no tensor's name begins so", prefix);
+            return err_set(e, ERR_USAGE, "convert: `settings` ignore=%.128s: no tensor's name begins so", prefix);
     }
     return true;
 }
@@ -142,12 +142,12 @@ bool import_check_used(import *im, err *e)
     if (unknown && n_unknown > 1)
         return err_set(e, ERR_FAILED,
                        "%s: tensor %s belongs to nothing in this family, nor do %zu others (if the model works without "
-                       "them: --set ignore=%s leaves out what begins so)",
+                       "them: `settings` ignore=%s leaves out what begins so)",
                        unknown->file, unknown->own.name, n_unknown - 1, shown_name(unknown));
     if (unknown)
         return err_set(
             e, ERR_FAILED,
-            "%s: tensor %s belongs to nothing in this family (if the model works without it: --set ignore=%s)",
+            "%s: tensor %s belongs to nothing in this family (if the model works without it: `settings` ignore=%s)",
             unknown->file, unknown->own.name, shown_name(unknown));
     if (n) {
         char names[256];

@@ -120,8 +120,8 @@ static bool check_part(const source *s, const char *part, err *e)
             at += (size_t)snprintf(known + at, sizeof known - at, "%s'%.40s'", at ? ", " : "", s->roots[i].prefix);
     }
     return !part ||
-           err_set(e, ERR_USAGE, "convert: --set part=%.128s: no network is behind this prefix (there are: %s)", part,
-                   known);
+           err_set(e, ERR_USAGE, "convert: `settings` part=%.128s: no network is behind this prefix (there are: %s)",
+                   part, known);
 }
 
 static bool drop_doubles(source *s, size_t first, const name_choice *c, err *e)
@@ -134,7 +134,8 @@ static bool drop_doubles(source *s, size_t first, const name_choice *c, err *e)
             if (!prefer(a, b, c))
                 return check_part(s, c->part, e) &&
                        err_set(e, ERR_FAILED,
-                               "%s: it holds two sets of weights of %s, '%s' and '%s' (choose one: --set part=%.*s, or "
+                               "%s: it holds two sets of weights of %s, '%s' and '%s' (choose one: `settings` "
+                               "part=%.*s, or "
                                "part=%.*s)",
                                a->mark->file, networks[a->network].name, a->prefix, b->prefix,
                                (int)(strlen(a->prefix) - (*a->prefix != 0)), a->prefix,

@@ -78,7 +78,7 @@ static bool open_own(own_parts *o, const import *im, size_t file, err *e)
                        "safetensors or a PyTorch checkpoint)",
                        gguf_name(g), architecture);
     if (im->tokenizer)
-        return err_set(e, ERR_USAGE, "convert: --tokenizer: %s has its own", gguf_name(g));
+        return err_set(e, ERR_USAGE, "convert: `tokenizer`: %s has its own", gguf_name(g));
     return (o->c.kind || codec_open(&o->c, g, &o->params, e)) && (o->t || transformer_open(&o->t, g, &o->params, e)) &&
            (o->k || clip_open(&o->k, g, &o->params, e));
 }

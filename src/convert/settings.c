@@ -72,10 +72,11 @@ bool import_check_setting(const char *text, err *e)
         if (s->kind == SETTING_TEXT ||
             (*value && !*end && v >= 0 && v <= s->max && (s->kind == SETTING_FLOAT || v == floor(v))))
             return true;
-        return err_set(e, ERR_USAGE, "convert: --set %.128s: the value is no %snumber from 0 to %g", text,
+        return err_set(e, ERR_USAGE, "convert: `settings` %.128s: the value is no %snumber from 0 to %g", text,
                        s->kind == SETTING_INT ? "whole " : "", s->max);
     }
-    return err_set(e, ERR_USAGE, "convert: --set %.128s: no such setting (known: %s; each as NAME=VALUE)", text, known);
+    return err_set(e, ERR_USAGE, "convert: `settings` %.128s: no such setting (known: %s; each as NAME=VALUE)", text,
+                   known);
 }
 
 void import_put_settings(import *im, const char *const *defaults, size_t n)
@@ -138,7 +139,7 @@ bool import_check_asked(const import *im, err *e)
     const import_setting_kind *s;
     for (size_t i = 0; (s = setting_at(i)); i++)
         if (!s->key && !(im->asked & UINT64_C(1) << i) && given_value(im, s))
-            return err_set(e, ERR_USAGE, "convert: --set %s: the files tell it themselves", s->name);
+            return err_set(e, ERR_USAGE, "convert: `settings` %s: the files tell it themselves", s->name);
     return true;
 }
 

@@ -229,7 +229,7 @@ void driver_hint(const char *name, char *out, size_t size)
                              *const nvidia[] = {"/dev/nvidia", NULL};
     static const char no_dri[] =
         "there is no /dev/dri/renderD* (the kernel's driver isn't loaded, or a container lacks "
-        "--device /dev/dri)";
+        "`device` /dev/dri)";
     *out = 0;
     if (has(name, "pocl") || has(name, "portable computing"))
         hint_pocl(out, size);
@@ -242,7 +242,7 @@ void driver_hint(const char *name, char *out, size_t size)
         hint_nodes(dri, no_dri, out, size);
     else if (has(name, "amdocl") || has(name, "AMD Accelerated"))
         hint_nodes(amd,
-                   "there is no /dev/kfd (amdgpu isn't loaded, or a container lacks --device /dev/kfd --device "
+                   "there is no /dev/kfd (amdgpu isn't loaded, or a container lacks `device` /dev/kfd `device` "
                    "/dev/dri)",
                    out, size);
     else if (has(name, "nvidia"))
@@ -308,7 +308,7 @@ void drivers_missing(char *out, size_t size)
             append(out, size, ": %s=%s has no driver, so unset it, or", l.variable, l.place);
         what_to_install(out, size);
     } else {
-        append(out, size, ", though drivers are installed (limn devices --why says more):");
+        append(out, size, ", though drivers are installed (`limn devices` says more):");
     }
     for (size_t i = 0; i < l.n; i++) {
         const driver_file *f = &l.files[i];

@@ -34,7 +34,7 @@ static void note(finding *f, const char *line)
 static void skip(finding *f, const char *what, const char *why)
 {
     char line[600];
-    snprintf(line, sizeof line, "%s: left out: %.380s (limn devices --why)", what, why);
+    snprintf(line, sizeof line, "%s: left out: %.380s (`limn devices`)", what, why);
     log_write(LOG_WARNING, "%s", line);
     note(f, line);
 }
@@ -148,7 +148,7 @@ static cl_platform_id *platforms_of(cl_uint *n, err *e)
         return NULL;
     }
     if (status != CL_SUCCESS || *n > MOST) {
-        err_set(e, ERR_DEVICE, "OpenCL: no platform can be asked: clGetPlatformIDs: %s (%d) (limn devices --why)",
+        err_set(e, ERR_DEVICE, "OpenCL: no platform can be asked: clGetPlatformIDs: %s (%d) (`limn devices`)",
                 cl_status_name(status), status);
         return NULL;
     }
@@ -160,7 +160,7 @@ static cl_platform_id *platforms_of(cl_uint *n, err *e)
     again = *n;
     status = clGetPlatformIDs(*n, ids, &again);
     if (status != CL_SUCCESS) {
-        err_set(e, ERR_DEVICE, "OpenCL: no platform can be asked: clGetPlatformIDs: %s (%d) (limn devices --why)",
+        err_set(e, ERR_DEVICE, "OpenCL: no platform can be asked: clGetPlatformIDs: %s (%d) (`limn devices`)",
                 cl_status_name(status), status);
         free(ids);
         return NULL;
@@ -187,7 +187,7 @@ bool device_find(device_entry **list, size_t *n, err *e)
     if (ok && f.n == 0) {
         char files[500];
         drivers_installed(files, sizeof files);
-        ok = err_set(e, ERR_DEVICE, "OpenCL: no device found (limn devices --why says more):%s\n  of these drivers: %s",
+        ok = err_set(e, ERR_DEVICE, "OpenCL: no device found (`limn devices` says more):%s\n  of these drivers: %s",
                      f.skipped, files);
     }
     free(platforms);

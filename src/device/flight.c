@@ -39,11 +39,11 @@ static void lose(device *d, const char *why)
 
 static bool say_lost(const device *d, err *e)
 {
-    return err_set(
-        e, ERR_FAILED,
+    return err_set_cause(
+        e, ERR_FAILED, LIMN_CAUSE_DEVICE_LOST,
         "%s: the device is lost: %s; kernel %s was launched last (it may hang or have been reset: see dmesg and "
-        "limn devices --why, update the driver, let limn tune find kernels that work, or choose another device "
-        "with --device)",
+        "`limn devices`, update the driver, let limn tune find kernels that work, or choose another device "
+        "with `device`)",
         d->info.name, d->lost_why, d->lost_kernel);
 }
 

@@ -20,8 +20,8 @@ static void fail(run *r, const char *name, const work *w, const char *reason)
 {
     err_set(&r->error, ERR_FAILED, "kernel %s (global %zu x %zu x %zu, local %zu x %zu x %zu): %s%s", name,
             w->global[0], w->global[1], w->global[2], w->local[0], w->local[1], w->local[2], reason,
-            r->dev->lost ? " (the device may have been reset: see dmesg and limn devices --why, update the driver, or "
-                           "choose another with --device)"
+            r->dev->lost ? " (the device may have been reset: see dmesg and `limn devices`, update the driver, or "
+                           "choose another with `device`)"
                          : "");
 }
 
@@ -320,12 +320,12 @@ static void execute(run *r, launch *l)
              !refuses_group(status) ? ""
              : group_of(&asked) > 1
                  ? " (smaller ones are refused too: update the driver, or choose another device with "
-                   "--device)"
+                   "`device`)"
                  : " (the device may be out of memory or was reset: use a smaller batch, or choose "
-                   "another with --device)");
+                   "another with `device`)");
     device_ok(r->dev, status, "clEnqueueNDRangeKernel", NULL);
     fail(r, k->name, &asked, reason);
-    r->error.cause = cl_cause(status);
+    r->error.cause = r->dev->lost ? LIMN_CAUSE_DEVICE_LOST : cl_cause(status);
 }
 
 /* Keeps the launch, with its arguments. */

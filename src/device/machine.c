@@ -172,11 +172,10 @@ void machine_node_advice(const machine_node *n, char *out, size_t size)
     if (!n->group[0])
         snprintf(out, size, "its mode lets no group use it: sudo chmod g+rw %s", n->path);
     else if (n->member)
-        snprintf(out, size, "you are in its group %s, and something else forbids it: a container lacks --device %s?",
+        snprintf(out, size, "you are in its group %s, and something else forbids it: a container lacks `device` %s?",
                  n->group, n->path);
     else if (number)
-        snprintf(out, size, "its group is number %s, without a name here; of a container: --group-add %s", n->group,
-                 n->group);
+        snprintf(out, size, "its group is number %s, without a name here: a container has to be given it", n->group);
     else if (n->listed)
         snprintf(out, size, "you were added to its group %s: log out and in again", n->group);
     else

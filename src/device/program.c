@@ -93,7 +93,7 @@ static cl_program from_source(device *d, const char *name, const char *source, c
         log_build(d, p, name, LOG_ERROR, NULL);
         err_set(e, ERR_FAILED,
                 "kernel file %s.cl: clBuildProgram: %s (%d) on %s with \"%s\" (the build log is above; "
-                "update the driver, or choose another device with --device)",
+                "update the driver, or choose another device with `device`)",
                 name, cl_status_name(status), status, d->info.name, options);
         clReleaseProgram(p);
         return NULL;

@@ -176,14 +176,13 @@ static bool nothing(const device_entry *list, size_t n, const char *spec, err *e
         }
     const limn_device_info *d = &list[last].info;
     if (spec && named == 1)
-        return err_set(e, ERR_DEVICE, "--device %s: %d.%d, %s (%s): %s", spec, d->platform, d->device, d->name,
+        return err_set(e, ERR_DEVICE, "`device` %s: %d.%d, %s (%s): %s", spec, d->platform, d->device, d->name,
                        d->platform_name, d->problem);
     list_candidates(list, n, named ? spec : NULL, true, candidates, sizeof candidates);
     if (!spec)
-        return err_set(e, ERR_DEVICE, "OpenCL: no device that can be used (limn devices --why says more):%s",
-                       candidates);
-    return named ? err_set(e, ERR_DEVICE, "--device %s: none of these can be used:%s", spec, candidates)
-                 : err_set(e, ERR_DEVICE, "--device %s: no such device (the devices are:%s)", spec, candidates);
+        return err_set(e, ERR_DEVICE, "OpenCL: no device that can be used (`limn devices` says more):%s", candidates);
+    return named ? err_set(e, ERR_DEVICE, "`device` %s: none of these can be used:%s", spec, candidates)
+                 : err_set(e, ERR_DEVICE, "`device` %s: no such device (the devices are:%s)", spec, candidates);
 }
 
 bool device_select(const device_entry *list, size_t n, const char *spec, int turn, int turns, size_t *chosen,
@@ -198,7 +197,7 @@ bool device_select(const device_entry *list, size_t n, const char *spec, int tur
         return true;
     }
     if (strlen(spec) > 200)
-        return err_set(e, ERR_USAGE, "--device: a name of more than 200 characters (use a number: limn devices)");
+        return err_set(e, ERR_USAGE, "`device`: a name of more than 200 characters (use a number: limn devices)");
     size_t found = 0;
     for (size_t i = 0; i < n; i++)
         if (counts(list, n, spec, i)) {
@@ -217,6 +216,6 @@ bool device_select(const device_entry *list, size_t n, const char *spec, int tur
     }
     char candidates[1500];
     list_candidates(list, n, spec, false, candidates, sizeof candidates);
-    return err_set(e, ERR_USAGE, "--device %s: %zu devices match (say it by number, or add & and more of the name):%s",
+    return err_set(e, ERR_USAGE, "`device` %s: %zu devices match (say it by number, or add & and more of the name):%s",
                    spec, found, candidates);
 }

@@ -16,10 +16,11 @@ static bool fits(const device *d, size_t bytes, const char *what, err *e)
                        "%s: %.1f MiB in one piece, and %s allows %.1f MiB (use a smaller batch or image)", what,
                        bytes / MIB, d->info.name, d->info.max_allocation / MIB);
     if (bytes > d->memory_limit || d->memory_used > d->memory_limit - bytes)
-        return err_set(e, ERR_FAILED,
-                       "%s: %.1f MiB more than the %.1f MiB in use would exceed %.1f MiB on %s (use a smaller batch, "
-                       "convert the model with --type q8_0, train with --recompute, or raise --mem-limit)",
-                       what, bytes / MIB, d->memory_used / MIB, d->memory_limit / MIB, d->info.name);
+        return err_set_cause(
+            e, ERR_FAILED, LIMN_CAUSE_MEMORY_LIMIT,
+            "%s: %.1f MiB more than the %.1f MiB in use would exceed %.1f MiB on %s (use a smaller batch, "
+            "convert the model with `type` q8_0, train with `recompute`, or raise `memory_limit`)",
+            what, bytes / MIB, d->memory_used / MIB, d->memory_limit / MIB, d->info.name);
     return true;
 }
 
@@ -100,11 +101,11 @@ buffer *buffer_new(device *d, size_t bytes, const void *host, bool lasting, cons
     err reason = {0};
     if (!cl_ok(status, "clCreateBuffer", &reason)) {
         err refused = {.cause = reason.cause};
-        err_set(
-            &refused, reason.code,
-            "%s: %.1f MiB more than the %.1f MiB in use, and the limit is %.1f MiB: %s (give a lower --mem-limit, or "
-            "close other programs that use %s)",
-            what, bytes / MIB, d->memory_used / MIB, d->memory_limit / MIB, reason.text, d->info.name);
+        err_set(&refused, reason.code,
+                "%s: %.1f MiB more than the %.1f MiB in use, and the limit is %.1f MiB: %s (give a lower "
+                "`memory_limit`, or "
+                "close other programs that use %s)",
+                what, bytes / MIB, d->memory_used / MIB, d->memory_limit / MIB, reason.text, d->info.name);
         err_copy(e, &refused);
         free(b);
         return NULL;

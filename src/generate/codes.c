@@ -13,7 +13,8 @@
 
 bool control_goes_on(const limn_control *k, const char *what, int done, int n, err *e)
 {
-    return !k || !k->progress || k->progress(k->context, done, n) || err_set(e, ERR_FAILED, "%s: interrupted", what);
+    return !k || !k->progress || k->progress(k->context, done, n) ||
+           err_set_cause(e, ERR_FAILED, LIMN_CAUSE_INTERRUPTED, "%s: interrupted", what);
 }
 
 /* Up to IMAGES_AT_ONCE pictures; host is scratch for their logits. */
@@ -55,7 +56,7 @@ static bool make_room(plan *p, model *m, plan_job job, int n, err *e)
     int most = images_at_once(&m->codec);
     job.most = n < most ? n : most;
     job.context = &m->codec;
-    job.help = "take another device: --device";
+    job.help = "take another device: `device`";
     return plan_make(p, m, m->run, &job, e);
 }
 

@@ -62,11 +62,11 @@ static bool hand_over(drawing *w, int first, err *e)
     if (o->progress && o->preview && !show(w, e))
         return false;
     if (o->progress && !o->progress(o->context, (int)done, w->count * w->cells, o->preview ? w->all : NULL))
-        return err_set(e, ERR_FAILED, "generate: interrupted");
+        return err_set_cause(e, ERR_FAILED, LIMN_CAUSE_INTERRUPTED, "generate: interrupted");
     if (!guard_there(w->g->m, e))
         return false;
     if (o->ready && w->taken > first && !o->ready(o->context, first, w->taken - first, codes_of(w, first, first)))
-        return err_set(e, ERR_FAILED, "generate: interrupted");
+        return err_set_cause(e, ERR_FAILED, LIMN_CAUSE_INTERRUPTED, "generate: interrupted");
     return guard_there(w->g->m, e);
 }
 

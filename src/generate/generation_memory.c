@@ -67,8 +67,8 @@ static bool walk(void *context, run *r, int n, err *e)
 static bool make_room(generation *g, err *e)
 {
     char help[128];
-    snprintf(help, sizeof help, "convert the model with --type q8_0 or q4_0%s%s",
-             g->keys == DTYPE_F32 ? ", give --kv-cache f16" : "", g->by_choice ? ", do without --guidance" : "");
+    snprintf(help, sizeof help, "convert the model with `type` q8_0 or q4_0%s%s",
+             g->keys == DTYPE_F32 ? ", give `kv_cache_f16`" : "", g->by_choice ? ", do without `guidance`" : "");
     const plan_job job = {
         .what = "generate",
         .uses = USE_TRANSFORMER | (g->decoder ? USE_DECODER : 0),

@@ -83,7 +83,7 @@ static bool rank(model *m, const char *text, const uint8_t *rgb, int n, int widt
                           .most = n < AT_ONCE ? n : AT_ONCE,
                           .walk = walk,
                           .context = m->clip,
-                          .help = "convert the CLIP with --type q8_0"};
+                          .help = "convert the CLIP with `type` q8_0"};
     bool ok = pixels && embedding ? plan_make(&p, m, m->run, &job, e) && embed_text(m, text, embedding, e)
                                   : err_no_memory(e, "pictures", AT_ONCE * one * sizeof *pixels);
     for (int done = 0; ok && done < n; done += p.n) {

@@ -76,7 +76,7 @@ static bool score_once(model *m, const int32_t *text_ids, size_t n_text_ids, con
                           .most = 1,
                           .walk = score,
                           .context = &s,
-                          .help = "convert the model with --type q8_0 or q4_0"};
+                          .help = "convert the model with `type` q8_0 or q4_0"};
     plan p;
     bool ok = row && text && image ? true : err_no_memory(e, "score", text_count * sizeof *text);
     ok = ok && d->kind->text_row(d, text_ids, n_text_ids, row, &used, e) && plan_make(&p, m, m->run, &job, e) &&

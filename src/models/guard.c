@@ -23,7 +23,8 @@ bool guard_enter(device *d, err *e)
     pthread_mutex_lock(&lock);
     bool ok = enter(d);
     pthread_mutex_unlock(&lock);
-    return ok || err_set(e, ERR_USAGE,
+    return ok ||
+           err_set_cause(e, ERR_USAGE, LIMN_CAUSE_BUSY,
                          "%s: another thread is using this device (one may at a time; each can open a device of its "
                          "own)",
                          d->info.name);

@@ -191,10 +191,10 @@ bool model_load(model *m, unsigned uses, err *e)
 bool model_tokenize(const model *m, const char *text, int32_t **ids, size_t *n, err *e)
 {
     if (m->info.classes)
-        return err_set(e, ERR_USAGE, "%s: reads no text but a class, 0 to %d (give --class N)", gguf_name(m->gguf),
+        return err_set(e, ERR_USAGE, "%s: reads no text but a class, 0 to %d (give `class` N)", gguf_name(m->gguf),
                        m->info.classes - 1);
     if (!m->tokenizer)
-        return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give token ids instead: --text-ids)",
+        return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give token ids instead: `text_ids`)",
                        gguf_name(m->gguf));
     return tokenizer_encode(m->tokenizer, text, ids, n, e);
 }

@@ -109,13 +109,14 @@ static void parts_text(char out[PARTS_TEXT], const plan_part *parts, bool report
 bool plan_too_large(const device *d, const char *what, const char *how, uint64_t bytes, const plan_part *parts,
                     const char *advice, err *e)
 {
-    char list[PARTS_TEXT], limit[400] = ", or raise --mem-limit";
+    char list[PARTS_TEXT], limit[400] = ", or raise `memory_limit`";
     parts_text(list, parts, false);
     if (d->memory_refused) /* then that is no help */
         snprintf(limit, sizeof limit, "; the driver had no room for %.1f MiB: close other programs; it said: %s",
                  (double)d->memory_refused / MIB, d->memory_why);
-    return err_set(e, ERR_FAILED, "%s%s: %.1f MiB would exceed the limit of %.1f MiB on %s: %s (%s%s)", what, how,
-                   (double)bytes / MIB, (double)d->memory_limit / MIB, d->info.name, list, advice, limit);
+    return err_set_cause(e, ERR_FAILED, LIMN_CAUSE_MEMORY_LIMIT,
+                         "%s%s: %.1f MiB would exceed the limit of %.1f MiB on %s: %s (%s%s)", what, how,
+                         (double)bytes / MIB, (double)d->memory_limit / MIB, d->info.name, list, advice, limit);
 }
 
 void plan_report(const device *d, const char *what, uint64_t bytes, const plan_part *parts, const char *how, int n)

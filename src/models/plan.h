@@ -56,7 +56,7 @@ typedef struct plan_part {
 } plan_part;
 
 /* Fills e: "WHATHOW: 9.0 MiB would exceed the limit of 8.0 MiB on DEVICE: weights of 4.0 MiB, … (ADVICE, or raise
- * --mem-limit)"; if the driver refused memory before, it says that instead of "raise". */
+ * `memory_limit`)"; if the driver refused memory before, it says that instead of "raise". */
 bool plan_too_large(const device *d, const char *what, const char *how, uint64_t bytes, const plan_part *parts,
                     const char *advice, err *e);
 /* Logs "WHAT: plan: 7.0 MiB of 8.0 MiB: weights 4.0, …; HOW8 at once". */

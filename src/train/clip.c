@@ -216,7 +216,7 @@ static bool codec_memory(stage *s, const model *m, err *e)
         return false;
     const codec *c = &m->codec;
     if (c->width != s->c.image_size || c->height != s->c.image_size || codec_input_width(c) != c->width)
-        return err_set(e, ERR_USAGE, "%s: its pictures have %d x %d pixels, and the CLIP's %d x %d (give --size %d)",
+        return err_set(e, ERR_USAGE, "%s: its pictures have %d x %d pixels, and the CLIP's %d x %d (give `size` %d)",
                        o->codec, c->width, c->height, s->c.image_size, s->c.image_size, c->width);
     size_t cells = (size_t)c->grid_width * (size_t)c->grid_height, one = (size_t)c->width * (size_t)c->height * 3;
     s->coded = malloc(CODEC_BATCH * one);
@@ -314,7 +314,7 @@ bool train_clip(device *dev, const train_clip_options *o, err *e)
                        .width = o->model.image_size,
                        .height = o->model.image_size,
                        .others = o->codec ? "the codec and its scratch" : "constants",
-                       .help = "a smaller --width or --text-width, or fewer --layers",
+                       .help = "a smaller `width` or `text_width`, or fewer `layers`",
                        .whole_batches = true,
                        .second = &s.coder,
                        .forward = forward,

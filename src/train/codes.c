@@ -132,7 +132,7 @@ static bool cache_open(cache *c, const char *path, uint64_t maker, int64_t cells
     if (!ok)
         return err_set(e, ERR_FAILED,
                        "%s: it holds no codes of pictures, and would be replaced by them (give another "
-                       "--codes-cache)",
+                       "`codes_cache`)",
                        path);
     const file_tensor *f = c->g ? gguf_find(c->g, "codes") : NULL;
     bool whole = f && f->nd == 2 && gguf_get_int(c->g, "codes.version", 0, INT64_MAX, &version, NULL) &&
@@ -230,7 +230,7 @@ static bool make_room(plan *p, model *m, err *e)
                           .most = BATCH,
                           .walk = codec_encode_walk,
                           .context = &m->codec,
-                          .help = "take another device: --device"};
+                          .help = "take another device: `device`"};
     return plan_make(p, m, m->run, &job, e);
 }
 
@@ -334,8 +334,8 @@ static bool fill(train_codes *t, pictures *p, model *m, dataset *d, const char *
     if (first && changed && (ok || (stopped && ranks_size() == 1)))
         write_file(t, p, path, maker);
     if (stopped)
-        err_set(e, ERR_FAILED, "interrupted while the pictures' codes were made: those that were made are kept in %s",
-                path);
+        err_set_cause(e, ERR_FAILED, LIMN_CAUSE_INTERRUPTED,
+                      "interrupted while the pictures' codes were made: those that were made are kept in %s", path);
     dataset_log_problems(d);
     return ok;
 }

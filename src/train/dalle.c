@@ -174,7 +174,7 @@ static bool check_sizes(const stage *s, err *e)
     if (s->o->model.mlp && !is_gpt)
         return err_set(
             e, ERR_USAGE,
-            "--mlp %d: the transformer of %s is of the kind \"%s\", whose size is the file's (leave the option "
+            "`mlp` %d: the transformer of %s is of the kind \"%s\", whose size is the file's (leave the option "
             "out)",
             s->o->model.mlp, gguf_name(s->init.g), d->kind->name);
     return true;
@@ -185,7 +185,7 @@ static bool open_codec(stage *s, device *dev, err *e)
     const char *path = s->o->codec ? s->o->codec : s->init.g ? s->o->run.init : NULL;
     if (!path)
         return err_set(e, ERR_USAGE,
-                       "train dalle: no codec makes the codes (give --codec FILE, or --init with a whole model)");
+                       "train dalle: no codec makes the codes (give `codec` FILE, or `init` with a whole model)");
     s->codec = model_open(dev, path, e);
     if (!s->codec || !model_needs_encoder(s->codec, e))
         return false;
@@ -209,16 +209,16 @@ static bool open_tokenizer(stage *s, err *e)
     if (!path)
         return err_set(
             e, ERR_USAGE,
-            "train dalle: no tokenizer reads the captions (give --tokenizer FILE, or --init with a whole model)");
+            "train dalle: no tokenizer reads the captions (give `tokenizer` FILE, or `init` with a whole model)");
     if (!train_file_open(&s->tokens, path, e))
         return false;
     if (!config_has_section(s->tokens.g, "tokenizer."))
-        return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give --tokenizer FILE)", path);
+        return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give `tokenizer` FILE)", path);
     s->tokenizer = tokenizer_from_gguf(s->tokens.g, e);
     return s->tokenizer &&
            (s->o->bpe_dropout <= 0 || tokenizer_drops(s->tokenizer) ||
             err_set(e, ERR_USAGE,
-                    "--bpe-dropout: %s has a tokenizer of the kind \"%s\", which can't leave merges out "
+                    "`bpe_dropout`: %s has a tokenizer of the kind \"%s\", which can't leave merges out "
                     "(leave the option out)",
                     path, tokenizer_kind_name(s->tokenizer)));
 }
@@ -267,11 +267,11 @@ static bool open_files(stage *s, device *dev, err *e)
         (!s->d && !new_transformer(s, e)))
         return false;
     if (s->d->classes && s->d->vocabulary == s->d->classes && s->o->condition_dropout > 0)
-        return err_set(e, ERR_USAGE, "--condition-dropout: this model knows no picture without a class (leave it out)");
+        return err_set(e, ERR_USAGE, "`condition_dropout`: this model knows no picture without a class (leave it out)");
     s->d->recompute = s->o->model.base.recompute;
     return s->d->kind->recomputes || !s->d->recompute ||
            err_set(e, ERR_USAGE,
-                   "--recompute: a transformer of the kind \"%s\" can't be done again by blocks (leave it out)",
+                   "`recompute`: a transformer of the kind \"%s\" can't be done again by blocks (leave it out)",
                    s->d->kind->name);
 }
 
@@ -396,7 +396,7 @@ bool train_dalle(device *dev, const train_dalle_options *o, err *e)
                        .open = open_stage,
                        .close = close_stage,
                        .others = "keys, values and inputs",
-                       .help = "a smaller --dim or --mlp, or fewer --layers",
+                       .help = "a smaller `dim` or `mlp`, or fewer `layers`",
                        .forward = forward,
                        .keys = keys};
     run *r = run_new(dev, e);

@@ -53,7 +53,7 @@ static FILE *log_open(const char *path, int64_t done, err *e)
 
 static bool write_error(const char *path, err *e)
 {
-    return err_set(e, ERR_FAILED, "%s: cannot write: %s (make room, then go on with --resume)", path,
+    return err_set(e, ERR_FAILED, "%s: cannot write: %s (make room, then go on with `resume`)", path,
                    errno ? strerror(errno) : "an earlier write failed");
 }
 
@@ -171,7 +171,7 @@ static bool one_step(loop *l, err *e)
     char kept[96] = "";
     if (l->saved > 0)
         snprintf(kept, sizeof kept, "; the checkpoint of step %lld is as it was", (long long)l->saved);
-    return err_set(e, ERR_FAILED, "train: step %lld: the %s is %g%s (go on with --resume and a lower learning rate)",
+    return err_set(e, ERR_FAILED, "train: step %lld: the %s is %g%s (go on with `resume` and a lower learning rate)",
                    (long long)t->step, bad_loss ? "loss" : "gradient's square", bad_loss ? l->loss : (double)l->squares,
                    kept);
 }
@@ -281,12 +281,12 @@ static bool run_steps(loop *l, err *e)
     int64_t all = dataset_size(l->s->data), batch = (int64_t)train_batch(q) * ranks_size();
     bool ok = true, going = true;
     if (l->writes && t->step >= steps)
-        log_write(LOG_WARNING, "%s: it is of step %lld: nothing is left to do (a larger --steps goes on)",
+        log_write(LOG_WARNING, "%s: it is of step %lld: nothing is left to do (a larger `steps` goes on)",
                   l->checkpoint, (long long)t->step);
     if (batch > all && l->writes && t->step < steps)
         log_write(LOG_WARNING,
                   "data: the %lld pictures are fewer than a step's %lld, so each comes several times in one (a "
-                  "smaller --batch is faster)",
+                  "smaller `batch` is faster)",
                   (long long)all, (long long)batch);
     while (ok && going && t->step < steps) {
         double begin = now();
@@ -316,7 +316,7 @@ static bool run_steps(loop *l, err *e)
             ok = save(l, picture, checkpoint, e);
     }
     if (ok && !going && t->step < steps && l->writes)
-        log_write(LOG_WARNING, "paused after step %lld of %lld: the same command with --resume goes on",
+        log_write(LOG_WARNING, "paused after step %lld of %lld: the same command with `resume` goes on",
                   (long long)t->step, (long long)steps);
     return ok;
 }
@@ -350,7 +350,7 @@ static bool go_on(loop *l, err *e)
 bool train_needs_whole_batches(const train_run *q, const char *why, err *e)
 {
     return q->accumulate <= 1 ||
-           err_set(e, ERR_USAGE, "--accumulate %d: %s, so parts of one can't be added (give a larger --batch)",
+           err_set(e, ERR_USAGE, "`accumulate` %d: %s, so parts of one can't be added (give a larger `batch`)",
                    q->accumulate, why);
 }
 

@@ -62,7 +62,7 @@ static bool refuse_locked(const char *output, int fd, err *e)
 {
     char who[192];
     read_holder(fd, who, sizeof who);
-    return err_set(e, ERR_FAILED, "%s: another run is writing it: %s (wait for that one, or give another --output)",
+    return err_set(e, ERR_FAILED, "%s: another run is writing it: %s (wait for that one, or give another `output`)",
                    output, *who ? who : "its process is not known");
 }
 
@@ -97,7 +97,7 @@ static bool lock_output(train_output *x, const char *output, err *e)
         }
         close(fd); /* removed between the two by the one who had it */
     }
-    return err_set(e, ERR_FAILED, "%s: cannot lock: it is removed again and again (give another --output)", x->lock);
+    return err_set(e, ERR_FAILED, "%s: cannot lock: it is removed again and again (give another `output`)", x->lock);
 }
 
 /* ---- what is there ---- */
@@ -151,8 +151,8 @@ static bool refuse_existing(const train_output *x, const char *output, bool mode
     if (!model && !resumes && !log && !picture) /* event files alone: a run adds one, and replaces none */
         return true;
     return err_set(e, ERR_FAILED,
-                   "%s: an earlier run left %s (%s--overwrite begins anew and replaces it, or give another --output)",
-                   output, all, resumes || (log && !model) ? "--resume goes on, " : "");
+                   "%s: an earlier run left %s (%s`overwrite` begins anew and replaces it, or give another `output`)",
+                   output, all, resumes || (log && !model) ? "`resume` goes on, " : "");
 }
 
 static bool check_existing(const train_output *x, const char *output, train_existing existing, err *e)
@@ -164,8 +164,8 @@ static bool check_existing(const train_output *x, const char *output, train_exis
     /* between the first model and the first checkpoint of a run that was killed there is nothing to lose */
     if (ok && existing == TRAIN_RESUME && model && !x->killed && bytes_at(x->checkpoint) < 0)
         ok = err_set(e, ERR_FAILED,
-                     "%s: there is a model, but no %s to resume from (--overwrite begins anew and replaces the model; "
-                     "--init %s with another --output begins from its weights)",
+                     "%s: there is a model, but no %s to resume from (`overwrite` begins anew and replaces the model; "
+                     "`init` %s with another `output` begins from its weights)",
                      output, x->checkpoint, output);
     free(board);
     free(picture);
@@ -184,7 +184,7 @@ bool train_output_claim(train_output *x, const char *output, train_existing exis
               (x->lock = train_beside(real, "lock", e));
     free(path);
     if (ok && lstat(x->checkpoint, &st) && errno != ENOENT)
-        ok = err_set(e, ERR_FAILED, "%s: cannot write: %s (choose another --output)", x->checkpoint, strerror(errno));
+        ok = err_set(e, ERR_FAILED, "%s: cannot write: %s (choose another `output`)", x->checkpoint, strerror(errno));
     x->claimed = ok && lock_output(x, output, e) && check_existing(x, output, existing, e);
     return x->claimed;
 }

@@ -150,12 +150,12 @@ static bool too_large(const train_run *q, train_stage *s, device *d, const char 
     memory_parts(s, q->batch, names, parts);
     int batch = largest_batch(q, s, d);
     if (batch)
-        snprintf(advice, sizeof advice, "--batch %d fits%s", batch,
-                 s->whole_batches ? "" : ", and --accumulate makes steps of several");
+        snprintf(advice, sizeof advice, "`batch` %d fits%s", batch,
+                 s->whole_batches ? "" : ", and `accumulate` makes steps of several");
     else
         snprintf(advice, sizeof advice, "one picture at a time needs %.1f MiB: give %s", (double)s->memory.peak / MIB,
                  s->help);
-    return plan_too_large(d, what, s->recompute ? " with --recompute" : "", peak, parts, advice, e);
+    return plan_too_large(d, what, s->recompute ? " with `recompute`" : "", peak, parts, advice, e);
 }
 
 bool train_plan(const train_run *q, train_stage *s, device *d, const char *what, err *e)
@@ -171,7 +171,7 @@ bool train_plan(const train_run *q, train_stage *s, device *d, const char *what,
         if (room)
             log_write(
                 LOG_WARNING,
-                "%s: each block is done again in the backward pass, as --recompute says: to keep what they make would "
+                "%s: each block is done again in the backward pass, as `recompute` says: to keep what they make would "
                 "take %.1f MiB, and the limit is %.1f MiB",
                 what, kept, (double)d->memory_limit / MIB);
     }

@@ -149,7 +149,8 @@ static bool report(dataset *d, counts *c, err *e)
     c->e = e;
     bool ok = dataset_captions(d, count, c) || c->wrong;
     if (!ok)
-        err_set(e, ERR_FAILED, "interrupted while the captions were read: nothing was written");
+        err_set_cause(e, ERR_FAILED, LIMN_CAUSE_INTERRUPTED,
+                      "interrupted while the captions were read: nothing was written");
     if (c->n)
         qsort(c->hashes, (size_t)c->n, sizeof *c->hashes, by_value);
     for (int64_t i = 0; i < c->n; i++)
@@ -173,8 +174,8 @@ bool train_text_report(dataset *d, const tokenizer *t, int room, int length, int
         return false;
     if (c.cut && length && ranks_rank() == 0)
         log_write(LOG_WARNING,
-                  "captions too long for --text-length %d: %" PRId64 " of %" PRId64
-                  ", which lose their end: up to %zu of %zu tokens (--text-length %zu keeps all)",
+                  "captions too long for `text_length` %d: %" PRId64 " of %" PRId64
+                  ", which lose their end: up to %zu of %zu tokens (`text_length` %zu keeps all)",
                   length, c.cut, c.n, c.longest - c.room, c.longest, c.longest + (size_t)(length - room));
     else if (c.cut && ranks_rank() == 0)
         log_write(LOG_WARNING,

@@ -351,9 +351,9 @@ bool trainer_read_checkpoint(trainer *t, const char *path, uint64_t fingerprint,
               gguf_get_int(g, "train.seed", INT64_MIN, INT64_MAX, &seed, e) &&
               gguf_get_int(g, "train.data", INT64_MIN, INT64_MAX, &data, e);
     if (ok && seed != (int64_t)t->settings.seed)
-        ok = err_set(e, ERR_USAGE, "%s: train.seed: it was begun with --seed %lld", path, (long long)seed);
+        ok = err_set(e, ERR_USAGE, "%s: train.seed: it was begun with `seed` %lld", path, (long long)seed);
     if (ok && data != (int64_t)fingerprint)
-        ok = err_set(e, ERR_USAGE, "%s: train.data: it was begun with other data (give the same --data, or begin anew)",
+        ok = err_set(e, ERR_USAGE, "%s: train.data: it was begun with other data (give the same `data`, or begin anew)",
                      path);
     ok = ok && read_values(t, g, e);
     gguf_free(g);

@@ -222,7 +222,7 @@ static void sizes_come_from_settings_or_hyper_parameters(void **state)
         .inputs = in, .n_inputs = 1, .output = support_path("no.gguf"), .settings = set, .n_settings = 1};
     assert_false(import_convert(&q, &e));
     assert_int_equal(e.code, ERR_USAGE);
-    assert_non_null(strstr(e.text, "--set image_size"));
+    assert_non_null(strstr(e.text, "`settings` image_size"));
     e = (err){0};
     in[0] = support_path("codec.safetensors");
     q.settings = odd;

@@ -197,7 +197,7 @@ static void what_is_missing_is_named(void **state)
         int files;
         const char *heads, *text;
     } wrong[] = {
-        {1, "heads=4", "tensor encoder."}, {3, NULL, "--set heads="}, {3, "heads=5", "do not divide the dim 32"}};
+        {1, "heads=4", "tensor encoder."}, {3, NULL, "`settings` heads="}, {3, "heads=5", "do not divide the dim 32"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         err e = {0};
         assert_false(convert(wrong[i].files, wrong[i].heads, DTYPE_F32, &e));

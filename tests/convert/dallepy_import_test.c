@@ -329,7 +329,7 @@ static void test_refused(void **state)
 {
     (void)state;
     refuse("openai", NULL, "no image codec inside (give its files too");
-    refuse("mix", "heads=2", "--set heads: the files tell it themselves");
+    refuse("mix", "heads=2", "`settings` heads: the files tell it themselves");
 }
 
 int main(int argc, char **argv)

@@ -237,8 +237,8 @@ static void tensors_that_are_missing_or_extra_are_named(void **state)
 static void settings_say_what_files_do_not(void **state)
 {
     (void)state;
-    refuse("mindalle", (request){.no_settings = true}, "--set heads=N");
-    refuse("mindalle", (request){.set = "heads=7"}, "--set heads=N");
+    refuse("mindalle", (request){.no_settings = true}, "`settings` heads=N");
+    refuse("mindalle", (request){.set = "heads=7"}, "`settings` heads=N");
     refuse("rudalle_v2", (request){.set = "version=v4"}, "versions v2 and v3");
     refuse("mindalle", (request){.set = "version=v2"}, "the files tell it themselves");
     refuse("llamagen", (request){.set = "image_size=18"}, "a code is 4 pixels wide");
@@ -279,7 +279,7 @@ static void classes_are_checked(void **state)
     generate_with(m, (int32_t[]){10}, 1, 4, "10 is outside of 0 to 9"); /* what stands for no class */
     generate_with(m, (int32_t[]){1, 2}, 2, 1, "takes one class");
     assert_false(limn_tokenize(m, "a", &ids, &n, &e));
-    assert_non_null(strstr(e.text, "--class"));
+    assert_non_null(strstr(e.text, "`class`"));
     limn_model_free(&m);
     m = converted("igpt", &(request){0});
     generate_with(m, (int32_t[]){10}, 1, 1, NULL);

@@ -360,7 +360,7 @@ static void two_sets_of_weights_are_a_question(void **state)
     saved_free(&other);
     saved_write(files[0], &s);
     assert_false(convert_files(m, files, NULL, to, &e));
-    if (!strstr(e.text, "'best.' and 'last.'") || !strstr(e.text, "--set part=best, or part=last"))
+    if (!strstr(e.text, "'best.' and 'last.'") || !strstr(e.text, "`settings` part=best, or part=last"))
         fail_msg("%s", e.text);
     e = (err){0};
     if (!convert_files(m, files, "part=best", to, &e))
@@ -370,7 +370,7 @@ static void two_sets_of_weights_are_a_question(void **state)
         fail_msg("%s", e.text);
     assert_false(support_same_files(plain, to));
     assert_false(convert_files(m, files, "part=first", to, &e));
-    if (!strstr(e.text, "--set part=first: no network is behind this prefix (there are: 'best.', 'last.')"))
+    if (!strstr(e.text, "`settings` part=first: no network is behind this prefix (there are: 'best.', 'last.')"))
         fail_msg("%s", e.text);
     saved_free(&s);
     /* of other sizes, too */

@@ -342,12 +342,12 @@ static void wrong_requests_are_refused(void **state)
     static const struct {
         const char *setting, *part;
     } settings[] = {
-        {"temperature=warm", "--set temperature=warm"},
-        {"temperature=", "--set temperature="},
-        {"temperature=1x", "--set temperature=1x"},
+        {"temperature=warm", "`settings` temperature=warm"},
+        {"temperature=", "`settings` temperature="},
+        {"temperature=1x", "`settings` temperature=1x"},
         {"temperature=-1", "from 0"},
-        {"temperature=nan", "--set temperature=nan"},
-        {"temperature=inf", "--set temperature=inf"},
+        {"temperature=nan", "`settings` temperature=nan"},
+        {"temperature=inf", "`settings` temperature=inf"},
         {"top_k=1.5", "whole number"},
         {"top_p=2", "from 0 to 1"},
         {"colour=4", "known: name, temperature, top_k, top_p, guidance"},
@@ -360,8 +360,8 @@ static void wrong_requests_are_refused(void **state)
         for (size_t i = 0; i < COUNT(settings); i++)
             refuse(sources[s], (import_request){.settings = &settings[i].setting, .n_settings = 1}, ERR_USAGE,
                    settings[i].part);
-        refuse(sources[s], (import_request){.family = "cubist"}, ERR_USAGE, "--family cubist: no such family");
-        refuse(sources[s], (import_request){.typed = true, .type = DTYPE_I32}, ERR_USAGE, "--type i32");
+        refuse(sources[s], (import_request){.family = "cubist"}, ERR_USAGE, "`family` cubist: no such family");
+        refuse(sources[s], (import_request){.typed = true, .type = DTYPE_I32}, ERR_USAGE, "`type` i32");
     }
     refuse(sources[0], (import_request){.tokenizer = support_path("nowhere")}, ERR_FAILED, "nowhere/vocab.json");
     refuse(sources[1], (import_request){.tokenizer = support_path("nowhere")}, ERR_USAGE, "has its own");

@@ -201,7 +201,7 @@ static void what_cannot_be_used_is_never_chosen(void **state)
     assert_non_null(strstr(text, "the only discrete GPU of 4 devices that can be used"));
     assert_int_equal(chosen("dgpu", 5, text), 4);
     assert_int_equal(chosen("3", 5, text), -ERR_DEVICE);
-    assert_string_equal(text, "--device 3: 3.0, GeForce GTX 1060 (NVIDIA CUDA): no compiler");
+    assert_string_equal(text, "`device` 3: 3.0, GeForce GTX 1060 (NVIDIA CUDA): no compiler");
     snprintf(machine[4].info.problem, sizeof machine[4].info.problem, "not available");
     assert_int_equal(chosen("geforce", 5, text), -ERR_DEVICE);
     assert_non_null(strstr(text, "GTX 1060 (NVIDIA CUDA): no compiler"));

@@ -132,14 +132,18 @@ static void check_refusal(const job *j, uint64_t limit)
     assert_int_equal(dev->memory_used, used);
     assert_int_equal(dev->memory_peak, used); /* before anything was there */
     assert_int_not_equal(stat(output, &st), 0);
-    const char *const parts[] = {
-        "train ",           " MiB would exceed the limit of ", dev->info.name, "weights of ", "gradients", "moments",
-        "raise --mem-limit"};
+    const char *const parts[] = {"train ",
+                                 " MiB would exceed the limit of ",
+                                 dev->info.name,
+                                 "weights of ",
+                                 "gradients",
+                                 "moments",
+                                 "raise `memory_limit`"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         has(e.text, parts[i]);
-    const char *advice = strstr(e.text, "(--batch ");
-    assert_true(advice && sscanf(advice, "(--batch %d fits", &batch) == 1 && batch > 0 && batch < BATCH);
-    assert_true((strstr(e.text, "--accumulate") != NULL) == !j->whole_batches);
+    const char *advice = strstr(e.text, "(`batch` ");
+    assert_true(advice && sscanf(advice, "(`batch` %d fits", &batch) == 1 && batch > 0 && batch < BATCH);
+    assert_true((strstr(e.text, "`accumulate`") != NULL) == !j->whole_batches);
     must_run(j, output, batch);
     assert_true(dev->memory_peak <= limit);
     e = (err){0};
@@ -195,7 +199,7 @@ static void what_does_not_fit_is_done_again_on_the_way_back(void **state)
     log_set_sink(NULL, NULL);
     assert_true(dev->memory_peak <= dev->memory_limit);
     dev->memory_limit = before;
-    has(said, "as --recompute says");
+    has(said, "as `recompute` says");
     same_files(kept, again);
 }
 
@@ -251,7 +255,7 @@ static void large_cards_are_planned_for(void **state)
         if (!found || sscanf(found, "activations of 2048 pictures at once of %lf MiB", &activations) != 1 ||
             activations < 20 * 1024)
             fail_msg("%s", e.text);
-        has(e.text, "(--batch ");
+        has(e.text, "(`batch` ");
         e = (err){0};
         o.model.base.text_length = 1024;
         o.model.base.dim = 8;

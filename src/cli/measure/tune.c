@@ -306,10 +306,13 @@ static bool do_step(tuner *u, const step *s, err *e)
         bool ok = try_candidate(u, &list[i], s->works, &r, &why);
         if (!interrupt_check(e))
             return false;
-        if (ok)
+        if (ok) {
             printf("  %-96s %5.2fx\n", text, exp(-score(&r, &now)));
-        else
-            printf("  %-96s left out: %s\n", text, why.text);
+        } else {
+            printf("  %-96s left out: ", text);
+            print_said(why.text);
+            printf("\n");
+        }
         fflush(stdout);
         if (ok && score(&r, &now) < least) {
             least = score(&r, &now);

@@ -115,7 +115,8 @@ static bool fail_empty(const dataset *d, const dataset_options *o, err *e)
 bool dataset_goes_on(const dataset *d, err *e)
 {
     return !d->o.goes_on || d->o.goes_on(d->o.context) ||
-           err_set(e, ERR_FAILED, "interrupted while the data was read: nothing was written");
+           err_set_cause(e, ERR_FAILED, LIMN_CAUSE_INTERRUPTED,
+                         "interrupted while the data was read: nothing was written");
 }
 
 void dataset_seen(dataset *d, const char *name)

@@ -1,0 +1,88 @@
+/* The library's words in those of the command line.  tests/cli/wording_test.sh compares the table with both. */
+#include "cli/wording.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* NULL: the option is called what the setting is, with dashes. */
+static const struct {
+    const char *setting, *here;
+} settings[] = {
+    {"accumulate", NULL},
+    {"batch", NULL},
+    {"block_width", NULL},
+    {"bpe_dropout", NULL},
+    {"class", NULL},
+    {"codec", NULL},
+    {"codes_cache", NULL},
+    {"condition_dropout", NULL},
+    {"convert", NULL},
+    {"data", NULL},
+    {"decoder", NULL},
+    {"device", NULL},
+    {"dim", NULL},
+    {"encoder", NULL},
+    {"family", NULL},
+    {"guidance", NULL},
+    {"init", NULL},
+    {"kv_cache_f16", "--kv-cache f16"},
+    {"layers", NULL},
+    {"limn devices", "limn devices --why"},
+    {"memory_limit", "--mem-limit"},
+    {"mlp", NULL},
+    {"output", NULL},
+    {"overwrite", NULL},
+    {"recompute", NULL},
+    {"resume", NULL},
+    {"seed", NULL},
+    {"settings", "--set"},
+    {"size", NULL},
+    {"steps", NULL},
+    {"text_ids", NULL},
+    {"text_length", NULL},
+    {"text_width", NULL},
+    {"tokenizer", NULL},
+    {"type", NULL},
+    {"width", NULL},
+};
+
+/* Writes what text[0..n) is called here to `out`, and returns its length; 0: it is no setting. */
+static size_t put(char *out, const char *text, size_t n)
+{
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        const char *setting = settings[i].setting, *here = settings[i].here;
+        if (strlen(setting) != n || strncmp(setting, text, n) != 0)
+            continue;
+        if (here) {
+            memcpy(out, here, strlen(here));
+            return strlen(here);
+        }
+        out[0] = out[1] = '-';
+        for (size_t k = 0; k < n; k++)
+            out[2 + k] = text[k] == '_' ? '-' : text[k];
+        return n + 2;
+    }
+    return 0;
+}
+
+char *worded(const char *text)
+{
+    enum { LONGEST = 32 }; /* of the names here, so much may each backtick add */
+    size_t ticks = 0;
+    for (const char *c = text; *c; c++)
+        ticks += *c == '`';
+    char *out = ticks < 2 ? NULL : malloc(strlen(text) + ticks * LONGEST + 1), *to = out;
+    while (out && *text) {
+        const char *end = *text == '`' ? strchr(text + 1, '`') : NULL;
+        size_t n = end ? put(to, text + 1, (size_t)(end - text - 1)) : 0;
+        if (n > 0) {
+            to += n;
+            text = end + 1;
+        } else {
+            *to++ = *text++;
+        }
+    }
+    if (out)
+        *to = '\0';
+    return out;
+}
