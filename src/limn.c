@@ -12,6 +12,7 @@
 #include "generate/generate.h"
 #include "generate/generation.h"
 #include "models/guard.h"
+#include "models/rest.h"
 
 const char *limn_version(void)
 {
@@ -97,11 +98,11 @@ void limn_free(void *array)
     guard_leave(used);                                                                                                 \
     return ok
 #define GUARDED_MODEL(m, call)                                                                                         \
-    device *used = (m)->dev;                                                                                           \
-    if (!guard_enter_model((m), e))                                                                                    \
+    model *used = (m);                                                                                                 \
+    if (!guard_enter_model(used, e))                                                                                   \
         return 0;                                                                                                      \
     bool ok = (call);                                                                                                  \
-    guard_leave(used);                                                                                                 \
+    guard_leave_model(used);                                                                                           \
     return ok
 
 bool limn_device_profile(limn_device *d, limn_kernel_profile **rows, size_t *n, limn_error *e)
@@ -121,6 +122,8 @@ limn_model *limn_model_open(limn_device *d, const char *path, limn_error *e)
     if (!guard_enter(d, e))
         return NULL;
     model *m = model_open(d, path, e);
+    if (m)
+        model_share(m);
     guard_leave(d);
     return m;
 }
@@ -130,6 +133,8 @@ limn_model *limn_model_open_memory(limn_device *d, const void *data, size_t size
     if (!guard_enter(d, e))
         return NULL;
     model *m = model_open_memory(d, data, size, name, e);
+    if (m)
+        model_share(m);
     guard_leave(d);
     return m;
 }
@@ -140,17 +145,9 @@ void limn_model_free(limn_model **m)
     *m = NULL;
 }
 
-static bool rest(model *m, err *e)
-{
-    if (m->busy)
-        return err_set_cause(e, ERR_USAGE, LIMN_CAUSE_BUSY, "%s: it is at work (rest it when that is done)",
-                             gguf_name(m->gguf));
-    return run_reserve(m->run, NULL, e) && params_unload(&m->params, m->run, 0, e);
-}
-
 bool limn_model_rest(limn_model *m, limn_error *e)
 {
-    GUARDED_MODEL(m, rest(m, e));
+    GUARDED_MODEL(m, model_rest(m, e));
 }
 
 const limn_model_info *limn_model_get_info(const limn_model *m)
@@ -242,13 +239,12 @@ bool limn_rank_pixels(limn_model *m, const char *text, limn_pixel_type type, con
 
 limn_generation *limn_generation_open(limn_model *m, const limn_generation_options *options, limn_error *e)
 {
-    device *d = m->dev;
     if (!guard_enter_model(m, e))
         return NULL;
     generation *g = generation_open(m, options, e);
     if (g)
         m->guard.held++;
-    guard_leave(d);
+    guard_leave_model(m);
     return g;
 }
 

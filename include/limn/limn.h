@@ -136,7 +136,8 @@ LIMN_API limn_model *limn_model_open(limn_device *d, const char *path, limn_erro
 LIMN_API limn_model *limn_model_open_memory(limn_device *d, const void *data, size_t size, const char *name,
                                             limn_error *e);
 LIMN_API void limn_model_free(limn_model **m);
-/* Frees what the model has on the device until it is used again, to make room for another model. */
+/* Frees what the model has on the device until it is used again.  If another model of the device needs the room this
+ * happens by itself, to the model that was used longest ago.  A model that is at work can't rest: LIMN_USAGE. */
 LIMN_API bool limn_model_rest(limn_model *m, limn_error *e);
 
 typedef struct limn_model_info {

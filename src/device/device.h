@@ -57,11 +57,13 @@ struct limn_device {
     int clblast_applied; /* the clblast_set that CLBlast was told */
     bool trial;          /* for limn tune: that the driver refuses a group's size is neither logged nor kept */
     /* for models/guard.h */
-    const void *user;     /* the thread that uses the device now */
-    int depth, models;    /* that thread's calls, one within another; open models */
-    struct guarded *dead; /* what is freed once the device isn't in use */
-    bool freed;           /* the device itself is to be freed then */
-    double opened;        /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
+    const void *user;          /* the thread that uses the device now */
+    int depth, models;         /* that thread's calls, one within another; open models */
+    struct guarded *dead;      /* what is freed once the device isn't in use */
+    bool freed;                /* the device itself is to be freed then */
+    struct limn_model *shared; /* for models/rest.h: the models that share the device's memory */
+    uint64_t plans;            /* that were made for them so far */
+    double opened;             /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
 };
 
 /* One candidate of an enumeration. */

@@ -74,10 +74,18 @@ bool guard_enter_model(model *m, err *e)
     device *d = m->dev;
     if (!guard_enter(d, e))
         return false;
-    if (guard_there(m, e))
+    if (guard_there(m, e)) {
+        m->inside++;
         return true;
+    }
     guard_leave(d);
     return false;
+}
+
+void guard_leave_model(model *m)
+{
+    m->inside--;
+    guard_leave(m->dev);
 }
 
 void guard_free(device *d, guarded *g)

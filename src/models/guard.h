@@ -11,6 +11,7 @@ bool guard_enter(device *d, err *e);
 void guard_leave(device *d);
 /* The same for a model: ERR_USAGE where it was freed. */
 bool guard_enter_model(model *m, err *e);
+void guard_leave_model(model *m);
 /* ERR_USAGE where the model was freed, within a callback. */
 bool guard_there(const model *m, err *e);
 

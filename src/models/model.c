@@ -170,6 +170,11 @@ void model_free(model *m)
         return;
     if (m->dev)
         m->dev->models--;
+    for (model **other = m->shared ? &m->dev->shared : NULL; other && *other;)
+        if (*other == m)
+            *other = m->next;
+        else
+            other = &(*other)->next;
     if (m->run)
         run_finish(m->run, NULL); /* nothing may still read what goes now */
     run_free(m->run);
@@ -185,6 +190,7 @@ void model_free(model *m)
 
 bool model_load(model *m, unsigned uses, err *e)
 {
+    m->pinned = true;
     return params_load(&m->params, m->run, uses, 0, e);
 }
 

@@ -30,6 +30,12 @@ struct limn_model {
     int busy;                 /* batches at work, between whose steps a caller may do something else */
     guarded guard;
     uint64_t planned; /* bytes on the device by the last plan, other models' too */
+    /* of models/rest.h */
+    bool shared;             /* it is in the device's list */
+    struct limn_model *next; /* in it */
+    int inside;              /* calls of the API that are in it */
+    bool pinned;             /* its weights were loaded without a plan, and stay */
+    uint64_t used;           /* when it was planned for: greater is later */
 };
 
 /* The file of the built-in model: builtin.S. */

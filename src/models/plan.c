@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "device/stream.h"
+#include "models/rest.h"
 
 /* After so many a device has 18% of what was planned, or the work itself makes it fail again and again. */
 #define MOST_REFUSALS 6
@@ -14,12 +15,15 @@ typedef struct planner {
     const plan_job *job;
     counted walked; /* the last walk */
     uint64_t room;  /* for weights and work */
+    uint64_t most;  /* the same if all other models that can rest did, */
+    bool resting;   /* and whether they may */
 } planner;
 
 static bool fits(const planner *k, const plan *p)
 {
     uint64_t beside = p->scratch + p->lasting, passing = params_passing(&k->m->params, k->job->uses);
-    return p->weights <= k->room && (beside > passing ? beside : passing) <= k->room - p->weights;
+    uint64_t room = k->resting ? k->most : k->room;
+    return p->weights <= room && (beside > passing ? beside : passing) <= room - p->weights;
 }
 
 /* Tries the job's most items, then fewer, down to `least`, with weights of that size, until it fits.  e is filled if
@@ -60,11 +64,16 @@ static bool choose(planner *k, plan *p, err *e)
     param_table *t = &k->m->params;
     int all = params_layers(t, k->job->uses), most = k->job->most,
         least = count_cut(k->job->cuts > 1 ? k->job->cuts : 1);
+    bool busy = model_at_work(k->m);
+    uint64_t beside = params_loaded(t) + params_missing(t, k->job->uses);
     /* first with all weights staying that are there, unless some are streamed, which may fit now */
-    p->beside = k->m->busy || !(t->stream && k->job->uses & USE_TRANSFORMER);
-    if (p->beside && try(k, p, k->m->busy ? least : most, params_loaded(t) + params_missing(t, k->job->uses), e))
+    p->beside = busy || !(t->stream && k->job->uses & USE_TRANSFORMER);
+    if (p->beside && try(k, p, busy && k->most == k->room ? least : most, beside, e))
         return true;
-    if (k->m->busy)
+    k->resting = k->most > k->room;
+    if (p->beside && k->resting && try(k, p, busy ? least : most, beside, e))
+        return true;
+    if (busy)
         return false;
     p->beside = false;
     if (try(k, p, least, params_bytes(t, k->job->uses, 0), e))
@@ -136,7 +145,7 @@ static bool conclude(const planner *k, const plan *p, bool ok, err *e)
     const plan_part parts[] = {{"weights", "weights of", p->weights, layers > 2 ? " with all layers streamed" : NULL},
                                {"caches and the like", "caches and the like of", p->lasting, NULL},
                                {"scratch", "scratch of", p->scratch, NULL},
-                               {"other models", "other models of", p->others, NULL},
+                               {"other models", "other models of", p->others, p->others ? " at work" : NULL},
                                {0}};
     if (!ok)
         return plan_too_large(d, job->what, job->cuts > 1 ? ", in the smallest parts" : "",
@@ -145,6 +154,37 @@ static bool conclude(const planner *k, const plan *p, bool ok, err *e)
     if (p->layers)
         log_write(LOG_INFO, "%s: plan: %d of %d layers, %.1f MiB, stay in the file and are copied when they are wanted",
                   job->what, p->layers, layers, (double)p->streamed / MIB);
+    return true;
+}
+
+/* What is in use by others than the model. */
+static uint64_t others(const model *m)
+{
+    return m->dev->memory_used - params_loaded(&m->params) - run_memory(m->run);
+}
+
+static uint64_t room_beside(const device *d, uint64_t bytes)
+{
+    return d->memory_limit > bytes ? d->memory_limit - bytes : 0;
+}
+
+static void find_room(planner *k, plan *p)
+{
+    const device *d = k->m->dev;
+    p->others = others(k->m);
+    k->room = room_beside(d, p->others);
+    k->most = room_beside(d, p->others - model_idle(k->m));
+}
+
+/* Other models rest, no more of them than must. */
+static bool rest_others(planner *k, plan *p, err *e)
+{
+    k->resting = false;
+    while (!fits(k, p) && model_idle(k->m) > 0) {
+        if (!model_rest_oldest(k->m, e))
+            return false;
+        find_room(k, p);
+    }
     return true;
 }
 
@@ -179,9 +219,13 @@ bool plan_make(plan *p, model *m, run *r, const plan_job *job, err *e)
     device *d = m->dev;
     param_table *t = &m->params;
     planner k = {.m = m, .job = job};
-    *p = (plan){.others = d->memory_used - params_loaded(t) - run_memory(m->run)};
-    k.room = d->memory_limit > p->others ? d->memory_limit - p->others : 0;
-    bool ok = choose(&k, p, e) || conclude(&k, p, false, e);
+    *p = (plan){0};
+    find_room(&k, p);
+    m->used = ++d->plans;
+    bool ok = choose(&k, p, e);
+    if (!ok)
+        p->others -= model_idle(m); /* which doesn't help */
+    ok = (ok || conclude(&k, p, false, e)) && rest_others(&k, p, e);
     m->planned = ok ? p->weights + p->lasting + p->scratch + p->others : 0;
     /* scratch that is there may be in the way of the weights */
     bool settled = p->beside && params_missing(t, job->uses) == 0 && r == m->run;

@@ -1,8 +1,9 @@
 /* Plans: how much device memory a command needs, known before its first launch, and how it keeps to the limit.
  *
  * A plan does the command's own work on the device's counting twin (device/count.h), so there are no formulas to keep
- * true.  If the work doesn't fit, these are tried in order: weights that the model has on the device for other commands
- * are freed; fewer items are done at once; one item is cut into pieces; layers of the transformer are streamed
+ * true.  If the work doesn't fit, these are tried in order: other models of the device rest (models/rest.h), as few as
+ * possible and those that were used longest ago first; weights that the model has on the device for other commands are
+ * freed; fewer items are done at once; one item is cut into pieces; layers of the transformer are streamed
  * (device/stream.h), as few as possible. */
 #ifndef MODELS_PLAN_H
 #define MODELS_PLAN_H
