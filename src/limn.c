@@ -19,22 +19,12 @@ const char *limn_version(void)
     return LIMN_VERSION;
 }
 
-static struct {
-    limn_log_function *function;
-    void *context;
-} caller_log;
-
-static void to_caller(void *context, log_level level, const char *line)
-{
-    (void)context;
-    caller_log.function(caller_log.context, (int)level, line);
-}
-
 void limn_set_log(limn_log_function *function, void *context)
 {
-    caller_log.function = function;
-    caller_log.context = context;
-    log_set_sink(function ? to_caller : NULL, NULL);
+    static caller_log everybodys;
+    everybodys = (caller_log){function, context};
+    const log_place to = log_of(&everybodys);
+    log_set_sink(to.sink, to.context);
 }
 
 /* Drivers are asked by one thread at a time. */
@@ -60,9 +50,17 @@ bool limn_devices(limn_device_info **list, size_t *n, limn_error *e)
 
 limn_device *limn_device_open(const char *spec, const limn_device_options *options, limn_error *e)
 {
+    limn_device_options o = {0};
+    if (options)
+        memcpy(&o, options, options->size && options->size < sizeof o ? options->size : sizeof o);
+    const caller_log log = {o.log, o.log_context};
+    const log_place before = log_redirect(log_of(&log));
     pthread_mutex_lock(&asking);
-    device *d = device_open(spec, options, e);
+    device *d = device_open(spec, &o, e);
     pthread_mutex_unlock(&asking);
+    log_redirect(before);
+    if (d)
+        d->log = log;
     return d;
 }
 
@@ -115,28 +113,36 @@ bool limn_device_write_trace(limn_device *d, const char *path, limn_error *e)
     GUARDED(d, device_write_trace(d, path, e));
 }
 
-limn_model *limn_model_open(limn_device *d, const char *path, limn_error *e)
+limn_model *limn_model_open_with(limn_device *d, const char *path, const limn_model_options *options, limn_error *e)
 {
-    if (path && model_is_foreign(path) && !import_refuse_model(path, "", e))
+    limn_model_options o = {0};
+    if (options)
+        memcpy(&o, options, options->size && options->size < sizeof o ? options->size : sizeof o);
+    if (path && !o.data && model_is_foreign(path) && !import_refuse_model(path, "", e))
         return NULL;
     if (!guard_enter(d, e))
         return NULL;
-    model *m = model_open(d, path, e);
-    if (m)
+    const caller_log log = {o.log, o.log_context};
+    const log_place before = log_redirect(log_of(log.function ? &log : &d->log));
+    model *m = model_open_with(d, path, &o, e);
+    log_redirect(before);
+    if (m) {
+        m->log = log;
         model_share(m);
+    }
     guard_leave(d);
     return m;
 }
 
+limn_model *limn_model_open(limn_device *d, const char *path, limn_error *e)
+{
+    return limn_model_open_with(d, path, NULL, e);
+}
+
 limn_model *limn_model_open_memory(limn_device *d, const void *data, size_t size, const char *name, limn_error *e)
 {
-    if (!guard_enter(d, e))
-        return NULL;
-    model *m = model_open_memory(d, data, size, name, e);
-    if (m)
-        model_share(m);
-    guard_leave(d);
-    return m;
+    const limn_model_options o = {.data = data ? data : "", .data_size = data ? size : 0};
+    return limn_model_open_with(d, name, &o, e);
 }
 
 void limn_model_free(limn_model **m)
@@ -157,7 +163,10 @@ const limn_model_info *limn_model_get_info(const limn_model *m)
 
 bool limn_tokenize(const limn_model *m, const char *text, int32_t **ids, size_t *n, limn_error *e)
 {
-    return model_tokenize_warned(m, text, ids, n, e);
+    const log_place before = log_redirect(guard_log(m));
+    bool ok = model_tokenize_warned(m, text, ids, n, e);
+    log_redirect(before);
+    return ok;
 }
 
 const char *limn_token(const limn_model *m, int32_t id)
@@ -203,7 +212,10 @@ bool limn_generate(limn_model *m, const limn_generate_options *o, int32_t *codes
 
 bool limn_generate_check(limn_model *m, const limn_generate_options *o, limn_error *e)
 {
-    return generate_check(m, o, e);
+    const log_place before = log_redirect(guard_log(m));
+    bool ok = generate_check(m, o, e);
+    log_redirect(before);
+    return ok;
 }
 
 bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,

@@ -55,8 +55,18 @@ LIMN_API const char *limn_version(void);
 
 /* Receives warnings, notes and kernel build logs.  level: 0 error, 1 warning, 2 information, 3 debugging. */
 typedef void limn_log_function(void *context, int level, const char *line);
-/* For the whole process: set it before threads use the library. */
+/* For the whole process, except for devices and models with a function of their own (limn_device_options,
+ * limn_model_options): set it before threads use the library. */
 LIMN_API void limn_set_log(limn_log_function *function, void *context);
+
+/* Progress of work that takes long, and how to stop it.  Zero-initialised: neither.  size: sizeof(limn_control), or 0
+ * for the fields of version 0.2. */
+typedef struct limn_control {
+    size_t size;
+    /* Called now and then with how much is done; if it returns false, the work stops: LIMN_FAILED "interrupted". */
+    bool (*progress)(void *context, int64_t done, int64_t total);
+    void *context;
+} limn_control;
 
 /* ---- devices ------------------------------------------------------------------------------------------------- */
 
@@ -96,12 +106,18 @@ LIMN_API void limn_free(void *array);
 LIMN_API bool limn_devices(limn_device_info **list, size_t *n, limn_error *e);
 
 typedef struct limn_device limn_device;
+/* Zero-initialised: the defaults.  size: sizeof of the struct, or 0 for the fields of version 0.2. */
 typedef struct limn_device_options {
+    size_t size;
     uint64_t
         memory_limit; /* the most bytes that all buffers may take, which may be more than the device says it has; 0:
                        * most of what it says.  Weights that it reads in place, in the mapped file, count too. */
     bool no_cache;    /* neither read nor write the cache of compiled kernels */
     bool profile;     /* time every kernel: limn_device_profile */
+    /* Takes the messages of the device's opening, and of calls that use it or its models, instead of the process's
+     * function, in the calling thread. */
+    limn_log_function *log;
+    void *log_context;
 } limn_device_options;
 
 /* spec: auto | N | P.D | cpu | gpu | igpu | dgpu | accel | part of a name | A&B (both must match); NULL or "" is auto,
@@ -135,6 +151,18 @@ LIMN_API limn_model *limn_model_open(limn_device *d, const char *path, limn_erro
  * for messages, or NULL. */
 LIMN_API limn_model *limn_model_open_memory(limn_device *d, const void *data, size_t size, const char *name,
                                             limn_error *e);
+/* Zero-initialised: nothing.  size: sizeof of the struct, or 0 for the fields of version 0.2. */
+typedef struct limn_model_options {
+    size_t size;
+    const void *data; /* [data_size], a file's image, as of limn_model_open_memory: the path is only its name then */
+    size_t data_size;
+    const limn_control *control; /* its progress counts tensors */
+    limn_log_function *log;      /* takes the messages of calls that use the model, instead of the device's function */
+    void *log_context;
+} limn_model_options;
+/* The same with options, which may be NULL. */
+LIMN_API limn_model *limn_model_open_with(limn_device *d, const char *path, const limn_model_options *options,
+                                          limn_error *e);
 LIMN_API void limn_model_free(limn_model **m);
 /* Frees what the model has on the device until it is used again.  If another model of the device needs the room this
  * happens by itself, to the model that was used longest ago.  A model that is at work can't rest: LIMN_USAGE. */
@@ -174,14 +202,6 @@ LIMN_API bool limn_decode(limn_model *m, const int32_t *codes, int n, float *pix
 /* Both with pixels of the same layout in and out, [n, height, width, 3]: u8, or float in 0..1, which encoding rounds to
  * the nearest u8. */
 typedef enum limn_pixel_type { LIMN_U8, LIMN_F32 } limn_pixel_type;
-/* Progress of work that takes long, and how to stop it.  Zero-initialised: neither.  size: sizeof(limn_control), or 0
- * for the fields of version 0.2. */
-typedef struct limn_control {
-    size_t size;
-    /* Called now and then with how much is done; if it returns false, the work stops: LIMN_FAILED "interrupted". */
-    bool (*progress)(void *context, int64_t done, int64_t total);
-    void *context;
-} limn_control;
 /* control may be NULL; its progress counts pictures. */
 LIMN_API bool limn_encode_pixels(limn_model *m, limn_pixel_type type, const void *pixels, int n, int32_t *codes,
                                  const limn_control *control, limn_error *e);

@@ -6,18 +6,36 @@
 #include <stdlib.h>
 #include <time.h>
 
-static log_sink *current_sink;
-static void *current_context;
+static log_place everybodys;
+static _Thread_local log_place own;
 
 void log_set_sink(log_sink *sink, void *context)
 {
-    current_sink = sink;
-    current_context = context;
+    everybodys = (log_place){sink, context};
+}
+
+log_place log_redirect(log_place to)
+{
+    log_place before = own;
+    own = to;
+    return before;
+}
+
+static void to_caller(void *context, log_level level, const char *line)
+{
+    const caller_log *c = context;
+    c->function(c->context, (int)level, line);
+}
+
+log_place log_of(const caller_log *c)
+{
+    return c->function ? (log_place){to_caller, (void *)(uintptr_t)c} : (log_place){0};
 }
 
 void log_write(log_level level, const char *fmt, ...)
 {
-    if (!current_sink)
+    const log_place to = own.sink ? own : everybodys;
+    if (!to.sink)
         return;
     char small[512];
     va_list ap;
@@ -25,7 +43,7 @@ void log_write(log_level level, const char *fmt, ...)
     int n = vsnprintf(small, sizeof small, fmt, ap);
     va_end(ap);
     if (n < (int)sizeof small) {
-        current_sink(current_context, level, small);
+        to.sink(to.context, level, small);
         return;
     }
     char *large = malloc((size_t)n + 1);
@@ -34,7 +52,7 @@ void log_write(log_level level, const char *fmt, ...)
         vsnprintf(large, (size_t)n + 1, fmt, ap);
         va_end(ap);
     }
-    current_sink(current_context, level, large ? large : small);
+    to.sink(to.context, level, large ? large : small);
     free(large);
 }
 

@@ -3,6 +3,7 @@
 #ifndef DEVICE_DEVICE_H
 #define DEVICE_DEVICE_H
 #include "base/err.h"
+#include "base/log.h"
 #include "device/cl.h"
 #include "device/flight.h"
 
@@ -63,6 +64,8 @@ struct limn_device {
     bool freed;                /* the device itself is to be freed then */
     struct limn_model *shared; /* for models/rest.h: the models that share the device's memory */
     uint64_t plans;            /* that were made for them so far */
+    caller_log log;            /* takes its messages; function NULL: the process's does */
+    log_place log_before;      /* where those of the thread that uses it went before */
     double opened;             /* clock_seconds() at the start of device_open; 0 once the first kernel was launched */
 };
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/control.h"
 #include "base/log.h"
 #include "generate/generate.h"
 #include "models/plan.h"
@@ -10,12 +11,6 @@
 /* A bound for the memory of activations. */
 #define IMAGES_AT_ONCE 8
 #define PIXELS_AT_ONCE (512 * 512)
-
-bool control_goes_on(const limn_control *k, const char *what, int done, int n, err *e)
-{
-    return !k || !k->progress || k->progress(k->context, done, n) ||
-           err_set_cause(e, ERR_FAILED, LIMN_CAUSE_INTERRUPTED, "%s: interrupted", what);
-}
 
 /* Up to IMAGES_AT_ONCE pictures; host is scratch for their logits. */
 static bool encode_some(model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, float *host, err *e)

@@ -14,8 +14,6 @@ bool score_codes(model *m, const int32_t *text_ids, size_t n_text_ids, const int
 bool rank_pictures(model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores,
                    const limn_control *k, err *e);
 
-/* Tells the caller that `done` of n are done; false with e filled where they want no more. */
-bool control_goes_on(const limn_control *k, const char *what, int done, int n, err *e);
 /* Numbers of pixels as u8: what is given, or a new array, *own, for free().  NULL with e filled. */
 const uint8_t *pixel_bytes(limn_pixel_type type, const void *pixels, size_t count, uint8_t **own, err *e);
 

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/control.h"
 #include "base/log.h"
 #include "generate/generate.h"
 #include "io/image.h"

@@ -14,7 +14,8 @@ static bool enter(device *d)
     if (d->user && d->user != &here)
         return false;
     d->user = &here;
-    d->depth++;
+    if (d->depth++ == 0)
+        d->log_before = log_redirect(log_of(&d->log));
     return true;
 }
 
@@ -53,8 +54,10 @@ void guard_leave(device *d)
         g->release(g);
         pthread_mutex_lock(&lock);
     }
-    if (--d->depth == 0)
+    if (--d->depth == 0) {
+        log_redirect(d->log_before);
         d->user = NULL;
+    }
     bool gone = d->depth == 0 && d->freed && d->models == 0;
     pthread_mutex_unlock(&lock);
     if (gone)
@@ -69,13 +72,19 @@ bool guard_there(const model *m, err *e)
     return !freed || err_set(e, ERR_USAGE, "%s: it was freed while it was in use", gguf_name(m->gguf));
 }
 
+log_place guard_log(const model *m)
+{
+    return log_of(m->log.function || !m->dev ? &m->log : &m->dev->log);
+}
+
 bool guard_enter_model(model *m, err *e)
 {
     device *d = m->dev;
     if (!guard_enter(d, e))
         return false;
     if (guard_there(m, e)) {
-        m->inside++;
+        if (m->inside++ == 0)
+            m->log_before = log_redirect(guard_log(m));
         return true;
     }
     guard_leave(d);
@@ -84,7 +93,8 @@ bool guard_enter_model(model *m, err *e)
 
 void guard_leave_model(model *m)
 {
-    m->inside--;
+    if (--m->inside == 0)
+        log_redirect(m->log_before);
     guard_leave(m->dev);
 }
 

@@ -12,6 +12,8 @@ void guard_leave(device *d);
 /* The same for a model: ERR_USAGE where it was freed. */
 bool guard_enter_model(model *m, err *e);
 void guard_leave_model(model *m);
+/* Where messages of the model go: they do while it, or for its device's the device, is in use by the thread. */
+log_place guard_log(const model *m);
 /* ERR_USAGE where the model was freed, within a callback. */
 bool guard_there(const model *m, err *e);
 

@@ -143,10 +143,10 @@ model *model_open_keys(device *d, const char *path, err *e)
     return open_keys(d, &from, e);
 }
 
-static model *open_all(device *d, const origin *from, err *e)
+static model *open_all(device *d, const origin *from, const limn_control *control, err *e)
 {
     model *m = open_keys(d, from, e);
-    if (m && !params_open(&m->params, m->run, m->gguf, true, e)) {
+    if (m && !params_open(&m->params, m->run, m->gguf, true, control, e)) {
         model_free(m);
         return NULL;
     }
@@ -156,12 +156,14 @@ static model *open_all(device *d, const origin *from, err *e)
 model *model_open(device *d, const char *path, err *e)
 {
     const origin from = origin_of(path);
-    return open_all(d, &from, e);
+    return open_all(d, &from, NULL, e);
 }
 
-model *model_open_memory(device *d, const void *data, size_t size, const char *name, err *e)
+model *model_open_with(device *d, const char *path, const limn_model_options *o, err *e)
 {
-    return open_all(d, &(origin){name ? name : "model in memory", data, size}, e);
+    const origin image = {path ? path : "model in memory", o->data, o->data_size};
+    const origin from = o->data ? image : origin_of(path);
+    return open_all(d, &from, o->control, e);
 }
 
 void model_free(model *m)

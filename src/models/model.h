@@ -1,6 +1,7 @@
 /* A model file opened on a device. */
 #ifndef MODELS_MODEL_H
 #define MODELS_MODEL_H
+#include "base/log.h"
 #include "models/clip.h"
 #include "models/codecs/codec.h"
 #include "models/transformers/transformer.h"
@@ -29,7 +30,9 @@ struct limn_model {
     param_table params;       /* on the device while something uses them: models/plan.h, or model_load */
     int busy;                 /* batches at work, between whose steps a caller may do something else */
     guarded guard;
-    uint64_t planned; /* bytes on the device by the last plan, other models' too */
+    caller_log log;       /* where its messages go; function NULL: where the device's do */
+    log_place log_before; /* and where the thread's that uses it went */
+    uint64_t planned;     /* bytes on the device by the last plan, other models' too */
     /* of models/rest.h */
     bool shared;             /* it is in the device's list */
     struct limn_model *next; /* in it */
@@ -43,10 +46,9 @@ extern const uint8_t limn_builtin_model[], limn_builtin_model_end[];
 
 /* Whether something else than a GGUF file is there: what can't be opened is left to model_open's error. */
 bool model_is_foreign(const char *path);
-/* path NULL: the built-in model. */
+/* path NULL: the built-in model, or of data no name. */
 model *model_open(device *d, const char *path, err *e);
-/* A file's image, which outlives the model; name: for messages. */
-model *model_open_memory(device *d, const void *data, size_t size, const char *name, err *e);
+model *model_open_with(device *d, const char *path, const limn_model_options *o, err *e);
 /* All but the parameters, which are declared and not loaded: the file may have none (params_open_random).  d NULL: to
  * be read, and no more. */
 model *model_open_keys(device *d, const char *path, err *e);

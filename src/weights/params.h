@@ -94,8 +94,9 @@ void param_conv(param_table *t, conv *c, int in, int out, int kernel, int stride
 
 /* Finds every declared parameter in g and counts its memory: each becomes a tensor that isn't on the device yet.  It is
  * an error, which names the tensor, if one is missing, left over, of another shape, or too large for the device.  g
- * outlives the table; `lasting`: so does its data, so that devices may read it in place. */
-bool params_open(param_table *t, run *r, const gguf *g, bool lasting, err *e);
+ * outlives the table; `lasting`: so does its data, so that devices may read it in place.  k, which may be NULL,
+ * counts tensors. */
+bool params_open(param_table *t, run *r, const gguf *g, bool lasting, const limn_control *k, err *e);
 /* For measuring: the same without a file.  Matrices are of this type (F16 if blocks don't divide their rows) and their
  * values random, the same each time; the table owns them, and a device that only counts gets none.
  * params_random_bytes: how much memory they take. */

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/control.h"
 #include "device/count.h"
 #include "weights/params_internal.h"
 
@@ -242,7 +243,7 @@ static bool check_vector(const param *p, const gguf *g, err *e)
                            gguf_name(g), p->name, (long long)odd, (long long)count);
 }
 
-bool params_open(param_table *t, run *r, const gguf *g, bool lasting, err *e)
+bool params_open(param_table *t, run *r, const gguf *g, bool lasting, const limn_control *k, err *e)
 {
     if (t->error.code)
         return err_set(e, t->error.code, "%s", t->error.text);
@@ -250,7 +251,8 @@ bool params_open(param_table *t, run *r, const gguf *g, bool lasting, err *e)
         return false;
     t->lasting = lasting;
     for (size_t i = 0; i < t->n; i++)
-        if (!(t->list[i].file = param_find(&t->list[i], g, e)) || !check_vector(&t->list[i], g, e))
+        if (!(t->list[i].file = param_find(&t->list[i], g, e)) || !check_vector(&t->list[i], g, e) ||
+            !control_goes_on(k, "open", (int64_t)i + 1, (int64_t)t->n, e))
             return false;
     return params_count_memory(t, r, e);
 }

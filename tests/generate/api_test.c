@@ -306,6 +306,97 @@ static void pixels_have_one_layout(void **state)
     limn_free(malloc(3));
 }
 
+/* ---- opening, and where messages go ---------------------------------------------------------------------------- */
+
+static void opening_is_watched_and_stopped(void **state)
+{
+    (void)state;
+    err e = {0};
+    int64_t seen[2] = {0, 0};
+    const limn_control control = {.size = sizeof control, .progress = counts, .context = seen};
+    const limn_model_options o = {.size = sizeof o, .control = &control};
+    const int models = dev->models;
+    const uint64_t used = dev->memory_used;
+    limn_model *m = limn_model_open_with(dev, support_path("tiny.gguf"), &o, &e);
+    good(m != NULL, &e);
+    assert_int_equal(seen[0], m->params.n);
+    limn_model_free(&m);
+    for (int64_t stop = 1; stop < seen[0]; stop += 7) {
+        int64_t until[2] = {0, stop};
+        const limn_control stops = {.progress = counts, .context = until};
+        e = (err){0};
+        assert_null(limn_model_open_with(dev, support_path("tiny.gguf"), &(limn_model_options){.control = &stops}, &e));
+        assert_int_equal(e.code, LIMN_FAILED);
+        assert_int_equal(e.cause, LIMN_CAUSE_INTERRUPTED);
+        assert_int_equal(until[0], stop);
+        assert_true(dev->models == models && dev->memory_used == used);
+    }
+    e = (err){0};
+    assert_null(limn_model_open_memory(dev, NULL, 0, NULL, &e));
+    has(e.text, "model in memory");
+}
+
+typedef struct lines {
+    int n, plans;
+} lines;
+
+static void keeps_lines(void *context, int level, const char *line)
+{
+    lines *l = context;
+    assert_true(level >= 0 && level <= 3);
+    l->n++;
+    l->plans += strstr(line, "generate: plan") != NULL;
+}
+
+/* Within a call that another device's call made. */
+static bool draws_beside(void *context, int done, int total, const int32_t *codes)
+{
+    (void)codes;
+    err e = {0};
+    int32_t beside[SMALL];
+    if (done == total)
+        good(limn_generate(context, &(limn_generate_options){.prompt = "a"}, beside, &e), &e);
+    return true;
+}
+
+static void messages_go_to_their_own_function(void **state)
+{
+    (void)state;
+    err e = {0};
+    int32_t codes[SMALL], *ids = NULL;
+    size_t n = 0;
+    lines everybodys = {0}, devices = {0}, models = {0};
+    limn_set_log(keeps_lines, &everybodys);
+    const limn_device_options own = {.size = sizeof own, .log = keeps_lines, .log_context = &devices};
+    const limn_model_options o = {.log = keeps_lines, .log_context = &models};
+    limn_device *d = limn_device_open(getenv("LIMN_DEVICE"), &own, &e);
+    limn_model *quiet = d ? limn_model_open(d, support_path("tiny.gguf"), &e) : NULL;
+    limn_model *m = quiet ? limn_model_open_with(d, support_path("tiny.gguf"), &o, &e) : NULL;
+    limn_generate_options a = {.prompt = "a"};
+    good(m && limn_generate(quiet, &a, codes, &e), &e);
+    assert_true(devices.plans == 1 && models.n == 0 && everybodys.n == 0);
+    devices.n = 0;
+    good(limn_generate(m, &a, codes, &e), &e);
+    assert_true(devices.n == 0 && models.plans == 1 && everybodys.n == 0);
+    models.n = 0;
+    good(limn_tokenize(m, " ", &ids, &n, &e), &e);
+    limn_free(ids);
+    assert_true(devices.n == 0 && models.n == 1 && everybodys.n == 0);
+    /* a call within another's */
+    a.progress = draws_beside;
+    a.context = m;
+    models.n = 0;
+    good(limn_generate(tiny, &a, codes, &e), &e);
+    assert_true(devices.n == 0 && models.n > 0 && everybodys.n > 0);
+    everybodys.n = 0;
+    good(limn_generate(tiny, &(limn_generate_options){.prompt = "a"}, codes, &e), &e);
+    assert_true(everybodys.n > 0);
+    limn_model_free(&m);
+    limn_model_free(&quiet);
+    limn_device_free(&d);
+    limn_set_log(NULL, NULL);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +407,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(threads_have_devices_of_their_own),
         cmocka_unit_test(models_open_from_memory),
         cmocka_unit_test(pixels_have_one_layout),
+        cmocka_unit_test(opening_is_watched_and_stopped),
+        cmocka_unit_test(messages_go_to_their_own_function),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -73,6 +73,26 @@ static void make_errors(limn_device *d)
     CHECK(why.cause == LIMN_CAUSE_OTHER);
 }
 
+static limn_model *open_watched(limn_device *d)
+{
+    int calls = 0;
+    limn_control control;
+    limn_model_options o;
+    memset(&control, 0, sizeof control);
+    memset(&o, 0, sizeof o);
+    control.size = sizeof control;
+    control.progress = goes_on;
+    control.context = &calls;
+    o.size = sizeof o;
+    o.control = &control;
+    o.log = on_line;
+    o.log_context = &lines;
+    limn_model *m = limn_model_open_with(d, NULL, &o, &e);
+    good(m != NULL);
+    CHECK(calls > 0);
+    return m;
+}
+
 static void read_text(limn_model *m)
 {
     int32_t *ids = NULL;
@@ -172,7 +192,10 @@ int main(void)
 {
     limn_device_options options;
     memset(&options, 0, sizeof options);
+    options.size = sizeof options;
     options.profile = true;
+    options.log = on_line;
+    options.log_context = &lines;
     limn_set_log(on_line, &lines);
     puts(limn_version());
     limn_device *d = limn_device_open(NULL, &options, &e);
@@ -184,6 +207,8 @@ int main(void)
     make_errors(d);
     limn_model *m = limn_model_open(d, NULL, &e);
     good(m != NULL);
+    limn_model_free(&m);
+    m = open_watched(d);
     const limn_model_info *i = limn_model_get_info(m);
     CHECK(i->has_codec && i->has_transformer && i->has_tokenizer);
     read_text(m);
