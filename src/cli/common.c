@@ -147,41 +147,27 @@ bool pictures_encode(const opened_model *s, const image *ims, int n, int32_t *co
     return ok;
 }
 
-/* im = pixels[3,h,w] in 0..1, rounded. */
-static bool picture_from_pixels(image *im, const float *pixels, int width, int height, err *e)
-{
-    if (!image_new(im, width, height, e))
-        return false;
-    size_t plane = (size_t)width * (size_t)height;
-    for (size_t i = 0; i < plane; i++) {
-        for (size_t c = 0; c < 3; c++) {
-            float v = pixels[c * plane + i];
-            v = v > 0 ? (v < 1 ? v : 1) : 0; /* NaN too becomes 0 */
-            im->pixels[3 * i + c] = (uint8_t)lrintf(v * 255);
-        }
-    }
-    return true;
-}
-
 bool pictures_decode(const opened_model *s, const int32_t *codes, int n, image *ims, float *pixels, err *e)
 {
     int width = s->info->width, height = s->info->height;
     size_t picture = 3 * (size_t)width * (size_t)height;
-    float *batch = array_new(BATCH, picture * sizeof *batch, "decoded pictures", e);
-    bool ok = batch != NULL;
+    uint8_t *rgb = ims ? array_new(BATCH, picture, "decoded pictures", e) : NULL;
+    bool ok = rgb || !ims;
     progress bar;
     progress_begin(&bar, "decode", "pictures");
     for (int i = 0; ok && i < n; i += BATCH) {
         int m = n - i < BATCH ? n - i : BATCH;
-        ok = limn_decode(s->model, codes + (size_t)i * (size_t)s->cells, m, batch, e) && interrupt_check(e);
+        const int32_t *some = codes + (size_t)i * (size_t)s->cells;
+        ok = (ims ? limn_decode_pixels(s->model, some, m, LIMN_U8, rgb, NULL, e)
+                  : limn_decode(s->model, some, m, pixels + (size_t)i * picture, e)) &&
+             interrupt_check(e);
         for (int k = 0; ok && ims && k < m; k++)
-            ok = picture_from_pixels(&ims[i + k], batch + (size_t)k * picture, width, height, e);
-        if (ok && pixels)
-            memcpy(pixels + (size_t)i * picture, batch, (size_t)m * picture * sizeof *batch);
+            if ((ok = image_new(&ims[i + k], width, height, e)))
+                memcpy(ims[i + k].pixels, rgb + (size_t)k * picture, picture);
         progress_update(&bar, i + m, n);
     }
     progress_end(&bar);
-    free(batch);
+    free(rgb);
     return ok;
 }
 

@@ -37,7 +37,7 @@ void *array_new(size_t n, size_t size, const char *what, err *e);
 bool picture_read(image *im, const char *path, const opened_model *s, err *e);
 /* codes[n,cells] of pictures of the model's size; logits[n,K,h,w] or NULL. */
 bool pictures_encode(const opened_model *s, const image *ims, int n, int32_t *codes, float *logits, err *e);
-/* ims[n] = the decoded codes[n,cells]; or pixels[n,3,H,W] in 0..1 as they are.  One of them may be NULL. */
+/* ims[n] = the decoded codes[n,cells]; or pixels[n,3,H,W] in 0..1 as they are.  One of them is NULL. */
 bool pictures_decode(const opened_model *s, const int32_t *codes, int n, image *ims, float *pixels, err *e);
 void pictures_free(image *ims, int n);
 

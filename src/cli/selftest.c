@@ -101,21 +101,14 @@ static bool check_model(limn_device *d, hearer *h, err *e)
     int cells = i->grid_width * i->grid_height, different = 0, changed = 0;
     int32_t *codes = array_new((size_t)cells, sizeof *codes, "codes", e),
             *again = array_new((size_t)cells, sizeof *again, "codes", e);
-    float *pixels = array_new((size_t)(3 * i->width * i->height), sizeof *pixels, "pixels", e);
     uint8_t *rgb = array_new((size_t)(3 * i->width * i->height), 1, "pixels", e);
     int32_t *ids = NULL;
     size_t n = 0;
     limn_generate_options o = {.prompt = expected_prompt, .count = 1};
     limn_score score = {0};
-    bool ok = codes && again && pixels && rgb && limn_generate(m, &o, codes, e) &&
+    bool ok = codes && again && rgb && limn_generate(m, &o, codes, e) &&
               limn_tokenize(m, expected_prompt, &ids, &n, e) && limn_score_codes(m, ids, n, codes, NULL, &score, e) &&
-              limn_decode(m, codes, 1, pixels, e);
-    if (ok) {
-        int area = i->width * i->height;
-        for (int p = 0; p < 3 * area; p++)
-            rgb[p % area * 3 + p / area] = (uint8_t)lrintf(pixels[p] * 255);
-        ok = limn_encode(m, rgb, 1, again, NULL, e);
-    }
+              limn_decode_pixels(m, codes, 1, LIMN_U8, rgb, NULL, e) && limn_encode(m, rgb, 1, again, NULL, e);
     for (int c = 0; ok && c < cells; c++) {
         different += codes[c] != expected_codes[c];
         changed += again[c] != expected_again[c];
@@ -127,7 +120,6 @@ static bool check_model(limn_device *d, hearer *h, err *e)
     }
     free(codes);
     free(again);
-    free(pixels);
     free(rgb);
     free(ids);
     limn_model_free(&m);
