@@ -230,12 +230,45 @@ bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int n, int w
     GUARDED_MODEL(m, rank_pictures(m, text, rgb, n, width, height, scores, NULL, e));
 }
 
+bool limn_next_logits(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, int n_codes,
+                      float *logits, limn_error *e)
+{
+    GUARDED_MODEL(m, score_next(m, text_ids, n_text_ids, codes, n_codes, logits, e));
+}
+
+bool limn_embed_texts(limn_model *m, const char *const *texts, int n, float *embeddings, const limn_control *control,
+                      limn_error *e)
+{
+    GUARDED_MODEL(m, embed_texts(m, texts, n, embeddings, control, e));
+}
+
+/* Numbers of the pixels of n pictures. */
+static size_t pixel_count(int n, int width, int height)
+{
+    return n > 0 && width > 0 && height > 0 ? 3 * (size_t)width * (size_t)height * (size_t)n : 0;
+}
+
+static bool embed_any_pixels(model *m, limn_pixel_type type, const void *pixels, int n, int width, int height,
+                             float *embeddings, const limn_control *k, err *e)
+{
+    uint8_t *own;
+    const uint8_t *bytes = pixel_bytes(type, pixels, pixel_count(n, width, height), &own, e);
+    bool ok = bytes && embed_pixels(m, bytes, n, width, height, embeddings, k, e);
+    free(own);
+    return ok;
+}
+
+bool limn_embed_pixels(limn_model *m, limn_pixel_type type, const void *pixels, int n, int width, int height,
+                       float *embeddings, const limn_control *control, limn_error *e)
+{
+    GUARDED_MODEL(m, embed_any_pixels(m, type, pixels, n, width, height, embeddings, control, e));
+}
+
 static bool rank_pixels(model *m, const char *text, limn_pixel_type type, const void *pixels, int n, int width,
                         int height, float *scores, const limn_control *k, err *e)
 {
-    size_t count = n > 0 ? 3 * (size_t)width * (size_t)height * (size_t)n : 0;
     uint8_t *own;
-    const uint8_t *bytes = pixel_bytes(type, pixels, count, &own, e);
+    const uint8_t *bytes = pixel_bytes(type, pixels, pixel_count(n, width, height), &own, e);
     bool ok = bytes && rank_pictures(m, text, bytes, n, width, height, scores, k, e);
     free(own);
     return ok;

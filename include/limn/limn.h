@@ -168,6 +168,7 @@ LIMN_API void limn_model_free(limn_model **m);
  * happens by itself, to the model that was used longest ago.  A model that is at work can't rest: LIMN_USAGE. */
 LIMN_API bool limn_model_rest(limn_model *m, limn_error *e);
 
+/* What the model hasn't is 0.  It lives as long as the model; later versions may have more fields at its end. */
 typedef struct limn_model_info {
     const char *name;
     bool has_codec, has_transformer, has_clip, has_tokenizer;
@@ -182,6 +183,9 @@ typedef struct limn_model_info {
     /* defaults for generating */
     float default_temperature, default_top_p, default_guidance;
     int default_top_k;
+    int clip_dim;         /* of embeddings */
+    int clip_image_size;  /* pixels of a side of the square that the CLIP sees */
+    int clip_text_length; /* tokens of a text that the CLIP reads, with those that it puts at its ends */
 } limn_model_info;
 LIMN_API const limn_model_info *limn_model_get_info(const limn_model *m);
 
@@ -328,6 +332,19 @@ typedef struct limn_score {
 /* text_ids without padding; codes int32 [grid]; logits: float [grid, K] that predict each image code, or NULL. */
 LIMN_API bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes,
                                float *logits, limn_score *result, limn_error *e);
+
+/* The logits from which the code of cell n_codes, 0 to grid - 1, is drawn, before temperature, top_k and the like:
+ * those of the text and codes[n_codes], the codes of the cells before it.  logits: float [K]. */
+LIMN_API bool limn_next_logits(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes,
+                               int n_codes, float *logits, limn_error *e);
+
+/* Embeddings by the model's CLIP, of texts or of pictures: float [n, clip_dim], rows of length 1 in one space, so that
+ * the product of two rows is the cosine of the angle between them.  A long text loses its end; of a picture, which may
+ * have any size, the CLIP sees the centred square.  control may be NULL. */
+LIMN_API bool limn_embed_texts(limn_model *m, const char *const *texts, int n, float *embeddings,
+                               const limn_control *control, limn_error *e);
+LIMN_API bool limn_embed_pixels(limn_model *m, limn_pixel_type type, const void *pixels, int n, int width, int height,
+                                float *embeddings, const limn_control *control, limn_error *e);
 
 /* How well pictures go with a text, by the model's CLIP (Radford et al. 2021): scores[i], from -1 to 1, is the cosine
  * of the two embeddings.  Scores of one text rank pictures; scores of different texts, or CLIPs, can't be compared.

@@ -10,9 +10,17 @@ bool generate_check(const model *m, const limn_generate_options *o, err *e);
 /* score.c, as limn_score_codes. */
 bool score_codes(model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
                  limn_score *result, err *e);
+/* ... and as limn_next_logits. */
+bool score_next(model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, int n_codes, float *logits,
+                err *e);
 /* rank.c, as limn_rank; k may be NULL. */
 bool rank_pictures(model *m, const char *text, const uint8_t *rgb, int n, int width, int height, float *scores,
                    const limn_control *k, err *e);
+
+/* embed.c, as limn_embed_texts and limn_embed_pixels. */
+bool embed_texts(model *m, const char *const *texts, int n, float *embeddings, const limn_control *k, err *e);
+bool embed_pixels(model *m, const uint8_t *rgb, int n, int width, int height, float *embeddings, const limn_control *k,
+                  err *e);
 
 /* Numbers of pixels as u8: what is given, or a new array, *own, for free().  NULL with e filled. */
 const uint8_t *pixel_bytes(limn_pixel_type type, const void *pixels, size_t count, uint8_t **own, err *e);

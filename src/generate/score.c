@@ -53,6 +53,15 @@ static bool score(void *context, run *r, int n, err *e)
     return ok;
 }
 
+static bool codes_in_range(const transformer *d, const int32_t *codes, int n, err *e)
+{
+    for (int i = 0; i < n; i++)
+        if (codes[i] < 0 || codes[i] >= d->codes)
+            return err_set(e, ERR_USAGE, "score: code %d of cell %d is outside of the codebook of %d", codes[i], i,
+                           d->codes);
+    return true;
+}
+
 static bool score_once(model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, float *logits,
                        limn_score *result, err *e)
 {
@@ -63,10 +72,8 @@ static bool score_once(model *m, const int32_t *text_ids, size_t n_text_ids, con
         return false;
     const transformer *d = m->transformer;
     int cells = d->grid_width * d->grid_height, ids = d->text_head ? (int)d->text_head->w.shape[0] : 0;
-    for (int i = 0; i < cells; i++)
-        if (codes[i] < 0 || codes[i] >= d->codes)
-            return err_set(e, ERR_USAGE, "score: code %d of cell %d is outside of the codebook of %d", codes[i], i,
-                           d->codes);
+    if (!codes_in_range(d, codes, cells, e))
+        return false;
     size_t text_count = (size_t)d->text_length * (size_t)ids + 1, used = 0;
     int32_t *row = calloc((size_t)d->text_length, sizeof *row);
     float *text = malloc(text_count * sizeof *text), *image = malloc((size_t)cells * (size_t)d->codes * sizeof *image);
@@ -104,4 +111,73 @@ bool score_codes(model *m, const int32_t *text_ids, size_t n_text_ids, const int
         if (!plan_smaller(m, "score", &why))
             return err_copy(e, &why);
     return true;
+}
+
+/* ---- the next code's logits ------------------------------------------------------------------------------------ */
+
+typedef struct next_code {
+    const transformer *d;
+    const int32_t *text, *codes;
+    int n; /* codes that are there */
+    float *logits;
+} next_code;
+
+/* One forward pass over the text and the codes so far; the last position predicts the next one. */
+static bool next(void *context, run *r, int rows, err *e)
+{
+    const next_code *k = context;
+    const transformer *d = k->d;
+    int zero = 0;
+    session s = {0};
+    bool ok = session_open(&s, d, r, rows, DTYPE_F32, e);
+    if (ok) {
+        run_write(r, s.ids, k->text);
+        run_write(r, s.codes, k->codes);
+        run_write(r, s.position, &zero);
+        tensor x = d->kind->forward(r, d, s.ids, s.codes, &s.memory, s.position, d->prefix + k->n);
+        run_read(r, op_linear(r, op_slice(r, x, d->prefix + k->n - 1, 1), d->image_head, ACT_NONE), k->logits);
+        ok = run_finish(r, e);
+    }
+    session_release(&s);
+    return ok;
+}
+
+static bool next_once(model *m, next_code *k, err *e)
+{
+    const plan_job job = {.what = "score",
+                          .uses = USE_TRANSFORMER,
+                          .most = 1,
+                          .walk = next,
+                          .context = k,
+                          .help = "convert the model with `type` q8_0 or q4_0"};
+    plan p;
+    return plan_make(&p, m, m->run, &job, e) && next(k, m->run, 1, e);
+}
+
+bool score_next(model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, int n_codes, float *logits,
+                err *e)
+{
+    if (!model_needs_transformer(m, e))
+        return false;
+    const transformer *d = m->transformer;
+    int cells = d->grid_width * d->grid_height;
+    if (!text_ids && n_text_ids)
+        return err_set(e, ERR_USAGE, "score: no text ids");
+    if (n_codes < 0 || n_codes >= cells)
+        return err_set(e, ERR_USAGE, "score: %d codes before the next one are outside 0 to %d", n_codes, cells - 1);
+    if (!codes_in_range(d, codes, n_codes, e))
+        return false;
+    int32_t *row = calloc((size_t)d->text_length, sizeof *row), *all = calloc((size_t)cells, sizeof *all);
+    next_code k = {.d = d, .text = row, .codes = all, .n = n_codes, .logits = logits};
+    size_t used = 0;
+    err why = {0};
+    bool ok = row && all ? d->kind->text_row(d, text_ids, n_text_ids, row, &used, e)
+                         : err_no_memory(e, "score", (size_t)cells * sizeof *all);
+    for (int i = 0; ok && i < n_codes; i++)
+        all[i] = codes[i];
+    while (ok && !next_once(m, &k, &why))
+        ok = plan_smaller(m, "score", &why) || err_copy(e, &why);
+    free(row);
+    free(all);
+    return ok;
 }

@@ -102,6 +102,11 @@ static void fill_info(model *m)
     i->grid_height = d ? d->grid_height : c->grid_height;
     i->codes = d ? d->codes : c->codes;
     i->codebook = c->kind ? c->codes : d ? d->codes : 0;
+    if (m->clip) {
+        i->clip_dim = m->clip->dim;
+        i->clip_image_size = m->clip->image_size;
+        i->clip_text_length = m->clip->text_length;
+    }
     if (d) {
         i->text_length = d->text_length;
         i->text_vocabulary = d->vocabulary;

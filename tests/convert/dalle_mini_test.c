@@ -71,6 +71,10 @@ static double logits_error(model *m)
         good(limn_score_codes(m, row ? ids->data : NULL, row ? (size_t)ids->shape[0] : 0, codes, logits, &s, &e), &e);
         assert_int_equal(s.image_tokens, CELLS);
         assert_int_equal(s.text_tokens, 0);
+        for (int i = 0; i < CELLS; i += 3)
+            good(limn_next_logits(m, row ? ids->data : NULL, row ? (size_t)ids->shape[0] : 0, codes, i,
+                                  logits + i * CODES, &e),
+                 &e);
         for (int i = 0; i < CELLS * CODES; i++) {
             double d = fabs((double)logits[i] - want[i]);
             most = d <= most ? most : d; /* NaN too */

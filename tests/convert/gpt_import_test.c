@@ -124,6 +124,10 @@ static void compare_scores(model *m, const char *name, double bound)
         good(limn_score_codes(m, (const int32_t *)text->data + i * length, (size_t)length,
                               (const int32_t *)codes->data + i * cells, logits, &s, &e),
              &e);
+        for (int64_t c = 0; c < cells; c += 3)
+            good(limn_next_logits(m, (const int32_t *)text->data + i * length, (size_t)length,
+                                  (const int32_t *)codes->data + i * cells, (int)c, logits + c * k, &e),
+                 &e);
         double d = difference(logits, (const float *)want->data + i * cells * k, cells * k);
         if (!(d <= bound))
             fail_msg("%s: logits differ by %g of their range", name, d);

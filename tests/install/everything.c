@@ -129,14 +129,25 @@ static void draw_alone(limn_model *m, const limn_model_info *i)
     good(limn_tokenize(m, o.prompt, &ids, &n, &e));
     good(limn_score_codes(m, ids, n, codes, NULL, &score, &e));
     CHECK(score.image_tokens == (int)cells && score.image_log_likelihood < 0);
-    float fits = 0;
+    float *logits = (float *)array((size_t)i->codes, sizeof *logits), fits = 0;
+    good(limn_next_logits(m, ids, n, codes, 3, logits, &e));
+    CHECK(logits[0] != logits[1]);
+    free(logits);
     if (i->has_clip) {
+        const char *text = "a panda";
+        float *two = (float *)array(2 * (size_t)i->clip_dim, sizeof *two);
+        good(limn_embed_texts(m, &text, 1, two, NULL, &e));
+        good(limn_embed_pixels(m, LIMN_U8, bytes, 1, i->width, i->height, two + i->clip_dim, NULL, &e));
+        free(two);
         good(limn_rank(m, "a panda", bytes, 1, i->width, i->height, &fits, &e));
         good(limn_rank_pixels(m, "a panda", LIMN_U8, bytes, 1, i->width, i->height, &fits, NULL, &e));
     } else {
         limn_error why;
         memset(&why, 0, sizeof why);
         CHECK(!limn_rank(m, "a panda", bytes, 1, i->width, i->height, &fits, &why) && why.code == LIMN_USAGE);
+        memset(&why, 0, sizeof why);
+        CHECK(!limn_embed_pixels(m, LIMN_U8, bytes, 1, i->width, i->height, &fits, NULL, &why) &&
+              why.code == LIMN_USAGE);
     }
     limn_free(ids);
     free(codes);

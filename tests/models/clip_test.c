@@ -287,6 +287,57 @@ static void ranking_is_the_cosine_of_the_embeddings(void **state)
     model_free(m);
 }
 
+/* The API's embeddings are those, of length 1, whatever the number of texts or pictures in a call. */
+static void the_api_gives_the_embeddings(void **state)
+{
+    (void)state;
+    enum { N = 19 };
+    err e = {0};
+    const clip c = config_of('a');
+    limn_model *m = limn_model_open(dev, write_clip("golden.gguf", 'a', &c, NULL), &e);
+    const limn_model_info *i = m ? limn_model_get_info(m) : NULL;
+    assert_true(i && i->clip_dim == DIM && i->clip_image_size == SIDE && i->clip_text_length == LENGTH);
+    const char *const words[N] = {"red", "", "a red cat", [N - 1] = "red"};
+    const char *texts[N];
+    static float text[N * DIM], seen[N * DIM], floats[N * BYTES], again[N * DIM];
+    static uint8_t many[N * BYTES];
+    float fits[N];
+    int64_t done = 0;
+    const limn_control control = {.progress = stops, .context = &done};
+    for (int k = 0; k < N; k++) {
+        texts[k] = words[k] ? words[k] : "r";
+        memcpy(many + k * BYTES, (const uint8_t *)of('a', "pixels")->data + k % TEXTS * BYTES, BYTES);
+    }
+    for (int k = 0; k < N * BYTES; k++)
+        floats[k] = (float)many[k] / 255;
+    assert_true(limn_embed_texts(m, texts, N, text, NULL, &e) &&
+                limn_embed_pixels(m, LIMN_U8, many, N, SIDE, SIDE, seen, NULL, &e) &&
+                limn_embed_pixels(m, LIMN_F32, floats, N, SIDE, SIDE, again, NULL, &e) &&
+                limn_rank(m, "red", many, N, SIDE, SIDE, fits, &e));
+    near(seen, of('a', "image"), "image");
+    assert_memory_equal(seen, again, sizeof seen);
+    assert_memory_equal(text, text + (N - 1) * DIM, DIM * sizeof *text);
+    for (int k = 0; k < N; k++) {
+        double lengths[2] = {0}, product = 0;
+        for (int d = 0; d < DIM; d++) {
+            lengths[0] += (double)text[k * DIM + d] * text[k * DIM + d];
+            lengths[1] += (double)seen[k * DIM + d] * seen[k * DIM + d];
+            product += (double)text[d] * seen[k * DIM + d];
+        }
+        assert_true(fabs(lengths[0] - 1) < 1e-5 && fabs(lengths[1] - 1) < 1e-5 && fabs(product - fits[k]) < 1e-5);
+    }
+    assert_false(limn_embed_texts(m, texts, N, text, &control, &e));
+    assert_true(done == 1 && e.cause == LIMN_CAUSE_INTERRUPTED);
+    e = (err){0};
+    assert_false(limn_embed_pixels(m, LIMN_U8, many, N, SIDE, SIDE, seen, &control, &e));
+    assert_true(done < N && e.cause == LIMN_CAUSE_INTERRUPTED);
+    e = (err){0};
+    assert_false(limn_embed_pixels(m, LIMN_U8, many, 1, 0, SIDE, seen, NULL, &e));
+    assert_int_equal(e.code, LIMN_USAGE);
+    assert_true(limn_embed_texts(m, texts, 0, text, NULL, NULL));
+    limn_model_free(&m);
+}
+
 /* The program's exit status; what it says is in `said`. */
 static int program(char *said, size_t size, const char *format, ...)
 {
@@ -465,6 +516,7 @@ int main(void)
         cmocka_unit_test(a_long_text_keeps_its_end_token),
         cmocka_unit_test(ranking_is_the_cosine_of_the_embeddings),
         cmocka_unit_test(generate_orders_pictures_and_codes_by_score),
+        cmocka_unit_test(the_api_gives_the_embeddings),
         cmocka_unit_test(a_model_and_a_clip_become_one_file),
         cmocka_unit_test(rank_without_a_clip_or_words_is_wrong_usage),
         cmocka_unit_test(wrong_files_are_named_with_field_and_reason),

@@ -387,11 +387,24 @@ static void check_steps(model *m, float *logits)
     good(limn_generate(m, &o, codes, &e) && limn_score_codes(m, ids, 3, codes, logits, &s, &e), &e);
     for (int i = 0; i < 16; i++) {
         int best = 0;
+        float next[TINY_CODES];
+        good(limn_next_logits(m, ids, 3, i ? codes : NULL, i, next, &e), &e);
+        for (int k = 0; k < TINY_CODES; k++)
+            assert_true(fabsf(next[k] - logits[i * TINY_CODES + k]) < 1e-4f);
         for (int k = 1; k < TINY_CODES; k++)
             best = logits[i * TINY_CODES + k] > logits[i * TINY_CODES + best] ? k : best;
         if (codes[i] != (keep[i] ? kept[i] : best))
             fail_msg("cell %d: code %d, where %d is kept and %d most likely", i, codes[i], kept[i], best);
     }
+    for (int n = -1; n <= 16; n += 17) {
+        e = (err){0};
+        assert_false(limn_next_logits(m, ids, 3, codes, n, logits, &e));
+        assert_int_equal(e.code, LIMN_USAGE);
+    }
+    e = (err){0};
+    codes[0] = TINY_CODES;
+    assert_false(limn_next_logits(m, ids, 3, codes, 1, logits, &e));
+    assert_int_equal(e.code, LIMN_USAGE);
 }
 
 static void cached_steps_equal_the_full_pass_for_every_pattern(void **state)
