@@ -236,52 +236,42 @@ void run_reset(run *r)
     r->current = 0; /* the same work takes the same places again */
 }
 
+/* Host to tensor (to) or tensor to host (from); one of them is NULL.  wait: returns when it is done. */
+static void transfer(run *r, tensor t, const void *from, void *to, bool wait)
+{
+    device *d = r->dev;
+    if (run_failed(r) || !d->queue || !(wait ? device_settle(d, &r->error) : device_there(d, &r->error)))
+        return;
+    size_t at = dtype_row_bytes(t.type, t.at), bytes = dtype_row_bytes(t.type, tensor_count(&t));
+    r->pending = r->pending || !wait;
+    if (to)
+        device_ok(d, WATCHED(clEnqueueReadBuffer, d->queue, t.buf->mem, wait, at, bytes, to, 0, NULL, NULL),
+                  "clEnqueueReadBuffer", &r->error);
+    else
+        device_ok(d, WATCHED(clEnqueueWriteBuffer, d->queue, t.buf->mem, wait, at, bytes, from, 0, NULL, NULL),
+                  "clEnqueueWriteBuffer", &r->error);
+    if (wait)
+        watch_allow(watch_patience);
+}
+
 void run_write(run *r, tensor t, const void *host)
 {
-    if (run_failed(r) || !r->dev->queue || !device_settle(r->dev, &r->error))
-        return;
-    size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
-    device_ok(r->dev,
-              WATCHED(clEnqueueWriteBuffer, r->dev->queue, t.buf->mem, CL_TRUE, dtype_row_bytes(t.type, t.at), bytes,
-                      host, 0, NULL, NULL),
-              "clEnqueueWriteBuffer", &r->error);
-    watch_allow(watch_patience);
+    transfer(r, t, host, NULL, true);
 }
 
 void run_read(run *r, tensor t, void *host)
 {
-    if (run_failed(r) || !r->dev->queue || !device_settle(r->dev, &r->error))
-        return;
-    size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
-    device_ok(r->dev,
-              WATCHED(clEnqueueReadBuffer, r->dev->queue, t.buf->mem, CL_TRUE, dtype_row_bytes(t.type, t.at), bytes,
-                      host, 0, NULL, NULL),
-              "clEnqueueReadBuffer", &r->error);
-    watch_allow(watch_patience);
+    transfer(r, t, NULL, host, true);
 }
 
 void run_read_later(run *r, tensor t, void *host)
 {
-    if (run_failed(r) || !r->dev->queue || !device_there(r->dev, &r->error))
-        return;
-    size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
-    r->pending = true;
-    device_ok(r->dev,
-              WATCHED(clEnqueueReadBuffer, r->dev->queue, t.buf->mem, CL_FALSE, dtype_row_bytes(t.type, t.at), bytes,
-                      host, 0, NULL, NULL),
-              "clEnqueueReadBuffer", &r->error);
+    transfer(r, t, NULL, host, false);
 }
 
 void run_write_later(run *r, tensor t, const void *host)
 {
-    if (run_failed(r) || !r->dev->queue || !device_there(r->dev, &r->error))
-        return;
-    size_t bytes = dtype_row_bytes(t.type, tensor_count(&t));
-    r->pending = true;
-    device_ok(r->dev,
-              WATCHED(clEnqueueWriteBuffer, r->dev->queue, t.buf->mem, CL_FALSE, dtype_row_bytes(t.type, t.at), bytes,
-                      host, 0, NULL, NULL),
-              "clEnqueueWriteBuffer", &r->error);
+    transfer(r, t, host, NULL, false);
 }
 
 void run_mark_set(run *r, run_mark *m)

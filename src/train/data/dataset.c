@@ -233,16 +233,26 @@ bool dataset_new_source(dataset *d, source_kind kind, const char *path, uint32_t
     return true;
 }
 
+/* The list of n, each of `size` bytes, with room for one more; NULL, and the list as it was, if there is no memory. */
+static void *with_room(void *list, size_t n, size_t *capacity, size_t size, err *e)
+{
+    if (n < *capacity)
+        return list;
+    size_t more = *capacity + *capacity / 2 + 64;
+    void *grown = more <= INT32_MAX ? realloc(list, more * size) : NULL;
+    if (grown)
+        *capacity = more;
+    else
+        err_no_memory(e, "data set", (unsigned long long)more * size);
+    return grown;
+}
+
 bool dataset_add_item(dataset *d, const item *it, const char *name, size_t bytes, err *e)
 {
-    if (d->n_items == d->capacity) {
-        size_t capacity = d->capacity + d->capacity / 2 + 64;
-        item *items = capacity <= INT32_MAX ? realloc(d->items, capacity * sizeof *items) : NULL;
-        if (!items)
-            return err_no_memory(e, "data set", (unsigned long long)capacity * sizeof *items);
-        d->items = items;
-        d->capacity = capacity;
-    }
+    item *items = with_room(d->items, d->n_items, &d->capacity, sizeof *items, e);
+    if (!items)
+        return false;
+    d->items = items;
     d->items[d->n_items++] = *it;
     d->fingerprint = hash_bytes(hash_bytes(d->fingerprint, name, bytes), "", 1);
     return true;
@@ -250,14 +260,10 @@ bool dataset_add_item(dataset *d, const item *it, const char *name, size_t bytes
 
 bool dataset_add_row(dataset *d, const caption_row *r, uint32_t last, uint32_t *index, err *e)
 {
-    if (d->n_rows == d->rows_capacity) {
-        size_t capacity = d->rows_capacity + d->rows_capacity / 2 + 64;
-        caption_row *rows = capacity <= INT32_MAX ? realloc(d->rows, capacity * sizeof *rows) : NULL;
-        if (!rows)
-            return err_no_memory(e, "data set", (unsigned long long)capacity * sizeof *rows);
-        d->rows = rows;
-        d->rows_capacity = capacity;
-    }
+    caption_row *rows = with_room(d->rows, d->n_rows, &d->rows_capacity, sizeof *rows, e);
+    if (!rows)
+        return false;
+    d->rows = rows;
     *index = (uint32_t)d->n_rows;
     d->rows[d->n_rows] = *r;
     d->rows[d->n_rows++].next = 0;
