@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "convert/codecs.h"
 #include "convert/gpt.h"
 #include "convert/names.h"
@@ -71,7 +70,6 @@ static void read_sizes(import *im, const char *prefix, gpt *d, import_map *map)
 static bool put_tokenizer(import *im, gpt *d, err *e)
 {
     char folder[4200], vocab[4300];
-    size_t size;
     snprintf(folder, sizeof folder, "%s/tokenizer", im->from->directory);
     snprintf(vocab, sizeof vocab, "%s/bpe-16k-vocab.json", folder);
     if (access(vocab, R_OK) != 0) {
@@ -80,15 +78,8 @@ static bool put_tokenizer(import *im, gpt *d, err *e)
     }
     const char *path = im->tokenizer ? im->tokenizer : access(vocab, R_OK) == 0 ? folder : NULL;
     d->pad_id = 1; /* as published */
-    if (!path)
-        return true;
-    if (!tokenizer_import(im->to, tokenizer_char_bpe.name, path, &size, e) ||
-        !tokenizer_char_bpe_pad(path, &d->pad_id, e))
-        return false;
-    if (size > (size_t)d->base.vocabulary) /* ids out of range are refused where they enter */
-        log_write(LOG_WARNING, "convert: %s has %zu tokens, and the transformer's vocabulary %d", path, size,
-                  d->base.vocabulary);
-    return true;
+    return !path || (import_gpt_tokenizer(im, d, tokenizer_char_bpe.name, path, e) &&
+                     tokenizer_char_bpe_pad(path, &d->pad_id, e));
 }
 
 static bool convert(import *im, err *e)

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "convert/codecs.h"
 #include "convert/gpt.h"
 #include "convert/names.h"
@@ -104,18 +103,10 @@ static bool read_sizes(import *im, gpt *d, mask_kind *masks, const import_map *m
 
 static bool put_tokenizer(import *im, const gpt *d, err *e)
 {
-    size_t size;
     char beside[4200];
     snprintf(beside, sizeof beside, "%s/bpe.model", im->from->directory);
     const char *path = im->tokenizer ? im->tokenizer : access(beside, R_OK) == 0 ? beside : NULL;
-    if (!path)
-        return true;
-    if (!tokenizer_import(im->to, tokenizer_yttm.name, path, &size, e))
-        return false;
-    if (size > (size_t)d->base.vocabulary) /* ids out of range are refused where they enter */
-        log_write(LOG_WARNING, "convert: %s has %zu tokens, and the transformer's vocabulary %d", path, size,
-                  d->base.vocabulary);
-    return true;
+    return !path || import_gpt_tokenizer(im, d, tokenizer_yttm.name, path, e);
 }
 
 static bool convert(import *im, err *e)

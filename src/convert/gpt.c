@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 
+#include "base/log.h"
+#include "text/tokenizer.h"
+
 int import_gpt_layers(const import *im, const import_map *maps)
 {
     return import_mapped_count(im, maps, "transformer.block.{i}.norm1.weight", 1024);
@@ -24,6 +27,17 @@ int import_gpt_side(int cells)
     while (side < 1024 && side * side < cells)
         side++;
     return side * side == cells ? side : 0;
+}
+
+bool import_gpt_tokenizer(import *im, const gpt *d, const char *kind, const char *path, err *e)
+{
+    size_t size;
+    if (!tokenizer_import(im->to, kind, path, &size, e))
+        return false;
+    if (size > (size_t)d->base.vocabulary) /* ids out of range are refused when they enter limn */
+        log_write(LOG_WARNING, "convert: %s has %zu tokens, and the transformer's vocabulary %d", path, size,
+                  d->base.vocabulary);
+    return true;
 }
 
 bool import_gpt(import *im, const gpt *sizes, const import_map *maps, err *e)

@@ -23,6 +23,8 @@ int import_gpt_layers(const import *im, const import_map *maps);
 bool import_gpt_heads(import *im, gpt *d, int size, err *e);
 /* The side of a square grid of so many cells; 0 where it isn't one. */
 int import_gpt_side(int cells);
+/* The tokenizer of that kind at path; a warning if it has more tokens than d's vocabulary. */
+bool import_gpt_tokenizer(import *im, const gpt *d, const char *kind, const char *path, err *e);
 /* The keys and tensors of a GPT of d's sizes. */
 bool import_gpt(import *im, const gpt *d, const import_map *maps, err *e);
 
