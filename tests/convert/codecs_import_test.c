@@ -27,15 +27,6 @@ static safetensors *golden;
 
 /* ---- instances ---- */
 
-static const json_t *case_of(const char *name)
-{
-    size_t i;
-    json_t *c;
-    json_array_foreach(cases, i, c) if (!strcmp(json_string_value(json_object_get(c, "name")), name)) return c;
-    fail_msg("no case %s", name);
-    return NULL;
-}
-
 /* The array of a case, or NULL. */
 static const file_tensor *array_of(const char *name, const char *array)
 {
@@ -54,7 +45,7 @@ typedef struct request {
 /* The case as codec.gguf. */
 static bool convert(const char *name, const request *q, err *e)
 {
-    const json_t *c = case_of(name), *files = json_object_get(c, "files"), *set = json_object_get(c, "set");
+    const json_t *c = golden_case(cases, name), *files = json_object_get(c, "files"), *set = json_object_get(c, "set");
     const char *inputs[4], *settings[4];
     char paths[4][512];
     import_request r = {.inputs = inputs,

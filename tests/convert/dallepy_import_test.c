@@ -159,17 +159,6 @@ static void check_logits(instance *m, int row, bool condition)
     free(out);
 }
 
-/* log p of the row, from its logits. */
-static double log_likelihood(const float *logits, int n, int target)
-{
-    double most = -INFINITY, sum = 0;
-    for (int i = 0; i < n; i++)
-        most = fmax(most, (double)logits[i]);
-    for (int i = 0; i < n; i++)
-        sum += exp((double)logits[i] - most);
-    return (double)logits[target] - most - log(sum);
-}
-
 static void check_score(instance *m, int row)
 {
     int n = m->d->text_length - 1, positions = m->d->prefix + m->cells - 1, used = n;
@@ -181,9 +170,9 @@ static void check_score(instance *m, int row)
     while (used && !ids[used - 1])
         used--;
     for (int i = 0; i < used; i++)
-        text += log_likelihood(logits + i * m->all, m->ids, ids[i]);
+        text += log_probability(logits + i * m->all, m->ids, ids[i]);
     for (int i = 0; i < m->cells; i++)
-        image += log_likelihood(logits + (n + i) * m->all + m->ids, m->d->codes, codes[i]);
+        image += log_probability(logits + (n + i) * m->all + m->ids, m->d->codes, codes[i]);
     good(limn_score_codes(m->m, ids, (size_t)n, codes, NULL, &s, &e), &e);
     assert_int_equal(s.text_tokens, used);
     assert_int_equal(s.image_tokens, m->cells);

@@ -26,15 +26,6 @@ static json_t *cases, *codecs;
 static file_map golden_file, codecs_file;
 static safetensors *golden, *codecs_golden;
 
-static const json_t *case_of(const json_t *list, const char *name)
-{
-    size_t i;
-    json_t *c;
-    json_array_foreach(list, i, c) if (!strcmp(json_string_value(json_object_get(c, "name")), name)) return c;
-    fail_msg("no case %s", name);
-    return NULL;
-}
-
 static const file_tensor *array_of(const safetensors *from, const char *name, const char *array)
 {
     char key[96];
@@ -57,8 +48,8 @@ typedef struct request {
 /* The case and its codec as model.gguf. */
 static bool convert(const char *name, const request *q, err *e)
 {
-    const json_t *c = case_of(cases, name), *set = json_object_get(c, "set");
-    const json_t *k = case_of(codecs, json_string_value(json_object_get(c, "codec")));
+    const json_t *c = golden_case(cases, name), *set = json_object_get(c, "set");
+    const json_t *k = golden_case(codecs, json_string_value(json_object_get(c, "codec")));
     char gpt[512], vqgan[512], output[512];
     const char *inputs[2] = {gpt, vqgan}, *settings[8];
     snprintf(gpt, sizeof gpt, "%s", support_path("gpt.safetensors"));
@@ -156,7 +147,7 @@ static void compare_greedy(model *m, const char *name)
 static void compare_decoded(model *m, const char *name, double bound)
 {
     err e = {0};
-    const char *kind = json_string_value(json_object_get(case_of(cases, name), "codec"));
+    const char *kind = json_string_value(json_object_get(golden_case(cases, name), "codec"));
     const file_tensor *codes = array_of(codecs_golden, kind, "decode");
     const file_tensor *pixels = array_of(codecs_golden, kind, "pixels");
     int64_t count = file_tensor_count(pixels);

@@ -13,32 +13,15 @@
 #include "checks.h"
 #include "convert/convert.h"
 #include "golden_checks.h"
-#include "models/model.h"
-#include "support.h"
+#include "tiny_state.h"
 
 enum { SMALL = 16, MANY = 70 }; /* cells of the tiny model; pictures, in batches of 32 or 16 */
 
-static device *dev;
-static model *tiny;
 static bool other_style; /* of kernels */
 
 static bool equal(const int32_t *a, const int32_t *b, size_t n)
 {
     return !memcmp(a, b, n * sizeof *a);
-}
-
-static int open_tiny(void **state)
-{
-    (void)state;
-    tiny = support_tiny(dev);
-    return tiny ? 0 : -1;
-}
-
-static int close_tiny(void **state)
-{
-    (void)state;
-    limn_model_free(&tiny);
-    return dev->memory_used == 0 ? 0 : -1;
 }
 
 /* ---- pictures as they are ready -------------------------------------------------------------------------------- */

@@ -12,28 +12,11 @@
 #include "base/rng.h"
 #include "checks.h"
 #include "convert/convert.h"
-#include "models/model.h"
-#include "support.h"
+#include "tiny_state.h"
 
 enum { REQUESTS = 16, CELLS_MOST = 256 };
 
-static device *dev;
-static model *tiny;
 static bool other_style; /* of kernels */
-
-static int open_tiny(void **state)
-{
-    (void)state;
-    tiny = support_tiny(dev);
-    return tiny ? 0 : -1;
-}
-
-static int close_tiny(void **state)
-{
-    (void)state;
-    limn_model_free(&tiny);
-    return dev->memory_used == 0 ? 0 : -1;
-}
 
 /* ---- requests -------------------------------------------------------------------------------------------------- */
 

@@ -62,18 +62,23 @@ enum {
     MLP = 8 * DIM
 };
 
+static transformer sizes_of(int layers)
+{
+    return (transformer){.text_length = TEXT,
+                         .vocabulary = WORDS,
+                         .codes = CODES,
+                         .grid_width = SIDE,
+                         .grid_height = SIDE,
+                         .dim = DIM,
+                         .heads = HEADS,
+                         .layers = layers};
+}
+
 static void declare_gpt_model(gguf_writer *w, param_table *t, void **state)
 {
     err e = {0};
     gpt *d = calloc(1, sizeof *d);
-    *d = (gpt){.base.text_length = TEXT,
-               .base.vocabulary = WORDS,
-               .base.codes = CODES,
-               .base.grid_width = SIDE,
-               .base.grid_height = SIDE,
-               .base.dim = DIM,
-               .base.heads = HEADS,
-               .base.layers = LAYERS,
+    *d = (gpt){.base = sizes_of(LAYERS),
                .mlp = MLP,
                .text_positions = true,
                .gated = true,
@@ -90,19 +95,11 @@ static void declare_bart_model(gguf_writer *w, param_table *t, void **state)
 {
     err e = {0};
     bart *b = calloc(1, sizeof *b);
-    *b = (bart){.base.text_length = TEXT,
-                .base.vocabulary = WORDS,
+    *b = (bart){.base = sizes_of(LAYERS - 3),
                 .start_id = 1,
                 .end_id = 2,
-                .pad_id = 0,
-                .base.codes = CODES,
-                .base.grid_width = SIDE,
-                .base.grid_height = SIDE,
                 .start_code = CODES - 1,
-                .base.dim = DIM,
-                .base.heads = HEADS,
                 .mlp = MLP,
-                .base.layers = LAYERS - 3,
                 .encoder_layers = 3,
                 .act = ACT_GELU_ERF,
                 .eps = 1e-5f};
@@ -117,15 +114,8 @@ static void declare_pytorch_model(gguf_writer *w, param_table *t, void **state)
 {
     err e = {0};
     dalle_pytorch *d = calloc(1, sizeof *d);
-    *d = (dalle_pytorch){.base.text_length = TEXT,
-                         .base.vocabulary = WORDS,
-                         .base.codes = CODES,
-                         .base.grid_width = SIDE,
-                         .base.dim = DIM,
-                         .base.heads = HEADS,
-                         .base.head_dim = DIM / HEADS,
-                         .mlp = MLP,
-                         .base.layers = LAYERS};
+    *d = (dalle_pytorch){.base = sizes_of(LAYERS), .mlp = MLP};
+    d->base.head_dim = DIM / HEADS;
     good(dalle_pytorch_prepare(d, "dalle_pytorch", &e), &e);
     for (int i = 5; i < LAYERS; i++)
         d->list[i].attention.set = 0;
@@ -139,18 +129,7 @@ static void declare_dalle_model(gguf_writer *w, param_table *t, void **state)
 {
     err e = {0};
     gpt *d = calloc(1, sizeof *d);
-    *d = (gpt){.base.text_length = TEXT,
-               .base.vocabulary = WORDS,
-               .base.codes = CODES,
-               .base.grid_width = SIDE,
-               .base.grid_height = SIDE,
-               .base.dim = DIM,
-               .base.heads = HEADS,
-               .base.layers = LAYERS,
-               .mlp = MLP,
-               .end_id = 1,
-               .act = ACT_GELU_TANH,
-               .eps = 1e-5f};
+    *d = (gpt){.base = sizes_of(LAYERS), .mlp = MLP, .end_id = 1, .act = ACT_GELU_TANH, .eps = 1e-5f};
     gpt_preset_dalle(d);
     good(gpt_prepare(d, "dalle", &e), &e);
     gpt_declare(d, t);

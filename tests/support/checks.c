@@ -1,5 +1,6 @@
 #include "checks.h"
 
+#include <math.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -22,4 +23,14 @@ void refused_with(bool done, const err *e, const char *part, const char *what, c
     has(e->text, part);
     if (output && access(output, F_OK) == 0)
         fail_msg("%s: it was refused, and %s is there", what, output);
+}
+
+double log_probability(const float *logits, int n, int target)
+{
+    double most = -INFINITY, sum = 0;
+    for (int i = 0; i < n; i++)
+        most = fmax(most, (double)logits[i]);
+    for (int i = 0; i < n; i++)
+        sum += exp((double)logits[i] - most);
+    return (double)logits[target] - most - log(sum);
 }

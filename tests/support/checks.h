@@ -17,6 +17,8 @@
 void good(bool ok, const err *e);
 /* Fails if the part isn't in the text. */
 void has(const char *text, const char *part);
+/* log softmax(logits[n])[target]. */
+double log_probability(const float *logits, int n, int target);
 /* Fails unless `what` was refused: it wasn't done, the part is in its error, and there is no file `output` (or NULL).
  */
 void refused_with(bool done, const err *e, const char *part, const char *what, const char *output);

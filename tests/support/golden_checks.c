@@ -207,16 +207,6 @@ void golden_seamless(model *m, const golden_check *c)
 
 /* ---- text and codes ---- */
 
-static double log_probability(const float *logits, int n, int target)
-{
-    double most = -INFINITY, sum = 0;
-    for (int i = 0; i < n; i++)
-        most = fmax(most, (double)logits[i]);
-    for (int i = 0; i < n; i++)
-        sum += exp((double)logits[i] - most);
-    return (double)logits[target] - most - log(sum);
-}
-
 /* log p(y) of the ids, of the logits [positions, width] that predict the last of them. */
 static void compare_text(const model *m, const limn_score *s, const int32_t *ids, int n, const float *logits,
                          int positions, int width, const golden_check *c)

@@ -12,6 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+const json_t *golden_case(const json_t *list, const char *name)
+{
+    size_t i;
+    json_t *c;
+    json_array_foreach(list, i, c) if (!strcmp(json_string_value(json_object_get(c, "name")), name)) return c;
+    fail_msg("no case %s", name);
+    return NULL;
+}
+
 /* Element i of the numbers that belong to a name: from -1 to 1 in steps of 1/32768. */
 static float number(uint32_t name, uint32_t i)
 {

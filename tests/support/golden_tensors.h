@@ -4,6 +4,8 @@
 #include <jansson.h>
 #include <stdint.h>
 
+/* The object of that name in a list of cases; the test fails if there is none. */
+const json_t *golden_case(const json_t *list, const char *name);
 /* Element i of the numbers that belong to a name: from -1 to 1 in steps of 1/32768. */
 float golden_number(const char *name, uint32_t i);
 /* A safetensors file of tensors: {name: [shape, scale, shift, what its numbers are made of]}, but `drop` (or NULL), and

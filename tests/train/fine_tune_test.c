@@ -35,15 +35,6 @@ static file_map pictures_file;
 static safetensors *pictures;
 static char folder[512], model_path[512], tuned[512];
 
-static const json_t *case_of(const json_t *list, const char *name)
-{
-    size_t i;
-    json_t *c;
-    json_array_foreach(list, i, c) if (!strcmp(json_string_value(json_object_get(c, "name")), name)) return c;
-    fail_msg("no case %s", name);
-    return NULL;
-}
-
 /* ---- the model and the data ---- */
 
 static const char *tokenizer_of(const char *name)
@@ -57,8 +48,8 @@ static const char *tokenizer_of(const char *name)
 /* The training case where it has an instance of its own, as DALLE-pytorch's have, else that of the other tests. */
 static const json_t *instance_of(const char *name)
 {
-    const json_t *own = case_of(training, name);
-    return json_object_get(own, "tensors") ? own : case_of(gpts, name);
+    const json_t *own = golden_case(training, name);
+    return json_object_get(own, "tensors") ? own : golden_case(gpts, name);
 }
 
 /* The angles of rotary positions, which are no numbers made of a name. */
@@ -88,9 +79,9 @@ static void convert(const char *name, bool typed, dtype type)
     snprintf(weights, sizeof weights, "%s", support_path("weights.safetensors"));
     snprintf(other, sizeof other, "%s", support_path("other.safetensors"));
     golden_write_tensors(weights, json_object_get(c, "tensors"), NULL, NULL);
-    bool own = c == case_of(training, name);
+    bool own = c == golden_case(training, name);
     if (!own) {
-        const json_t *k = case_of(codecs, json_string_value(json_object_get(c, "codec")));
+        const json_t *k = golden_case(codecs, json_string_value(json_object_get(c, "codec")));
         golden_write_tensors(other, json_object_get(k, "tensors"), NULL, NULL);
     } else if (angles) {
         write_angles(other, angles);
@@ -331,7 +322,7 @@ static void weights_of_any_type_are_learned_from(void **state)
         dtype type;
         double bound;
     } types[] = {{DTYPE_F16, 2e-3}, {DTYPE_Q8_0, 2e-2}, {DTYPE_Q4_0, 0.3}};
-    const json_t *c = case_of(training, "mindalle");
+    const json_t *c = golden_case(training, "mindalle");
     const json_t *first = json_array_get(json_object_get(c, "losses"), 0);
     double want = json_number_value(json_object_get(first, "loss"));
     const char *captions[ITEMS];
@@ -374,7 +365,7 @@ static void a_fine_tuning_resumes_in_the_same_bytes(void **state)
     const char *captions[ITEMS];
     size_t n[4];
     uint8_t *files[4];
-    captions_of(case_of(training, "rudalle_v2"), captions);
+    captions_of(golden_case(training, "rudalle_v2"), captions);
     write_data("rudalle_v2", captions);
     convert("rudalle_v2", false, DTYPE_F32);
     for (int parts = 0; parts < 2; parts++) {
@@ -440,7 +431,7 @@ static void a_new_transformer_reads_any_tokenizer(void **state)
     (void)state;
     err e = {0};
     const char *captions[ITEMS];
-    captions_of(case_of(training, "rudalle_v2"), captions);
+    captions_of(golden_case(training, "rudalle_v2"), captions);
     write_data("rudalle_v2", captions);
     convert("rudalle_v2", false, DTYPE_F32);
     train_dalle_options o = options(2);
