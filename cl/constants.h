@@ -78,7 +78,8 @@ typedef enum mask_kind {
 
 /* Rows of w of a CPU's work-item: the lanes of a vector. */
 #define LINEAR_W_ROWS_CPU 16
-/* Rows of w of a GPU's group, and rows of x that its kernel for many takes at once. */
+/* Rows of w of a GPU's group, and of a panel of quantised weights there: a layout; and rows of x that its kernel for many
+ * takes at once. */
 #define LINEAR_W_ROWS_GPU 4
 #define LINEAR_X_ROWS_GPU 4
 /* Quantised weights on CPUs.  A panel is so many rows of w, as many as a vector has lanes: a layout. */

@@ -7,7 +7,8 @@
  * Each kernel is a file that is included for each type of w:
  * CPU: linear_float.clh: rows_T, F32 and F16, in tiles of 3 x 8 sums (linear_float_tile.clh).
  *      linear_quantised.clh: Q8_0 and Q4_0, in tiles of 4 x 32 sums (linear_quantised_tile.clh), and their panels.
- * GPU: linear_group.clh: rows1_T: one row of x at a time; rows4_T: four at a time, for m >= 4.
+ * GPU: linear_group.clh: rows1_T, rows2_T and rows4_T, so many rows of x at a time; rows_T, of weights that begin
+ *      anywhere and of quantised ones in the file's order.
  *
  * Tunable: WG (GPU), work-items that share a row (common.cl). */
 
@@ -226,37 +227,200 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
 #define STORE(v, row, col)                                                                                             \
     store_sum(v, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, row, col, act, ldy, column)
 
+/* 4, or 2, neighbours of a row, which begins at a multiple of their size: vloads don't say so. */
+#define four_f32(p, c) ((__global const float4 *)(p))[c]
+#define two_f32(p, c)  ((__global const float2 *)(p))[c]
+inline float2 two_halves(uint v)
+{
+    return vload_half2(0, (const half *)&v);
+}
+inline float4 four_f16(__global const half *p, size_t c)
+{
+    const uint2 v = ((__global const uint2 *)p)[c];
+    return (float4)(two_halves(v.x), two_halves(v.y));
+}
+#define two_f16(p, c) two_halves(((__global const uint *)(p))[c])
+
+/* A word's bytes, with and without signs, so written that compilers make one conversion of each: of chars in a word some
+ * make two or three instructions.  Where a register of a subgroup is read by regions, others know them in vectors. */
+#ifdef cl_intel_subgroups
+#define CHARS(v)  convert_float4(as_char4(v))
+#define UCHARS(v) convert_float4(as_uchar4(v))
+#else
+#define CHARS(v)  (float4)((int)((v) << 24) >> 24, (int)((v) << 16) >> 24, (int)((v) << 8) >> 24, (int)(v) >> 24)
+#define UCHARS(v) (float4)((v)&255, (v) >> 8 & 255, (v) >> 16 & 255, (v) >> 24)
+#endif
+
+/* Two turns of a loop at once: with as many addresses and twice the loads on their way. */
+#define UNROLL_TWICE _Pragma("unroll 2")
+
+/* Each of a group's rows of w, and of x. */
+#define EACH_W UNROLL for (int j = 0; j < LINEAR_W_ROWS_GPU; j++)
+#define EACH_X UNROLL for (int i = 0; i < GROUP_ROWS; i++)
+
+/* A work-item's columns of quantised weights: 4 from the 4 at-th on, and 16 behind them, in `block`. */
+#if WG >= 4
+#define EACH_UNIT                                                                                                      \
+    for (uint block = l / 4, at = block * 8 + l % 4; block < (uint)k / 32; block += WG / 4, at += 2 * WG)
+#else
+#define EACH_UNIT for (uint t = l, block, at; block = t / 4, at = t + block * 4, t < (uint)k / 8; t += WG)
+#endif
+
+/* partial[row of x]: sums of 4 rows of w for each of `parts` work-items.  Four parts become one, the last ones results. */
+#define FOLDED(parts) ((parts) >= 4 ? (parts) / 4 : 1)
+#define FOLD(parts)                                                                                                    \
+    {                                                                                                                  \
+        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
+        for (uint t = l; t < GROUP_ROWS * 4 * FOLDED(parts); t += WG) {                                                \
+            __local float *p = (__local float *)partial[t / (4 * FOLDED(parts))] + t % (4 * FOLDED(parts));            \
+            float s = p[0];                                                                                            \
+            UNROLL for (int i = 1; i < (parts) / FOLDED(parts); i++) s += p[i * 4 * FOLDED(parts)];                    \
+            if (FOLDED(parts) > 1)                                                                                     \
+                *p = s;                                                                                                \
+            else if (row + (int)t / 4 < m && first + (int)t % 4 < n)                                                   \
+                STORE(s, row + t / 4, first + t % 4);                                                                  \
+        }                                                                                                              \
+    }
+
 #define GROUP_T    f32
 #define GROUP_TYPE float
+#define GROUP_BITS 0
 #define GROUP_ROWS 1
+#define GROUP_WIDE 1
 #include "linear_group.clh"
 #define GROUP_T    f32
 #define GROUP_TYPE float
+#define GROUP_BITS 0
+#define GROUP_ROWS 2
+#define GROUP_WIDE 1
+#include "linear_group.clh"
+#define GROUP_T    f32
+#define GROUP_TYPE float
+#define GROUP_BITS 0
 #define GROUP_ROWS LINEAR_X_ROWS_GPU
+#define GROUP_WIDE 1
+#include "linear_group.clh"
+#define GROUP_T    f32
+#define GROUP_TYPE float
+#define GROUP_BITS 0
+#define GROUP_ROWS 2
+#define GROUP_WIDE 0
 #include "linear_group.clh"
 #define GROUP_T    f16
 #define GROUP_TYPE half
+#define GROUP_BITS 0
 #define GROUP_ROWS 1
+#define GROUP_WIDE 1
 #include "linear_group.clh"
 #define GROUP_T    f16
 #define GROUP_TYPE half
+#define GROUP_BITS 0
+#define GROUP_ROWS 2
+#define GROUP_WIDE 1
+#include "linear_group.clh"
+#define GROUP_T    f16
+#define GROUP_TYPE half
+#define GROUP_BITS 0
 #define GROUP_ROWS LINEAR_X_ROWS_GPU
+#define GROUP_WIDE 1
+#include "linear_group.clh"
+#define GROUP_T    f16
+#define GROUP_TYPE half
+#define GROUP_BITS 0
+#define GROUP_ROWS 2
+#define GROUP_WIDE 0
 #include "linear_group.clh"
 #define GROUP_T    q8_0
 #define GROUP_TYPE uchar
+#define GROUP_BITS 8
 #define GROUP_ROWS 1
+#define GROUP_WIDE 1
 #include "linear_group.clh"
 #define GROUP_T    q8_0
 #define GROUP_TYPE uchar
+#define GROUP_BITS 8
+#define GROUP_ROWS 2
+#define GROUP_WIDE 1
+#include "linear_group.clh"
+#define GROUP_T    q8_0
+#define GROUP_TYPE uchar
+#define GROUP_BITS 8
 #define GROUP_ROWS LINEAR_X_ROWS_GPU
+#define GROUP_WIDE 1
+#include "linear_group.clh"
+#define GROUP_T    q8_0
+#define GROUP_TYPE uchar
+#define GROUP_BITS 8
+#define GROUP_ROWS 2
+#define GROUP_WIDE 0
 #include "linear_group.clh"
 #define GROUP_T    q4_0
 #define GROUP_TYPE uchar
+#define GROUP_BITS 4
 #define GROUP_ROWS 1
+#define GROUP_WIDE 1
 #include "linear_group.clh"
 #define GROUP_T    q4_0
 #define GROUP_TYPE uchar
-#define GROUP_ROWS LINEAR_X_ROWS_GPU
+#define GROUP_BITS 4
+#define GROUP_ROWS 2
+#define GROUP_WIDE 1
 #include "linear_group.clh"
+#define GROUP_T    q4_0
+#define GROUP_TYPE uchar
+#define GROUP_BITS 4
+#define GROUP_ROWS LINEAR_X_ROWS_GPU
+#define GROUP_WIDE 1
+#include "linear_group.clh"
+#define GROUP_T    q4_0
+#define GROUP_TYPE uchar
+#define GROUP_BITS 4
+#define GROUP_ROWS 2
+#define GROUP_WIDE 0
+#include "linear_group.clh"
+
+/* Panels of quantised weights (linear_group.clh): a work-item makes a word of one row of w, 4 of them neighbours. */
+#define PANELS(T, BITS)                                                                                                \
+    __kernel void panels_##T(IN(uchar, w), OUT(uchar, panels), const int n, const int k)                               \
+    {                                                                                                                  \
+        const int t = get_global_id(0), panel = get_global_id(1), block = t / (4 * BITS), word = t / 4 % BITS;         \
+        __global const ushort *from = (__global const ushort *)AT(w) +                                                 \
+                                      ((size_t)min(panel * 4 + t % 4, n - 1) * (k / 32) + block) * (1 + 2 * BITS);     \
+        const size_t at = (size_t)panel * (k / 32) + block;                                                            \
+        if (block >= k / 32)                                                                                           \
+            return;                                                                                                    \
+        ((__global uint *)AT(panels))[at * 4 * BITS + t % (4 * BITS)] =                                                \
+            from[1 + 2 * word] | (uint)from[2 + 2 * word] << 16;                                                       \
+        if (word == 0)                                                                                                 \
+            ((__global ushort *)(AT(panels) + (size_t)((n + 3) / 4) * (k / 2) * BITS))[at * 4 + t % 4] = from[0];      \
+    }
+PANELS(q8_0, 8)
+PANELS(q4_0, 4)
+
+/* Rows `first` to first + count - 1 of w in panels, as floats for products with many rows: in panels of `lanes` rows,
+ * panel p from lanes p rows on, with zeros behind the last row (gemm.cl); lanes 1: as rows. */
+#define FLOATS(T, BITS, LOW, MORE)                                                                                     \
+    __kernel void floats_##T(IN(uchar, w), OUT(float, y), const int n, const int k, const int first, const int count,  \
+                             const int lanes, const int panel)                                                         \
+    {                                                                                                                  \
+        const int row = get_global_id(lanes > 1 ? 0 : 1), t = get_global_id(lanes > 1 ? 1 : 0), from = first + row;    \
+        const int block = t / BITS, column = block * 32 + t % BITS * 4;                                                \
+        __global float *to = AT(y) + ((size_t)(panel + row / lanes) * k + column) * lanes + row % lanes;               \
+        if (block >= k / 32)                                                                                           \
+            return;                                                                                                    \
+        const size_t at = (size_t)(min(from, n - 1) / 4) * (k / 32) + block;                                           \
+        const uint v = ((__global const uint *)AT(w))[(at * BITS + t % BITS) * 4 + from % 4];                          \
+        float d = 0.0f;                                                                                                \
+        if (row < count)                                                                                               \
+            d = vload_half(at * 4 + from % 4,                                                                          \
+                           (__global const half *)(AT(w) + (size_t)((n + 3) / 4) * (k / 2) * BITS));                   \
+        for (int i = 0; i < 4; i++) {                                                                                  \
+            const uchar byte = v >> 8 * i;                                                                             \
+            to[i * lanes] = d * LOW;                                                                                   \
+            MORE;                                                                                                      \
+        }                                                                                                              \
+    }
+FLOATS(q8_0, 8, (float)as_char(byte), )
+FLOATS(q4_0, 4, (float)(byte % 16 - 8), to[(i + 16) * lanes] = d * (float)(byte / 16 - 8))
 
 #endif

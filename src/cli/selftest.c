@@ -38,7 +38,7 @@ static bool check_product(run *r, dtype type, int64_t m, int64_t n, int64_t k, h
     void *stored = array_new((size_t)(n * k), 4, "selftest", e);
     linear l = {0};
     double most = 0, worst = 0;
-    bool packs = linear_packs(run_device(r), type), ok = w && x && y && stored;
+    bool rounds = linear_rounds(run_device(r), type), ok = w && x && y && stored;
     for (int64_t i = 0; ok && i < n * k; i++)
         w[i] = rng_normal(1, 0, 0, (uint32_t)i);
     for (int64_t i = 0; ok && i < m * k; i++)
@@ -48,7 +48,7 @@ static bool check_product(run *r, dtype type, int64_t m, int64_t n, int64_t k, h
         dtype_to_float(w, type, stored, n * k);
         ok = tensor_new(&l.w, run_device(r), type, 2, (int64_t[]){n, k}, stored, false, "selftest", e);
     }
-    if (ok && packs) { /* as models have it */
+    if (ok && linear_packs(type)) { /* as models have it */
         tensor from = l.w;
         ok = linear_pack(r, &l.w, from, "selftest", e);
         ok = run_finish(r, e) && ok;
@@ -69,7 +69,7 @@ static bool check_product(run *r, dtype type, int64_t m, int64_t n, int64_t k, h
     char name[64];
     snprintf(name, sizeof name, "product, %lld rows, %s", (long long)m, dtype_table[type].name);
     if (ok)
-        check(h, name, worst / most, packs ? 1e-4 : 1e-5); /* packs: x has 16 bits */
+        check(h, name, worst / most, rounds ? 1e-4 : 1e-5); /* rounds: x has 16 bits */
     run_reset(r);
     buffer_free(l.w.buf);
     free(w);

@@ -7,6 +7,18 @@
 #include "device/run_internal.h"
 #include "ops/ops_internal.h"
 
+/* `count` rows of a linear layer's panels as floats, from row `first` of that piece on: into y's panels of `lanes` rows,
+ * from `panel` on, or (lanes 1) its rows. */
+static void unpack(run *r, tensor w, tensor y, int64_t first, int64_t count, int64_t lanes, int64_t panel)
+{
+    int64_t n = w.shape[0], k = w.shape[1];
+    size_t words = (size_t)(k / 32 * (dtype_table[w.type].bytes - 2) / 4), rows = round_up((size_t)count, (size_t)lanes);
+    work size = {.global = {lanes > 1 ? rows : words, lanes > 1 ? words : rows},
+                 .bytes = (double)dtype_row_bytes(w.type, count * k) + 4.0 * (double)(count * k)};
+    LAUNCH(r, TYPED("linear:floats_", w.type), size, ARG_T(w), ARG_T(y), ARG_I(n), ARG_I(k), ARG_I(first), ARG_I(count),
+           ARG_I(lanes), ARG_I(panel));
+}
+
 /* Panels of w into `panels`, which holds ceil(n/32) * k * 32 floats.  Either may be in several buffers of whole panels.
  */
 static void pack(run *r, tensor panels, tensor w)
@@ -19,6 +31,10 @@ static void pack(run *r, tensor panels, tensor w)
         int64_t from_end = from_row + from.shape[0], to_end = 32 * (to_panel + to.shape[0]);
         next = from_end < to_end ? from_end : to_end;
         next = next < n ? next : n;
+        if (w.panels) { /* a GPU's, of a linear layer */
+            unpack(r, from, to, row - from_row, next - row, 32, row / 32 - to_panel);
+            continue;
+        }
         from.at += (row - from_row) * k;
         size_t blocks = (size_t)(k + 15) / 16, n_panels = (size_t)(next - row + 31) / 32;
         LAUNCH(r, TYPED("gemm:pack_", w.type),
@@ -102,8 +118,11 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
         return false; /* the other way's launch refuses it */
     if (b.type != DTYPE_F32) {
         f32 = run_tensor(r, DTYPE_F32, 2, b.shape);
-        LAUNCH(r, TYPED("gemm:unpack_", b.type), ((work){.global = {n * k}, .bytes = 4.0 * (double)(n * k)}), ARG_T(b),
-               ARG_T(f32));
+        if (b.panels)
+            unpack(r, b, f32, 0, b.shape[0], 1, 0);
+        else
+            LAUNCH(r, TYPED("gemm:unpack_", b.type), ((work){.global = {n * k}, .bytes = 4.0 * (double)(n * k)}),
+                   ARG_T(b), ARG_T(f32));
         b = f32;
     }
     cl_command_queue queue = run_queue(r);

@@ -11,6 +11,22 @@ static int64_t each_of(const device *d, int64_t items)
     return !d->tune.cpu_form || each < 1 ? 1 : each < 8 ? each : 8;
 }
 
+/* Numbers that GPUs load at once, of rows of k: as many as all rows begin at multiples of. */
+static int64_t load_of(int64_t k)
+{
+    return k % 4 == 0 ? 4 : k % 2 == 0 ? 2 : 1;
+}
+
+/* The GPU's kernel for m rows of x; those of panels and of aligned rows make 1, 2 or 4 of them at once. */
+static const char *group_kernel(int64_t m, tensor w)
+{
+    bool wide = dtype_table[w.type].block > 1 ? w.panels : w.shape[1] % 4 == 0;
+    return !wide    ? TYPED("linear:rows_", w.type)
+           : m == 1 ? TYPED("linear:rows1_", w.type)
+           : m == 2 ? TYPED("linear:rows2_", w.type)
+                    : TYPED("linear:rows4_", w.type);
+}
+
 /* One piece of the weight's rows, output columns from `column` on. */
 static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tensor residual, tensor y, int64_t column)
 {
@@ -23,30 +39,43 @@ static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tenso
         size = (work){.global = {(size_t)items}, .unit = UNIT_ROW};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
-    const char *kernel = d->tune.cpu_form         ? TYPED("linear:rows_", w.type)
-                         : m >= LINEAR_X_ROWS_GPU ? TYPED("linear:rows4_", w.type)
-                                                  : TYPED("linear:rows1_", w.type);
-    LAUNCH(r, kernel, size, ARG_T(x), ARG_T(w), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k),
-           ARG_I(act), ARG_I(last_of(&y)), ARG_I(column), ARG_I(each));
+    LAUNCH(r, d->tune.cpu_form ? TYPED("linear:rows_", w.type) : group_kernel(m, w), size, ARG_T(x), ARG_T(w),
+           ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k), ARG_I(act), ARG_I(last_of(&y)),
+           ARG_I(column), ARG_I(each));
 }
 
-/* ---- quantised weights on CPU devices ---- */
+/* ---- quantised weights ---- */
 
-bool linear_packs(const device *d, dtype type)
+bool linear_packs(dtype type)
+{
+    return dtype_table[type].block > 1;
+}
+
+bool linear_rounds(const device *d, dtype type)
 {
     return d->tune.cpu_form && dtype_table[type].block > 1;
 }
 
+/* Of `rows` rows of a weight. */
 static int64_t panels_of(int64_t rows)
 {
     return (rows + LINEAR_PANEL - 1) / LINEAR_PANEL;
+}
+
+/* What makes panels of `rows` rows of k: a CPU's work-item one of them, a GPU's a word of one row. */
+static work packing(const device *d, dtype type, int64_t rows, int64_t k)
+{
+    const size_t words = (size_t)(k / 32 * (dtype_table[type].bytes - 2));
+    if (d->tune.cpu_form)
+        return (work){.global = {(size_t)panels_of(rows)}, .local = {1}};
+    return (work){.global = {words, ((size_t)rows + LINEAR_W_ROWS_GPU - 1) / LINEAR_W_ROWS_GPU}};
 }
 
 bool linear_pack(run *r, tensor *w, tensor from, const char *what, err *e)
 {
     device *d = run_device(r);
     int64_t n = from.shape[0], k = tensor_count(&from) / n;
-    REQUIRE(r, linear_packs(d, from.type));
+    REQUIRE(r, linear_packs(from.type));
     *w = from;
     w->at = 0;
     w->panels = true;
@@ -56,7 +85,8 @@ bool linear_pack(run *r, tensor *w, tensor from, const char *what, err *e)
     for (buffer *b = from.buf; ok && b; b = b->next) {
         int64_t rows = b->rows ? b->rows : n;
         tensor piece = from, panels = *w;
-        size_t bytes = dtype_row_bytes(from.type, panels_of(rows) * LINEAR_PANEL * k);
+        size_t tall = d->tune.cpu_form ? LINEAR_PANEL : LINEAR_W_ROWS_GPU,
+               bytes = dtype_row_bytes(from.type, (int64_t)round_up((size_t)rows, tall) * k);
         ok = (*end = buffer_new(d, bytes, NULL, false, what, e)) != NULL;
         if (!ok)
             break;
@@ -64,9 +94,9 @@ bool linear_pack(run *r, tensor *w, tensor from, const char *what, err *e)
         panels.buf = *end;
         panels.buf->rows = b->rows;
         end = &panels.buf->next;
-        LAUNCH(r, TYPED("linear:panels_", from.type),
-               ((work){.global = {(size_t)panels_of(rows)}, .local = {1}, .bytes = 2.0 * (double)bytes}), ARG_T(piece),
-               ARG_T(panels), ARG_I(rows), ARG_I(k));
+        work size = packing(d, from.type, rows, k);
+        size.bytes = 2.0 * (double)bytes;
+        LAUNCH(r, TYPED("linear:panels_", from.type), size, ARG_T(piece), ARG_T(panels), ARG_I(rows), ARG_I(k));
         ok = !run_failed(r);
     }
     if (!ok) {
@@ -109,12 +139,18 @@ static void quantised_rows(run *r, tensor x, tensor w, tensor b, activation act,
 static tensor linear_any(run *r, tensor x, const linear *l, activation act, tensor residual)
 {
     int64_t m = rows_of(&x), n = l->w.shape[0], column = 0;
-    bool quantised = linear_packs(run_device(r), l->w.type);
-    tensor y = tensor_like(r, &x, n);
+    bool cpu = run_device(r)->tune.cpu_form, quantised = linear_rounds(run_device(r), l->w.type);
+    int64_t wide = cpu ? 1 : load_of(l->w.shape[1]);
+    tensor y = tensor_like(r, &x, n), given = x;
     if (m > FEW_ROWS && !quantised && gemm(r, x, l, act, residual, y))
         return y;
     if (quantised)
         x = quantise(r, x);
+    REQUIRE(r, l->w.at % wide == 0);
+    if (x.at % wide) { /* a view that loads of so many can't read */
+        x = tensor_like(r, &given, last_of(&given));
+        op_repeat(r, x, given);
+    }
     for (buffer *b = l->w.buf; b; b = b->next) { /* the pieces of a weight larger than an allocation may be */
         tensor piece = l->w;
         piece.buf = b;
@@ -124,7 +160,7 @@ static tensor linear_any(run *r, tensor x, const linear *l, activation act, tens
         if (!b->rows)
             break;
     }
-    if (quantised)
+    if (x.buf != given.buf || x.at != given.at)
         run_give_back(r, x);
     return y;
 }

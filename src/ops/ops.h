@@ -24,9 +24,10 @@ typedef struct linear {
 } linear;
 
 /* The CPU form multiplies with Q8_0 and Q4_0 in integers: it rounds x to 16 bits, relative to the largest of each 32
- * neighbours in a row.  A row's result doesn't depend on how many rows there are.  Such weights are read fastest in
- * panels.  Whether d reads weights of this type so: */
-bool linear_packs(const device *d, dtype type);
+ * neighbours in a row.  A row's result doesn't depend on how many rows there are.  Whether d rounds x for this type: */
+bool linear_rounds(const device *d, dtype type);
+/* Such weights are read fastest in panels, of which each form has its own.  Whether weights of this type are: */
+bool linear_packs(dtype type);
 /* w = the weight `from` in panels, in new memory: buffer_free(w->buf).  It gives the same results, but x can have no
  * gradient.  False with e or the run's error set. */
 bool linear_pack(run *r, tensor *w, tensor from, const char *what, err *e);

@@ -32,9 +32,9 @@ static bool keeps_type(const param *p)
 }
 
 /* Whether the device reads p in panels.  They are packed from a tensor that is freed afterwards. */
-static bool is_packed(const param *p, const device *d)
+static bool is_packed(const param *p)
 {
-    return p->use == PARAM_CONV || (p->use == PARAM_MATRIX && linear_packs(d, p->file->type));
+    return p->use == PARAM_CONV || (p->use == PARAM_MATRIX && linear_packs(p->file->type));
 }
 
 static void *floats_of(const void *file, err *e)
@@ -56,7 +56,7 @@ static bool load(const param_table *t, param *p, run *r, err *e)
     tensor made = {0};
     bool ok = keep ? tensor_new(&made, d, f->type, p->nd, p->shape, f->data, t->lasting, p->name, e)
                    : tensor_new_filled(&made, d, DTYPE_F32, p->nd, p->shape, floats_of, f, p->name, e);
-    if (ok && is_packed(p, d)) {
+    if (ok && is_packed(p)) {
         tensor panels = {0};
         ok = (p->use == PARAM_CONV ? conv_pack : linear_pack)(r, &panels, made, p->name, e);
         ok = run_finish(r, e) && ok; /* the source is freed next */
@@ -197,7 +197,7 @@ uint64_t params_passing(const param_table *t, unsigned uses)
     uint64_t most = 0;
     for (size_t i = 0; i < t->n; i++) {
         const param *p = &t->list[i];
-        if (p->uses & uses && is_packed(p, t->dev) && !is_loaded(t, p)) {
+        if (p->uses & uses && is_packed(p) && !is_loaded(t, p)) {
             uint64_t bytes = dtype_row_bytes(keeps_type(p) ? p->file->type : DTYPE_F32, file_tensor_count(p->file));
             most = bytes > most ? bytes : most;
         }

@@ -43,8 +43,9 @@ static void random_models_of_every_type_generate(void **state)
             const tensor *to = m->params.list[i].to;
             if (param_is_matrix(&m->params.list[i]) && m->params.list[i].shape[1] % 32 == 0)
                 assert_int_equal(to->type, type);
-            if (to->panels) /* of 16 rows */
-                filled_up += dtype_row_bytes(to->type, (16 - to->shape[0] % 16) % 16 * to->shape[1]);
+            int64_t tall = dev->tune.cpu_form ? LINEAR_PANEL : LINEAR_W_ROWS_GPU;
+            if (to->panels)
+                filled_up += dtype_row_bytes(to->type, (tall - to->shape[0] % tall) % tall * to->shape[1]);
         }
         assert_true(bytes > 0);
         assert_int_equal(dev->memory_used - before, bytes + filled_up);

@@ -49,7 +49,7 @@ refused conv2d,64,-54,512 gemm_side=8
 refused conv_transpose2d,100,-55,100 gemm_side=8
 refused conv2d,255,-5,128 gemm_side=8
 refused layer_norm,63,-5,4 wg=32
-refused rows1_f32,32,-54,4 wg=32   # what it says isn't believed
+refused rows2_f32,32,-54,4 wg=32   # what it says isn't believed
 refused attention,8,-54,512 wg=8   # recorded launches
 refused conv2d,20,-5,512 gemm_side=4 # it says no more than that
 refused '*,1,-54,1' 'wg=1 gemm_side=1' 2

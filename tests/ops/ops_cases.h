@@ -40,7 +40,7 @@ typedef struct shape {
     bool tiny;  /* runs under LIMN_TEST_TINY too */
 } shape;
 
-/* Where x has 16 bits (linear_packs) the error's mean square may be larger by 1 / OPS_X_BITS than that of F32 sums: the
+/* Where x has 16 bits (linear_rounds) the error's mean square may be larger by 1 / OPS_X_BITS than that of F32 sums: the
  * largest of 32 is some 2.2 times their deviation, and (2.2 / 32767)^2 / 12 is 4e-10. */
 #define OPS_X_BITS 1e-3
 

@@ -86,7 +86,7 @@ double check_linear_gradient(ops_env *v, const shape *s)
                                     {"w", trains ? p.l.w : (tensor){0}, p.w, s->n * s->k, dw},
                                     {"b", p.l.b, p.b, s->n, db},
                                     {"residual", p.tr, p.residual, count, residual_gradient(v, c, count)}}};
-    return gradient_error(v, &g) * (linear_packs(v->d, s->type) ? OPS_X_BITS : 1);
+    return gradient_error(v, &g) * (linear_rounds(v->d, s->type) ? OPS_X_BITS : 1);
 }
 
 static tensor conv_op(run *r, void *context)

@@ -41,11 +41,9 @@ double check_linear(ops_env *v, const shape *s)
     double *reference = reference_of(v, s->m * s->n);
     ref_linear(reference, x, w, b, residual, s->m, s->n, s->k, s->act);
     double error = ops_error(v, y, reference, s->m * s->n);
-    if (linear_packs(v->d, s->type)) {
+    if (linear_packs(s->type))
         check_packed(v, s, tx, &l, tr, y);
-        return error * OPS_X_BITS;
-    }
-    return error;
+    return linear_rounds(v->d, s->type) ? error * OPS_X_BITS : error;
 }
 
 double check_conv(ops_env *v, const shape *s)

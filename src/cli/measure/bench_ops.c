@@ -62,7 +62,7 @@ static bool measure_product(bench *b, const bench_case *c, int64_t m, int64_t n,
     p.l.w.type = c->type;
     tensor packed = {0};
     bool ok = true;
-    if (linear_packs(b->d, c->type)) {
+    if (linear_packs(c->type)) {
         ok = linear_pack(b->r, &packed, p.l.w, c->name, e);
         ok = run_finish(b->r, e) && ok; /* which says why a launch failed */
         p.l.w = packed;
