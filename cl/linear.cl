@@ -251,8 +251,9 @@ inline float4 four_f16(__global const half *p, size_t c)
 #define UCHARS(v) (float4)((v)&255, (v) >> 8 & 255, (v) >> 16 & 255, (v) >> 24)
 #endif
 
-/* Two turns of a loop at once: with as many addresses and twice the loads on their way. */
-#define UNROLL_TWICE _Pragma("unroll 2")
+/* Some turns of a loop at once, with the addresses of one and the loads of all on their way. */
+#define UNROLL_2 _Pragma("unroll 2")
+#define UNROLL_4 _Pragma("unroll 4")
 
 /* Each of a group's rows of w, and of x. */
 #define EACH_W UNROLL for (int j = 0; j < LINEAR_W_ROWS_GPU; j++)

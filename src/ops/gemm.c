@@ -7,12 +7,13 @@
 #include "device/run_internal.h"
 #include "ops/ops_internal.h"
 
-/* `count` rows of a linear layer's panels as floats, from row `first` of that piece on: into y's panels of `lanes` rows,
- * from `panel` on, or (lanes 1) its rows. */
+/* `count` rows of a linear layer's panels as floats, from row `first` of that piece on: into y's panels of `lanes`
+ * rows, from `panel` on, or (lanes 1) its rows. */
 static void unpack(run *r, tensor w, tensor y, int64_t first, int64_t count, int64_t lanes, int64_t panel)
 {
     int64_t n = w.shape[0], k = w.shape[1];
-    size_t words = (size_t)(k / 32 * (dtype_table[w.type].bytes - 2) / 4), rows = round_up((size_t)count, (size_t)lanes);
+    size_t words = (size_t)(k / 32 * (dtype_table[w.type].bytes - 2) / 4),
+           rows = round_up((size_t)count, (size_t)lanes);
     work size = {.global = {lanes > 1 ? rows : words, lanes > 1 ? words : rows},
                  .bytes = (double)dtype_row_bytes(w.type, count * k) + 4.0 * (double)(count * k)};
     LAUNCH(r, TYPED("linear:floats_", w.type), size, ARG_T(w), ARG_T(y), ARG_I(n), ARG_I(k), ARG_I(first), ARG_I(count),

@@ -39,9 +39,9 @@ static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tenso
         size = (work){.global = {(size_t)items}, .unit = UNIT_ROW};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
-    LAUNCH(r, d->tune.cpu_form ? TYPED("linear:rows_", w.type) : group_kernel(m, w), size, ARG_T(x), ARG_T(w),
-           ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k), ARG_I(act), ARG_I(last_of(&y)),
-           ARG_I(column), ARG_I(each));
+    LAUNCH(r, d->tune.cpu_form ? TYPED("linear:rows_", w.type) : group_kernel(m, w), size, ARG_T(x), ARG_T(w), ARG_T(b),
+           ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k), ARG_I(act), ARG_I(last_of(&y)), ARG_I(column),
+           ARG_I(each));
 }
 
 /* ---- quantised weights ---- */

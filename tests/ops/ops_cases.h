@@ -40,8 +40,8 @@ typedef struct shape {
     bool tiny;  /* runs under LIMN_TEST_TINY too */
 } shape;
 
-/* Where x has 16 bits (linear_rounds) the error's mean square may be larger by 1 / OPS_X_BITS than that of F32 sums: the
- * largest of 32 is some 2.2 times their deviation, and (2.2 / 32767)^2 / 12 is 4e-10. */
+/* Where x has 16 bits (linear_rounds) the error's mean square may be larger by 1 / OPS_X_BITS than that of F32 sums:
+ * the largest of 32 is some 2.2 times their deviation, and (2.2 / 32767)^2 / 12 is 4e-10. */
 #define OPS_X_BITS 1e-3
 
 /* Runs an op on a shape; the error against the reference. */
