@@ -293,7 +293,7 @@ int command_doctor(const options *o)
     char said[CHILD_SAID];
     const char *path = options_text(o, "output", "limn-doctor.json");
     doctor d = {.o = o, .text = strcmp(path, "-") != 0};
-    if (d.text && !output_check("--output", path, NULL, &e))
+    if (d.text && !output_check("output", path, NULL, &e))
         return report(&e);
     interrupt_catch();
     d.report = json_pack("{s:o, s:[], s:[], s:[]}", "about", system_json(), "selftests", "benches", "failures");
