@@ -132,7 +132,7 @@ static bool judge(const listener *l, int status, bool late, double limit, const 
     if (!l->ended && interrupted())
         return interrupt_check(e);
     if (!l->ended && late)
-        return err_set(e, ERR_FAILED, "hung: it wasn't done in %.0f s", limit);
+        return err_set(e, ERR_FAILED, "hung, or was too slow: it wasn't done in %.0f s", limit);
     if (!l->ended && status >= 0 && WIFSIGNALED(status))
         return err_set(e, ERR_FAILED, "%s", probe_signal(WTERMSIG(status)));
     if (!l->ended)

@@ -17,7 +17,7 @@ typedef void child_heard(void *context, const json_t *value);
 #define CHILD_SAID 2000
 /* Runs the work in a child that has `limit` seconds; its driver is called by the child alone, since drivers don't
  * survive a fork.  said: the end of what it printed, for people, or "".  False with why in e: what the work returned,
- * or "hung: …", "crashed: …".  What was told before that was heard. */
+ * or "hung, or …", "aborts (SIGABRT)".  What was told before that was heard. */
 bool child_run(child_work *work, void *context, double limit, child_heard *heard, void *hearer, char said[CHILD_SAID],
                err *e);
 #endif
