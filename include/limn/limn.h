@@ -355,6 +355,71 @@ LIMN_API bool limn_rank(limn_model *m, const char *text, const uint8_t *rgb, int
 LIMN_API bool limn_rank_pixels(limn_model *m, const char *text, limn_pixel_type type, const void *pixels, int n,
                                int width, int height, float *scores, const limn_control *control, limn_error *e);
 
+/* ---- files and models of other programs ----------------------------------------------------------------------- */
+
+/* What a file holds: a model of limn's, or what limn_convert may make one of (a safetensors or PyTorch file, an index
+ * of shards, a folder).  Tensors' values aren't read, and no device is needed.  Any thread may use any inspection. */
+typedef struct limn_inspection limn_inspection;
+/* path NULL: the model that is built into the library. */
+LIMN_API limn_inspection *limn_inspection_open(const char *path, limn_error *e);
+LIMN_API void limn_inspection_free(limn_inspection **i);
+
+/* Texts, here and below, live as long as the inspection. */
+typedef struct limn_inspection_info {
+    const char *format; /* "gguf", "safetensors", "pytorch" or "folder" */
+    bool shards;        /* an index, with the tensors of all the files that it names */
+    const char *family; /* by which limn_convert knows it; NULL: it is GGUF, or of none */
+    const char *note;   /* why limn_convert wouldn't make a model of it; NULL: it would, or it is of no family */
+    size_t keys, tensors;
+} limn_inspection_info;
+LIMN_API const limn_inspection_info *limn_inspection_get_info(const limn_inspection *i);
+
+typedef enum limn_value_kind {
+    LIMN_VALUE_NONE,
+    LIMN_VALUE_BOOL,
+    LIMN_VALUE_INTEGER,
+    LIMN_VALUE_NUMBER,
+    LIMN_VALUE_TEXT,
+    LIMN_VALUE_OTHER /* a list, or what else there may be */
+} limn_value_kind;
+/* A key of a GGUF file, a text of a safetensors file's metadata, or what a PyTorch file has beside tensors, by its
+ * path: "hparams.dim". */
+typedef struct limn_key {
+    const char *name, *type; /* type: "u32", "str", "arr[str]", as the format calls it */
+    const char *text;        /* the value; long lists are cut */
+    limn_value_kind kind;
+    bool truth; /* the value, by its kind */
+    int64_t integer;
+    double number;
+} limn_key;
+/* In the file's order, n from 0; NULL behind the last. */
+LIMN_API const limn_key *limn_inspection_key(const limn_inspection *i, size_t n);
+
+typedef struct limn_tensor {
+    const char *name, *type; /* "f32", "f16", "q8_0", … */
+    int dims;
+    int64_t shape[8]; /* the outermost dimension first */
+    uint64_t bytes;
+} limn_tensor;
+LIMN_API const limn_tensor *limn_inspection_tensor(const limn_inspection *i, size_t n);
+
+/* Zero-initialised: the defaults.  size: sizeof of the struct, or 0 for the fields of version 0.2. */
+typedef struct limn_convert_options {
+    size_t size;
+    const char *const *inputs; /* [n_inputs] paths: files that are one model together, an index of shards, a folder */
+    size_t n_inputs;
+    const char *output;          /* path of the GGUF file; what is there is replaced once the new one is whole */
+    const char *type;            /* of the weights: "f32", "f16", "q8_0" or "q4_0"; NULL: the one they have */
+    const char *family;          /* as limn_inspection_info has it; NULL: told by the tensors */
+    const char *tokenizer;       /* path of a tokenizer's file or folder; NULL: beside the inputs, where there is one */
+    const char *const *settings; /* [n_settings] "NAME=VALUE", those of `limn convert --set` */
+    size_t n_settings;
+} limn_convert_options;
+/* Makes a model of limn's from files of other programs, or of its own with another type of weights.  What was chosen or
+ * left out is logged.  No device is needed, and any thread may do it.  control may be NULL; what is done is counted in
+ * bytes of the inputs, and a conversion that is stopped leaves the output as it was. */
+LIMN_API bool limn_convert(const limn_convert_options *o, const limn_control *control, limn_error *e);
+
 #ifdef __cplusplus
 }
 #endif

@@ -7,32 +7,42 @@
 
 #include "cli/terminal.h"
 
-/* A key's value, 0 where it isn't there. */
-static int64_t number(const gguf *g, const char *key)
+static const limn_key *find(const limn_inspection *in, const char *name)
 {
-    int64_t value = 0;
-    return gguf_has(g, key) && gguf_get_int(g, key, 0, INT64_C(1) << 40, &value, NULL) ? value : 0;
+    const limn_key *k;
+    for (size_t n = 0; (k = limn_inspection_key(in, n)); n++)
+        if (!strcmp(k->name, name))
+            return k;
+    return NULL;
 }
 
-static const char *text(const gguf *g, const char *key)
+/* A key's value, 0 where it isn't there. */
+static int64_t number(const limn_inspection *in, const char *name)
 {
-    const char *value = NULL;
-    return gguf_has(g, key) && gguf_get_string(g, key, &value, NULL) ? value : NULL;
+    const limn_key *k = find(in, name);
+    bool is = k && k->kind == LIMN_VALUE_INTEGER && k->integer >= 0 && k->integer <= INT64_C(1) << 40;
+    return is ? k->integer : 0;
+}
+
+static const char *text(const limn_inspection *in, const char *name)
+{
+    const limn_key *k = find(in, name);
+    return k && k->kind == LIMN_VALUE_TEXT ? k->text : NULL;
 }
 
 /* "draws: pictures of 64 x 64 pixels, by 8 x 8 codes, from text of up to 24 tokens, its marks included" */
-static void print_use(const gguf *g, const char *codec, const char *transformer)
+static void print_use(const limn_inspection *in, const char *codec, const char *transformer)
 {
-    int64_t doubled = 1 + number(g, "limn.codec.wavelet"); /* the decoder's pictures beside the encoder's */
-    int64_t width = doubled * number(g, "limn.image.width"), height = doubled * number(g, "limn.image.height");
-    int64_t classes = number(g, "limn.transformer.classes"), most = number(g, "limn.transformer.text_length");
+    int64_t doubled = 1 + number(in, "limn.codec.wavelet"); /* the decoder's pictures beside the encoder's */
+    int64_t width = doubled * number(in, "limn.image.width"), height = doubled * number(in, "limn.image.height");
+    int64_t classes = number(in, "limn.transformer.classes"), most = number(in, "limn.transformer.text_length");
     if (codec)
         printf("  %s: pictures of %" PRId64 " x %" PRId64 " pixels", transformer ? "draws" : "codes", width, height);
     else if (transformer)
         printf("  draws: codes alone (it needs its codec, by limn convert)");
     if (transformer)
-        printf(", by %" PRId64 " x %" PRId64 " codes, from ", number(g, "limn.transformer.grid_width"),
-               number(g, "limn.transformer.grid_height"));
+        printf(", by %" PRId64 " x %" PRId64 " codes, from ", number(in, "limn.transformer.grid_width"),
+               number(in, "limn.transformer.grid_height"));
     if (transformer && classes > 0)
         printf("classes: --class 0 to %" PRId64, classes - 1);
     else if (transformer)
@@ -42,15 +52,15 @@ static void print_use(const gguf *g, const char *codec, const char *transformer)
 }
 
 /* "parts: transformer (bart, 3 layers of 48), codec (resnet_vq), tokenizer (dalle-mini)" */
-static void print_parts(const gguf *g, const char *codec, const char *transformer)
+static void print_parts(const limn_inspection *in, const char *codec, const char *transformer)
 {
-    const char *tokenizer = text(g, "tokenizer.ggml.model"), *comma = "";
+    const char *tokenizer = text(in, "tokenizer.ggml.model"), *comma = "";
     fputs("  parts: ", stdout);
     if (transformer) {
         fputs("transformer (", stdout);
         print_clean(transformer);
-        printf(", %" PRId64 " layers of %" PRId64 ")", number(g, "limn.transformer.layers"),
-               number(g, "limn.transformer.dim"));
+        printf(", %" PRId64 " layers of %" PRId64 ")", number(in, "limn.transformer.layers"),
+               number(in, "limn.transformer.dim"));
         comma = ", ";
     }
     if (codec) {
@@ -59,7 +69,7 @@ static void print_parts(const gguf *g, const char *codec, const char *transforme
         putchar(')');
         comma = ", ";
     }
-    if (number(g, "limn.clip.dim")) {
+    if (number(in, "limn.clip.dim")) {
         printf("%sCLIP (generate --rank)", comma);
         comma = ", ";
     }
@@ -71,13 +81,13 @@ static void print_parts(const gguf *g, const char *codec, const char *transforme
     putchar('\n');
 }
 
-void print_model(const gguf *g)
+void print_model(const limn_inspection *in)
 {
-    const char *architecture = text(g, "general.architecture"), *name = text(g, "general.name");
-    const char *codec = text(g, "limn.codec.kind"), *transformer = text(g, "limn.transformer.kind");
+    const char *architecture = text(in, "general.architecture"), *name = text(in, "general.name");
+    const char *codec = text(in, "limn.codec.kind"), *transformer = text(in, "limn.transformer.kind");
     if (!architecture || strcmp(architecture, "limn") != 0)
         return;
-    if (number(g, "limn.transformer.layers") && !transformer)
+    if (number(in, "limn.transformer.layers") && !transformer)
         transformer = "dalle"; /* files from before there were others */
     fputs("model:", stdout);
     if (name) {
@@ -85,6 +95,6 @@ void print_model(const gguf *g)
         print_clean(name);
     }
     putchar('\n');
-    print_use(g, codec, transformer);
-    print_parts(g, codec, transformer);
+    print_use(in, codec, transformer);
+    print_parts(in, codec, transformer);
 }

@@ -60,7 +60,8 @@ static bool convert(const import_request *q, source *s, err *e)
                         .type = q->type,
                         .tokenizer = q->tokenizer,
                         .settings = q->settings,
-                        .n_settings = q->n_settings};
+                        .n_settings = q->n_settings,
+                        .control = q->control};
     const family *f = NULL;
     bool ok = im.to ? true : err_no_memory(e, "convert", 1);
     const gguf *own = model_file_gguf(s->files[0]);

@@ -50,8 +50,10 @@ typedef struct import {
     struct import_part *parts;     /* convert_internal.h */
     struct import_output *outputs; /* what its parts make */
     size_t n_parts, capacity, n_outputs, outputs_capacity;
-    err error;      /* the first failure */
-    uint64_t asked; /* the settings without a key that the family has asked for */
+    err error;                   /* the first failure */
+    uint64_t asked;              /* the settings without a key that the family has asked for */
+    const limn_control *control; /* or NULL; what it is told: bytes of the source */
+    int64_t done, total;
 } import;
 
 /* What --set may say. */
@@ -105,7 +107,8 @@ typedef struct import_request {
     const char *tokenizer;
     const char *const *settings;
     size_t n_settings;
-    bool quiet; /* nothing is logged about what is chosen */
+    bool quiet;                  /* nothing is logged about what is chosen */
+    const limn_control *control; /* or NULL */
 } import_request;
 /* The names of the families, i = 0, 1, ...; NULL after the last. */
 const char *import_family_name(size_t i);

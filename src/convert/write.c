@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/control.h"
 #include "base/log.h"
 #include "convert/convert_internal.h"
 
@@ -79,7 +80,7 @@ static void change_rows(const struct import_part *p, float *values, int64_t n, i
 
 /* Reads the part as floats and looks at them.  w: where they are written to as `type`, or NULL.  Bytes that stay as
  * they are go through untouched. */
-static bool stream(gguf_writer *w, const struct import_part *p, dtype type, look *l, err *e)
+static bool stream(import *im, gguf_writer *w, const struct import_part *p, dtype type, look *l, err *e)
 {
     const file_tensor *t = &p->from;
     bool change = p->plus || p->unit || p->times, as_is = type == t->type && !change && file_tensor_contiguous(t);
@@ -107,7 +108,10 @@ static bool stream(gguf_writer *w, const struct import_part *p, dtype type, look
             dtype_from_float(type, stored, values, n);
             gguf_write_data(w, stored, dtype_row_bytes(type, n));
         }
+        ok = control_goes_on(im->control, "convert",
+                             im->done + (int64_t)((double)t->bytes * (double)(at + n) / (double)count), im->total, e);
     }
+    im->done += (int64_t)t->bytes;
     free(stored);
     free(times);
     free(plus);
@@ -145,7 +149,7 @@ static bool settle_types(import *im, err *e)
         look l = {0};
         if (!is_narrower(p, o->type))
             continue;
-        if (!stream(NULL, p, o->type, &l, e) || !check_look(im, p, &l, e))
+        if (!stream(im, NULL, p, o->type, &l, e) || !check_look(im, p, &l, e))
             return false;
         if (fits(o->type, l.largest))
             continue;
@@ -163,9 +167,21 @@ static bool settle_types(import *im, err *e)
 
 /* ---- the file --------------------------------------------------------------------------------------------------- */
 
+/* What is read: all of the source once, and twice what may not fit into its type. */
+static int64_t bytes_to_read(const import *im)
+{
+    int64_t sum = 0;
+    for (size_t i = 0; i < im->n_parts; i++) {
+        const struct import_part *p = &im->parts[i];
+        sum += (int64_t)p->from.bytes * (is_narrower(p, im->outputs[p->output].type) ? 2 : 1);
+    }
+    return sum;
+}
+
 bool import_write(import *im, err *e)
 {
     size_t read = 0;
+    im->total = bytes_to_read(im);
     if (!settle_types(im, e))
         return false;
     for (size_t i = 0; i < im->n_outputs; i++) {
@@ -177,7 +193,7 @@ bool import_write(import *im, err *e)
     for (size_t i = 0; i < im->n_parts; i++) {
         const struct import_part *p = &im->parts[i];
         look l = {0};
-        if (!stream(im->to, p, im->outputs[p->output].type, &l, e) || !check_look(im, p, &l, e))
+        if (!stream(im, im->to, p, im->outputs[p->output].type, &l, e) || !check_look(im, p, &l, e))
             return false;
         read += p->from.bytes;
         for (size_t k = 0; k < im->from->n_files && read > FORGET_AFTER; k++)
