@@ -39,8 +39,8 @@ static int choice(const options *o, const char *name, const char *const *names, 
     return i;
 }
 
-/* A list of channels, "32,64,128", of at most `most`; *n stays as it is where the option isn't given. */
-static bool read_channels(const options *o, const char *name, int most, int *n, int *channels, err *e)
+/* A list of channels, "32,64,128", of at most `most`, into room; *n stays as it is where the option isn't given. */
+static bool read_channels(const options *o, const char *name, int most, int *n, int *room, const int **channels, err *e)
 {
     const char *text = options_text(o, name, NULL);
     int read = 0;
@@ -51,65 +51,57 @@ static bool read_channels(const options *o, const char *name, int most, int *n, 
             return err_set(e, ERR_USAGE, "--%s: \"%s\" is no list of channels (such as 32,64,128)", name, text);
         if (read == most)
             return err_set(e, ERR_USAGE, "--%s: \"%s\" has more than %d stages", name, text, most);
-        channels[read++] = (int)v;
+        room[read++] = (int)v;
         p = end;
     }
-    if (text)
+    if (text) {
         *n = read;
+        *channels = room;
+    }
     return true;
 }
 
-static bool read_kind(const options *o, train_codec_options *t, err *e)
+static bool read_kind(const options *o, limn_train_codec_options *t, train_channels *room, err *e)
 {
-    t->kind = (train_codec_kind)choice(o, "kind", kind_names, TRAIN_CODEC_COUNT);
+    t->kind = (limn_codec_kind)choice(o, "kind", kind_names, TRAIN_CODEC_COUNT);
     for (size_t i = 0; i < sizeof of_kinds / sizeof *of_kinds; i++)
         if (options_given(o, of_kinds[i].name) && !(of_kinds[i].kinds & 1 << t->kind))
             return err_set(e, ERR_USAGE, "--%s: a %s has no use for it", of_kinds[i].name, kind_names[t->kind]);
-    t->tau_end = (float)options_number(o, "tau-end", t->tau_end);
-    t->tau_share = (float)options_number(o, "tau-share", t->tau_share);
-    t->kl = (float)options_number(o, "kl", t->kl);
-    t->usage = (float)options_number(o, "usage", t->usage);
+    t->tau_end = (float)train_option_number(o, "tau-end");
+    t->tau_share = (float)train_option_number(o, "tau-share");
+    t->kl = (float)train_option_number(o, "kl");
+    t->usage = (float)train_option_number(o, "usage");
     t->straight_through = options_given(o, "straight-through");
-    t->commitment = (float)options_number(o, "commitment", t->commitment);
+    t->commitment = (float)train_option_number(o, "commitment");
     t->learned_codebook = !strcmp(options_text(o, "codebook", "ema"), "gradient");
-    t->codebook_decay = (float)options_number(o, "codebook-decay", t->codebook_decay);
-    t->restart = (float)options_number(o, "restart", t->restart);
-    t->discriminator_start = options_integer(o, "discriminator-start", t->run.settings.steps / 2);
-    t->discriminator_weight = (float)options_number(o, "discriminator-weight", t->discriminator_weight);
+    t->codebook_decay = (float)train_option_number(o, "codebook-decay");
+    t->restart = (float)train_option_number(o, "restart");
+    t->discriminator_start = train_option_integer(o, "discriminator-start");
+    t->discriminator_weight = (float)train_option_number(o, "discriminator-weight");
     t->perceptual = options_text(o, "perceptual", NULL);
-    t->perceptual_weight = (float)options_number(o, "perceptual-weight", t->perceptual_weight);
-    return read_channels(o, "discriminator", DISCRIMINATOR_LAYERS, &t->discriminator_layers, t->discriminator_channels,
-                         e);
+    t->perceptual_weight = (float)train_option_number(o, "perceptual-weight");
+    return read_channels(o, "discriminator", DISCRIMINATOR_LAYERS, &t->discriminator_layers, room->discriminator,
+                         &t->discriminator, e);
 }
 
-static void read_loss(const options *o, train_codec_options *t)
+bool train_codec_read(const options *o, limn_train_codec_options *t, train_channels *room, err *e)
 {
-    static const char *const names[] = {"l1+l2", "l1", "l2", "logit-laplace"};
-    int loss = choice(o, "loss", names, 4);
-    if (loss == 3)
-        t->model.output = LIKELIHOOD_LOGIT_LAPLACE;
-    if (loss == 1)
-        t->l2 = 0;
-    if (loss == 2)
-        t->l1 = 0;
-}
-
-bool train_codec_read(const options *o, train_codec_options *t, err *e)
-{
-    autoencoder_config *m = &t->model;
-    int up = m->stages;
-    m->width = m->height = (int)options_integer(o, "size", m->width);
-    m->codes = (int)options_integer(o, "codes", m->codes);
-    m->code_dim = (int)options_integer(o, "code-dim", m->code_dim);
-    m->block_width = (int)options_integer(o, "block-width", m->block_width);
-    m->encoder_blocks = m->decoder_blocks = (int)options_integer(o, "blocks", m->encoder_blocks);
-    m->encoder_blocks = (int)options_integer(o, "encoder-blocks", m->encoder_blocks);
-    m->up = (upsampling)choice(o, "upsampling", upsampling_names, UPSAMPLING_COUNT);
-    t->crop = options_number(o, "crop", 0);
+    static const char *const losses[] = {"l1+l2", "l1", "l2", "logit-laplace"}; /* by limn_codec_loss */
+    int down = 3, up = 3;                                                       /* the default's stages */
+    t->image_size = (int)train_option_integer(o, "size");
+    t->codes = (int)train_option_integer(o, "codes");
+    t->code_dim = (int)train_option_integer(o, "code-dim");
+    t->block_width = (int)train_option_integer(o, "block-width");
+    t->blocks = (int)train_option_integer(o, "blocks");
+    t->encoder_blocks = (int)train_option_integer(o, "encoder-blocks");
+    t->nearest = choice(o, "upsampling", upsampling_names, UPSAMPLING_COUNT) == UPSAMPLING_NEAREST;
+    t->crop = train_option_number(o, "crop");
     t->flip = options_given(o, "flip");
-    read_loss(o, t);
-    if (!read_channels(o, "encoder", AUTOENCODER_STAGES, &m->stages, m->encoder_channels, e) ||
-        !read_channels(o, "decoder", AUTOENCODER_STAGES, &up, m->decoder_channels, e) || !read_kind(o, t, e))
+    t->loss = (limn_codec_loss)choice(o, "loss", losses, 4);
+    if (!read_channels(o, "encoder", AUTOENCODER_STAGES, &down, room->encoder, &t->encoder, e) ||
+        !read_channels(o, "decoder", AUTOENCODER_STAGES, &up, room->decoder, &t->decoder, e) ||
+        !read_kind(o, t, room, e))
         return false;
-    return up == m->stages || err_set(e, ERR_USAGE, "--decoder: %d stages, and --encoder has %d", up, m->stages);
+    t->stages = down;
+    return up == down || err_set(e, ERR_USAGE, "--decoder: %d stages, and --encoder has %d", up, down);
 }

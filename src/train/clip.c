@@ -216,8 +216,9 @@ static bool codec_memory(stage *s, const model *m, err *e)
         return false;
     const codec *c = &m->codec;
     if (c->width != s->c.image_size || c->height != s->c.image_size || codec_input_width(c) != c->width)
-        return err_set(e, ERR_USAGE, "%s: its pictures have %d x %d pixels, and the CLIP's %d x %d (give `size` %d)",
-                       o->codec, c->width, c->height, s->c.image_size, s->c.image_size, c->width);
+        return err_set(e, ERR_USAGE,
+                       "%s: its pictures have %d x %d pixels, and the CLIP's %d x %d (give `image_size` %d)", o->codec,
+                       c->width, c->height, s->c.image_size, s->c.image_size, c->width);
     size_t cells = (size_t)c->grid_width * (size_t)c->grid_height, one = (size_t)c->width * (size_t)c->height * 3;
     s->coded = malloc(CODEC_BATCH * one);
     s->decoded = malloc(CODEC_BATCH * one * sizeof *s->decoded);

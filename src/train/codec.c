@@ -244,7 +244,7 @@ bool train_codec(device *d, const train_codec_options *o, err *e)
                        .width = o->model.width,
                        .height = o->model.height,
                        .others = s.how->others,
-                       .help = "a smaller `size`, or fewer channels: `encoder`, `decoder`, `block_width`",
+                       .help = "a smaller `image_size`, or fewer channels: `encoder`, `decoder`, `block_width`",
                        .whole_batches = o->kind != TRAIN_CODEC_DVAE,
                        .forward = forward,
                        .after = after,

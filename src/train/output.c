@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,6 +28,74 @@ char *train_beside(const char *output, const char *ending, err *e)
     else
         err_no_memory(e, output, n);
     return path;
+}
+
+/* ---- what a run reads ---- */
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Whether the file lies in the folder, or below it. */
+static bool is_below(const char *path, const char *folder)
+{
+    char *file = realpath(path, NULL), *top = realpath(folder, NULL);
+    size_t n = top ? strlen(top) : 0;
+    bool below = file && top && !strncmp(file, top, n) && (file[n] == '/' || (n && top[n - 1] == '/'));
+    free(file);
+    free(top);
+    return below;
+}
+
+static bool ends_in(const char *path, const char *ending)
+{
+    size_t n = strlen(path), m = strlen(ending);
+    return n > m && path[n - m - 1] != '/' && strcasecmp(path + n - m, ending) == 0;
+}
+
+/* A name that a folder's pictures and captions have. */
+static bool is_data_name(const char *path)
+{
+    static const char *const endings[] = {".png",  ".jpg",   ".jpeg", ".webp",   ".txt",
+                                          ".json", ".jsonl", ".tar",  ".caption"};
+    if (ends_in(path, ".gguf.png")) /* sample pictures, which data sets pass over */
+        return false;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (ends_in(path, endings[i]))
+            return true;
+    return !strcmp(file_base_name(path), "metadata.csv");
+}
+
+/* One of the files that a run writes: it may be none that it reads. */
+static bool check_file(const char *path, const train_input *inputs, const char *const *data, size_t n, err *e)
+{
+    struct stat st;
+    for (const train_input *i = inputs; i->name; i++)
+        if (i->path && same_file(path, i->path))
+            return err_set(e, ERR_USAGE, "`output`: %s is the file of %s, which would be replaced (give another name)",
+                           path, i->name);
+    for (size_t i = 0; i < n; i++) {
+        bool folder = stat(data[i], &st) == 0 && S_ISDIR(st.st_mode);
+        if (folder ? is_data_name(path) && is_below(path, data[i]) : same_file(path, data[i]))
+            return err_set(e, ERR_USAGE, "`output`: %s is %s (give another name, such as model.gguf)", path,
+                           folder ? "a file of the data" : "the data itself");
+    }
+    return true;
+}
+
+bool train_output_check(const char *output, const char *further, const train_input *inputs, const char *const *data,
+                        size_t n_data, err *e)
+{
+    static const char *const endings[] = {"checkpoint", "csv", "png", "codes"};
+    bool ok = check_file(output, inputs, data, n_data, e) && (!further || check_file(further, inputs, data, n_data, e));
+    for (size_t k = 0; ok && k < sizeof endings / sizeof *endings; k++) {
+        char *path = train_beside(output, endings[k], e);
+        ok = path && check_file(path, inputs, data, n_data, e);
+        free(path);
+    }
+    return ok;
 }
 
 /* ---- the lock ---- */

@@ -1,6 +1,8 @@
 /* A training run's output: what lies there is never replaced without a word, and no two runs have the same output. */
 #ifndef TRAIN_OUTPUT_H
 #define TRAIN_OUTPUT_H
+#include <stddef.h>
+
 #include "base/err.h"
 
 /* What is to become of a run that is there already. */
@@ -18,6 +20,17 @@ typedef struct train_output {
 
 /* "OUT.gguf" and "png" -> "OUT.gguf.png", a new string. */
 char *train_beside(const char *output, const char *ending, err *e);
+
+/* A model file that a run reads. */
+typedef struct train_input {
+    const char *name; /* of the setting, "`init`"; NULL ends a list */
+    const char *path; /* or NULL */
+    bool model;       /* it is read as a model, not for a part */
+} train_input;
+/* Whether a run that writes OUT.gguf, what lies beside it, and the file `further` (or NULL) would replace none of what
+ * it reads: the inputs and the data. */
+bool train_output_check(const char *output, const char *further, const train_input *inputs, const char *const *data,
+                        size_t n_data, err *e);
 
 /* Takes the output (OUT.gguf and the files beside it) for this process, before any work.  False with e filled: another
  * process has it, something is there and `existing` says TRAIN_REFUSE, a finished model would be replaced since there

@@ -2,10 +2,13 @@
 #include "train/samples.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "generate/generate.h"
 #include "io/image.h"
+#include "models/model.h"
 
 bool sample_sheet(const uint8_t *rgb, int rows, int columns, int height, int width, const char *path, err *e)
 {
@@ -38,5 +41,84 @@ bool sample_reconstructions(run *r, const codec *c, const uint8_t *rgb, int n, c
     free(codes);
     free(both);
     free(pixels);
+    return ok;
+}
+
+/* ---- what captions become --------------------------------------------------------------------------------------- */
+
+#define SAMPLE_SEED 1 /* always the same, so that pictures differ by the model alone */
+
+typedef struct asking {
+    bool (*goes_on)(void *context);
+    void *context;
+} asking;
+
+static bool on_code(void *self, int done, int total, const int32_t *codes)
+{
+    const asking *a = self;
+    (void)done;
+    (void)total;
+    (void)codes;
+    return a->goes_on(a->context);
+}
+
+/* codes[n,cells] of the captions. */
+static bool generate_samples(model *m, const train_sample *s, asking *a, int32_t *codes, err *e)
+{
+    int cells = m->info.grid_width * m->info.grid_height;
+    bool ok = true;
+    for (int i = 0; ok && i < s->n; i++) {
+        limn_generate_options g = model_generate_defaults(m);
+        int32_t *ids = NULL, class = (int32_t)strtol(s->captions[i], NULL, 10);
+        size_t n = 1, most = m->info.classes ? 1 : (size_t)m->info.text_length - 1;
+        g.seed = SAMPLE_SEED;
+        g.progress = on_code;
+        g.context = a;
+        ok = m->info.classes > 0 || model_tokenize_warned(m, s->captions[i], &ids, &n, e);
+        g.text_ids = ids ? ids : &class;
+        g.n_text_ids = n < most ? n : most; /* a long caption loses its end, as in training */
+        ok = ok && generate_pictures(m, &g, codes + i * cells, e);
+        free(ids);
+    }
+    return ok;
+}
+
+/* pixels[n,height,width,3] as a grid. */
+static bool write_samples(const model *m, uint8_t *pixels, const train_sample *s, err *e)
+{
+    size_t size = 0, one = (size_t)m->info.width * (size_t)m->info.height * 3;
+    char *captions = NULL;
+    image grid = {0}, *ims = calloc((size_t)s->n, sizeof *ims);
+    FILE *f = open_memstream(&captions, &size);
+    for (int i = 0; ims && f && i < s->n; i++) {
+        ims[i] = (image){.width = m->info.width, .height = m->info.height, .pixels = pixels + (size_t)i * one};
+        fprintf(f, "%s\n", s->captions[i]);
+    }
+    bool ok = f && fclose(f) == 0 && ims ? true : err_no_memory(e, "captions", 1024);
+    ok = ok && image_grid(&grid, ims, s->n, 2, e) &&
+         image_write_png(&grid, s->picture, &(image_text){"captions", captions}, 1, e);
+    image_release(&grid);
+    free(ims);
+    free(captions);
+    return ok;
+}
+
+bool sample_captions(device *d, const train_sample *s, bool (*goes_on)(void *context), void *context, err *e)
+{
+    model *m = model_open(d, s->model, e);
+    if (!m)
+        return false;
+    asking a = {goes_on, context};
+    size_t n = (size_t)s->n, cells = (size_t)(m->info.grid_width * m->info.grid_height);
+    size_t bytes = n * 3 * (size_t)m->info.width * (size_t)m->info.height;
+    int32_t *codes = calloc(n * cells + 1, sizeof *codes);
+    uint8_t *pixels = malloc(bytes + 1);
+    const pixel_place to = {.bytes = pixels};
+    bool ok = codes && pixels ? true : err_no_memory(e, "samples", bytes);
+    ok = ok && generate_samples(m, s, &a, codes, e) && codes_decode(m, codes, s->n, &to, NULL, e) &&
+         write_samples(m, pixels, s, e);
+    free(codes);
+    free(pixels);
+    model_free(m);
     return ok;
 }

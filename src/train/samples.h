@@ -1,7 +1,7 @@
 /* Pictures of what a model in training does. */
 #ifndef TRAIN_SAMPLES_H
 #define TRAIN_SAMPLES_H
-#include "models/codecs/codec.h"
+#include "train/train.h"
 
 #define SAMPLES 8 /* in a sample */
 
@@ -9,4 +9,8 @@
 bool sample_reconstructions(run *r, const codec *c, const uint8_t *rgb, int n, const char *path, err *e);
 /* A PNG of rows x columns pictures rgb[rows * columns, h, w, 3]. */
 bool sample_sheet(const uint8_t *rgb, int rows, int columns, int height, int width, const char *path, err *e);
+/* What a train_run's `sample` may do: with what the model draws with by default, a picture of each caption as one PNG,
+ * whose chunk "captions" has a line for each, row by row.  goes_on: asked between codes; false ends it with
+ * "interrupted". */
+bool sample_captions(device *d, const train_sample *s, bool (*goes_on)(void *context), void *context, err *e);
 #endif
