@@ -18,7 +18,8 @@ declare -A may=(
     [convert]='base io text weights models/codecs models/transformers models'
     [train/data]='base io text'
     [train]='base device io ops text weights models/codecs models/transformers models generate train/data'
-    [.]='base device io ops text weights models/codecs models/transformers models generate convert train'
+    [tune]='base device ops'
+    [.]='base device io ops text weights models/codecs models/transformers models generate convert train tune'
     [cli]='*'
     [cli/measure]='*'
 )

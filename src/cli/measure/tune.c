@@ -12,12 +12,10 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/measure/tune.h"
 #include "cli/probe.h"
+#include "tune/tune.h"
 
-#define GAIN     0.97 /* what is slower than this share of the best's time isn't worth a change: that is noise */
-#define AGAIN    2    /* trials more of what seems faster */
-#define PATIENCE 5    /* limits of a trial, for the kernels that it is compared with */
+#define PATIENCE 5 /* limits of a trial, for the kernels that it is compared with: a driver may compile for minutes */
 
 /* ---- child processes ---- */
 
@@ -114,246 +112,60 @@ static bool run_child(const order *o, double limit, answer *a, err *e)
     return a->e.code == ERR_NONE || err_set(e, a->e.code, "%s", a->e.text);
 }
 
-/* ---- steps ---- */
+/* ---- the command ---- */
 
-typedef struct tuner {
+typedef struct context {
     order o;
-    double limit, end; /* seconds of a trial; clock_seconds() when it is over, or 0 */
-    tuning best;
-    int trials, changes;
-} tuner;
+    double limit; /* seconds of a trial */
+} context;
 
-#define MASK(w)  (1u << (w))
-#define PRODUCTS (MASK(TUNE_PRODUCT) | MASK(TUNE_PRODUCT_256) | MASK(TUNE_PRODUCT_768))
-#define ALL      (MASK(TUNE_WORKS) - 1)
-
-/* One tunable: the works that it decides, and its candidates for a device whose best so far is `best`; n of them. */
-typedef struct step {
-    const char *name;
-    unsigned works;
-    int (*candidates)(const limn_device_info *info, const tuning *best, tuning out[8]);
-} step;
-
-/* Work-items with registers, or groups with local memory. */
-static int forms(const limn_device_info *info, const tuning *best, tuning out[8])
+static bool run_trial(void *self, const tuning *t, unsigned works, bool is_best, tune_result *r, err *e)
 {
-    out[0] = device_form_tuning(info, !best->cpu_form);
-    return 1;
-}
-
-/* The register tile whole, or in parts. */
-static int splits(const limn_device_info *info, const tuning *best, tuning out[8])
-{
-    (void)info;
-    out[0] = *best;
-    out[0].split = !best->split;
-    return best->cpu_form;
-}
-
-static int groups(const limn_device_info *info, const tuning *best, tuning out[8])
-{
-    (void)info;
-    int n = 0;
-    for (int wg = 16; wg <= 256 && !best->cpu_form; wg *= 2) {
-        out[n] = *best;
-        out[n++].wg = wg;
-    }
-    return n;
-}
-
-static int sides(const limn_device_info *info, const tuning *best, tuning out[8])
-{
-    int n = 0;
-    for (int side = 4; side <= 16 && !best->cpu_form; side *= 2)
-        for (int item = 4; item <= 8; item *= 2) {
-            out[n] = *best;
-            out[n].gemm_side = side;
-            out[n].gemm_item = item;
-            tuning_complete(&out[n++], info);
-        }
-    return n;
-}
-
-/* CLBlast for all products of many rows, for those of more rows, or for none. */
-static int clblast(const limn_device_info *info, const tuning *best, tuning out[8])
-{
-    (void)info;
-    static const int rows[] = {0, 128, 512};
-    int n = 0;
-    for (int i = 0; i < 3 && !best->cpu_form; i++) {
-        out[n] = *best;
-        out[n].clblast = true;
-        out[n++].clblast_rows = rows[i];
-    }
-    if (n) {
-        out[n] = *best;
-        out[n++].clblast = false;
-    }
-    return n;
-}
-
-static int clblast_sets(const limn_device_info *info, const tuning *best, tuning out[8])
-{
-    (void)info;
-    int n = 0;
-    for (int i = 0; i < CLBLAST_SETS && best->clblast; i++) {
-        out[n] = *best;
-        out[n++].clblast_set = i;
-    }
-    return n;
-}
-
-static const step steps[] = {
-    {"kernels for items or for groups", ALL, forms},
-    {"register tiles whole or in parts", PRODUCTS | MASK(TUNE_CONVOLUTION), splits},
-    {"work-items of a group", MASK(TUNE_FEW_ROWS) | MASK(TUNE_ROWS), groups},
-    {"side and columns of a product's group", PRODUCTS | MASK(TUNE_CONVOLUTION), sides},
-    {"CLBlast", PRODUCTS, clblast},
-    {"CLBlast's parameters", PRODUCTS, clblast_sets},
-};
-
-/* The mean of the logarithms of the works' times over the best's: below 0 where it is faster. */
-static double score(const tune_result *r, const tune_result *best)
-{
-    double sum = 0;
-    int n = 0;
-    for (int w = 0; w < TUNE_WORKS; w++)
-        if (r->seconds[w] > 0 && best->seconds[w] > 0) {
-            sum += log(r->seconds[w] / best->seconds[w]);
-            n++;
-        }
-    return n ? sum / n : 0;
-}
-
-static bool same(const tuning *a, const tuning *b)
-{
-    char texts[2][TUNING_TEXT];
-    tuning_text(a, texts[0]);
-    tuning_text(b, texts[1]);
-    return strcmp(texts[0], texts[1]) == 0;
-}
-
-/* One trial.  u->best is waited for longer: it is what remains, and a driver may compile it for minutes. */
-static bool trial(tuner *u, const tuning *t, unsigned works, tune_result *r, err *e)
-{
-    double limit = same(t, &u->best) ? PATIENCE * u->limit : u->limit;
+    context *c = self;
     answer a = {0};
-    u->o.t = *t;
-    u->o.works = works;
-    u->trials++;
-    if (!run_child(&u->o, limit, &a, e))
+    c->o.t = *t;
+    c->o.works = works;
+    if (!run_child(&c->o, is_best ? PATIENCE * c->limit : c->limit, &a, e))
         return false;
     *r = a.result;
-    return r->right || err_set(e, ERR_FAILED, "%s", r->text);
+    return true;
 }
 
-/* The trial of a candidate, which must run as it is. */
-static bool try_candidate(tuner *u, const tuning *t, unsigned works, tune_result *r, err *e)
+static bool goes_on(void *self, int step, int all, err *e)
 {
-    return trial(u, t, works, r, e) &&
-           (same(t, &r->ran) || err_set(e, ERR_FAILED, "the driver refuses its work-groups"));
+    (void)self;
+    (void)step;
+    (void)all;
+    return interrupt_check(e);
 }
 
-static void keep_fastest(tune_result *r, const tune_result *again)
+static void print_line(void *self, const char *line)
 {
-    for (int w = 0; w < TUNE_WORKS; w++)
-        if (again->seconds[w] < r->seconds[w])
-            r->seconds[w] = again->seconds[w];
-}
-
-/* Whether t is faster than u->best, which took `now` when t took `r`, in more trials of both in turn too: other
- * programs may have run beside one of them. */
-static bool confirmed(tuner *u, const step *s, const tuning *t, tune_result *now, tune_result *r)
-{
-    tune_result again;
-    for (int i = 0; i < AGAIN; i++) {
-        err why = {0};
-        if (!trial(u, &u->best, s->works, &again, &why))
-            return false;
-        keep_fastest(now, &again);
-        if (!trial(u, t, s->works, &again, &why))
-            return false;
-        keep_fastest(r, &again);
-    }
-    return score(r, now) < log(GAIN);
-}
-
-/* Tries the candidates of a step; what is fastest becomes u->best. */
-static bool do_step(tuner *u, const step *s, err *e)
-{
-    tuning list[8], best = u->best;
-    tune_result now, fastest = {0}, r;
-    int n = s->candidates(&u->o.info, &u->best, list);
-    double least = log(GAIN);
-    err why = {0};
-    if (n == 0)
-        return true;
-    printf("%s\n", s->name);
-    if (!trial(u, &u->best, s->works, &now, &why))
-        return err_set(e, ERR_FAILED, "tune: the kernels as they are: %s", why.text);
-    if (!same(&u->best, &now.ran)) { /* the driver refused its groups, and smaller ones did it */
-        u->best = best = now.ran;
-        u->changes++;
-        if (!tuning_save(&u->best, &u->o.info, e))
-            return false;
-    }
-    for (int i = 0; i < n && !(u->end > 0 && clock_seconds() > u->end); i++) {
-        char text[TUNING_TEXT];
-        if (!tuning_valid(&list[i], &u->o.info) || same(&list[i], &u->best))
-            continue;
-        tuning_text(&list[i], text);
-        why = (err){0};
-        bool ok = try_candidate(u, &list[i], s->works, &r, &why);
-        if (!interrupt_check(e))
-            return false;
-        if (ok) {
-            printf("  %-96s %5.2fx\n", text, exp(-score(&r, &now)));
-        } else {
-            printf("  %-96s left out: ", text);
-            print_said(why.text);
-            printf("\n");
-        }
-        fflush(stdout);
-        if (ok && score(&r, &now) < least) {
-            least = score(&r, &now);
-            best = list[i];
-            fastest = r;
-        }
-    }
-    if (same(&best, &u->best))
-        return true;
-    bool is = confirmed(u, s, &best, &now, &fastest);
-    if (!interrupt_check(e))
-        return false;
-    printf("  that in turn with the one before: %.2fx, %s\n", exp(-score(&fastest, &now)), is ? "kept" : "not kept");
-    if (!is)
-        return true;
-    u->best = best;
-    u->changes++;
-    return tuning_save(&u->best, &u->o.info, e);
+    (void)self;
+    print_said(line);
+    putchar('\n');
+    fflush(stdout);
 }
 
 int command_tune(const options *o)
 {
     err e = {0};
     answer a = {0};
-    tuner u = {.o.o = o, .limit = options_number(o, "trial-seconds", 120)};
+    context c = {.o.o = o, .limit = options_number(o, "trial-seconds", 120)};
     double budget = options_number(o, "seconds", 0), start = clock_seconds();
     interrupt_catch();
-    bool ok = probe_check(false, &e) && run_child(&u.o, u.limit, &a, &e);
+    bool ok = probe_check(false, &e) && run_child(&c.o, c.limit, &a, &e);
     if (ok) {
-        char text[TUNING_TEXT];
-        u.o.info = a.info;
-        u.best = a.otherwise;
-        u.end = budget > 0 ? start + budget : 0;
+        tuner u = {.info = a.info,
+                   .best = a.otherwise,
+                   .end = budget > 0 ? start + budget : 0,
+                   .trial = run_trial,
+                   .goes_on = goes_on,
+                   .say = print_line,
+                   .context = &c};
+        c.o.info = a.info;
         printf("%s (%s)\n", a.info.name, a.info.platform_name);
-        for (size_t i = 0; ok && i < sizeof steps / sizeof *steps && !(u.end > 0 && clock_seconds() > u.end); i++)
-            ok = do_step(&u, &steps[i], &e);
-        tuning_text(&u.best, text);
-        if (ok && !u.changes) /* an earlier one may have found otherwise */
-            ok = tuning_save(&u.best, &u.o.info, &e);
-        if (ok)
-            printf("%s after %d trials: %s\n", u.changes ? "kept" : "nothing was faster", u.trials, text);
+        ok = tune_search(&u, &e);
         char *directory = ok ? file_cache_directory() : NULL, path[4200];
         if (directory) {
             snprintf(path, sizeof path, "%s/tuning", directory);

@@ -1,14 +1,14 @@
-/* limn tune: what a trial computes, how long it takes, and whether it is right. */
+/* Tuning: what a trial computes, how long it takes, and whether it is right. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/rng.h"
-#include "cli/common.h"
-#include "cli/measure/tune.h"
 #include "device/run.h"
 #include "ops/ops.h"
+#include "tune/tune.h"
 
 #define ROUNDS  5
 #define SAMPLES 64   /* results that are computed again by the host */
@@ -32,13 +32,13 @@ typedef struct trial {
 
 static bool inputs(trial *t, int64_t nx, int64_t nw, err *e)
 {
-    t->x = array_new((size_t)nx, sizeof *t->x, "trial", e);
-    t->w = array_new((size_t)nw, sizeof *t->w, "trial", e);
+    t->x = malloc((size_t)nx * sizeof *t->x);
+    t->w = malloc((size_t)nw * sizeof *t->w);
     for (int64_t i = 0; t->x && t->w && i < nx; i++)
         t->x[i] = rng_normal(1, 0, 0, (uint32_t)i);
     for (int64_t i = 0; t->x && t->w && i < nw; i++)
         t->w[i] = rng_normal(2, 0, 0, (uint32_t)i);
-    return t->x && t->w;
+    return t->x && t->w ? true : err_no_memory(e, "trial", (size_t)(nx + nw) * sizeof *t->x);
 }
 
 /* ---- products ---- */
@@ -204,9 +204,9 @@ static void release(trial *t)
 static bool check(trial *t, err *e)
 {
     int64_t n = t->m * t->o;
-    float *y = array_new((size_t)n, sizeof *y, "trial", e);
+    float *y = malloc((size_t)n * sizeof *y);
     if (!y)
-        return false;
+        return err_no_memory(e, "trial", (size_t)n * sizeof *y);
     run_reset(t->r);
     run_read(t->r, t->body(t), y);
     bool ok = run_finish(t->r, e);
