@@ -10,11 +10,11 @@
 /* ---- kernels, by compiled code ---------------------------------------------------------------------------------- */
 
 typedef enum kernel_kind {
-    KIND_WEIGHTS,   /* a: a lane's instructions for a weight, for `rows` rows of x at once */
+    KIND_WEIGHTS,   /* a: a lane's instructions for a weight, for `n` rows of x at once */
     KIND_TILES,     /* a: share of multiply-adds in the instructions; b: the most of them that local memory feeds */
-    KIND_ATTENTION, /* a: loads that wait for the one before, for 64 keys */
-    KIND_NORM,      /* a: the same, for a row's elements by the work-items of its group */
-    KIND_SAMPLE,    /* a: the same, for a row's logits, times the passes over them */
+    KIND_ATTENTION, /* for `n` keys at once, a: loads that wait for the one before; b: barriers */
+    KIND_NORM,      /* a: loops over a row, whose work-items load `n` numbers each at once; b: barriers in all */
+    KIND_SAMPLE     /* in each of `n` passes, a: loads that wait, by numbers of a work-item; b: barriers */
 } kernel_kind;
 
 /* Of 2026-11-29: ocloc 1.0.12504 (skl, tgllp), clang 15 for gfx1030, ptxas 13.0 (sm_86), loops' instructions times
@@ -23,7 +23,7 @@ typedef enum kernel_kind {
 static const struct kernel_cost {
     const char *pattern;
     kernel_kind kind;
-    int rows;
+    int n;
     float a[PREDICT_ISAS], b[PREDICT_ISAS]; /* Gen9, Gen12, RDNA, Ampere */
 } costs[] = {
     {"linear:rows1_f32", KIND_WEIGHTS, 1, {1.9f, 2.1f, 2.3f, 2.1f}, {0}},
@@ -47,21 +47,17 @@ static const struct kernel_cost {
     {"conv:conv2d", KIND_TILES, 1, {.32f, .27f, .27f, .26f}, {.33f, .16f, 1, .67f}},
     {"conv:conv_transpose2d", KIND_TILES, 1, {.30f, .24f, .23f, .23f}, {.33f, .16f, 1, .67f}},
     {"attention_tile:attention*", KIND_TILES, 1, {.30f, .25f, .36f, .35f}, {.33f, .16f, 1, .67f}},
-    {"attention:attention*", KIND_ATTENTION, 1, {68, 68, 68, 12}, {0}},
-    {"norm:layer_norm*", KIND_NORM, 1, {2.5f, 2.5f, 3, 1.5f}, {0}},
-    {"norm:rms_norm*", KIND_NORM, 1, {2, 2, 2, 1}, {0}},
-    {"norm:softmax*", KIND_NORM, 1, {3, 3, 3, 1.5f}, {0}},
-    {"sample:sample", KIND_SAMPLE, 17, {1, 1, 1, .25f}, {0}},
-    {"sample:argmax", KIND_SAMPLE, 1, {1, 1, 1, .25f}, {0}},
+    {"attention:attention*", KIND_ATTENTION, 64, {68, 68, 68, 12}, {16, 16, 16, 16}},
+    {"norm:layer_norm*", KIND_NORM, 1, {2.5f, 2.5f, 3, 1.5f}, {20, 20, 20, 20}},
+    {"norm:rms_norm*", KIND_NORM, 1, {2, 2, 2, 1}, {10, 10, 10, 10}},
+    {"norm:softmax*", KIND_NORM, 1, {3, 3, 3, 1.5f}, {20, 20, 20, 20}},
+    {"sample:sample", KIND_SAMPLE, 17, {1, 1, 1, .25f}, {9, 9, 9, 9}},
+    {"sample:argmax", KIND_SAMPLE, 1, {1, 1, 1, .25f}, {9, 9, 9, 9}},
 };
 
 #define OF_BANDWIDTH 0.88
 #define OF_ISSUE     0.7
 #define OF_TILES     0.8
-#define BARRIERS     20 /* of the sums of a norm */
-#define CHUNK        64 /* keys */
-#define CHUNK_WAITS  16 /* barriers for these */
-#define SAMPLE_WAITS 9  /* barriers of a pass */
 
 static const struct kernel_cost *cost_of(const char *kernel)
 {
@@ -111,7 +107,7 @@ static double instructions_of(const predict_device *d, const counted_launch *l, 
         return l->w.flops / 2 / (double)k->a[d->isa];
     if (k->kind != KIND_WEIGHTS || rows < 1)
         return 0;
-    return l->w.flops / 2 / rows * (double)k->a[d->isa] * ceil(rows / k->rows);
+    return l->w.flops / 2 / rows * (double)k->a[d->isa] * ceil(rows / k->n);
 }
 
 static double issue_seconds(const predict_device *d, const counted_launch *l, const struct kernel_cost *k)
@@ -133,7 +129,7 @@ static double keys_of(const counted_launch *l)
     double queries = (double)l->asked.global[0] * (double)l->asked.global[1],
            parts = (double)(l->asked.global[2] ? l->asked.global[2] : 1);
     if (k->nd != 4 || queries < 1)
-        return CHUNK;
+        return 1;
     double keys = l->asked.flops / 4 / queries / (double)k->shape[3];
     return fmax(1, fmin(keys, (double)k->shape[2]) / parts);
 }
@@ -141,17 +137,18 @@ static double keys_of(const counted_launch *l)
 static double latency_us(const predict_device *d, const counted_launch *l, const struct kernel_cost *k,
                          predict_part *part)
 {
-    double loads = k ? (double)k->a[d->isa] : 0, items = (double)(l->w.local[0] ? l->w.local[0] : 64);
+    double waits = k ? (double)k->a[d->isa] : 0, barriers = k ? (double)k->b[d->isa] * d->barrier_us : 0,
+           each = last_of(&l->x[0]) / (double)(l->w.local[0] ? l->w.local[0] : 64); /* numbers of a work-item */
     switch (k ? k->kind : KIND_TILES) {
     case KIND_ATTENTION:
         *part = PREDICT_ATTENTION;
-        return ceil(keys_of(l) / CHUNK) * (loads * d->far_us + CHUNK_WAITS * d->barrier_us) + 2 * d->far_us;
+        return ceil(keys_of(l) / k->n) * (waits * d->far_us + barriers) + 2 * d->far_us;
     case KIND_NORM:
         *part = PREDICT_NORM;
-        return last_of(&l->x[0]) / items * loads * d->near_us + BARRIERS * d->barrier_us;
+        return ceil(each / k->n) * waits * d->near_us + barriers;
     case KIND_SAMPLE:
         *part = PREDICT_SAMPLE;
-        return k->rows * (last_of(&l->x[0]) / items * loads * d->sample_us + SAMPLE_WAITS * d->barrier_us);
+        return k->n * (each * waits * d->sample_us + barriers);
     default:
         *part = PREDICT_OTHER;
         return 2 * d->far_us;
