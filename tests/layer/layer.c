@@ -13,6 +13,7 @@
  *   LIMN_LAYER_FAIL_NAME=NAME  only calls of that function count
  *   LIMN_LAYER_REPORT=FILE     at exit: "calls N", "failed NAME", "leak KIND N"
  *   LIMN_LAYER_KEEP=1          no buffer's memory goes back to the driver
+ *   LIMN_LAYER_GROUP=N         where a launch leaves the group to the driver, it has one of at most N work-items
  *   LIMN_LAYER_CRASH=TEXT      a build with TEXT in its options ends the process, as bad drivers do
  *   LIMN_LAYER_HANG=TEXT       such a build never returns
  *   LIMN_LAYER_IDLE=TEXT       after such a build, kernels do nothing

@@ -363,6 +363,25 @@ static cl_int launch_status(const profile *p, cl_kernel kernel, cl_uint dimensio
     return CL_SUCCESS;
 }
 
+/* LIMN_LAYER_GROUP=N: where the program leaves the group to the driver, one of at most N items, as drivers choose them:
+ * the largest that divide the launch, the first dimension first. */
+static bool choose_group(cl_uint dimensions, const size_t *global, size_t local[3])
+{
+    const char *text = getenv("LIMN_LAYER_GROUP");
+    size_t left = text ? strtoul(text, NULL, 10) : 0;
+    if (!left || !global || dimensions < 1 || dimensions > 3)
+        return false;
+    for (cl_uint i = 0; i < dimensions; i++) {
+        local[i] = left < global[i] ? left : global[i];
+        while (local[i] > 1 && global[i] % local[i])
+            local[i]--;
+        if (!local[i])
+            return false;
+        left /= local[i];
+    }
+    return true;
+}
+
 cl_int CL_API_CALL hook_clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel, cl_uint dimensions,
                                                const size_t *offset, const size_t *global, const size_t *local,
                                                cl_uint waits, const cl_event *wait_list, cl_event *event)
@@ -383,6 +402,9 @@ cl_int CL_API_CALL hook_clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel
     }
     if (idle && !event)
         return CL_SUCCESS;
+    size_t chosen[3];
+    if (!local && choose_group(dimensions, global, chosen))
+        local = chosen;
     return driver.clEnqueueNDRangeKernel(queue, kernel, dimensions, offset, global, local, waits, wait_list, event);
 }
 

@@ -86,6 +86,14 @@ typedef struct ops_row {
 } ops_row;
 extern const ops_row ops_rows[]; /* ops_rows.c */
 extern const size_t ops_n_rows;
+/* ops_lens.c: shapes for the lens, of rows of the table (the first one with that check). */
+typedef struct ops_lens {
+    ops_check *check;
+    const shape *shapes;
+    size_t n;
+} ops_lens;
+extern const ops_lens ops_lenses[];
+extern const size_t ops_n_lenses;
 
 /* Settings of b pictures by op_guide: row i of 2b, led away from row b + i. */
 tensor ops_guidance(ops_env *v, int b, float scale);

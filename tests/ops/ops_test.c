@@ -1,7 +1,9 @@
 /* Every op against its reference: the table of ops_rows.c, run by one body on the device that LIMN_DEVICE names, with
  * the kernels for CPUs and those for GPUs.  Then sampling, runs and the device layer.
  * usage: ops_test [PATTERN [EXCEPT]]     only the tests whose names match, as "*attention*gpu 16]"
- * LIMN_TEST_TINY=1: only the small shapes of the table, for devices that interpret (Oclgrind). */
+ * LIMN_TEST_TINY=1: only the small shapes of the table, for devices that interpret (Oclgrind).
+ * LIMN_TEST_TINY=lens: these, and the shapes of ops_lens.c, with the kernels of a GPU alone: for tools/lens, which
+ * finds the name of the test that runs in LIMN_TEST_NAME. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,7 @@ typedef struct task {
 static void test_body(void **state)
 {
     const task *t = *state;
+    setenv("LIMN_TEST_NAME", t->name, 1);
     if (t->behaviour) {
         t->behaviour->test(t->env);
         return;
@@ -86,6 +89,23 @@ static task *add_test(ops_env *v)
     return t;
 }
 
+/* Of the lens's shapes. */
+static void add_lens(ops_env *v)
+{
+    for (size_t i = 0; i < ops_n_lenses; i++) {
+        const ops_row *row = ops_rows;
+        while (row->check != ops_lenses[i].check)
+            row++;
+        for (size_t j = 0; j < ops_lenses[i].n; j++) {
+            task *t = add_test(v);
+            t->row = row;
+            t->shape = &ops_lenses[i].shapes[j];
+            name_test(t);
+            memcpy(strrchr(t->name, '['), "[lens]", sizeof "[lens]");
+        }
+    }
+}
+
 static void add_style(ops_env *v, bool tiny)
 {
     bool clblast = !strcmp(v->style, "clblast");
@@ -111,7 +131,7 @@ static void add_style(ops_env *v, bool tiny)
 }
 
 /* The choices of kernels to test on a device: the default one, and the others that it can run. */
-static size_t list_styles(const device *d, bool tiny, const char **names, tuning *tunes)
+static size_t list_styles(const device *d, bool tiny, bool lens, const char **names, tuning *tunes)
 {
     size_t n = 0;
     const limn_device_info *i = &d->info;
@@ -124,6 +144,11 @@ static size_t list_styles(const device *d, bool tiny, const char **names, tuning
                         .winograd_cache = 1 << 20},
                  wide = {.wg = 16, .gemm_side = 4, .gemm_item = 4, .tiles = tiny};
     const tuning gpu = {.wg = 64, .gemm_side = i->max_work_group >= 256 ? 16 : 8, .gemm_item = 8, .tiles = true};
+    if (lens) {
+        names[0] = "gpu 64";
+        tunes[0] = gpu;
+        return 1;
+    }
     if (!tiny) {
         names[n] = "default";
         tunes[n] = d->tune;
@@ -155,10 +180,10 @@ int main(int argc, char **argv)
         cmocka_set_skip_filter(argv[2]);
     err e = {0};
     const char *tiny_text = getenv("LIMN_TEST_TINY");
-    bool tiny = tiny_text && !strcmp(tiny_text, "1");
+    bool lens = tiny_text && !strcmp(tiny_text, "lens"), tiny = lens || (tiny_text && !strcmp(tiny_text, "1"));
     /* Interpreters build in no time, and differently by what the cache doesn't know.  With little memory, the chunks
      * that runs take are little too. */
-    const limn_device_options options = {.no_cache = tiny, .memory_limit = tiny ? 2 << 20 : 0};
+    const limn_device_options options = {.no_cache = tiny, .memory_limit = lens ? 32 << 20 : tiny ? 2 << 20 : 0};
     device *d = device_open(getenv("LIMN_DEVICE"), &options, &e);
     if (!d) {
         fprintf(stderr, "ops_test: %s\n", e.text);
@@ -168,7 +193,7 @@ int main(int argc, char **argv)
     const char *names[MAX_STYLES];
     tuning tunes[MAX_STYLES];
     static ops_env envs[MAX_STYLES];
-    size_t n = list_styles(d, tiny, names, tunes);
+    size_t n = list_styles(d, tiny, lens, names, tunes);
     device_free(d);
     for (size_t i = 0; i < n; i++) {
         envs[i] = (ops_env){.style = names[i], .d = device_open(getenv("LIMN_DEVICE"), &options, &e)};
@@ -182,6 +207,8 @@ int main(int argc, char **argv)
             return 1;
         }
         add_style(&envs[i], tiny);
+        if (lens)
+            add_lens(&envs[i]);
     }
     int failed = _cmocka_run_group_tests("ops", tests, n_tests, NULL, NULL);
     if (!tiny)
