@@ -148,11 +148,10 @@ static bool train(call *c, const char *further, const train_input *inputs, bool 
     train_output output = {.fd = -1};
     if (!check_files(c, further, inputs))
         return false;
-    bool ok = ranks_rank() > 0 || train_output_claim(&output, c->o.output, existing[c->o.existing], c->e);
     if (c->o.check)
-        output.claimed = false; /* the lock is left as it was found */
-    else
-        ok = ok && doing(c, options);
+        return ranks_rank() > 0 || train_output_is_free(c->o.output, existing[c->o.existing], c->e);
+    bool ok = (ranks_rank() > 0 || train_output_claim(&output, c->o.output, existing[c->o.existing], c->e)) &&
+              doing(c, options);
     train_output_release(&output);
     return ok;
 }

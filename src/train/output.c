@@ -135,13 +135,16 @@ static bool refuse_locked(const char *output, int fd, err *e)
                    output, *who ? who : "its process is not known");
 }
 
-static bool lock_output(train_output *x, const char *output, err *e)
+/* look: no lock is made, only one that is there is tried. */
+static bool lock_output(train_output *x, const char *output, bool look, err *e)
 {
     for (int tries = 0; tries < 100; tries++) {
         x->killed = true;
         int fd = open(x->lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0 && errno == ENOENT) {
             x->killed = false;
+            if (look)
+                return true;
             fd = open(x->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
         }
         if (fd < 0)
@@ -160,7 +163,8 @@ static bool lock_output(train_output *x, const char *output, err *e)
             return true;
         }
         if (is_at(fd, x->lock)) {
-            write_holder(fd);
+            if (!look)
+                write_holder(fd);
             x->fd = fd;
             return true;
         }
@@ -243,7 +247,7 @@ static bool check_existing(const train_output *x, const char *output, train_exis
 
 /* ---- the whole ---- */
 
-bool train_output_claim(train_output *x, const char *output, train_existing existing, err *e)
+static bool claim(train_output *x, const char *output, train_existing existing, bool look, err *e)
 {
     struct stat st;
     *x = (train_output){.fd = -1};
@@ -254,8 +258,22 @@ bool train_output_claim(train_output *x, const char *output, train_existing exis
     free(path);
     if (ok && lstat(x->checkpoint, &st) && errno != ENOENT)
         ok = err_set(e, ERR_FAILED, "%s: cannot write: %s (choose another `output`)", x->checkpoint, strerror(errno));
-    x->claimed = ok && lock_output(x, output, e) && check_existing(x, output, existing, e);
-    return x->claimed;
+    ok = ok && lock_output(x, output, look, e) && check_existing(x, output, existing, e);
+    x->claimed = ok && !look;
+    return ok;
+}
+
+bool train_output_claim(train_output *x, const char *output, train_existing existing, err *e)
+{
+    return claim(x, output, existing, false, e);
+}
+
+bool train_output_is_free(const char *output, train_existing existing, err *e)
+{
+    train_output x;
+    bool ok = claim(&x, output, existing, true, e);
+    train_output_release(&x); /* what a killed run left is left */
+    return ok;
 }
 
 void train_output_release(train_output *x)

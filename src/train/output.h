@@ -40,4 +40,6 @@ bool train_output_check(const char *output, const char *further, const train_inp
  * x is filled and must be released in any case.  Only rank 0 (base/ranks.h) calls these. */
 bool train_output_claim(train_output *x, const char *output, train_existing existing, err *e);
 void train_output_release(train_output *x);
+/* Whether train_output_claim would take it now.  Nothing is made or removed. */
+bool train_output_is_free(const char *output, train_existing existing, err *e);
 #endif
