@@ -1,4 +1,4 @@
-/* Rotary positions: of given angles, and on a grid. */
+/* Rotary positions: of given angles, of given frequencies, and on a grid. */
 
 /* Each head's first `turned` numbers as pairs, turned by angles[position, turned]; x, y[b,t,width] */
 __kernel void rotate_heads(IN(float, x), IN(float, angles), IN(int, position), OUT(float, y), const int width,
@@ -14,6 +14,25 @@ __kernel void rotate_heads(IN(float, x), IN(float, angles), IN(int, position), O
         v = v * cos(angle) + other * sin(angle);
     }
     AT(y)[at] = v;
+}
+
+/* y[b,t,width] = x, of whose first `columns` numbers, heads of 2n, the numbers i and n + i are turned by the position
+ * times frequencies[n]; sign -1: turned back.  A work-item takes a pair, or one of the numbers behind them. */
+__kernel void rotate_halves(IN(float, x), IN(float, frequencies), IN(int, position), OUT(float, y), const int width,
+                            const int columns, const int t, const int own, const int n, const int sign, const int add)
+{
+    int i = get_global_id(0), row = get_global_id(1), pairs = columns / 2;
+    size_t at = (size_t)row * width + (i < pairs ? i / n * 2 * n + i % n : pairs + i);
+    if (i >= width - pairs)
+        return;
+    if (i >= pairs) {
+        ADD_TO(AT(y) + at, AT(x)[at]);
+        return;
+    }
+    float angle = POSITION(row, t) * AT(frequencies)[i % n], a = AT(x)[at], b = AT(x)[at + n];
+    float c = cos(angle), s = sign * sin(angle);
+    ADD_TO(AT(y) + at, a * c - b * s);
+    ADD_TO(AT(y) + at + n, b * c + a * s);
 }
 
 /* Of element c of a head. */

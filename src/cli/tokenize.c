@@ -5,7 +5,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/model_input.h"
-#include "text/tokenizer.h"
+#include "models/prompt.h"
 
 extern const uint8_t limn_builtin_model[], limn_builtin_model_end[];
 
@@ -44,7 +44,8 @@ int command_tokenize(const options *o)
     else if (model_input(o, path, &own, &e) && file_map_open(&map, own ? own : path, &e))
         g = gguf_open(map.data, map.size, own ? own : path, &e);
     b = g ? tokenizer_from_gguf(g, &e) : NULL;
-    bool ok = b && tokenizer_encode(b, o->operands[0], &ids, &n, &e);
+    prompt_form form;
+    bool ok = b && prompt_form_read(&form, g, &e) && prompt_tokenize(&form, b, o->operands[0], &ids, &n, &e);
     if (ok)
         tokenizer_warn(b, path ? path : "the built-in model", o->operands[0]);
     if (ok)

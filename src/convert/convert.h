@@ -32,6 +32,7 @@ typedef struct source {
     model_file **files;    /* the inputs */
     size_t n_files;
     size_t n_all;               /* those behind the first n belong to no network: optimiser states and the like */
+    struct source_made *made;   /* tensors that a family has made of others, the last one first */
     struct network_root *roots; /* names.h */
     size_t n_roots;
     bool folder;      /* a folder was given, not files */
@@ -76,6 +77,9 @@ const file_tensor *import_find(import *im, const char *name);
 /* Marks the tensors whose names begin so as used: those that a family leaves out on purpose. */
 void import_skip(import *im, const char *prefix);
 bool source_has(const source *s, const char *name);
+/* A tensor of that name that a family makes of others, for its tables: F32 data[shape], from malloc, which is the
+ * source's from now on (freed also where this fails). */
+bool source_make(source *s, const char *name, int nd, const int64_t *shape, float *data, err *e);
 /* Whether that one of the input files has it. */
 bool source_file_has(const source *s, size_t file, const char *name);
 /* Puts the prefix before the names of all tensors of that file: "encoder.". */

@@ -71,6 +71,10 @@ void path_list_release(path_list *p);
 /* "model-00001-of-00003.bin": true, with how many there are and where the number stands. */
 bool is_shard_name(const char *path, int *number, int *count, size_t *at);
 
+/* ---- source.c ---- */
+
+void source_release_made(source *s);
+
 /* ---- folder.c ---- */
 
 /* The files of the model in a folder, in the order in which they are to be read. */

@@ -193,6 +193,7 @@ void source_close(source *s)
         free(s->paths[i]);
     }
     import_names_release(s);
+    source_release_made(s);
     free(s->paths);
     free(s->own_folder);
     free(s->tensors);

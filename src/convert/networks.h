@@ -30,6 +30,9 @@ typedef struct network {
     EACH(NETWORK_MINDALLE, .name = "minDALL-E's GPT", .all = {"pos_emb_img.weight"})                                   \
     EACH(NETWORK_RUDALLE, .name = "ruDALL-E's GPT", .all = {"image_row_embeddings.weight", "to_logits.1.weight"})      \
     EACH(NETWORK_LLAMAGEN, .name = "LlamaGen's GPT", .all = {"cls_embedding.embedding_table.weight"})                  \
+    EACH(NETWORK_JANUS, .name = "Janus", .all = {"gen_embed.weight", "gen_head.vision_head.weight"})                   \
+    EACH(NETWORK_TRANSFORMERS_JANUS, .name = "Janus",                                                                  \
+         .all = {"generation_embeddings.weight", "generation_head.vision_head.weight"})                                \
     EACH(NETWORK_TAMING_GPT, .name = "taming-transformers' GPT",                                                       \
          .all = {"transformer.tok_emb.weight", "transformer.pos_emb"})                                                 \
     EACH(NETWORK_VQGAN, .name = "a VQGAN",                                                                             \

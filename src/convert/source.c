@@ -15,9 +15,54 @@ static source_tensor *source_find(const source *s, const char *name)
     return NULL;
 }
 
+struct source_made {
+    struct source_made *next;
+    file_tensor t;
+    float *data;
+    char name[];
+};
+
+static const file_tensor *find_made(const source *s, const char *name)
+{
+    for (const struct source_made *m = s->made; m; m = m->next)
+        if (!strcmp(m->name, name))
+            return &m->t;
+    return NULL;
+}
+
+bool source_make(source *s, const char *name, int nd, const int64_t *shape, float *data, err *e)
+{
+    struct source_made *m = calloc(1, sizeof *m + strlen(name) + 1);
+    if (!m) {
+        free(data);
+        return err_no_memory(e, name, sizeof *m);
+    }
+    strcpy(m->name, name);
+    m->data = data;
+    m->t = (file_tensor){.name = m->name, .type = DTYPE_F32, .nd = nd, .data = data};
+    int64_t stride = 1;
+    for (int i = nd - 1; i >= 0; stride *= shape[i--]) {
+        m->t.shape[i] = shape[i];
+        m->t.stride[i] = stride;
+    }
+    m->t.bytes = (size_t)stride * sizeof *data;
+    m->next = s->made;
+    s->made = m;
+    return true;
+}
+
+void source_release_made(source *s)
+{
+    for (struct source_made *m = s->made, *next; m; m = next) {
+        next = m->next;
+        free(m->data);
+        free(m);
+    }
+}
+
 bool source_has(const source *s, const char *name)
 {
-    return source_find(s, name) != NULL;
+    return source_find(s, name) || find_made(s, name);
 }
 
 bool source_file_has(const source *s, size_t file, const char *name)
@@ -76,6 +121,8 @@ const file_tensor *import_find(import *im, const char *name)
 {
     source *s = im->from;
     source_tensor *found = source_find(s, name);
+    if (!found && find_made(s, name))
+        return find_made(s, name);
     if (!found) {
         char whole[256];
         import_names_full(s, name, whole);

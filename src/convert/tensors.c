@@ -168,7 +168,9 @@ void import_rows(import *im, const param *p, const char *from, const int *order,
     while (table.nd > p->nd && table.shape[table.nd - 1] == 1)
         table.nd--;
     squeeze(&table, p->nd);
-    struct import_part *to = add_part(im, p, &table, order);
+    struct import_part *to = add_data(im, p, &table, order);
+    if (to)
+        declare(im, p, unit ? DTYPE_F32 : t->type); /* unit: the values are others than those that t's type held */
     if (to && added && (added->nd != 1 || added->shape[0] != p->shape[p->nd - 1]))
         check_shape(im, &(param){.nd = 1, .shape = {p->shape[p->nd - 1]}}, added, NULL);
     else if (to) {

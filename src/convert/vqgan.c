@@ -4,7 +4,8 @@
  *   Gumbel     quantize.embed, and quantize.proj gives logits; ruDALL-E's is the same, under "model." or not
  *   wavelet    ruDALL-E's: the decoder has 12 channels and is behind one more "decoder."
  *   detokenizer  min-dalle's: embedding and decoder alone, values 0 to 1, another eps
- *   LlamaGen   stages are conv_blocks, in the order in which they run; entries are used at length 1 */
+ *   LlamaGen   stages are conv_blocks, in the order in which they run; entries are used at length 1.  Janus's is the
+ * same transformers  Janus's: LlamaGen's with taming's names, its stages in the order in which they run */
 #include "models/codecs/vqgan.h"
 
 #include <stdio.h>
@@ -17,7 +18,7 @@
 
 typedef struct layout {
     const char *prefix;
-    bool gumbel, wavelet, detokenizer, llamagen;
+    bool gumbel, wavelet, detokenizer, llamagen, transformers;
     int stages;
 } layout;
 
@@ -69,6 +70,11 @@ static const import_row llamagen[] = {
     {"decoder.up.{i}.*", {"decoder.conv_blocks.{stages-1-i}.*"}},
     {"*", {"*"}},
 };
+static const import_row transformers[] = {
+    {"codebook.weight", {"{codebook}.weight"}, IMPORT_UNIT},
+    {"decoder.up.{i}.*", {"decoder.up.{stages-1-i}.*"}},
+    {"*", {"*"}},
+};
 /* Whatever the layout. */
 static const import_row training[] = {
     {NULL,
@@ -86,6 +92,8 @@ static void map_names(const layout *l, import_map maps[MAPS])
         names = (import_map){"codec.", l->prefix, IMPORT_ROWS(wavelet)};
     else if (l->llamagen)
         names = (import_map){"codec.", l->prefix, IMPORT_ROWS(llamagen)};
+    else if (l->transformers)
+        names = (import_map){"codec.", l->prefix, IMPORT_ROWS(transformers)};
     names.values[0] = (import_value){"codebook", l->detokenizer ? "embedding"
                                                  : l->gumbel    ? "quantize.embed"
                                                                 : "quantize.embedding"};
@@ -98,12 +106,19 @@ static void map_names(const layout *l, import_map maps[MAPS])
 
 /* ---- architecture ---- */
 
+static bool ends_in(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && !strcmp(text + n - m, end);
+}
+
 static layout layout_of(const import *im, const char *prefix)
 {
     layout l = {.prefix = prefix,
                 .gumbel = import_has(im, "%squantize.proj.weight", prefix),
                 .wavelet = import_has(im, "%sdecoder." LAST_IN, prefix),
                 .detokenizer = import_has(im, "%sembedding.weight", prefix),
+                .transformers = ends_in(prefix, "vqmodel."),
                 .llamagen = import_has(im, "%sdecoder.conv_blocks.0.res.0.norm1.weight", prefix)};
     const char *form = l.llamagen  ? "%sdecoder.conv_blocks.%d.res.0.norm1.weight"
                        : l.wavelet ? "%sdecoder.decoder.up.%d.block.0.norm1.weight"

@@ -9,7 +9,7 @@ static int cells_of(const transformer *d)
     return d->grid_width * d->grid_height;
 }
 
-bool batch_open(batch *b, const transformer *d, run *r, int rows, dtype keys, err *e)
+bool batch_open(batch *b, const transformer *d, run *r, int rows, int text, dtype keys, err *e)
 {
     device *dev = run_device(r);
     int64_t cells = cells_of(d);
@@ -19,7 +19,7 @@ bool batch_open(batch *b, const transformer *d, run *r, int rows, dtype keys, er
         tensor_new(&b->forced, dev, DTYPE_I32, 2, (int64_t[]){rows, cells}, NULL, false, "kept codes", e) &&
         tensor_new(&b->settings, dev, DTYPE_I32, 2, (int64_t[]){rows, SAMPLING_WORDS}, NULL, false, "settings", e) &&
         tensor_new(&b->last, dev, DTYPE_F32, 3, (int64_t[]){rows, 1, d->dim}, NULL, false, "prompts", e) &&
-        session_open(&b->s, d, r, rows, keys, e);
+        session_open(&b->s, d, r, rows, text, keys, e);
     /* rows that aren't used yet stand beside others */
     size_t most = (size_t)(cells > d->dim ? cells : d->dim) * (size_t)rows;
     int32_t *zeros = ok ? calloc(most, sizeof *zeros) : NULL;
@@ -45,15 +45,22 @@ void batch_release(batch *b)
     *b = (batch){0};
 }
 
-/* Row i of the text ids, kept codes and positions, as the host knows them. */
-static void fill_row(const batch *b, int i, int32_t *ids, int32_t *forced, int32_t *position)
+/* Positions of a row before its first code. */
+static int prefix_of(const batch *b, int i)
 {
     const transformer *d = b->s.d;
+    return d->own_lengths ? b->row[i].length : d->prefix;
+}
+
+/* Row i of the text ids, kept codes, positions and places, as the host knows them. */
+static void fill_row(const batch *b, int i, int32_t *ids, int32_t *forced, int32_t *position, int32_t *place)
+{
     const batch_row *row = &b->row[i];
-    int cells = cells_of(d);
+    int cells = cells_of(b->s.d), room = b->s.text;
     position[i] = row->position;
+    place[i] = row->position + room - row->length;
     if (row->used && row->text)
-        memcpy(ids + i * d->text_length, row->text, (size_t)d->text_length * sizeof *ids);
+        memcpy(ids + (i + 1) * room - row->length, row->text, (size_t)row->length * sizeof *ids);
     for (int c = 0; c < cells; c++)
         forced[i * cells + c] = row->used && row->kept ? row->kept[c] : -1;
 }
@@ -61,19 +68,21 @@ static void fill_row(const batch *b, int i, int32_t *ids, int32_t *forced, int32
 bool batch_write(batch *b, const sampling *pictures, int n, err *e)
 {
     const transformer *d = b->s.d;
-    size_t rows = (size_t)b->rows, text = (size_t)d->text_length, cells = (size_t)cells_of(d);
+    size_t rows = (size_t)b->rows, text = (size_t)b->s.text, cells = (size_t)cells_of(d);
     int32_t *ids = calloc(rows * (text + cells), sizeof *ids), *forced = ids ? ids + rows * text : NULL;
-    int32_t position[BATCH_MOST], settings[BATCH_MOST * SAMPLING_WORDS] = {0};
+    int32_t position[BATCH_MOST], place[BATCH_MOST], settings[BATCH_MOST * SAMPLING_WORDS] = {0};
     if (!ids)
         return err_no_memory(e, "batch", rows * (text + cells) * sizeof *ids);
     for (int i = 0; i < b->rows; i++)
-        fill_row(b, i, ids, forced, position);
+        fill_row(b, i, ids, forced, position, place);
     for (int i = 0; i < n; i++)
         sampling_put(settings + i * SAMPLING_WORDS, &pictures[i]);
     run *r = b->s.r;
     run_write(r, b->s.ids, ids);
     run_write(r, b->forced, forced);
     run_write(r, b->position, position);
+    if (d->own_lengths)
+        run_write(r, b->s.memory.place, place);
     run_write(r, b->settings, settings);
     free(ids);
     return true;
@@ -86,8 +95,10 @@ static bool begins(const batch *b, int i)
 
 static bool same_text(const batch *b, int i, int j)
 {
-    const int32_t *x = b->row[i].text, *y = b->row[j].text;
-    return x == y || (x && y && !memcmp(x, y, (size_t)b->s.d->text_length * sizeof *x));
+    const batch_row *x = &b->row[i], *y = &b->row[j];
+    return x->length == y->length &&
+           (x->text == y->text ||
+            (x->text && y->text && !memcmp(x->text, y->text, (size_t)x->length * sizeof *x->text)));
 }
 
 /* The text of row `first` into its caches, and copies of these to the n - 1 rows after it: cheaper than reading it
@@ -98,14 +109,25 @@ static void read_text(batch *b, int first, int n)
     run *r = b->s.r;
     run_reset(r); /* the queue is in order: what runs still is done before its memory is written */
     tensor x = d->kind->forward(r, d, tensor_rows(b->s.ids, first, 1), tensor_rows(b->s.codes, first, 1),
-                                session_rows(&b->s, first, 1), tensor_rows(b->position, first, 1), d->prefix);
-    op_repeat(r, tensor_rows(b->last, first, n), op_slice(r, x, d->prefix - 1, 1));
+                                session_rows(&b->s, first, 1), tensor_rows(b->position, first, 1), prefix_of(b, first));
+    op_repeat(r, tensor_rows(b->last, first, n), op_slice(r, x, prefix_of(b, first) - 1, 1));
     session_repeat_row(&b->s, first, n - 1);
 }
 
 static void advance(batch *b, int first, int n, int by)
 {
     op_advance(b->s.r, tensor_rows(b->position, first, n), by);
+    if (b->s.d->own_lengths)
+        op_advance(b->s.r, tensor_rows(b->s.memory.place, first, n), by);
+}
+
+/* Chooses the codes of the pictures with these settings; the first `rows` rows are all that they have. */
+static void choose(batch *b, tensor logits, int rows, tensor settings)
+{
+    const transformer *d = b->s.d;
+    bool own = d->own_lengths;
+    op_sample(b->s.r, logits, b->s.codes, b->forced, tensor_rows(own ? b->s.memory.place : b->position, 0, rows),
+              own ? b->s.text : d->prefix, settings);
 }
 
 /* x[rows,1,dim] -> logits[pictures, codes] */
@@ -120,7 +142,6 @@ static tensor logits_of(batch *b, tensor x, tensor settings, bool by_choice)
 
 void batch_begin(batch *b, int first, int pictures)
 {
-    const transformer *d = b->s.d;
     run *r = b->s.r;
     int rows = 0;
     for (int i = 0, n; i < b->rows; i += n) {
@@ -132,16 +153,16 @@ void batch_begin(batch *b, int first, int pictures)
             n++;
         rows = i + n;
         read_text(b, i, n);
-        advance(b, i, n, d->prefix - 1);
+        advance(b, i, n, prefix_of(b, i) - 1);
     }
     run_reset(r);
     tensor settings = tensor_rows(b->settings, first, pictures - first);
     tensor logits = logits_of(b, tensor_rows(b->last, 0, rows), settings, true);
-    op_sample(r, logits, b->s.codes, b->forced, b->position, d->prefix, settings);
+    choose(b, logits, b->rows, settings);
     for (int i = 0; i < b->rows; i++)
         if (begins(b, i)) {
             advance(b, i, 1, 1);
-            b->row[i].position = d->prefix;
+            b->row[i].position = prefix_of(b, i);
         }
 }
 
@@ -165,8 +186,8 @@ void batch_record(batch *b, int rows, int pictures, bool by_choice)
     tensor settings = tensor_rows(b->settings, 0, pictures), position = tensor_rows(b->position, 0, rows);
     tensor codes = tensor_rows(b->s.codes, 0, rows);
     tensor x = d->kind->forward(r, d, (tensor){0}, codes, session_rows(&b->s, 0, rows), position, 1);
-    op_sample(r, logits_of(b, x, settings, by_choice), b->s.codes, b->forced, position, d->prefix, settings);
-    op_advance(r, position, 1);
+    choose(b, logits_of(b, x, settings, by_choice), rows, settings);
+    advance(b, 0, rows, 1);
     b->recorded = rows;
     b->pictures = pictures;
     b->by_choice = by_choice;

@@ -10,7 +10,8 @@
 /* What the host knows of a sequence, besides its codes. */
 typedef struct batch_row {
     bool used;
-    const int32_t *text; /* [text_length] */
+    const int32_t *text; /* [length] */
+    int length;          /* the kind's text_length, or with own_lengths the row's own */
     const int32_t *kept; /* [cells], -1 in cells to be chosen; NULL: all are */
     int position;        /* the next one that is read */
 } batch_row;
@@ -28,8 +29,8 @@ typedef struct batch {
     bool by_choice; /* it has op_guide, which chooses rows of logits */
 } batch;
 
-/* keys: F32 or F16, the type that keys and values are kept in. */
-bool batch_open(batch *b, const transformer *d, run *r, int rows, dtype keys, err *e);
+/* text, keys: as of session_open. */
+bool batch_open(batch *b, const transformer *d, run *r, int rows, int text, dtype keys, err *e);
 void batch_release(batch *b);
 
 /* Tells the device what the rows are, and how n pictures are chosen. */

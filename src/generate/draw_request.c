@@ -46,19 +46,17 @@ static bool tokenize(const model *m, bool checking, const char *text, int32_t **
     return (checking ? model_tokenize : model_tokenize_warned)(m, text, ids, n, e);
 }
 
-/* The row that guidance leads away from; the prompt's begins with `used` ids. */
-static bool read_negative(const model *m, const limn_generate_options *o, bool checking, int32_t *text, size_t used,
+/* The row that guidance leads away from; the prompt's begins with *used ids, and it with *used then. */
+static bool read_negative(const model *m, const limn_generate_options *o, bool checking, int32_t *text, size_t *used,
                           err *e)
 {
     const transformer *d = m->transformer;
     int32_t *row = text + d->text_length, *ids = NULL;
     size_t n = 0;
-    if (!o->negative && d->kind->null_row) {
-        d->kind->null_row(d, text, used, row);
-        return true;
-    }
-    bool ok = (!o->negative || tokenize(m, checking, o->negative, &ids, &n, e)) &&
-              d->kind->text_row(d, ids, n, row, &used, e);
+    if (!o->negative && d->kind->null_row)
+        return d->kind->null_row(d, text, *used, row, used, e);
+    bool ok =
+        (!o->negative || tokenize(m, checking, o->negative, &ids, &n, e)) && d->kind->text_row(d, ids, n, row, used, e);
     free(ids);
     return ok;
 }
@@ -68,11 +66,14 @@ static bool read_text(const model *m, const limn_generate_options *o, bool check
 {
     const transformer *d = m->transformer;
     int32_t *own = NULL;
-    size_t n = o->n_text_ids, used;
+    size_t n = o->n_text_ids, used[2] = {0};
     if (o->prompt && !tokenize(m, checking, o->prompt, &own, &n, e))
         return false;
-    bool ok = d->kind->text_row(d, o->prompt ? own : o->text_ids, n, q->text, &used, e) &&
-              (!q->guided || read_negative(m, o, checking, q->text, used, e));
+    bool ok = d->kind->text_row(d, o->prompt ? own : o->text_ids, n, q->text, &used[0], e);
+    used[1] = used[0];
+    ok = ok && (!q->guided || read_negative(m, o, checking, q->text, &used[1], e));
+    for (int i = 0; i < 2; i++)
+        q->length[i] = d->own_lengths ? (int)used[i] : d->text_length;
     free(own);
     return ok;
 }

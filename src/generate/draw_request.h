@@ -9,6 +9,7 @@ typedef struct draw_request {
     int users; /* who needs it: the queue, and each of its pictures that is begun */
     bool guided;
     int32_t *text;     /* [1 + guided, text_length]: the prompt's row, the row that guidance leads away from */
+    int length[2];     /* of both: text_length, or with own_lengths those of their texts */
     int32_t *kept;     /* [cells], -1 in cells to be chosen; NULL: all are */
     sampling sampling; /* of picture 0 of the seed */
     int first, count;  /* pictures of the seed */

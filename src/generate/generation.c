@@ -67,12 +67,13 @@ static int used_rows(const generation *g)
 }
 
 /* The first free one, for the beginning of a text. */
-static int take_row(generation *g, const int32_t *text, const int32_t *kept)
+static int take_row(generation *g, const draw_request *q, bool other)
 {
     int i = 0;
     while (g->batch.row[i].used)
         i++;
-    g->batch.row[i] = (batch_row){.used = true, .text = text, .kept = kept};
+    g->batch.row[i] = (batch_row){
+        .used = true, .text = q->text + (other ? g->d->text_length : 0), .length = q->length[other], .kept = q->kept};
     return i;
 }
 
@@ -80,7 +81,7 @@ static int take_row(generation *g, const int32_t *text, const int32_t *kept)
 static bool bring_in(generation *g, err *e)
 {
     int free_rows = g->batch.rows - used_rows(g), first = g->n_work;
-    for (; g->waiting && generation_sequences(g->waiting) <= free_rows; g->n_work++) {
+    for (; g->waiting && generation_sequences(g->waiting) <= free_rows && generation_fits(g, g->waiting); g->n_work++) {
         picture *p = next_picture(g, e);
         if (!p)
             return false;
@@ -88,10 +89,10 @@ static bool bring_in(generation *g, err *e)
         free_rows -= generation_sequences(p->q);
     }
     for (int i = first; i < g->n_work; i++)
-        g->work[i]->row = take_row(g, g->work[i]->q->text, g->work[i]->q->kept);
+        g->work[i]->row = take_row(g, g->work[i]->q, false);
     for (int i = first; i < g->n_work; i++) /* the rows without condition are the same, mostly, and follow each other */
         if (g->work[i]->q->guided)
-            g->work[i]->other = take_row(g, g->work[i]->q->text + g->d->text_length, g->work[i]->q->kept);
+            g->work[i]->other = take_row(g, g->work[i]->q, true);
     return true;
 }
 
@@ -226,6 +227,8 @@ static bool next_line(generation *g, err *e)
 /* What generation_step does; where it fails, the pictures at work have to begin again. */
 static bool go_on(generation *g, err *e)
 {
+    if (g->batch.rows && !g->n_work && !generation_fits(g, g->waiting) && !generation_close_batch(g, false, e))
+        return false;
     if (!g->batch.rows && !generation_open_batch(g, e))
         return false;
     if (!prepare(g, e))

@@ -20,6 +20,7 @@ typedef struct limn_generation {
     const transformer *d;
     int cells;
     dtype keys;   /* of the caches */
+    int text;     /* positions of a batch's longest text */
     int limit;    /* sequences at once; 0: as many as wait when the first one begins */
     bool decoder; /* has room beside them */
     uint64_t last_id;
@@ -56,6 +57,8 @@ bool generation_add(generation *g, const limn_generate_options *o, uint64_t *id,
 
 /* ---- the memory of a batch: generation_memory.c ---- */
 
+/* Whether its texts are as short as the batch's. */
+bool generation_fits(const generation *g, const draw_request *q);
 /* The sequences of each picture. */
 int generation_sequences(const draw_request *q);
 /* Room for as many pictures as fit of those that wait, and the weights. */

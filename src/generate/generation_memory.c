@@ -6,6 +6,14 @@
 #include "device/stream.h"
 #include "generate/generation.h"
 
+/* With own_lengths a batch has room for texts of a multiple of so many ids; with a limit for as many at least. */
+enum { TEXT_STEP = 32, TEXT_LEAST = 256 };
+
+bool generation_fits(const generation *g, const draw_request *q)
+{
+    return q->length[0] <= g->text && (!q->guided || q->length[1] <= g->text);
+}
+
 int generation_sequences(const draw_request *q)
 {
     return q->guided ? 2 : 1;
@@ -21,13 +29,17 @@ static int rows_of(const generation *g, int n)
 static void choose_items(generation *g)
 {
     bool guided = false, plain = false;
-    int rows = 0;
+    int rows = 0, text = g->limit && g->d->own_lengths ? TEXT_LEAST : 1;
     for (const draw_request *q = g->waiting; q && rows < BATCH_MOST; q = q->next) {
         int64_t all = rows + (int64_t)generation_sequences(q) * (q->count - q->begun);
         rows = all > BATCH_MOST ? BATCH_MOST : (int)all;
         guided |= q->guided;
         plain |= !q->guided;
+        for (int i = 0; i <= q->guided; i++)
+            text = q->length[i] > text ? q->length[i] : text;
     }
+    text = (text + TEXT_STEP - 1) / TEXT_STEP * TEXT_STEP;
+    g->text = g->d->own_lengths && text < g->d->text_length ? text : g->d->text_length;
     if (g->limit) {
         guided = plain = g->limit > 1;
         rows = g->limit;
@@ -49,9 +61,9 @@ static bool walk(void *context, run *r, int n, err *e)
     static const sampling none[BATCH_MOST];
     batch b = {0};
     run *decoder = g->decoder ? run_new(run_device(r), e) : NULL;
-    bool ok = (decoder || !g->decoder) && batch_open(&b, g->d, r, rows, g->keys, e);
+    bool ok = (decoder || !g->decoder) && batch_open(&b, g->d, r, rows, g->text, g->keys, e);
     for (int i = 0; ok && i < rows; i++)
-        b.row[i].used = true;
+        b.row[i] = (batch_row){.used = true, .length = g->text};
     if (ok && batch_write(&b, none, pictures, e)) {
         batch_begin(&b, 0, pictures);
         batch_record(&b, rows, pictures, g->by_choice);
@@ -91,7 +103,7 @@ bool generation_open_batch(generation *g, err *e)
     if (!g->planned && !make_room(g, e))
         return false;
     run_reset(g->r);
-    return batch_open(&g->batch, g->d, g->r, rows_of(g, g->planned), g->keys, e);
+    return batch_open(&g->batch, g->d, g->r, rows_of(g, g->planned), g->text, g->keys, e);
 }
 
 /* Seconds of a step that waits for no weights.  Its results are wrong, so this comes last. */
@@ -101,7 +113,7 @@ static double seconds_of_step(generation *g)
     double least = INFINITY;
     int32_t position[BATCH_MOST];
     for (int i = 0; i < BATCH_MOST; i++)
-        position[i] = g->d->prefix;
+        position[i] = g->d->own_lengths ? g->batch.row[i].length : g->d->prefix;
     stream_hold(g->m->params.stream, true);
     for (int i = 0; i < 3; i++) { /* other programs only make it longer */
         run_write(r, g->batch.position, position);

@@ -22,12 +22,14 @@ static void forward(session *s, const int32_t *text, const int32_t *codes, float
 {
     const transformer *d = s->d;
     run *r = s->r;
-    int cells = d->grid_width * d->grid_height, zero = 0;
+    int cells = d->grid_width * d->grid_height, zero = 0, prefix = d->own_lengths ? s->text : d->prefix;
     run_write(r, s->ids, text);
     run_write(r, s->codes, codes);
     run_write(r, s->position, &zero);
-    tensor x = d->kind->forward(r, d, s->ids, s->codes, &s->memory, s->position, d->prefix + cells - 1);
-    tensor image = op_linear(r, op_slice(r, x, d->prefix - 1, cells), d->image_head, ACT_NONE);
+    if (d->own_lengths)
+        run_write(r, s->memory.place, &zero);
+    tensor x = d->kind->forward(r, d, s->ids, s->codes, &s->memory, s->position, prefix + cells - 1);
+    tensor image = op_linear(r, op_slice(r, x, prefix - 1, cells), d->image_head, ACT_NONE);
     run_read(r, image, image_logits);
     if (d->text_head && d->text_length > 1)
         run_read(r, op_linear(r, op_slice(r, x, 0, d->text_length - 1), d->text_head, ACT_NONE), text_logits);
@@ -37,6 +39,7 @@ static void forward(session *s, const int32_t *text, const int32_t *codes, float
 typedef struct scoring {
     const transformer *d;
     const int32_t *text, *codes;
+    int text_length; /* of the row */
     float *text_logits, *image_logits;
 } scoring;
 
@@ -44,7 +47,7 @@ static bool score(void *context, run *r, int n, err *e)
 {
     const scoring *k = context;
     session s = {0};
-    bool ok = session_open(&s, k->d, r, n, DTYPE_F32, e);
+    bool ok = session_open(&s, k->d, r, n, k->text_length, DTYPE_F32, e);
     if (ok) {
         forward(&s, k->text, k->codes, k->text_logits, k->image_logits);
         ok = run_finish(r, e);
@@ -86,8 +89,9 @@ static bool score_once(model *m, const int32_t *text_ids, size_t n_text_ids, con
                           .help = "convert the model with `type` q8_0 or q4_0"};
     plan p;
     bool ok = row && text && image ? true : err_no_memory(e, "score", text_count * sizeof *text);
-    ok = ok && d->kind->text_row(d, text_ids, n_text_ids, row, &used, e) && plan_make(&p, m, m->run, &job, e) &&
-         score(&s, m->run, 1, e);
+    ok = ok && d->kind->text_row(d, text_ids, n_text_ids, row, &used, e);
+    s.text_length = d->own_lengths ? (int)used : d->text_length;
+    ok = ok && plan_make(&p, m, m->run, &job, e) && score(&s, m->run, 1, e);
     for (int i = 0; ok && i < cells; i++) {
         result->image_log_likelihood += log_probability(image + (size_t)i * (size_t)d->codes, d->codes, codes[i]);
         for (int k = 0; logits && k < d->codes; k++)

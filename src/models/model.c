@@ -133,7 +133,7 @@ static model *open_keys(device *d, const origin *from, err *e)
               transformer_open(&m->transformer, m->gguf, &m->params, e) && clip_open(&m->clip, m->gguf, &m->params, e);
     if (ok && config_has_section(m->gguf, "tokenizer."))
         ok = (m->tokenizer = tokenizer_from_gguf(m->gguf, e)) != NULL;
-    ok = ok && check_together(m, e) && (m->run = run_new(d, e));
+    ok = ok && prompt_form_read(&m->form, m->gguf, e) && check_together(m, e) && (m->run = run_new(d, e));
     if (!ok) {
         model_free(m);
         return NULL;
@@ -209,7 +209,7 @@ bool model_tokenize(const model *m, const char *text, int32_t **ids, size_t *n, 
     if (!m->tokenizer)
         return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give token ids instead: `text_ids`)",
                        gguf_name(m->gguf));
-    return tokenizer_encode(m->tokenizer, text, ids, n, e);
+    return prompt_tokenize(&m->form, m->tokenizer, text, ids, n, e);
 }
 
 bool model_tokenize_warned(const model *m, const char *text, int32_t **ids, size_t *n, err *e)

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "models/clip.h"
 #include "models/codecs/codec.h"
+#include "models/prompt.h"
 #include "models/transformers/transformer.h"
 #include "text/tokenizer.h"
 
@@ -27,6 +28,7 @@ struct limn_model {
     transformer *transformer; /* or NULL */
     clip *clip;               /* or NULL */
     tokenizer *tokenizer;     /* or NULL */
+    prompt_form form;         /* of what the transformer reads */
     param_table params;       /* on the device while something uses them: models/plan.h, or model_load */
     int busy;                 /* batches at work, between whose steps a caller may do something else */
     guarded guard;

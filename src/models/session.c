@@ -3,9 +3,10 @@
 
 #include <stdlib.h>
 
-static int64_t cache_length(const transformer *d)
+static int64_t cache_length(const session *s)
 {
-    return d->prefix + (int64_t)d->grid_width * d->grid_height - 1;
+    const transformer *d = s->d;
+    return (d->own_lengths ? s->text : d->prefix) + (int64_t)d->grid_width * d->grid_height - 1;
 }
 
 /* Kernels read a cache as one buffer, so it must not be split. */
@@ -33,7 +34,7 @@ static bool open_memory(session *s, dtype keys, err *e)
 {
     const transformer *d = s->d;
     transformer_memory *m = &s->memory;
-    int64_t cache[] = {s->rows, d->heads, cache_length(d), d->head_dim};
+    int64_t cache[] = {s->rows, d->heads, cache_length(s), d->head_dim};
     int64_t kept[] = {s->rows, d->kept_shape[0], d->kept_shape[1]};
     bool ok = new_lists(m, d, e) && new_lists(&s->part, d, e);
     for (int i = 0; ok && i < own_caches(d); i++)
@@ -46,14 +47,16 @@ static bool open_memory(session *s, dtype keys, err *e)
     return ok;
 }
 
-bool session_open(session *s, const transformer *d, run *r, int rows, dtype keys, err *e)
+bool session_open(session *s, const transformer *d, run *r, int rows, int text, dtype keys, err *e)
 {
-    *s = (session){.d = d, .r = r, .rows = rows};
+    *s = (session){.d = d, .r = r, .rows = rows, .text = text};
     device *dev = run_device(r);
     int64_t cells = d->grid_width * d->grid_height;
-    bool ok = tensor_new(&s->ids, dev, DTYPE_I32, 2, (int64_t[]){rows, d->text_length}, NULL, false, "text ids", e) &&
+    bool ok = tensor_new(&s->ids, dev, DTYPE_I32, 2, (int64_t[]){rows, text}, NULL, false, "text ids", e) &&
               tensor_new(&s->codes, dev, DTYPE_I32, 2, (int64_t[]){rows, cells}, NULL, false, "codes", e) &&
               tensor_new(&s->position, dev, DTYPE_I32, 1, (int64_t[]){1}, NULL, false, "position", e) &&
+              (!d->own_lengths ||
+               tensor_new(&s->memory.place, dev, DTYPE_I32, 1, (int64_t[]){rows}, NULL, false, "places", e)) &&
               open_memory(s, keys, e);
     s->memory.ids = s->ids;
     if (!ok)
@@ -69,6 +72,7 @@ void session_release(session *s)
     }
     for (int i = 0; s->memory.kept && i < s->d->n_kept; i++)
         buffer_free(s->memory.kept[i].buf);
+    buffer_free(s->memory.place.buf);
     free(s->memory.caches);
     free(s->memory.kept);
     free(s->part.caches);
@@ -88,6 +92,8 @@ const transformer_memory *session_rows(session *s, int first, int n)
     for (int i = 0; i < s->d->n_kept; i++)
         s->part.kept[i] = tensor_rows(all->kept[i], first, n);
     s->part.ids = tensor_rows(all->ids, first, n);
+    if (all->place.buf)
+        s->part.place = tensor_rows(all->place, first, n);
     return &s->part;
 }
 

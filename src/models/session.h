@@ -7,14 +7,16 @@ typedef struct session {
     const transformer *d;
     run *r;
     int rows;                        /* sequences */
-    tensor ids;                      /* I32 [rows, text_length] */
+    int text;                        /* ids that there is room for in each */
+    tensor ids;                      /* I32 [rows, text] */
     tensor codes;                    /* I32 [rows, cells] */
     tensor position;                 /* I32 [1]: how many positions the caches hold */
     transformer_memory memory, part; /* part: for session_rows */
 } session;
 
-/* keys: F32 or F16, the type that keys and values are kept in. */
-bool session_open(session *s, const transformer *d, run *r, int rows, dtype keys, err *e);
+/* text: the kind's text_length, or with own_lengths that of the longest text.  keys: F32 or F16, the type that keys and
+ * values are kept in. */
+bool session_open(session *s, const transformer *d, run *r, int rows, int text, dtype keys, err *e);
 void session_release(session *s);
 /* The memory of n rows from `first` on; valid until the next call. */
 const transformer_memory *session_rows(session *s, int first, int n);

@@ -137,6 +137,10 @@ tensor op_divide_max(run *r, tensor x);
  * x[b,t,n head_dim], the pair of numbers 2i and 2i + 1 < turned is rotated by angles[p,2i] and angles[p,2i+1], where
  * p = position, position + 1, …; the rest of the head stays. */
 tensor op_rotate(run *r, tensor x, int head_dim, tensor angles, tensor position);
+/* Rotary positions (Su et al. 2021) in the order of LLaMA's heads (Touvron et al. 2023), for the first `columns`
+ * numbers of each row of x[b,t,width], which are heads of 2n: the numbers i and n + i of a head are rotated by the
+ * position times frequencies[i], F32 [n].  Frequencies get no gradient. */
+tensor op_rotary(run *r, tensor x, int64_t columns, tensor frequencies, tensor position);
 /* Rotary positions on a grid, as in LlamaGen (Sun et al. 2024), for the queries and keys in qkv[b,t,3d]: the first half
  * of a head's pairs (2i, 2i + 1) is rotated by row * 10000^(-4i / head_dim), the second half by column * the same.
  * Queries and keys of the `text` positions before the grid become 0.  head_dim is a multiple of 4. */

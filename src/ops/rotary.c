@@ -1,7 +1,7 @@
-/* Rotary positions: of given angles, and on a grid. */
+/* Rotary positions: of given angles, of given frequencies, and on a grid. */
 #include "ops/ops_internal.h"
 
-static tape_function rotate_back, rotate_grid_back;
+static tape_function rotate_back, rotary_back, rotate_grid_back;
 
 tensor op_rotate(run *r, tensor x, int head_dim, tensor angles, tensor position)
 {
@@ -34,6 +34,35 @@ static void rotate_back(run *r, tape *tp, const tape_step *s)
                ARG_T(dy), ARG_T(angles), ARG_T(position), ARG_T(dangles), ARG_I(x.shape[0]), ARG_I(width), ARG_I(t),
                ARG_I(s->i[0]), ARG_I(turned), ARG_I(add));
     }
+}
+
+/* A work-item takes a pair, or one of the numbers that aren't turned.  sign -1: turned back. */
+static void rotary(run *r, work w, tensor x, tensor frequencies, tensor position, tensor y, int64_t columns, int sign,
+                   int add)
+{
+    LAUNCH(r, "rotary:rotate_halves", w, ARG_T(x), ARG_T(frequencies), ARG_T(position), ARG_T(y), ARG_I(last_of(&x)),
+           ARG_I(columns), ARG_I(x.shape[1]), ARG_OWN(position), ARG_I(last_of(&frequencies)), ARG_I(sign), ARG_I(add));
+}
+
+tensor op_rotary(run *r, tensor x, int64_t columns, tensor frequencies, tensor position)
+{
+    int64_t width = last_of(&x), n = last_of(&frequencies);
+    REQUIRE(r, x.nd == 3 && frequencies.nd == 1 && n > 0 && columns % (2 * n) == 0 && columns <= width);
+    check_position(r, "op_rotary at several positions", position, x);
+    tensor y = tensor_like(r, &x, width);
+    rotary(r, work_grid(width - columns / 2, rows_of(&x), 6, 16), x, frequencies, position, y, columns, 1, 0);
+    tape_push(r,
+              &(tape_step){
+                  .back = rotary_back, .in = {x}, .out = y, .saved = {frequencies, position}, .i = {(int32_t)columns}});
+    return y;
+}
+
+static void rotary_back(run *r, tape *tp, const tape_step *s)
+{
+    int add, columns = s->i[0];
+    tensor x = s->in[0], dx = tape_gradient_of(tp, x, &add);
+    rotary(r, work_grid(last_of(&x) - columns / 2, rows_of(&x), 6, 16), tape_gradient(tp, s->out), s->saved[0],
+           s->saved[1], dx, columns, -1, add);
 }
 
 tensor op_rotate_grid(run *r, tensor qkv, int heads, tensor position, int text, int grid_width)

@@ -167,6 +167,9 @@ static bool check_sizes(const stage *s, err *e)
                  {"layers", want->layers, d->layers},
                  {"mlp", is_gpt ? s->o->model.mlp : 0, is_gpt ? ((const gpt *)d)->mlp : 0},
                  {"text-length", want->text_length, d->text_length}};
+    if (d->own_lengths)
+        return err_set(e, ERR_USAGE, "%s: a model whose texts have any length can't be trained by this version",
+                       gguf_name(s->init.g));
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].want && sizes[i].want != sizes[i].have)
             return err_set(e, ERR_USAGE, "--%s %d: the transformer of %s has %d (leave the option out)",
@@ -359,7 +362,7 @@ static bool open_stage(void *self, run *r, int batch, err *e)
     s->r = r;
     s->d->kind->declare(s->d, &s->params);
     return trainer_load(&s->params, r, o->run.init, o->run.settings.seed, e) &&
-           session_open(&s->s, s->d, r, batch, DTYPE_F32, e) && trainer_open(&s->t, r, &s->params, &o->run.settings, e);
+           session_open(&s->s, s->d, r, batch, s->d->text_length, DTYPE_F32, e) && trainer_open(&s->t, r, &s->params, &o->run.settings, e);
 }
 
 static void close_stage(void *self)

@@ -72,7 +72,7 @@ static void open_instance(instance *m, const char *name)
     m->cells = m->d->grid_width * m->d->grid_height;
     m->ids = (int)m->d->text_head->w.shape[0];
     m->all = m->ids + m->d->codes;
-    good(session_open(&m->s, m->d, m->m->run, 1, DTYPE_F32, &e), &e);
+    good(session_open(&m->s, m->d, m->m->run, 1, m->d->text_length, DTYPE_F32, &e), &e);
 }
 
 static void close_instance(instance *m)

@@ -77,7 +77,7 @@ static void check(whole *w, const char *name, run *r)
                 new_tensor(r, DTYPE_F32, 4, (int64_t[]){ROWS, d->heads, d->prefix + cells - 1, d->head_dim}, NULL);
     for (int i = 0; i < d->n_kept; i++)
         w->kept[i] = new_tensor(r, DTYPE_F32, 3, (int64_t[]){ROWS, d->kept_shape[0], d->kept_shape[1]}, NULL);
-    w->memory = (transformer_memory){w->caches, w->kept, w->ids};
+    w->memory = (transformer_memory){.caches = w->caches, .kept = w->kept, .ids = w->ids};
     good(params_load_trainable(&w->m.params, r, NULL, 1, &e), &e);
     model_gradient_draw(&w->m);
     model_gradient_check(&w->m, 5);

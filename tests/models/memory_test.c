@@ -345,7 +345,7 @@ static void step_logits(model *m, dtype keys, float logits[STEPS * CODES])
         ids[i] = 3 + i % TEXT;
     for (int i = 0; i < 2 * CELLS; i++)
         codes[i] = 3 * i % CODES;
-    good(session_open(&s, d, r, 2, keys, &e), &e);
+    good(session_open(&s, d, r, 2, d->text_length, keys, &e), &e);
     run_write(r, s.ids, ids);
     run_write(r, s.codes, codes);
     run_write(r, s.position, &zero);

@@ -166,7 +166,7 @@ static void text_logits(model *m, const int32_t *ids, const int32_t *codes, floa
     int32_t zero = 0;
     run *r = m->run;
     run_reset(r);
-    good(session_open(&s, m->transformer, r, 1, DTYPE_F32, &e), &e);
+    good(session_open(&s, m->transformer, r, 1, m->transformer->text_length, DTYPE_F32, &e), &e);
     run_write(r, s.ids, ids);
     run_write(r, s.codes, codes);
     run_write(r, s.position, &zero);

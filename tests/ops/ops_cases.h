@@ -59,13 +59,13 @@ ops_check check_layer_norm_gradient, check_group_norm_gradient, check_softmax_gr
 ops_check check_conv_strips, check_conv_strips_gradient; /* ops_cases_strips.c */
 /* ops_cases_picture.c: values and gradients */
 ops_check check_self_attention, check_distances, check_max_pool, check_inverse_haar;
-ops_check check_rms_norm, check_rotate_grid;                                             /* ops_cases_gate.c */
+ops_check check_rms_norm, check_rotate_grid, check_rotary;                               /* ops_cases_gate.c */
 ops_check check_multiply, check_glu, check_divide_max, check_rotate, check_shift_tokens; /* ops_cases_gate.c */
 ops_check check_cross_attention, check_decoder_input;                                    /* ops_cases_decoder.c */
 /* ops_cases_gate_gradient.c */
 ops_check check_multiply_gradient, check_glu_gradient, check_divide_max_gradient, check_rms_norm_gradient,
-    check_guide_gradient, check_rotate_gradient, check_rotate_grid_gradient, check_shift_tokens_gradient,
-    check_add_table_gradient, check_distances_gradient, check_cross_attention_gradient;
+    check_guide_gradient, check_rotate_gradient, check_rotary_gradient, check_rotate_grid_gradient,
+    check_shift_tokens_gradient, check_add_table_gradient, check_distances_gradient, check_cross_attention_gradient;
 /* ops_cases_clip.c: values and gradients */
 ops_check check_l2_normalise, check_add_position, check_mean_rows, check_scale_exp;
 /* ops_cases_loss.c: values and gradients */

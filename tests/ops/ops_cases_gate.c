@@ -1,4 +1,5 @@
 /* The ops of published transformers' blocks against their references. */
+#include <math.h>
 #include <string.h>
 
 #include "ops_cases.h"
@@ -72,6 +73,24 @@ double check_rotate(ops_env *v, const shape *s)
     double *reference = ops_memory(v, (size_t)count, sizeof *reference);
     ref_rotate(reference, x, angles, s->b, s->t, s->heads, s->head_dim, s->k);
     return in_steps(v, s, x, d, rotate_step, table, reference);
+}
+
+static tensor rotary_step(ops_env *v, const shape *s, tensor x, tensor frequencies, tensor position)
+{
+    return op_rotary(v->r, x, s->heads * s->head_dim, frequencies, position);
+}
+
+/* s->k numbers behind the heads are left as they are. */
+double check_rotary(ops_env *v, const shape *s)
+{
+    int columns = s->heads * s->head_dim, d = columns + s->k, count = s->b * s->t * d, n = s->head_dim / 2;
+    float *x = ops_numbers(v, count), *frequencies = ops_numbers(v, n);
+    double *reference = ops_memory(v, (size_t)count, sizeof *reference);
+    for (int i = 0; i < n; i++) /* as LLaMA's, whose first angles are the position itself */
+        frequencies[i] = (float)pow(10000, -(double)i / n);
+    tensor table = ops_tensor(v, DTYPE_F32, SHAPE(n), frequencies);
+    ref_rotary(reference, x, frequencies, s->b, s->t, d, columns, n);
+    return in_steps(v, s, x, d, rotary_step, table, reference);
 }
 
 static tensor grid_step(ops_env *v, const shape *s, tensor x, tensor more, tensor position)

@@ -220,6 +220,42 @@ double check_rotate_gradient(ops_env *v, const shape *s)
     return error_of(v, &p, rotate_op, rotate_reference, count, c, count, dx, angles, dw);
 }
 
+static tensor rotary_op(run *r, void *context)
+{
+    const gate *p = context;
+    return op_rotary(r, p->tx, p->s->heads * p->s->head_dim, p->more, p->position);
+}
+
+static void rotary_reference(double *y, void *context)
+{
+    const gate *p = context;
+    const shape *s = p->s;
+    int columns = s->heads * s->head_dim;
+    ref_rotary(y, p->x, p->w, s->b, s->t, columns + s->k, columns, s->head_dim / 2);
+}
+
+double check_rotary_gradient(ops_env *v, const shape *s)
+{
+    int columns = s->heads * s->head_dim, d = columns + s->k, count = s->b * s->t * d, n = s->head_dim / 2;
+    gate p = {.s = s, .x = ops_numbers(v, count), .w = ops_numbers(v, n)};
+    p.tx = ops_input(v, s, SHAPE(s->b, s->t, d), p.x);
+    p.more = ops_tensor(v, DTYPE_F32, SHAPE(n), p.w);
+    p.position = ops_integers(v, SHAPE(1), (int32_t[]){0});
+    float *c = ops_numbers(v, count);
+    double *dx = doubles(v, count);
+    for (int i = 0; i < count; i++) {
+        int at = i % d, k = at % (2 * n);
+        double a = (float)(i / d % s->t) * p.w[k % n];
+        if (at >= columns) {
+            dx[i] = c[i];
+            continue;
+        }
+        dx[i] += c[i] * cos(a);
+        dx[k < n ? i + n : i - n] += (k < n ? -1 : 1) * c[i] * sin(a);
+    }
+    return error_of(v, &p, rotary_op, rotary_reference, count, c, count, dx, 0, NULL);
+}
+
 static tensor grid_op(run *r, void *context)
 {
     const gate *p = context;

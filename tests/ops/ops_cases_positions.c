@@ -28,6 +28,12 @@ static tensor step_rotate(run *r, const stepper *s, tensor x, int b, tensor posi
     return op_rotate(r, x, HEAD_DIM, s->more, position);
 }
 
+static tensor step_rotary(run *r, const stepper *s, tensor x, int b, tensor position)
+{
+    (void)b;
+    return op_rotary(r, x, D / 2, s->more, position);
+}
+
 static tensor step_rotate_grid(run *r, const stepper *s, tensor x, int b, tensor position)
 {
     (void)s;
@@ -78,6 +84,8 @@ static void fresh(ops_env *v, stepper *s)
     s->codes = ops_integers(v, SHAPE(ROWS, LENGTH), codes);
     if (s->step == step_rotate)
         s->more = ops_tensor(v, DTYPE_F32, SHAPE(LENGTH, HEAD_DIM), ops_numbers(v, LENGTH * HEAD_DIM));
+    else if (s->step == step_rotary)
+        s->more = ops_tensor(v, DTYPE_F32, SHAPE(HEAD_DIM / 4), ops_numbers(v, HEAD_DIM / 4));
     else if (s->step == step_shift)
         s->more = ops_tensor(v, DTYPE_F32, SHAPE(ROWS, LENGTH, D / 2), NULL);
     else
@@ -137,6 +145,7 @@ static void test_attention(ops_env *v)
 static void test_rotations(ops_env *v)
 {
     check(v, (stepper){.step = step_rotate, .in = D, .out = D});
+    check(v, (stepper){.step = step_rotary, .in = D, .out = D});
     check(v, (stepper){.step = step_rotate_grid, .in = 3 * D, .out = 3 * D});
 }
 

@@ -210,6 +210,8 @@ static const shape rotate_shapes[] = {{.b = 2, .t = 9, .heads = 9, .head_dim = 3
                                       {.b = 2, .t = 9, .heads = 9, .head_dim = 32, .k = 30, .step = 1},
                                       {.b = 1, .t = 7, .heads = 6, .head_dim = 5, .k = 4, .step = 3, .view = true}};
 
+static const shape rotary_shapes[] = {{.b = 2, .t = 9, .heads = 2, .head_dim = 8, .k = 5, .tiny = true},
+                                      {.b = 3, .t = 40, .heads = 24, .head_dim = 128, .k = 1024}};
 static const shape rotate_grid_shapes[] = {
     {.b = 2, .t = 13, .heads = 2, .head_dim = 8, .text = 1, .grid_width = 4, .tiny = true},
     {.b = 2, .t = 13, .heads = 3, .head_dim = 64, .text = 2, .grid_width = 4, .step = 1},
@@ -608,6 +610,7 @@ const ops_row ops_rows[] = {
     {"layer_norm", check_layer_norm, 3e-12, "F32 sums of numbers around 10", SHAPES(layer_norm_shapes)},
     {"layer_norm", check_layer_norm, 3e-12, "the same, one rounding more", SHAPES(layer_norm_add_shapes)},
     {"rms_norm", check_rms_norm, 5e-14, "F32 sums", SHAPES(layer_norm_shapes)},
+    {"rotary", check_rotary, 1e-13, "sine and cosine", SHAPES(rotary_shapes)},
     {"rotate_grid", check_rotate_grid, 1e-13, "exp, sine and cosine", SHAPES(rotate_grid_shapes)},
     {"group_norm", check_group_norm, 1e-11, "F32 sums of numbers around 10", SHAPES(group_norm_shapes)},
     {"softmax", check_softmax, 1e-11, "F32 sums of 8192 exponentials", SHAPES(softmax_shapes)},
@@ -634,6 +637,7 @@ const ops_row ops_rows[] = {
     {"glu gradient", check_glu_gradient, 1e-13, "exp, erf", SHAPES(glu_shapes)},
     {"divide_max gradient", check_divide_max_gradient, 1e-14, "one rounding", SHAPES(softmax_shapes)},
     {"rotate gradient", check_rotate_gradient, 2e-13, "F32 sums, sine and cosine", SHAPES(rotate_shapes)},
+    {"rotary gradient", check_rotary_gradient, 2e-13, "sine and cosine", SHAPES(rotary_shapes)},
     {"rotate_grid gradient", check_rotate_grid_gradient, 5e-14, "exp, sine and cosine", SHAPES(rotate_grid_shapes)},
     {"shift_tokens gradient", check_shift_tokens_gradient, 1e-14, "a copy; gradients added", SHAPES(shift_shapes)},
     {"add_table gradient", check_add_table_gradient, 5e-14, "F32 sums", SHAPES(decoder_shapes)},

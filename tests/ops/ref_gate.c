@@ -35,6 +35,19 @@ void ref_rotate(double *y, const float *x, const float *angles, int b, int t, in
         }
 }
 
+void ref_rotary(double *y, const float *x, const float *frequencies, int b, int t, int width, int columns, int n)
+{
+    for (int row = 0; row < b * t; row++)
+        for (int i = 0; i < width; i++) {
+            const float *from = x + row * width;
+            int k = i % (2 * n);
+            double angle = (float)(row % t) * frequencies[k % n];
+            y[row * width + i] = i >= columns ? from[i]
+                                 : k < n      ? from[i] * cos(angle) - from[i + n] * sin(angle)
+                                              : from[i] * cos(angle) + from[i - n] * sin(angle);
+        }
+}
+
 void ref_rotate_grid(double *y, const float *x, int b, int t, int heads, int head_dim, int text, int grid_width)
 {
     int d = heads * head_dim;

@@ -43,6 +43,8 @@ void ref_inverse_haar(double *y, const float *x, int b, int h, int w, int c);
 void ref_glu(double *y, const float *x, int m, int d, activation act);
 void ref_divide_max(double *y, const float *x, int m, int d);
 void ref_rotate(double *y, const float *x, const float *angles, int b, int t, int heads, int head_dim, int turned);
+/* width numbers a row, of which the first `columns` are heads of 2n */
+void ref_rotary(double *y, const float *x, const float *frequencies, int b, int t, int width, int columns, int n);
 void ref_rotate_grid(double *y, const float *x, int b, int t, int heads, int head_dim, int text, int grid_width);
 void ref_rms_norm(double *y, const float *x, const float *w, int m, int d, double eps);
 void ref_shift_tokens(double *y, const float *x, int b, int t, int d, int text, int grid_width);

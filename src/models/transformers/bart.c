@@ -267,13 +267,21 @@ static transformer *open_kind(const gguf *g, err *e)
 }
 
 /* A text without words.  As in min-dalle, its end is the prompt's last id where that one's </s> was cut off. */
-static void null_row(const transformer *t, const int32_t *text, size_t used, int32_t *row)
+static void put_null_row(const transformer *t, const int32_t *text, size_t n, int32_t *row)
 {
     const bart *b = (const bart *)t;
     for (int i = 0; i < t->text_length; i++)
         row[i] = b->pad_id;
     row[0] = b->start_id;
-    row[1] = used == (size_t)t->text_length ? text[used - 1] : b->end_id;
+    row[1] = n == (size_t)t->text_length ? text[n - 1] : b->end_id;
+}
+
+static bool null_row(const transformer *t, const int32_t *text, size_t n, int32_t *row, size_t *used, err *e)
+{
+    (void)e;
+    put_null_row(t, text, n, row);
+    *used = 2;
+    return true;
 }
 
 static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
@@ -289,7 +297,7 @@ static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t
     for (int i = 0; i < t->text_length; i++)
         row[i] = (size_t)i < n ? ids[i] : b->pad_id;
     if (!n)
-        null_row(t, NULL, 0, row);
+        put_null_row(t, NULL, 0, row);
     *used = n;
     return true;
 }

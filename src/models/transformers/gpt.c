@@ -1,6 +1,7 @@
 /* GPTs, the paper's and published ones: hyper-parameters, parameters, forward pass. */
 #include "models/transformers/gpt.h"
 
+#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,8 @@ static tensor block_forward(run *r, const gpt *d, const gpt_block *k, tensor x, 
     tensor qkv = op_linear(r, normed(r, d, x, &k->norm1), &k->qkv, ACT_NONE);
     if (d->grid == GPT_GRID_ROTARY)
         qkv = op_rotate_grid(r, qkv, d->base.heads, position, d->base.text_length, d->base.grid_width);
+    if (d->rotary)
+        qkv = op_rotary(r, qkv, 2 * (int64_t)d->base.dim, d->frequencies, position);
     x = branch_out(r, d, op_attention(r, qkv, d->base.heads, cache, position, &k->mask), &k->out, &k->norm1_out, x);
     tensor h = normed(r, d, x, &k->norm2), up = op_linear(r, h, &k->up, d->gated ? ACT_NONE : d->act);
     if (d->gated)
@@ -52,7 +55,9 @@ static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, co
     sequence_embedding s = d->embedding;
     if (d->shared)
         s.text = s.image;
-    tensor x = op_embed_sequence(r, &s, ids, codes, position, n);
+    if (t->own_lengths)
+        s.text_length = (int)m->ids.shape[1];
+    tensor x = op_embed_sequence(r, &s, ids, codes, t->own_lengths ? m->place : position, n);
     for (int i = 0; i < t->layers; i++) {
         run_next(r);
         const tensor in[TAPE_INPUTS] = {x, m->caches[i].k, m->caches[i].v, position};
@@ -60,7 +65,9 @@ static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, co
     }
     run_next(r);
     x = normed(r, d, x, &d->final);
-    return d->head_norm ? normed(r, d, x, &d->before_heads) : x;
+    if (d->head_norm)
+        x = normed(r, d, x, &d->before_heads);
+    return d->deep_head ? op_linear(r, x, &d->head_up, ACT_GELU_ERF) : x;
 }
 
 /* ---- hyper-parameters ---- */
@@ -92,7 +99,7 @@ static const stretch *stretches(const gpt *d)
     return d->ends ? of_dalle : of_gpt;
 }
 
-static const char *const grid_names[GPT_GRID_COUNT] = {"cells", "axes", "rotary"};
+static const char *const grid_names[GPT_GRID_COUNT] = {"cells", "axes", "rotary", "none"};
 
 /* Further keys of the kind "gpt". */
 static const config_field variant[] = {
@@ -106,6 +113,9 @@ static const config_field variant[] = {
     {"limn.transformer.sandwich_norm", offsetof(gpt, sandwich), .kind = CONFIG_BOOL},
     {"limn.transformer.rms_norm", offsetof(gpt, rms), .kind = CONFIG_BOOL},
     {"limn.transformer.gated_mlp", offsetof(gpt, gated), .kind = CONFIG_BOOL},
+    {"limn.transformer.rotary", offsetof(gpt, rotary), .kind = CONFIG_BOOL, .optional = true},
+    {"limn.transformer.deep_head", offsetof(gpt, deep_head), .kind = CONFIG_BOOL, .optional = true},
+    {"limn.transformer.own_lengths", offsetof(gpt, base.own_lengths), .kind = CONFIG_BOOL, .optional = true},
     {"limn.transformer.grid_positions", offsetof(gpt, grid), 0, GPT_GRID_COUNT, CONFIG_CHOICE, grid_names},
 };
 enum { VARIANT = sizeof variant / sizeof *variant };
@@ -117,6 +127,12 @@ static const config_field functions[] = {
 
 static const char *const begins_key = "limn.transformer.begins", *const pads_last_key = "limn.transformer.pads_last",
                          *const pads_beyond_key = "limn.transformer.pad_per_position";
+
+void gpt_frequencies(float base, int head_dim, float *frequencies)
+{
+    for (int i = 0; i < head_dim / 2; i++)
+        frequencies[i] = 1.0f / powf(base, (float)(2 * i) / (float)head_dim);
+}
 
 void gpt_preset_dalle(gpt *d)
 {
@@ -176,6 +192,14 @@ static bool check_sizes(const gpt *d, const char *file, err *e)
     if (d->shared && t->vocabulary > t->codes)
         return err_set(e, ERR_FAILED, "%s: limn.transformer.shared_embedding: %d ids in a table of %d", file,
                        t->vocabulary, t->codes);
+    if (d->rotary && t->dim / t->heads % 2)
+        return err_set(e, ERR_FAILED, "%s: limn.transformer.heads: heads of %d have no halves to be turned", file,
+                       t->dim / t->heads);
+    if (t->own_lengths && (d->text_positions || d->grid != GPT_GRID_NONE || d->predicts_text || d->masks))
+        return err_set(e, ERR_FAILED,
+                       "%s: limn.transformer.own_lengths: texts of any length don't go with positions of the grid, nor "
+                       "with a text head",
+                       file);
     if (!d->ends && t->grid_width * t->grid_height < 2)
         return err_set(e, ERR_FAILED, "%s: limn.transformer.grid_width: a grid has at least two cells", file);
     return true;
@@ -305,6 +329,12 @@ void gpt_declare(gpt *d, param_table *p)
     declare_norm(d, p, &d->final, "transformer.norm");
     if (d->head_norm)
         declare_norm(d, p, &d->before_heads, "transformer.head_norm");
+    if (d->rotary) {
+        param_vector(p, &d->frequencies, d->base.head_dim / 2, "transformer.frequencies");
+        param_fix(p);
+    }
+    if (d->deep_head)
+        declare_linear(p, &d->head_up, d->base.dim, d->base.dim, d->head_bias, "transformer.head_up");
     params_use(p, USE_TRANSFORMER | USE_TEXT);
     if (d->predicts_text)
         declare_linear(p, &d->text_head, d->base.dim, ids, d->head_bias, "transformer.text_head");
@@ -399,6 +429,22 @@ static bool class_row(const transformer *t, const int32_t *ids, size_t n, int32_
     return true;
 }
 
+/* The row is the text, whatever its length. */
+static bool own_row(const gpt *d, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+{
+    const transformer *t = &d->base;
+    if (n < 2 || n > (size_t)t->text_length)
+        return err_set(e, ERR_USAGE, "prompt: %zu tokens, and the model takes 2 to %d", n, t->text_length);
+    for (size_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= t->vocabulary)
+            return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
+                           t->vocabulary);
+        row[i] = ids[i];
+    }
+    *used = n;
+    return true;
+}
+
 /* The id of the padding at place i. */
 static int32_t padding_id(const gpt *d, int i)
 {
@@ -412,6 +458,8 @@ static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t
     const gpt *d = (const gpt *)t;
     if (t->classes)
         return class_row(t, ids, n, row, used, e);
+    if (t->own_lengths)
+        return own_row(d, ids, n, row, used, e);
     while (n && (ids[n - 1] == d->pad_id || (d->ends && ids[n - 1] == d->end_id)))
         n--;
     n = transformer_cut(n, (size_t)t->text_room);
@@ -429,5 +477,17 @@ static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t
     return true;
 }
 
-const transformer_kind transformer_gpt = {"gpt", open_gpt, free_gpt, declare, text_row, forward, NULL, true};
+/* Of rows with lengths of their own: the prompt's, with padding between its first id and its last. */
+static bool null_row(const transformer *t, const int32_t *text, size_t n, int32_t *row, size_t *used, err *e)
+{
+    const gpt *d = (const gpt *)t;
+    if (!t->own_lengths)
+        return text_row(t, NULL, 0, row, used, e);
+    for (size_t i = 0; i < n; i++)
+        row[i] = i > 0 && i + 1 < n ? d->pad_id : text[i];
+    *used = n;
+    return true;
+}
+
+const transformer_kind transformer_gpt = {"gpt", open_gpt, free_gpt, declare, text_row, forward, null_row, true};
 const transformer_kind transformer_dalle = {"dalle", open_dalle, free_gpt, declare, text_row, forward, NULL, true};

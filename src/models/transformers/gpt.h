@@ -13,9 +13,9 @@ typedef struct gpt_block {
     attention_mask mask;
 } gpt_block;
 
-/* Positions on the grid: a learned vector for each cell (CELLS); one for each row and one for each column (AXES); or
- * queries and keys are rotated (ROTARY). */
-typedef enum gpt_grid { GPT_GRID_CELLS, GPT_GRID_AXES, GPT_GRID_ROTARY, GPT_GRID_COUNT } gpt_grid;
+/* Positions on the grid: a learned vector for each cell (CELLS); one for each row and one for each column (AXES);
+ * queries and keys are rotated by them (ROTARY); or none, beside those of the sequence (NONE). */
+typedef enum gpt_grid { GPT_GRID_CELLS, GPT_GRID_AXES, GPT_GRID_ROTARY, GPT_GRID_NONE, GPT_GRID_COUNT } gpt_grid;
 
 /* The id of the padding at place i of a text with room for n ids. */
 typedef enum gpt_padding {
@@ -40,6 +40,8 @@ typedef struct gpt {
     bool sandwich;          /* a norm also at the end of each branch (Ding et al. 2021) */
     bool rms;               /* norms are RMS norms (Zhang & Sennrich 2019), else layer norms */
     bool gated;             /* the MLP is down(up(x) act(gate(x))) (Shazeer 2020) */
+    bool rotary;            /* queries and keys are rotated by their positions in the sequence (Su et al. 2021) */
+    bool deep_head;         /* codes are predicted by image_head(gelu(head_up(x))) */
     const mask_kind *masks; /* for gpt_prepare: each block's pattern; NULL: all full */
     gpt_grid grid;
     activation act;
@@ -47,10 +49,14 @@ typedef struct gpt {
     sequence_embedding embedding;
     gpt_block *blocks;
     norm final, before_heads;
-    linear text_head, image_head;
+    tensor frequencies; /* F32 [head_dim / 2], of rotary */
+    linear text_head, head_up, image_head;
 } gpt;
 
 void gpt_free(gpt *d);
+
+/* The frequencies of rotary: frequencies[i] = base^(-2i / head_dim), in F32 as LLaMA's code computes them. */
+void gpt_frequencies(float base, int head_dim, float *frequencies);
 
 /* Makes d the paper's DALL-E, with the sizes that d has: [IMG] is the last position of the text; learned positions of
  * the text, of rows and of columns; biases everywhere.  Its files have no key limn.transformer.kind. */

@@ -10,7 +10,9 @@ typedef struct transformer transformer;
 typedef struct transformer_memory {
     kv_cache *caches; /* [layers]: [rows, heads, prefix + cells - 1, head_dim]; with recompute all are the same one */
     tensor *kept;     /* [n_kept]: [rows, kept_shape], what else the kind's forward pass keeps between steps */
-    tensor ids;       /* I32 [rows, text_length]: the text of these rows, for all steps */
+    tensor ids;       /* I32 [rows, room]: the text of these rows, for all steps.  room is text_length; with own_lengths
+                         it is the length of the longest text, and shorter ones stand at the end of their rows */
+    tensor place;     /* I32 [rows], with own_lengths: each row's position as if its text had `room` ids; else empty */
 } transformer_memory;
 
 typedef struct transformer_kind {
@@ -22,26 +24,29 @@ typedef struct transformer_kind {
     /* Declares the parameters; the table then points into t. */
     void (*declare)(transformer *t, param_table *p);
     /* Makes row[text_length], which the model reads, from ids (with or without trailing padding); n = 0 gives the row
-     * without a prompt.  *used: how many ids at the beginning of the row are neither padding nor [IMG].  ERR_USAGE if
-     * ids are out of range, or too many for a kind whose authors' code doesn't cut them. */
+     * without a prompt.  *used: how many ids at the beginning of the row are neither padding nor [IMG]; with
+     * own_lengths they are the whole row.  ERR_USAGE if ids are out of range, or too many for a kind whose authors'
+     * code doesn't cut them. */
     bool (*text_row)(const transformer *t, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e);
     /* The forward pass at the positions p to p+n-1, p the int in `position`: x[b,n,dim], ready for the heads.
      * ids[b,text_length] is empty once all positions are the grid's; codes[b,cells]; m is the memory of these b rows,
      * which it reads and fills. */
     tensor (*forward)(run *r, const transformer *t, tensor ids, tensor codes, const transformer_memory *m,
                       tensor position, int64_t n);
-    /* For guidance: the row without a prompt, if it depends on the prompt's row, text, which begins with `used` ids.
-     * NULL: it is text_row's for no ids. */
-    void (*null_row)(const transformer *t, const int32_t *text, size_t used, int32_t *row);
+    /* For guidance: the row without a prompt, if it depends on the prompt's row, text, which begins with n ids.  *used:
+     * as text_row's.  NULL: it is text_row's for no ids. */
+    bool (*null_row)(const transformer *t, const int32_t *text, size_t n, int32_t *row, size_t *used, err *e);
     bool recomputes; /* forward can do t->recompute */
 } transformer_kind;
 
 /* The sizes that all kinds have; each kind's struct begins with it. */
 struct transformer {
     const transformer_kind *kind;
-    int text_length; /* ids of a row */
-    int text_room;   /* the most ids of a text that fit into a row */
-    int prefix; /* positions before the first code; the last of them predicts it: text_length, or 1 after an encoder */
+    int text_length;  /* ids of a row */
+    bool own_lengths; /* a row is as long as its text, which has at most text_length ids */
+    int text_room;    /* the most ids of a text that fit into a row */
+    int prefix; /* positions before the first code; the last of them predicts it: text_length, or 1 after an encoder;
+                   with own_lengths it is the length of each row's text */
     int vocabulary; /* text ids */
     int classes;    /* the row has one of so many classes instead of text; 0: text */
     int codes, grid_width, grid_height;

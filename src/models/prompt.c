@@ -1,0 +1,88 @@
+/* Prompts in the form that a model was trained with. */
+#include "models/prompt.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "text/clean.h"
+
+static const char *const before_key = "limn.prompt.before", *const after_key = "limn.prompt.after",
+                         *const begins_key = "tokenizer.ggml.add_bos_token",
+                         *const begin_id_key = "tokenizer.ggml.bos_token_id";
+
+bool prompt_form_read(prompt_form *f, const gguf *g, err *e)
+{
+    bool begins = false;
+    int64_t id = -1;
+    *f = (prompt_form){.begin_id = -1};
+    bool ok = (!gguf_has(g, before_key) ||
+               (gguf_get_string(g, before_key, &f->before, e) && gguf_get_string(g, after_key, &f->after, e))) &&
+              (!gguf_has(g, begins_key) || gguf_get_bool(g, begins_key, &begins, e)) &&
+              (!begins || gguf_get_int(g, begin_id_key, 0, INT32_MAX, &id, e));
+    f->begin_id = (int)id;
+    return ok;
+}
+
+void prompt_form_put(const prompt_form *f, gguf_writer *w)
+{
+    if (f->before) {
+        gguf_put_string(w, before_key, f->before);
+        gguf_put_string(w, after_key, f->after);
+    }
+    if (f->begin_id >= 0) {
+        gguf_put_bool(w, begins_key, true);
+        gguf_put_int(w, begin_id_key, f->begin_id);
+    }
+}
+
+/* The text in the middle of what the model was trained with: a new string. */
+static char *put_around(const prompt_form *f, const char *text, err *e)
+{
+    const uint8_t *in = (const uint8_t *)text;
+    size_t n = strlen(text), first = 0, last = 0, before = strlen(f->before), after = strlen(f->after);
+    for (size_t at = 0; at < n;) {
+        utf8proc_int32_t c;
+        utf8proc_ssize_t k = utf8proc_iterate(in + at, (utf8proc_ssize_t)(n - at), &c);
+        bool space = k > 0 && clean_is_space(c);
+        at += k > 0 ? (size_t)k : 1; /* the tokenizer refuses what is no UTF-8 */
+        first = space && !last ? at : first;
+        last = space ? last : at;
+    }
+    n = last > first ? last - first : 0;
+    char *whole = malloc(before + n + after + 1);
+    if (!whole) {
+        err_no_memory(e, "prompt", before + n + after + 1);
+        return NULL;
+    }
+    memcpy(whole, f->before, before);
+    memcpy(whole + before, text + first, n);
+    memcpy(whole + before + n, f->after, after + 1);
+    return whole;
+}
+
+/* Puts the id before the others. */
+static bool begin_with(int32_t id, int32_t **ids, size_t *n, err *e)
+{
+    int32_t *more = realloc(*ids, (*n + 1) * sizeof *more);
+    if (!more)
+        return err_no_memory(e, "prompt", (*n + 1) * sizeof *more);
+    memmove(more + 1, more, *n * sizeof *more);
+    more[0] = id;
+    *ids = more;
+    ++*n;
+    return true;
+}
+
+bool prompt_tokenize(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    char *whole = f->before ? put_around(f, text, e) : NULL;
+    bool ok = (whole || !f->before) && tokenizer_encode(t, whole ? whole : text, ids, n, e);
+    free(whole);
+    if (!ok || f->begin_id < 0 || begin_with(f->begin_id, ids, n, e))
+        return ok;
+    free(*ids);
+    *ids = NULL;
+    *n = 0;
+    return false;
+}

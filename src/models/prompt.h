@@ -1,0 +1,17 @@
+/* What a prompt becomes before a model reads it: chat models have words around it, and an id before all. */
+#ifndef MODELS_PROMPT_H
+#define MODELS_PROMPT_H
+#include "text/tokenizer.h"
+
+typedef struct prompt_form {
+    const char *before, *after; /* the words: then the prompt loses the white space at its ends; NULL: none */
+    int begin_id;               /* -1: none */
+} prompt_form;
+
+/* From limn.prompt.before and .after, tokenizer.ggml.add_bos_token and bos_token_id of g, which outlives f. */
+bool prompt_form_read(prompt_form *f, const gguf *g, err *e);
+/* For those who make model files. */
+void prompt_form_put(const prompt_form *f, gguf_writer *w);
+/* tokenizer_encode of the prompt in its form. */
+bool prompt_tokenize(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n, err *e);
+#endif

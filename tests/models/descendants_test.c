@@ -1,0 +1,248 @@
+/* Golden instances of DALL-E's descendants, tiny models with random weights in their published folders
+ * (data/golden/README.md), through limn convert: tokens, logits, greedy codes and pictures as their authors' code has
+ * them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checks.h"
+#include "convert/convert.h"
+#include "golden_npz.h"
+#include "support.h"
+
+#define GOLDEN TEST_DATA "/golden/"
+#define LOGITS 1e-5 /* of their range */
+#define PIXELS 2e-5
+
+enum { PROMPTS = 2 };
+
+/* A folder below GOLDEN, and the guidance of its greedy codes. */
+typedef struct instance {
+    const char *folder, *greedy;
+    float guidance;
+    const char *plain; /* greedy codes without guidance; or NULL */
+    bool encodes;
+} instance;
+
+static const instance instances[] = {
+    {"janus_pro", "greedy_cfg5", 5, "greedy_cfg1", true},
+    {"janus_1_3b", "greedy_cfg5", 5, "greedy_cfg1", true},
+    {"janus_hf", "greedy_cfg5", 5, NULL, false},
+};
+enum { INSTANCES = sizeof instances / sizeof *instances };
+
+static device *dev;
+
+/* The array "p0_NAME" of prompt p; without one (p < 0) "NAME". */
+static npy read_array(golden_npz *f, int p, const char *name, dtype type)
+{
+    char whole[64];
+    snprintf(whole, sizeof whole, p < 0 ? "%.0d%s" : "p%d_%s", p < 0 ? 0 : p, name);
+    return golden_npz_read(f, whole, type);
+}
+
+static void same_codes(const int32_t *have, const npy *want, const char *what)
+{
+    for (int i = 0; i < want->count; i++)
+        if (have[i] != ((const int32_t *)want->data)[i])
+            fail_msg("%s: code %d is %d, not %d", what, i, have[i], ((const int32_t *)want->data)[i]);
+}
+
+/* The user's words of case p: what stands between the roles. */
+static char *prompt_of(const instance *t, int p)
+{
+    char path[300];
+    snprintf(path, sizeof path, GOLDEN "%s/tokenizer_cases.json", t->folder);
+    json_t *root = json_load_file(path, 0, NULL);
+    const char *text = json_string_value(json_object_get(json_array_get(root, (size_t)p), "text"));
+    const char *from = text ? strstr(text, ": ") : NULL, *to = from ? strstr(from, "\n\n") : NULL;
+    assert_non_null(to);
+    char *prompt = strndup(from + 2, (size_t)(to - from) - 2);
+    assert_non_null(prompt);
+    json_decref(root);
+    return prompt;
+}
+
+static void check_tokens(model *m, const char *prompt, const npy *want)
+{
+    err e = {0};
+    int32_t *ids = NULL;
+    size_t n = 0;
+    char spaced[300];
+    snprintf(spaced, sizeof spaced, " \n%s\t ", prompt); /* white space at its ends doesn't count */
+    good(limn_tokenize(m, spaced, &ids, &n, &e), &e);
+    assert_int_equal(n, want->count);
+    same_codes(ids, want, "ids");
+    free(ids);
+}
+
+/* want[cells, rows, codes], of which row 0 is with the prompt. */
+static void check_logits(model *m, const npy *ids, const npy *codes, const npy *want)
+{
+    err e = {0};
+    limn_score s;
+    int k = (int)want->shape[2], stride = k * (int)want->shape[1];
+    float *have = calloc((size_t)(want->shape[0] * k), sizeof *have);
+    const float *w = want->data;
+    double most = 0, low = INFINITY, high = -INFINITY;
+    assert_int_equal(k, m->info.codes);
+    good(limn_score_codes(m, ids->data, (size_t)ids->count, codes->data, have, &s, &e), &e);
+    for (int i = 0; i < want->shape[0] * k; i++) {
+        double reference = w[i / k * stride + i % k];
+        most = fmax(most, fabs(have[i] - reference));
+        low = fmin(low, reference);
+        high = fmax(high, reference);
+    }
+    free(have);
+    if (!(most <= LOGITS * (high - low)))
+        fail_msg("logits differ by %g of their range", most / (high - low));
+}
+
+static void check_greedy(model *m, const char *prompt, float guidance, const npy *want, const char *what)
+{
+    err e = {0};
+    int32_t *codes = calloc((size_t)want->count, sizeof *codes);
+    limn_generate_options o = limn_generate_defaults(m);
+    assert_true(o.guidance == 5 && o.temperature == 1 && o.top_k == 0);
+    o.prompt = prompt;
+    o.temperature = 0;
+    o.guidance = guidance;
+    assert_int_equal(m->info.grid_width * m->info.grid_height, want->count);
+    good(limn_generate(m, &o, codes, &e), &e);
+    same_codes(codes, want, what);
+    free(codes);
+}
+
+/* want[1,h,w,3] from -1 to 1, as the decoder leaves them. */
+static void check_pixels(model *m, const npy *codes, const npy *want)
+{
+    err e = {0};
+    float *have = calloc((size_t)want->count, sizeof *have), low = INFINITY, high = -INFINITY;
+    assert_int_equal(m->info.height, want->shape[1]);
+    assert_int_equal(m->info.width, want->shape[2]);
+    good(limn_decode_pixels(m, codes->data, 1, LIMN_F32, have, NULL, &e), &e);
+    for (int i = 0; i < want->count; i++) {
+        float reference = fminf(fmaxf(((const float *)want->data)[i] / 2 + 0.5f, 0), 1);
+        low = fminf(low, reference);
+        high = fmaxf(high, reference);
+        if (!(fabsf(have[i] - reference) <= (float)PIXELS))
+            fail_msg("pixel %d is %g, not %g", i, (double)have[i], (double)reference);
+    }
+    assert_true(high - low > 0.1f);
+    free(have);
+}
+
+static void check_encoder(model *m, golden_npz *f)
+{
+    err e = {0};
+    npy image = read_array(f, -1, "enc_input", DTYPE_F32), want = read_array(f, -1, "enc_codes", DTYPE_I32);
+    int32_t *codes = calloc((size_t)want.count, sizeof *codes);
+    float *x = image.data;
+    for (int i = 0; i < image.count; i++)
+        x[i] = x[i] / 2 + 0.5f;
+    good(limn_encode_pixels(m, LIMN_F32, x, 1, codes, NULL, &e), &e);
+    same_codes(codes, &want, "encoded");
+    free(codes);
+    npy_release(&image);
+    npy_release(&want);
+}
+
+/* Texts of different lengths at work together, and a third that comes while they are. */
+static void check_together(model *m, const instance *t, golden_npz *f)
+{
+    err e = {0};
+    char *prompts[PROMPTS];
+    uint64_t ids[PROMPTS + 1], id;
+    limn_generation *g = limn_generation_open(m, &(limn_generation_options){.rows = 6}, &e);
+    int32_t *codes = calloc((size_t)(m->info.grid_width * m->info.grid_height), sizeof *codes);
+    int left = 1, taken = 0, steps = 0;
+    good(g != NULL, &e);
+    for (int p = 0; p < PROMPTS; p++)
+        prompts[p] = prompt_of(t, p);
+    for (int p = 0; p < PROMPTS; p++)
+        good(limn_generation_add(g, &(limn_request){.prompt = prompts[p], .greedy = true}, &ids[p], &e), &e);
+    while (left > 0) {
+        good(limn_generation_step(g, &left, &e), &e);
+        if (!steps++)
+            good(limn_generation_add(g, &(limn_request){.prompt = prompts[1], .greedy = true}, &ids[2], &e), &e);
+        left += steps == 1;
+        for (; limn_generation_take(g, &id, NULL, codes); taken++) {
+            npy want = read_array(f, id == ids[0] ? 0 : 1, t->greedy, DTYPE_I32);
+            same_codes(codes, &want, "together");
+            npy_release(&want);
+        }
+    }
+    assert_int_equal(taken, PROMPTS + 1);
+    limn_generation_free(&g);
+    free(codes);
+    for (int p = 0; p < PROMPTS; p++)
+        free(prompts[p]);
+}
+
+static void check_prompt(model *m, const instance *t, golden_npz *f, int p)
+{
+    char *prompt = prompt_of(t, p);
+    npy ids = read_array(f, p, "ids", DTYPE_I32), greedy = read_array(f, p, t->greedy, DTYPE_I32);
+    npy forced = read_array(f, p, "forced", DTYPE_I32), logits = read_array(f, p, "forced_logits", DTYPE_F32);
+    npy pixels = read_array(f, p, "greedy_pixels", DTYPE_F32);
+    check_tokens(m, prompt, &ids);
+    check_logits(m, &ids, &forced, &logits);
+    check_greedy(m, prompt, t->guidance, &greedy, "greedy");
+    check_pixels(m, &greedy, &pixels);
+    if (t->plain) {
+        npy plain = read_array(f, p, t->plain, DTYPE_I32);
+        check_greedy(m, prompt, 1, &plain, "greedy without guidance");
+        npy_release(&plain);
+    }
+    npy_release(&ids);
+    npy_release(&greedy);
+    npy_release(&forced);
+    npy_release(&logits);
+    npy_release(&pixels);
+    free(prompt);
+}
+
+static void test_instance(void **state)
+{
+    const instance *t = *state;
+    err e = {0};
+    char folder[300], path[300];
+    golden_npz f;
+    snprintf(folder, sizeof folder, GOLDEN "%s", t->folder);
+    snprintf(path, sizeof path, GOLDEN "%s/io.npz", t->folder);
+    const char *input = folder;
+    good(import_convert(&(import_request){.inputs = &input, .n_inputs = 1, .output = support_path("model.gguf")}, &e),
+         &e);
+    model *m = limn_model_open(dev, support_path("model.gguf"), &e);
+    good(m != NULL, &e);
+    golden_npz_open(&f, path);
+    for (int p = 0; p < PROMPTS; p++)
+        check_prompt(m, t, &f, p);
+    if (t->encodes)
+        check_encoder(m, &f);
+    check_together(m, t, &f);
+    golden_npz_release(&f);
+    limn_model_free(&m);
+}
+
+int main(int argc, char **argv)
+{
+    struct CMUnitTest tests[INSTANCES];
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
+    for (size_t i = 0; i < INSTANCES; i++)
+        tests[i] = (struct CMUnitTest){
+            .name = instances[i].folder, .test_func = test_instance, .initial_state = (void *)(uintptr_t)&instances[i]};
+    dev = support_device();
+    int failed = _cmocka_run_group_tests("descendants", tests, INSTANCES, NULL, NULL);
+    device_free(dev);
+    return failed;
+}
