@@ -17,17 +17,30 @@ static double log_probability(const float *logits, int n, int target)
     return logits[target] - most - log(sum);
 }
 
+/* Gives the session its text and codes, and returns the positions before the first code. */
+static int begin(session *s, const int32_t *text, const int32_t *codes)
+{
+    int zero = 0;
+    run_write(s->r, s->ids, text);
+    run_write(s->r, s->codes, codes);
+    run_write(s->r, s->position, &zero);
+    if (s->d->own_lengths)
+        run_write(s->r, s->memory.place, &zero);
+    return s->d->own_lengths ? s->text : s->d->prefix;
+}
+
+/* The text's positions in a session with this row, which begins with `used` ids. */
+static int length_of(const transformer *d, size_t used)
+{
+    return d->own_lengths ? (int)used : d->text_length;
+}
+
 /* One forward pass over all positions but the last. */
 static void forward(session *s, const int32_t *text, const int32_t *codes, float *text_logits, float *image_logits)
 {
     const transformer *d = s->d;
     run *r = s->r;
-    int cells = d->grid_width * d->grid_height, zero = 0, prefix = d->own_lengths ? s->text : d->prefix;
-    run_write(r, s->ids, text);
-    run_write(r, s->codes, codes);
-    run_write(r, s->position, &zero);
-    if (d->own_lengths)
-        run_write(r, s->memory.place, &zero);
+    int cells = d->grid_width * d->grid_height, prefix = begin(s, text, codes);
     tensor x = d->kind->forward(r, d, s->ids, s->codes, &s->memory, s->position, prefix + cells - 1);
     tensor image = op_linear(r, op_slice(r, x, prefix - 1, cells), d->image_head, ACT_NONE);
     run_read(r, image, image_logits);
@@ -90,7 +103,7 @@ static bool score_once(model *m, const int32_t *text_ids, size_t n_text_ids, con
     plan p;
     bool ok = row && text && image ? true : err_no_memory(e, "score", text_count * sizeof *text);
     ok = ok && d->kind->text_row(d, text_ids, n_text_ids, row, &used, e);
-    s.text_length = d->own_lengths ? (int)used : d->text_length;
+    s.text_length = length_of(d, used);
     ok = ok && plan_make(&p, m, m->run, &job, e) && score(&s, m->run, 1, e);
     for (int i = 0; ok && i < cells; i++) {
         result->image_log_likelihood += log_probability(image + (size_t)i * (size_t)d->codes, d->codes, codes[i]);
@@ -122,7 +135,8 @@ bool score_codes(model *m, const int32_t *text_ids, size_t n_text_ids, const int
 typedef struct next_code {
     const transformer *d;
     const int32_t *text, *codes;
-    int n; /* codes that are there */
+    int n;           /* codes that are there */
+    int text_length; /* of the row */
     float *logits;
 } next_code;
 
@@ -131,15 +145,12 @@ static bool next(void *context, run *r, int rows, err *e)
 {
     const next_code *k = context;
     const transformer *d = k->d;
-    int zero = 0;
     session s = {0};
-    bool ok = session_open(&s, d, r, rows, DTYPE_F32, e);
+    bool ok = session_open(&s, d, r, rows, k->text_length, DTYPE_F32, e);
     if (ok) {
-        run_write(r, s.ids, k->text);
-        run_write(r, s.codes, k->codes);
-        run_write(r, s.position, &zero);
-        tensor x = d->kind->forward(r, d, s.ids, s.codes, &s.memory, s.position, d->prefix + k->n);
-        run_read(r, op_linear(r, op_slice(r, x, d->prefix + k->n - 1, 1), d->image_head, ACT_NONE), k->logits);
+        int n = begin(&s, k->text, k->codes) + k->n;
+        tensor x = d->kind->forward(r, d, s.ids, s.codes, &s.memory, s.position, n);
+        run_read(r, op_linear(r, op_slice(r, x, n - 1, 1), d->image_head, ACT_NONE), k->logits);
         ok = run_finish(r, e);
     }
     session_release(&s);
@@ -177,6 +188,7 @@ bool score_next(model *m, const int32_t *text_ids, size_t n_text_ids, const int3
     err why = {0};
     bool ok = row && all ? d->kind->text_row(d, text_ids, n_text_ids, row, &used, e)
                          : err_no_memory(e, "score", (size_t)cells * sizeof *all);
+    k.text_length = length_of(d, used);
     for (int i = 0; ok && i < n_codes; i++)
         all[i] = codes[i];
     while (ok && !next_once(m, &k, &why))

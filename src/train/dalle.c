@@ -362,7 +362,8 @@ static bool open_stage(void *self, run *r, int batch, err *e)
     s->r = r;
     s->d->kind->declare(s->d, &s->params);
     return trainer_load(&s->params, r, o->run.init, o->run.settings.seed, e) &&
-           session_open(&s->s, s->d, r, batch, s->d->text_length, DTYPE_F32, e) && trainer_open(&s->t, r, &s->params, &o->run.settings, e);
+           session_open(&s->s, s->d, r, batch, s->d->text_length, DTYPE_F32, e) &&
+           trainer_open(&s->t, r, &s->params, &o->run.settings, e);
 }
 
 static void close_stage(void *self)

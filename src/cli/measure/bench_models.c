@@ -208,7 +208,8 @@ static bool in_step(const param *p)
 void bench_step_cost(const model *m, int rows, dtype keys, double share, double *flops, double *bytes)
 {
     const transformer *t = m->transformer;
-    double positions = t->prefix + 0.5 * share * t->grid_width * t->grid_height, dim = t->heads * t->head_dim;
+    double prefix = t->own_lengths ? 1 : t->prefix; /* what bench_generate gives */
+    double positions = prefix + 0.5 * share * t->grid_width * t->grid_height, dim = t->heads * t->head_dim;
     /* keys and values of the text, for each layer */
     double cross = t->keeps_keys ? (double)t->n_kept / 2 * t->text_length : 0;
     *flops = *bytes = 0;

@@ -80,7 +80,8 @@ static bool train_transformer(bench *b, const bench_case *c, err *e)
     bool ok = gpt_prepare(&s.d, "bench", e);
     if (ok)
         gpt_declare(&s.d, &s.params);
-    ok = ok && trainer_load(&s.params, b->r, NULL, 1, e) && session_open(&s.s, &s.d.base, b->r, s.batch, DTYPE_F32, e);
+    ok = ok && trainer_load(&s.params, b->r, NULL, 1, e) &&
+         session_open(&s.s, &s.d.base, b->r, s.batch, s.d.base.text_length, DTYPE_F32, e);
     if (ok)
         run_write(b->r, s.s.position, &zero);
     ok = ok && trainer_open(&s.t, b->r, &s.params, &settings, e) && measure_step(b, c, text_body, &s, e);
@@ -125,13 +126,13 @@ static bool train_file(bench *b, const bench_case *c, err *e)
 {
     file_stage s = {.batch = (int)c->a};
     model *m = model_open_keys(b->d, options_text(b->o, "model", NULL), e);
-    bool ok = m && (transformer_open(&s.d, m->gguf, &s.params, e)), there = ok && s.d;
+    bool ok = m && (transformer_open(&s.d, m->gguf, &s.params, e)), there = ok && s.d && !s.d->own_lengths;
     if (ok && !there)
-        bench_skip(b, c->name, "the model has no transformer");
+        bench_skip(b, c->name, s.d ? "texts of any length aren't trained" : "the model has no transformer");
     s.cells = there ? s.d->grid_width * s.d->grid_height : 0;
-    ok = ok && (!there ||
-                (trainer_load(&s.params, b->r, NULL, 1, e) && session_open(&s.s, s.d, b->r, s.batch, DTYPE_F32, e) &&
-                 trainer_open(&s.t, b->r, &s.params, &settings, e) && measure_step(b, c, file_body, &s, e)));
+    ok = ok && (!there || (trainer_load(&s.params, b->r, NULL, 1, e) &&
+                           session_open(&s.s, s.d, b->r, s.batch, s.d->text_length, DTYPE_F32, e) &&
+                           trainer_open(&s.t, b->r, &s.params, &settings, e) && measure_step(b, c, file_body, &s, e)));
     if (s.t.params)
         trainer_release(&s.t);
     if (s.s.d)

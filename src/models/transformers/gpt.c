@@ -433,8 +433,8 @@ static bool class_row(const transformer *t, const int32_t *ids, size_t n, int32_
 static bool own_row(const gpt *d, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
 {
     const transformer *t = &d->base;
-    if (n < 2 || n > (size_t)t->text_length)
-        return err_set(e, ERR_USAGE, "prompt: %zu tokens, and the model takes 2 to %d", n, t->text_length);
+    if (n < 1 || n > (size_t)t->text_length)
+        return err_set(e, ERR_USAGE, "prompt: %zu tokens, and the model takes 1 to %d", n, t->text_length);
     for (size_t i = 0; i < n; i++) {
         if (ids[i] < 0 || ids[i] >= t->vocabulary)
             return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
