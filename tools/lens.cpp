@@ -19,6 +19,7 @@
 #include <string>
 #include <tuple>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "oclgrind/Context.h"
@@ -29,10 +30,14 @@
 #include "oclgrind/WorkGroup.h"
 #include "oclgrind/WorkItem.h"
 
+#include "llvm/ADT/MapVector.h"
+#include "llvm/IR/DataLayout.h"
 #include "llvm/IR/DebugInfoMetadata.h"
 #include "llvm/IR/DebugLoc.h"
 #include "llvm/IR/Function.h"
 #include "llvm/IR/Instructions.h"
+#include "llvm/IR/Module.h"
+#include "llvm/IR/Operator.h"
 
 namespace
 {
@@ -59,6 +64,9 @@ struct Site { // an instruction of the program
     unsigned element = 0; // bytes of one, where memory is accessed in elements that may not be aligned as a vector
     std::string place;    // "linear.cl:40"
     std::string name;
+    bool nothing = false;         // a store of no value
+    int64_t whole = -1;           // of a part of a vector: the site that stands for the whole vector
+    uint64_t before = 0, all = 0; // bytes of the vector: before this part, and in all
 };
 
 unsigned elementsOf(const llvm::Type *type)
@@ -174,6 +182,102 @@ Site classify(const llvm::Instruction *i)
     return s;
 }
 
+// ---- vectors ----
+// clang makes loads and stores of numbers of one of a vector; compilers for GPUs make one of these again where it is aligned.
+
+struct Part { // of a vector
+    const llvm::Instruction *leader = nullptr; // the first of its parts; NULL: there is no vector
+    uint64_t before = 0, all = 0;              // bytes of it before this part; of all
+};
+
+struct Place { // an address: a value, multiples of others, and a distance
+    const llvm::Value *base = nullptr;
+    std::map<const llvm::Value *, int64_t> multiples;
+    int64_t distance = 0;
+};
+
+Place placeOf(const llvm::Value *pointer, const llvm::DataLayout &layout)
+{
+    Place p;
+    for (p.base = pointer;;) {
+        if (auto *cast = llvm::dyn_cast<llvm::BitCastOperator>(p.base)) {
+            p.base = cast->getOperand(0);
+            continue;
+        }
+        auto *at = llvm::dyn_cast<llvm::GEPOperator>(p.base);
+        if (!at)
+            return p;
+        const unsigned bits = layout.getIndexTypeSizeInBits(at->getType());
+        llvm::MapVector<llvm::Value *, llvm::APInt> multiples;
+        llvm::APInt distance(bits, 0);
+        if (!at->collectOffset(layout, bits, multiples, distance))
+            return p;
+        for (const auto &m : multiples)
+            p.multiples[m.first] += m.second.getSExtValue();
+        p.distance += distance.getSExtValue();
+        p.base = at->getPointerOperand();
+    }
+}
+
+using Parts = std::unordered_map<const llvm::Instruction *, Part>;
+
+struct Number { // that is loaded or stored
+    const llvm::Instruction *instruction;
+    uint64_t bytes, align;
+};
+// By what has the same base and multiples: distances, and what is there.
+using Numbers = std::map<std::tuple<bool, const llvm::Value *, std::map<const llvm::Value *, int64_t>>, std::map<int64_t, Number>>;
+
+// Neighbours that begin where as many bytes are aligned, up to 16 of them.
+void joinNumbers(const Numbers &numbers, Parts &parts)
+{
+    for (const auto &group : numbers)
+        for (auto first = group.second.begin(); first != group.second.end();) {
+            auto end = first;
+            uint64_t all = 0;
+            while (end != group.second.end() && end->first == first->first + static_cast<int64_t>(all) &&
+                   end->second.bytes == first->second.bytes &&
+                   all + end->second.bytes <= std::min<uint64_t>(16, std::max(first->second.align, first->second.bytes)))
+                all += (end++)->second.bytes;
+            for (auto at = first; all > first->second.bytes && at != end; ++at)
+                parts[at->second.instruction] = {first->second.instruction, static_cast<uint64_t>(at->first - first->first), all};
+            first = end == first ? std::next(first) : end;
+        }
+}
+
+bool isNothing(const llvm::Instruction *i)
+{
+    auto *store = llvm::dyn_cast<llvm::StoreInst>(i);
+    return store && llvm::isa<llvm::UndefValue>(store->getValueOperand());
+}
+
+// The vectors of a block, between what they may not be moved over: calls.  A store of nothing shows how a vector is aligned.
+void findVectors(const llvm::BasicBlock *block, Parts &parts)
+{
+    const llvm::DataLayout &layout = block->getModule()->getDataLayout();
+    Numbers numbers;
+    std::map<std::tuple<const llvm::Value *, std::map<const llvm::Value *, int64_t>, int64_t>, uint64_t> aligned;
+    for (const llvm::Instruction &i : *block) {
+        auto *call = llvm::dyn_cast<llvm::CallInst>(&i);
+        if (call && call->mayHaveSideEffects()) {
+            joinNumbers(numbers, parts);
+            numbers.clear();
+        }
+        const llvm::Value *pointer = llvm::getLoadStorePointerOperand(&i);
+        if (!pointer)
+            continue;
+        const Place at = placeOf(pointer, layout);
+        uint64_t &align = aligned[{at.base, at.multiples, at.distance}];
+        align = std::max(align, llvm::getLoadStoreAlignment(const_cast<llvm::Instruction *>(&i)).value());
+        llvm::Type *type = llvm::getLoadStoreType(const_cast<llvm::Instruction *>(&i));
+        if (type->isVectorTy() || isNothing(&i))
+            continue;
+        std::map<int64_t, Number> &there = numbers[{llvm::isa<llvm::StoreInst>(i), at.base, at.multiples}];
+        there.emplace(at.distance, Number{&i, layout.getTypeStoreSize(type).getFixedSize(), align});
+    }
+    joinNumbers(numbers, parts);
+}
+
 // ---- memory ----
 
 struct Access { // of a lane
@@ -283,6 +387,9 @@ public:
         every = std::max<size_t>(1, (figures.groups + most - 1) / most);
         siteOf.clear();
         sites.clear();
+        wholes.clear();
+        seen.clear();
+        parts.clear();
         siteFigures.clear();
         recent.fill({nullptr, 0});
         const char *name = std::getenv("LIMN_TEST_NAME");
@@ -355,6 +462,9 @@ private:
     Figures figures;
     std::unordered_map<const llvm::Instruction *, uint32_t> siteOf;
     std::vector<Site> sites;
+    std::unordered_map<const llvm::Instruction *, uint32_t> wholes; // sites of vectors, by their leaders
+    std::unordered_set<const llvm::BasicBlock *> seen;              // whose vectors are in:
+    Parts parts;
     std::vector<SiteFigures> siteFigures;
     uint32_t barriers = 0;                     // that the group has passed
     std::vector<std::vector<uint32_t>> counts; // of a lane: how often it executed a site since then
@@ -383,10 +493,51 @@ private:
         if (r.instruction != i) {
             const auto found = siteOf.emplace(i, static_cast<uint32_t>(sites.size()));
             if (found.second)
-                sites.push_back(classify(i));
+                addSite(i);
             r = {i, found.first->second};
         }
         return r.site;
+    }
+
+    void addSite(const llvm::Instruction *i)
+    {
+        Site s = classify(i);
+        s.nothing = isNothing(i);
+        if (s.nothing)
+            s.kind = FREE;
+        if (s.kind == MEMORY && seen.insert(i->getParent()).second)
+            findVectors(i->getParent(), parts);
+        const auto part = parts.find(i);
+        if (part == parts.end()) {
+            sites.push_back(s);
+            return;
+        }
+        const auto found = wholes.emplace(part->second.leader, static_cast<uint32_t>(sites.size()) + 1);
+        Site whole = s;
+        s.kind = FREE;
+        s.before = part->second.before;
+        s.all = part->second.all;
+        s.whole = found.first->second;
+        sites.push_back(s);
+        if (found.second) {
+            whole.name += " of a vector";
+            sites.push_back(whole);
+        }
+    }
+
+    // A lane's first access to a part of a vector is to the whole: changes site, address and bytes.  False: that is done.
+    bool isFirst(uint32_t &s, uint16_t lane, size_t &address, size_t &bytes)
+    {
+        const Site &site = sites[s];
+        const uint32_t whole = static_cast<uint32_t>(site.whole);
+        std::vector<uint32_t> &count = counts[lane];
+        count.resize(std::max(count.size(), sites.size()), 0);
+        if (count[s] < count[whole])
+            return false;
+        address -= site.before;
+        bytes = site.all;
+        s = whole;
+        return true;
     }
 
     void access(const oclgrind::Memory *m, const oclgrind::WorkItem *w, size_t address, size_t bytes, bool store)
@@ -400,6 +551,11 @@ private:
         Access a{};
         a.site = siteNumber(w->getCurrentInstruction());
         a.lane = laneOf(w);
+        if (sites[a.site].nothing)
+            return;
+        const bool whole = sites[a.site].whole >= 0;
+        if (whole && !isFirst(a.site, a.lane, address, bytes))
+            return;
         a.barriers = barriers;
         a.occurrence = a.site < counts[a.lane].size() ? counts[a.lane][a.site] : 0;
         a.local = m->getAddressSpace() == oclgrind::AddrSpaceLocal;
@@ -408,11 +564,15 @@ private:
         a.address = address;
         if (!accesses.empty()) {
             const Access &last = accesses.back();
-            if (last.lane == a.lane && last.site == a.site && last.barriers == a.barriers &&
+            if (!whole && last.lane == a.lane && last.site == a.site && last.barriers == a.barriers &&
                 last.occurrence == a.occurrence)
                 a.part = last.part + 1;
         }
         accesses.push_back(a);
+        if (whole) {
+            counts[a.lane][a.site]++;
+            figures.kinds[MEMORY]++;
+        }
     }
 
     // A warp issues an instruction as often as the lane does that executes it most.

@@ -14,6 +14,9 @@ static const char source[] =
     /* 4 floats of each lane: together all of them are used; one after the other a quarter of what is touched */
     "__kernel void vectors(__global const float *x, __global float *y)\n"
     "{ float4 v = vload4(get_global_id(0), x); y[get_global_id(0)] = v.x + v.y + v.z + v.w; }\n"
+    /* the same of a vector that is aligned: always one load, whatever is done with its numbers */
+    "__kernel void aligned(__global const float *x, __global float *y)\n"
+    "{ float4 v = ((__global const float4 *)x)[get_global_id(0)]; y[get_global_id(0)] = v.x * v.y + v.z * v.w; }\n"
     /* lanes of a warp of 32 in 8 of the banks: 4 cycles */
     "__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void banks(__global const float *x, __global float *y)\n"
     "{ __local float t[4 * 64]; int l = get_local_id(0); t[4 * l] = x[l]; barrier(CLK_LOCAL_MEM_FENCE); y[l] = t[4 * "
@@ -25,7 +28,7 @@ static const char source[] =
     /* 100 multiply-adds: 200 FLOP of an item */
     "__kernel void products(__global const float *x, __global float *y)\n"
     "{ int i = get_global_id(0); float s = x[i]; for (int k = 0; k < 100; k++) s = fma(s, s, 1.0f); y[i] = s; }\n";
-static const char *const names[] = {"every", "second", "one", "vectors", "banks", "lanes", "products"};
+static const char *const names[] = {"every", "second", "one", "vectors", "aligned", "banks", "lanes", "products"};
 
 static void need(cl_int status, const char *what)
 {
@@ -63,7 +66,7 @@ int main(void)
         need(clSetKernelArg(kernel, 1, sizeof y, &y), "clSetKernelArg");
         setenv("LIMN_TEST_NAME", names[i], 1);
         /* the last one leaves its group to the driver: the layer chooses */
-        need(clEnqueueNDRangeKernel(queue, kernel, 1, NULL, &items, i == 6 ? NULL : &group, 0, NULL, NULL), names[i]);
+        need(clEnqueueNDRangeKernel(queue, kernel, 1, NULL, &items, i == 7 ? NULL : &group, 0, NULL, NULL), names[i]);
         need(clFinish(queue), "clFinish");
         clReleaseKernel(kernel);
     }
