@@ -227,19 +227,22 @@ inline void store_sum(float v, __global const float *b, uint b_at, __global cons
 #define STORE(v, row, col)                                                                                             \
     store_sum(v, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, row, col, act, ldy, column)
 
-/* 4, or 2, neighbours of a row, which begins at a multiple of their size: vloads don't say so. */
-#define four_f32(p, c) ((__global const float4 *)(p))[c]
-#define two_f32(p, c)  ((__global const float2 *)(p))[c]
-inline float2 two_halves(uint v)
+/* to[4], or to[2], = neighbours of a row, which begins at a multiple of their size: vloads don't say so.  Stored as the
+ * vectors that they are, since some compilers take a vector apart into loads of its elements. */
+#define four_f32(to, p, c) vstore4(((__global const float4 *)(p))[c], 0, to)
+#define two_f32(to, p, c)  vstore2(((__global const float2 *)(p))[c], 0, to)
+inline void two_halves(float *to, uint v)
 {
-    return vload_half2(0, (const half *)&v);
+    vstore2(vload_half2(0, (const half *)&v), 0, to);
 }
-inline float4 four_f16(__global const half *p, size_t c)
+inline void four_f16(float *to, __global const half *p, size_t c)
 {
-    const uint2 v = ((__global const uint2 *)p)[c];
-    return (float4)(two_halves(v.x), two_halves(v.y));
+    uint v[2];
+    vstore2(((__global const uint2 *)p)[c], 0, v);
+    two_halves(to, v[0]);
+    two_halves(to + 2, v[1]);
 }
-#define two_f16(p, c) two_halves(((__global const uint *)(p))[c])
+#define two_f16(to, p, c) two_halves(to, ((__global const uint *)(p))[c])
 
 /* A word's bytes, with and without signs, so written that compilers make one conversion of each: of chars in a word some
  * make two or three instructions.  Where a register of a subgroup is read by regions, others know them in vectors. */
