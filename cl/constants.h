@@ -19,6 +19,7 @@
  * numbers of the sum at a time (UNIT_TILE; UNIT_SPAN for the rows alone). */
 #define TILE_M_OF(side)       (4 * (side))
 #define TILE_N_OF(side, item) ((item) * (side))
+#define TILE_A_ROW_OF(side)   (TILE_M_OF(side) + 4) /* in local memory: the next k in other banks, by whole fours */
 #define TILE_K                16
 
 /* Models' files have these by name (activation_names). */

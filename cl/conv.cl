@@ -8,7 +8,7 @@
  *
  * CPU: a work-item computes CONV_ROWS pixels x panels_each * 32 channels, 8 x 32 at a time in registers; a tap outside
  * the picture reads from `zeros`, which holds at least kernel * c zeros.  else: work-groups of SIDE x SIDE compute
- * TILE_M pixels x TILE_N channels. */
+ * TILE_M pixels x TILE_N channels; those named _scalar for numbers of channels that can't be read by fours. */
 
 #define CONV_ARGUMENTS                                                                                                 \
     IN(float, x), IN(float, panels), IN(float, b), IN(float, residual), IN(float, zeros), OUT(float, y),               \
@@ -127,35 +127,19 @@ CONV(conv_transpose2d, 1)
 
 #else
 
-/* x at product row r, inner index kk; 0 outside of the picture and of the product. */
-inline float conv_load(IN(float, x), const geometry g, int r, int kk, int in_phase, int h, int w, int c, int stride,
-                       int pad_top, int pad, int transposed)
-{
-    int tap = kk / c, ty = tap / g.nx, tx = tap % g.nx;
-    if (r >= in_phase || ty >= g.ny)
-        return 0.0f;
-    int oy = r / g.pw % g.ph * g.scale + g.py, ox = r % g.pw * g.scale + g.px;
-    int y = SOURCE(oy, g.t0y + ty * g.step, pad_top), u = SOURCE(ox, g.t0x + tx * g.step, pad);
-    if (y < 0 || y >= h || u < 0 || u >= w)
-        return 0.0f;
-    return AT(x)[(((size_t)(r / g.pw / g.ph) * h + y) * w + u) * c + kk % c];
-}
-
-/* The panel element of column `col` at inner index kk of this phase's taps. */
-inline float conv_weight(IN(float, panels), const geometry g, int col, int kk, int c, int side, int columns)
-{
-    int tap = kk / c, ty = tap / g.nx, tx = tap % g.nx;
-    if (col >= columns || ty >= g.ny)
-        return 0.0f;
-    int full = ((g.t0y + ty * g.step) * side + g.t0x + tx * g.step) * c + kk % c;
-    return AT(panels)[((size_t)(col / 32) * side * side * c + full) * 32 + col % 32];
-}
-
 #define CONV_NAME       conv2d
 #define CONV_TRANSPOSED 0
 #include "conv_gpu.clh"
 #define CONV_NAME       conv_transpose2d
 #define CONV_TRANSPOSED 1
+#include "conv_gpu.clh"
+#define CONV_NAME       conv2d_scalar
+#define CONV_TRANSPOSED 0
+#define TILE_SCALAR
+#include "conv_gpu.clh"
+#define CONV_NAME       conv_transpose2d_scalar
+#define CONV_TRANSPOSED 1
+#define TILE_SCALAR
 #include "conv_gpu.clh"
 
 #endif

@@ -2,7 +2,8 @@
  *
  * pack_T: any weight type to F32 panels [ceil(n/32)][k][32]: panel p holds rows 32p to 32p+31 of w, zeros beyond n.
  * gemm: from panels.  CPU: a work-item computes item_rows x 32 columns, 8 rows at a time in registers (tile_cpu.clh).
- * else: work-groups of SIDE x SIDE compute TILE_M x TILE_N through local memory (tile_gpu.clh).
+ * else: work-groups of SIDE x SIDE compute TILE_M x TILE_N through local memory (tile_gpu.clh); gemm_scalar: the same
+ * for rows of x that can't be read by fours.
  * gemm_epilogue: bias, activation and residual after a product by a library.
  *
  * With -DBACKWARD, the kernels of gradients instead (inference never compiles them):
@@ -10,8 +11,9 @@
  * weight_gradient: sums over pixels of products of two tensors' channels, for linear layers and convolutions. */
 #ifndef BACKWARD
 
-/* One work-item: 16 elements of k (or the rest) of one panel.  w is a piece of n rows.
- * CPU: through a block of private memory, so that each row is read once, as rows of a power of two share cache sets. */
+/* One work-item (else: a group): 16 elements of k (or the rest) of one panel.  w is a piece of n rows.
+ * CPU: through a block of private memory, so that each row is read once, as rows of a power of two share cache sets.
+ * else: through local memory, so that neighbours read neighbours of w's rows and write neighbours of the panel's. */
 #if CPU
 #define PACK(T, TYPE)                                                                                                  \
     CPU_KERNEL void pack_##T(IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first_panel)         \
@@ -39,18 +41,29 @@
                          0, to + i * 32 + j);                                                                          \
     }
 #else
+#define PACK_K (SIDE < 4 ? 4 : 16) /* at a time: where there is little local memory, tiles are small too */
 #define PACK(T, TYPE)                                                                                                  \
-    __kernel void pack_##T(IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first_panel)           \
+    __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void pack_##T(                                            \
+        IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first_panel)                              \
     {                                                                                                                  \
-        int k0 = get_global_id(0) * 16, panel = get_global_id(1);                                                      \
+        __local float block[PACK_K][33];                                                                               \
+        const int group = (uint)get_global_id(0) / WG, blocks = (k + 15) / 16;                                         \
+        const int k0 = group % blocks * 16, panel = group / blocks;                                                    \
         __global float *to = AT(panels) + ((size_t)(first_panel + panel) * k + k0) * 32;                               \
-        for (int j = 0; j < 32; j++) {                                                                                 \
-            int row = panel * 32 + j;                                                                                  \
-            size_t from = (size_t)row * k + k0;                                                                        \
-            for (int i = 0; i < 16 && k0 + i < k; i++)                                                                 \
-                to[i * 32 + j] = row < n ? load1_##T(AT(w), from + i) : 0.0f;                                          \
+        for (int k1 = 0; k1 < 16; k1 += PACK_K) {                                                                      \
+            barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
+            PACK_UNROLL for (int t = get_local_id(0); t < 32 * PACK_K; t += WG)                                        \
+            {                                                                                                          \
+                const int row = panel * 32 + t / PACK_K, i = k0 + k1 + t % PACK_K;                                     \
+                block[t % PACK_K][t / PACK_K] = row < n && i < k ? load1_##T(AT(w), (size_t)row * k + i) : 0.0f;       \
+            }                                                                                                          \
+            barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
+            for (int t = get_local_id(0); t < 32 * PACK_K; t += WG)                                                    \
+                if (k0 + k1 + t / 32 < k)                                                                              \
+                    to[k1 * 32 + t] = block[t / 32][t % 32];                                                           \
         }                                                                                                              \
     }
+#define PACK_UNROLL _Pragma("unroll 8")
 #endif
 PACK(f32, float)
 PACK(f16, half)
@@ -90,27 +103,11 @@ CPU_KERNEL void gemm(GEMM_ARGUMENTS)
 
 #else
 
-__kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void gemm(GEMM_ARGUMENTS)
-{
-    __local float ta[TILE_K][TILE_M + 1], tb[TILE_K][TILE_N];
-    int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE_M;
-#define TILE_LOAD_A(r, kk) ((r) < m && (kk) < k ? AT(x)[(size_t)(r)*k + (kk)] : 0.0f)
-#define TILE_LOAD_B(c, kk)                                                                                             \
-    ((c) < (n + 31) / 32 * 32 && (kk) < k ? AT(panels)[((size_t)((c) / 32) * k + (kk)) * 32 + (c) % 32] : 0.0f)
-#define TILE_COUNT k
-#include "tile_gpu.clh"
-    UNROLL
-    for (int i = 0; i < 4; i++)
-        UNROLL
-        for (int j = 0; j < ITEM; j++) {
-            int r = row0 + ly + SIDE * i, c = col0 + lx + SIDE * j;
-            if (r >= m || c >= n)
-                continue;
-            float v = activate_float(acc[i][j] + (b_buffer ? AT(b)[c] : 0.0f), act);
-            size_t at = (size_t)r * n + c;
-            AT(y)[at] = residual_buffer ? v + AT(residual)[at] : v;
-        }
-}
+#define GEMM_NAME gemm
+#include "gemm_gpu.clh"
+#define GEMM_NAME gemm_scalar
+#define TILE_SCALAR
+#include "gemm_gpu.clh"
 
 #endif
 
@@ -293,15 +290,19 @@ CPU_KERNEL void weight_gradient(GRADIENT_ARGUMENTS)
 
 #else
 
+/* The i-th four of a work-item in ta: TILE_M / 4 = SIDE of them are a row. */
+#define GRADIENT_A_OF(i) ((int)(lid % SIDE) * 4)
+#define GRADIENT_A_K(i)  ((int)(lid / SIDE) + (i)*SIDE)
+
 /* Work-groups of SIDE x SIDE make 4 SIDE rows x ITEM SIDE columns. */
 __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void weight_gradient(GRADIENT_ARGUMENTS)
 {
-    __local float ta[TILE_K][TILE_M + 1], tb[TILE_K][TILE_N];
+    TILED_DECLARE
     __local int pixel_a[TILE_K], pixel_b[TILE_K]; /* -1: outside */
-    const int col0 = GROUP(0) * TILE_N, row0 = GROUP(1) * TILE_M, taps = kernel_side * kernel_side;
+    const int col0 = TILE_COLUMN0, row0 = TILE_ROW0, taps = kernel_side * kernel_side;
     const int tap = get_global_id(2) % taps, ky = tap / kernel_side, kx = tap % kernel_side;
     const int first = get_global_id(2) / taps * chunk, last = min(first + chunk, images * h * w);
-    TILED_DECLARE
+    const int whole_a = na % 4 == 0 && a_at % 4 == 0, whole_b = nb % 4 == 0 && b_at % 4 == 0;
     for (int k0 = first; k0 < last; k0 += TILE_K) {
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int t = lid; t < TILE_K; t += SIDE * SIDE) {
@@ -312,27 +313,40 @@ __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void weight_gr
             pixel_b[t] = !inside ? -1 : a_large ? p : large;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int t = lid; t < TILE_M * TILE_K; t += SIDE * SIDE) {
-            int i = t % TILE_M, kk = t / TILE_M;
-            ta[kk][i] = pixel_a[kk] >= 0 && row0 + i < na ? AT(a)[(size_t)pixel_a[kk] * na + row0 + i] : 0.0f;
+        float4 four_a[TILE_A_FOURS], four_b[TILE_B_FOURS];
+        UNROLL
+        for (int i = 0; i < TILE_A_FOURS; i++) {
+            const int pixel = pixel_a[GRADIENT_A_K(i)], row = row0 + GRADIENT_A_OF(i);
+            four_a[i] = pixel >= 0 && row < na ? load_four(AT(a) + (size_t)pixel * na + row, na - row, whole_a)
+                                               : (float4)(0.0f);
         }
-        for (int t = lid; t < TILE_N * TILE_K; t += SIDE * SIDE) {
-            int i = t % TILE_N, kk = t / TILE_N;
-            tb[kk][i] = pixel_b[kk] >= 0 && col0 + i < nb ? AT(b)[(size_t)pixel_b[kk] * nb + col0 + i] : 0.0f;
+        UNROLL
+        for (int i = 0; i < TILE_B_FOURS; i++) {
+            const int pixel = pixel_b[TILE_B_K(i)], col = col0 + TILE_B_OF(i);
+            four_b[i] = pixel >= 0 && col < nb ? load_four(AT(b) + (size_t)pixel * nb + col, nb - col, whole_b)
+                                               : (float4)(0.0f);
         }
+        UNROLL
+        for (int i = 0; i < TILE_A_FOURS; i++)
+            *(__local float4 *)&ta[GRADIENT_A_K(i)][GRADIENT_A_OF(i)] = four_a[i];
+        UNROLL
+        for (int i = 0; i < TILE_B_FOURS; i++)
+            *(__local float4 *)&tb[TILE_B_K(i)][TILE_B_OF(i)] = four_b[i];
         barrier(CLK_LOCAL_MEM_FENCE);
+#define TILE_STEPS       TILE_K
+#define TILE_UNROLL      4
 #include "tile_gpu_multiply.clh"
     }
     __global float *to = AT(y) + (size_t)(get_global_id(2) / taps) * part + (size_t)tap * tap_stride;
     UNROLL
-    for (int i = 0; i < 4; i++)
+    for (int q = 0; q < ITEM; q++) {
+        const int r = row0 + 4 * ly + q / (ITEM / 4), c = col0 + 4 * lx + q % (ITEM / 4) * 4 * SIDE;
+        const float four[4] = {acc[q].x, acc[q].y, acc[q].z, acc[q].w};
         UNROLL
-        for (int j = 0; j < ITEM; j++) {
-            int r = row0 + ly + SIDE * i, c = col0 + lx + SIDE * j;
-            if (r >= na || c >= nb)
-                continue;
-            ADD_TO(to + (size_t)r * row_stride + (size_t)c * column_stride, acc[i][j]);
-        }
+        for (int j = 0; j < 4; j++)
+            if (r < na && c + j < nb)
+                ADD_TO(to + (size_t)r * row_stride + (size_t)(c + j) * column_stride, four[j]);
+    }
 }
 
 #endif

@@ -50,7 +50,7 @@ void tuning_text(const tuning *t, char out[TUNING_TEXT])
 static uint64_t local_of_tiles(const tuning *t)
 {
     uint64_t side = (uint64_t)t->gemm_side, item = (uint64_t)t->gemm_item;
-    return sizeof(float) * TILE_K * (TILE_M_OF(side) + 1 + TILE_N_OF(side, item) + 2);
+    return sizeof(float) * TILE_K * (TILE_A_ROW_OF(side) + TILE_N_OF(side, item) + 2);
 }
 
 static uint64_t local_of_rows(const tuning *t)
@@ -64,9 +64,10 @@ static uint64_t local_of_rows(const tuning *t)
 void tuning_complete(tuning *t, const limn_device_info *i)
 {
     uint64_t tile = TILE_M_OF((uint64_t)t->gemm_side);
-    t->tiles = t->cpu_form ? i->vector_width >= 4
-                           : t->gemm_side >= 4 &&
-                                 i->local_memory >= sizeof(float) * ((tile + 2 * TILE_K) * (tile + 1) + 5 * tile);
+    uint64_t row = TILE_A_ROW_OF((uint64_t)t->gemm_side);
+    t->tiles = t->cpu_form
+                   ? i->vector_width >= 4
+                   : t->gemm_side >= 4 && i->local_memory >= sizeof(float) * ((tile + 2 * TILE_K) * row + 5 * tile);
     t->winograd = t->cpu_form ? 16 : 0; /* for fewer the transformed weights are written for too little */
     t->winograd_cache = t->cpu_form ? 4 << 20 : 0;
     t->strip = 2 << 20;

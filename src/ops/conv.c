@@ -1,14 +1,14 @@
 /* Convolutions as implicit products. */
 #include "ops/ops_internal.h"
 
-/* The channels first to first + out - 1 of y[b,oh,ow,channels] from x[b,h,w,c] by panels that are in one buffer;
- * phases: parts of the output that share their taps. */
-static void channels_product(run *r, const char *name, tensor x, const conv *c, tensor panels, int64_t first, int out,
-                             int phases, int pad_top, activation act, tensor residual, tensor y)
+/* The channels first to first + out - 1 of y[b,oh,ow,channels] from x[b,h,w,c] by panels that are in one buffer.  Of a
+ * transposed convolution parts of the output, its phases, share their taps. */
+static void channels_product(run *r, bool transposed, tensor x, const conv *c, tensor panels, int64_t first, int out,
+                             int pad_top, activation act, tensor residual, tensor y)
 {
     int64_t b = x.shape[0], h = x.shape[1], w = x.shape[2], oh = y.shape[1], ow = y.shape[2], pixels = b * oh * ow;
     const device *d = run_device(r);
-    int step = c->stride; /* pixels of the largest phase */
+    int step = c->stride, phases = transposed ? step * step : 1; /* in_phase: pixels of the largest one */
     size_t in_phase = phases == 1 ? (size_t)pixels : (size_t)(b * ((oh + step - 1) / step) * ((ow + step - 1) / step));
     size_t n_panels = (size_t)panels.shape[0], blocks = (in_phase + CONV_ROWS - 1) / CONV_ROWS * (size_t)phases;
     /* all panels, so that x is read once, where that leaves enough work-items */
@@ -18,6 +18,9 @@ static void channels_product(run *r, const char *name, tensor x, const conv *c, 
                  .local = {1, 1, 1}};
     if (!d->tune.cpu_form)
         size = (work){.global = {(size_t)out, in_phase, (size_t)phases}, .unit = UNIT_TILE};
+    static const char *const names[2][2] = {{"conv:conv2d_scalar", "conv:conv2d"},
+                                            {"conv:conv_transpose2d_scalar", "conv:conv_transpose2d"}};
+    const char *name = names[transposed][d->tune.cpu_form || tile_by_fours(c->in, x)];
     double taps = (double)(c->kernel * c->kernel) / phases;
     size.flops = 2.0 * (double)pixels * out * c->in * taps;
     size.bytes = 4.0 * (double)(tensor_count(&x) + pixels * out + tensor_count(&panels));
@@ -32,14 +35,14 @@ static void channels_product(run *r, const char *name, tensor x, const conv *c, 
 }
 
 /* y[b,oh,ow,out] from x[b,h,w,c] by c's panels, buffer by buffer. */
-static void conv_product(run *r, const char *name, tensor x, const conv *c, int phases, int pad_top, activation act,
-                         tensor residual, tensor y)
+static void conv_product(run *r, bool transposed, tensor x, const conv *c, int pad_top, activation act, tensor residual,
+                         tensor y)
 {
     for (int64_t panel = 0, at; 32 * panel < c->out && !run_failed(r);) {
         tensor piece = tensor_piece(c->panels, panel, &at);
         int64_t left = c->out - 32 * at, most = 32 * piece.shape[0];
-        channels_product(r, name, x, c, piece, 32 * at, (int)(left < most ? left : most), phases, pad_top, act,
-                         residual, y);
+        channels_product(r, transposed, x, c, piece, 32 * at, (int)(left < most ? left : most), pad_top, act, residual,
+                         y);
         panel = at + piece.shape[0];
     }
 }
@@ -48,10 +51,8 @@ static void conv_forward(run *r, bool transposed, tensor x, const conv *c, activ
 {
     if ((!transposed || c->stride == 1) && winograd_applies(r, c, y.shape[0], y.shape[1], y.shape[2]))
         winograd(r, x, c, transposed, 1, c->pad, act, residual, y);
-    else if (transposed)
-        conv_product(r, "conv:conv_transpose2d", x, c, c->stride * c->stride, c->pad, act, residual, y);
     else
-        conv_product(r, "conv:conv2d", x, c, 1, c->pad, act, residual, y);
+        conv_product(r, transposed, x, c, c->pad, act, residual, y);
 }
 
 void conv_rows(run *r, tensor x, const conv *c, int pad_top, bool by_winograd, activation act, tensor residual,
@@ -60,7 +61,7 @@ void conv_rows(run *r, tensor x, const conv *c, int pad_top, bool by_winograd, a
     if (by_winograd)
         winograd(r, x, c, false, 1, pad_top, act, residual, y);
     else
-        conv_product(r, "conv:conv2d", x, c, 1, pad_top, act, residual, y);
+        conv_product(r, false, x, c, pad_top, act, residual, y);
 }
 
 /* Each is the other's gradient with respect to its input, with in and out exchanged. */

@@ -25,7 +25,6 @@ static void unpack(run *r, tensor w, tensor y, int64_t first, int64_t count, int
 static void pack(run *r, tensor panels, tensor w)
 {
     int64_t n = w.shape[0], k = w.shape[1], next;
-    size_t one = run_device(r)->tune.cpu_form; /* the kernel's private block times a large work-group exceeds stacks */
     for (int64_t row = 0; row < n && !run_failed(r); row = next) {
         int64_t from_row, to_panel;
         tensor from = tensor_piece(w, row, &from_row), to = tensor_piece(panels, row / 32, &to_panel);
@@ -38,11 +37,12 @@ static void pack(run *r, tensor panels, tensor w)
         }
         from.at += (row - from_row) * k;
         size_t blocks = (size_t)(k + 15) / 16, n_panels = (size_t)(next - row + 31) / 32;
-        LAUNCH(r, TYPED("gemm:pack_", w.type),
-               ((work){.global = {blocks, n_panels},
-                       .local = {one, one, one},
-                       .bytes = (double)dtype_row_bytes(w.type, (next - row) * k) + 4.0 * (double)((next - row) * k)}),
-               ARG_T(from), ARG_T(to), ARG_I(next - row), ARG_I(k), ARG_I(row / 32 - to_panel));
+        work size = {.global = {blocks, n_panels}, .local = {1, 1, 1}};
+        if (!run_device(r)->tune.cpu_form)
+            size = (work){.global = {blocks * n_panels}, .unit = UNIT_ROW};
+        size.bytes = (double)dtype_row_bytes(w.type, (next - row) * k) + 4.0 * (double)((next - row) * k);
+        LAUNCH(r, TYPED("gemm:pack_", w.type), size, ARG_T(from), ARG_T(to), ARG_I(next - row), ARG_I(k),
+               ARG_I(row / 32 - to_panel));
     }
 }
 
@@ -61,6 +61,11 @@ void conv_repack(run *r, const conv *c)
     pack(r, c->panels, tensor_shaped(c->w, 2, (int64_t[]){c->out, tensor_count(&c->w) / c->out}));
 }
 
+bool tile_by_fours(int64_t n, tensor x)
+{
+    return n >= TILE_K && n % 4 == 0 && x.at % 4 == 0;
+}
+
 /* y[m,n] = act(x[m,k] panels + b) + residual */
 static void panel_product(run *r, tensor x, tensor panels, tensor b, activation act, tensor residual, tensor y)
 {
@@ -73,8 +78,9 @@ static void panel_product(run *r, tensor x, tensor panels, tensor b, activation 
         size = (work){.global = {(size_t)n, (size_t)m}, .unit = UNIT_TILE};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = 4.0 * (double)(m * n + m * k + n * k);
-    LAUNCH(r, "gemm:gemm", size, ARG_T(x), ARG_T(panels), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n),
-           ARG_I(k), ARG_I(act), ARG_I(rows));
+    const char *name = d->tune.cpu_form || tile_by_fours(k, x) ? "gemm:gemm" : "gemm:gemm_scalar";
+    LAUNCH(r, name, size, ARG_T(x), ARG_T(panels), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k),
+           ARG_I(act), ARG_I(rows));
 }
 
 /* Sets of CLBlast's parameters, for its products of large and of small matrices: it knows good ones for many devices by

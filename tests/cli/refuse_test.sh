@@ -45,19 +45,19 @@ refused() {
     ! grep -q refuses err || fail "$1 is found again"
     cmp plain.npy other.npy || fail "other codes with $1 the second time"
 }
-refused conv2d,64,-54,512 gemm_side=8
-refused conv_transpose2d,100,-55,100 gemm_side=8
-refused conv2d,255,-5,128 gemm_side=8
+refused conv2d_scalar,64,-54,512 gemm_side=8
+refused conv_transpose2d_scalar,100,-55,100 gemm_side=8
+refused conv2d_scalar,255,-5,128 gemm_side=8
 refused layer_norm,63,-5,4 wg=32
 refused rows2_f32,32,-54,4 wg=32   # what it says isn't believed
 refused attention,8,-54,512 wg=8   # recorded launches
-refused conv2d,20,-5,512 gemm_side=4 # it says no more than that
+refused conv2d_scalar,20,-5,512 gemm_side=4 # it says no more than that
 refused '*,1,-54,1' 'wg=1 gemm_side=1' 2
 
 # What is refused at any size ends in an error, and leaves the tuning alone.
 fresh
-! LIMN_LAYER_REFUSE=conv2d,0,-5,256 "$limn" generate a -m tiny.gguf -d gpu -o never.png 2>err || fail 'no error'
-grep -q 'kernel conv:conv2d.*CL_OUT_OF_RESOURCES' err || fail 'the kernel is not named'
+! LIMN_LAYER_REFUSE=conv2d_scalar,0,-5,256 "$limn" generate a -m tiny.gguf -d gpu -o never.png 2>err || fail 'no error'
+grep -q 'kernel conv:conv2d_scalar.*CL_OUT_OF_RESOURCES' err || fail 'the kernel is not named'
 [ ! -e own/tuning ] && [ ! -e never.png ] || fail 'something is kept of a failure'
 
 # Limits of groups in each dimension, odd ones, and 8 KiB of local memory.

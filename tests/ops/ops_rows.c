@@ -72,6 +72,8 @@ static const shape conv_shapes[] = {
     {.b = 1, .h = 8, .w = 9, .c = 32, .out = 40, .kernel = 3, .stride = 1, .pad = 1, .type = DTYPE_Q8_0},
     {.b = 2, .h = 6, .w = 4, .c = 5, .out = 7, .kernel = 3, .stride = 2, .pad_end = 1, .bias = true, .tiny = true},
     {.b = 1, .h = 16, .w = 10, .c = 33, .out = 40, .kernel = 3, .stride = 2, .pad_end = 1, .bias = true},
+    {.b = 2, .h = 9, .w = 8, .c = 36, .out = 38, .kernel = 5, .stride = 2, .pad = 2, .bias = true, .act = ACT_SILU},
+    {.b = 1, .h = 3, .w = 4, .c = 20, .out = 9, .kernel = 3, .stride = 1, .pad = 1, .bias = true, .tiny = true},
 };
 
 /* Panels in several buffers. */
@@ -168,6 +170,9 @@ static const shape transpose_shapes[] = {
     {UP, .b = 1, .h = 6, .w = 7, .c = 12, .out = 35, .kernel = 5, .stride = 3, .pad = 1, .bias = true},
     {UP, .b = 1, .h = 10, .w = 9, .c = 20, .out = 21, .kernel = 3, .stride = 1, .pad = 1, .bias = true},
     {UP, .b = 1, .h = 5, .w = 5, .c = 8, .out = 8, .kernel = 1, .stride = 2, .bias = true},
+    {UP, .b = 2, .h = 6, .w = 5, .c = 36, .out = 10, .kernel = 4, .stride = 2, .pad = 1, .act = ACT_TANH},
+    {UP, .b = 1, .h = 1, .w = 1, .c = 16, .out = 8, .kernel = 1, .stride = 3, .bias = true},
+    {UP, .b = 1, .h = 2, .w = 3, .c = 20, .out = 6, .kernel = 3, .stride = 2, .pad = 1, .bias = true, .tiny = true},
 };
 
 static const shape layer_norm_shapes[] = {

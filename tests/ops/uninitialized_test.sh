@@ -27,5 +27,5 @@ broken() {
 }
 broken common 'float16 total = 0.0f;' 'float16 total;' 'softmax f32*cpu]'        # private memory
 broken common '    t\[l\] = v;' '    if (l) t[l] = v;' 'softmax f32*gpu 16]'       # local memory
-broken gemm 'i < 16 && k0 + i < k' 'i < 15 \&\& k0 + i < k' 'conv2d f32*gpu 16]' # memory of the device
+broken gemm 'k1 + t \/ 32 < k)' 'k1 + t \/ 32 < k - 1)' 'conv2d f32*gpu 16]' # memory of the device
 broken elementwise 'STORE(add ?' 'STORE(1 ?' 'activate gradient*cpu]'           # a gradient, added to nothing

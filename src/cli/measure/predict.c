@@ -19,7 +19,7 @@ typedef enum kernel_kind {
 
 /* Of 2026-11-29: ocloc 1.0.12504 (skl, tgllp), clang 15 for gfx1030, ptxas 13.0 (sm_86), loops' instructions times
  * their trips.  Where a kernel has no row, bandwidth and the latency of two loads count alone.  The caps of local
- * memory are of one message a clock and cluster, which is assumed. */
+ * memory are of one message a clock and cluster, of 64 bytes (Gen9) or 128, which is assumed. */
 static const struct kernel_cost {
     const char *pattern;
     kernel_kind kind;
@@ -42,10 +42,11 @@ static const struct kernel_cost {
     {"linear:rows_f16", KIND_WEIGHTS, 2, {5.8f, 5.9f, 4.2f, 5.1f}, {0}},
     {"linear:rows_q8_0", KIND_WEIGHTS, 2, {5.8f, 5.9f, 5.9f, 5}, {0}},
     {"linear:rows_q4_0", KIND_WEIGHTS, 2, {5.8f, 5.8f, 6.5f, 5.6f}, {0}},
-    {"gemm:gemm", KIND_TILES, 1, {.36f, .30f, .43f, .42f}, {.33f, .16f, 1, .67f}},
+    {"gemm:gemm", KIND_TILES, 1, {.71f, .64f, .77f, .84f}, {.67f, .64f, 1, 1}},
+    {"gemm:gemm_scalar", KIND_TILES, 1, {.67f, .52f, .68f, .75f}, {.67f, .64f, 1, 1}},
     {"gemm:weight_gradient", KIND_TILES, 1, {.36f, .30f, .43f, .42f}, {.33f, .16f, 1, .67f}},
-    {"conv:conv2d", KIND_TILES, 1, {.32f, .27f, .27f, .26f}, {.33f, .16f, 1, .67f}},
-    {"conv:conv_transpose2d", KIND_TILES, 1, {.30f, .24f, .23f, .23f}, {.33f, .16f, 1, .67f}},
+    {"conv:conv2d*", KIND_TILES, 1, {.69f, .57f, .73f, .79f}, {.67f, .64f, 1, 1}},
+    {"conv:conv_transpose2d*", KIND_TILES, 1, {.68f, .60f, .72f, .79f}, {.67f, .64f, 1, 1}},
     {"attention_tile:attention*", KIND_TILES, 1, {.30f, .25f, .36f, .35f}, {.33f, .16f, 1, .67f}},
     {"attention:attention*", KIND_ATTENTION, 64, {68, 68, 68, 12}, {16, 16, 16, 16}},
     {"norm:layer_norm*", KIND_NORM, 1, {2.5f, 2.5f, 3, 1.5f}, {20, 20, 20, 20}},
