@@ -134,12 +134,12 @@ static bool read_roles(import *im, const layout *l, const bpe *b, bool *pro, err
     bool safetensors = model_file_format(im->from->files[0]) == MODEL_SAFETENSORS;
     *pro = roles ? !strcmp(roles, "pro") : bpe_find(b, "<|User|>") >= 0 && (l == &transformers || !safetensors);
     if (roles && !*pro && strcmp(roles, "plain"))
-        return err_set(e, ERR_USAGE, "convert: --set roles=%.64s: Janus's are pro and plain", roles);
+        return err_set(e, ERR_USAGE, "convert: `settings` roles=%.64s: Janus's are pro and plain", roles);
     if (!roles && !*pro)
         log_write(
             LOG_WARNING,
             "convert: prompts begin with \"User: \", as those of Janus-1.3B, of which there are safetensors alone "
-            "(for Janus-Pro: --set roles=pro)");
+            "(for Janus-Pro: `settings` roles=pro)");
     return true;
 }
 
@@ -150,7 +150,7 @@ static bool put_text(import *im, const layout *l, gpt *d, err *e)
     snprintf(path, sizeof path, "%s/tokenizer.json", im->tokenizer ? im->tokenizer : im->from->directory);
     if (!im->tokenizer && access(path, R_OK) != 0) {
         log_write(LOG_WARNING,
-                  "convert: without tokenizer.json (--tokenizer FOLDER) the model reads token ids, no words");
+                  "convert: without `tokenizer`, the folder of tokenizer.json, the model reads token ids, no words");
         return true;
     }
     bpe *b = bpe_from_json(im->tokenizer && access(path, R_OK) != 0 ? im->tokenizer : path, e);
