@@ -69,7 +69,7 @@ static void check_model(whole *m)
 {
     err e = {0};
     model_gradient *g = &m->all;
-    *g = (model_gradient){m->g.name, m->g.r, m->all.params, m->loss, m};
+    *g = (model_gradient){.name = m->g.name, .r = m->g.r, .params = m->all.params, .loss = m->loss, .context = m};
     tape *t = tape_new(g->r, &e);
     good(t != NULL, &e);
     load(m);

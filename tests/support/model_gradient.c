@@ -111,7 +111,7 @@ static void check_differences(const model_gradient *m, const param *p, const flo
             direction[i] = pass ? i == most : (float)(d[i] / size);
         double by_gradient = pass ? d[most] : size;
         /* far enough to be seen in a float, near enough to be straight */
-        double step = fmin(fmax(1e-3 / fabs(by_gradient), 2e-3), 3e-2);
+        double step = m->step > 0 ? m->step : fmin(fmax(1e-3 / fabs(by_gradient), 2e-3), 3e-2);
         double by_loss = difference(m, p, values, direction, n, step);
         /* softmax doesn't see what all keys have in common: what is left is the loss's rounding */
         double rounding = 4 * FLT_EPSILON * fabs(loss_of(m)) / step;

@@ -10,6 +10,7 @@ typedef struct model_gradient {
     param_table params; /* trainable */
     tensor (*loss)(void *context);
     void *context;
+    double step; /* of the differences; 0: as suits a smooth loss */
 } model_gradient;
 
 /* For cmocka: the state is a run on the device that LIMN_DEVICE names; closing it fails where memory is left. */
