@@ -2,8 +2,8 @@
  * score matrix is never stored, and only the keys that the mask allows are read.
  * qkv[b,t,3d]; k, v caches [b,heads,length,HEAD_DIM]; y[b,t,d]; query t has the position *position + t,
  * or *position is each row's own (then t is 1).
- * lse[b,t,heads], or NULL: the log of the sum of the exponentials of the scores, of which the way back makes the
- * probabilities again (Dao et al. 2022).
+ * lse[b,t,heads], or NULL: the log of the sum of the exponentials of the scores, from which the backward pass computes
+ * the probabilities again (Dao et al. 2022).
  *
  * HEAD_DIM is a build option.  CPU: a work-item for each query and head; else a work-group of WG.
  * One query may have its keys in parts, `chunk` positions each (the launch's last dimension), so that a device is full

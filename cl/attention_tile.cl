@@ -11,8 +11,8 @@
  * Backwards the same tiles give p again, from the log of its sum, and ds = p (dy values^T - delta): a row of tiles
  * gives the gradient of its queries, a column of tiles that of its keys and values.
  *
- * Tiles are of neighbours in an order of all positions, which is theirs but for MASK_COLUMN, where the grid is ordered
- * by columns: then its mask is that of rows.  `places`: of the order, a multiple of SPAN.
+ * A tile takes neighbouring places.  Places are positions; for MASK_COLUMN the grid is put in order by columns first, so
+ * that its mask is that of rows.  `places`: how many there are, a multiple of SPAN.
  *
  * attention_tile_cpu.clh: a tile's products in registers; HEAD_DIM is a multiple of 32, and kt and vt are keys and
  *   values in panels [b,heads,places/32][HEAD_DIM][32].

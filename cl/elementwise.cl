@@ -97,7 +97,7 @@ __kernel void mean_rows(IN(float, x), OUT(float, y), const int t, const int d)
 #undef BODY
 }
 
-/* y (+)= exp(min(s, most)) x: also the gradient's way back */
+/* y (+)= exp(min(s, most)) x: also the gradient of x */
 __kernel void scale_exp(IN(float, x), IN(float, s), OUT(float, y), const int count, const float most, const int add)
 {
     float scale = exp(fmin(AT(s)[0], most));

@@ -19,7 +19,7 @@ static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, c
     int64_t b = qkv.shape[0], t = qkv.shape[1], heads = cache->k.shape[1], length = cache->k.shape[2];
     int64_t head_dim = cache->k.shape[3];
     char option[48];
-    /* the position is the device's secret: half the cache is what a query sees on average */
+    /* only the device knows the position; on average a query sees half the cache */
     double seen = 0.5 * (double)(b * t * heads * head_dim) * (double)length;
     cache_option(cache, "", option);
     int64_t n = key_parts(r, t, heads, length), chunk = (length + n - 1) / n;
@@ -56,12 +56,11 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
         lse = TENSOR(r, DTYPE_F32, b, t, heads);
     if (t == 1 || !attend_tiles(r, qkv, cache, position, mask, y, lse))
         attend(r, qkv, cache, position, mask, y, lse);
-    tape_push(r,
-              &(tape_step){.back = attention_back,
-                           .in = {qkv, cache->k, cache->v}, /* the cache as what the kernels read: it has no gradient */
-                           .out = y,
-                           .saved = {lse},
-                           .i = {heads, (int32_t)mask->kind, mask->text, mask->grid_width, mask->kernel}});
+    tape_push(r, &(tape_step){.back = attention_back,
+                              .in = {qkv, cache->k, cache->v}, /* kernels read the cache: it has no gradient */
+                              .out = y,
+                              .saved = {lse},
+                              .i = {heads, (int32_t)mask->kind, mask->text, mask->grid_width, mask->kernel}});
     return y;
 }
 
