@@ -376,7 +376,7 @@ static void test_large_allocation(ops_env *v)
     v->d->memory_limit = v->d->memory_used + (1 << 20);
     TENSOR(v->r, DTYPE_F32, 17 << 20);
     v->d->memory_limit = limit;
-    check_sticky(v, "activations: 68.0 MiB", "--mem-limit");
+    check_sticky(v, "activations: 68.0 MiB", "`memory_limit`");
 }
 
 const ops_behaviour ops_runs[] = {
