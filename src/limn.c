@@ -4,8 +4,8 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "base/control.h"
 #include "base/log.h"
 #include "convert/convert.h"
 #include "device/profile.h"
@@ -51,8 +51,7 @@ bool limn_devices(limn_device_info **list, size_t *n, limn_error *e)
 limn_device *limn_device_open(const char *spec, const limn_device_options *options, limn_error *e)
 {
     limn_device_options o = {0};
-    if (options)
-        memcpy(&o, options, options->size && options->size < sizeof o ? options->size : sizeof o);
+    control_copy(&o, sizeof o, options);
     const caller_log log = {o.log, o.log_context};
     const log_place before = log_redirect(log_of(&log));
     pthread_mutex_lock(&asking);
@@ -116,8 +115,7 @@ bool limn_device_write_trace(limn_device *d, const char *path, limn_error *e)
 limn_model *limn_model_open_with(limn_device *d, const char *path, const limn_model_options *options, limn_error *e)
 {
     limn_model_options o = {0};
-    if (options)
-        memcpy(&o, options, options->size && options->size < sizeof o ? options->size : sizeof o);
+    control_copy(&o, sizeof o, options);
     if (path && !o.data && model_is_foreign(path) && !import_refuse_model(path, "", e))
         return NULL;
     if (!guard_enter(d, e))

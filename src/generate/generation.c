@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/control.h"
 #include "base/log.h"
 
 /* ---- pictures and requests ------------------------------------------------------------------------------------ */
@@ -254,8 +255,7 @@ static bool go_on(generation *g, err *e)
 generation *generation_open(model *m, const limn_generation_options *options, err *e)
 {
     limn_generation_options o = {0};
-    if (options)
-        memcpy(&o, options, options->size && options->size < sizeof o ? options->size : sizeof o);
+    control_copy(&o, sizeof o, options);
     if (!model_needs_transformer(m, e))
         return NULL;
     if (o.rows < 0 || o.rows > BATCH_MOST) {
@@ -324,7 +324,7 @@ bool generation_add(generation *g, const limn_generate_options *o, uint64_t *id,
 bool generation_add_request(generation *g, const limn_request *request, uint64_t *id, err *e)
 {
     limn_request q = {0};
-    memcpy(&q, request, request->size && request->size < sizeof q ? request->size : sizeof q);
+    control_copy(&q, sizeof q, request);
     limn_generate_options o = model_generate_defaults(g->m);
     o.prompt = q.prompt;
     o.text_ids = q.text_ids;

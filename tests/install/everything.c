@@ -93,6 +93,54 @@ static limn_model *open_watched(limn_device *d)
     return m;
 }
 
+/* Files: a tokenizer is trained, looked into, and neither a transformer nor a model of other programs. */
+static void use_files(void)
+{
+    static const char captions[] = "{\"image\": \"1.png\", \"caption\": \"a red bear\"}\n";
+    const char *const data[1] = {"captions.jsonl"};
+    limn_error why;
+    limn_tokenizer_counts counts;
+    limn_train_options run;
+    limn_train_codec_options codec;
+    limn_convert_options convert;
+    FILE *f = fopen(data[0], "w");
+    CHECK(f && fputs(captions, f) >= 0 && fclose(f) == 0);
+    memset(&counts, 0, sizeof counts);
+    memset(&run, 0, sizeof run);
+    run.size = sizeof run;
+    run.data = data;
+    run.n_data = 1;
+    run.output = "words.gguf";
+    good(limn_train_tokenizer(&run, NULL, &counts, &e));
+    CHECK(counts.captions == 1 && counts.tokens >= 258);
+    limn_inspection *i = limn_inspection_open(run.output, &e);
+    good(i != NULL);
+    CHECK(strcmp(limn_inspection_get_info(i)->format, "gguf") == 0 && limn_inspection_key(i, 0)->name[0]);
+    limn_inspection_free(&i);
+    i = limn_inspection_open(NULL, &e);
+    good(i != NULL);
+    CHECK(limn_inspection_tensor(i, 0)->bytes > 0);
+    limn_inspection_free(&i);
+    memset(&codec, 0, sizeof codec);
+    codec.size = sizeof codec;
+    codec.kind = LIMN_VQVAE;
+    run.output = "codec.gguf";
+    run.check = true;
+    good(limn_train_codec(NULL, &run, &codec, &e));
+    run.check = false; /* and then there must be a device */
+    memset(&why, 0, sizeof why);
+    CHECK(!limn_train_dalle(NULL, &run, NULL, &why) && why.code == LIMN_USAGE);
+    memset(&why, 0, sizeof why);
+    CHECK(!limn_train_clip(NULL, &run, NULL, &why) && why.code == LIMN_USAGE);
+    memset(&why, 0, sizeof why);
+    memset(&convert, 0, sizeof convert);
+    convert.size = sizeof convert;
+    convert.inputs = data;
+    convert.n_inputs = 1;
+    convert.output = "none.gguf";
+    CHECK(!limn_convert(&convert, NULL, &why) && why.text[0]);
+}
+
 static void read_text(limn_model *m)
 {
     int32_t *ids = NULL;
@@ -260,6 +308,7 @@ int main(void)
     options.log_context = &lines;
     limn_set_log(on_line, &lines);
     puts(limn_version());
+    use_files();
     limn_device *d = limn_device_open(NULL, &options, &e);
     if (!d) {
         fprintf(stderr, "%s\n", e.text);
