@@ -6,7 +6,23 @@
 
 #include "llvm/IR/Instruction.h"
 
-enum Kind { FMA, FLOAT, MATH, INT, WIDE, DIVIDE, COMPARE, CONVERT, BRANCH, MEMORY, BARRIER, QUERY, OTHER, ADDRESS, FREE };
+enum Kind {
+    FMA,
+    FLOAT,
+    MATH,
+    INT,
+    WIDE,
+    DIVIDE,
+    COMPARE,
+    CONVERT,
+    BRANCH,
+    MEMORY,
+    BARRIER,
+    QUERY,
+    OTHER,
+    ADDRESS,
+    FREE
+};
 // ADDRESS is often a part of the access, and FREE needs none: neither is counted among the issued ones
 extern const char *const kindNames[];
 constexpr size_t kindCount = FREE + 1;
@@ -28,7 +44,7 @@ Site classify(const llvm::Instruction *i);
 // Whether it stores a value that nothing is known of.
 bool isNothing(const llvm::Instruction *i);
 
-struct Part { // of a vector
+struct Part {                                  // of a vector
     const llvm::Instruction *leader = nullptr; // the first of its parts; NULL: there is no vector
     uint64_t before = 0, all = 0;              // bytes of it before this part; of all
 };

@@ -29,13 +29,15 @@ static bool step(model *m, int rows, err *e)
     batch b;
     sampling pictures[BATCH_MOST];
     int32_t *text = calloc((size_t)t->text_length, sizeof *text);
-    bool ok = text && batch_open(&b, t, m->run, rows, DTYPE_F32, e);
+    bool ok = text && batch_open(&b, t, m->run, rows, t->text_length, DTYPE_F32, e);
     for (int i = 0; i < rows; i++) {
         pictures[i] =
             (sampling){.temperature = 0.3f, .top_k = 32, .seed = 2021, .stream = (uint32_t)i, .row = i, .other = -1};
         if (ok)
-            b.row[i] =
-                (batch_row){.used = true, .text = text, .position = t->prefix + t->grid_width * t->grid_height / 2};
+            b.row[i] = (batch_row){.used = true,
+                                   .text = text,
+                                   .length = t->text_length,
+                                   .position = t->prefix + t->grid_width * t->grid_height / 2};
     }
     if (ok) {
         ok = clear_caches(&b.s) && batch_write(&b, pictures, rows, e);
