@@ -25,8 +25,9 @@ typedef struct tuning {
     int clblast_set;  /* its parameters: 0 for its own choice, else one of the sets of ops/gemm.c */
     bool tiles;       /* attention of many queries by tiles: the device has vectors (CPU form) or local memory for it */
     int winograd;     /* 3x3 convolutions of at least so many 4x4 tiles take Winograd's kernels; 0: none does */
-    int winograd_cache; /* floats of transformed weights, and of transformed pixels, that are worked on at a time */
-    int strip;          /* floats of a strip of rows, for pictures that aren't in memory as a whole (conv_strips.c) */
+    int winograd_channels; /* and of in and out channels that in x out / (in + out) is no less: GPUs write it all */
+    int winograd_cache;    /* floats of transformed weights, and of transformed pixels, that are worked on at a time */
+    int strip; /* floats of a strip of rows, for pictures that aren't in memory as a whole (conv_strips.c) */
 } tuning;
 #define CLBLAST_SETS 4 /* with the 0 */
 

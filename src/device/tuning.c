@@ -68,8 +68,9 @@ void tuning_complete(tuning *t, const limn_device_info *i)
     t->tiles = t->cpu_form
                    ? i->vector_width >= 4
                    : t->gemm_side >= 4 && i->local_memory >= sizeof(float) * ((tile + 2 * TILE_K) * row + 5 * tile);
-    t->winograd = t->cpu_form ? 16 : 0; /* for fewer the transformed weights are written for too little */
-    t->winograd_cache = t->cpu_form ? 4 << 20 : 0;
+    t->winograd = 16; /* for fewer the transformed weights are written for too little */
+    t->winograd_channels = t->cpu_form ? 0 : 48;
+    t->winograd_cache = 4 << 20;
     t->strip = 2 << 20;
 }
 

@@ -166,7 +166,7 @@ bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, co
                   tensor lse);
 bool attend_tiles_back(run *r, const tape_step *s, const attention_mask *mask, tensor dy, tensor dqkv, int add);
 
-/* ---- 3x3 of stride 1 on CPU devices: winograd.c ---- */
+/* ---- 3x3 of stride 1: winograd.c ---- */
 
 /* Whether c makes y[b,oh,ow,out] so. */
 bool winograd_applies(run *r, const conv *c, int64_t b, int64_t oh, int64_t ow);

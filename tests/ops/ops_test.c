@@ -142,8 +142,14 @@ static size_t list_styles(const device *d, bool tiny, bool lens, const char **na
                         .tiles = tiny,
                         .winograd = 1,
                         .winograd_cache = 1 << 20},
-                 wide = {.wg = 16, .gemm_side = 4, .gemm_item = 4, .tiles = tiny};
-    const tuning gpu = {.wg = 64, .gemm_side = i->max_work_group >= 256 ? 16 : 8, .gemm_item = 8, .tiles = true};
+                 wide = {
+                     .wg = 16, .gemm_side = 4, .gemm_item = 4, .tiles = tiny, .winograd = 1, .winograd_cache = 1 << 20};
+    const tuning gpu = {.wg = 64,
+                        .gemm_side = i->max_work_group >= 256 ? 16 : 8,
+                        .gemm_item = 8,
+                        .tiles = true,
+                        .winograd = 1,
+                        .winograd_cache = 1 << 20};
     if (lens) {
         names[0] = "gpu 64";
         tunes[0] = gpu;

@@ -45,6 +45,7 @@ static const struct kernel_cost {
     {"gemm:gemm", KIND_TILES, 1, {.71f, .64f, .77f, .84f}, {.67f, .64f, 1, 1}},
     {"gemm:gemm_scalar", KIND_TILES, 1, {.67f, .52f, .68f, .75f}, {.67f, .64f, 1, 1}},
     {"gemm:weight_gradient", KIND_TILES, 1, {.36f, .30f, .43f, .42f}, {.33f, .16f, 1, .67f}},
+    {"winograd:winograd_product", KIND_TILES, 1, {.71f, .64f, .77f, .84f}, {.67f, .64f, 1, 1}},
     {"conv:conv2d*", KIND_TILES, 1, {.69f, .57f, .73f, .79f}, {.67f, .64f, 1, 1}},
     {"conv:conv_transpose2d*", KIND_TILES, 1, {.68f, .60f, .72f, .79f}, {.67f, .64f, 1, 1}},
     {"attention_tile:attention*", KIND_TILES, 1, {.30f, .25f, .36f, .35f}, {.33f, .16f, 1, .67f}},
