@@ -233,18 +233,115 @@ CPU_KERNEL void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
 
 #define PER_ITEM ((HEAD_DIM + WG - 1) / WG)
 
+/* A group scores KEYS keys at a time, then adds up their values:
+ *   scores  KEY_LANES neighbouring work-items share a key, so that what they load together are 64 bytes in a row; each has
+ *           its part of KEY_ROUNDS keys, KEYS_ONCE apart, and loads KEY_AHEAD pieces of each before it uses the first
+ *   values  a work-item has a column of the head and each VALUE_SHARES-th key, of which it loads VALUES_AHEAD before it
+ *           uses the first; what the shares have made meets at the end */
+#ifdef KV_F16
+#define KEY_ITEMS 8
+#else
+#define KEY_ITEMS 4
+#endif
+#define KEY_LANES  (WG < KEY_ITEMS ? WG : KEY_ITEMS)
+#define KEY_ROUNDS (KEY_ITEMS / 2)
+#define KEYS_ONCE  (WG / KEY_LANES)
+#define KEYS       (KEYS_ONCE * KEY_ROUNDS)
+#if HEAD_DIM % 4 == 0
+#define KEY_WIDTH 4
+typedef float4 key_piece;
+#define KEY_PIECE(p)   KV_4(p)
+#define QUERY_PIECE(p) vload4(0, p)
+#define PIECE_SUM(v)   (((v).x + (v).y) + ((v).z + (v).w))
+#else
+#define KEY_WIDTH 1
+typedef float key_piece;
+#define KEY_PIECE(p)   KV_1(p)
+#define QUERY_PIECE(p) (*(p))
+#define PIECE_SUM(v)   (v)
+#endif
+#define KEY_PIECES   ((HEAD_DIM + KEY_LANES * KEY_WIDTH - 1) / (KEY_LANES * KEY_WIDTH)) /* of a work-item */
+#define KEY_AHEAD    (KEY_PIECES < 4 ? KEY_PIECES : 4)
+#define QUERY_DIM    ((KEY_PIECES + KEY_AHEAD - 1) / KEY_AHEAD * KEY_AHEAD * KEY_LANES * KEY_WIDTH)
+#define VALUE_SHARES (HEAD_DIM < WG ? WG / HEAD_DIM : 1)
+#define VALUES_AHEAD 8
+
+/* The scores of the work-item's keys, of those with the numbers `first` to first + n - 1 of r.  sums: KEY_ROUNDS * WG.
+ * Begins with a barrier. */
+inline void score_keys(float score[KEY_ROUNDS], __local const float *query, __global const KV *kp, const keys r,
+                       const int first, const int n, __local float *sums)
+{
+    const int l = get_local_id(0), own = l / KEY_LANES, lane = l % KEY_LANES;
+    key_piece sum[KEY_ROUNDS];
+    int at[KEY_ROUNDS];
+    UNROLL
+    for (int i = 0; i < KEY_ROUNDS; i++) {
+        at[i] = (r.start + (first + min(own + i * KEYS_ONCE, n - 1)) * r.step) * HEAD_DIM;
+        sum[i] = 0.0f;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE); /* the query is there; the last weights and sums are used up */
+    for (int from = lane; from < KEY_PIECES * KEY_LANES; from += KEY_AHEAD * KEY_LANES) {
+        key_piece piece[KEY_ROUNDS][KEY_AHEAD];
+        UNROLL
+        for (int j = 0; j < KEY_AHEAD; j++) {
+            const int column = min((from + j * KEY_LANES) * KEY_WIDTH, HEAD_DIM - KEY_WIDTH);
+            UNROLL
+            for (int i = 0; i < KEY_ROUNDS; i++)
+                piece[i][j] = KEY_PIECE(kp + at[i] + column);
+        }
+        UNROLL
+        for (int j = 0; j < KEY_AHEAD; j++) { /* beyond the head the query is 0 */
+            const key_piece q = QUERY_PIECE(query + (from + j * KEY_LANES) * KEY_WIDTH);
+            UNROLL
+            for (int i = 0; i < KEY_ROUNDS; i++)
+                sum[i] = MAD(piece[i][j], q, sum[i]);
+        }
+    }
+    UNROLL
+    for (int i = 0; i < KEY_ROUNDS; i++)
+        sums[i * WG + l] = PIECE_SUM(sum[i]);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    UNROLL
+    for (int i = 0; i < KEY_ROUNDS; i++) {
+        score[i] = 0.0f;
+        UNROLL
+        for (int j = 0; j < KEY_LANES; j++)
+            score[i] += sums[i * WG + own * KEY_LANES + j];
+    }
+}
+
+/* sum + the work-item's share of these keys' values, weighed; vp: of its column */
+inline float add_values(float sum, __local const float *weight, __global const KV *vp, const keys r, const int first,
+                        const int n, const int share)
+{
+    for (int from = share; from < n; from += VALUES_AHEAD * VALUE_SHARES) {
+        float value[VALUES_AHEAD];
+        UNROLL
+        for (int i = 0; i < VALUES_AHEAD; i++) {
+            const int j = min(from + i * VALUE_SHARES, n - 1);
+            value[i] = KV_1(vp + (r.start + (first + j) * r.step) * HEAD_DIM);
+        }
+        UNROLL
+        for (int i = 0; i < VALUES_AHEAD; i++) {
+            const int j = from + i * VALUE_SHARES;
+            sum = MAD(j < n ? weight[min(j, n - 1)] : 0.0f, value[i], sum);
+        }
+    }
+    return sum;
+}
+
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
 {
-    __local float query[HEAD_DIM], weight[WG], scratch[WG];
+    __local float query[QUERY_DIM], weight[KEYS], sums[KEY_ROUNDS * WG], scratch[WG];
     int row = GROUP(0), head = get_global_id(1), q = QUERY_OF(row), l = get_local_id(0);
-    int first_key = get_global_id(2) * chunk;
+    int first_key = get_global_id(2) * chunk, share = l / HEAD_DIM, column = l % HEAD_DIM;
     if (q >= length) /* the same for the whole group */
         return;
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM;
     __global const KV *kp = AT(k) + cache, *vp = AT(v) + cache;
     __global const float *qp = AT(qkv) + (size_t)row * PARTS * heads * HEAD_DIM + head * HEAD_DIM;
-    for (int i = l; i < HEAD_DIM; i += WG)
-        query[i] = qp[i] * rsqrt((float)HEAD_DIM);
+    for (int i = l; i < QUERY_DIM; i += WG)
+        query[i] = i < HEAD_DIM ? qp[i] * rsqrt((float)HEAD_DIM) : 0.0f;
     if (STORES) { /* the same for the whole group */
         for (int i = l; i < HEAD_DIM; i += WG) {
             KV_PUT_1(qp[heads * HEAD_DIM + i], AT(k) + cache + q * HEAD_DIM + i);
@@ -258,31 +355,45 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
     int runs = runs_of(q, kind, text, width, side);
     for (int run = 0; run < runs; run++) {
         keys r = within(run_of(run, q, kind, text, width, side), first_key, first_key + chunk);
-        for (int first = 0; first < r.count; first += WG) {
-            int n = min(WG, r.count - first);
-            float s = -INFINITY;
-            barrier(CLK_LOCAL_MEM_FENCE); /* the query is there; the last weights are used up */
-            int at = r.start + (first + min(l, n - 1)) * r.step;
-            if (l < n && SEEN(row, at)) {
-                __global const KV *key = kp + (size_t)at * HEAD_DIM;
-                s = 0.0f;
-                for (int i = 0; i < HEAD_DIM; i++)
-                    s = MAD(query[i], KV_1(key + i), s);
+        for (int first = 0; first < r.count; first += KEYS) {
+            int n = min(KEYS, r.count - first);
+            bool seen[KEY_ROUNDS];
+            float score[KEY_ROUNDS], largest = -INFINITY, all = 0.0f;
+            UNROLL
+            for (int i = 0; i < KEY_ROUNDS; i++) {
+                int j = l / KEY_LANES + i * KEYS_ONCE;
+                seen[i] = j < n && SEEN(row, r.start + (first + min(j, n - 1)) * r.step);
             }
-            float now = fmax(most, group_max(s, scratch)), keep = exp(most - now), p = exp(s - now);
+            score_keys(score, query, kp, r, first, n, sums);
+            UNROLL
+            for (int i = 0; i < KEY_ROUNDS; i++) {
+                score[i] = seen[i] ? score[i] : -INFINITY;
+                largest = fmax(largest, score[i]);
+            }
+            float now = fmax(most, group_max(largest, scratch)), keep = exp(most - now);
             most = now;
-            weight[l] = p;
-            total = total * keep + group_sum(p, scratch); /* its barriers publish the weights */
+            UNROLL
+            for (int i = 0; i < KEY_ROUNDS; i++)
+                if (l % KEY_LANES == 0) {
+                    score[i] = exp(score[i] - now);
+                    weight[l / KEY_LANES + i * KEYS_ONCE] = score[i];
+                    all += score[i];
+                }
+            total = total * keep + group_sum(all, scratch); /* its barriers publish the weights */
             for (int i = 0; i < PER_ITEM; i++) {
-                int d = l + i * WG;
                 sum[i] *= keep;
-                __global const KV *value = vp + (size_t)(r.start + first * r.step) * HEAD_DIM + d;
-                if (d < HEAD_DIM)
-                    for (int j = 0; j < n; j++)
-                        sum[i] = MAD(weight[j], KV_1(value + (size_t)(j * r.step) * HEAD_DIM), sum[i]);
+                if (share < VALUE_SHARES && column + i * WG < HEAD_DIM)
+                    sum[i] = add_values(sum[i], weight, vp + column + i * WG, r, first, n, share);
             }
         }
     }
+#if HEAD_DIM * 2 <= WG /* there are several shares */
+    barrier(CLK_LOCAL_MEM_FENCE);
+    sums[l] = sum[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int i = 1; i < VALUE_SHARES && l < HEAD_DIM; i++)
+        sum[0] += sums[i * HEAD_DIM + l];
+#endif
     if (parts_buffer) {
         __global float *to = PART(get_global_id(2));
         for (int i = 0; i < PER_ITEM; i++)

@@ -16,6 +16,7 @@ AMD = ["gfx90a", "gfx1030", "gfx1100"]  # Instinct MI200, Radeon RX 6800, Radeon
 NVIDIA = ["sm_75", "sm_86", "sm_90"]  # Turing, Ampere (RTX 3060), Hopper
 BACKWARD, CROSS, KV_F16 = " BACKWARD", " CROSS", " KV_F16"  # end the name of a file that is compiled with that definition
 VARIANTS = {BACKWARD: r"^#ifn?def BACKWARD$", CROSS: r"^#ifdef CROSS$", KV_F16: r"\bIN\(KV,"}  # what such a file has
+FEW_GROUPS = ["attention", "norm", "sample"]  # files whose groups are larger (src/device/program.c)
 BITCODE = ["/usr/lib/x86_64-linux-gnu/amdgcn/bitcode", "/usr/lib/aarch64-linux-gnu/amdgcn/bitcode", "/opt/rocm/amdgcn/bitcode"]
 LIBCLC = ["/usr/lib/clc/nvptx64--nvidiacl.bc", "/usr/share/clc/nvptx64--nvidiacl.bc"]
 CLANG = ["clang-15", "-x", "cl", "-cl-std=CL1.2", "-Xclang", "-finclude-default-header", "-Wno-linker-warnings"]
@@ -179,6 +180,8 @@ def compile_spirv(_, source, defines, out):
 def compile_one(target, source, defines, folder):
     """(kernels, folder of what was made, complaint)"""
     out = Path(tempfile.mkdtemp(dir=folder))
+    if Path(source).stem in FEW_GROUPS and not any(d.startswith("-DWG=") for d in defines):
+        defines = defines + ["-DWG=256"]
     how = (compile_intel if target in INTEL else compile_amd if target in AMD else
            compile_nvidia if target in NVIDIA else compile_spirv)
     try:

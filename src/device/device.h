@@ -116,6 +116,10 @@ bool device_line_write(const char *file, const limn_device_info *info, const cha
 void tuning_complete(tuning *t, const limn_device_info *info);
 /* "wg=64 gemm_side=16 …" */
 void tuning_text(const tuning *t, char out[TUNING_TEXT]);
+/* Work-items of a group where a launch has a group or two for each row of a batch: more than wg, as few groups must
+ * fill the device; and the largest wg with which these are at most `most`. */
+int tuning_wide(const tuning *t, const limn_device_info *info);
+size_t tuning_narrow(size_t most);
 /* Whether the device can run it. */
 bool tuning_valid(const tuning *t, const limn_device_info *info);
 /* Limits groups to `most` work-items and to a power of two: those of tiles, or those that share a row.  False if

@@ -280,6 +280,7 @@ static cl_int enqueue_smaller(run *r, launch *l, cl_int refusal)
     const tuning before = d->tune;
     const size_t group = group_of(&l->w), says = l->k->max_group;
     const bool tiles = l->asked.unit == UNIT_TILE || l->asked.unit == UNIT_SPAN;
+    const bool wide = !tiles && l->k->tune.wg != before.wg;
     const char *name = l->k->name, *options = l->k->options;
     size_t now = group;
     cl_int status = refusal;
@@ -289,8 +290,9 @@ static cl_int enqueue_smaller(run *r, launch *l, cl_int refusal)
     for (int i = 0; refuses_group(status) && !begun && now > 1 && !(refusal == CL_OUT_OF_RESOURCES && i == 2); i++) {
         bool believed = says >= BELIEVED && says < now;
         size_t most = believed ? says : refusal == CL_OUT_OF_RESOURCES && i == 1 ? BELIEVED : now - 1;
-        tuning_shrink(&d->tune, tiles, most);
-        size_t next = group_of(&(work){.local = {in_items(&l->asked, &d->tune).local[0], 1, 1}});
+        tuning_shrink(&d->tune, tiles, wide ? tuning_narrow(most) : most);
+        const tuning tuned = kernel_tuning(d, name);
+        size_t next = group_of(&(work){.local = {in_items(&l->asked, &tuned).local[0], 1, 1}});
         if (next >= now || !prepare(r, l, name, options, &why) || !set_args(r, l))
             break;
         now = next;
@@ -354,9 +356,10 @@ static void record(run *r, launch l)
 /* The launch on a device that is described alone. */
 static void count(run *r, const char *name, const work *w, const arg *args, int n)
 {
+    const tuning tuned = kernel_tuning(r->dev, name);
     counted_launch c = {.kernel = name,
                         .asked = *w,
-                        .w = in_items(w, &r->dev->tune),
+                        .w = in_items(w, &tuned),
                         .times = !r->recording,
                         .kept = r->recording ? r : NULL,
                         .recorded = r->recording};

@@ -26,6 +26,20 @@ static bool same_form(const tuning *a, const tuning *b)
            a->cpu_form == b->cpu_form && a->split == b->split;
 }
 
+/* Kernels of few rows, for each of which one group is all there is: a decode step's norms, attention and sampling.
+ * Their groups, what they call WG, are larger, so that more loads are on their way. */
+static const char *const few_groups[] = {"attention", "norm", "sample"};
+
+tuning kernel_tuning(const device *d, const char *name)
+{
+    tuning t = d->tune;
+    size_t length = strcspn(name, ":");
+    for (size_t i = 0; i < sizeof few_groups / sizeof *few_groups; i++)
+        if (strlen(few_groups[i]) == length && !strncmp(name, few_groups[i], length))
+            t.wg = tuning_wide(&t, &d->info);
+    return t;
+}
+
 struct programs {
     program *list;
     size_t kernels;
@@ -105,14 +119,13 @@ static cl_program from_source(device *d, const char *name, const char *source, c
     return p;
 }
 
-static program *program_build(device *d, const char *file, const char *options, err *e)
+static program *program_build(device *d, const char *file, const tuning *t, const char *options, err *e)
 {
     const char *name = file;
     char *source = kernel_text(file, &name, e);
     program *p = source ? calloc(1, sizeof *p + strlen(options) + 1) : NULL;
     if (p) {
         char all[512];
-        const tuning *t = &d->tune;
         snprintf(all, sizeof all, "-cl-std=CL1.2 -DCPU=%d -DWG=%d -DSIDE=%d -DITEM=%d -DSPLIT=%d %s", t->cpu_form,
                  t->wg, t->gemm_side, t->gemm_item, t->split, options);
         strcpy(p->options, options);
@@ -140,15 +153,15 @@ static program *program_build(device *d, const char *file, const char *options, 
     return p;
 }
 
-static program *program_find(device *d, const char *file, size_t length, const char *options, err *e)
+static program *program_find(device *d, const char *file, size_t length, const tuning *t, const char *options, err *e)
 {
     for (program *p = d->programs->list; p; p = p->next)
         if (!strncmp(p->file, file, length) && p->file[length] == 0 && !strcmp(p->options, options) &&
-            same_form(&p->tune, &d->tune))
+            same_form(&p->tune, t))
             return p;
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)length, file);
-    program *p = program_build(d, name, options, e);
+    program *p = program_build(d, name, t, options, e);
     if (p) {
         p->next = d->programs->list;
         d->programs->list = p;
@@ -163,10 +176,10 @@ static size_t hash_text(const char *s, size_t h)
     return h;
 }
 
-static bool kernel_make(device *d, struct slot *s, const char *name, const char *options, err *e)
+static bool kernel_make(device *d, struct slot *s, const char *name, const tuning *t, const char *options, err *e)
 {
     const char *colon = strchr(name, ':');
-    program *p = program_find(d, name, (size_t)(colon - name), options, e);
+    program *p = program_find(d, name, (size_t)(colon - name), t, options, e);
     if (!p)
         return false;
     size_t n = strlen(name) + 1, m = strlen(options) + 1;
@@ -176,7 +189,7 @@ static bool kernel_make(device *d, struct slot *s, const char *name, const char 
     memcpy(s->key, name, n);
     memcpy(s->key + n, options, m);
     cl_int status = 0;
-    s->k = (kernel){.program = p->handle, .name = s->key, .options = s->key + n, .tune = d->tune};
+    s->k = (kernel){.program = p->handle, .name = s->key, .options = s->key + n, .tune = *t};
     driver_enter();
     s->k.handle = clCreateKernel(p->handle, colon + 1, &status);
     driver_leave(status == CL_SUCCESS);
@@ -202,10 +215,11 @@ const kernel *kernel_find(device *d, const char *name, const char *options, err 
         err_no_memory(e, "programs", sizeof *d->programs);
         return NULL;
     }
+    const tuning t = kernel_tuning(d, name);
     size_t h = hash_text(options, hash_text(name, 2166136261u));
     for (size_t i = h % SLOTS;; i = (i + 1) % SLOTS) {
         struct slot *s = &d->programs->slots[i];
-        if (s->key && !strcmp(s->k.name, name) && !strcmp(s->k.options, options) && same_form(&s->k.tune, &d->tune))
+        if (s->key && !strcmp(s->k.name, name) && !strcmp(s->k.options, options) && same_form(&s->k.tune, &t))
             return &s->k;
         if (s->key)
             continue;
@@ -213,7 +227,7 @@ const kernel *kernel_find(device *d, const char *name, const char *options, err 
             err_set(e, ERR_FAILED, "kernel %s: more than %d kernels in use", name, SLOTS - 1);
             return NULL;
         }
-        if (!kernel_make(d, s, name, options, e))
+        if (!kernel_make(d, s, name, &t, options, e))
             return NULL;
         d->programs->kernels++;
         return &s->k;

@@ -13,6 +13,8 @@ typedef struct kernel {
     size_t max_group; /* the largest work-group for it, as the driver says; some say too little */
 } kernel;
 
+/* The choices that kernels of a file are compiled for: the device's, WG aside (tuning_wide). */
+tuning kernel_tuning(const device *d, const char *name);
 /* The kernel of that name, its file compiled for the device's tuning as it is now, with options ("-DHEAD_DIM=64", "").
  * NULL with e filled; a failed build also logs its source's name and build log. */
 const kernel *kernel_find(device *d, const char *name, const char *options, err *e);

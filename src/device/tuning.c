@@ -74,6 +74,23 @@ void tuning_complete(tuning *t, const limn_device_info *i)
     t->strip = 2 << 20;
 }
 
+#define WIDE_FROM 16 /* wg of which groups are made wide: where those are small, the device has reasons */
+#define WIDE      4
+#define WIDE_MOST 256
+
+int tuning_wide(const tuning *t, const limn_device_info *i)
+{
+    int wide = t->wg < WIDE_FROM ? t->wg : WIDE * t->wg;
+    while (wide > t->wg && (wide > WIDE_MOST || (uint64_t)wide > i->max_work_group))
+        wide /= 2;
+    return wide;
+}
+
+size_t tuning_narrow(size_t most)
+{
+    return most >= WIDE * WIDE_FROM ? most / WIDE : most < WIDE_FROM ? most : WIDE_FROM - 1;
+}
+
 bool tuning_valid(const tuning *t, const limn_device_info *i)
 {
     int most = i->max_work_group < 256 ? (int)i->max_work_group : 256, side = t->gemm_side;

@@ -6,11 +6,16 @@ const char *const mask_names[MASK_COUNT] = {"full", "row", "column", "conv", "wi
 static tape_function attention_back, cross_back;
 
 /* In how many parts the keys of one query are read, so that there are some groups for each compute unit.  It does not
- * depend on the batch, so neither does a row's result. */
+ * depend on the batch, so neither does a row's result.  Joining the parts is a launch of its own, which takes GPUs as
+ * long as some hundred keys do; where it is worth that, a part is what a group of them scores at once. */
 static int64_t key_parts(run *r, int64_t t, int64_t heads, int64_t length)
 {
-    int64_t wanted = (4 * (int64_t)run_device(r)->info.compute_units + heads - 1) / heads, most = length / 256;
-    return t > 1 || most < 2 ? 1 : wanted < most ? wanted : most;
+    const device *d = run_device(r);
+    int64_t wanted = (4 * (int64_t)d->info.compute_units + heads - 1) / heads, most = length / 256;
+    if (t > 1 || most < 2)
+        return 1;
+    most = d->tune.cpu_form ? most : length / 128;
+    return wanted < most ? wanted : most;
 }
 
 static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, const attention_mask *m, tensor y,

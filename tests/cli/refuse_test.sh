@@ -48,7 +48,7 @@ refused() {
 refused conv2d_scalar,64,-54,512 gemm_side=8
 refused conv_transpose2d_scalar,100,-55,100 gemm_side=8
 refused conv2d_scalar,255,-5,128 gemm_side=8
-refused layer_norm,63,-5,4 wg=32
+refused layer_norm,63,-5,4 wg=8    # its groups are larger than wg, or of 8
 refused rows2_f32,32,-54,4 wg=32   # what it says isn't believed
 refused attention,8,-54,512 wg=8   # recorded launches
 refused conv2d_scalar,20,-5,512 gemm_side=4 # it says no more than that

@@ -284,6 +284,14 @@ static void defaults_follow_limits_not_names(void **state)
         assert_true(tuning_valid(&t, &d) && !t.cpu_form);
         assert_int_equal(t.wg, limits[i].wg);
         assert_int_equal(t.gemm_side, limits[i].side);
+        int wide = tuning_wide(&t, &d);
+        assert_true(wide >= t.wg && wide <= limits[i].group);
+        for (size_t most = 1; most <= 256; most++) { /* what is made narrow isn't wider than that */
+            t.wg = (int)tuning_narrow(most);
+            while (t.wg & (t.wg - 1))
+                t.wg--;
+            assert_true(t.wg >= 1 && (size_t)tuning_wide(&t, &d) <= most);
+        }
     }
     d.local_memory = 0; /* kernels that need none */
     t = device_default_tuning(&d);

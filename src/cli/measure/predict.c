@@ -49,11 +49,13 @@ static const struct kernel_cost {
     {"conv:conv2d*", KIND_TILES, 1, {.69f, .57f, .73f, .79f}, {.67f, .64f, 1, 1}},
     {"conv:conv_transpose2d*", KIND_TILES, 1, {.68f, .60f, .72f, .79f}, {.67f, .64f, 1, 1}},
     {"attention_tile:attention*", KIND_TILES, 1, {.30f, .25f, .36f, .35f}, {.33f, .16f, 1, .67f}},
-    {"attention:attention*", KIND_ATTENTION, 64, {68, 68, 68, 12}, {16, 16, 16, 16}},
-    {"norm:layer_norm*", KIND_NORM, 1, {2.5f, 2.5f, 3, 1.5f}, {20, 20, 20, 20}},
-    {"norm:rms_norm*", KIND_NORM, 1, {2, 2, 2, 1}, {10, 10, 10, 10}},
-    {"norm:softmax*", KIND_NORM, 1, {3, 3, 3, 1.5f}, {20, 20, 20, 20}},
-    {"sample:sample", KIND_SAMPLE, 17, {1, 1, 1, .25f}, {9, 9, 9, 9}},
+    {"attention:attention*", KIND_ATTENTION, 128, {5, 5, 5, 5}, {8, 8, 8, 8}},
+    {"norm:layer_norm_twice", KIND_NORM, 4, {6, 6, 6, 6}, {13, 13, 13, 13}},
+    {"norm:layer_norm*", KIND_NORM, 4, {3, 3, 3, 3}, {6, 6, 6, 6}},
+    {"norm:glu_norm", KIND_NORM, 4, {4, 4, 4, 4}, {7, 7, 7, 7}},
+    {"norm:rms_norm*", KIND_NORM, 4, {2, 2, 2, 2}, {3, 3, 3, 3}},
+    {"norm:softmax*", KIND_NORM, 4, {3, 3, 3, 3}, {6, 6, 6, 6}},
+    {"sample:sample", KIND_SAMPLE, 17, {.1f, .1f, .1f, .1f}, {3, 3, 3, 3}},
     {"sample:argmax", KIND_SAMPLE, 1, {1, 1, 1, .25f}, {9, 9, 9, 9}},
 };
 
