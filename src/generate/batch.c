@@ -121,23 +121,23 @@ static void advance(batch *b, int first, int n, int by)
         op_advance(b->s.r, tensor_rows(b->s.memory.place, first, n), by);
 }
 
-/* Chooses the codes of the pictures with these settings; the first `rows` rows are all that they have. */
-static void choose(batch *b, tensor logits, int rows, tensor settings)
+/* For sampling: the positions of the first rows in their own sequences, and of how many text comes first. */
+static tensor places_of(const batch *b, int rows)
 {
-    const transformer *d = b->s.d;
-    bool own = d->own_lengths;
-    op_sample(b->s.r, logits, b->s.codes, b->forced, tensor_rows(own ? b->s.memory.place : b->position, 0, rows),
-              own ? b->s.text : d->prefix, settings);
+    return tensor_rows(b->s.d->own_lengths ? b->s.memory.place : b->position, 0, rows);
 }
 
-/* x[rows,1,dim] -> logits[pictures, codes] */
-static tensor logits_of(batch *b, tensor x, tensor settings, bool by_choice)
+static int text_of(const batch *b)
+{
+    return b->s.d->own_lengths ? b->s.text : b->s.d->prefix;
+}
+
+/* x[rows,1,dim] -> logits[rows, codes] */
+static tensor logits_of(batch *b, tensor x)
 {
     const transformer *d = b->s.d;
-    run *r = b->s.r;
-    tensor logits = op_linear(r, x, d->image_head, ACT_NONE);
-    logits = tensor_shaped(logits, 2, (int64_t[]){x.shape[0], d->codes});
-    return by_choice ? op_guide(r, logits, settings) : logits;
+    tensor logits = op_linear(b->s.r, x, d->image_head, ACT_NONE);
+    return tensor_shaped(logits, 2, (int64_t[]){x.shape[0], d->codes});
 }
 
 void batch_begin(batch *b, int first, int pictures)
@@ -157,8 +157,8 @@ void batch_begin(batch *b, int first, int pictures)
     }
     run_reset(r);
     tensor settings = tensor_rows(b->settings, first, pictures - first);
-    tensor logits = logits_of(b, tensor_rows(b->last, 0, rows), settings, true);
-    choose(b, logits, b->rows, settings);
+    tensor logits = op_guide(r, logits_of(b, tensor_rows(b->last, 0, rows)), settings);
+    op_sample(r, logits, b->s.codes, b->forced, places_of(b, b->rows), text_of(b), settings);
     for (int i = 0; i < b->rows; i++)
         if (begins(b, i)) {
             advance(b, i, 1, 1);
@@ -186,8 +186,9 @@ void batch_record(batch *b, int rows, int pictures, bool by_choice)
     tensor settings = tensor_rows(b->settings, 0, pictures), position = tensor_rows(b->position, 0, rows);
     tensor codes = tensor_rows(b->s.codes, 0, rows);
     tensor x = d->kind->forward(r, d, (tensor){0}, codes, session_rows(&b->s, 0, rows), position, 1);
-    choose(b, logits_of(b, x, settings, by_choice), rows, settings);
-    advance(b, 0, rows, 1);
+    op_sample_step(r, logits_of(b, x), b->s.codes, b->forced, places_of(b, rows), text_of(b), settings, by_choice);
+    if (d->own_lengths)
+        op_advance(r, position, 1);
     b->recorded = rows;
     b->pictures = pictures;
     b->by_choice = by_choice;

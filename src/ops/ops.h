@@ -80,6 +80,11 @@ typedef struct norm {
 tensor op_layer_norm(run *r, tensor x, const norm *n);
 /* y = residual + op_layer_norm(x) */
 tensor op_layer_norm_add(run *r, tensor x, const norm *n, tensor residual);
+/* y = op_layer_norm(*sum, before), where *sum = op_layer_norm_add(x, after, residual), or without a residual (empty)
+ * op_layer_norm(x, after) */
+tensor op_layer_norm_twice(run *r, tensor x, const norm *after, tensor residual, const norm *before, tensor *sum);
+/* y = op_layer_norm(op_glu(x, act), n) */
+tensor op_glu_norm(run *r, tensor x, activation act, const norm *n);
 /* y = x / sqrt(mean(x^2) + eps) * w over the last dimension (n->b is empty): Zhang & Sennrich 2019 */
 tensor op_rms_norm(run *r, tensor x, const norm *n);
 /* The same over h, w and the channels of each group of x[b,h,w,c], then act: Wu & He 2018 */
@@ -237,6 +242,8 @@ tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor
 tensor op_decoder_ids(run *r, tensor codes, tensor position, int64_t t, int first);
 /* y[b,t,d] = x[b,t,d] + table[p .. p+t-1, d], p the int in `position` */
 tensor op_add_table(run *r, tensor x, tensor table, tensor position);
+/* Both: op_add_table(op_embed(op_decoder_ids(codes, position, t, first), image), table, position) */
+tensor op_embed_decoder(run *r, tensor codes, tensor image, tensor table, tensor position, int64_t t, int first);
 
 /* ---- choosing: sample.c ---- */
 
@@ -264,6 +271,11 @@ tensor op_guide(run *r, tensor x, tensor settings);
  * to the rows `row` and `other` of codes[sequences, cells], at cell c = the row's position + 1 - text_length. forced:
  * I32 [sequences, cells]; a forced[row, c] >= 0 is written instead. */
 void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length, tensor settings);
+
+/* A step's end: op_sample of x[b,k], or by_choice of op_guide(x[sequences,k], settings), then op_advance of the
+ * positions by 1: of each sequence that a picture has, or of the one for all. */
+void op_sample_step(run *r, tensor x, tensor codes, tensor forced, tensor position, int text_length, tensor settings,
+                    bool by_choice);
 
 /* ---- losses: loss.c.  Each is a mean, F32 [1]; arguments after the first are constants ---- */
 

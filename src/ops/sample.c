@@ -52,11 +52,32 @@ static void guide_back(run *r, tape *t, const tape_step *s)
            ARG_T(settings), ARG_T(dx), ARG_I(b), ARG_I(k), ARG_I(add));
 }
 
+static void sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length,
+                   tensor settings, bool guided, bool advances)
+{
+    int64_t b = settings.shape[0], k = last_of(&logits);
+    double count = (double)(b * k);
+    work size = work_rows(b, 8 * count, 4 * (double)tensor_count(&logits));
+    LAUNCH(r, "sample:sample", size, ARG_T(logits), ARG_T(codes), ARG_T(forced), ARG_T(position), ARG_T(settings),
+           ARG_I(k), ARG_I(codes.shape[1]), ARG_I(text_length), ARG_OWN(position), ARG_I(guided), ARG_I(advances));
+}
+
 void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor position, int text_length, tensor settings)
 {
-    double count = (double)tensor_count(&logits);
     REQUIRE(r, logits.shape[0] == settings.shape[0]);
-    LAUNCH(r, "sample:sample", work_rows(logits.shape[0], 8 * count, 4 * count), ARG_T(logits), ARG_T(codes),
-           ARG_T(forced), ARG_T(position), ARG_T(settings), ARG_I(last_of(&logits)), ARG_I(codes.shape[1]),
-           ARG_I(text_length), ARG_OWN(position));
+    sample(r, logits, codes, forced, position, text_length, settings, false, false);
+}
+
+void op_sample_step(run *r, tensor x, tensor codes, tensor forced, tensor position, int text_length, tensor settings,
+                    bool by_choice)
+{
+    REQUIRE(r, by_choice || x.shape[0] == settings.shape[0]);
+    /* GPUs do it in one launch, unless pictures share a position: one of them would change it under the others */
+    bool alone = tensor_count(&position) > 1 || settings.shape[0] == 1;
+    if (!run_device(r)->tune.cpu_form && alone) {
+        sample(r, x, codes, forced, position, text_length, settings, by_choice, true);
+        return;
+    }
+    op_sample(r, by_choice ? op_guide(r, x, settings) : x, codes, forced, position, text_length, settings);
+    op_advance(r, position, 1);
 }

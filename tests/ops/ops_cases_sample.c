@@ -80,7 +80,7 @@ static void test_settings(ops_env *v)
         {.temperature = 1.3f, .top_k = 20, .top_p = 0.6f, .seed = 9},
         {.temperature = 0.01f, .top_k = 50, .top_p = 0.9f, .seed = 10, .stream = UINT32_MAX - 1},
     };
-    static const int sizes[] = {1, 5, 37, 500, 8192};
+    static const int sizes[] = {1, 5, 37, 500, 8192, 17000}; /* the last two beyond what groups hold */
     for (size_t j = 0; j < sizeof sizes / sizeof *sizes; j++) {
         float *logits = ops_numbers(v, 3 * sizes[j]);
         for (int i = 0; i < 3 * sizes[j]; i++)
@@ -183,6 +183,45 @@ static void test_guide(ops_env *v)
     }
 }
 
+/* A step is what its three ops make of it one by one: guided pictures beside others, at positions of their own. */
+static void test_step(ops_env *v)
+{
+    enum { PICTURES = 3, SEQUENCES = 5, K = 700 };
+    static const sampling each[PICTURES] = {
+        {.temperature = 1, .seed = 1, .stream = 3, .guidance = 2.5f, .row = 0, .other = 3},
+        {.temperature = 0.7f, .seed = 9, .top_k = 30, .row = 1, .other = -1},
+        {.temperature = 1.2f, .seed = 5, .top_p = 0.8f, .guidance = 4, .row = 2, .other = 4}};
+    int32_t words[PICTURES * SAMPLING_WORDS], fresh[SEQUENCES * CELLS], codes[2][SEQUENCES * CELLS], at[2][SEQUENCES],
+        first[SEQUENCES] = {TEXT - 1, TEXT + 1, TEXT, TEXT - 1, TEXT};
+    for (int i = 0; i < PICTURES; i++)
+        sampling_put(words + i * SAMPLING_WORDS, &each[i]);
+    for (int i = 0; i < SEQUENCES * CELLS; i++)
+        fresh[i] = -1;
+    tensor x = ops_tensor(v, DTYPE_F32, SHAPE(SEQUENCES, K), ops_numbers(v, SEQUENCES * K));
+    tensor settings = ops_integers(v, SHAPE(PICTURES, SAMPLING_WORDS), words);
+    tensor forced = ops_integers(v, SHAPE(SEQUENCES, CELLS), fresh);
+    for (int joined = 0; joined < 2; joined++) {
+        tensor y = ops_integers(v, SHAPE(SEQUENCES, CELLS), fresh);
+        tensor position = ops_integers(v, SHAPE(SEQUENCES), first);
+        for (int c = 0; c < CELLS + 1; c++) { /* the last one is beyond all cells */
+            if (joined) {
+                op_sample_step(v->r, x, y, forced, position, TEXT, settings, true);
+                continue;
+            }
+            op_sample(v->r, op_guide(v->r, x, settings), y, forced, position, TEXT, settings);
+            op_advance(v->r, position, 1);
+        }
+        run_read(v->r, y, codes[joined]);
+        run_read(v->r, position, at[joined]);
+    }
+    err e = {0};
+    if (!run_finish(v->r, &e))
+        fail_msg("%s", e.text);
+    assert_memory_equal(codes[0], codes[1], sizeof codes[0]);
+    assert_memory_equal(at[0], at[1], sizeof at[0]);
+    assert_true(codes[0][CELLS - 1] >= 0 && codes[0][4 * CELLS + CELLS - 1] == codes[0][2 * CELLS + CELLS - 1]);
+}
+
 /* Row 2 of a batch with stream s draws what row 0 draws with stream s + 2. */
 static void test_streams(ops_env *v)
 {
@@ -243,6 +282,7 @@ const ops_behaviour ops_sampling[] = {
     {"sampling writes forced codes, repeats rows and leaves other cells", test_forced},
     {"sampling depends on seed and stream, not on the batch", test_streams},
     {"sampling has settings and a cell for each row", test_rows},
+    {"sampling with guidance and the next position in one step", test_step},
     {"guidance has a scale for each row, or none", test_guide},
     {"sampling is as frequent as softmax says", test_frequencies},
     {"sampling of NaN stays among the codes", test_nan},
