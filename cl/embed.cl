@@ -87,6 +87,35 @@ __kernel void decoder_ids(IN(int, codes), IN(int, position), OUT(int, out), cons
     AT(out)[i] = p > 0 ? AT(codes)[(size_t)(i / t) * cells + min(p, cells) - 1] : first;
 }
 
+/* y[b,t,d] = image[id] + table[p] for decoder_ids' id: that, embed and add_table at once.  A group of WG takes a row. */
+#define EMBED_DECODER(T, TYPE)                                                                                         \
+    __kernel void embed_decoder_##T(IN(int, codes), IN(TYPE, image), IN(float, table), IN(int, position),              \
+                                    OUT(float, y), const int d, const int t, const int own, const int cells,           \
+                                    const int n_codes, const int length, const int first)                              \
+    {                                                                                                                  \
+        int n = GROUP(0), p = POSITION(n, t), i = get_local_id(0);                                                     \
+        int code = p > 0 ? AT(codes)[(size_t)(n / t) * cells + min(p, cells) - 1] : first;                             \
+        const size_t from = code < 0 || code >= n_codes ? 0 : (size_t)code * d;                                        \
+        __global const float *at = AT(table) + (size_t)p * d;                                                          \
+        __global float *yr = AT(y) + (size_t)n * d;                                                                    \
+        if (p >= length)                                                                                               \
+            return;                                                                                                    \
+        DECODER_VECTORS(T)                                                                                             \
+        for (; i < d; i += WG)                                                                                         \
+            yr[i] = load1_##T(AT(image), from + i) + at[i];                                                            \
+    }
+#if CPU
+#define DECODER_VECTORS(T)                                                                                             \
+    for (; i + 16 <= d; i += 16)                                                                                       \
+        vstore16(load16_##T(AT(image), from + i) + vload16(0, at + i), 0, yr + i);
+#else
+#define DECODER_VECTORS(T)
+#endif
+EMBED_DECODER(f32, float)
+EMBED_DECODER(f16, half)
+EMBED_DECODER(q8_0, uchar)
+EMBED_DECODER(q4_0, uchar)
+
 /* y[b,t,d] = x[b,t,d] + table[p,d], p from *position on */
 __kernel void add_table(IN(float, x), IN(float, table), IN(int, position), OUT(float, y), const int d, const int t,
                         const int own, const int length)

@@ -29,6 +29,66 @@ __kernel void layer_norm(IN(float, x), IN(float, w), IN(float, b), IN(float, res
 #undef Y_ADD
 }
 
+#if !CPU
+/* As layer_norm twice: sum[row,d] = the norm of x by w, b, + residual where there is one; y = the norm of sum by w2, b2. */
+__kernel void layer_norm_twice(IN(float, x), IN(float, w), IN(float, b), IN(float, residual), OUT(float, sum),
+                               IN(float, w2), IN(float, b2), OUT(float, y), const int d, const float eps,
+                               const float eps2)
+{
+    SCRATCH
+    size_t row = GROUP(0);
+    __global const float *xr = AT(x) + row * d;
+    __global float *sr = AT(sum) + row * d, *yr = AT(y) + row * d;
+    float mean, variance;
+    ROW_SUM(mean, d, X)
+    mean /= d;
+    ROW_SUM(variance, d, SQUARE)
+    float scale = rsqrt(variance / d + eps);
+#define Y(LOAD)     (LOAD(xr) - mean) * scale * LOAD(AT(w)) + LOAD(AT(b))
+#define Y_ADD(LOAD) Y(LOAD) + LOAD(rr)
+    if (residual_buffer) {
+        __global const float *rr = AT(residual) + row * d;
+        ROW_SET(sr, d, Y_ADD)
+    } else {
+        ROW_SET(sr, d, Y)
+    }
+#undef Y
+#undef Y_ADD
+    barrier(CLK_GLOBAL_MEM_FENCE);
+    xr = sr;
+    ROW_SUM(mean, d, X)
+    mean /= d;
+    ROW_SUM(variance, d, SQUARE)
+    scale = rsqrt(variance / d + eps2);
+#define Y(LOAD) (LOAD(xr) - mean) * scale * LOAD(AT(w2)) + LOAD(AT(b2))
+    ROW_SET(yr, d, Y)
+#undef Y
+}
+
+/* y[row,d] = the norm of x[row,0:d] act(x[row,d:2d]) */
+__kernel void glu_norm(IN(float, x), IN(float, w), IN(float, b), OUT(float, y), const int d, const int act,
+                       const float eps)
+{
+    SCRATCH
+    size_t row = GROUP(0);
+    __global const float *value = AT(x) + row * 2 * d, *gate = value + d;
+    __global float *yr = AT(y) + row * d;
+    float mean, variance;
+#define GLU(LOAD) LOAD(value) * activate_float(LOAD(gate), act)
+    ROW_SET(yr, d, GLU)
+#undef GLU
+    barrier(CLK_GLOBAL_MEM_FENCE);
+    __global const float *xr = yr;
+    ROW_SUM(mean, d, X)
+    mean /= d;
+    ROW_SUM(variance, d, SQUARE)
+    float scale = rsqrt(variance / d + eps);
+#define Y(LOAD) (LOAD(xr) - mean) * scale * LOAD(AT(w)) + LOAD(AT(b))
+    ROW_SET(yr, d, Y)
+#undef Y
+}
+#endif
+
 /* y[row,d] = x / sqrt(mean(x^2) + eps) * w */
 __kernel void rms_norm(IN(float, x), IN(float, w), OUT(float, y), const int d, const float eps)
 {

@@ -157,6 +157,21 @@ tensor op_add_table(run *r, tensor x, tensor table, tensor position)
     return y;
 }
 
+tensor op_embed_decoder(run *r, tensor codes, tensor image, tensor table, tensor position, int64_t t, int first)
+{
+    if (run_failed(r))
+        return (tensor){0};
+    if (run_tape(r) || image.buf->rows)
+        return op_add_table(r, op_embed(r, op_decoder_ids(r, codes, position, t, first), image), table, position);
+    int64_t b = codes.shape[0], d = image.shape[1];
+    REQUIRE(r, table.nd == 2 && table.shape[1] == d);
+    tensor y = TENSOR(r, DTYPE_F32, b, t, d);
+    LAUNCH(r, TYPED("embed:embed_decoder_", image.type), work_rows(b * t, 0, 12.0 * (double)(b * t * d)), ARG_T(codes),
+           ARG_T(image), ARG_T(table), ARG_T(position), ARG_T(y), ARG_I(d), ARG_I(t), ARG_OWN(position),
+           ARG_I(codes.shape[1]), ARG_I(image.shape[0]), ARG_I(table.shape[0]), ARG_I(first));
+    return y;
+}
+
 static void add_table_back(run *r, tape *t, const tape_step *s)
 {
     tensor dy = tape_gradient(t, s->out);

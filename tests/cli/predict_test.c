@@ -209,6 +209,41 @@ static void the_program_needs_no_device(void **state)
     assert_int_equal(system(line) >> 8, 2);
 }
 
+/* Of a code of DALL-E Mini with guidance: all, and those that fill less than a quarter of an Iris Xe. */
+enum { STEP_LAUNCHES = 148, STEP_LITTLE = 51 };
+
+/* Launches are what a small step takes most of the time of, so that they don't become more unseen. */
+static void a_step_of_dalle_mini_is_few_launches(void **state)
+{
+    char line[512], *out = calloc(1, 1 << 20);
+    size_t i;
+    bool found = false;
+    json_t *row;
+    (void)state;
+    snprintf(line, sizeof line,
+             "OCL_ICD_VENDORS=/nowhere '%s' bench --predict iris_xe --json 'generate mini, Q8_0, 2*'", LIMN_PROGRAM);
+    FILE *f = popen(line, "r");
+    assert_non_null(f);
+    assert_true(fread(out, 1, (1 << 20) - 1, f) > 0);
+    assert_int_equal(pclose(f), 0);
+    json_t *all = json_loads(out, 0, NULL);
+    json_array_foreach(json_object_get(all, "rows"), i, row)
+    {
+        if (strcmp(json_string_value(json_object_get(row, "name")),
+                   "generate mini, Q8_0, 2 rows, 1 picture with guidance") != 0)
+            continue;
+        const json_t *p = json_object_get(row, "predicted");
+        double launches = json_number_value(json_object_get(p, "launches")),
+               little = json_number_value(json_object_get(p, "launches_of_few_groups"));
+        found = true;
+        if (!(launches > 0 && launches <= STEP_LAUNCHES && little <= STEP_LITTLE))
+            fail_msg("a code takes %.0f launches, of which %.0f fill too little of the device", launches, little);
+    }
+    assert_true(found);
+    json_decref(all);
+    free(out);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -217,6 +252,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(more_of_anything_takes_no_longer),
         cmocka_unit_test(launches_are_those_of_a_live_run),
         cmocka_unit_test(the_program_needs_no_device),
+        cmocka_unit_test(a_step_of_dalle_mini_is_few_launches),
     };
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -47,6 +47,15 @@ double check_cross_attention(ops_env *v, const shape *s)
     return ops_error(v, y, reference, count);
 }
 
+/* The ops one by one, or as one. */
+static tensor decoder_input(ops_env *v, const shape *s, tensor codes, tensor table, tensor positions, tensor position)
+{
+    if (s->factor)
+        return op_embed_decoder(v->r, codes, table, positions, position, s->t, 9);
+    return op_add_table(v->r, op_embed(v->r, op_decoder_ids(v->r, codes, position, s->t, 9), table), positions,
+                        position);
+}
+
 /* The inputs of a decoder at the positions s->first to s->first + s->t - 1 of s->n cells: ids and positions. */
 double check_decoder_input(ops_env *v, const shape *s)
 {
@@ -55,10 +64,9 @@ double check_decoder_input(ops_env *v, const shape *s)
         codes[i] = i * 7 % 10;
     int count = s->b * s->t * s->d;
     float *table = ops_numbers(v, 10 * s->d), *positions = ops_numbers(v, s->n * s->d);
-    tensor position = ops_integers(v, SHAPE(1), &s->first);
-    tensor ids = op_decoder_ids(v->r, ops_integers(v, SHAPE(s->b, s->n), codes), position, s->t, 9);
-    tensor x = op_embed(v->r, ids, ops_tensor(v, DTYPE_F32, SHAPE(10, s->d), table));
-    tensor y = op_add_table(v->r, x, ops_tensor(v, DTYPE_F32, SHAPE(s->n, s->d), positions), position);
+    tensor y =
+        decoder_input(v, s, ops_integers(v, SHAPE(s->b, s->n), codes), ops_weight(v, s, 10, s->d, table),
+                      ops_tensor(v, DTYPE_F32, SHAPE(s->n, s->d), positions), ops_integers(v, SHAPE(1), &s->first));
     double *reference = ops_memory(v, (size_t)count, sizeof *reference);
     for (int i = 0; i < count; i++) {
         int row = i / s->d, p = s->first + row % s->t, id = p ? codes[row / s->t * s->n + p - 1] : 9;

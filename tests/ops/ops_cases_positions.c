@@ -70,6 +70,13 @@ static tensor step_decoder(run *r, const stepper *s, tensor x, int b, tensor pos
     return op_add_table(r, op_embed(r, ids, s->embedding.image), s->embedding.text_position, position);
 }
 
+static tensor step_decoder_joined(run *r, const stepper *s, tensor x, int b, tensor position)
+{
+    (void)x;
+    return op_embed_decoder(r, tensor_rows(s->codes, 0, b), s->embedding.image, s->embedding.text_position, position, 1,
+                            3);
+}
+
 static void fresh(ops_env *v, stepper *s)
 {
     int32_t ids[ROWS * TEXT], codes[ROWS * LENGTH];
@@ -159,6 +166,7 @@ static void test_inputs(ops_env *v)
     check(v, (stepper){.step = step_embed, .in = 1, .out = D});
     check(v, (stepper){.step = step_embed_cells, .in = 1, .out = D});
     check(v, (stepper){.step = step_decoder, .in = 1, .out = D});
+    check(v, (stepper){.step = step_decoder_joined, .in = 1, .out = D});
 }
 
 const ops_behaviour ops_positions[] = {

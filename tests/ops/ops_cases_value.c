@@ -131,6 +131,41 @@ double check_layer_norm(ops_env *v, const shape *s)
     return ops_error(v, y, reference, count);
 }
 
+/* Its own rounding is that of the sum, which the second norm sees. */
+double check_layer_norm_twice(ops_env *v, const shape *s)
+{
+    int count = s->m * s->d;
+    float *x = ops_numbers(v, count), *w, *b, *w2, *b2, *between = ops_memory(v, (size_t)count, sizeof *between);
+    norm after = make_norm(v, s->d, x, count, &w, &b), before = make_norm(v, s->d, between, count, &w2, &b2);
+    tensor tx = ops_input(v, s, SHAPE(s->m, s->d), x), none = {0}, sum;
+    float *residual = ops_numbers(v, count);
+    tensor added = s->residual ? ops_input(v, s, SHAPE(s->m, s->d), residual) : none;
+    tensor y = op_layer_norm_twice(v->r, tx, &after, added, &before, &sum);
+    double *reference = reference_of(v, count);
+    ref_layer_norm(reference, x, w, b, after.eps, s->m, s->d);
+    for (int i = 0; i < count; i++)
+        reference[i] += s->residual ? residual[i] : 0;
+    double error = ops_error(v, sum, reference, count);
+    for (int i = 0; i < count; i++)
+        between[i] = (float)reference[i];
+    ref_layer_norm(reference, between, w2, b2, before.eps, s->m, s->d);
+    return fmax(error, ops_error(v, y, reference, count));
+}
+
+double check_glu_norm(ops_env *v, const shape *s)
+{
+    int count = s->m * s->d;
+    float *x = ops_numbers(v, 2 * count), *w, *b, *gated = ops_memory(v, (size_t)count, sizeof *gated);
+    norm n = make_norm(v, s->d, gated, count, &w, &b);
+    tensor y = op_glu_norm(v->r, ops_input(v, s, SHAPE(s->m, 2 * s->d), x), s->act, &n);
+    double *reference = reference_of(v, count);
+    ref_glu(reference, x, s->m, s->d, s->act);
+    for (int i = 0; i < count; i++)
+        gated[i] = (float)reference[i];
+    ref_layer_norm(reference, gated, w, b, n.eps, s->m, s->d);
+    return ops_error(v, y, reference, count);
+}
+
 double check_group_norm(ops_env *v, const shape *s)
 {
     int count = s->b * s->h * s->w * s->c;

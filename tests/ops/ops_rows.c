@@ -209,7 +209,8 @@ static const shape multiply_shapes[] = {
 
 static const shape glu_shapes[] = {{.m = 3, .d = 7, .act = ACT_GELU_ERF, .tiny = true},
                                    {.m = 18, .d = 192, .act = ACT_GELU_ERF, .view = true},
-                                   {.m = 1, .d = 70, .act = ACT_SILU}};
+                                   {.m = 1, .d = 70, .act = ACT_SILU},
+                                   {.m = 2, .d = 2730, .act = ACT_GELU_ERF}};
 
 static const shape rotate_shapes[] = {{.b = 2, .t = 9, .heads = 9, .head_dim = 32, .k = 30, .tiny = true},
                                       {.b = 2, .t = 9, .heads = 9, .head_dim = 32, .k = 30, .step = 1},
@@ -243,6 +244,14 @@ static const shape decoder_shapes[] = {
     {.b = 2, .t = 6, .n = 6, .d = 5, .tiny = true},
     {.b = 3, .t = 1, .n = 256, .d = 48},
     {.b = 2, .t = 3, .n = 9, .d = 70, .first = 6},
+};
+/* factor: as one op */
+static const shape decoder_joined_shapes[] = {
+    {.b = 2, .t = 6, .n = 6, .d = 5, .factor = 1, .tiny = true},
+    {.b = 2, .t = 3, .n = 9, .d = 70, .first = 6, .factor = 1, .type = DTYPE_F16},
+    {.b = 3, .t = 1, .n = 256, .d = 64, .factor = 1, .type = DTYPE_Q8_0},
+    {.b = 2, .t = 4, .n = 9, .d = 96, .first = 2, .factor = 1, .type = DTYPE_Q4_0},
+    {.b = 2, .t = 3, .n = 9, .d = 33, .first = 1, .factor = 1, .split = 4},
 };
 
 static const shape attention_shapes[] = {
@@ -614,6 +623,9 @@ const ops_row ops_rows[] = {
     {"conv_transpose2d gradient", check_conv_gradient, 1e-12, "F32 sums", SHAPES(transpose_shapes)},
     {"layer_norm", check_layer_norm, 3e-12, "F32 sums of numbers around 10", SHAPES(layer_norm_shapes)},
     {"layer_norm", check_layer_norm, 3e-12, "the same, one rounding more", SHAPES(layer_norm_add_shapes)},
+    {"layer_norm_twice", check_layer_norm_twice, 3e-12, "F32 sums of numbers around 10", SHAPES(layer_norm_shapes)},
+    {"layer_norm_twice", check_layer_norm_twice, 3e-12, "the same, one rounding more", SHAPES(layer_norm_add_shapes)},
+    {"glu_norm", check_glu_norm, 3e-12, "F32 sums, erf", SHAPES(glu_shapes)},
     {"rms_norm", check_rms_norm, 5e-14, "F32 sums", SHAPES(layer_norm_shapes)},
     {"rotary", check_rotary, 1e-13, "sine and cosine", SHAPES(rotary_shapes)},
     {"rotate_grid", check_rotate_grid, 1e-13, "exp, sine and cosine", SHAPES(rotate_grid_shapes)},
@@ -681,6 +693,7 @@ const ops_row ops_rows[] = {
     {"shift_tokens", check_shift_tokens, 0, "a copy", SHAPES(shift_shapes)},
     {"cross_attention", check_cross_attention, 5e-13, "F32 sums, exp of 3 ulp", SHAPES(cross_shapes)},
     {"decoder_input", check_decoder_input, 1e-14, "one rounding", SHAPES(decoder_shapes)},
+    {"decoder_input, joined", check_decoder_input, 1e-14, "one rounding", SHAPES(decoder_joined_shapes)},
     {"adamw", check_adamw, 1e-10, "F32 sums", SHAPES(adamw_shapes)},
 };
 const size_t ops_n_rows = sizeof ops_rows / sizeof *ops_rows;

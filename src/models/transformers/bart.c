@@ -10,29 +10,36 @@
 
 /* ---- forward ---- */
 
-/* x + norm(attention), the attention from y = norm(x) to `keys`.  x, y[b,t,dim]; ids: of the keys */
-static tensor attend(run *r, const bart *b, const bart_attention *a, tensor x, tensor y, const kv_cache *keys,
-                     tensor ids)
+/* x[b,t,dim] between two blocks or parts of one, and as the next reads it: y = norm(x). */
+typedef struct stream {
+    tensor x, y;
+} stream;
+
+/* x + norm(attention), the attention from y to `keys`; next: the norm that the next part begins with.  ids: of the keys
+ */
+static stream attend(run *r, const bart *b, const bart_attention *a, stream s, const kv_cache *keys, tensor ids,
+                     const norm *next)
 {
-    tensor q = op_linear(r, y, &a->q, ACT_NONE);
-    y = op_linear(r, op_cross_attention(r, q, keys, ids, b->pad_id), &a->out, ACT_NONE);
-    return op_layer_norm_add(r, y, &a->after, x);
+    tensor q = op_linear(r, s.y, &a->q, ACT_NONE);
+    tensor y = op_linear(r, op_cross_attention(r, q, keys, ids, b->pad_id), &a->out, ACT_NONE);
+    s.y = op_layer_norm_twice(r, y, &a->after, s.x, next, &s.x);
+    return s;
 }
 
-/* x + mlp(norm(x)) */
-static tensor feed(run *r, const bart *b, const bart_block *k, tensor x)
+/* x + mlp(y) */
+static tensor feed(run *r, const bart *b, const bart_block *k, stream s)
 {
-    tensor up = op_glu(r, op_linear(r, op_layer_norm(r, x, &k->before), &k->up, ACT_NONE), b->act);
-    return op_linear_add(r, op_layer_norm(r, up, &k->middle), &k->down, x);
+    tensor up = op_linear(r, s.y, &k->up, ACT_NONE);
+    return op_linear_add(r, op_glu_norm(r, up, b->act, &k->middle), &k->down, s.x);
 }
 
 static tensor encoder_block(run *r, const bart *b, const bart_block *k, tensor x, tensor ids)
 {
     int64_t n = x.shape[0], t = x.shape[1], head = b->base.dim / b->base.heads;
     kv_cache keys = {TENSOR(r, DTYPE_F32, n, b->base.heads, t, head), TENSOR(r, DTYPE_F32, n, b->base.heads, t, head)};
-    tensor y = op_layer_norm(r, x, &k->cross.before);
-    op_cross_keys(r, op_linear(r, y, &k->cross.kv, ACT_NONE), &keys);
-    return feed(r, b, k, attend(r, b, &k->cross, x, y, &keys, ids));
+    stream s = {x, op_layer_norm(r, x, &k->cross.before)};
+    op_cross_keys(r, op_linear(r, s.y, &k->cross.kv, ACT_NONE), &keys);
+    return feed(r, b, k, attend(r, b, &k->cross, s, &keys, ids, &k->before));
 }
 
 /* What layer i keeps of the text. */
@@ -59,15 +66,14 @@ static void encode(run *r, const bart *b, tensor ids, const transformer_memory *
     run_next(r);
 }
 
-static tensor decoder_block(run *r, const bart *b, const bart_block *k, tensor x, const kv_cache *cache,
+static tensor decoder_block(run *r, const bart *b, const bart_block *k, stream s, const kv_cache *cache,
                             tensor position, const kv_cache *keys, tensor ids)
 {
     const attention_mask mask = {.kind = MASK_FULL, .text = 1, .grid_width = b->base.grid_width, .kernel = 1};
-    tensor qkv = op_linear(r, op_layer_norm(r, x, &k->self.before), &k->self.qkv, ACT_NONE);
+    tensor qkv = op_linear(r, s.y, &k->self.qkv, ACT_NONE);
     tensor y = op_linear(r, op_attention(r, qkv, b->base.heads, cache, position, &mask), &k->self.out, ACT_NONE);
-    x = op_layer_norm_add(r, y, &k->self.after, x);
-    x = attend(r, b, &k->cross, x, op_layer_norm(r, x, &k->cross.before), keys, ids);
-    return feed(r, b, k, x);
+    s.y = op_layer_norm_twice(r, y, &k->self.after, s.x, &k->cross.before, &s.x);
+    return feed(r, b, k, attend(r, b, &k->cross, s, keys, ids, &k->before));
 }
 
 static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, const transformer_memory *m,
@@ -76,15 +82,18 @@ static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, co
     const bart *b = (const bart *)t;
     if (ids.buf)
         encode(r, b, ids, m);
-    tensor x = op_embed(r, op_decoder_ids(r, codes, position, n, b->start_code), b->image);
-    x = op_layer_norm(r, op_add_table(r, x, b->image_position, position), &b->image_norm);
+    stream s;
+    s.x = op_embed_decoder(r, codes, b->image, b->image_position, position, n, b->start_code);
+    s.y = op_layer_norm_twice(r, s.x, &b->image_norm, (tensor){0}, &b->decoder[0].self.before, &s.x);
     for (int i = 0; i < b->base.layers; i++) {
         const kv_cache keys = text_keys(b, m, i);
         run_next(r);
-        x = decoder_block(r, b, &b->decoder[i], x, &m->caches[i], position, &keys, m->ids);
+        if (i)
+            s.y = op_layer_norm(r, s.x, &b->decoder[i].self.before);
+        s.x = decoder_block(r, b, &b->decoder[i], s, &m->caches[i], position, &keys, m->ids);
     }
     run_next(r);
-    return op_layer_norm(r, x, &b->final);
+    return op_layer_norm(r, s.x, &b->final);
 }
 
 /* ---- hyper-parameters and parameters ---- */
