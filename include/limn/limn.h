@@ -422,7 +422,8 @@ LIMN_API bool limn_convert(const limn_convert_options *o, const limn_control *co
 
 /* ---- training ------------------------------------------------------------------------------------------------- */
 
-/* Training as `limn train` does it, with the same files.  In all of its options 0, or NULL, means the default, which is
+/* Training as `limn train` does it, with the same files.  Models that are open on the device keep what they have there:
+ * where memory is short, limn_model_rest them before.  In all of its options 0, or NULL, means the default, which is
  * named here; a number below 0 means 0 itself.  size: sizeof of the struct, or 0 for the fields of version 0.2. */
 typedef enum limn_train_phase {
     LIMN_TRAIN_READING,  /* data is looked for (done and total are 0), or a tokenizer's captions are read */
