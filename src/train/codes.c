@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/ranks.h"
+#include "models/rest.h"
 #include "train/train.h"
 
 #define BATCH   16
@@ -330,7 +331,7 @@ static bool fill(train_codes *t, pictures *p, model *m, dataset *d, const char *
                    memcmp(c.contents, p->contents, keys) != 0;
     cache_release(&c);
     if (p->n_missing)
-        ok = encode(t, p, m, d, progress, context, &stopped, e) && limn_model_rest(m, e);
+        ok = encode(t, p, m, d, progress, context, &stopped, e) && model_rest(m, e);
     if (first && changed && (ok || (stopped && ranks_size() == 1)))
         write_file(t, p, path, maker);
     if (stopped)
