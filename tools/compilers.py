@@ -19,6 +19,7 @@ VARIANTS = {BACKWARD: r"^#ifn?def BACKWARD$", CROSS: r"^#ifdef CROSS$", KV_F16: 
 FEW_GROUPS = ["attention", "norm", "sample"]  # files whose groups are larger (src/device/program.c)
 BITCODE = ["/usr/lib/x86_64-linux-gnu/amdgcn/bitcode", "/usr/lib/aarch64-linux-gnu/amdgcn/bitcode", "/opt/rocm/amdgcn/bitcode"]
 LIBCLC = ["/usr/lib/clc/nvptx64--nvidiacl.bc", "/usr/share/clc/nvptx64--nvidiacl.bc"]
+WIDE = ["attention", "norm", "sample"]  # files whose groups share rows by 4 WG: few_groups in src/device/program.c
 CLANG = ["clang-15", "-x", "cl", "-cl-std=CL1.2", "-Xclang", "-finclude-default-header", "-Wno-linker-warnings"]
 IGA = ["/usr/lib/x86_64-linux-gnu/libiga64.so.1", "/usr/local/lib/libiga64.so.1"]
 
@@ -233,6 +234,12 @@ def text_of(path):
 def kernel_files(directory):
     """The .cl files of a folder but common.cl."""
     return sorted(f for f in Path(directory).glob("*.cl") if f.name != "common.cl")
+
+
+def definitions(path, defines):
+    """What a kernel file is compiled with: kernels for GPUs, in groups as they are launched."""
+    wide = path.stem in WIDE and not any(d.startswith("-DWG=") for d in defines)
+    return ["-DCPU=0"] + (["-DWG=256"] if wide else []) + defines
 
 
 def whole_text(path):
