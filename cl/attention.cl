@@ -235,6 +235,28 @@ CPU_KERNEL void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
 
 #include "attention_keys_gpu.clh"
 
+/* A query's own key and value into the caches, which its group reads next. */
+inline void store_own(__global const float *qp, __global KV *key, __global KV *value, int heads)
+{
+    for (int i = get_local_id(0); i < HEAD_DIM; i += WG) {
+        KV_PUT_1(qp[heads * HEAD_DIM + i], key + i);
+        KV_PUT_1(qp[2 * heads * HEAD_DIM + i], value + i);
+    }
+    barrier(CLK_GLOBAL_MEM_FENCE);
+}
+
+/* What all shares of the keys give for a column, by the first share's work-items. */
+inline float add_shares(float sum, __local float *sums)
+{
+    int l = get_local_id(0);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    sums[l] = sum;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int i = 1; i < VALUE_SHARES && l < HEAD_DIM; i++)
+        sum += sums[i * HEAD_DIM + l];
+    return sum;
+}
+
 __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
 {
     __local float query[QUERY_DIM], weight[KEYS], sums[KEY_ROUNDS * WG], scratch[WG];
@@ -247,13 +269,8 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
     __global const float *qp = AT(qkv) + (size_t)row * PARTS * heads * HEAD_DIM + head * HEAD_DIM;
     for (int i = l; i < QUERY_DIM; i += WG)
         query[i] = i < HEAD_DIM ? qp[i] * rsqrt((float)HEAD_DIM) : 0.0f;
-    if (STORES) { /* the same for the whole group */
-        for (int i = l; i < HEAD_DIM; i += WG) {
-            KV_PUT_1(qp[heads * HEAD_DIM + i], AT(k) + cache + q * HEAD_DIM + i);
-            KV_PUT_1(qp[2 * heads * HEAD_DIM + i], AT(v) + cache + q * HEAD_DIM + i);
-        }
-        barrier(CLK_GLOBAL_MEM_FENCE);
-    }
+    if (STORES) /* the same for the whole group */
+        store_own(qp, AT(k) + cache + q * HEAD_DIM, AT(v) + cache + q * HEAD_DIM, heads);
     float sum[PER_ITEM], most = -FLT_MAX, total = 0.0f;
     for (int i = 0; i < PER_ITEM; i++)
         sum[i] = 0.0f;
@@ -292,13 +309,8 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
             }
         }
     }
-#if HEAD_DIM * 2 <= WG /* there are several shares */
-    barrier(CLK_LOCAL_MEM_FENCE);
-    sums[l] = sum[0];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (int i = 1; i < VALUE_SHARES && l < HEAD_DIM; i++)
-        sum[0] += sums[i * HEAD_DIM + l];
-#endif
+    if (VALUE_SHARES > 1) /* the same everywhere */
+        sum[0] = add_shares(sum[0], sums);
     if (parts_buffer) {
         __global float *to = PART(get_global_id(2));
         for (int i = 0; i < PER_ITEM; i++)
