@@ -22,10 +22,10 @@
  *   matrices. Sums of a work-item: 16 or fewer on 12% of discrete GPUs, 17% of those of phones and none that is
  *   integrated in a computer; 32 on 40, 58 and 39%, 64 on 32, 25 and 43%. Nearly all groups have 64 to 256
  *   items and tiles of 32 x 64 to 128 x 128. So items make 4 x 8, and groups of 256 tiles of 64 x 128.
- *   Compilers agree: that takes 58 to 80 registers on gfx90a, gfx1030 and sm_75, which leaves 3 or more groups
- *   a compute unit, and 12 KiB of local memory, so that 64 KiB hold 5; 8 x 8 takes 92 to 118, and the compiler
- *   for Gen9, Gen12 and Arc keeps sums in memory.
- * - Groups of attention's tiles are of the same side, with 26 KiB: with a side of 8 they take 9, but that
+ *   Compilers agree: with the next tile's loads on the way that takes 73 to 126 registers on gfx90a, gfx1030 and
+ *   sm_75 to sm_90 (tools/isa), which leaves 2 or more groups a compute unit, and 12 KiB of local memory, so that
+ *   64 KiB hold 5; of 8 x 8 sums the compiler for Gen9, Gen12 and Arc keeps some in memory.
+ * - Groups of attention's tiles are of the same side, with 27 KiB: with a side of 8 they take 9, but that
  *   compiler spills in the backward pass.
  * - CLBlast has that database itself, by devices' names, so that its own choice is where to begin. */
 tuning device_form_tuning(const limn_device_info *i, bool cpu_form)
