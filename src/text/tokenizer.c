@@ -12,8 +12,8 @@
 
 #define KEY_MODEL "tokenizer.ggml.model"
 
-static const tokenizer_kind *const kinds[] = {&tokenizer_gpt2, &tokenizer_dalle_mini, &tokenizer_clip,
-                                              &tokenizer_char_bpe, &tokenizer_yttm};
+static const tokenizer_kind *const kinds[] = {&tokenizer_gpt2,     &tokenizer_dalle_mini, &tokenizer_clip,
+                                              &tokenizer_char_bpe, &tokenizer_yttm,       &tokenizer_t5};
 
 enum { WARNED = 16 };
 

@@ -27,7 +27,8 @@ typedef struct tokenizer_kind {
     bool (*encode_dropout)(const void *self, const char *text, const bpe_dropout *d, int32_t **ids, size_t *n, err *e);
 } tokenizer_kind;
 
-extern const tokenizer_kind tokenizer_gpt2, tokenizer_dalle_mini, tokenizer_clip, tokenizer_char_bpe, tokenizer_yttm;
+extern const tokenizer_kind tokenizer_gpt2, tokenizer_dalle_mini, tokenizer_clip, tokenizer_char_bpe, tokenizer_yttm,
+    tokenizer_t5;
 
 /* By tokenizer.ggml.model; a file without that key has byte-level BPE.  An unknown kind is an error that lists those
  * that are known. */

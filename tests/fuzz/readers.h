@@ -16,7 +16,7 @@
  *   prompts         a file of prompts
  *   keep, options   the regions of --keep; command lines, an argument a line
  *   bpe, dalle_mini, char_bpe   vocab.json, merges.txt and a text, with lines "%%" between them
- *   tokenizer_json, clip_bpe, yttm   the kind's file and a text
+ *   tokenizer_json, clip_bpe, yttm, spiece   the kind's file and a text
  *   text, bpe_train   a text, through tokenizers of all kinds; texts that one is trained on
  *   tar, jsonl, lists, captions, names   data sets: with their own pictures or with lists beside pictures; names with
  *                   braces */
@@ -45,6 +45,7 @@
     X(char_bpe)                                                                                                        \
     X(clip_bpe)                                                                                                        \
     X(yttm)                                                                                                            \
+    X(spiece)                                                                                                          \
     X(text)                                                                                                            \
     X(bpe_train)                                                                                                       \
     X(tar)                                                                                                             \

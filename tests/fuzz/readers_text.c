@@ -178,20 +178,26 @@ void read_yttm(const uint8_t *data, size_t size)
     read_single("yttm", "bpe.model", data, size);
 }
 
+void read_spiece(const uint8_t *data, size_t size)
+{
+    read_single("t5", "spiece.model", data, size);
+}
+
 /* The tokenizers of the tests, opened once. */
-enum { KINDS = 5 };
+enum { KINDS = 6 };
 static const tokenizer *tokenizers(int i)
 {
     static const char *const kinds[KINDS][2] = {{"dalle-mini", TEST_DATA "/golden/min_dalle"},
                                                 {"char-bpe", TEST_DATA "/golden/minDALL-E/tokenizer"},
-                                                {"yttm", TEST_DATA "/gpt/yttm"}};
+                                                {"yttm", TEST_DATA "/gpt/yttm"},
+                                                {"t5", TEST_DATA "/golden/llamagen_t2i/flan-t5-xl"}};
     static in_file f[KINDS];
     err e = {0};
     if (f[i].t)
         return f[i].t;
-    if (i < 3) {
+    if (i < 4) {
         CHECK(import(&f[i], kinds[i][0], kinds[i][1]));
-    } else if (i == 3) {
+    } else if (i == 4) {
         static const char text_merges[] = "#\nc a\nca t</w>\n\u00c3 \u0125</w>\n"; /* cat, and the bytes C3 83 */
         const char *merges = fuzz_named("clip.txt", text_merges, sizeof text_merges - 1);
         CHECK(import(&f[i], "clip", merges));

@@ -62,6 +62,33 @@ static void write_file(const char *name, const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
+/* What import_to_file wrote, open; close_written releases it. */
+typedef struct written {
+    file_map map;
+    gguf *g;
+    tokenizer *t;
+} written;
+
+static written open_written(void)
+{
+    err e = {0};
+    written w = {0};
+    assert_true(file_map_open(&w.map, gguf_path, &e));
+    w.g = gguf_open(w.map.data, w.map.size, gguf_path, &e);
+    assert_non_null(w.g);
+    w.t = tokenizer_from_gguf(w.g, &e);
+    if (!w.t)
+        fail_msg("%s", e.text);
+    return w;
+}
+
+static void close_written(written *w)
+{
+    tokenizer_free(w->t);
+    gguf_free(w->g);
+    file_map_release(&w->map);
+}
+
 static void dalle_mini_gives_published_ids(void **state)
 {
     (void)state;
@@ -70,13 +97,8 @@ static void dalle_mini_gives_published_ids(void **state)
     if (!import_to_file("dalle-mini", TEST_DATA "/golden/min_dalle", &size, &e))
         fail_msg("%s", e.text);
     assert_int_equal(size, 700);
-    file_map map = {0};
-    assert_true(file_map_open(&map, gguf_path, &e));
-    gguf *g = gguf_open(map.data, map.size, gguf_path, &e);
-    assert_non_null(g);
-    tokenizer *t = tokenizer_from_gguf(g, &e);
-    if (!t)
-        fail_msg("%s", e.text);
+    written w = open_written();
+    tokenizer *t = w.t;
     assert_string_equal(tokenizer_kind_name(t), "dalle-mini");
     assert_int_equal(tokenizer_size(t), 700);
     assert_string_equal(tokenizer_token(t, 0), "<s>");
@@ -101,10 +123,8 @@ static void dalle_mini_gives_published_ids(void **state)
     }
     assert_int_equal(compared, 18);
     json_decref(cases);
-    tokenizer_free(t);
+    close_written(&w);
     tokenizer_free(NULL);
-    gguf_free(g);
-    file_map_release(&map);
 }
 
 /* As the Python package emoji 2.16 writes them. */
@@ -215,11 +235,8 @@ static void clip_merges_within_pieces(void **state)
     if (!import_to_file("clip", path, &size, &e))
         fail_msg("%s", e.text);
     assert_int_equal(size, 516);
-    file_map map = {0};
-    assert_true(file_map_open(&map, gguf_path, &e));
-    gguf *g = gguf_open(map.data, map.size, gguf_path, &e);
-    tokenizer *t = tokenizer_from_gguf(g, &e);
-    assert_non_null(t);
+    written w = open_written();
+    tokenizer *t = w.t;
     int32_t *ids;
     size_t n;
     assert_true(tokenizer_encode(t, " A  CAT 42 &amp;lt; cats <|endoftext|>", &ids, &n, &e));
@@ -231,9 +248,7 @@ static void clip_merges_within_pieces(void **state)
     assert_true(tokenizer_encode(t, " ", &ids, &n, &e));
     assert_int_equal(n, 0);
     assert_null(ids);
-    tokenizer_free(t);
-    gguf_free(g);
-    file_map_release(&map);
+    close_written(&w);
     write_file("vocab.json", "#version: 0.2\na zz</w>\n");
     assert_false(import_to_file("clip", path, &size, &e));
     assert_non_null(strstr(e.text, "merge 0 \"a zz</w>\""));
@@ -361,6 +376,66 @@ static void patterns_and_added_tokens_give_their_ids(void **state)
     }
 }
 
+/* SentencePiece's unigram model, of 420 pieces and 100 further tokens. */
+static void t5_gives_published_ids(void **state)
+{
+    (void)state;
+    static const char *const lists[][2] = {{"text", "ids"}, {"cleaned", "cleaned_ids"}};
+    err e = {0};
+    size_t size = 0, i, compared = 0;
+    if (!import_to_file("t5", GOLDEN "llamagen_t2i/flan-t5-xl", &size, &e))
+        fail_msg("%s", e.text);
+    assert_int_equal(size, 520);
+    written w = open_written();
+    assert_string_equal(tokenizer_token(w.t, 420), "<extra_id_99>");
+    json_t *cases = json_load_file(GOLDEN "llamagen_t2i/tokenizer_cases.json", 0, NULL), *c;
+    json_array_foreach(cases, i, c)
+    {
+        for (int k = 0; k < 2; k++, compared++) {
+            const char *text = json_string_value(json_object_get(c, lists[k][0]));
+            const json_t *want = json_object_get(c, lists[k][1]);
+            int32_t *ids;
+            size_t n;
+            assert_true(tokenizer_encode(w.t, text, &ids, &n, &e));
+            bool same = n == json_array_size(want);
+            for (size_t j = 0; same && j < n; j++)
+                same = ids[j] == json_integer_value(json_array_get(want, j));
+            free(ids);
+            if (!same)
+                fail_msg("the ids of \"%s\" differ", text);
+        }
+    }
+    assert_int_equal(compared, 56);
+    json_decref(cases);
+    close_written(&w);
+}
+
+/* Cut anywhere, the file is an error, or has fewer pieces. */
+static void damaged_sentencepiece_models_are_named(void **state)
+{
+    (void)state;
+    file_map map = {0};
+    char path[300];
+    err e = {0};
+    size_t size, refused = 0;
+    snprintf(path, sizeof path, "%s/vocab.json", folder);
+    assert_true(file_map_open(&map, GOLDEN "llamagen_t2i/flan-t5-xl/spiece.model", &e));
+    for (size_t n = 0; n < map.size; n += n < 400 ? 13 : 9973) {
+        FILE *f = fopen(path, "wb");
+        assert_non_null(f);
+        assert_int_equal(fwrite(map.data, 1, n, f), n);
+        assert_int_equal(fclose(f), 0);
+        e = (err){0};
+        if (!import_to_file("t5", path, &size, &e)) {
+            refused++;
+            if (n && !strstr(e.text, "SentencePiece") && !strstr(e.text, "</s>"))
+                fail_msg("%s", e.text);
+        }
+    }
+    assert_true(refused > 30);
+    file_map_release(&map);
+}
+
 typedef struct joined {
     char text[256];
 } joined;
@@ -458,6 +533,8 @@ int main(void)
         cmocka_unit_test(patterns_and_added_tokens_give_their_ids),
         cmocka_unit_test(steps_split_pieces),
         cmocka_unit_test(wrong_steps_are_named),
+        cmocka_unit_test(t5_gives_published_ids),
+        cmocka_unit_test(damaged_sentencepiece_models_are_named),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
