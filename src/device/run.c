@@ -37,7 +37,7 @@ void run_forget(run *r)
         RELEASE(r->dev, clReleaseKernel, r->recorded[i].handle);
         free((void *)(uintptr_t)r->recorded[i].args);
     }
-    if (r->dev->launches)
+    if (r->dev && r->dev->launches)
         count_forget(r);
     r->n_recorded = 0;
     r->recording = false;

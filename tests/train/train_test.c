@@ -191,7 +191,7 @@ static void a_clip_learns_to_rank_and_resumes_in_the_same_bytes(void **state)
     same_files(whole, parts);
     o.model.image_size = 2 * SIDE; /* the codec's pictures are smaller */
     assert_false(train_clip(dev, &o, &e));
-    assert_non_null(strstr(e.text, "--size"));
+    assert_non_null(strstr(e.text, "`image_size`"));
 }
 
 static void a_diverging_run_names_its_step_and_keeps_the_checkpoint(void **state)
