@@ -24,6 +24,7 @@ static const struct {
     {"encoder", NULL},
     {"family", NULL},
     {"guidance", NULL},
+    {"heads", NULL},
     {"image_size", "--size"},
     {"init", NULL},
     {"kv_cache_f16", "--kv-cache f16"},

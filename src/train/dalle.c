@@ -162,18 +162,18 @@ static bool check_sizes(const stage *s, err *e)
     const struct {
         const char *option;
         int want, have;
-    } sizes[] = {{"dim", want->dim, d->dim},
-                 {"heads", want->heads, d->heads},
-                 {"layers", want->layers, d->layers},
-                 {"mlp", is_gpt ? s->o->model.mlp : 0, is_gpt ? ((const gpt *)d)->mlp : 0},
-                 {"text-length", want->text_length, d->text_length}};
+    } sizes[] = {{"`dim`", want->dim, d->dim},
+                 {"`heads`", want->heads, d->heads},
+                 {"`layers`", want->layers, d->layers},
+                 {"`mlp`", is_gpt ? s->o->model.mlp : 0, is_gpt ? ((const gpt *)d)->mlp : 0},
+                 {"`text_length`", want->text_length, d->text_length}};
     if (d->own_lengths)
         return err_set(e, ERR_USAGE, "%s: a model whose texts have any length can't be trained by this version",
                        gguf_name(s->init.g));
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].want && sizes[i].want != sizes[i].have)
-            return err_set(e, ERR_USAGE, "--%s %d: the transformer of %s has %d (leave the option out)",
-                           sizes[i].option, sizes[i].want, gguf_name(s->init.g), sizes[i].have);
+            return err_set(e, ERR_USAGE, "%s %d: the transformer of %s has %d (leave the option out)", sizes[i].option,
+                           sizes[i].want, gguf_name(s->init.g), sizes[i].have);
     if (s->o->model.mlp && !is_gpt)
         return err_set(
             e, ERR_USAGE,

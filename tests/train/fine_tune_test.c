@@ -404,7 +404,7 @@ static void what_does_not_go_together_is_refused(void **state)
     refused(&o, "this model knows no picture without a class");
     o = options(1);
     o.model.base.layers = 2;
-    refused(&o, "--layers 2: the transformer of ");
+    refused(&o, "`layers` 2: the transformer of ");
     o = options(1);
     char other[512];
     snprintf(other, sizeof other, "%s", support_path("codec.gguf"));
@@ -422,7 +422,7 @@ static void what_does_not_go_together_is_refused(void **state)
     refused(&o, "a transformer of the kind \"dalle_pytorch\" can't be done again by blocks");
     o = options(1);
     o.model.mlp = 32;
-    refused(&o, "--mlp 32: the transformer of ");
+    refused(&o, "`mlp` 32: the transformer of ");
 }
 
 /* The ids of <pad> and [IMG], which this tokenizer doesn't have, come after its own. */

@@ -69,7 +69,7 @@ static void a_transformer_learns_and_resumes_in_the_same_bytes(void **state)
     same_files(whole, parts);
     o.model.base.dim *= 2;
     assert_false(train_dalle(dev, &o, &e));
-    assert_non_null(strstr(e.text, "--dim 64: the transformer of "));
+    assert_non_null(strstr(e.text, "`dim` 64: the transformer of "));
     limn_model *m = limn_model_open(dev, whole, &e); /* a whole model: codec, transformer, tokenizer */
     assert_non_null(m);
     int32_t codes[16];
