@@ -235,8 +235,8 @@ typedef struct limn_generate_options {
     bool (*progress)(void *context, int done, int total, const int32_t *codes);
     void *context;
     bool preview;
-    /* Negative prompt, for guidance: u is computed with this text instead of without a prompt.  NULL: none; "" is a
-     * prompt of no words.  Without guidance it has no effect. */
+    /* Negative prompt, for guidance: u is computed with this text instead of without a prompt.  NULL: the model's own,
+     * if it has one, or none; "" is a prompt of no words.  Without guidance it has no effect. */
     const char *negative;
     /* Called as soon as some pictures are done, in order: codes[n, grid] of pictures first to first + n - 1, where
      * `first` counts from the options' first.  It may use the model (to decode them); returning false stops with

@@ -18,6 +18,9 @@ bool import_vqgan_prefix(const source *s, char prefix[64]);
 bool import_has_openai_dvae(const source *s);
 bool import_openai_dvae_sides(source *s, char encoder[32], char decoder[32], err *e);
 bool import_openai_dvae(import *im, const char *encoder, const char *decoder, int grid, err *e);
+/* NVIDIA's Cosmos tokenizer of videos, DV8x16x16, for one picture: its decoder. */
+bool import_has_cosmos(const source *s);
+bool import_cosmos(import *im, int *grid, err *e);
 /* DALLE-pytorch's DiscreteVAE. */
 bool import_dalle_pytorch_vae(import *im, const char *prefix, int grid, err *e);
 #endif

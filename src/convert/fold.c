@@ -120,8 +120,9 @@ bool import_fold_mlp(import *im, const char *name, const char *table, const char
 
 bool import_repeat_heads(import *im, const char *name, const char *from, int size, int times, err *e)
 {
-    int n = 0, d = 0;
-    float *rows = floats_of(im, from, "", 2, &n, &d);
+    const file_tensor *t = import_find(im, from);
+    int n = 0, d = 0, nd = t && t->nd == 1 ? 1 : 2;
+    float *rows = t ? floats_of(im, from, "", nd, &n, &d) : NULL;
     if (!rows)
         return false;
     if (size < 1 || n % size) {
@@ -133,6 +134,129 @@ bool import_repeat_heads(import *im, const char *name, const char *from, int siz
     for (int i = 0; to && i < n / size * times; i++)
         memcpy(to + (size_t)i * head, rows + (size_t)(i / times) * head, head * sizeof *to);
     free(rows);
-    return to ? source_make(im->from, name, 2, (int64_t[]){(int64_t)times * n, d}, to, e)
+    return to ? source_make(im->from, name, nd, (int64_t[]){(int64_t)times * n, d}, to, e)
               : err_no_memory(e, name, (size_t)n * (size_t)d);
+}
+
+/* ---- convolutions ---- */
+
+/* A convolution of one picture: w[out, in, area], b[out]. */
+typedef struct picture_conv {
+    float *w, *b;
+    int out, in, height, width;
+} picture_conv;
+
+static void free_conv(picture_conv *c)
+{
+    free(c->w);
+    free(c->b);
+}
+
+/* From name.weight [out, in, time, height, width], summed over time, and name.bias. */
+static bool read_conv(import *im, const char *name, picture_conv *c)
+{
+    char whole[192];
+    int n = 0, one;
+    snprintf(whole, sizeof whole, "%s.weight", name);
+    const file_tensor *t = import_find(im, whole);
+    float *all = t ? floats_of(im, name, ".weight", 5, &c->out, &c->in) : NULL;
+    c->b = all ? floats_of(im, name, ".bias", 1, &n, &one) : NULL;
+    if (!all || !c->b) {
+        free(all);
+        return false;
+    }
+    int time = (int)t->shape[2];
+    c->height = (int)t->shape[3];
+    c->width = (int)t->shape[4];
+    size_t area = (size_t)c->height * (size_t)c->width, pairs = (size_t)c->out * (size_t)c->in;
+    c->w = calloc(pairs * area + 1, sizeof *c->w);
+    for (size_t i = 0; c->w && i < pairs; i++)
+        for (size_t k = 0; k < (size_t)time * area; k++)
+            c->w[i * area + k % area] += all[i * (size_t)time * area + k];
+    free(all);
+    if (!c->w)
+        return err_no_memory(&im->error, name, pairs * area * sizeof *c->w);
+    return n == c->out ||
+           err_set(&im->error, ERR_FAILED, "convert: tensor %s.bias: %d numbers, and not %d", name, n, c->out);
+}
+
+/* to = m [rows, c->out] times c's outputs, with the bias b[rows] (or NULL) */
+static bool multiply_conv(const picture_conv *c, const float *m, const float *b, int rows, picture_conv *to, err *e)
+{
+    size_t row = (size_t)c->in * (size_t)c->height * (size_t)c->width;
+    *to = (picture_conv){calloc((size_t)rows * row + 1, sizeof *to->w),
+                         calloc((size_t)rows + 1, sizeof *to->b),
+                         rows,
+                         c->in,
+                         c->height,
+                         c->width};
+    if (!to->w || !to->b)
+        return err_no_memory(e, "convert", (size_t)rows * row * sizeof *to->w);
+    for (int r = 0; r < rows; r++) {
+        float *w = to->w + (size_t)r * row;
+        to->b[r] = b ? b[r] : 0;
+        for (int i = 0; i < c->out; i++) {
+            const float factor = m[(size_t)r * (size_t)c->out + (size_t)i], *from = c->w + (size_t)i * row;
+            to->b[r] += factor * c->b[i];
+            for (size_t k = 0; factor != 0 && k < row; k++)
+                w[k] += factor * from[k];
+        }
+    }
+    return true;
+}
+
+/* Gives c's arrays to the source, as NAME.weight and NAME.bias. */
+static bool make_conv(import *im, const char *name, picture_conv *c, err *e)
+{
+    char whole[192];
+    float *w = c->w, *b = c->b;
+    *c = (picture_conv){.out = c->out, .in = c->in, .height = c->height, .width = c->width};
+    snprintf(whole, sizeof whole, "%s.weight", name);
+    if (!source_make(im->from, whole, 4, (int64_t[]){c->out, c->in, c->height, c->width}, w, e)) {
+        free(b);
+        return false;
+    }
+    snprintf(whole, sizeof whole, "%s.bias", name);
+    return source_make(im->from, whole, 1, (int64_t[]){c->out}, b, e);
+}
+
+bool import_fold_convs(import *im, const char *name, const char *first, const char *second, bool added, err *e)
+{
+    picture_conv c = {0}, m = {0}, to = {0};
+    bool ok = read_conv(im, first, &c) && (!second || read_conv(im, second, &m));
+    if (ok && ((added && c.out != c.in) || (second && (m.height != 1 || m.width != 1 || m.in != c.out))))
+        ok = err_set(&im->error, ERR_FAILED, "convert: tensors %s.weight and %s.weight don't go together", first,
+                     second);
+    size_t area = (size_t)c.height * (size_t)c.width;
+    for (int i = 0; ok && added && i < c.out; i++) /* x itself, in the kernel's middle */
+        c.w[((size_t)i * (size_t)c.in + (size_t)i) * area + area / 2] += 1;
+    if (ok && second)
+        ok = multiply_conv(&c, m.w, m.b, m.out, &to, e);
+    ok = ok && make_conv(im, name, second ? &to : &c, e);
+    free_conv(&c);
+    free_conv(&m);
+    free_conv(&to);
+    return ok;
+}
+
+bool import_combine_outputs(import *im, const char *name, const char *to, const float *factors, int rows, int n, err *e)
+{
+    picture_conv c = {0}, all = {0};
+    char whole[192];
+    int one;
+    snprintf(whole, sizeof whole, "%s.weight", name);
+    const file_tensor *t = import_find(im, whole);
+    c.w = t ? floats_of(im, name, ".weight", 4, &c.out, &c.in) : NULL;
+    c.b = c.w ? floats_of(im, name, ".bias", 1, &one, &one) : NULL;
+    bool ok = c.w && c.b;
+    if (ok) {
+        c.height = (int)t->shape[2];
+        c.width = (int)t->shape[3];
+    }
+    if (ok && c.out != n)
+        ok = err_set(&im->error, ERR_FAILED, "convert: tensor %s: %d outputs, and not %d", whole, c.out, n);
+    ok = ok && multiply_conv(&c, factors, NULL, rows, &all, e) && make_conv(im, to, &all, e);
+    free_conv(&c);
+    free_conv(&all);
+    return ok;
 }

@@ -7,6 +7,15 @@
 /* name = fc2(gelu(fc1(table))) [rows of the table, out of fc2], GELU with erf; fc1, fc2: names of linear layers without
  * ".weight" and ".bias". */
 bool import_fold_mlp(import *im, const char *name, const char *table, const char *fc1, const char *fc2, err *e);
-/* name = the tensor from[heads * size, d] with each head of `size` rows `times` times, one after another. */
+/* NAME.weight [out, in, height, width] and NAME.bias: convolution `second` of 1x1 after `first`, or after x + first(x)
+ * where `added`.  Their kernels are over time too, [out, in, time, height, width]: of one picture alone, which a causal
+ * network sees at all times, the sum over time is left.  second NULL: first alone. */
+bool import_fold_convs(import *im, const char *name, const char *first, const char *second, bool added, err *e);
+/* NAME.weight and NAME.bias again, of a convolution TO with `rows` outputs: output r is the sum over its n outputs of
+ * factors[r, i] times output i. */
+bool import_combine_outputs(import *im, const char *name, const char *to, const float *factors, int rows, int n,
+                            err *e);
+/* name = the tensor from[heads * size, d], or [heads * size], with each head of `size` rows `times` times, one after
+ * another. */
 bool import_repeat_heads(import *im, const char *name, const char *from, int size, int times, err *e);
 #endif

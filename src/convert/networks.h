@@ -33,6 +33,11 @@ typedef struct network {
     EACH(NETWORK_JANUS, .name = "Janus", .all = {"gen_embed.weight", "gen_head.vision_head.weight"})                   \
     EACH(NETWORK_TRANSFORMERS_JANUS, .name = "Janus",                                                                  \
          .all = {"generation_embeddings.weight", "generation_head.vision_head.weight"})                                \
+    EACH(NETWORK_SIMPLEAR, .name = "SimpleAR",                                                                         \
+         .all = {"layers.0.self_attn.q_proj.bias", "embed_tokens.weight", "layers.0.mlp.gate_proj.weight"})            \
+    EACH(NETWORK_COSMOS_DECODER, .name = "Cosmos's decoder",                                                           \
+         .all = {"post_quant_conv.conv3d.weight", "decoder.conv_in.0.conv3d.weight",                                   \
+                 "inv_quant.quantizer.implicit_codebook"})                                                             \
     EACH(NETWORK_TAMING_GPT, .name = "taming-transformers' GPT",                                                       \
          .all = {"transformer.tok_emb.weight", "transformer.pos_emb"})                                                 \
     EACH(NETWORK_VQGAN, .name = "a VQGAN",                                                                             \

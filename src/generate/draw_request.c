@@ -53,10 +53,13 @@ static bool read_negative(const model *m, const limn_generate_options *o, bool c
     const transformer *d = m->transformer;
     int32_t *row = text + d->text_length, *ids = NULL;
     size_t n = 0;
-    if (!o->negative && d->kind->null_row)
+    const char *negative = o->negative ? o->negative : m->form.negative;
+    if (!negative && d->kind->null_row)
         return d->kind->null_row(d, text, *used, row, used, e);
     bool ok =
-        (!o->negative || tokenize(m, checking, o->negative, &ids, &n, e)) && d->kind->text_row(d, ids, n, row, used, e);
+        (!negative || model_tokenize_negative(m, negative, &ids, &n, e)) && d->kind->text_row(d, ids, n, row, used, e);
+    if (ok && o->negative && !checking)
+        tokenizer_warn(m->tokenizer, gguf_name(m->gguf), negative);
     free(ids);
     return ok;
 }

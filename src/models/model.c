@@ -201,7 +201,7 @@ bool model_load(model *m, unsigned uses, err *e)
     return params_load(&m->params, m->run, uses, 0, e);
 }
 
-bool model_tokenize(const model *m, const char *text, int32_t **ids, size_t *n, err *e)
+static bool reads_text(const model *m, err *e)
 {
     if (m->info.classes)
         return err_set(e, ERR_USAGE, "%s: reads no text but a class, 0 to %d (give `class` N)", gguf_name(m->gguf),
@@ -209,7 +209,17 @@ bool model_tokenize(const model *m, const char *text, int32_t **ids, size_t *n, 
     if (!m->tokenizer)
         return err_set(e, ERR_USAGE, "%s: no tokenizer inside (give token ids instead: `text_ids`)",
                        gguf_name(m->gguf));
-    return prompt_tokenize(&m->form, m->tokenizer, text, ids, n, e);
+    return true;
+}
+
+bool model_tokenize(const model *m, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    return reads_text(m, e) && prompt_tokenize(&m->form, m->tokenizer, text, ids, n, e);
+}
+
+bool model_tokenize_negative(const model *m, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    return reads_text(m, e) && prompt_tokenize_negative(&m->form, m->tokenizer, text, ids, n, e);
 }
 
 bool model_tokenize_warned(const model *m, const char *text, int32_t **ids, size_t *n, err *e)

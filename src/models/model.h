@@ -61,6 +61,8 @@ bool model_load(model *m, unsigned uses, err *e);
 /* limn_tokenize; and without a word on what the vocabulary can't say. */
 bool model_tokenize_warned(const model *m, const char *text, int32_t **ids, size_t *n, err *e);
 bool model_tokenize(const model *m, const char *text, int32_t **ids, size_t *n, err *e);
+/* The same of a negative prompt. */
+bool model_tokenize_negative(const model *m, const char *text, int32_t **ids, size_t *n, err *e);
 limn_generate_options model_generate_defaults(const model *m);
 
 /* ERR_USAGE "MODEL has no codec (…)". */

@@ -1,6 +1,7 @@
 /* Prompts in the form that a model was trained with. */
 #include "models/prompt.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -11,6 +12,24 @@ static const char *const before_key = "limn.prompt.before", *const after_key = "
                          *const begins_key = "tokenizer.ggml.add_bos_token",
                          *const begin_id_key = "tokenizer.ggml.bos_token_id";
 
+/* Those of negative prompts, which a file has all of, or none. */
+enum { NEGATIVE = 4 };
+static const struct {
+    const char *key;
+    size_t at;
+} negative_keys[NEGATIVE] = {{"limn.prompt.negative_before", offsetof(prompt_form, negative_before)},
+                             {"limn.prompt.negative_after", offsetof(prompt_form, negative_after)},
+                             {"limn.prompt.negative", offsetof(prompt_form, negative)},
+                             {"limn.prompt.empty", offsetof(prompt_form, empty)}};
+
+static bool read_negative(prompt_form *f, const gguf *g, err *e)
+{
+    bool ok = true, there = gguf_has(g, negative_keys[0].key);
+    for (int i = 0; ok && there && i < NEGATIVE; i++)
+        ok = gguf_get_string(g, negative_keys[i].key, (const char **)((char *)f + negative_keys[i].at), e);
+    return ok;
+}
+
 bool prompt_form_read(prompt_form *f, const gguf *g, err *e)
 {
     bool begins = false;
@@ -18,7 +37,7 @@ bool prompt_form_read(prompt_form *f, const gguf *g, err *e)
     *f = (prompt_form){.begin_id = -1};
     bool ok = (!gguf_has(g, before_key) ||
                (gguf_get_string(g, before_key, &f->before, e) && gguf_get_string(g, after_key, &f->after, e))) &&
-              (!gguf_has(g, begins_key) || gguf_get_bool(g, begins_key, &begins, e)) &&
+              read_negative(f, g, e) && (!gguf_has(g, begins_key) || gguf_get_bool(g, begins_key, &begins, e)) &&
               (!begins || gguf_get_int(g, begin_id_key, 0, INT32_MAX, &id, e));
     f->begin_id = (int)id;
     return ok;
@@ -30,6 +49,8 @@ void prompt_form_put(const prompt_form *f, gguf_writer *w)
         gguf_put_string(w, before_key, f->before);
         gguf_put_string(w, after_key, f->after);
     }
+    for (int i = 0; f->negative_before && i < NEGATIVE; i++)
+        gguf_put_string(w, negative_keys[i].key, *(const char *const *)((const char *)f + negative_keys[i].at));
     if (f->begin_id >= 0) {
         gguf_put_bool(w, begins_key, true);
         gguf_put_int(w, begin_id_key, f->begin_id);
@@ -85,4 +106,16 @@ bool prompt_tokenize(const prompt_form *f, const tokenizer *t, const char *text,
     *ids = NULL;
     *n = 0;
     return false;
+}
+
+bool prompt_tokenize_negative(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n,
+                              err *e)
+{
+    prompt_form own = {.before = f->negative_before, .after = f->negative_after, .begin_id = f->begin_id};
+    if (!f->negative_before)
+        return prompt_tokenize(f, t, text, ids, n, e);
+    if (text[strspn(text, " \t\r\n")])
+        return prompt_tokenize(&own, t, text, ids, n, e);
+    own.before = own.after = NULL;
+    return prompt_tokenize(&own, t, f->empty, ids, n, e);
 }

@@ -6,12 +6,19 @@
 typedef struct prompt_form {
     const char *before, *after; /* the words: then the prompt loses the white space at its ends; NULL: none */
     int begin_id;               /* -1: none */
+    /* The same for negative prompts; what there is where the caller has none, and what an empty one becomes, words
+     * included.  NULL: they are prompts like others. */
+    const char *negative_before, *negative_after, *negative, *empty;
 } prompt_form;
 
-/* From limn.prompt.before and .after, tokenizer.ggml.add_bos_token and bos_token_id of g, which outlives f. */
+/* From limn.prompt.before, .after, .negative_before, .negative_after, .negative and .empty,
+ * tokenizer.ggml.add_bos_token and bos_token_id of g, which outlives f. */
 bool prompt_form_read(prompt_form *f, const gguf *g, err *e);
 /* For those who make model files. */
 void prompt_form_put(const prompt_form *f, gguf_writer *w);
 /* tokenizer_encode of the prompt in its form. */
 bool prompt_tokenize(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n, err *e);
+/* The same of a negative prompt. */
+bool prompt_tokenize_negative(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n,
+                              err *e);
 #endif

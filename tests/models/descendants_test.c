@@ -24,18 +24,27 @@
 
 enum { PROMPTS = 2 };
 
-/* A folder below GOLDEN, and the guidance of its greedy codes. */
+/* A folder below GOLDEN, and the names of its arrays. */
 typedef struct instance {
-    const char *folder, *greedy;
-    float guidance;
-    const char *plain; /* greedy codes without guidance; or NULL */
+    const char *folder, *setting; /* --set, or NULL */
+    const char *before, *after;   /* what is around the user's words in tokenizer_cases.json */
+    float guidance;               /* the model's own */
+    const char *logits, *greedy, *pixels;
+    const char *plain;    /* greedy codes without guidance; or NULL */
+    const char *negative; /* greedy codes with an empty negative prompt; or NULL */
     bool encodes;
 } instance;
 
+#define JANUS                                                                                                          \
+    .before = ": ", .after = "\n\n", .guidance = 5, .logits = "forced_logits", .greedy = "greedy_cfg5",                \
+    .pixels = "greedy_pixels"
+
 static const instance instances[] = {
-    {"janus_pro", "greedy_cfg5", 5, "greedy_cfg1", true},
-    {"janus_1_3b", "greedy_cfg5", 5, "greedy_cfg1", true},
-    {"janus_hf", "greedy_cfg5", 5, NULL, false},
+    {"janus_pro", JANUS, .plain = "greedy_cfg1", .encodes = true},
+    {"janus_1_3b", JANUS, .plain = "greedy_cfg1", .encodes = true},
+    {"janus_hf", JANUS},
+    {"simplear", "image_size=48", "image of ", "<|soi|>", 6, "forced_logits_cond", "greedy_only_codes",
+     "only_codes_pixels", .negative = "greedy_only_codes_neg_empty"},
 };
 enum { INSTANCES = sizeof instances / sizeof *instances };
 
@@ -56,16 +65,17 @@ static void same_codes(const int32_t *have, const npy *want, const char *what)
             fail_msg("%s: code %d is %d, not %d", what, i, have[i], ((const int32_t *)want->data)[i]);
 }
 
-/* The user's words of case p: what stands between the roles. */
+/* The user's words of case p. */
 static char *prompt_of(const instance *t, int p)
 {
     char path[300];
     snprintf(path, sizeof path, GOLDEN "%s/tokenizer_cases.json", t->folder);
     json_t *root = json_load_file(path, 0, NULL);
     const char *text = json_string_value(json_object_get(json_array_get(root, (size_t)p), "text"));
-    const char *from = text ? strstr(text, ": ") : NULL, *to = from ? strstr(from, "\n\n") : NULL;
+    const char *from = text ? strstr(text, t->before) : NULL, *to = from ? strstr(from, t->after) : NULL;
     assert_non_null(to);
-    char *prompt = strndup(from + 2, (size_t)(to - from) - 2);
+    from += strlen(t->before);
+    char *prompt = strndup(from, (size_t)(to - from));
     assert_non_null(prompt);
     json_decref(root);
     return prompt;
@@ -84,16 +94,16 @@ static void check_tokens(model *m, const char *prompt, const npy *want)
     free(ids);
 }
 
-/* want[cells, rows, codes], of which row 0 is with the prompt. */
+/* want[cells, rows, codes], of which row 0 is with the prompt, or [cells, some ids and the codes]. */
 static void check_logits(model *m, const npy *ids, const npy *codes, const npy *want)
 {
     err e = {0};
     limn_score s;
-    int k = (int)want->shape[2], stride = k * (int)want->shape[1];
+    int k = m->info.codes, stride = (int)(want->count / want->shape[0]);
     float *have = calloc((size_t)(want->shape[0] * k), sizeof *have);
-    const float *w = want->data;
+    const float *w = want->nd == 2 ? (const float *)want->data + stride - k : want->data;
     double most = 0, low = INFINITY, high = -INFINITY;
-    assert_int_equal(k, m->info.codes);
+    assert_true(want->nd == 2 || want->shape[2] == k);
     good(limn_score_codes(m, ids->data, (size_t)ids->count, codes->data, have, &s, &e), &e);
     for (int i = 0; i < want->shape[0] * k; i++) {
         double reference = w[i / k * stride + i % k];
@@ -106,13 +116,15 @@ static void check_logits(model *m, const npy *ids, const npy *codes, const npy *
         fail_msg("logits differ by %g of their range", most / (high - low));
 }
 
-static void check_greedy(model *m, const char *prompt, float guidance, const npy *want, const char *what)
+static void check_greedy(model *m, const instance *t, const char *prompt, float guidance, const char *negative,
+                         const npy *want, const char *what)
 {
     err e = {0};
     int32_t *codes = calloc((size_t)want->count, sizeof *codes);
     limn_generate_options o = limn_generate_defaults(m);
-    assert_true(o.guidance == 5 && o.temperature == 1 && o.top_k == 0);
+    assert_true(o.guidance == t->guidance && o.temperature == 1 && o.top_k == 0);
     o.prompt = prompt;
+    o.negative = negative;
     o.temperature = 0;
     o.guidance = guidance;
     assert_int_equal(m->info.grid_width * m->info.grid_height, want->count);
@@ -191,16 +203,21 @@ static void check_prompt(model *m, const instance *t, golden_npz *f, int p)
 {
     char *prompt = prompt_of(t, p);
     npy ids = read_array(f, p, "ids", DTYPE_I32), greedy = read_array(f, p, t->greedy, DTYPE_I32);
-    npy forced = read_array(f, p, "forced", DTYPE_I32), logits = read_array(f, p, "forced_logits", DTYPE_F32);
-    npy pixels = read_array(f, p, "greedy_pixels", DTYPE_F32);
+    npy forced = read_array(f, p, "forced", DTYPE_I32), logits = read_array(f, p, t->logits, DTYPE_F32);
+    npy pixels = read_array(f, p, t->pixels, DTYPE_F32);
     check_tokens(m, prompt, &ids);
     check_logits(m, &ids, &forced, &logits);
-    check_greedy(m, prompt, t->guidance, &greedy, "greedy");
+    check_greedy(m, t, prompt, t->guidance, NULL, &greedy, "greedy");
     check_pixels(m, &greedy, &pixels);
     if (t->plain) {
         npy plain = read_array(f, p, t->plain, DTYPE_I32);
-        check_greedy(m, prompt, 1, &plain, "greedy without guidance");
+        check_greedy(m, t, prompt, 1, NULL, &plain, "greedy without guidance");
         npy_release(&plain);
+    }
+    if (t->negative) {
+        npy other = read_array(f, p, t->negative, DTYPE_I32);
+        check_greedy(m, t, prompt, t->guidance, "", &other, "greedy with an empty negative prompt");
+        npy_release(&other);
     }
     npy_release(&ids);
     npy_release(&greedy);
@@ -219,8 +236,12 @@ static void test_instance(void **state)
     snprintf(folder, sizeof folder, GOLDEN "%s", t->folder);
     snprintf(path, sizeof path, GOLDEN "%s/io.npz", t->folder);
     const char *input = folder;
-    good(import_convert(&(import_request){.inputs = &input, .n_inputs = 1, .output = support_path("model.gguf")}, &e),
-         &e);
+    const import_request q = {.inputs = &input,
+                              .n_inputs = 1,
+                              .output = support_path("model.gguf"),
+                              .settings = &t->setting,
+                              .n_settings = t->setting != NULL};
+    good(import_convert(&q, &e), &e);
     model *m = limn_model_open(dev, support_path("model.gguf"), &e);
     good(m != NULL, &e);
     golden_npz_open(&f, path);

@@ -30,12 +30,15 @@ typedef struct stage {
     residual block[BLOCKS];
     attention attention[BLOCKS];
     conv resample;
+    conv mix; /* in 0: none */
 } stage;
 
 typedef struct side {
     conv in;
     residual mid[2];
     attention mid_attention;
+    norm mix_norm; /* with mixes: x + mix(norm(x)) behind the attention */
+    conv mix;
     stage stage[STAGES];
     norm norm;
     conv out;
@@ -47,6 +50,11 @@ typedef struct resnet_vq {
     conv to_code, logits, from_code; /* logits: of a Gumbel codebook */
     tensor codebook;                 /* [codes, code_dim] */
 } resnet_vq;
+
+static int haar_levels(const resnet_vq_config *k)
+{
+    return k->haar_twice ? 2 : k->wavelet;
+}
 
 /* Each part of the network finds x in the run's other arena and leaves its result there (run_next).  A block without a
  * skip convolution writes its result over x, so the network needs the memory of two pictures of its widest layer. */
@@ -88,7 +96,12 @@ static tensor stage_forward(run *r, const stage *s, const resnet_vq_side *k, int
 static tensor middle_forward(run *r, const side *s, int groups, tensor x)
 {
     x = residual_forward(r, &s->mid[0], groups, x);
-    return residual_forward(r, &s->mid[1], groups, attention_forward(r, &s->mid_attention, groups, x));
+    x = attention_forward(r, &s->mid_attention, groups, x);
+    if (s->mix.in) {
+        x = op_conv2d(r, op_group_norm(r, x, &s->mix_norm, groups, ACT_NONE), &s->mix, ACT_NONE, x);
+        run_next(r);
+    }
+    return residual_forward(r, &s->mid[1], groups, x);
 }
 
 static tensor last_forward(run *r, const side *s, int groups, tensor x)
@@ -128,11 +141,17 @@ static tensor decode_grid(run *r, const codec *c, tensor x)
         x = stage_forward(r, &s->stage[i], &v->k.decoder, i, groups, x);
         if (i == 0)
             break;
+        if (s->stage[i].mix.in) {
+            x = op_conv2d(r, x, &s->stage[i].mix, ACT_NONE, x);
+            run_next(r);
+        }
         x = op_upsample_conv2d(r, x, 2, &s->stage[i].resample, ACT_NONE);
         run_next(r);
     }
     x = last_forward(r, s, groups, x);
-    return v->k.wavelet ? op_inverse_haar(r, x) : x;
+    if (v->k.haar_twice)
+        x = op_inverse_haar(r, x);
+    return haar_levels(&v->k) ? op_inverse_haar(r, x) : x;
 }
 
 /* ---- hyper-parameters ---- */
@@ -147,6 +166,8 @@ static const config_field fields[] = {
     {"limn.codec.has_encoder", offsetof(resnet_vq_config, has_encoder), .kind = CONFIG_BIT},
     {"limn.codec.gumbel", offsetof(resnet_vq_config, gumbel), .kind = CONFIG_BIT},
     {"limn.codec.wavelet", offsetof(resnet_vq_config, wavelet), .kind = CONFIG_BIT},
+    {"limn.codec.haar_twice", offsetof(resnet_vq_config, haar_twice), .kind = CONFIG_BIT, .optional = true},
+    {"limn.codec.mixes", offsetof(resnet_vq_config, mixes), .kind = CONFIG_BIT, .optional = true},
     {"limn.codec.unit_range", offsetof(resnet_vq_config, unit_range), .kind = CONFIG_BIT},
     {"limn.codec.decoder_blocks", offsetof(resnet_vq_config, decoder.blocks), 1, BLOCKS},
     {"limn.codec.norm_eps", offsetof(resnet_vq_config, eps), 0, 1, CONFIG_FLOAT},
@@ -281,6 +302,20 @@ static void declare_middle(const declarer *d, side *s, int channels)
     declare_residual(d, &s->mid[1], channels, channels, "mid.block_2");
 }
 
+/* Of the decoder: behind the attention, and before each enlargement but the first. */
+static void declare_mixes(const declarer *d, side *s)
+{
+    const resnet_vq_side *k = &d->k->decoder;
+    int n = d->k->stages, middle = k->channels[n - 1];
+    declare_norm(d, &s->mix_norm, middle, "mid.mix", ".norm");
+    declare_conv(d, &s->mix, middle, middle, 1, "mid.mix", ".conv");
+    for (int i = n - 2; i > 0; i--) {
+        char path[32];
+        snprintf(path, sizeof path, "up.%d.mix", i);
+        declare_conv(d, &s->stage[i].mix, k->channels[i], k->channels[i], 1, path, ".conv");
+    }
+}
+
 static void declare_encoder(resnet_vq *v, param_table *p)
 {
     const resnet_vq_config *k = &v->k;
@@ -310,14 +345,16 @@ static void declare_decoder(resnet_vq *v, param_table *p)
     declare_middle(&d, &v->decoder, in);
     for (int i = k->stages - 1; i >= 0; in = k->decoder.channels[i--])
         declare_stage(&d, &v->decoder.stage[i], &k->decoder, i, in, true);
+    if (k->mixes)
+        declare_mixes(&d, &v->decoder);
     declare_norm(&d, &v->decoder.norm, in, "norm_out", "");
-    declare_conv(&d, &v->decoder.out, in, k->wavelet ? 4 * CHANNELS : CHANNELS, 3, "conv_out", "");
+    declare_conv(&d, &v->decoder.out, in, CHANNELS << 2 * haar_levels(k), 3, "conv_out", "");
 }
 
 bool resnet_vq_prepare(codec *c, const resnet_vq_config *k, const char *file, err *e)
 {
-    if (!check(k, file, e) || !codec_start(c, &codec_resnet_vq, k->width, k->height, 1 << (k->stages - 1 + k->wavelet),
-                                           sizeof(resnet_vq), file, e))
+    if (!check(k, file, e) || !codec_start(c, &codec_resnet_vq, k->width, k->height,
+                                           1 << (k->stages - 1 + haar_levels(k)), sizeof(resnet_vq), file, e))
         return false;
     resnet_vq *v = c->state;
     v->k = *k;

@@ -113,6 +113,7 @@ static const config_field variant[] = {
     {"limn.transformer.sandwich_norm", offsetof(gpt, sandwich), .kind = CONFIG_BOOL},
     {"limn.transformer.rms_norm", offsetof(gpt, rms), .kind = CONFIG_BOOL},
     {"limn.transformer.gated_mlp", offsetof(gpt, gated), .kind = CONFIG_BOOL},
+    {"limn.transformer.qkv_bias", offsetof(gpt, qkv_bias), .kind = CONFIG_BOOL, .optional = true},
     {"limn.transformer.rotary", offsetof(gpt, rotary), .kind = CONFIG_BOOL, .optional = true},
     {"limn.transformer.deep_head", offsetof(gpt, deep_head), .kind = CONFIG_BOOL, .optional = true},
     {"limn.transformer.own_lengths", offsetof(gpt, base.own_lengths), .kind = CONFIG_BOOL, .optional = true},
@@ -297,7 +298,7 @@ static void declare_block(const gpt *d, param_table *p, gpt_block *b, int i)
     int at = snprintf(name, sizeof name, "transformer.block.%d.", i);
 #define NAMED(part) (strcpy(name + at, part), name)
     declare_norm(d, p, &b->norm1, NAMED("norm1"));
-    declare_linear(p, &b->qkv, d->base.dim, 3 * (int64_t)d->base.dim, d->attention_bias, NAMED("qkv"));
+    declare_linear(p, &b->qkv, d->base.dim, 3 * (int64_t)d->base.dim, d->attention_bias || d->qkv_bias, NAMED("qkv"));
     declare_linear(p, &b->out, d->base.dim, d->base.dim, d->attention_bias, NAMED("out"));
     if (d->sandwich)
         declare_norm(d, p, &b->norm1_out, NAMED("norm1_out"));

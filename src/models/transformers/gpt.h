@@ -40,6 +40,7 @@ typedef struct gpt {
     bool sandwich;          /* a norm also at the end of each branch (Ding et al. 2021) */
     bool rms;               /* norms are RMS norms (Zhang & Sennrich 2019), else layer norms */
     bool gated;             /* the MLP is down(up(x) act(gate(x))) (Shazeer 2020) */
+    bool qkv_bias;          /* queries, keys and values alone have a bias */
     bool rotary;            /* queries and keys are rotated by their positions in the sequence (Su et al. 2021) */
     bool deep_head;         /* codes are predicted by image_head(gelu(head_up(x))) */
     const mask_kind *masks; /* for gpt_prepare: each block's pattern; NULL: all full */
