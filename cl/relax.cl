@@ -67,6 +67,9 @@ __kernel void gumbel_noise(NOISE_ARGUMENTS)
 __kernel void hard_choice(IN(float, x), OUT(float, y), const int k)
 {
     SCRATCH
+#if !CPU
+    __local int firsts[WG];
+#endif
     __global const float *xr = AT(x) + (size_t)GROUP(0) * k;
     __global float *yr = AT(y) + (size_t)GROUP(0) * k;
     float most_x;
@@ -77,7 +80,10 @@ __kernel void hard_choice(IN(float, x), OUT(float, y), const int k)
     for (int i = get_local_id(0); i < k; i += WG)
         at = xr[i] == most_x ? min(at, i) : at;
 #if !CPU
-    at = k - (int)group_max((float)(k - at), scratch); /* the smallest; exact, as k < 2^24 */
+    firsts[get_local_id(0)] = at; /* not group_max: PoCL 3.1 dies of two that depend on each other */
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int i = 0; i < WG; i++)
+        at = min(at, firsts[i]);
 #endif
     ROW_SET(yr, k, ZERO)
     if (at < k && get_local_id(0) == at % WG) /* the item that wrote it */
