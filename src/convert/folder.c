@@ -45,7 +45,8 @@ static bool ends_in(const char *text, const char *end)
 
 /* ---- looking ---------------------------------------------------------------------------------------------------- */
 
-static const char *const weight_ends[] = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".th", ".tar", ".jit"};
+static const char *const weight_ends[] = {".safetensors", ".bin", ".pt",  ".pth", ".ckpt",
+                                          ".pkl",         ".th",  ".tar", ".jit"};
 
 static bool is_weights_name(const char *name)
 {
