@@ -56,7 +56,7 @@ static bool fold_pair(import *im, const char *name, const char *from, err *e)
 
 static bool fold_block(import *im, const char *name, err *e)
 {
-    char to[64], from[72];
+    char to[80], from[88];
     bool ok = true;
     for (int i = 1; ok && i <= 2; i++) {
         snprintf(to, sizeof to, "%.50s.conv%d", name, i);

@@ -66,6 +66,18 @@ static bool next_field(message *m, field *f, bool *more)
     return true;
 }
 
+/* A new string of the field's bytes. */
+static char *string_of(message bytes)
+{
+    size_t n = (size_t)(bytes.end - bytes.at);
+    char *text = malloc(n + 1);
+    if (text) {
+        memcpy(text, bytes.at, n);
+        text[n] = 0;
+    }
+    return text;
+}
+
 static bool add_piece(spiece *s, message m)
 {
     spiece_piece p = {.type = 1};
@@ -81,7 +93,7 @@ static bool add_piece(spiece *s, message m)
     }
     while (next_field(&m, &f, &more) && more) {
         if (f.number == 1 && f.bytes.at && !p.text)
-            p.text = strndup((const char *)f.bytes.at, (size_t)(f.bytes.end - f.bytes.at));
+            p.text = string_of(f.bytes);
         else if (f.number == 2)
             p.score = f.real;
         else if (f.number == 3)
