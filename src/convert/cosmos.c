@@ -47,7 +47,7 @@ bool import_has_cosmos(const source *s)
 /* A convolution over space and the one over time behind it. */
 static bool fold_pair(import *im, const char *name, const char *from, err *e)
 {
-    char to[96], first[96], second[96];
+    char to[112], first[112], second[112];
     snprintf(to, sizeof to, "limn.%s", name);
     snprintf(first, sizeof first, "%s.0.conv3d", from);
     snprintf(second, sizeof second, "%s.1.conv3d", from);

@@ -142,7 +142,7 @@ static bool read_trainer(spiece *s, message m)
 
 bool spiece_read(spiece *s, const void *data, size_t size, const char *name, err *e)
 {
-    message m = {data, (const uint8_t *)data + size};
+    message m = {data, size ? (const uint8_t *)data + size : data};
     field f;
     bool more = true, ok = true;
     *s = (spiece){.model_type = UNIGRAM, .add_prefix = true, .one_space = true};

@@ -105,8 +105,6 @@ static bool read_pieces(t5 *t, const gguf *g, err *e)
     for (size_t i = 0; i < n; i++) {
         t->scores[i] = (float)scores[i];
         t->types[i] = (int32_t)types[i];
-        if (!bpe_is_utf8(t->u.pieces[i]))
-            return err_set(e, ERR_FAILED, "%s: token %zu is not UTF-8 (the file is damaged)", name, i);
     }
     return unigram_open(&t->u, name, e) && find_added(t, name, e);
 }
@@ -272,6 +270,28 @@ static size_t extra_ids(const char *folder)
     return n >= 0 && n <= 1 << 16 ? (size_t)n : EXTRA_IDS;
 }
 
+/* Whether it can be opened again. */
+static bool check(const spiece *s, const char *path, err *e)
+{
+    const char **pieces = malloc(s->n * sizeof *pieces);
+    float *scores = malloc(s->n * sizeof *scores);
+    int32_t *types = malloc(s->n * sizeof *types);
+    charsmap map;
+    unigram u = {.pieces = pieces, .scores = scores, .types = types, .n = s->n};
+    bool ok = (pieces && scores && types) || err_no_memory(e, path, s->n * sizeof *pieces);
+    for (size_t i = 0; ok && i < s->n; i++) {
+        pieces[i] = s->pieces[i].text;
+        scores[i] = s->pieces[i].score;
+        types[i] = s->pieces[i].type;
+    }
+    ok = ok && unigram_open(&u, path, e) && charsmap_open(&map, s->chars, s->chars_size, path, e);
+    unigram_release(&u);
+    free(pieces);
+    free(scores);
+    free(types);
+    return ok;
+}
+
 /* What the file holds, then <extra_id_N-1> to <extra_id_0>. */
 static bool put(gguf_writer *w, const spiece *s, size_t extra, const char *path, size_t *size, err *e)
 {
@@ -329,7 +349,8 @@ static bool import_path(gguf_writer *w, const char *path, size_t *size, err *e)
         if (!file_map_open(&file, inside, e))
             return false;
     }
-    bool ok = spiece_read(&s, file.data, file.size, inside, e) && put(w, &s, extra_ids(folder), inside, size, e);
+    bool ok = spiece_read(&s, file.data, file.size, inside, e) && check(&s, inside, e) &&
+              put(w, &s, extra_ids(folder), inside, size, e);
     spiece_release(&s);
     file_map_release(&file);
     return ok;

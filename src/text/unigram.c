@@ -54,8 +54,12 @@ bool unigram_open(unigram *u, const char *name, err *e)
     for (size_t i = 0; i < u->n; i++) {
         if (u->types[i] == PIECE_UNKNOWN)
             u->unknown = (int32_t)i;
+        if (!bpe_is_utf8(u->pieces[i]))
+            return err_set(e, ERR_FAILED, "%s: piece %zu is not UTF-8 (the file is damaged)", name, i);
         if (u->types[i] != PIECE_NORMAL)
             continue;
+        if (!isfinite(u->scores[i]))
+            return err_set(e, ERR_FAILED, "%s: the score of piece %zu is no number (the file is damaged)", name, i);
         u->lowest = fminf(u->lowest, u->scores[i]);
         u->highest = fmaxf(u->highest, u->scores[i]);
     }

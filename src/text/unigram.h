@@ -27,7 +27,8 @@ typedef struct unigram {
     float lowest, highest; /* scores of those that are normal */
 } unigram;
 
-/* Fills what follows from the caller's fields.  An empty or repeated piece, or none that is unknown, is an error. */
+/* Fills what follows from the caller's fields.  A piece that is empty, repeated or not UTF-8, a score that is no
+ * number, and that none is unknown or normal, are errors. */
 bool unigram_open(unigram *u, const char *name, err *e);
 void unigram_release(unigram *u);
 /* Appends the ids of text[0..bytes), valid UTF-8, to ids, which has room for `bytes` more than *n.  Characters that no
