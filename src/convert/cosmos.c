@@ -44,6 +44,11 @@ bool import_has_cosmos(const source *s)
     return source_has(s, CODEBOOK) && source_has(s, "decoder.conv_in.0.conv3d.weight");
 }
 
+int import_cosmos_codes(import *im)
+{
+    return import_size(im, 0, CODEBOOK);
+}
+
 /* A convolution over space and the one over time behind it. */
 static bool fold_pair(import *im, const char *name, const char *from, err *e)
 {
@@ -116,14 +121,12 @@ static bool fold_all(import *im, int stages, int blocks, err *e)
 
 bool import_cosmos(import *im, int *grid, err *e)
 {
-    codec c = {0};
-    param_table params = {0};
     import_map maps[] = {{"codec.", "", IMPORT_ROWS(rows), {{"last", .number = 0}}}, {0}};
     int stages = 0;
     while (stages <= RESNET_VQ_STAGES && import_has(im, "decoder.up.%d.block.0.norm1.norm.weight", stages))
         stages++;
     maps[0].values[0].number = stages - 1;
-    resnet_vq_config k = {.codes = import_size(im, 0, CODEBOOK),
+    resnet_vq_config k = {.codes = import_cosmos_codes(im),
                           .code_dim = import_size(im, 1, CODEBOOK),
                           .latent = import_size(im, 0, "post_quant_conv.conv3d.weight"),
                           .stages = stages,
@@ -137,13 +140,5 @@ bool import_cosmos(import *im, int *grid, err *e)
     int step = stages > 0 && stages <= RESNET_VQ_STAGES ? CELL << (stages - 1) : 1;
     k.width = k.height = import_setting(im, "image_size", 1024);
     *grid = k.width / step;
-    bool ok = !im->error.code && resnet_vq_prepare(&c, &k, "convert", e) && fold_all(im, stages, k.decoder.blocks, e);
-    if (ok) {
-        resnet_vq_declare(&c, &params);
-        resnet_vq_put(&k, im->to);
-        import_tensors(im, maps, &params);
-    }
-    params_release(&params);
-    codec_release(&c);
-    return ok;
+    return !im->error.code && fold_all(im, stages, k.decoder.blocks, e) && import_resnet_vq(im, &k, maps, e);
 }

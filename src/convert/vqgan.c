@@ -164,21 +164,26 @@ static resnet_vq_config read_config(import *im, const layout *l, const import_ma
     return k;
 }
 
-bool import_vqgan(import *im, const char *prefix, int grid, err *e)
+bool import_resnet_vq(import *im, const resnet_vq_config *k, const import_map *maps, err *e)
 {
     codec c = {0};
     param_table params = {0};
-    import_map maps[MAPS];
-    const layout l = layout_of(im, prefix);
-    map_names(&l, maps);
-    const resnet_vq_config k = read_config(im, &l, maps, grid);
-    bool ok = resnet_vq_prepare(&c, &k, "convert", e);
+    bool ok = resnet_vq_prepare(&c, k, "convert", e);
     if (ok) {
         resnet_vq_declare(&c, &params);
-        resnet_vq_put(&k, im->to);
+        resnet_vq_put(k, im->to);
         import_tensors(im, maps, &params);
     }
     params_release(&params);
     codec_release(&c);
     return ok;
+}
+
+bool import_vqgan(import *im, const char *prefix, int grid, err *e)
+{
+    import_map maps[MAPS];
+    const layout l = layout_of(im, prefix);
+    map_names(&l, maps);
+    const resnet_vq_config k = read_config(im, &l, maps, grid);
+    return import_resnet_vq(im, &k, maps, e);
 }

@@ -1,0 +1,99 @@
+/* What families with LLaMA's blocks share. */
+#include "convert/llama.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "convert/fold.h"
+#include "io/json_file.h"
+
+int import_json_int(const json_t *root, const char *key, int otherwise)
+{
+    const json_t *v = json_object_get(root, key);
+    json_int_t i = json_integer_value(v);
+    return !json_is_integer(v) ? otherwise : i >= 0 && i < INT32_MAX ? (int)i : 0;
+}
+
+double import_json_number(const json_t *root, const char *key, double otherwise)
+{
+    const json_t *v = json_object_get(root, key);
+    return json_is_number(v) ? json_number_value(v) : otherwise;
+}
+
+bool import_json_beside(const import *im, const char *name, json_t **root, err *e)
+{
+    char path[4200];
+    *root = NULL;
+    snprintf(path, sizeof path, "%s/%s", im->from->directory, name);
+    if (access(path, F_OK) != 0)
+        return true;
+    *root = json_file_load(path, 0, NULL, e);
+    return *root;
+}
+
+bool import_llama_read(import *im, llama *l, const json_t *config, float base, err *e)
+{
+    const json_t *rope = json_object_get(config, "rope_parameters");
+    int dim = import_size(im, 0, "%snorm.weight", l->prefix);
+    int keys = import_size(im, 0, "%slayers.0.self_attn.k_proj.weight", l->prefix);
+    int heads = import_json_int(config, "num_attention_heads", dim % 128 ? dim / 64 : dim / 128);
+    heads = import_setting(im, "heads", heads);
+    l->dim = dim;
+    l->heads = heads;
+    l->base = (float)import_json_number(rope ? rope : config, "rope_theta", base);
+    l->eps = (float)import_json_number(config, "rms_norm_eps", 1e-6);
+    if (im->error.code)
+        return false;
+    int head = heads > 0 && dim % heads == 0 ? dim / heads : 0;
+    if (!head || keys < head || keys % head || dim % keys)
+        return err_set(e, ERR_FAILED, "convert: %d heads, and tensors of queries and keys with %d and %d rows", heads,
+                       dim, keys);
+    l->key_heads = keys / head;
+    snprintf(l->keys, sizeof l->keys, "%s%s", l->key_heads < heads ? "limn." : "", l->prefix);
+    return true;
+}
+
+void import_llama_gpt(import *im, const llama *l, gpt *d)
+{
+    d->base.dim = l->dim;
+    d->base.heads = l->heads;
+    d->mlp = import_size(im, 0, "%slayers.0.mlp.gate_proj.weight", l->prefix);
+    d->grid = GPT_GRID_NONE;
+    d->rms = d->gated = d->rotary = d->base.own_lengths = true;
+    d->act = ACT_SILU;
+    d->eps = l->eps;
+}
+
+bool import_llama_tensors(import *im, const llama *l, int layers, err *e)
+{
+    static const char *const parts[] = {"k_proj.weight", "v_proj.weight", "k_proj.bias", "v_proj.bias"};
+    int head = l->dim / l->heads, n = import_has(im, "%slayers.0.self_attn.%s", l->prefix, parts[2]) ? 4 : 2;
+    float *frequencies = malloc((size_t)head * sizeof *frequencies);
+    if (!frequencies)
+        return err_no_memory(e, "convert", (size_t)head * sizeof *frequencies);
+    gpt_frequencies(l->base, head, frequencies);
+    bool ok = source_make(im->from, "limn.frequencies", 1, (int64_t[]){head / 2}, frequencies, e);
+    for (int i = 0; ok && l->key_heads < l->heads && i < n * layers; i++) {
+        char from[160], to[192];
+        snprintf(from, sizeof from, "%slayers.%d.self_attn.%s", l->prefix, i / n, parts[i % n]);
+        snprintf(to, sizeof to, "limn.%s", from);
+        ok = import_repeat_heads(im, to, from, head, l->heads / l->key_heads, e);
+    }
+    return ok;
+}
+
+bool import_llama_tokenizer(const import *im, char path[4200], bpe **b, err *e)
+{
+    *b = NULL;
+    snprintf(path, 4200, "%s/tokenizer.json", im->tokenizer ? im->tokenizer : im->from->directory);
+    if (access(path, R_OK) != 0 && im->tokenizer)
+        snprintf(path, 4200, "%s", im->tokenizer);
+    if (access(path, R_OK) != 0 && !im->tokenizer) {
+        log_write(LOG_WARNING,
+                  "convert: without `tokenizer`, the folder of tokenizer.json, the model reads token ids, no words");
+        return true;
+    }
+    return (*b = bpe_from_json(path, e)) != NULL;
+}

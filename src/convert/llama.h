@@ -1,0 +1,52 @@
+/* Importing LLaMA's blocks (Touvron et al. 2023; Qwen2's are the same with a bias), which several families have: as
+ * GPTs (models/transformers/gpt.h) with rms, gated and rotary. */
+#ifndef CONVERT_LLAMA_H
+#define CONVERT_LLAMA_H
+#include <jansson.h>
+
+#include "convert/gpt.h"
+#include "text/bpe.h"
+
+/* Rows of a map from "transformer.", whose values are those of import_llama_values. */
+#define IMPORT_LLAMA_BLOCK                                                                                             \
+    {"block.{i}.norm1.*", {"{llama}layers.{i}.input_layernorm.*"}},                                                    \
+        {"block.{i}.qkv.*",                                                                                            \
+         {"{llama}layers.{i}.self_attn.q_proj.*", "{keys}layers.{i}.self_attn.k_proj.*",                               \
+          "{keys}layers.{i}.self_attn.v_proj.*"}},                                                                     \
+        {"block.{i}.out.*", {"{llama}layers.{i}.self_attn.o_proj.*"}},                                                 \
+        {"block.{i}.norm2.*", {"{llama}layers.{i}.post_attention_layernorm.*"}},                                       \
+        {"block.{i}.gate.*", {"{llama}layers.{i}.mlp.gate_proj.*"}},                                                   \
+        {"block.{i}.up.*", {"{llama}layers.{i}.mlp.up_proj.*"}},                                                       \
+        {"block.{i}.down.*", {"{llama}layers.{i}.mlp.down_proj.*"}}, {"norm.*", {"{llama}norm.*"}},                    \
+    {                                                                                                                  \
+        "frequencies",                                                                                                 \
+        {                                                                                                              \
+            "limn.frequencies"                                                                                         \
+        }                                                                                                              \
+    }
+
+typedef struct llama {
+    const char *prefix; /* of its tensors' names, "model." */
+    char keys[64];      /* of its keys' and values': other ones, where several queries share a key */
+    int dim, heads, key_heads;
+    float base, eps; /* of rotary positions, of norms */
+} llama;
+
+/* The whole number (0 where it is below 0, or too large for an int), or the number, of a key; `otherwise` where there
+ * is none. */
+int import_json_int(const json_t *root, const char *key, int otherwise);
+double import_json_number(const json_t *root, const char *key, double otherwise);
+/* The file beside the first one; *root is NULL where there is none.  A damaged one is an error. */
+bool import_json_beside(const import *im, const char *name, json_t **root, err *e);
+
+/* What the tensors and LLaMA's part of config.json (NULL: there is none) say.  l->prefix is given; base: where the
+ * configuration lacks rope_theta.  An error where heads don't fit the widths. */
+bool import_llama_read(import *im, llama *l, const json_t *config, float base, err *e);
+/* d with the fields that follow from it. */
+void import_llama_gpt(import *im, const llama *l, gpt *d);
+/* Makes the tensors of its rows that the source lacks: frequencies, and keys and values as many as queries. */
+bool import_llama_tensors(import *im, const llama *l, int layers, err *e);
+/* The tokenizer.json of --tokenizer, or beside the files; path[4200]: where it is.  *b is NULL where there is none,
+ * which is said. */
+bool import_llama_tokenizer(const import *im, char path[4200], bpe **b, err *e);
+#endif
