@@ -6,10 +6,10 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "convert/config_json.h"
 #include "convert/mapping.h"
 #include "convert/names.h"
 #include "io/image.h"
-#include "io/json_file.h"
 #include "models/clip.h"
 #include "text/tokenizer.h"
 
@@ -80,26 +80,6 @@ static bool recognise(const source *s)
 }
 
 /* ---- config.json ---- */
-
-/* *root is NULL where there is none beside the file: that of the published sizes isn't needed. */
-static bool read_config(const import *im, json_t **root, err *e)
-{
-    char path[4200];
-    *root = NULL;
-    snprintf(path, sizeof path, "%s/config.json", im->from->directory);
-    if (access(path, F_OK) != 0)
-        return true;
-    *root = json_file_load(path, 0, NULL, e);
-    return *root;
-}
-
-/* The whole number of that key; `otherwise` where there is none. */
-static int integer(const json_t *root, const char *key, int otherwise)
-{
-    const json_t *v = json_object_get(root, key);
-    json_int_t i = json_integer_value(v);
-    return !json_is_integer(v) ? otherwise : i >= 0 && i < INT32_MAX ? (int)i : 0;
-}
 
 /* Three numbers of that key, which stay where there are none. */
 static void three(const json_t *root, const char *key, float v[3])
@@ -179,8 +159,9 @@ static bool read_sizes(import *im, const import_map *maps, const json_t *root, c
         return false;
     three(root, "mean", c->mean); /* ruCLIP's */
     three(root, "std", c->std);
-    int image_heads = hf ? integer(vision, "num_attention_heads", 0) : 0;
-    int text_heads = hf ? integer(text, "num_attention_heads", 0) : integer(root, "transformer_heads", 0);
+    int image_heads = hf ? import_json_int(vision, "num_attention_heads", 0) : 0;
+    int text_heads =
+        hf ? import_json_int(text, "num_attention_heads", 0) : import_json_int(root, "transformer_heads", 0);
     return read_tower(im, maps, false, image_heads, &c->image, e) &&
            read_tower(im, maps, true, text_heads, &c->text, e) && !im->error.code;
 }
@@ -259,8 +240,8 @@ static bool put_all(import *im, const import_map *maps, const json_t *root, err 
 static bool convert(import *im, err *e)
 {
     json_t *root = NULL;
-    bool ok =
-        read_config(im, &root, e) && put_all(im, source_has(im->from, OPENAI_CLASS) ? openai : huggingface, root, e);
+    bool ok = import_json_beside(im, "config.json", &root, e) &&
+              put_all(im, source_has(im->from, OPENAI_CLASS) ? openai : huggingface, root, e);
     json_decref(root);
     return ok;
 }

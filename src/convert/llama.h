@@ -2,8 +2,7 @@
  * GPTs (models/transformers/gpt.h) with rms, gated and rotary. */
 #ifndef CONVERT_LLAMA_H
 #define CONVERT_LLAMA_H
-#include <jansson.h>
-
+#include "convert/config_json.h"
 #include "convert/gpt.h"
 #include "text/bpe.h"
 
@@ -31,13 +30,6 @@ typedef struct llama {
     int dim, heads, key_heads;
     float base, eps; /* of rotary positions, of norms */
 } llama;
-
-/* The whole number (0 where it is below 0, or too large for an int), or the number, of a key; `otherwise` where there
- * is none. */
-int import_json_int(const json_t *root, const char *key, int otherwise);
-double import_json_number(const json_t *root, const char *key, double otherwise);
-/* The file beside the first one; *root is NULL where there is none.  A damaged one is an error. */
-bool import_json_beside(const import *im, const char *name, json_t **root, err *e);
 
 /* What the tensors and LLaMA's part of config.json (NULL: there is none) say.  l->prefix is given; base: where the
  * configuration lacks rope_theta.  An error where heads don't fit the widths. */
