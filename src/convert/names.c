@@ -205,6 +205,25 @@ static bool is_dropped(const source *s, const network_root *r, const char *name)
     return dropped;
 }
 
+/* The network that a tensor in none stands beside.  *rest: its name from there on. */
+static const network_root *root_beside(const source *s, size_t number, const char *name, const char **rest)
+{
+    for (size_t i = 0; i < s->n_roots; i++) {
+        const network_root *r = &s->roots[i];
+        const char *beside = networks[r->network].beside;
+        size_t n = strlen(r->prefix);
+        while (n > 0 && (r->prefix[n] != '.' || !r->prefix[n + 1]))
+            n--;
+        n += n > 0; /* what is before the prefix's last part */
+        if (r->unit == number && beside && *r->prefix && !strncmp(name, r->prefix, n) &&
+            name_begins(name + n, beside)) {
+            *rest = name + n;
+            return r;
+        }
+    }
+    return NULL;
+}
+
 /* Names of one unit; outside[i] is set for a tensor that is in no network. */
 static bool rename_unit(unit *u, bool *outside, err *e)
 {
@@ -214,7 +233,10 @@ static bool rename_unit(unit *u, bool *outside, err *e)
         own += s->roots[i].unit == u->number;
     for (size_t i = 0; own && i < u->n; i++) {
         source_tensor *t = u->by_name[i];
+        const char *beside = NULL;
         const network_root *r = root_of(s, u->number, tensor_name(t));
+        if (!r)
+            r = root_beside(s, u->number, tensor_name(t), &beside);
         bool *out = &outside[t - s->tensors];
         t->left_out = t->left_out || (r && !t->used && is_dropped(s, r, tensor_name(t)));
         *out = !r || t->used || t->left_out;
@@ -226,7 +248,7 @@ static bool rename_unit(unit *u, bool *outside, err *e)
         if (!to)
             to = networks[whole->network].to ? networks[whole->network].to : "";
         t->root = (int)(r - s->roots) + 1;
-        if (!name_behind(t, to, tensor_name(t) + before, e))
+        if (!name_behind(t, to, beside ? beside : tensor_name(t) + before, e))
             return false;
     }
     return true;

@@ -6,8 +6,9 @@
 typedef struct network {
     const char *name;
     const char *all[3], *any[2][4], *none;
-    int kernel;     /* of the first of `all`: 1, or -1 for more; 0: any */
-    const char *to; /* the prefix that its family wants */
+    int kernel;         /* of the first of `all`: 1, or -1 for more; 0: any */
+    const char *to;     /* the prefix that its family wants */
+    const char *beside; /* what may stand beside the last part of its prefix: "model.layers.…" and "lm_head.weight" */
 } network;
 
 /* clang-format off */
@@ -32,9 +33,10 @@ typedef struct network {
     EACH(NETWORK_LLAMAGEN, .name = "LlamaGen's GPT", .all = {"cls_embedding.embedding_table.weight"})                  \
     EACH(NETWORK_JANUS, .name = "Janus", .all = {"gen_embed.weight", "gen_head.vision_head.weight"})                   \
     EACH(NETWORK_TRANSFORMERS_JANUS, .name = "Janus",                                                                  \
-         .all = {"generation_embeddings.weight", "generation_head.vision_head.weight"})                                \
+         .all = {"generation_embeddings.weight", "generation_head.vision_head.weight"}, .beside = "lm_head.")          \
     EACH(NETWORK_SIMPLEAR, .name = "SimpleAR",                                                                         \
-         .all = {"layers.0.self_attn.q_proj.bias", "embed_tokens.weight", "layers.0.mlp.gate_proj.weight"})            \
+         .all = {"layers.0.self_attn.q_proj.bias", "embed_tokens.weight", "layers.0.mlp.gate_proj.weight"},            \
+         .beside = "lm_head.")                                                                                         \
     EACH(NETWORK_COSMOS_DECODER, .name = "Cosmos's decoder",                                                           \
          .all = {"post_quant_conv.conv3d.weight", "decoder.conv_in.0.conv3d.weight",                                   \
                  "inv_quant.quantizer.implicit_codebook"})                                                             \

@@ -65,6 +65,16 @@ static const struct model {
      {NULL},
      NULL,
      TEST_DATA "/clip/huggingface/config.json"},
+    {"janus",
+     {GOLDEN "janus_pro/pytorch_model.bin"},
+     {"roles=pro"},
+     GOLDEN "janus_pro",
+     GOLDEN "janus_pro/config.json"},
+    {"simplear",
+     {GOLDEN "simplear/model.safetensors", GOLDEN "simplear/decoder.jit"},
+     {"image_size=48"},
+     GOLDEN "simplear",
+     GOLDEN "simplear/config.json"},
 };
 
 static size_t count_files(const struct model *m)
@@ -280,6 +290,30 @@ static void networks_of_one_file_have_prefixes_of_their_own(void **state)
             assert_true(support_same_files(plain, to));
         }
         saved_free(&s);
+    }
+}
+
+/* A LLaMA's layers are in "model.", and its head is beside. */
+static void heads_beside_a_network_are_its_own(void **state)
+{
+    (void)state;
+    const struct model *m = &models[COUNT(models) - 1];
+    const char *plain = make_plain(m, ".safetensors"), *to = support_path("beside.gguf"),
+               *table = "embed_tokens.weight";
+    for (int i = 0; i < 4; i++) {
+        static const char *const prefixes[] = {"", "module.", "state_dict|", "a.b."};
+        const char *files[3] = {support_path("head.safetensors"), file_path(1, ".safetensors")};
+        saved_list s = {0};
+        err e = {0};
+        saved_load(&s, m->files[0], prefixes[i]);
+        for (size_t k = 0, n = s.n; k < n; k++)
+            if (strstr(s.list[k].name, table))
+                saved_add(&s, prefixes[i], "lm_head.weight", 2, s.list[k].shape, s.list[k].values);
+        saved_write(files[0], &s);
+        saved_free(&s);
+        if (!convert_files(m, files, NULL, to, &e))
+            fail_msg("lm_head behind '%s': %s", prefixes[i], e.text);
+        assert_true(support_same_files(plain, to));
     }
 }
 
@@ -569,6 +603,7 @@ int main(int argc, char **argv)
         TEST(prefixes_change_nothing_of_described_models),
         TEST(parts_of_names_that_wrappers_put_in_are_dropped),
         TEST(networks_of_one_file_have_prefixes_of_their_own),
+        TEST(heads_beside_a_network_are_its_own),
         TEST(averaged_weights_are_preferred),
         TEST(two_sets_of_weights_are_a_question),
         TEST(leftovers_are_left_out_and_others_named),
