@@ -159,6 +159,7 @@ typedef struct limn_model_options {
     const limn_control *control; /* its progress counts tensors */
     limn_log_function *log;      /* takes the messages of calls that use the model, instead of the device's function */
     void *log_context;
+    int width, height; /* of its pictures, one of limn_model_info's sizes, else LIMN_USAGE; 0: the file's */
 } limn_model_options;
 /* The same with options, which may be NULL. */
 LIMN_API limn_model *limn_model_open_with(limn_device *d, const char *path, const limn_model_options *options,
@@ -186,6 +187,9 @@ typedef struct limn_model_info {
     int clip_dim;         /* of embeddings */
     int clip_image_size;  /* pixels of a side of the square that the CLIP sees */
     int clip_text_length; /* tokens of a text that the CLIP reads, with those that it puts at its ends */
+    /* [n_sizes][2]: widths and heights of the pictures that limn_model_options can choose from, the file's first */
+    const int *sizes;
+    int n_sizes;
 } limn_model_info;
 LIMN_API const limn_model_info *limn_model_get_info(const limn_model *m);
 

@@ -50,21 +50,54 @@ limn_device *command_device_at(const options *o, const char *spec, err *e)
     return device;
 }
 
-bool command_open(opened_model *s, const options *o, bool codec, bool transformer, err *e)
+/* --size, if it is given. */
+static bool read_size(const options *o, int *width, int *height, err *e)
 {
+    const char *text = options_text(o, "size", NULL);
+    int end = 0;
+    return !text ||
+           (sscanf(text, "%5d%*1[xX]%5d%n", width, height, &end) == 2 && !text[end] && *width > 0 && *height > 0) ||
+           err_set(e, ERR_USAGE, "--size %.64s: not of the form WIDTHxHEIGHT, such as 512x512", text);
+}
+
+/* The model of --model, for pictures of that size (0: its own), on the device, which is opened where it isn't. */
+static bool open_model(opened_model *s, const options *o, int width, int height, err *e)
+{
+    const limn_model_options m = {.size = sizeof m, .width = width, .height = height};
     const char *path = options_text(o, "model", NULL);
-    *s = (opened_model){0};
     char *own = NULL;
-    interrupt_catch();
     if (!model_input(o, path, &own, e))
         return false;
-    s->device = command_device(o, e);
-    s->model = s->device ? limn_model_open(s->device, own ? own : path, e) : NULL;
+    if (!s->device)
+        s->device = command_device(o, e);
+    s->model = s->device ? limn_model_open_with(s->device, own ? own : path, &m, e) : NULL;
     free(own);
     if (!s->model)
         return false;
     s->info = limn_model_get_info(s->model);
     s->cells = s->info->grid_width * s->info->grid_height;
+    return true;
+}
+
+bool command_resize(opened_model *s, const options *o, int width, int height, err *e)
+{
+    const int *own = s->info->sizes;
+    for (int i = 0; i < s->info->n_sizes; i++)
+        if (own[2 * i] == width && own[2 * i + 1] == height && (s->info->width != width || s->info->height != height)) {
+            limn_model_free(&s->model);
+            return open_model(s, o, width, height, e);
+        }
+    return true;
+}
+
+bool command_open(opened_model *s, const options *o, bool codec, bool transformer, err *e)
+{
+    const char *path = options_text(o, "model", NULL);
+    int width = 0, height = 0;
+    *s = (opened_model){0};
+    interrupt_catch();
+    if (!read_size(o, &width, &height, e) || !open_model(s, o, width, height, e))
+        return false;
     if ((codec && !s->info->has_codec) || (transformer && !s->info->has_transformer))
         return err_set(e, ERR_FAILED, "%s: holds no %s, which limn %s needs (limn inspect shows what it holds)",
                        path ? path : "the built-in model", codec && !s->info->has_codec ? "image codec" : "transformer",
@@ -200,8 +233,9 @@ bool codes_read(npy *a, int *n, const char *path, const opened_model *s, err *e)
     else if (a->nd >= 2 && a->nd <= 3 && a->shape[a->nd - 2] == h && a->shape[a->nd - 1] == w)
         rows = a->nd == 3 ? a->shape[0] : 1;
     if (rows < 1 || rows > INT32_MAX)
-        return err_set(e, ERR_FAILED, "%s: the shape is %s, but this model's codes are [n, %d] or [n, %d, %d]", path,
-                       shape, s->cells, s->info->grid_height, s->info->grid_width);
+        return err_set(e, ERR_FAILED, "%s: the shape is %s, but this model's codes are [n, %d] or [n, %d, %d]%s", path,
+                       shape, s->cells, s->info->grid_height, s->info->grid_width,
+                       s->info->n_sizes > 1 ? " (give the --size of their pictures)" : "");
     const int32_t *codes = a->data;
     for (int64_t i = 0; i < a->count; i++) {
         if (codes[i] < 0 || codes[i] >= s->info->codebook)

@@ -352,7 +352,7 @@ static void let_first_end(void)
 static bool generate(job *j, err *e)
 {
     err later = {0};
-    if (!request_read(&j->q, j->o, e) || !command_open(&j->s, j->o, true, true, e) ||
+    if (!request_read(&j->q, j->o, e) || !command_open(&j->s, j->o, true, true, e) || !like_resize(&j->q, &j->s, e) ||
         (j->q.rank && !ranking_open(&j->ranking, &j->s, j->q.rank, e)) || !fill_options(j, e) || !check_prompts(j, e) ||
         !read_image_prompt(j, e) || !results_begin(&j->results, &j->q, &j->s, &j->ranking, &j->g, e))
         return false;

@@ -55,6 +55,7 @@ int like_first(const request *q);
 int like_count(const request *q);
 bool like_ids(const request *q, int32_t **ids, size_t *n, err *e); /* of like.text_ids, a new array */
 void like_settings(const request *q, limn_generate_options *g);
+bool like_resize(const request *q, opened_model *s, err *e);  /* draws in its size, if the model can */
 void like_say_model(const request *q, const opened_model *s); /* where it was another */
 
 /* A name for `out` that no file has: limn.png, limn-2.png, … */

@@ -120,6 +120,13 @@ void like_settings(const request *q, limn_generate_options *g)
     g->kv_cache_f16 = p->kv_cache && strcmp(p->kv_cache, "f16") == 0;
 }
 
+bool like_resize(const request *q, opened_model *s, err *e)
+{
+    const parameters *p = &q->like;
+    return !is_limns(p) || !(p->has & PARAMETERS_SIZE) || options_given(q->o, "size") ||
+           command_resize(s, q->o, p->width, p->height, e);
+}
+
 void like_say_model(const request *q, const opened_model *s)
 {
     const parameters *p = &q->like;

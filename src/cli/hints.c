@@ -31,7 +31,7 @@ static const meaning option_meanings[] = {
      "cfg|cfg-scale|cfg-guidance|guidance-scale|scale|cond-scale|supercondition-factor|unconditional-guidance-scale|C",
      "guidance", NULL},
     {"generate", "size|width|height|w|W|H|resolution|res|image-size|img-size|aspect|aspect-ratio|ar|pixels", "size",
-     SIZE_OF_MODEL},
+     NULL},
     {"generate", "grid-size|rows|cols|columns", "grid", NULL},
     {"generate",
      "batch|batch-size|batch-count|b|num|number|num-images|num-pictures|num-samples|num-outputs|num-images-per-prompt|"

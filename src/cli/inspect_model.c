@@ -30,6 +30,24 @@ static const char *text(const limn_inspection *in, const char *name)
     return k && k->kind == LIMN_VALUE_TEXT ? k->text : NULL;
 }
 
+/* " (or --size 512x512, 1024x1024)" of "[512, 512, 1024, 1024]" */
+static void print_sizes(const char *pairs)
+{
+    const char *comma = " (or --size ";
+    for (const char *at = pairs + strcspn(pairs, "0123456789"); *at; at += strcspn(at, "0123456789")) {
+        char *end;
+        long width = strtol(at, &end, 10);
+        at = end + strcspn(end, "0123456789");
+        if (!*at)
+            break;
+        printf("%s%ldx%ld", comma, width, strtol(at, &end, 10));
+        comma = ", ";
+        at = end;
+    }
+    if (*comma == ',')
+        putchar(')');
+}
+
 /* "draws: pictures of 64 x 64 pixels, by 8 x 8 codes, from text of up to 24 tokens, its marks included" */
 static void print_use(const limn_inspection *in, const char *codec, const char *transformer)
 {
@@ -38,6 +56,8 @@ static void print_use(const limn_inspection *in, const char *codec, const char *
     int64_t classes = number(in, "limn.transformer.classes"), most = number(in, "limn.transformer.text_length");
     if (codec)
         printf("  %s: pictures of %" PRId64 " x %" PRId64 " pixels", transformer ? "draws" : "codes", width, height);
+    if (codec)
+        print_sizes(find(in, "limn.image.sizes") ? find(in, "limn.image.sizes")->text : "");
     else if (transformer)
         printf("  draws: codes alone (it needs its codec, by limn convert)");
     if (transformer)

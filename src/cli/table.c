@@ -14,6 +14,12 @@
         .help = "Where MODEL is a checkpoint or a folder that limn convert takes, make a model of it in the cache "    \
                 "directory, and find it there the next time."                                                          \
     }
+#define SIZE                                                                                                           \
+    {                                                                                                                  \
+        .name = "size", .argument = "WxH", .kind = OPTION_TEXT,                                                        \
+        .help = "Size of the pictures, for a model that was trained for several, which limn inspect shows. Default: "  \
+                "the first of them."                                                                                   \
+    }
 #define JSON                                                                                                           \
     {                                                                                                                  \
         .name = "json", .help = "Print JSON."                                                                          \
@@ -89,6 +95,7 @@ static const option generate_options[] = {
      .min = 1,
      .max = 100000,
      .help = "Number of pictures of each prompt. Picture i of a seed is the same whatever the number."},
+    SIZE,
     {.name = "first",
      .argument = "K",
      .kind = OPTION_INTEGER,
@@ -207,6 +214,7 @@ static const option generate_options[] = {
 
 static const option encode_options[] = {
     MODEL,
+    SIZE,
     {.name = "output",
      .letter = 'o',
      .argument = "CODES.npy",
@@ -225,6 +233,7 @@ static const option encode_options[] = {
 
 static const option decode_options[] = {
     MODEL,
+    SIZE,
     {.name = "output",
      .letter = 'o',
      .argument = "OUT.png|OUT.npy",
@@ -241,6 +250,7 @@ static const option decode_options[] = {
 
 static const option reconstruct_options[] = {
     MODEL,
+    SIZE,
     {.name = "output",
      .letter = 'o',
      .argument = "OUT.png",
@@ -254,6 +264,7 @@ static const option reconstruct_options[] = {
 
 static const option score_options[] = {
     MODEL,
+    SIZE,
     {.name = "text", .argument = "T", .kind = OPTION_TEXT, .either = 1, .help = "The text."},
     {.name = "text-ids",
      .argument = "FILE.npy",
@@ -395,7 +406,7 @@ const command command_table[] = {
      .description =
          "Draws what PROMPT says; - is a prompt from standard input. The settings that made a picture are in it (PNG "
          "text; EXIF's comment of JPEG and WebP), in the form that front ends read. Pictures have the model's size "
-         "(the built-in model's 64 x 64), which "
+         "(the built-in model's 64 x 64), or one of its sizes, which "
          "limn inspect MODEL shows; limn devices lists what -d can choose from.\n"
          "Of several prompts N pictures each are drawn, numbered through in their order; each is what it would be "
          "alone with that seed. Quote a prompt of several words.\n"

@@ -50,6 +50,7 @@ static bool put_text(import *im, err *e)
 static bool convert(import *im, err *e)
 {
     static const char *const defaults[] = {"temperature=1", "guidance=6"};
+    static const int64_t sizes[] = {256, 256, 512, 512, 768, 768, 1024, 1024}; /* of its authors' generate.py */
     llama m = {.prefix = ""};
     json_t *root = NULL;
     int grid = 0;
@@ -82,8 +83,10 @@ static bool convert(import *im, err *e)
     ok = import_cosmos(im, &grid, e);
     d.base.grid_width = d.base.grid_height = grid;
     ok = ok && put_text(im, e) && import_llama_tensors(im, &m, d.base.layers, e) && import_gpt(im, &d, maps, e);
-    if (ok)
+    if (ok) {
+        gguf_put_ints(im->to, "limn.image.sizes", sizes, sizeof sizes / sizeof *sizes);
         import_put_settings(im, defaults, 2);
+    }
     return ok;
 }
 

@@ -31,6 +31,9 @@ bool gguf_get_strings(const gguf *g, const char *key, const char *const **values
 bool gguf_get_ints(const gguf *g, const char *key, const int64_t **values, size_t *n, err *e);
 bool gguf_get_floats(const gguf *g, const char *key, const double **values, size_t *n, err *e);
 
+/* From now on the key, an integer that is there, has another value. */
+void gguf_replace_int(gguf *g, const char *key, int64_t value);
+
 /* All keys in file order, for inspection: the value as text, arrays shortened to their first elements. */
 size_t gguf_key_count(const gguf *g);
 const char *gguf_key(const gguf *g, size_t i);

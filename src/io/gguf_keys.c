@@ -54,6 +54,13 @@ bool gguf_get_int(const gguf *g, const char *key_name, int64_t min, int64_t max,
     return true;
 }
 
+void gguf_replace_int(gguf *g, const char *key_name, int64_t value)
+{
+    const gguf_entry *k = want(g, key_name, false, KIND_INT, NULL);
+    if (k)
+        *k->u.ints = value;
+}
+
 bool gguf_get_float(const gguf *g, const char *key_name, double *value, err *e)
 {
     const gguf_entry *k = want(g, key_name, false, KIND_FLOAT, e);

@@ -1,6 +1,7 @@
 /* Opens model files. */
 #include "models/model.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,11 +21,13 @@ bool model_is_foreign(const char *path)
     return is;
 }
 
-/* Where a model's bytes are: a path, or an image in memory with its name. */
+/* Where a model's bytes are: a path, or an image in memory with its name; and the size of the pictures that it is to
+ * draw, 0: its own. */
 typedef struct origin {
     const char *path;
     const void *data;
     size_t size;
+    int width, height;
 } origin;
 
 static bool open_file(model *m, const origin *from, err *e)
@@ -85,6 +88,88 @@ static bool read_name(model *m, err *e)
     return !gguf_has(m->gguf, "general.name") || gguf_get_string(m->gguf, "general.name", &m->info.name, e);
 }
 
+/* ---- sizes of pictures ---- */
+
+static const char *const sizes_key = "limn.image.sizes", *const width_key = "limn.image.width",
+                         *const height_key = "limn.image.height", *const columns_key = "limn.transformer.grid_width",
+                         *const rows_key = "limn.transformer.grid_height";
+
+static void add_size(model *m, int64_t width, int64_t height)
+{
+    int n = m->info.n_sizes;
+    for (int i = 0; i < n; i++)
+        if (m->sizes[2 * i] == width && m->sizes[2 * i + 1] == height)
+            return;
+    if (n == MODEL_SIZES)
+        return;
+    m->sizes[2 * n] = (int)width;
+    m->sizes[2 * n + 1] = (int)height;
+    m->info.n_sizes++;
+}
+
+/* Those that the file's pictures can have: it lists what the model was trained for, if that is more than one size. */
+static bool read_sizes(model *m, err *e)
+{
+    int64_t width = 0, height = 0;
+    const int64_t *pairs = NULL;
+    size_t n = 0;
+    m->info.sizes = m->sizes;
+    if (!gguf_has(m->gguf, width_key))
+        return true;
+    bool ok = gguf_get_int(m->gguf, width_key, 1, 16384, &width, e) &&
+              gguf_get_int(m->gguf, height_key, 1, 16384, &height, e) &&
+              (!gguf_has(m->gguf, sizes_key) || gguf_get_ints(m->gguf, sizes_key, &pairs, &n, e));
+    if (ok)
+        add_size(m, width, height);
+    for (size_t i = 0; ok && i < n; i += 2)
+        if (n % 2 || pairs[i] < 1 || pairs[i] > 16384 || pairs[i + 1] < 1 || pairs[i + 1] > 16384)
+            ok = err_set(e, ERR_FAILED, "%s: key '%s': pairs of width and height, 1 to 16384, are wanted",
+                         gguf_name(m->gguf), sizes_key);
+        else
+            add_size(m, pairs[i], pairs[i + 1]);
+    return ok;
+}
+
+static bool refuse_size(const model *m, int width, int height, err *e)
+{
+    char text[256] = "";
+    size_t at = 0;
+    for (int i = 0; i < m->info.n_sizes && at < 200; i++)
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%d x %d", i ? ", " : "", m->sizes[2 * i],
+                               m->sizes[2 * i + 1]);
+    return err_set(e, ERR_USAGE,
+                   "%s: it doesn't draw pictures of %d x %d: it was trained for %s%s, and others would be noise (scale "
+                   "the picture instead)",
+                   gguf_name(m->gguf), width, height, m->info.n_sizes ? text : "none",
+                   m->info.n_sizes == 1 ? " alone" : "");
+}
+
+/* From here on the file says that its pictures, and their grid, have this size. */
+static bool choose_size(model *m, int width, int height, err *e)
+{
+    int64_t columns = 0, rows = 0;
+    if (!read_sizes(m, e))
+        return false;
+    if (!width && !height)
+        return true;
+    for (int i = 0; i < m->info.n_sizes; i++) {
+        int own_width = m->sizes[0], own_height = m->sizes[1];
+        if (m->sizes[2 * i] != width || m->sizes[2 * i + 1] != height)
+            continue;
+        if (i == 0)
+            return true;
+        if (gguf_has(m->gguf, columns_key) && (!gguf_get_int(m->gguf, columns_key, 1, own_width, &columns, e) ||
+                                               !gguf_get_int(m->gguf, rows_key, 1, own_height, &rows, e)))
+            return false;
+        gguf_replace_int(m->gguf, width_key, width);
+        gguf_replace_int(m->gguf, height_key, height);
+        gguf_replace_int(m->gguf, columns_key, columns * width / own_width);
+        gguf_replace_int(m->gguf, rows_key, rows * height / own_height);
+        return true;
+    }
+    return refuse_size(m, width, height, e);
+}
+
 static void fill_info(model *m)
 {
     limn_model_info *i = &m->info;
@@ -129,7 +214,7 @@ static model *open_keys(device *d, const origin *from, err *e)
     if (d)
         d->models++;
     bool ok = open_file(m, from, e) && check_architecture(m->gguf, e) && read_name(m, e) &&
-              codec_open(&m->codec, m->gguf, &m->params, e) &&
+              choose_size(m, from->width, from->height, e) && codec_open(&m->codec, m->gguf, &m->params, e) &&
               transformer_open(&m->transformer, m->gguf, &m->params, e) && clip_open(&m->clip, m->gguf, &m->params, e);
     if (ok && config_has_section(m->gguf, "tokenizer."))
         ok = (m->tokenizer = tokenizer_from_gguf(m->gguf, e)) != NULL;
@@ -166,8 +251,9 @@ model *model_open(device *d, const char *path, err *e)
 
 model *model_open_with(device *d, const char *path, const limn_model_options *o, err *e)
 {
-    const origin image = {path ? path : "model in memory", o->data, o->data_size};
-    const origin from = o->data ? image : origin_of(path);
+    origin from = o->data ? (origin){path ? path : "model in memory", o->data, o->data_size} : origin_of(path);
+    from.width = o->width;
+    from.height = o->height;
     return open_all(d, &from, o->control, e);
 }
 

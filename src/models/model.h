@@ -18,6 +18,8 @@ typedef struct guarded {
     struct guarded *next; /* of those */
 } guarded;
 
+#define MODEL_SIZES 64 /* at most */
+
 struct limn_model {
     limn_model_info info;
     device *dev;
@@ -32,9 +34,10 @@ struct limn_model {
     param_table params;       /* on the device while something uses them: models/plan.h, or model_load */
     int busy;                 /* batches at work, between whose steps a caller may do something else */
     guarded guard;
-    caller_log log;       /* where its messages go; function NULL: where the device's do */
-    log_place log_before; /* and where the thread's that uses it went */
-    uint64_t planned;     /* bytes on the device by the last plan, other models' too */
+    caller_log log;             /* where its messages go; function NULL: where the device's do */
+    log_place log_before;       /* and where the thread's that uses it went */
+    int sizes[2 * MODEL_SIZES]; /* of info */
+    uint64_t planned;           /* bytes on the device by the last plan, other models' too */
     /* of models/rest.h */
     bool shared;             /* it is in the device's list */
     struct limn_model *next; /* in it */

@@ -227,6 +227,55 @@ static void check_prompt(model *m, const instance *t, golden_npz *f, int p)
     free(prompt);
 }
 
+/* ---- several sizes of one model ---- */
+
+/* Greedy codes of the first picture size pixels wide, by a model that was converted for pictures `own` pixels wide. */
+static int32_t *draw_size(const char *input, const char *own, int size)
+{
+    err e = {0};
+    const import_request q = {
+        .inputs = &input, .n_inputs = 1, .output = support_path("sized.gguf"), .settings = &own, .n_settings = 1};
+    good(import_convert(&q, &e), &e);
+    const limn_model_options o = {.size = sizeof o, .width = size, .height = size};
+    model *m = limn_model_open_with(dev, support_path("sized.gguf"), &o, &e);
+    good(m != NULL, &e);
+    assert_int_equal(m->info.width, size);
+    assert_int_equal(m->info.grid_width, size / 16);
+    int cells = m->info.grid_width * m->info.grid_height;
+    int32_t *codes = calloc((size_t)cells, sizeof *codes);
+    limn_generate_options g = limn_generate_defaults(m);
+    g.prompt = "a red apple";
+    g.temperature = 0;
+    g.guidance = 1;
+    good(limn_generate(m, &g, codes, &e), &e);
+    limn_model_free(&m);
+    return codes;
+}
+
+static void one_model_draws_several_sizes(void **state)
+{
+    (void)state;
+    const char *folder = GOLDEN "simplear";
+    err e = {0};
+    int32_t *native = draw_size(folder, "image_size=256", 256), *chosen = draw_size(folder, "image_size=48", 256);
+    assert_memory_equal(native, chosen, 256 * sizeof *native);
+    free(native);
+    free(chosen);
+    model *m =
+        limn_model_open_with(dev, support_path("sized.gguf"), &(limn_model_options){.width = 48, .height = 48}, &e);
+    good(m != NULL, &e);
+    assert_int_equal(m->info.n_sizes, 5);
+    limn_model_free(&m);
+    m = limn_model_open_with(dev, support_path("sized.gguf"), &(limn_model_options){.width = 64, .height = 64}, &e);
+    assert_true(!m && e.code == ERR_USAGE);
+    assert_non_null(strstr(e.text, "64 x 64"));
+    assert_non_null(strstr(e.text, "48 x 48, 256 x 256, 512 x 512"));
+    e = (err){0};
+    m = limn_model_open_with(dev, NULL, &(limn_model_options){.width = 128, .height = 128},
+                             &e); /* the built-in model */
+    assert_true(!m && strstr(e.text, "trained for 64 x 64 alone"));
+}
+
 static void test_instance(void **state)
 {
     const instance *t = *state;
@@ -256,14 +305,14 @@ static void test_instance(void **state)
 
 int main(int argc, char **argv)
 {
-    struct CMUnitTest tests[INSTANCES];
+    struct CMUnitTest tests[INSTANCES + 1] = {[INSTANCES] = cmocka_unit_test(one_model_draws_several_sizes)};
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     for (size_t i = 0; i < INSTANCES; i++)
         tests[i] = (struct CMUnitTest){
             .name = instances[i].folder, .test_func = test_instance, .initial_state = (void *)(uintptr_t)&instances[i]};
     dev = support_device();
-    int failed = _cmocka_run_group_tests("descendants", tests, INSTANCES, NULL, NULL);
+    int failed = _cmocka_run_group_tests("descendants", tests, INSTANCES + 1, NULL, NULL);
     device_free(dev);
     return failed;
 }
