@@ -2,11 +2,15 @@
 #include "limn/limn.h"
 
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/control.h"
 #include "base/ranks.h"
 #include "convert/convert.h"
 #include "models/guard.h"
+#include "models/lora.h"
 #include "train/output.h"
 #include "train/samples.h"
 #include "train/tokenizer.h"
@@ -287,6 +291,25 @@ bool limn_train_codec(limn_device *d, const limn_train_options *q, const limn_tr
 
 /* ---- a transformer ---------------------------------------------------------------------------------------------- */
 
+/* The file that an adapter is written to: `output`, or where that is a folder, which is made, one in it.  A new string.
+ */
+static char *lora_output(const call *c)
+{
+    static const char ending[] = ".safetensors";
+    const char *given = c->o.output;
+    size_t n = strlen(given), room = n + sizeof "/" LORA_FILE;
+    bool file = n >= strlen(ending) && !strcmp(given + n - strlen(ending), ending);
+    char *path = malloc(room);
+    if (!path)
+        err_no_memory(c->e, given, room);
+    else
+        snprintf(path, room, "%s%s", given, file ? "" : given[n - 1] == '/' ? LORA_FILE : "/" LORA_FILE);
+    if (path && (file || c->o.check || ranks_rank() > 0 || file_make_directory(given, c->e)))
+        return path;
+    free(path);
+    return NULL;
+}
+
 static bool work_dalle(call *c, void *options)
 {
     return train_dalle(c->d, options, c->e);
@@ -314,11 +337,24 @@ bool limn_train_dalle(limn_device *d, const limn_train_options *q, const limn_tr
     t.condition_dropout = number(&c, "condition_dropout", o.condition_dropout, t.condition_dropout, 1);
     t.bpe_dropout = number(&c, "bpe_dropout", o.bpe_dropout, t.bpe_dropout, 1);
     t.codes = o.codes_cache;
+    t.made_codes = o.codes;
+    t.lora = whole(&c, "lora", o.lora, 0, 0, 65536);
     t.encoding = c.o.progress ? on_encoding : NULL;
     t.run.sample = on_sample;
-    const train_input inputs[] = {
-        {"`init`", t.run.init, true}, {"`codec`", t.codec, true}, {"`tokenizer`", t.tokenizer, false}, {0}};
-    return train_on(&c, t.codes, inputs, work_dalle, &t);
+    const train_input inputs[] = {{"`init`", t.run.init, true},
+                                  {"`codec`", t.codec, true},
+                                  {"`tokenizer`", t.tokenizer, false},
+                                  {"`codes`", t.made_codes, false},
+                                  {0}};
+    char *output = NULL;
+    if (t.lora && !c.bad && c.o.output && *c.o.output) {
+        if (!(output = lora_output(&c)))
+            return false;
+        t.run.output = c.o.output = output;
+    }
+    bool ok = train_on(&c, t.made_codes ? NULL : t.codes, inputs, work_dalle, &t);
+    free(output);
+    return ok;
 }
 
 /* ---- a CLIP ----------------------------------------------------------------------------------------------------- */

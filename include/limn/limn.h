@@ -151,6 +151,13 @@ LIMN_API limn_model *limn_model_open(limn_device *d, const char *path, limn_erro
  * for messages, or NULL. */
 LIMN_API limn_model *limn_model_open_memory(limn_device *d, const void *data, size_t size, const char *name,
                                             limn_error *e);
+/* A low-rank adapter (Hu et al. 2021) of a model's transformer, in the layout of HuggingFace's PEFT: limn_train_dalle
+ * makes them, and so do others for the published model. */
+typedef struct limn_adapter {
+    const char *path; /* a folder with adapter_model.safetensors and adapter_config.json, or the first of these */
+    float scale;      /* how much of it is added to the weights: 1 as it was trained; 0: nothing */
+} limn_adapter;
+
 /* Zero-initialised: nothing.  size: sizeof of the struct, or 0 for the fields of version 0.2. */
 typedef struct limn_model_options {
     size_t size;
@@ -160,6 +167,10 @@ typedef struct limn_model_options {
     limn_log_function *log;      /* takes the messages of calls that use the model, instead of the device's function */
     void *log_context;
     int width, height; /* of its pictures, one of limn_model_info's sizes, else LIMN_USAGE; 0: the file's */
+    /* [n_adapters], added to the weights while the model is opened, which then lie in memory besides; weights that
+     * aren't F32 are rounded to their type again. */
+    const limn_adapter *adapters;
+    size_t n_adapters;
 } limn_model_options;
 /* The same with options, which may be NULL. */
 LIMN_API limn_model *limn_model_open_with(limn_device *d, const char *path, const limn_model_options *options,
@@ -541,6 +552,12 @@ typedef struct limn_train_dalle_options {
     float bpe_dropout;             /* chance that a merge of the tokenizer is left out; 0 */
     const char *codes_cache;       /* path where the pictures' codes are kept; OUTPUT.codes */
     bool recompute;                /* do blocks again on the way back, in less memory; where it must be */
+    /* Rank of low-rank adapters (Hu et al. 2021), which learn in place of the weights of `init`, of whatever type these
+     * are; 0: none.  `output` is then a folder, which is made, for adapter_model.safetensors and adapter_config.json;
+     * or a file NAME.safetensors, beside which the second is written. */
+    int lora;
+    const char *codes; /* path of the pictures' codes, made elsewhere: .npy, int32 [pictures, grid_height * grid_width]
+                          in the order of the data; by the codec, which needs an encoder then */
 } limn_train_dalle_options;
 LIMN_API bool limn_train_dalle(limn_device *d, const limn_train_options *run, const limn_train_dalle_options *options,
                                limn_error *e);

@@ -1,10 +1,12 @@
 /* Device, model, pictures and arrays: what the commands that run a model share. */
 #include "cli/common.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/ranks.h"
 #include "cli/guard.h"
@@ -50,6 +52,37 @@ limn_device *command_device_at(const options *o, const char *spec, err *e)
     return device;
 }
 
+/* "FILE" or "FILE:SCALE": a new string for the path. */
+static bool read_lora(const char *text, limn_adapter *a, err *e)
+{
+    const char *colon = strrchr(text, ':');
+    double scale = 1;
+    bool whole = !colon || access(text, F_OK) == 0 || !parse_number(colon + 1, &scale);
+    a->path = strndup(text, whole ? strlen(text) : (size_t)(colon - text));
+    a->scale = whole ? 1 : (float)scale;
+    return a->path ? access(a->path, R_OK) == 0 || err_set(e, ERR_FAILED, "--lora: %s: %s", a->path, strerror(errno))
+                   : err_no_memory(e, "--lora", strlen(text));
+}
+
+/* limn_model_open_with, with the adapters of --lora besides. */
+static limn_model *open_adapted(const options *o, limn_device *d, const char *path, limn_model_options m, err *e)
+{
+    limn_model *model = NULL;
+    while (options_list(o, "lora", (int)m.n_adapters))
+        m.n_adapters++;
+    limn_adapter *list = array_new(m.n_adapters, sizeof *list, "adapters", e);
+    bool ok = list != NULL;
+    for (size_t i = 0; ok && i < m.n_adapters; i++)
+        ok = read_lora(options_list(o, "lora", (int)i), &list[i], e);
+    m.adapters = list;
+    if (ok)
+        model = limn_model_open_with(d, path, &m, e);
+    for (size_t i = 0; list && i < m.n_adapters; i++)
+        free((char *)list[i].path);
+    free(list);
+    return model;
+}
+
 /* --size, if it is given. */
 static bool read_size(const options *o, int *width, int *height, err *e)
 {
@@ -70,7 +103,7 @@ static bool open_model(opened_model *s, const options *o, int width, int height,
         return false;
     if (!s->device)
         s->device = command_device(o, e);
-    s->model = s->device ? limn_model_open_with(s->device, own ? own : path, &m, e) : NULL;
+    s->model = s->device ? open_adapted(o, s->device, own ? own : path, m, e) : NULL;
     free(own);
     if (!s->model)
         return false;

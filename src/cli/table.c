@@ -78,6 +78,13 @@ static const option devices_options[] = {
     OPTIONS_END,
 };
 
+#define LORA                                                                                                           \
+    {                                                                                                                  \
+        .name = "lora", .argument = "FILE[:SCALE]", .kind = OPTION_LIST, .complete = COMPLETE_FILE,                    \
+        .help = "Low-rank adapter of the model's transformer, as PEFT and limn train dalle --lora write them: the "    \
+                "folder, or adapter_model.safetensors in it. SCALE: how much of it counts; 1 where it isn't given. "   \
+                "May be repeated.",                                                                                    \
+    }
 static const option generate_options[] = {
     MODEL,
     {.name = "output",
@@ -144,6 +151,7 @@ static const option generate_options[] = {
      .help =
          "What the pictures should not show: guidance leads from it to PROMPT. Without --guidance, or a model that has "
          "guidance by default, it has no effect."},
+    LORA,
     {.name = "kv-cache",
      .argument = "TYPE",
      .kind = OPTION_CHOICE,
@@ -290,6 +298,7 @@ static const option score_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .help = "Write the logits that predict each image code: float32 [n, h*w, K]."},
+    LORA,
     JSON,
     OPTIONS_END,
 };

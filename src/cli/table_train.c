@@ -331,6 +331,21 @@ const option train_dalle_table[] = {
      .max = 1,
      .help = "Chance that a merge of the tokenizer is left out, so that words come in other pieces each time; 0.1 is "
              "usual. Default: 0."},
+    {.name = "lora",
+     .argument = "RANK",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 65536,
+     .help =
+         "Train low-rank adapters (LoRA, Hu et al. 2021) of this rank for the products of all blocks, and leave the "
+         "weights of --init as they are, of whatever type: 8 to 64 are usual. -o names a folder, which gets PEFT's "
+         "adapter_model.safetensors and adapter_config.json, for generate --lora."},
+    {.name = "codes",
+     .argument = "FILE.npy",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Codes of the pictures, made elsewhere, for codecs that can't encode: int32 [pictures, cells], in the "
+             "order of the data."},
     {.name = "codes-cache",
      .argument = "FILE",
      .kind = OPTION_TEXT,

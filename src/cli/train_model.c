@@ -83,11 +83,11 @@ static bool read_run(const options *o, context *c, err *e)
     return c->sources != NULL;
 }
 
-static bool check_output(const options *o, const context *c, err *e)
+static bool check_output(const options *o, const context *c, bool folder, err *e)
 {
     if (options_given(o, "resume") && options_given(o, "overwrite"))
         return err_set(e, ERR_USAGE, "--resume goes on with a run, --overwrite begins it anew (give one of them)");
-    return output_check("output", c->run.output, NULL, e);
+    return folder || output_check("output", c->run.output, NULL, e);
 }
 
 /* One of limn_train_codec and its like. */
@@ -131,7 +131,7 @@ int command_train_codec(const options *o)
     limn_device *d = NULL;
     limn_train_codec_options t = {.size = sizeof t};
     bool ok = read_run(o, &c, &e) && train_codec_read(o, &t, &room, &e) && model_input_file(t.perceptual, &e) &&
-              check_output(o, &c, &e) && run_training(o, &c, train_codec_on, &t, &d, &e) &&
+              check_output(o, &c, false, &e) && run_training(o, &c, train_codec_on, &t, &d, &e) &&
               command_profile(&(opened_model){.device = d}, o, &e);
     char name[512];
     if (ok && say_model(&c))
@@ -182,15 +182,23 @@ int command_train_dalle(const options *o)
     t.condition_dropout = (float)train_option_number(o, "condition-dropout");
     t.bpe_dropout = (float)train_option_number(o, "bpe-dropout");
     t.codes_cache = options_text(o, "codes-cache", NULL);
+    t.codes = options_text(o, "codes", NULL);
+    t.lora = (int)train_option_integer(o, "lora");
     bool ok = has_parts(o, &e) && read_run(o, &c, &e) && model_input_file(c.run.init, &e) &&
-              model_input_file(t.codec, &e) && output_check("codes-cache", t.codes_cache, NULL, &e) &&
-              check_output(o, &c, &e) && run_training(o, &c, train_dalle_on, &t, &d, &e) &&
-              command_profile(&(opened_model){.device = d}, o, &e);
-    char name[512];
-    bool classes = ok && ranks_rank() == 0 && reads_class(d, c.run.output);
-    if (ok && say_model(&c) && ranks_rank() == 0)
-        say(LOG_WARNING, "next: limn generate %s -m %s -o picture.png%s", classes ? "--class N" : "\"PROMPT\"",
-            train_quoted(c.run.output, name), classes ? "" : " (with words as the captions have them)");
+              model_input_file(t.codec, &e) && (!t.codes || input_check(t.codes, &e)) &&
+              output_check("codes-cache", t.codes_cache, NULL, &e) && check_output(o, &c, t.lora > 0, &e) &&
+              run_training(o, &c, train_dalle_on, &t, &d, &e) && command_profile(&(opened_model){.device = d}, o, &e);
+    char name[512], init[512];
+    bool classes = ok && ranks_rank() == 0 && reads_class(d, t.lora ? c.run.init : c.run.output);
+    const char *prompt = classes ? "--class N" : "\"PROMPT\"",
+               *words = classes ? "" : " (with words as the captions have them)";
+    bool done = ok && say_model(&c) && ranks_rank() == 0;
+    if (done && t.lora)
+        say(LOG_WARNING, "next: limn generate %s -m %s --lora %s -o picture.png%s", prompt,
+            train_quoted(c.run.init, init), train_quoted(c.run.output, name), words);
+    else if (done)
+        say(LOG_WARNING, "next: limn generate %s -m %s -o picture.png%s", prompt, train_quoted(c.run.output, name),
+            words);
     limn_device_free(&d);
     free(c.sources);
     return ok ? 0 : report(&e);
@@ -214,7 +222,7 @@ int command_train_clip(const options *o)
     t.tokenizer = options_text(o, "tokenizer", NULL);
     t.codec = options_text(o, "codec", NULL);
     t.shift = (int)train_option_integer(o, "shift");
-    bool ok = read_run(o, &c, &e) && model_input_file(t.codec, &e) && check_output(o, &c, &e) &&
+    bool ok = read_run(o, &c, &e) && model_input_file(t.codec, &e) && check_output(o, &c, false, &e) &&
               run_training(o, &c, train_clip_on, &t, &d, &e);
     char name[512];
     if (ok && say_model(&c))

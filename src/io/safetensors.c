@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
+
 /* The format's own limit; jansson takes some 30 bytes for each of the header's. */
 enum { HEADER_LIMIT = 100000000 };
 
@@ -249,4 +251,43 @@ const file_tensor *safetensors_find(const safetensors *s, const char *name)
 const char *safetensors_metadata(const safetensors *s, const char *key)
 {
     return json_string_value(json_object_get(json_object_get(s->header, "__metadata__"), key));
+}
+
+/* ---- writing ---- */
+
+/* The JSON header, a new string; NULL without memory. */
+static char *header_of(const file_tensor *list, size_t n)
+{
+    uint64_t at = 0;
+    json_t *root = json_pack("{s: {s: s}}", "__metadata__", "format", "pt"); /* whose tensors they are for */
+    for (size_t i = 0; i < n; i++) {
+        uint64_t bytes = (uint64_t)file_tensor_count(&list[i]) * sizeof(float);
+        json_t *shape = json_array();
+        for (int k = 0; k < list[i].nd; k++)
+            json_array_append_new(shape, json_integer(list[i].shape[k]));
+        json_object_set_new(root, list[i].name,
+                            json_pack("{s: s, s: o, s: [I, I]}", "dtype", "F32", "shape", shape, "data_offsets",
+                                      (json_int_t)at, (json_int_t)(at + bytes)));
+        at += bytes;
+    }
+    char *text = root && json_object_size(root) == n + 1 ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    return text;
+}
+
+bool safetensors_write(const char *path, const file_tensor *list, size_t n, err *e)
+{
+    file_out f = {0};
+    char *header = header_of(list, n);
+    size_t length = header ? strlen(header) : 0;
+    const uint64_t padded = (length + 7) / 8 * 8;
+    bool ok = header ? file_out_open(&f, path, e) : err_no_memory(e, path, n * 256);
+    ok = ok && file_out_write(&f, &padded, sizeof padded, e) && file_out_write(&f, header, length, e) &&
+         file_out_write(&f, "       ", (size_t)padded - length, e);
+    for (size_t i = 0; ok && i < n; i++)
+        ok = file_out_write(&f, list[i].data, (size_t)file_tensor_count(&list[i]) * sizeof(float), e);
+    ok = ok && file_out_commit(&f, e);
+    file_out_release(&f);
+    free(header);
+    return ok;
 }

@@ -14,4 +14,7 @@ const file_tensor *safetensors_tensor(const safetensors *s, size_t i); /* in the
 const file_tensor *safetensors_find(const safetensors *s, const char *name);
 /* A value of "__metadata__", or NULL. */
 const char *safetensors_metadata(const safetensors *s, const char *key);
+
+/* Writes F32 tensors whose rows lie one after the other, in the order of the list. */
+bool safetensors_write(const char *path, const file_tensor *list, size_t n, err *e);
 #endif

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "models/lora.h"
 #include "weights/config.h"
 
 bool model_is_foreign(const char *path)
@@ -254,7 +255,13 @@ model *model_open_with(device *d, const char *path, const limn_model_options *o,
     origin from = o->data ? (origin){path ? path : "model in memory", o->data, o->data_size} : origin_of(path);
     from.width = o->width;
     from.height = o->height;
-    return open_all(d, &from, o->control, e);
+    model *m = open_all(d, &from, o->control, e);
+    if (m && o->n_adapters &&
+        !lora_merge(&m->params, m->transformer, gguf_name(m->gguf), o->adapters, o->n_adapters, e)) {
+        model_free(m);
+        return NULL;
+    }
+    return m;
 }
 
 void model_free(model *m)

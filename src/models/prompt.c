@@ -95,17 +95,25 @@ static bool begin_with(int32_t id, int32_t **ids, size_t *n, err *e)
     return true;
 }
 
-bool prompt_tokenize(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n, err *e)
+bool prompt_tokenize_dropout(const prompt_form *f, const tokenizer *t, const char *text, const bpe_dropout *d,
+                             int32_t **ids, size_t *n, err *e)
 {
-    char *whole = f->before ? put_around(f, text, e) : NULL;
-    bool ok = (whole || !f->before) && tokenizer_encode(t, whole ? whole : text, ids, n, e);
-    free(whole);
+    char *around = f->before ? put_around(f, text, e) : NULL;
+    const char *whole = around ? around : text;
+    bool ok = (around || !f->before) &&
+              (d ? tokenizer_encode_dropout(t, whole, d, ids, n, e) : tokenizer_encode(t, whole, ids, n, e));
+    free(around);
     if (!ok || f->begin_id < 0 || begin_with(f->begin_id, ids, n, e))
         return ok;
     free(*ids);
     *ids = NULL;
     *n = 0;
     return false;
+}
+
+bool prompt_tokenize(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    return prompt_tokenize_dropout(f, t, text, NULL, ids, n, e);
 }
 
 bool prompt_tokenize_negative(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n,

@@ -18,6 +18,9 @@ bool prompt_form_read(prompt_form *f, const gguf *g, err *e);
 void prompt_form_put(const prompt_form *f, gguf_writer *w);
 /* tokenizer_encode of the prompt in its form. */
 bool prompt_tokenize(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n, err *e);
+/* The same with BPE dropout: tokenizer_encode_dropout.  d NULL: without. */
+bool prompt_tokenize_dropout(const prompt_form *f, const tokenizer *t, const char *text, const bpe_dropout *d,
+                             int32_t **ids, size_t *n, err *e);
 /* The same of a negative prompt. */
 bool prompt_tokenize_negative(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n,
                               err *e);

@@ -191,6 +191,11 @@ static tensor linear_step(run *r, tensor x, const linear *l, activation act, ten
         return (tensor){0};
     REQUIRE(r, last_of(&x) == l->w.shape[1]);
     tape_step s = {.back = linear_back, .in = {x, l->w, l->b, residual}};
+    const low_rank *adapter = run_tape(r) ? tape_attached(run_tape(r), l->w) : NULL;
+    if (adapter) {
+        s.out = linear_adapted(r, x, l, adapter, residual);
+        return act == ACT_NONE ? s.out : op_activate(r, s.out, act);
+    }
     if (!tape_records(r, &s))
         return linear_any(r, x, l, act, residual);
     if (l->w.panels)

@@ -36,6 +36,17 @@ tensor op_linear(run *r, tensor x, const linear *l, activation act);
 /* y[...,o] = residual[...,o] + x[...,i] w[o,i]^T + b[o] */
 tensor op_linear_add(run *r, tensor x, const linear *l, tensor residual);
 
+/* A low-rank adapter of a linear layer (Hu et al. 2021): the layer's outputs in parts, one after the other, to each of
+ * which it adds scale b (a x) with `rank` rows of a of its own.  It works while a tape records that it is attached to
+ * (tape_attach of w); there w and its bias are constants, and gradients go to x, a and b. */
+#define LOW_RANK_PARTS 3
+typedef struct low_rank {
+    tensor a, b; /* F32 [parts rank, in], [out, rank] */
+    int parts;
+    int64_t outputs[LOW_RANK_PARTS]; /* of each part: `out` in all */
+    float scale;
+} low_rank;
+
 /* A convolution or transposed convolution with square kernel; weights packed for the product kernels (conv_pack). */
 typedef struct conv {
     tensor w;      /* in training: F32 [out, kernel, kernel, in], which the panels are packed from; else empty */

@@ -143,6 +143,9 @@ bool tile_by_fours(int64_t n, tensor x);
 /* y = act(x w^T + b) + residual for many rows; y is all of the output: gemm.c. */
 bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, tensor y);
 
+/* y = x w^T + b + residual with the adapter k, of a step that records: low_rank.c. */
+tensor linear_adapted(run *r, tensor x, const linear *l, const low_rank *k, tensor residual);
+
 /* y = act(conv2d(x) + bias) + residual of some rows of a picture: pad_top rows of zeros are above x, and below it as
  * many as y needs.  by_winograd: as winograd_applies says of the whole picture: conv.c. */
 void conv_rows(run *r, tensor x, const conv *c, int pad_top, bool by_winograd, activation act, tensor residual,

@@ -17,6 +17,12 @@ typedef struct entry {
     size_t last; /* the last step of the backward pass that adds to its gradient, counted from 1; 0: none */
 } entry;
 
+/* Something of an op's for a weight. */
+typedef struct attachment {
+    const buffer *buf;
+    const void *data;
+} attachment;
+
 struct tape {
     run *r;
     tape_step *steps;
@@ -29,6 +35,8 @@ struct tape {
     tape_final *final;
     void *context;
     tensor one; /* d loss / d loss */
+    attachment *attached;
+    size_t n_attached;
 };
 
 static entry *slot_of(entry *table, size_t slots, const buffer *buf, int64_t at)
@@ -102,6 +110,7 @@ void tape_free(tape *t)
     tape_end(t);
     tape_free(t->part);
     buffer_free(t->one.buf);
+    free(t->attached);
     free(t->steps);
     free(t->table);
     free(t);
@@ -133,6 +142,25 @@ void tape_watch(tape *t, tensor x, tensor gradient)
     e->gradient = gradient;
     e->lasting = true;
     e->arrived = true;
+}
+
+bool tape_attach(tape *t, tensor w, const void *data, err *e)
+{
+    attachment *grown = realloc(t->attached, (t->n_attached + 1) * sizeof *grown);
+    if (!grown)
+        return err_no_memory(e, "tape", (t->n_attached + 1) * sizeof *grown);
+    t->attached = grown;
+    t->attached[t->n_attached++] = (attachment){w.buf, data};
+    return true;
+}
+
+const void *tape_attached(const tape *t, tensor x)
+{
+    for (const tape *of = t; of; of = of->parent)
+        for (size_t i = 0; i < of->n_attached; i++)
+            if (of->attached[i].buf == x.buf)
+                return of->attached[i].data;
+    return NULL;
 }
 
 void tape_on_final(tape *t, tape_final *f, void *context)

@@ -56,6 +56,11 @@ tensor tape_recompute(run *r, tape_part *part, const void *context, int index, c
 typedef void tape_final(void *context, tensor gradient);
 void tape_on_final(tape *t, tape_final *f, void *context);
 
+/* For ops that do something else for a weight while the tape records: `data`, which outlives the tape, for a tensor
+ * that begins in w.  What is attached to x, or NULL. */
+bool tape_attach(tape *t, tensor w, const void *data, err *e);
+const void *tape_attached(const tape *t, tensor x);
+
 /* For ops.  The tape of the run, or NULL if none records. */
 tape *run_tape(run *r);
 /* Keeps the step if one of its inputs wants a gradient; then its output wants one too. */

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/ranks.h"
+#include "io/npy.h"
 #include "models/rest.h"
 #include "train/train.h"
 
@@ -365,6 +366,24 @@ bool train_codes_open(train_codes *t, model *m, const dataset_options *options, 
     pictures_release(&p);
     dataset_free(d);
     return ok;
+}
+
+bool train_codes_read(train_codes *t, const char *path, int64_t n, int cells, err *e)
+{
+    npy a = {0};
+    if (!npy_read(&a, path, DTYPE_I32, e))
+        return false;
+    bool fits = a.nd > 1 && a.shape[0] == n && a.count == n * cells;
+    if (fits) {
+        *t = (train_codes){.codes = a.data, .n = n, .cells = cells};
+        a.data = NULL;
+    }
+    npy_release(&a);
+    return fits ||
+           err_set(e, ERR_FAILED,
+                   "%s: its shape isn't that of the codes of %lld pictures, [%lld, %d] (make a row of codes for "
+                   "each picture, in the order of the data)",
+                   path, (long long)n, (long long)n, cells);
 }
 
 void train_codes_release(train_codes *t)

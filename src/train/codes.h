@@ -23,6 +23,8 @@ typedef bool train_codes_progress(void *context, int64_t done, int64_t total);
  * its share. */
 bool train_codes_open(train_codes *t, model *m, const dataset_options *options, const char *path,
                       train_codes_progress *progress, void *context, err *e);
+/* Codes that were made elsewhere: int32 [n, cells] of a .npy file, in the order of the data's n items. */
+bool train_codes_read(train_codes *t, const char *path, int64_t n, int cells, err *e);
 void train_codes_release(train_codes *t);
 /* Items whose picture is bad get no place in a batch. */
 void train_codes_exclude(const train_codes *t, dataset *d);

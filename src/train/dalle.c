@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/ranks.h"
+#include "models/lora.h"
 #include "models/model.h"
 #include "models/session.h"
 #include "train/codes.h"
@@ -24,14 +25,18 @@ typedef struct stage {
     tokenizer *tokenizer;    /* NULL where classes are read */
     transformer *d;          /* a gpt of the options' sizes, or that of init */
     param_table params;
+    lora lora; /* adapters, which learn in place of params */
     trainer t;
     session s;
     int cells;
     train_codes codes; /* of the whole data set */
+    prompt_form form;  /* of init's prompts */
     train_text text;
-    int32_t *ids;          /* [items of a step, text_length] */
+    int room;              /* ids of a row; with own_lengths of the longest one of the data */
+    int32_t *ids;          /* [items of a step, room] */
+    int32_t *places;       /* [batch, cells]: of what predicts the codes, with own_lengths */
     int32_t *text_targets; /* [items of a step, prefix - 1] */
-    int *said;             /* [items of a step]: how many of the targets count */
+    int *said;             /* [items of a step]: how many of the targets count, or with own_lengths the text's length */
     float all_said;        /* their sum, over all ranks */
     int32_t *part_codes;   /* [batch, cells] */
     char *captions[SAMPLES];
@@ -67,6 +72,7 @@ static void keys(const void *self, gguf_writer *w)
             gguf_put_copy(w, s->codec->gguf, i);
     if (s->init.g) {
         train_copy_keys(w, s->init.g, SECTION, "limn.sampling.");
+        train_copy_keys(w, s->init.g, "limn.prompt.", "limn.prompt.");
     } else {
         gpt_put((const gpt *)s->d, w);
         gguf_put_float(w, "limn.sampling.temperature", s->d->temperature);
@@ -94,8 +100,10 @@ static void fill_texts(stage *s, const dataset_batch *all, int64_t step)
     const transformer *d = s->d;
     s->all_said = 0;
     for (int i = 0; i < all->n; i++) {
-        s->said[i] = train_text_row(&s->text, all->captions[i], step, (int)ranks_item(i), s->ids + i * d->text_length,
-                                    s->text_targets + i * (d->prefix - 1));
+        int32_t *ids = s->ids + i * s->room, *targets = s->text_targets + i * (d->prefix - 1);
+        int row = (int)ranks_item(i);
+        s->said[i] = d->own_lengths ? train_text_own_row(&s->text, &s->form, all->captions[i], step, row, s->room, ids)
+                                    : train_text_row(&s->text, all->captions[i], step, row, ids, targets);
         s->all_said += (float)s->said[i];
     }
     ranks_sum(&s->all_said, 1);
@@ -112,6 +120,25 @@ train_losses train_sequence_losses(run *r, const transformer *d, tensor x, tenso
     return (train_losses){text, op_cross_entropy(r, image, codes, 0)};
 }
 
+/* The loss where texts have lengths of their own.  All rows begin at position 0, so that each has its own positions and
+ * only its keys before it: a shorter one ends before the others do, and what comes then is not read. */
+static tensor own_forward(stage *s, const train_part *p, int n)
+{
+    run *r = s->r;
+    const transformer *d = s->d;
+    const int *length = s->said + p->first;
+    int64_t positions = s->room + s->cells - 1;
+    for (int i = 0; i < n; i++)
+        s->places[i] = s->room - length[i];
+    run_write(r, s->s.memory.place, s->places);
+    tensor x = d->kind->forward(r, d, s->s.ids, s->s.codes, &s->s.memory, s->s.position, positions);
+    for (int i = 0; i < n * s->cells; i++)
+        s->places[i] = (int32_t)(i / s->cells * positions) + length[i / s->cells] - 1 + i % s->cells;
+    tensor places = run_upload(r, DTYPE_I32, 2, (int64_t[]){n, s->cells}, s->places);
+    x = op_embed(r, places, tensor_shaped(x, 2, (int64_t[]){n * positions, d->dim}));
+    return op_cross_entropy(r, op_linear(r, x, d->image_head, ACT_NONE), s->s.codes, 0);
+}
+
 static tensor forward(void *self, const dataset_batch *b, const train_part *p, train_scalars *out)
 {
     stage *s = self;
@@ -123,9 +150,14 @@ static tensor forward(void *self, const dataset_batch *b, const train_part *p, t
     for (int i = 0; s->codes.codes && i < b->n; i++) /* none yet in plans */
         memcpy(s->part_codes + i * s->cells, s->codes.codes + b->items[i] * s->cells,
                (size_t)s->cells * sizeof(int32_t));
-    run_write(r, s->s.ids, s->ids + p->first * d->text_length);
+    run_write(r, s->s.ids, s->ids + p->first * s->room);
     run_write(r, s->s.codes, s->part_codes);
     run_write(r, s->s.position, &zero);
+    if (d->own_lengths) {
+        tensor loss = own_forward(s, p, b->n);
+        train_scalar(out, "image", loss);
+        return loss;
+    }
     tensor x = d->kind->forward(r, d, s->s.ids, s->s.codes, &s->s.memory, s->s.position, d->prefix + s->cells - 1);
     tensor targets = {0};
     if (d->text_head && d->prefix > 1)
@@ -149,7 +181,7 @@ static bool open_init(stage *s, err *e)
     if (!path || !train_file_open(&s->init, path, e))
         return !path;
     if (config_has_section(s->init.g, SECTION))
-        return transformer_open(&s->d, s->init.g, NULL, e);
+        return prompt_form_read(&s->form, s->init.g, e) && transformer_open(&s->d, s->init.g, NULL, e);
     train_file_release(&s->init);
     return true;
 }
@@ -167,9 +199,6 @@ static bool check_sizes(const stage *s, err *e)
                  {"`layers`", want->layers, d->layers},
                  {"`mlp`", is_gpt ? s->o->model.mlp : 0, is_gpt ? ((const gpt *)d)->mlp : 0},
                  {"`text_length`", want->text_length, d->text_length}};
-    if (d->own_lengths)
-        return err_set(e, ERR_USAGE, "%s: a model whose texts have any length can't be trained by this version",
-                       gguf_name(s->init.g));
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         if (sizes[i].want && sizes[i].want != sizes[i].have)
             return err_set(e, ERR_USAGE, "%s %d: the transformer of %s has %d (leave the option out)", sizes[i].option,
@@ -190,8 +219,13 @@ static bool open_codec(stage *s, device *dev, err *e)
         return err_set(e, ERR_USAGE,
                        "train dalle: no codec makes the codes (give `codec` FILE, or `init` with a whole model)");
     s->codec = model_open(dev, path, e);
-    if (!s->codec || !model_needs_encoder(s->codec, e))
+    if (!s->codec || !model_needs_codec(s->codec, e))
         return false;
+    if (s->codec->codec.no_encoder && !s->o->made_codes)
+        return err_set(e, ERR_USAGE,
+                       "%s: its codec has a decoder alone, and can't encode pictures (make their codes elsewhere, and "
+                       "give them: `codes`)",
+                       path);
     const codec *c = &s->codec->codec;
     const transformer *d = s->d;
     s->cells = c->grid_width * c->grid_height;
@@ -272,6 +306,10 @@ static bool open_files(stage *s, device *dev, err *e)
     if (s->d->classes && s->d->vocabulary == s->d->classes && s->o->condition_dropout > 0)
         return err_set(e, ERR_USAGE, "`condition_dropout`: this model knows no picture without a class (leave it out)");
     s->d->recompute = s->o->model.base.recompute;
+    if (s->o->lora && !s->init.g)
+        return err_set(e, ERR_USAGE, "`lora`: adapters change a model that is there (give `init` with a transformer)");
+    s->room = s->d->text_length;
+    s->text = (train_text){s->d, s->tokenizer, s->o->run.settings.seed, s->o->bpe_dropout, s->o->condition_dropout};
     return s->d->kind->recomputes || !s->d->recompute ||
            err_set(e, ERR_USAGE,
                    "`recompute`: a transformer of the kind \"%s\" can't be done again by blocks (leave it out)",
@@ -283,14 +321,14 @@ static bool open_files(stage *s, device *dev, err *e)
 static bool open_memory(stage *s, err *e)
 {
     const train_run *q = &s->o->run;
-    size_t all = (size_t)train_batch(q), text = all * (size_t)s->d->text_length;
+    size_t all = (size_t)train_batch(q), text = all * (size_t)s->room, part = (size_t)q->batch * (size_t)s->cells;
     s->ids = malloc(text * sizeof *s->ids);
     s->text_targets = malloc(text * sizeof *s->text_targets);
     s->said = malloc(all * sizeof *s->said);
-    s->part_codes = malloc((size_t)q->batch * (size_t)s->cells * sizeof *s->part_codes);
-    s->text = (train_text){s->d, s->tokenizer, q->settings.seed, s->o->bpe_dropout, s->o->condition_dropout};
-    return s->ids && s->text_targets && s->said && s->part_codes ? true
-                                                                 : err_no_memory(e, "batch", text * sizeof *s->ids);
+    s->part_codes = malloc(part * sizeof *s->part_codes);
+    s->places = malloc(part * sizeof *s->places);
+    bool ok = s->ids && s->text_targets && s->said && s->part_codes && s->places;
+    return ok || err_no_memory(e, "batch", text * sizeof *s->ids);
 }
 
 /* Chooses captions for sample pictures: different ones of the first batch, the same in every start. */
@@ -309,19 +347,24 @@ static bool choose_captions(stage *s, dataset *data, err *e)
     return ok && dataset_seek(data, (dataset_position){0}, e);
 }
 
-static bool report(const stage *s, dataset *data, err *e)
+static bool report(stage *s, dataset *data, err *e)
 {
     const transformer *d = s->d;
+    if (d->own_lengths)
+        return train_text_report_own(data, &s->text, &s->form, &s->room, e);
     return s->tokenizer
                ? train_text_report(data, s->tokenizer, d->text_room, s->init.g ? 0 : d->text_length, d->vocabulary, e)
                : train_class_report(data, d->classes, e);
 }
 
-/* A codec may have more codes than the transformer knows. */
+/* A codec may have more codes than the transformer knows; of a picture that can't be read all are -1. */
 static bool check_codes(const stage *s, err *e)
 {
     for (int64_t i = 0; i < s->codes.n * s->cells; i++)
-        if (s->codes.codes[i] >= s->d->codes)
+        if (s->o->made_codes && (s->codes.codes[i] < 0 || s->codes.codes[i] >= s->d->codes))
+            return err_set(e, ERR_FAILED, "%s: code %d of row %lld: the transformer knows codes 0 to %d",
+                           s->o->made_codes, s->codes.codes[i], (long long)(i / s->cells), s->d->codes - 1);
+        else if (s->codes.codes[i] >= s->d->codes)
             return err_set(e, ERR_FAILED,
                            "train dalle: the codec makes code %d, and the transformer knows %d codes (give "
                            "the codec that it learned with)",
@@ -329,30 +372,73 @@ static bool check_codes(const stage *s, err *e)
     return true;
 }
 
-static bool open_data(stage *s, dataset **data, err *e)
+static dataset_options data_options(const stage *s)
+{
+    const train_run *q = &s->o->run;
+    return (dataset_options){.sources = q->sources,
+                             .n_sources = q->n_sources,
+                             .goes_on = q->goes_on,
+                             .context = q->context,
+                             .want = DATASET_CAPTIONS,
+                             .batch = train_batch(q),
+                             .seed = q->settings.seed,
+                             .rank = ranks_rank(),
+                             .ranks = ranks_size()};
+}
+
+/* The captions, and how long they are. */
+static bool open_captions(stage *s, dataset **data, err *e)
+{
+    const dataset_options want = data_options(s);
+    return *data || ((*data = dataset_open(&want, e)) && report(s, *data, e));
+}
+
+static bool open_codes(stage *s, dataset *data, err *e)
 {
     const train_dalle_options *o = s->o;
-    dataset_options want = {.sources = o->run.sources,
-                            .n_sources = o->run.n_sources,
-                            .goes_on = o->run.goes_on,
-                            .context = o->run.context,
-                            .want = DATASET_CAPTIONS,
-                            .batch = train_batch(&o->run),
-                            .seed = o->run.settings.seed,
-                            .rank = ranks_rank(),
-                            .ranks = ranks_size()};
+    const dataset_options want = data_options(s);
     size_t n = strlen(o->run.output) + 8;
     char *beside = malloc(n);
     if (!beside)
         return err_no_memory(e, o->run.output, n);
     snprintf(beside, n, "%s.codes", o->run.output);
     const char *path = o->codes ? o->codes : beside;
-    bool ok = (*data = dataset_open(&want, e)) && report(s, *data, e) &&
-              train_codes_open(&s->codes, s->codec, &want, path, o->encoding, o->run.context, e);
+    bool ok = o->made_codes ? train_codes_read(&s->codes, o->made_codes, dataset_size(data), s->cells, e)
+                            : train_codes_open(&s->codes, s->codec, &want, path, o->encoding, o->run.context, e);
     if (ok)
-        train_codes_exclude(&s->codes, *data);
+        train_codes_exclude(&s->codes, data);
     free(beside);
-    return ok && check_codes(s, e) && choose_captions(s, *data, e);
+    return ok && check_codes(s, e) && choose_captions(s, data, e);
+}
+
+/* The weights as they are in the file, and adapters of them to train. */
+static bool open_adapters(stage *s, run *r, err *e)
+{
+    const train_settings *t = &s->o->run.settings;
+    return params_load_frozen(&s->params, r, s->init.g, e) && lora_declare(&s->lora, s->d, &s->params, s->o->lora, e) &&
+           params_load_trainable(&s->lora.params, r, NULL, t->seed, e) &&
+           trainer_open(&s->t, r, &s->lora.params, t, e) && lora_attach(&s->lora, s->t.tape, e);
+}
+
+/* A train_stage's `write`. */
+static bool write_adapters(void *self, const char *path, err *e)
+{
+    stage *s = self;
+    size_t n = s->lora.params.n;
+    float **values = calloc(n + 1, sizeof *values);
+    bool ok = values ? true : err_no_memory(e, path, n * sizeof *values);
+    for (size_t i = 0; ok && i < n; i++) {
+        const tensor *x = trainer_result(&s->t, i);
+        values[i] = malloc((size_t)tensor_bytes(x));
+        ok = values[i] ? true : err_no_memory(e, path, tensor_bytes(x));
+        if (ok)
+            run_read(s->r, *x, values[i]);
+    }
+    ok = run_finish(s->r, e) && ok && lora_write(&s->lora, (const float *const *)values, path, s->o->run.init, e);
+    for (size_t i = 0; values && i < n; i++)
+        free(values[i]);
+    free(values);
+    return ok;
 }
 
 static bool open_stage(void *self, run *r, int batch, err *e)
@@ -361,9 +447,10 @@ static bool open_stage(void *self, run *r, int batch, err *e)
     const train_dalle_options *o = s->o;
     s->r = r;
     s->d->kind->declare(s->d, &s->params);
-    return trainer_load(&s->params, r, o->run.init, o->run.settings.seed, e) &&
-           session_open(&s->s, s->d, r, batch, s->d->text_length, DTYPE_F32, e) &&
-           trainer_open(&s->t, r, &s->params, &o->run.settings, e);
+    bool ok = o->lora ? open_adapters(s, r, e)
+                      : trainer_load(&s->params, r, o->run.init, o->run.settings.seed, e) &&
+                            trainer_open(&s->t, r, &s->params, &o->run.settings, e);
+    return ok && session_open(&s->s, s->d, r, batch, s->room, DTYPE_F32, e);
 }
 
 static void close_stage(void *self)
@@ -373,6 +460,7 @@ static void close_stage(void *self)
         trainer_release(&s->t);
     if (s->s.d)
         session_release(&s->s);
+    lora_release(&s->lora);
     params_release(&s->params);
 }
 
@@ -385,6 +473,7 @@ static void release(stage *s)
     train_file_release(&s->tokens);
     train_codes_release(&s->codes);
     free(s->ids);
+    free(s->places);
     free(s->text_targets);
     free(s->said);
     free(s->part_codes);
@@ -404,13 +493,18 @@ bool train_dalle(device *dev, const train_dalle_options *o, err *e)
                        .forward = forward,
                        .keys = keys};
     run *r = run_new(dev, e);
-    bool ok = r && open_files(&s, dev, e) && open_memory(&s, e);
+    bool ok = r && open_files(&s, dev, e);
+    ok = ok && (!s.d->own_lengths || open_captions(&s, &all.data, e)) && open_memory(&s, e);
     if (ok && s.init.g)
         all.help = "a smaller model";
+    if (o->lora) {
+        all.write = write_adapters;
+        all.others = "frozen weights, keys, values and inputs";
+    }
     if (ok && s.d->kind->recomputes)
         all.recompute = &s.d->recompute;
-    ok = ok && train_plan(&o->run, &all, dev, "train dalle", e) && open_data(&s, &all.data, e) &&
-         train_open(&o->run, &all, r, e);
+    ok = ok && train_plan(&o->run, &all, dev, "train dalle", e) && open_captions(&s, &all.data, e) &&
+         open_codes(&s, all.data, e) && train_open(&o->run, &all, r, e);
     if (ok) {
         all.fingerprint = dataset_fingerprint(all.data);
         all.captions = (const char *const *)s.captions;

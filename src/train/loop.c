@@ -224,7 +224,11 @@ static void sample(loop *l)
 {
     const train_run *q = l->q;
     train_stage *s = l->s;
-    train_sample wanted = {q->output, l->picture, s->captions, s->n_captions};
+    train_sample wanted = {q->output, l->picture, NULL, s->captions, s->n_captions};
+    if (s->write) {
+        wanted.model = q->init;
+        wanted.adapter = q->output;
+    }
     err e = {0};
     bool ok = s->sample ? s->sample(s->self, l->picture, &e) : !q->sample || q->sample(q->context, &wanted, &e);
     if (ok && (s->sample || q->sample))
@@ -237,7 +241,8 @@ static void sample(loop *l)
 static bool save(loop *l, bool with_sample, bool with_checkpoint, err *e)
 {
     train_stage *s = l->s;
-    if (!trainer_write_model(s->t, l->q->output, s->keys, s->self, s->further, e))
+    const char *output = l->q->output;
+    if (!(s->write ? s->write(s->self, output, e) : trainer_write_model(s->t, output, s->keys, s->self, s->further, e)))
         return false;
     if (with_sample)
         sample(l);

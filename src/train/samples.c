@@ -105,7 +105,9 @@ static bool write_samples(const model *m, uint8_t *pixels, const train_sample *s
 
 bool sample_captions(device *d, const train_sample *s, bool (*goes_on)(void *context), void *context, err *e)
 {
-    model *m = model_open(d, s->model, e);
+    const limn_adapter adapter = {s->adapter, 1};
+    model *m =
+        model_open_with(d, s->model, &(limn_model_options){.adapters = &adapter, .n_adapters = s->adapter != NULL}, e);
     if (!m)
         return false;
     asking a = {goes_on, context};

@@ -21,14 +21,17 @@ static int class_of(const char *caption, int classes)
     return whole && n >= 0 && n < classes ? (int)n : -1;
 }
 
-/* The ids of a caption, a new array. */
-static int32_t *read_caption(const train_text *t, const char *caption, int64_t step, int row, size_t *n)
+static const prompt_form no_form = {.begin_id = -1};
+
+/* The ids of a caption in its form, a new array. */
+static int32_t *read_caption(const train_text *t, const prompt_form *form, const char *caption, int64_t step, int row,
+                             float dropout, size_t *n)
 {
-    const bpe_dropout dropout = {t->bpe_dropout, t->seed, SPLIT + (uint32_t)row, (uint32_t)step};
+    const bpe_dropout d = {dropout, t->seed, SPLIT + (uint32_t)row, (uint32_t)step};
     int32_t *ids = NULL;
     *n = 0;
     if (t->tokenizer) {
-        tokenizer_encode_dropout(t->tokenizer, caption, &dropout, &ids, n, NULL);
+        prompt_tokenize_dropout(form, t->tokenizer, caption, &d, &ids, n, NULL);
     } else if ((ids = malloc(sizeof *ids))) {
         int class = class_of(caption, t->d->classes);
         ids[0] = class < 0 ? 0 : class; /* captions were checked; plans have none */
@@ -37,13 +40,17 @@ static int32_t *read_caption(const train_text *t, const char *caption, int64_t s
     return ids;
 }
 
+static bool is_dropped(const train_text *t, int64_t step, int row)
+{
+    return rng_uniform(t->seed, EMPTY, (uint32_t)step, (uint32_t)row) < t->condition_dropout;
+}
+
 int train_text_row(const train_text *t, const char *caption, int64_t step, int row, int32_t *ids, int32_t *targets)
 {
     const transformer *d = t->d;
     size_t n = 0, used = 0, room = (size_t)d->text_room;
     int said = 0;
-    bool empty = rng_uniform(t->seed, EMPTY, (uint32_t)step, (uint32_t)row) < t->condition_dropout;
-    int32_t *own = empty ? NULL : read_caption(t, caption, step, row, &n);
+    int32_t *own = is_dropped(t, step, row) ? NULL : read_caption(t, &no_form, caption, step, row, t->bpe_dropout, &n);
     if (!d->kind->text_row(d, own, n < room ? n : room, ids, &used, NULL))
         d->kind->text_row(d, NULL, 0, ids, &used, NULL); /* BPE dropout came to an id that d doesn't know */
     for (int i = 0; i + 1 < d->prefix; i++) {
@@ -54,16 +61,59 @@ int train_text_row(const train_text *t, const char *caption, int64_t step, int r
     return said;
 }
 
+/* ids[room] from its beginning on: the caption's row, or with `dropped` the row without it.  False if it has no place,
+ * or an id that the model doesn't know. */
+static bool own_row(const train_text *t, const prompt_form *form, const int32_t *own, size_t n, bool dropped,
+                    size_t room, int32_t *ids, size_t *used)
+{
+    const transformer *d = t->d;
+    int32_t *null = NULL;
+    size_t n_null = 0;
+    if (n > room || !d->kind->text_row(d, own, n, ids, used, NULL))
+        return false;
+    if (!dropped)
+        return true;
+    if (!form->empty)
+        return d->kind->null_row(d, own, n, ids, used, NULL);
+    bool ok = prompt_tokenize_negative(form, t->tokenizer, "", &null, &n_null, NULL) && n_null <= room &&
+              d->kind->text_row(d, null, n_null, ids, used, NULL);
+    free(null);
+    return ok;
+}
+
+int train_text_own_row(const train_text *t, const prompt_form *form, const char *caption, int64_t step, int row,
+                       int room, int32_t *ids)
+{
+    const float dropouts[] = {t->bpe_dropout, 0};
+    size_t used = 0;
+    bool ok = false;
+    for (int i = 0; !ok && i < 2; i++) { /* without dropout where that came to too many ids, or to one that is none */
+        size_t n;
+        int32_t *own = read_caption(t, form, caption, step, row, dropouts[i], &n);
+        ok = own && own_row(t, form, own, n, is_dropped(t, step, row), (size_t)room, ids, &used);
+        free(own);
+    }
+    if (!ok) { /* no memory */
+        ids[0] = 0;
+        used = 1;
+    }
+    memmove(ids + room - used, ids, used * sizeof *ids);
+    memset(ids, 0, ((size_t)room - used) * sizeof *ids);
+    return (int)used;
+}
+
 /* ---- the report ---- */
 
 typedef struct counts {
     const tokenizer *tokenizer; /* NULL: classes */
+    const prompt_form *form;    /* of a caption */
     int classes, vocabulary;
     size_t room, longest;
     int64_t n, cut, items, last_item;
     uint64_t *hashes; /* [n] */
     size_t capacity;
     err *e;
+    bool whole; /* a caption that is too long isn't cut but wrong */
     bool wrong; /* e says what */
 } counts;
 
@@ -88,7 +138,7 @@ static bool hash_caption(counts *c, const char *caption, uint64_t *hash, size_t 
     *hash = 0xCBF29CE484222325u;
     *n = 1;
     if (c->tokenizer) {
-        tokenizer_encode(c->tokenizer, caption, &ids, n, NULL); /* captions are UTF-8 */
+        prompt_tokenize(c->form, c->tokenizer, caption, &ids, n, NULL); /* captions are UTF-8 */
         int32_t most = -1;
         for (size_t i = 0; i < *n; i++) {
             *hash = (*hash ^ (uint32_t)ids[i]) * 0x100000001B3u;
@@ -117,6 +167,10 @@ static bool count(void *self, int64_t item, const char *caption)
     size_t n = 0;
     uint64_t hash;
     c->wrong = !grow(c) || !hash_caption(c, caption, &hash, &n);
+    if (!c->wrong && c->whole && n > c->room)
+        c->wrong =
+            !err_set(c->e, ERR_FAILED, "data: caption \"%.64s\": %zu tokens, and the model takes 1 to %zu (shorten it)",
+                     caption, n, c->room);
     if (c->wrong)
         return false;
     c->hashes[c->n++] = hash;
@@ -169,7 +223,7 @@ static bool report(dataset *d, counts *c, err *e)
 
 bool train_text_report(dataset *d, const tokenizer *t, int room, int length, int vocabulary, err *e)
 {
-    counts c = {.tokenizer = t, .room = (size_t)room, .vocabulary = vocabulary};
+    counts c = {.tokenizer = t, .form = &no_form, .room = (size_t)room, .vocabulary = vocabulary};
     if (!report(d, &c, e))
         return false;
     if (c.cut && length && ranks_rank() == 0)
@@ -183,6 +237,21 @@ bool train_text_report(dataset *d, const tokenizer *t, int room, int length, int
                   ", which lose their end: up to %zu of %zu tokens",
                   room, c.cut, c.n, c.longest - c.room, c.longest);
     return true;
+}
+
+bool train_text_report_own(dataset *d, const train_text *t, const prompt_form *form, int *longest, err *e)
+{
+    counts c = {.tokenizer = t->tokenizer,
+                .form = form,
+                .room = (size_t)t->d->text_length,
+                .vocabulary = t->d->vocabulary,
+                .whole = true};
+    int32_t *ids = NULL;
+    size_t n = 0;
+    bool ok = report(d, &c, e) && prompt_tokenize_negative(form, t->tokenizer, "", &ids, &n, e);
+    free(ids);
+    *longest = (int)(c.longest > n ? c.longest : n);
+    return ok;
 }
 
 bool train_class_report(dataset *d, int classes, err *e)

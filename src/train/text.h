@@ -1,8 +1,8 @@
 /* Captions as the transformer reads them in training. */
 #ifndef TRAIN_TEXT_H
 #define TRAIN_TEXT_H
+#include "models/prompt.h"
 #include "models/transformers/transformer.h"
-#include "text/tokenizer.h"
 #include "train/data/dataset.h"
 
 typedef struct train_text {
@@ -19,6 +19,9 @@ typedef struct train_text {
  * captions (dataset_log_problems).  False with "interrupted", or with a caption that has an id beyond the vocabulary.
  */
 bool train_text_report(dataset *d, const tokenizer *t, int room, int length, int vocabulary, err *e);
+/* The same where rows have lengths of their own: *longest is the ids of the longest caption, the form's among them, or
+ * of an empty one.  One of more than the model takes is an error. */
+bool train_text_report_own(dataset *d, const train_text *t, const prompt_form *form, int *longest, err *e);
 /* The same for a model of classes; a caption that is the number of none is an error that names it. */
 bool train_class_report(dataset *d, int classes, err *e);
 
@@ -26,4 +29,8 @@ bool train_class_report(dataset *d, int classes, err *e);
  * targets[prefix - 1]: what each position says next; -1 where that is padding or [IMG], which are given, not said.
  * Returns how many it says.  What chance decides depends on (seed, step, row of the step's batch) alone. */
 int train_text_row(const train_text *t, const char *caption, int64_t step, int row, int32_t *ids, int32_t *targets);
+/* For rows with lengths of their own: the end of ids[room] becomes the caption in its form, or the row without it, and
+ * what is before that 0.  Returns the row's length.  room: at least train_text_report_own's `longest`. */
+int train_text_own_row(const train_text *t, const prompt_form *form, const char *caption, int64_t step, int row,
+                       int room, int32_t *ids);
 #endif

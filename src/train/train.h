@@ -31,6 +31,7 @@ typedef struct train_progress {
 /* A picture that is wanted: what the model makes of the captions. */
 typedef struct train_sample {
     const char *model, *picture; /* paths */
+    const char *adapter;         /* of the model's, or NULL */
     const char *const *captions;
     int n;
 } train_sample;
@@ -116,6 +117,8 @@ typedef struct train_stage {
     bool (*sample)(void *self, const char *path, err *e);
     const char *const *captions;
     int n_captions;
+    /* Writes what was trained to q->output.  NULL: a model with `keys` and the codec of `further` is written. */
+    bool (*write)(void *self, const char *path, err *e);
     trainer_keys *keys;
     const gguf *further;
 } train_stage;
@@ -191,8 +194,10 @@ typedef struct train_dalle_options {
     const char *tokenizer;                /* a model file with a tokenizer; NULL: init's */
     float text_weight, image_weight;      /* of the losses; a transformer that predicts no text has the image's alone */
     float condition_dropout, bpe_dropout; /* train/text.h */
-    const char *codes;                    /* file of the data's codes (train/codes.h); NULL: OUT.gguf.codes */
-    train_codes_progress *encoding;       /* while they are made, with the run's context; or NULL */
+    int lora;               /* rank of adapters (models/lora.h) that learn in place of init's weights; 0: none */
+    const char *made_codes; /* .npy file of codes that were made elsewhere; NULL: the codec makes them, */
+    const char *codes;      /* in this file (train/codes.h); NULL: OUT.gguf.codes */
+    train_codes_progress *encoding; /* while they are made, with the run's context; or NULL */
 } train_dalle_options;
 train_dalle_options train_dalle_defaults(void);
 bool train_dalle(device *d, const train_dalle_options *o, err *e);

@@ -161,7 +161,7 @@ static bool write_values(gguf_writer *w, run *r, tensor t, const char *name, err
     return ok;
 }
 
-static const tensor *model_values(const trainer *t, size_t i)
+const tensor *trainer_result(const trainer *t, size_t i)
 {
     return t->slots[i].ema.buf ? &t->slots[i].ema : param_value(&t->params->list[i]);
 }
@@ -186,7 +186,7 @@ bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const
     gguf_begin_data(w);
     bool ok = true;
     for (size_t i = 0; ok && i < t->params->n; i++)
-        ok = write_values(w, t->r, *model_values(t, i), t->params->list[i].name, e);
+        ok = write_values(w, t->r, *trainer_result(t, i), t->params->list[i].name, e);
     for (size_t i = 0; ok && i < more; i++)
         if (codec_owns_tensor(gguf_tensor(further, i)->name))
             gguf_write_data(w, gguf_tensor(further, i)->data, gguf_tensor(further, i)->bytes);

@@ -80,6 +80,8 @@ typedef void trainer_keys(const void *context, gguf_writer *w);
  * needs too, or NULL. */
 bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const void *context, const gguf *further,
                          err *e);
+/* The value of parameter i that a model gets. */
+const tensor *trainer_result(const trainer *t, size_t i);
 bool trainer_write_checkpoint(trainer *t, const char *path, uint64_t fingerprint, err *e);
 /* Values, moments, EMA, step and position.  A checkpoint of other data or another seed is an error. */
 bool trainer_read_checkpoint(trainer *t, const char *path, uint64_t fingerprint, err *e);

@@ -56,6 +56,15 @@ void param_matrix(param_table *t, tensor *to, int64_t rows, int64_t columns, par
     va_end(ap);
 }
 
+void param_weight(param_table *t, linear *l, int64_t in, int64_t out, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    declare(t, (param){.use = PARAM_MATRIX, .nd = 2, .shape = {out, in}, .to = &l->w, .linear = l, .deviation = 0.02f},
+            format, ap);
+    va_end(ap);
+}
+
 void param_fix(param_table *t)
 {
     if (t->n)
@@ -80,7 +89,7 @@ void param_patches(param_table *t, tensor *to, int64_t out, int64_t side, int64_
 
 void param_linear(param_table *t, linear *l, int64_t in, int64_t out, const char *name)
 {
-    param_matrix(t, &l->w, out, in, PARAM_MATRIX, "%s.weight", name);
+    param_weight(t, l, in, out, "%s.weight", name);
     param_vector(t, &l->b, out, "%s.bias", name);
 }
 
@@ -246,6 +255,8 @@ void params_release(param_table *t)
     stream_free(t->stream);
     for (size_t i = 0; t->random && i < t->n; i++)
         free((void *)t->random[i].data);
+    for (size_t i = 0; i < t->n; i++)
+        free((void *)t->list[i].replaced.data);
     free(t->random);
     free(t->layers);
     free(t->list);

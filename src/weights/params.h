@@ -33,14 +33,16 @@ typedef struct param {
     int64_t shape[4];      /* as in the file */
     tensor *to;            /* the model's tensor; once loaded, its memory is the table's */
     conv *conv;            /* PARAM_CONV: the convolution whose panels `to` is */
+    linear *linear;        /* the linear layer whose weight `to` is, or NULL */
     bool fixed;            /* it isn't trained: angles of rotary positions */
     float mean, deviation; /* a new model's values are normal: 0 and 0 for biases, 1 and 0 for a norm's weights */
     unsigned uses;         /* USE_…: params_use */
     int stack, layer;      /* the block that it is a part of, counted from 1; 0: none (params_layer) */
     /* after params_open */
     const file_tensor *file;
-    uint64_t bytes; /* on the device; until it is there, `to` is a tensor on the counting twin */
-    int streams;    /* the table's layer that it is streamed with; -1: it can't be streamed */
+    file_tensor replaced; /* params_replace's, with data of the table's */
+    uint64_t bytes;       /* on the device; until it is there, `to` is a tensor on the counting twin */
+    int streams;          /* the table's layer that it is streamed with; -1: it can't be streamed */
 } param;
 
 static inline bool param_is_matrix(const param *p)
@@ -70,6 +72,7 @@ typedef struct param_table {
     int n_layers;
     struct stream *stream; /* for the streamed layers; NULL: there are none */
     bool lasting;
+    bool plain;          /* nothing is in panels: params_load_frozen */
     file_tensor *random; /* after params_open_random: a tensor with data for each parameter; else NULL */
 } param_table;
 
@@ -81,6 +84,9 @@ void params_layer(param_table *t, int i);
 void param_vector(param_table *t, tensor *to, int64_t n, const char *format, ...) __attribute__((format(printf, 4, 5)));
 void param_matrix(param_table *t, tensor *to, int64_t rows, int64_t columns, param_use use, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
+/* The weight of l. */
+void param_weight(param_table *t, linear *l, int64_t in, int64_t out, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 /* The parameter that was declared last isn't trained. */
 void param_fix(param_table *t);
 /* The weight of a convolution over patches that don't overlap, [out, side, side, in], which is read as a matrix of
@@ -120,6 +126,12 @@ bool params_unload(param_table *t, run *r, unsigned keep, err *e);
 /* For training: every parameter as F32 in memory of its own, which may be written to; convolutions have their weight
  * (conv.w) beside the panels.  g NULL: a new model, with values drawn by (seed, index of the parameter, element). */
 bool params_load_trainable(param_table *t, run *r, const gguf *g, uint64_t seed, err *e);
+/* For training of something else: every parameter as g has it, vectors as F32, without panels, so that gradients go
+ * through them.  g and its data outlive the table. */
+bool params_load_frozen(param_table *t, run *r, const gguf *g, err *e);
+/* After params_open, and before p is on the device: its values are `data`, of its file's type, which the table frees.
+ */
+void params_replace(param *p, void *data);
 /* Where the values of a trainable parameter are: conv.w, or *to. */
 tensor *param_value(const param *p);
 void params_release(param_table *t);

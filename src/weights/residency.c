@@ -32,9 +32,9 @@ static bool keeps_type(const param *p)
 }
 
 /* Whether the device reads p in panels.  They are packed from a tensor that is freed afterwards. */
-static bool is_packed(const param *p)
+static bool is_packed(const param_table *t, const param *p)
 {
-    return p->use == PARAM_CONV || (p->use == PARAM_MATRIX && linear_packs(p->file->type));
+    return p->use == PARAM_CONV || (p->use == PARAM_MATRIX && linear_packs(p->file->type) && !t->plain);
 }
 
 static void *floats_of(const void *file, err *e)
@@ -56,7 +56,7 @@ static bool load(const param_table *t, param *p, run *r, err *e)
     tensor made = {0};
     bool ok = keep ? tensor_new(&made, d, f->type, p->nd, p->shape, f->data, t->lasting, p->name, e)
                    : tensor_new_filled(&made, d, DTYPE_F32, p->nd, p->shape, floats_of, f, p->name, e);
-    if (ok && is_packed(p)) {
+    if (ok && is_packed(t, p)) {
         tensor panels = {0};
         ok = (p->use == PARAM_CONV ? conv_pack : linear_pack)(r, &panels, made, p->name, e);
         ok = run_finish(r, e) && ok; /* the source is freed next */
@@ -197,7 +197,7 @@ uint64_t params_passing(const param_table *t, unsigned uses)
     uint64_t most = 0;
     for (size_t i = 0; i < t->n; i++) {
         const param *p = &t->list[i];
-        if (p->uses & uses && is_packed(p) && !is_loaded(t, p)) {
+        if (p->uses & uses && is_packed(t, p) && !is_loaded(t, p)) {
             uint64_t bytes = dtype_row_bytes(keeps_type(p) ? p->file->type : DTYPE_F32, file_tensor_count(p->file));
             most = bytes > most ? bytes : most;
         }
@@ -255,6 +255,26 @@ bool params_open(param_table *t, run *r, const gguf *g, bool lasting, const limn
             !control_goes_on(k, "open", (int64_t)i + 1, (int64_t)t->n, e))
             return false;
     return params_count_memory(t, r, e);
+}
+
+bool params_load_frozen(param_table *t, run *r, const gguf *g, err *e)
+{
+    if (t->error.code)
+        return err_set(e, t->error.code, "%s", t->error.text);
+    t->lasting = t->plain = true;
+    for (size_t i = 0; i < t->n; i++)
+        if (!(t->list[i].file = param_find(&t->list[i], g, e)) || !load(t, &t->list[i], r, e))
+            return false;
+    return true;
+}
+
+void params_replace(param *p, void *data)
+{
+    void *before = (void *)p->replaced.data;
+    p->replaced = *p->file;
+    p->replaced.data = data;
+    p->file = &p->replaced;
+    free(before);
 }
 
 static bool load_streamed(param_table *t, run *r, err *e)

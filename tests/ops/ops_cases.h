@@ -52,6 +52,7 @@ ops_check check_linear, check_conv, check_conv_parts, check_layer_norm, check_la
     check_upsample, check_repeat, check_guide, check_embed, check_embed_sequence, check_argmax;
 
 ops_check check_linear_gradient, check_conv_gradient; /* ops_cases_product_gradient.c */
+ops_check check_low_rank;                             /* ops_cases_low_rank.c: values and gradients */
 /* ops_cases_row_gradient.c */
 ops_check check_layer_norm_gradient, check_group_norm_gradient, check_softmax_gradient, check_attention_gradient,
     check_activate_gradient, check_add_gradient, check_slice_gradient, check_upsample_gradient, check_embed_gradient,

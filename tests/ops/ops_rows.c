@@ -602,6 +602,16 @@ static const shape balance_shapes[] = {
     {.b = 3, .h = 16, .w = 16, .c = 32, .out = 6, .kernel = 1, .stride = 1},
 };
 
+/* out: the rank; groups: parts of the outputs */
+static const shape low_rank_shapes[] = {
+    {.m = 5, .n = 7, .k = 6, .out = 2, .groups = 1, .bias = true, .tiny = true},
+    {.m = 35, .n = 24, .k = 32, .out = 3, .groups = 3, .type = DTYPE_Q8_0, .tiny = true},
+    {.m = 6, .n = 8, .k = 64, .out = 4, .groups = 1, .type = DTYPE_Q4_0, .residual = true, .tiny = true},
+    {.m = 40, .n = 128, .k = 64, .out = 8, .groups = 3, .bias = true},
+    {.m = 66, .n = 52, .k = 48, .out = 5, .groups = 3, .type = DTYPE_F16, .view = true},
+    {.m = 70, .n = 96, .k = 33, .out = 16, .groups = 1, .act = ACT_SILU},
+};
+
 /* factor: without sums */
 static const shape codebook_shapes[] = {{.m = 9, .k = 7, .d = 3, .tiny = true},
                                         {.m = 9, .k = 7, .d = 3, .factor = 1},
@@ -618,6 +628,7 @@ const ops_row ops_rows[] = {
     {"conv by strips, gradient", check_conv_strips_gradient, 1e-11, "F32 sums", strip_shapes, STRIPS_BACK},
     {"conv_transpose2d", check_conv, 5e-13, "F32 sums", SHAPES(transpose_shapes)},
     {"linear gradient", check_linear_gradient, 1e-12, "F32 sums", SHAPES(linear_shapes)},
+    {"linear with an adapter", check_low_rank, 1e-12, "F32 sums, of sums", SHAPES(low_rank_shapes)},
     {"conv2d gradient", check_conv_gradient, 1e-12, "F32 sums", SHAPES(conv_shapes)},
     {"conv 3x3 gradient", check_conv_gradient, 1e-12, "F32 sums of 36 products", SHAPES(winograd_gradient_shapes)},
     {"conv_transpose2d gradient", check_conv_gradient, 1e-12, "F32 sums", SHAPES(transpose_shapes)},

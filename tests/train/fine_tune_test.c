@@ -19,13 +19,12 @@
 #include "checks.h"
 #include "convert/convert.h"
 #include "golden_tensors.h"
+#include "golden_training.h"
 #include "io/image.h"
 #include "io/safetensors.h"
 #include "models/model.h"
 #include "support.h"
 #include "train/train.h"
-
-#define BOUND 1e-4
 
 enum { STEPS = 20, ITEMS = 2 };
 
@@ -176,95 +175,6 @@ static void refused(const train_dalle_options *o, const char *part)
 
 /* ---- against PyTorch ---- */
 
-/* The column of that name in the log's header. */
-static int column(const char *header, const char *name)
-{
-    int k = 0;
-    size_t n = strlen(name);
-    for (const char *at = header; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL, k++)
-        if (!strncmp(at, name, n) && (at[n] == ',' || at[n] == '\n'))
-            return k;
-    return -1;
-}
-
-static double value_at(const char *line, int k)
-{
-    while (k-- > 0)
-        line = strchr(line, ',') + 1;
-    return atof(line);
-}
-
-/* The log's losses, in all and of the parts that there are. */
-static void compare_losses(const char *name, const json_t *want)
-{
-    static const char *const parts[] = {"loss", "text", "image"};
-    char path[600], header[1024], line[1024];
-    double worst = 0;
-    snprintf(path, sizeof path, "%s.csv", tuned);
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    assert_non_null(fgets(header, sizeof header, f));
-    for (size_t i = 0; i < json_array_size(want); i++) {
-        assert_non_null(fgets(line, sizeof line, f));
-        for (size_t k = 0; k < COUNT(parts); k++) {
-            const json_t *expected = json_object_get(json_array_get(want, i), parts[k]);
-            assert_int_equal(column(header, parts[k]) >= 0, expected != NULL);
-            if (!expected)
-                continue;
-            double loss = value_at(line, column(header, parts[k]));
-            double error = fabs(loss - json_number_value(expected)) / json_number_value(expected);
-            worst = fmax(worst, error);
-            if (!(error <= BOUND))
-                fail_msg("%s: step %zu: %s is %g, and PyTorch's %g", name, i + 1, parts[k], loss,
-                         json_number_value(expected));
-        }
-    }
-    fclose(f);
-    print_message("%s: losses differ by %.2g at most\n", name, worst);
-}
-
-/* The first moments after one step without clipping are a tenth of the gradients. */
-static void compare_gradients(const char *name, const json_t *want)
-{
-    err e = {0};
-    file_map m = {0};
-    char path[600];
-    const char *key;
-    json_t *v;
-    size_t moments = 0;
-    double worst = 0;
-    snprintf(path, sizeof path, "%s.checkpoint", tuned);
-    good(file_map_open(&m, path, &e), &e);
-    gguf *g = gguf_open(m.data, m.size, path, &e);
-    good(g, &e);
-    for (size_t i = 0; i < gguf_tensor_count(g); i++)
-        moments += strstr(gguf_tensor(g, i)->name, "#m") != NULL;
-    assert_int_equal(moments, json_object_size(want));
-    json_object_foreach((json_t *)want, key, v)
-    {
-        char own[160];
-        snprintf(own, sizeof own, "%s#m", key);
-        const file_tensor *t = gguf_find(g, own);
-        if (!t)
-            fail_msg("%s: %s is missing", name, own);
-        double squares = 0, product = 0, length = json_number_value(json_array_get(v, 0));
-        for (int64_t i = 0; t && i < file_tensor_count(t); i++) {
-            double d = 10 * (double)((const float *)t->data)[i];
-            squares += d * d;
-            product += d * golden_number(key, (uint32_t)i);
-        }
-        double error =
-            fmax(fabs(sqrt(squares) - length), fabs(product - json_number_value(json_array_get(v, 1)))) / length;
-        worst = fmax(worst, error);
-        if (!(error <= BOUND))
-            fail_msg("%s: %s: the gradient is of length %g, and PyTorch's of %g; it differs by %g", name, key,
-                     sqrt(squares), length, error);
-    }
-    gguf_free(g);
-    file_map_release(&m);
-    print_message("%s: gradients differ by %.2g at most\n", name, worst);
-}
-
 static void captions_of(const json_t *c, const char *out[ITEMS])
 {
     for (size_t i = 0; i < ITEMS; i++)
@@ -287,10 +197,10 @@ static void every_model_learns_as_its_twin_does(void **state)
         o.run.settings.clip = 0;
         train(&o);
         if (json_object_get(c, "gradients"))
-            compare_gradients(name, json_object_get(c, "gradients"));
+            golden_training_gradients(tuned, name, json_object_get(c, "gradients"));
         o = options(STEPS);
         train(&o);
-        compare_losses(name, json_object_get(c, "losses"));
+        golden_training_losses(tuned, name, json_object_get(c, "losses"));
         model *before = limn_model_open(dev, model_path, &e), *m = limn_model_open(dev, tuned, &e);
         good(before && m, &e);
         assert_true(m->info.has_codec && m->info.has_transformer);
@@ -303,17 +213,6 @@ static void every_model_learns_as_its_twin_does(void **state)
 }
 
 /* ---- other runs ---- */
-
-static double first_loss(void)
-{
-    char path[600], header[1024], line[1024];
-    snprintf(path, sizeof path, "%s.csv", tuned);
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    assert_true(fgets(header, sizeof header, f) && fgets(line, sizeof line, f));
-    fclose(f);
-    return value_at(line, column(header, "loss"));
-}
 
 static void weights_of_any_type_are_learned_from(void **state)
 {
@@ -332,9 +231,9 @@ static void weights_of_any_type_are_learned_from(void **state)
         convert("mindalle", true, types[i].type);
         train_dalle_options o = options(1);
         train(&o);
-        if (!(fabs(first_loss() - want) <= types[i].bound * want))
+        if (!(fabs(golden_training_loss(tuned, 1) - want) <= types[i].bound * want))
             fail_msg("%s: the loss begins with %g, and that of F32 with %g", dtype_table[types[i].type].name,
-                     first_loss(), want);
+                     golden_training_loss(tuned, 1), want);
     }
 }
 

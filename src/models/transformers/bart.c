@@ -151,7 +151,7 @@ static bool check(const bart *b, const char *file, err *e)
 /* A product without bias. */
 static void declare_product(param_table *p, linear *l, int64_t in, int64_t out, const char *block, const char *name)
 {
-    param_matrix(p, &l->w, out, in, PARAM_MATRIX, "%s.%s.weight", block, name);
+    param_weight(p, l, in, out, "%s.%s.weight", block, name);
 }
 
 static void declare_attention(const bart *b, bart_attention *a, bool self, const char *block, param_table *p)

@@ -249,8 +249,8 @@ void dalle_pytorch_declare(dalle_pytorch *d, param_table *p)
         params_layer(p, i);
         declare_branch(d, p, &k->attention, i, "attention");
         if (k->attention.set == i) {
-            param_matrix(p, &k->qkv.w, 3 * (int64_t)inner, d->base.dim, PARAM_MATRIX, "transformer.%d.qkv.weight", i);
-            param_matrix(p, &k->out.w, d->base.dim, inner, PARAM_MATRIX, "transformer.%d.out.weight", i);
+            param_weight(p, &k->qkv, d->base.dim, 3 * (int64_t)inner, "transformer.%d.qkv.weight", i);
+            param_weight(p, &k->out, inner, d->base.dim, "transformer.%d.out.weight", i);
             param_vector(p, &k->out.b, d->base.dim, "transformer.%d.out.bias", i);
         }
         declare_branch(d, p, &k->mlp, i, "mlp");

@@ -254,7 +254,7 @@ bool gpt_prepare(gpt *d, const char *file, err *e)
 
 static void declare_linear(param_table *p, linear *l, int64_t in, int64_t out, bool bias, const char *name)
 {
-    param_matrix(p, &l->w, out, in, PARAM_MATRIX, "%s.weight", name);
+    param_weight(p, l, in, out, "%s.weight", name);
     if (bias)
         param_vector(p, &l->b, out, "%s.bias", name);
 }

@@ -1,0 +1,47 @@
+/* Low-rank adapters of transformers (Hu et al. 2021) in the layout of HuggingFace's PEFT: a folder with
+ * adapter_model.safetensors, where tensors have the names of layers in the published model's code, and with
+ * adapter_config.json, which says how strong they are. */
+#ifndef MODELS_LORA_H
+#define MODELS_LORA_H
+#include "models/transformers/transformer.h"
+#include "ops/tape.h"
+
+#define LORA_FILE   "adapter_model.safetensors"
+#define LORA_CONFIG "adapter_config.json"
+
+/* A linear layer of the published model: rows first to first + n - 1 of a parameter. */
+typedef struct lora_module {
+    char name[128]; /* "layers.3.self_attn.q_proj" */
+    int64_t first, n;
+} lora_module;
+/* Those that make up p, in the order of its rows; 0 where p isn't the weight of a linear layer of a block, or, with
+ * `heads`, of a head that the published model's adapters may have. */
+int lora_modules(const transformer *d, const param *p, bool heads, lora_module out[LOW_RANK_PARTS]);
+/* What stands before their names in files of the model's authors: "model." */
+const char *lora_prefix(const transformer *d);
+
+/* Adds `scale` (1: as trained) times each adapter to the weights of t, d's, after params_open and before they are on
+ * the device; weights that are quantised, or F16, are rounded again.  path: a folder, or its safetensors file.  name:
+ * the model's, for messages.  An adapter of other layers, or shapes, or of a kind that PEFT doesn't call LORA, is an
+ * error. */
+bool lora_merge(param_table *t, const transformer *d, const char *name, const limn_adapter *adapters, size_t n, err *e);
+
+/* Adapters that learn: one for each linear layer of the blocks. */
+typedef struct lora {
+    const transformer *d;
+    int rank;
+    low_rank *list;   /* [n] */
+    const param **of; /* [n]: whose */
+    size_t n;
+    param_table params; /* a and b of each, in turn */
+} lora;
+
+/* Makes and declares those of d's parameters in `base`: a is random, b 0, and the scale 1.  ERR_USAGE where the rank is
+ * none for a layer. */
+bool lora_declare(lora *l, const transformer *d, const param_table *base, int rank, err *e);
+/* From now on they are a part of what t records. */
+bool lora_attach(const lora *l, tape *t, err *e);
+void lora_release(lora *l);
+/* Writes LORA_FILE to path, which ends so, and LORA_CONFIG beside it.  values[2 n]: those of params on the host. */
+bool lora_write(const lora *l, const float *const *values, const char *path, const char *base_model, err *e);
+#endif
