@@ -10,6 +10,8 @@
 #include "io/safetensors.h"
 #include "models/lora.h"
 
+#define PAGE ((size_t)4096)
+
 /* An adapter that is open. */
 typedef struct adapter {
     char *path, *config_path;
@@ -327,7 +329,8 @@ static bool merge(change *list, size_t n, err *e)
 {
     param *p = list->p;
     size_t bytes = dtype_row_bytes(p->file->type, file_tensor_count(p->file)), row = (size_t)p->shape[1];
-    uint8_t *data = malloc(bytes);
+    /* whole pages, which devices that share the host's memory read in place */
+    uint8_t *data = aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
     float *rows = malloc(2 * row * sizeof *rows);
     bool ok = data && rows ? true : err_no_memory(e, p->name, bytes);
     for (size_t i = 0; ok && i < n; i++)

@@ -68,6 +68,30 @@ static void a_whole_model_is_fine_tuned(void **state)
     cli_good("generate|red on blue|-m|tuned.gguf|-o|tuned.png");
 }
 
+/* A folder with an adapter, which counts as much as is asked for. */
+static void an_adapter_is_trained_and_drawn_with(void **state)
+{
+    (void)state;
+    static const char score[] = "score|-m|model.gguf|--text|red on blue|--codes|style.npy|--logits-out|";
+    char line[256];
+    cli_bad("train|dalle|data|-o|style|--lora|4" DALLE, 2,
+            "--lora: adapters change a model that is there (give --init");
+    cli_has(cli_good("train|dalle|data|--init|model.gguf|-o|style|--lora|4|--steps|20|--lr|0.1|--batch|4").err,
+            "next: limn generate \"PROMPT\" -m model.gguf --lora style -o picture.png");
+    assert_true(cli_exists("style/adapter_config.json") && cli_exists("style/adapter_model.safetensors.png"));
+    cli_good("generate|red on blue|-m|model.gguf|-o|style.png|--codes-out|style.npy|--lora|style/:0.5|--lora|"
+             "style/adapter_model.safetensors:0.5");
+    static const char *const options[] = {"plain.npy", "zero.npy|--lora|style:0", "whole.npy|--lora|style"};
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        snprintf(line, sizeof line, "%s%s", score, options[i]);
+        cli_good(line);
+    }
+    assert_int_equal(cli_shell("cmp plain.npy zero.npy && ! cmp -s plain.npy whole.npy"), 0);
+    cli_bad("generate|red|-m|model.gguf|-o|style.png|--lora|none:0.5", 1, "--lora: none: ");
+    cli_bad("generate|red|-m|tuned.gguf|-o|style.png|--lora|data", 1, "adapter_model.safetensors");
+    cli_bad("train|dalle|data|--init|model.gguf|-o|style|--lora|4|--steps|20", 1, "an earlier run left a model");
+}
+
 static void each_part_of_an_earlier_run_counts(void **state)
 {
     (void)state;
@@ -342,6 +366,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_earlier_run_is_not_replaced),
         cmocka_unit_test(a_whole_model_is_fine_tuned),
+        cmocka_unit_test(an_adapter_is_trained_and_drawn_with),
         cmocka_unit_test(each_part_of_an_earlier_run_counts),
         cmocka_unit_test(two_runs_exclude_each_other),
         cmocka_unit_test(an_interrupt_before_the_first_step_leaves_nothing),
