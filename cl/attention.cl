@@ -1,7 +1,7 @@
 /* Masked multi-head attention over a cache of keys and values, by online softmax (Milakov & Gimelshein 2018): the
  * score matrix is never stored, and only the keys that the mask allows are read.
  * qkv[b,t,3d]; k, v caches [b,heads,length,HEAD_DIM]; y[b,t,d]; query t has the position *position + t,
- * or *position is each row's own (then t is 1).
+ * or *position is each row's own.
  * lse[b,t,heads], or NULL: the log of the sum of the exponentials of the scores, from which the backward pass computes
  * the probabilities again (Dao et al. 2022).
  *
@@ -35,12 +35,12 @@ inline void store_pair(__global const float *key, __global const float *value, _
 
 /* cache[b,h,p+t,:] = the keys and values of x[b,t,parts d], its last two parts; p is 0 without a position.
  * One work-item: an element; CPU: a head. */
-__kernel void store_kv(IN(float, x), OUT(KV, k), OUT(KV, v), IN(int, position), const int t, const int heads,
-                       const int length, const int parts)
+__kernel void store_kv(IN(float, x), OUT(KV, k), OUT(KV, v), IN(int, position), const int t, const int own,
+                       const int heads, const int length, const int parts)
 {
 #if CPU
     int head = get_global_id(0), d = heads * HEAD_DIM, row = get_global_id(1);
-    int p = (position_buffer ? AT(position)[0] : 0) + row % t;
+    int p = position_buffer ? POSITION(row, t) : row % t;
     if (p >= length)
         return;
     __global const float *from = AT(x) + ((size_t)row * parts + parts - 2) * d + head * HEAD_DIM;
@@ -48,7 +48,7 @@ __kernel void store_kv(IN(float, x), OUT(KV, k), OUT(KV, v), IN(int, position), 
     store_pair(from, from + d, AT(k) + to, AT(v) + to);
 #else
     int i = get_global_id(0), d = heads * HEAD_DIM, row = get_global_id(1);
-    int p = (position_buffer ? AT(position)[0] : 0) + row % t;
+    int p = position_buffer ? POSITION(row, t) : row % t;
     if (i >= d || p >= length)
         return;
     size_t to = (((size_t)(row / t) * heads + i / HEAD_DIM) * length + p) * HEAD_DIM + i % HEAD_DIM;

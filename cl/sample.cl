@@ -79,16 +79,17 @@ inline uint16 order_key16(float16 v)
 }
 #endif
 
-/* y[b,k] = u + guidance (c - u), c and u the rows SAMPLING_ROW and SAMPLING_OTHER of x; c where there is no u */
-__kernel void guide(IN(float, x), IN(int, settings), OUT(float, y), const int k)
+/* y[b,t,k] = u + guidance (c - u), c and u the sequences SAMPLING_ROW and SAMPLING_OTHER of x[sequences,t,k]; c where
+ * there is no u */
+__kernel void guide(IN(float, x), IN(int, settings), OUT(float, y), const int k, const int t)
 {
     int i = get_global_id(0), n = get_global_id(1);
     if (i >= k)
         return;
-    __global const int *s = AT(settings) + n * SAMPLING_WORDS;
-    float v = AT(x)[(size_t)s[SAMPLING_ROW] * k + i];
+    __global const int *s = AT(settings) + n / t * SAMPLING_WORDS;
+    float v = AT(x)[((size_t)s[SAMPLING_ROW] * t + n % t) * k + i];
     if (s[SAMPLING_OTHER] >= 0) {
-        float u = AT(x)[(size_t)s[SAMPLING_OTHER] * k + i], guidance = as_float(s[SAMPLING_GUIDANCE]);
+        float u = AT(x)[((size_t)s[SAMPLING_OTHER] * t + n % t) * k + i], guidance = as_float(s[SAMPLING_GUIDANCE]);
         v = u + guidance * (v - u);
     }
     AT(y)[(size_t)n * k + i] = v;
@@ -115,10 +116,25 @@ __kernel void guide_back(IN(float, dy), IN(int, settings), OUT(float, dx), const
 #endif
 
 /* codes[row, cell] and codes[other, cell] by logits[b,k], for cell = position + 1 - text.  GPU: also by x[sequences,k],
- * guided as by guide(), and with the positions of row and other (or the only one) one further afterwards. */
+ * guided as by guide(), and with the positions of row and other (or the only one) one further afterwards.
+ * With drawn[b,t], codes go there and nowhere else, by logits[b,t,k] (or x[sequences,t,k]) for t cells from that one on.
+ */
 #define SAMPLE_ARGUMENTS                                                                                               \
     IN(float, logits), OUT(int, codes), IN(int, forced), OUT(int, position), IN(int, settings), const int k,           \
-        const int cells, const int text, const int own, const int guided, const int advances
+        const int cells, const int text, const int own, const int guided, const int advances, OUT(int, drawn),         \
+        const int t
+
+inline void put_code(__global int *codes, __global int *drawn, __global const int *s, int cells, int cell, int code)
+{
+    if (drawn) {
+        *drawn = code;
+        return;
+    }
+    codes[s[SAMPLING_ROW] * cells + cell] = code;
+    if (s[SAMPLING_OTHER] >= 0)
+        codes[s[SAMPLING_OTHER] * cells + cell] = code;
+}
+#define PUT_CODE(code) put_code(AT(codes), drawn_buffer ? AT(drawn) + GROUP(0) : 0, s, cells, cell, code)
 
 #if CPU
 
@@ -157,8 +173,8 @@ inline uint threshold(__global const float *p, int k, float wanted, float most, 
 
 __kernel void sample(SAMPLE_ARGUMENTS)
 {
-    __global const int *s = AT(settings) + GROUP(0) * SAMPLING_WORDS;
-    int row = s[SAMPLING_ROW], other = s[SAMPLING_OTHER], cell = POSITION(row, 1) + 1 - text;
+    __global const int *s = AT(settings) + GROUP(0) / t * SAMPLING_WORDS;
+    int row = s[SAMPLING_ROW], cell = POSITION(row, 1) + 1 + GROUP(0) % t - text;
     if (cell < 0 || cell >= cells)
         return;
     const float temperature = as_float(s[SAMPLING_TEMPERATURE]), top_p = as_float(s[SAMPLING_TOP_P]);
@@ -192,10 +208,7 @@ __kernel void sample(SAMPLE_ARGUMENTS)
             index = i;
         }
     }
-    index = min(index, k - 1); /* k where every logit is NaN */
-    AT(codes)[row * cells + cell] = kept >= 0 ? kept : index;
-    if (other >= 0)
-        AT(codes)[other * cells + cell] = kept >= 0 ? kept : index;
+    PUT_CODE(kept >= 0 ? kept : min(index, k - 1)); /* k where every logit is NaN */
 }
 
 #else
@@ -305,9 +318,10 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void sample(SAMPLE_ARGU
 {
     __local float scratch[WG];
     __local int indices[WG];
-    __global const int *s = AT(settings) + GROUP(0) * SAMPLING_WORDS;
+    const int ahead = GROUP(0) % t;
+    __global const int *s = AT(settings) + GROUP(0) / t * SAMPLING_WORDS;
     const int row = s[SAMPLING_ROW], other = s[SAMPLING_OTHER], l = get_local_id(0);
-    const int cell = POSITION(row, 1) + 1 - text;
+    const int cell = POSITION(row, 1) + 1 + ahead - text;
     const int moved = POSITION(row, 1) + 1, moved_other = own && other >= 0 ? AT(position)[other] + 1 : 0;
     barrier(CLK_GLOBAL_MEM_FENCE); /* all have read what changes now */
     if (advances && l == 0) {
@@ -320,8 +334,9 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void sample(SAMPLE_ARGU
     const float temperature = as_float(s[SAMPLING_TEMPERATURE]), top_p = as_float(s[SAMPLING_TOP_P]);
     const int top_k = s[SAMPLING_TOP_K], kept = AT(forced)[(size_t)row * cells + cell];
     const uint2 seed = (uint2)(s[SAMPLING_SEED_LOW], s[SAMPLING_SEED_HIGH]);
-    const logits x = {AT(logits) + (size_t)(guided ? row : GROUP(0)) * k,
-                      guided && other >= 0 ? AT(logits) + (size_t)other * k : 0, as_float(s[SAMPLING_GUIDANCE]), k};
+    const logits x = {AT(logits) + (size_t)(guided ? row * t + ahead : GROUP(0)) * k,
+                      guided && other >= 0 ? AT(logits) + (size_t)(other * t + ahead) * k : 0,
+                      as_float(s[SAMPLING_GUIDANCE]), k};
     const float inverse = temperature > 0.0f ? 1.0f / temperature : 0.0f;
     const int16 held = (int16)(keys_at(&x, 4 * l), keys_at(&x, 4 * (WG + l)), keys_at(&x, 4 * (2 * WG + l)),
                                keys_at(&x, 4 * (3 * WG + l)));
@@ -358,9 +373,67 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void sample(SAMPLE_ARGU
     }
     const int index = min(group_argmax(d.best, d.index, scratch, indices), k - 1); /* k where every logit is NaN */
     if (l == 0)
-        AT(codes)[row * cells + cell] = kept >= 0 ? kept : index;
-    if (l == 0 && other >= 0)
-        AT(codes)[other * cells + cell] = kept >= 0 ? kept : index;
+        PUT_CODE(kept >= 0 ? kept : index);
 }
 
 #endif
+
+/* ---- drafts: codes that are guessed, and then are right or aren't ---- */
+
+/* codes[row, cell] = kept, or the first code of all, for the cells after it; a work-item for each */
+__kernel void first_drafts(OUT(int, codes), IN(int, forced), IN(int, settings), const int cells)
+{
+    int cell = get_global_id(0) + 1, n = get_global_id(1);
+    __global const int *s = AT(settings) + n * SAMPLING_WORDS;
+    if (cell >= cells)
+        return;
+    __global int *row = AT(codes) + (size_t)s[SAMPLING_ROW] * cells;
+    int kept = AT(forced)[(size_t)s[SAMPLING_ROW] * cells + cell], code = kept >= 0 ? kept : row[0];
+    row[cell] = code;
+    if (s[SAMPLING_OTHER] >= 0)
+        AT(codes)[(size_t)s[SAMPLING_OTHER] * cells + cell] = code;
+}
+
+/* After a pass over t positions of each sequence, of which drawn[b,t] came.  Position j has read cell first + j - 1 and
+ * chooses cell first + j; its choice is right if all that it read was, so the first wrong draft ends what is known.
+ * What was drawn behind it, of drafts that may be wrong, are the next drafts, and the window goes on, as far as to the
+ * last cell.  A work-item for each picture. */
+__kernel void verify(IN(int, drawn), OUT(int, codes), IN(int, forced), OUT(int, position), OUT(int, also),
+                     OUT(int, known), IN(int, settings), const int b, const int t, const int cells, const int text,
+                     const int width)
+{
+    int n = get_global_id(0);
+    if (n >= b)
+        return;
+    __global const int *s = AT(settings) + n * SAMPLING_WORDS;
+    const int row = s[SAMPLING_ROW], other = s[SAMPLING_OTHER], first = AT(position)[row] + 1 - text;
+    const int before = AT(known)[row];
+    int right = before;
+    bool good = true;
+    for (int j = 0; j < t; j++) {
+        int cell = first + j, code = AT(drawn)[n * t + j];
+        if (cell < before || cell >= cells)
+            continue;
+        right = good ? cell + 1 : right;
+        good = good && AT(codes)[row * cells + cell] == code;
+        AT(codes)[row * cells + cell] = code;
+        if (other >= 0)
+            AT(codes)[other * cells + cell] = code;
+    }
+    const int next = max(first, min(right, cells - t));
+    for (int cell = first + t; cell < next + t; cell++) { /* as above it, or as before it */
+        int kept = AT(forced)[row * cells + cell], code = AT(codes)[row * cells + cell - (cell < width ? 1 : width)];
+        AT(codes)[row * cells + cell] = kept >= 0 ? kept : code;
+        if (other >= 0)
+            AT(codes)[other * cells + cell] = kept >= 0 ? kept : code;
+    }
+    for (int i = 0; i < 2; i++) {
+        const int sequence = i ? other : row;
+        if (sequence < 0)
+            continue;
+        AT(known)[sequence] = right;
+        AT(position)[sequence] += next - first;
+        if (also_buffer)
+            AT(also)[sequence] += next - first;
+    }
+}

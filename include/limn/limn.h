@@ -258,6 +258,7 @@ typedef struct limn_generate_options {
      * LIMN_FAILED "interrupted".  With it and without preview, limn_generate's codes may be NULL: then only the codes
      * of pictures at work are kept in memory. */
     bool (*ready)(void *context, int first, int n, const int32_t *codes);
+    int draft; /* codes that are drafted and checked in one pass, as in limn_generation_options */
 } limn_generate_options;
 
 /* Options with the model's own defaults. */
@@ -291,6 +292,10 @@ typedef struct limn_generation_options {
     int rows;
     bool kv_cache_f16; /* keep the keys and values of attention as F16: half the memory, and slightly other logits */
     bool decoder;      /* keep room for limn_decode while pictures are at work */
+    /* How many codes of a picture are drafted and checked in one pass over the weights, at most (up to 32, and where
+     * several sequences are drawn at once 32 together).  The codes are the same: a draft counts if it is what would
+     * have been chosen.  1: none is drafted; 0: what is best on the device, as limn_tune found; without that, 1. */
+    int draft;
 } limn_generation_options;
 
 /* What to draw.  Zero-initialised settings are the model's own defaults.  The library copies all of it. */
@@ -322,15 +327,17 @@ LIMN_API bool limn_generation_add(limn_generation *g, const limn_request *q, uin
  * returns as soon as some are finished.  *left (may be NULL): pictures that aren't finished.  After a failure the
  * pictures at work wait again, and the next step begins them anew. */
 LIMN_API bool limn_generation_step(limn_generation *g, int *left, limn_error *e);
-/* Counts of the pictures that weren't taken. */
+/* Counts of the pictures that weren't taken; one that can't be taken yet, as others come before it, is working. */
 typedef struct limn_generation_status {
     int waiting, working, finished;
-    int64_t codes; /* known so far, of pictures at work and finished */
+    int64_t codes;       /* known so far, of pictures at work and finished */
+    double codes_a_pass; /* of a picture, on average, of all that this generation drew: more than 1 with drafts alone */
 } limn_generation_status;
 /* The counts now; valid until the next call. */
 LIMN_API const limn_generation_status *limn_generation_get_status(limn_generation *g);
-/* Takes the next finished picture: its request, its number among the seed's pictures, and its codes, int32 [grid_height
- * * grid_width].  False if there is none.  id and number may be NULL. */
+/* Takes the next picture, if it is finished, in the order in which they were asked for: its request, its number among
+ * the seed's pictures, and its codes, int32 [grid_height
+ * * grid_width].  False if it isn't.  id and number may be NULL. */
 LIMN_API bool limn_generation_take(limn_generation *g, uint64_t *id, int *number, int32_t *codes);
 /* The codes so far of a picture that wasn't taken: known ones, kept ones, and -1 for cells to come.  *done (may be
  * NULL): how many are known. */

@@ -217,6 +217,7 @@ static bool fill_options(job *j, err *e)
     g->top_p = (float)options_number(o, "top-p", g->top_p);
     g->guidance = (float)options_number(o, "guidance", g->guidance);
     g->kv_cache_f16 = !strcmp(options_text(o, "kv-cache", g->kv_cache_f16 ? "f16" : "f32"), "f16");
+    g->draft = (int)options_integer(o, "draft", g->draft);
     g->preview = j->q.preview && ranks_rank() == 0;
     j->begin = first_of(j, ranks_rank());
     j->end = first_of(j, ranks_rank() + 1);
@@ -325,7 +326,7 @@ static bool go_on(job *j, int32_t *codes, err *e)
 static bool draw(job *j, err *e)
 {
     const limn_generation_options how = {
-        .size = sizeof how, .kv_cache_f16 = j->g.kv_cache_f16, .decoder = j->g.preview};
+        .size = sizeof how, .kv_cache_f16 = j->g.kv_cache_f16, .decoder = j->g.preview, .draft = j->g.draft};
     int32_t *codes = array_new(TOGETHER, (size_t)j->s.cells * sizeof *codes, "codes", e);
     bool ok = codes && (j->generation = limn_generation_open(j->s.model, &how, e));
     progress_begin(&j->bar, "generate", "codes");

@@ -158,6 +158,14 @@ static const option generate_options[] = {
      .words = "f32|f16",
      .help = "Type of the keys and values that attention keeps: f32, or f16, which halves the memory of this cache and "
              "may change a code now and then. Default: f32."},
+    {.name = "draft",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 32,
+     .help = "Draft and check up to N codes of a picture in one pass over the weights: the pictures are the same, from "
+             "fewer passes, each of which takes longer. 1: none. -v says how many codes a pass gave. Default: as limn "
+             "tune found, else 1."},
     {.name = "prompts",
      .argument = "FILE",
      .kind = OPTION_LIST,

@@ -22,6 +22,7 @@ static const struct {
     {"decoder", NULL},
     {"device", NULL},
     {"dim", NULL},
+    {"draft", NULL},
     {"encoder", NULL},
     {"family", NULL},
     {"guidance", NULL},

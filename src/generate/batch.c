@@ -9,13 +9,14 @@ static int cells_of(const transformer *d)
     return d->grid_width * d->grid_height;
 }
 
-bool batch_open(batch *b, const transformer *d, run *r, int rows, int text, dtype keys, err *e)
+bool batch_open(batch *b, const transformer *d, run *r, int rows, int text, dtype keys, int draft, err *e)
 {
     device *dev = run_device(r);
     int64_t cells = cells_of(d);
-    *b = (batch){.rows = rows};
+    *b = (batch){.rows = rows, .draft = draft, .window = 1};
     bool ok =
-        tensor_new(&b->position, dev, DTYPE_I32, 1, (int64_t[]){rows}, NULL, false, "positions", e) &&
+        tensor_new(&b->position, dev, DTYPE_I32, 1, (int64_t[]){rows + 1}, NULL, false, "positions", e) &&
+        tensor_new(&b->known, dev, DTYPE_I32, 1, (int64_t[]){rows}, NULL, false, "known codes", e) &&
         tensor_new(&b->forced, dev, DTYPE_I32, 2, (int64_t[]){rows, cells}, NULL, false, "kept codes", e) &&
         tensor_new(&b->settings, dev, DTYPE_I32, 2, (int64_t[]){rows, SAMPLING_WORDS}, NULL, false, "settings", e) &&
         tensor_new(&b->last, dev, DTYPE_F32, 3, (int64_t[]){rows, 1, d->dim}, NULL, false, "prompts", e) &&
@@ -42,6 +43,7 @@ void batch_release(batch *b)
     buffer_free(b->forced.buf);
     buffer_free(b->settings.buf);
     buffer_free(b->last.buf);
+    buffer_free(b->known.buf);
     *b = (batch){0};
 }
 
@@ -52,13 +54,36 @@ static int prefix_of(const batch *b, int i)
     return d->own_lengths ? b->row[i].length : d->prefix;
 }
 
+int batch_known(const batch *b, int i)
+{
+    return b->row[i].position + 1 - prefix_of(b, i);
+}
+
+/* The position that the next step begins with: a window ends with the position that chooses the last cell. */
+static int first_position(const batch *b, int i)
+{
+    int position = b->row[i].position, last = prefix_of(b, i) - 1 + cells_of(b->s.d) - b->window;
+    return position < last ? position : last;
+}
+
+bool batch_fit_window(batch *b, int rows)
+{
+    int cells = cells_of(b->s.d), window = rows > 0 ? BATCH_MOST / rows : b->window;
+    window = window < b->draft ? window : b->draft;
+    window = window < cells - 1 ? window : cells - 1;
+    window = window > 1 ? window : 1;
+    bool other = window != b->window;
+    b->window = window;
+    return other;
+}
+
 /* Row i of the text ids, kept codes, positions and places, as the host knows them. */
 static void fill_row(const batch *b, int i, int32_t *ids, int32_t *forced, int32_t *position, int32_t *place)
 {
     const batch_row *row = &b->row[i];
     int cells = cells_of(b->s.d), room = b->s.text;
-    position[i] = row->position;
-    place[i] = row->position + room - row->length;
+    position[i] = first_position(b, i);
+    place[i] = position[i] + room - row->length;
     if (row->used && row->text)
         memcpy(ids + (i + 1) * room - row->length, row->text, (size_t)row->length * sizeof *ids);
     for (int c = 0; c < cells; c++)
@@ -70,17 +95,21 @@ bool batch_write(batch *b, const sampling *pictures, int n, err *e)
     const transformer *d = b->s.d;
     size_t rows = (size_t)b->rows, text = (size_t)b->s.text, cells = (size_t)cells_of(d);
     int32_t *ids = calloc(rows * (text + cells), sizeof *ids), *forced = ids ? ids + rows * text : NULL;
-    int32_t position[BATCH_MOST], place[BATCH_MOST], settings[BATCH_MOST * SAMPLING_WORDS] = {0};
+    int32_t position[BATCH_MOST + 1] = {0}, place[BATCH_MOST], known[BATCH_MOST],
+                                  settings[BATCH_MOST * SAMPLING_WORDS] = {0};
     if (!ids)
         return err_no_memory(e, "batch", rows * (text + cells) * sizeof *ids);
-    for (int i = 0; i < b->rows; i++)
+    for (int i = 0; i < b->rows; i++) {
         fill_row(b, i, ids, forced, position, place);
+        known[i] = b->row[i].position > 0 ? batch_known(b, i) : 0;
+    }
     for (int i = 0; i < n; i++)
         sampling_put(settings + i * SAMPLING_WORDS, &pictures[i]);
     run *r = b->s.r;
     run_write(r, b->s.ids, ids);
     run_write(r, b->forced, forced);
     run_write(r, b->position, position);
+    run_write(r, b->known, known);
     if (d->own_lengths)
         run_write(r, b->s.memory.place, place);
     run_write(r, b->settings, settings);
@@ -140,6 +169,19 @@ static tensor logits_of(batch *b, tensor x)
     return tensor_shaped(logits, 2, (int64_t[]){x.shape[0], d->codes});
 }
 
+/* What op_verify works on: the first rows. */
+static drafts drafts_of(const batch *b, int rows)
+{
+    bool own = b->s.d->own_lengths;
+    return (drafts){.codes = b->s.codes,
+                    .forced = b->forced,
+                    .position = places_of(b, rows),
+                    .also = own ? tensor_rows(b->position, 0, rows) : (tensor){0},
+                    .known = b->known,
+                    .text_length = text_of(b),
+                    .grid_width = b->s.d->grid_width};
+}
+
 void batch_begin(batch *b, int first, int pictures)
 {
     run *r = b->s.r;
@@ -159,9 +201,15 @@ void batch_begin(batch *b, int first, int pictures)
     tensor settings = tensor_rows(b->settings, first, pictures - first);
     tensor logits = op_guide(r, logits_of(b, tensor_rows(b->last, 0, rows)), settings);
     op_sample(r, logits, b->s.codes, b->forced, places_of(b, b->rows), text_of(b), settings);
+    if (b->draft > 1) {
+        const drafts d = drafts_of(b, b->rows);
+        op_first_drafts(r, &d, settings);
+    }
     for (int i = 0; i < b->rows; i++)
         if (begins(b, i)) {
             advance(b, i, 1, 1);
+            if (b->draft > 1)
+                op_advance(r, tensor_rows(b->known, i, 1), 1);
             b->row[i].position = prefix_of(b, i);
         }
 }
@@ -179,24 +227,43 @@ void batch_record(batch *b, int rows, int pictures, bool by_choice)
 {
     const transformer *d = b->s.d;
     run *r = b->s.r;
-    if (b->recorded == rows && b->pictures == pictures && b->by_choice == by_choice)
+    if (b->recorded == rows && b->pictures == pictures && b->by_choice == by_choice && b->window_recorded == b->window)
         return;
     run_reset(r);
     run_record(r);
-    tensor settings = tensor_rows(b->settings, 0, pictures), position = tensor_rows(b->position, 0, rows);
+    /* with several positions each of a window is as if alone (op_attention): one row takes another's too */
+    int positions = b->window > 1 && rows == 1 ? 2 : rows;
+    tensor settings = tensor_rows(b->settings, 0, pictures), position = tensor_rows(b->position, 0, positions);
     tensor codes = tensor_rows(b->s.codes, 0, rows);
-    tensor x = d->kind->forward(r, d, (tensor){0}, codes, session_rows(&b->s, 0, rows), position, 1);
-    op_sample_step(r, logits_of(b, x), b->s.codes, b->forced, places_of(b, rows), text_of(b), settings, by_choice);
-    if (d->own_lengths)
-        op_advance(r, position, 1);
+    tensor x = d->kind->forward(r, d, (tensor){0}, codes, session_rows(&b->s, 0, rows), position, b->window);
+    if (b->window > 1) {
+        const drafts all = drafts_of(b, rows);
+        op_verify(r, op_linear(r, x, d->image_head, ACT_NONE), &all, settings, by_choice);
+    } else {
+        op_sample_step(r, logits_of(b, x), b->s.codes, b->forced, places_of(b, rows), text_of(b), settings, by_choice);
+        if (d->own_lengths)
+            op_advance(r, position, 1);
+    }
     b->recorded = rows;
     b->pictures = pictures;
     b->by_choice = by_choice;
+    b->window_recorded = b->window;
 }
 
 void batch_step(batch *b)
 {
-    for (int i = 0; i < b->recorded; i++)
+    for (int i = 0; i < b->recorded && b->window == 1; i++)
         b->row[i].position++;
     run_replay(b->s.r);
+}
+
+bool batch_read_known(batch *b, err *e)
+{
+    int32_t known[BATCH_MOST];
+    run_read(b->s.r, b->known, known);
+    if (!run_finish(b->s.r, e))
+        return false;
+    for (int i = 0; i < b->recorded; i++)
+        b->row[i].position = prefix_of(b, i) + known[i] - 1;
+    return true;
 }

@@ -76,14 +76,14 @@ static bool go_on(drawing *w, err *e)
     int first = w->taken;
     if (!generation_step(w->g, NULL, e))
         return false;
-    while (generation_take(w->g, NULL, NULL, codes_of(w, first, w->taken)))
+    while (w->taken - first < BATCH_MOST && generation_take(w->g, NULL, NULL, codes_of(w, first, w->taken)))
         w->taken++;
     return hand_over(w, first, e);
 }
 
 bool generate_pictures(model *m, const limn_generate_options *o, int32_t *codes, err *e)
 {
-    const limn_generation_options options = {.kv_cache_f16 = o->kv_cache_f16, .decoder = o->preview};
+    const limn_generation_options options = {.kv_cache_f16 = o->kv_cache_f16, .decoder = o->preview, .draft = o->draft};
     drawing w = {.o = o, .all = codes, .count = o->count ? o->count : 1};
     bool ok = (w.g = generation_open(m, &options, e)) && generation_add(w.g, o, &w.id, e);
     if (w.g) {

@@ -145,6 +145,8 @@ static bool prepare(generation *g, err *e)
     for (int i = first; i < g->n_work; i++)
         g->work[i]->chosen = 1;
     close_gaps(g);
+    if (batch_fit_window(&g->batch, used_rows(g)))
+        g->changed = true;
     if (g->changed && !write_batch(g, e))
         return false;
     for (int i = 0; i < g->n_work; i++)
@@ -157,9 +159,10 @@ static bool prepare(generation *g, err *e)
 static void step(generation *g)
 {
     batch_step(&g->batch);
-    for (int i = 0; i < g->n_work; i++)
+    for (int i = 0; i < g->n_work && g->batch.window == 1; i++, g->chosen++)
         g->work[i]->chosen++;
     g->steps++;
+    g->passes += g->n_work;
 }
 
 /* Steps until the first picture at work has a line more, or one of them is finished. */
@@ -189,26 +192,36 @@ static picture *leave(generation *g, int i)
     return p;
 }
 
+static bool comes_before(const draw_request *p, int number, const picture *than)
+{
+    return p->id < than->q->id || (p->id == than->q->id && number < than->number);
+}
+
+/* Into the list of finished pictures, in the order in which they are drawn. */
+static void finish(generation *g, picture *p)
+{
+    picture **at = &g->finished;
+    while (*at && comes_before((*at)->q, (*at)->number, p))
+        at = &(*at)->next;
+    p->next = *at;
+    *at = p;
+}
+
 /* The codes of finished pictures to the host. */
 static bool collect(generation *g, err *e)
 {
-    picture **end = &g->finished;
     for (int i = 0; i < g->n_work; i++)
         if (is_finished(g, g->work[i]))
             run_read_later(g->r, tensor_rows(g->batch.s.codes, g->work[i]->row, 1), g->work[i]->codes);
     if (!run_finish(g->r, e))
         return false;
-    while (*end)
-        end = &(*end)->next;
     for (int i = 0; i < g->n_work; i++)
         g->work[i]->known = g->work[i]->chosen;
     for (int i = 0; i < g->n_work;)
-        if (is_finished(g, g->work[i])) {
-            *end = leave(g, i);
-            end = &(*end)->next;
-        } else {
+        if (is_finished(g, g->work[i]))
+            finish(g, leave(g, i));
+        else
             i++;
-        }
     return true;
 }
 
@@ -225,6 +238,45 @@ static bool next_line(generation *g, err *e)
     return !run_failed(g->r) || run_finish(g->r, e);
 }
 
+/* Steps with drafts until a picture is finished, or the first one has a line more.  How many codes they give is known
+ * on the device alone, which is asked when that may be so. */
+static bool draft_steps(generation *g, err *e)
+{
+    int width = g->d->grid_width, line = g->work[0]->chosen / width;
+    bool finished = false;
+    while (!finished && g->work[0]->chosen / width == line) {
+        int n = (width - g->work[0]->chosen % width + g->batch.window - 1) / g->batch.window;
+        for (int i = 0; i < g->n_work; i++) {
+            int least = (g->cells - g->work[i]->chosen + g->batch.window - 1) / g->batch.window;
+            n = least < n ? least : n;
+        }
+        for (int i = 0; i < n && !run_failed(g->r); i++)
+            step(g);
+        if (!batch_read_known(&g->batch, e))
+            return false;
+        for (int i = 0; i < g->n_work; i++) {
+            picture *p = g->work[i];
+            int known = batch_known(&g->batch, p->row);
+            g->chosen += known - p->chosen;
+            p->known = p->chosen = known;
+            finished |= is_finished(g, p);
+        }
+    }
+    return !finished || collect(g, e);
+}
+
+/* Steps that give a code each, to the same end. */
+static bool single_steps(generation *g, err *e)
+{
+    bool finished = false;
+    /* a step after a failure would read what was never written */
+    for (int n = steps_ahead(g); n > 0 && !run_failed(g->r); n--)
+        step(g);
+    for (int i = 0; i < g->n_work; i++)
+        finished |= is_finished(g, g->work[i]);
+    return finished ? collect(g, e) : next_line(g, e);
+}
+
 /* What generation_step does; where it fails, the pictures at work have to begin again. */
 static bool go_on(generation *g, err *e)
 {
@@ -235,18 +287,12 @@ static bool go_on(generation *g, err *e)
     if (!prepare(g, e))
         return false;
     double since = clock_seconds();
-    /* a step after a failure would read what was never written */
-    for (int n = steps_ahead(g); n > 0 && !run_failed(g->r); n--)
-        step(g);
-    bool finished = false;
-    for (int i = 0; i < g->n_work; i++)
-        finished |= is_finished(g, g->work[i]);
-    bool ok = finished ? collect(g, e) : next_line(g, e);
+    bool ok = g->batch.window > 1 ? draft_steps(g, e) : single_steps(g, e);
     g->seconds += clock_seconds() - since;
     if (!ok || g->n_work > 0)
         return ok;
     if (!g->waiting)
-        generation_report_streaming(g);
+        generation_report(g);
     return generation_close_batch(g, g->alone && g->waiting, e);
 }
 
@@ -262,6 +308,10 @@ generation *generation_open(model *m, const limn_generation_options *options, er
         err_set(e, ERR_USAGE, "generate: rows: %d is outside 0 to %d", o.rows, BATCH_MOST);
         return NULL;
     }
+    if (o.draft < 0 || o.draft > BATCH_MOST) {
+        err_set(e, ERR_USAGE, "generate: `draft`: %d is outside 0 to %d", o.draft, BATCH_MOST);
+        return NULL;
+    }
     generation *g = calloc(1, sizeof *g);
     if (!g) {
         err_no_memory(e, "generation", sizeof *g);
@@ -271,6 +321,7 @@ generation *generation_open(model *m, const limn_generation_options *options, er
     g->d = m->transformer;
     g->cells = g->d->grid_width * g->d->grid_height;
     g->keys = o.kv_cache_f16 ? DTYPE_F16 : DTYPE_F32;
+    g->draft = o.draft ? o.draft : 1;
     g->limit = o.rows;
     g->decoder = o.decoder && m->codec.kind;
     g->r = run_new(m->dev, e);
@@ -360,10 +411,19 @@ bool generation_step(generation *g, int *left, err *e)
     return true;
 }
 
+/* With drafts pictures may overtake others: those wait for these. */
+static bool is_next(const generation *g, const picture *p)
+{
+    bool next = !g->waiting || !comes_before(g->waiting, g->waiting->first + g->waiting->begun, p);
+    for (int i = 0; i < g->n_work; i++)
+        next = next && !comes_before(g->work[i]->q, g->work[i]->number, p);
+    return next;
+}
+
 bool generation_take(generation *g, uint64_t *id, int *number, int32_t *codes)
 {
     picture *p = g->finished;
-    if (!p)
+    if (!p || !is_next(g, p))
         return false;
     g->finished = p->next;
     if (id)
@@ -375,17 +435,23 @@ bool generation_take(generation *g, uint64_t *id, int *number, int32_t *codes)
     return true;
 }
 
+/* Without drafts it is one. */
+static double codes_a_pass(const generation *g)
+{
+    return g->draft > 1 && g->chosen > 0 ? (double)g->chosen / (double)g->passes : 1;
+}
+
 const limn_generation_status *generation_get_status(generation *g)
 {
-    limn_generation_status s = {.working = g->n_work};
+    limn_generation_status s = {.working = g->n_work, .codes_a_pass = codes_a_pass(g)};
     int64_t waiting = 0;
     for (const draw_request *q = g->waiting; q; q = q->next)
         waiting += q->count - q->begun;
     s.waiting = waiting < INT32_MAX ? (int)waiting : INT32_MAX;
     for (int i = 0; i < g->n_work; i++)
         s.codes += g->work[i]->known;
-    for (const picture *p = g->finished; p; p = p->next, s.finished++)
-        s.codes += g->cells;
+    for (const picture *p = g->finished; p; p = p->next, s.codes += g->cells)
+        ++*(is_next(g, p) ? &s.finished : &s.working);
     g->status = s;
     return &g->status;
 }

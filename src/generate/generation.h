@@ -21,6 +21,7 @@ typedef struct limn_generation {
     int cells;
     dtype keys;   /* of the caches */
     int text;     /* positions of a batch's longest text */
+    int draft;    /* codes that are drafted and checked in one step, at most; 1: none is drafted */
     int limit;    /* sequences at once; 0: as many as wait when the first one begins */
     bool decoder; /* has room beside them */
     uint64_t last_id;
@@ -39,6 +40,7 @@ typedef struct limn_generation {
     bool by_choice; /* some are guided */
     double seconds; /* of the codes after the first of each picture, without the caller's */
     int64_t steps;
+    int64_t passes, chosen; /* of all pictures: steps, and the codes that they gave */
     limn_generation_status status;
     guarded guard;
 } generation;
@@ -65,6 +67,6 @@ int generation_sequences(const draw_request *q);
 bool generation_open_batch(generation *g, err *e);
 /* Nothing is at work.  Unless `more` follows at once, others may have all that it had on the device. */
 bool generation_close_batch(generation *g, bool more, err *e);
-/* Says what streaming cost, as measured; the batch is done. */
-void generation_report_streaming(generation *g);
+/* Says what drafts gave, and what streaming cost, as measured; the batch is done. */
+void generation_report(generation *g);
 #endif

@@ -51,6 +51,24 @@ static void choose_items(generation *g)
     g->most_rows = rows;
 }
 
+/* The step of all rows, and that of fewer whose windows have more positions together, if there are such. */
+static void walk_steps(const generation *g, batch *b, int rows)
+{
+    int most = 0, positions = 0;
+    for (int n = rows; n > 0; n -= g->mixed ? 1 : g->unit) {
+        batch_fit_window(b, n);
+        if (n == rows || n * b->window > positions) {
+            positions = n * b->window;
+            most = n;
+        }
+    }
+    for (int i = 0; i < (most < rows ? 2 : 1); i++) {
+        int n = i ? most : rows;
+        batch_fit_window(b, n);
+        batch_record(b, n, g->mixed ? n : n / g->unit, g->by_choice);
+    }
+}
+
 /* A count_work: all that the device holds at one time for n items, or for one whose picture is decoded by the smallest
  * tiles. */
 static bool walk(void *context, run *r, int n, err *e)
@@ -61,12 +79,12 @@ static bool walk(void *context, run *r, int n, err *e)
     static const sampling none[BATCH_MOST];
     batch b = {0};
     run *decoder = g->decoder ? run_new(run_device(r), e) : NULL;
-    bool ok = (decoder || !g->decoder) && batch_open(&b, g->d, r, rows, g->text, g->keys, e);
+    bool ok = (decoder || !g->decoder) && batch_open(&b, g->d, r, rows, g->text, g->keys, g->draft, e);
     for (int i = 0; ok && i < rows; i++)
         b.row[i] = (batch_row){.used = true, .length = g->text};
     if (ok && batch_write(&b, none, pictures, e)) {
         batch_begin(&b, 0, pictures);
-        batch_record(&b, rows, pictures, g->by_choice);
+        walk_steps(g, &b, rows);
         ok = !decoder || codec_walk_decode(c, decoder, n > 0 ? 1 : count_cut(codec_most_cuts(c)), e);
     }
     if (b.rows)
@@ -103,7 +121,7 @@ bool generation_open_batch(generation *g, err *e)
     if (!g->planned && !make_room(g, e))
         return false;
     run_reset(g->r);
-    return batch_open(&g->batch, g->d, g->r, rows_of(g, g->planned), g->text, g->keys, e);
+    return batch_open(&g->batch, g->d, g->r, rows_of(g, g->planned), g->text, g->keys, g->draft, e);
 }
 
 /* Seconds of a step that waits for no weights.  Its results are wrong, so this comes last. */
@@ -111,8 +129,8 @@ static double seconds_of_step(generation *g)
 {
     run *r = g->r;
     double least = INFINITY;
-    int32_t position[BATCH_MOST];
-    for (int i = 0; i < BATCH_MOST; i++)
+    int32_t position[BATCH_MOST + 1] = {0};
+    for (int i = 0; i < g->batch.rows; i++)
         position[i] = g->d->own_lengths ? g->batch.row[i].length : g->d->prefix;
     stream_hold(g->m->params.stream, true);
     for (int i = 0; i < 3; i++) { /* other programs only make it longer */
@@ -126,18 +144,21 @@ static double seconds_of_step(generation *g)
     return least;
 }
 
-void generation_report_streaming(generation *g)
+void generation_report(generation *g)
 {
+    if (g->draft > 1 && g->passes > 0)
+        log_write(LOG_INFO, "generate: %.2f codes of a picture in each pass, where up to %d are drafted",
+                  (double)g->chosen / (double)g->passes, g->draft);
     if (!g->plan.layers || g->steps == 0)
         return;
+    const char *what = g->draft > 1 ? "pass" : "code";
     double step = g->seconds / (double)g->steps, alone = fmin(seconds_of_step(g), step),
            mib = (double)g->plan.streamed / 0x1p20;
-    log_write(
-        LOG_WARNING,
-        "generate: %.1f MiB of weights were copied to the device for each code, as the limit is %.1f MiB: %.4f s a "
-        "code (%.2f GB/s), %.1f times the %.4f s that computing alone takes",
-        mib, (double)g->m->dev->memory_limit / 0x1p20, step, (double)g->plan.streamed / step * 1e-9, step / alone,
-        alone);
+    log_write(LOG_WARNING,
+              "generate: %.1f MiB of weights were copied to the device for each %s, as the limit is %.1f MiB: %.4f s a "
+              "%s (%.2f GB/s), %.1f times the %.4f s that computing alone takes",
+              mib, what, (double)g->m->dev->memory_limit / 0x1p20, step, what, (double)g->plan.streamed / step * 1e-9,
+              step / alone, alone);
 }
 
 bool generation_close_batch(generation *g, bool more, err *e)

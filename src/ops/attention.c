@@ -7,12 +7,13 @@ static tape_function attention_back, cross_back;
 
 /* In how many parts the keys of one query are read, so that there are some groups for each compute unit.  It does not
  * depend on the batch, so neither does a row's result.  Joining the parts is a launch of its own, which takes GPUs as
- * long as some hundred keys do; where it is worth that, a part is what a group of them scores at once. */
-static int64_t key_parts(run *r, int64_t t, int64_t heads, int64_t length)
+ * long as some hundred keys do; where it is worth that, a part is what a group of them scores at once.  alone: each
+ * query is as if it were the only one. */
+static int64_t key_parts(run *r, bool alone, int64_t heads, int64_t length)
 {
     const device *d = run_device(r);
     int64_t wanted = (4 * (int64_t)d->info.compute_units + heads - 1) / heads, most = length / 256;
-    if (t > 1 || most < 2)
+    if (!alone || most < 2)
         return 1;
     most = d->tune.cpu_form ? most : length / 128;
     return wanted < most ? wanted : most;
@@ -27,7 +28,7 @@ static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, c
     /* only the device knows the position; on average a query sees half the cache */
     double seen = 0.5 * (double)(b * t * heads * head_dim) * (double)length;
     cache_option(cache, "", option);
-    int64_t n = key_parts(r, t, heads, length), chunk = (length + n - 1) / n;
+    int64_t n = key_parts(r, t == 1 || tensor_count(&position) > 1, heads, length), chunk = (length + n - 1) / n;
     tensor parts = n > 1 ? TENSOR(r, DTYPE_F32, b * t, heads, n, ATTENTION_PART(head_dim)) : (tensor){0};
     work size = {.global = {(size_t)(b * t), (size_t)heads, (size_t)n},
                  .unit = UNIT_ROW,
@@ -50,7 +51,7 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
     int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3;
     REQUIRE(r, qkv.nd == 3 && d % heads == 0 && cache->k.shape[0] >= b && cache->k.shape[1] == heads);
     REQUIRE(r, cache->k.shape[3] == d / heads && cache->v.type == cache->k.type);
-    REQUIRE(r, tensor_count(&position) == 1 || (t == 1 && tensor_count(&position) >= b));
+    REQUIRE(r, tensor_count(&position) == 1 || tensor_count(&position) >= b);
     if (cache->k.type != DTYPE_F32)
         tape_no_gradient(r, "op_attention with F16 keys and values", qkv);
     check_position(r, "op_attention at several positions", position, qkv);
@@ -59,7 +60,7 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), lse = {0};
     if (run_tape(r))
         lse = TENSOR(r, DTYPE_F32, b, t, heads);
-    if (t == 1 || !attend_tiles(r, qkv, cache, position, mask, y, lse))
+    if (t == 1 || tensor_count(&position) > 1 || !attend_tiles(r, qkv, cache, position, mask, y, lse))
         attend(r, qkv, cache, position, mask, y, lse);
     tape_push(r, &(tape_step){.back = attention_back,
                               .in = {qkv, cache->k, cache->v}, /* kernels read the cache: it has no gradient */

@@ -27,7 +27,7 @@ void cache_store(run *r, tensor x, int parts, const kv_cache *cache, tensor posi
                  .bytes = (8 + 2 * cache_bytes(cache)) * (double)(b * t * d),
                  .options = cache_option(cache, "", option)};
     LAUNCH(r, "attention:store_kv", size, ARG_T(x), ARG_T(cache->k), ARG_T(cache->v), ARG_T(position), ARG_I(t),
-           ARG_I(heads), ARG_I(cache->k.shape[2]), ARG_I(parts));
+           ARG_OWN(position), ARG_I(heads), ARG_I(cache->k.shape[2]), ARG_I(parts));
 }
 
 void op_cross_keys(run *r, tensor kv, const kv_cache *cache)

@@ -126,8 +126,9 @@ typedef struct kv_cache {
 } kv_cache;
 
 /* Scaled dot-product attention (Vaswani et al. 2017).  qkv[b,t,3d]: queries, keys, values of the positions p to p+t-1,
- * where p is the int in `position` (with one for each row, t is 1).  Writes keys and values to the cache at p, then
- * y[b,t,d] = softmax(q k^T / sqrt(head_dim)) v over the keys that the mask allows. */
+ * where p is the int in `position`.  Writes keys and values to the cache at p, then y[b,t,d] = softmax(q k^T /
+ * sqrt(head_dim)) v over the keys that the mask allows.  With several positions (there may be more than rows), each y
+ * is what it is with t = 1, bit for bit; with one it may be summed in another order. */
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask);
 
 /* Fills a cache for op_cross_attention with a whole sequence: k, v[b,heads,n,head_dim] of the cache = kv[b,n,2d]. */
@@ -275,7 +276,7 @@ typedef struct sampling {
 } sampling;
 void sampling_put(int32_t words[SAMPLING_WORDS], const sampling *s);
 /* Classifier-free guidance: y[b,k] = u + guidance (c - u), with c and u the rows `row` and `other` of x[sequences,k]; c
- * alone if other is -1. */
+ * alone if other is -1.  Also y[b,t,k] of x[sequences,t,k], without a gradient. */
 tensor op_guide(run *r, tensor x, tensor settings);
 /* Chooses a code for each row of logits[b,k], by the Gumbel-Max trick (Gumbel 1954; Maddison et al. 2014) over the
  * top_k most likely codes and the top_p nucleus (Holtzman et al. 2020), with the noise of (seed, stream, c).  Writes it
@@ -287,6 +288,25 @@ void op_sample(run *r, tensor logits, tensor codes, tensor forced, tensor positi
  * positions by 1: of each sequence that a picture has, or of the one for all. */
 void op_sample_step(run *r, tensor x, tensor codes, tensor forced, tensor position, int text_length, tensor settings,
                     bool by_choice);
+
+/* Several codes of a picture in one pass (Wiggers & Hoogeboom 2020; Teng et al. 2024): drafts stand in `codes` behind
+ * those that are known, and a pass reads t of them.  With the noise of its cell a code is a function of the codes
+ * before it: a draft that is what the pass chooses there is right, if those before it are, and so is the first choice
+ * that differs.  So all codes are those of one pass each, whatever the drafts were; more of these are right the more a
+ * pass is worth. */
+typedef struct drafts {
+    tensor codes, forced;        /* as of op_sample */
+    tensor position, also;       /* I32 [sequences]: a pass's first, and what advances with it, or empty */
+    tensor known;                /* I32 [sequences]: codes that are right; at least one */
+    int text_length, grid_width; /* with text_length as of op_sample */
+} drafts;
+/* The first drafts of pictures of which one code is known: forced ones, and that code. */
+void op_first_drafts(run *r, const drafts *d, tensor settings);
+/* A pass's end: x are the logits[b,t,k] of the t < cells positions of each picture from the row's position on; or
+ * by_choice x[sequences,t,k], which op_guide makes them of.  Writes what is chosen to codes, counts what is known, and
+ * advances the positions to the last known code, or to the t-th position before the last, which chooses the last cell.
+ */
+void op_verify(run *r, tensor x, const drafts *d, tensor settings, bool by_choice);
 
 /* ---- losses: loss.c.  Each is a mean, F32 [1]; arguments after the first are constants ---- */
 

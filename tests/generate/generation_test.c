@@ -134,11 +134,12 @@ static void check_wishes(const wish w[REQUESTS], const model *m, const char *wha
 /* ---- the same pictures ----------------------------------------------------------------------------------------- */
 
 /* All begin together. */
-static void draw_together(wish w[REQUESTS], model *m, const char *what)
+static void draw_together(wish w[REQUESTS], model *m, int draft, const char *what)
 {
     err e = {0};
     int left = 1, taken = 0;
-    limn_generation *g = limn_generation_open(m, NULL, &e);
+    const limn_generation_options o = {.size = sizeof o, .draft = draft};
+    limn_generation *g = limn_generation_open(m, draft ? &o : NULL, &e);
     good(g != NULL, &e);
     for (int i = 0; i < REQUESTS; i++) {
         w[i].taken = false;
@@ -154,11 +155,11 @@ static void draw_together(wish w[REQUESTS], model *m, const char *what)
 }
 
 /* They come one after another while others are at work, in `rows` places; one is cancelled. */
-static void draw_as_they_come(wish w[REQUESTS], model *m, int rows, bool cancel, const char *what)
+static void draw_as_they_come(wish w[REQUESTS], model *m, int rows, int draft, bool cancel, const char *what)
 {
     err e = {0};
     int left = 1, added = 0;
-    const limn_generation_options o = {.size = sizeof o, .rows = rows, .decoder = true};
+    const limn_generation_options o = {.size = sizeof o, .rows = rows, .decoder = true, .draft = draft};
     limn_generation *g = limn_generation_open(m, &o, &e);
     good(g != NULL, &e);
     for (int i = 0; i < REQUESTS; i++)
@@ -183,12 +184,15 @@ static void check_model(model *m, bool guidance, const char *what)
 {
     static wish w[REQUESTS];
     make_wishes(w, m, guidance);
-    draw_together(w, m, what);
-    draw_as_they_come(w, m, 5, false, what);
-    draw_as_they_come(w, m, 8, true, what);
+    draw_together(w, m, 0, what);
+    draw_as_they_come(w, m, 5, 0, false, what);
+    draw_as_they_come(w, m, 8, 0, true, what);
     if (!guidance)
-        draw_as_they_come(w, m, 1, true, what);
-    draw_as_they_come(w, m, 32, true, what);
+        draw_as_they_come(w, m, 1, 0, true, what);
+    draw_as_they_come(w, m, 32, 0, true, what);
+    draw_together(w, m, 2, "drafts, together");
+    draw_as_they_come(w, m, 6, 7, true, "drafts as they come");
+    draw_as_they_come(w, m, guidance ? 2 : 1, 32, true, "drafts, a picture at a time");
     good(m->busy == 0, &(err){.text = "the model is still busy"});
 }
 
@@ -209,8 +213,11 @@ static void requests_to_the_builtin_model_are_what_they_are_alone(void **state)
     model *m = limn_model_open(dev, NULL, &e);
     good(m != NULL, &e);
     make_wishes(w, m, true);
-    draw_together(w, m, "built-in");
-    draw_as_they_come(w, m, 9, true, "built-in");
+    draw_together(w, m, 0, "built-in");
+    draw_as_they_come(w, m, 9, 0, true, "built-in");
+    draw_together(w, m, 8, "built-in, drafts");
+    draw_as_they_come(w, m, 7, 5, true, "built-in, drafts");
+    draw_as_they_come(w, m, 2, 16, true, "built-in, drafts of a picture at a time");
     limn_model_free(&m);
 }
 
@@ -351,6 +358,9 @@ static void what_cannot_be_meant_is_refused(void **state)
     int32_t codes[SMALL];
     assert_null(limn_generation_open(tiny, &(limn_generation_options){.rows = 33}, &e));
     assert_int_equal(e.code, LIMN_USAGE);
+    e = (err){0};
+    assert_null(limn_generation_open(tiny, &(limn_generation_options){.draft = 33}, &e));
+    has(e.text, "draft");
     e = (err){0};
     limn_generation *g = limn_generation_open(tiny, &(limn_generation_options){.rows = 1}, &e);
     good(g != NULL, &e);

@@ -29,7 +29,7 @@ static bool step(model *m, int rows, err *e)
     batch b;
     sampling pictures[BATCH_MOST];
     int32_t *text = calloc((size_t)t->text_length, sizeof *text);
-    bool ok = text && batch_open(&b, t, m->run, rows, t->text_length, DTYPE_F32, e);
+    bool ok = text && batch_open(&b, t, m->run, rows, t->text_length, DTYPE_F32, 1, e);
     for (int i = 0; i < rows; i++) {
         pictures[i] =
             (sampling){.temperature = 0.3f, .top_k = 32, .seed = 2021, .stream = (uint32_t)i, .row = i, .other = -1};

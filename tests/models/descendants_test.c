@@ -133,6 +133,23 @@ static void check_greedy(model *m, const instance *t, const char *prompt, float 
     free(codes);
 }
 
+/* Drafts change no code of pictures that are drawn together. */
+static void check_drafts(model *m, const char *prompt)
+{
+    err e = {0};
+    int cells = m->info.grid_width * m->info.grid_height;
+    int32_t *codes = calloc((size_t)(4 * cells), sizeof *codes);
+    limn_generate_options o = limn_generate_defaults(m);
+    o.prompt = prompt;
+    o.seed = 8;
+    o.count = 2;
+    good(limn_generate(m, &o, codes, &e), &e);
+    o.draft = 6;
+    good(limn_generate(m, &o, codes + 2 * cells, &e), &e);
+    assert_memory_equal(codes, codes + 2 * cells, (size_t)(2 * cells) * sizeof *codes);
+    free(codes);
+}
+
 /* want[1,h,w,3] from -1 to 1, as the decoder leaves them. */
 static void check_pixels(model *m, const npy *codes, const npy *want)
 {
@@ -168,12 +185,12 @@ static void check_encoder(model *m, golden_npz *f)
 }
 
 /* Texts of different lengths at work together, and a third that comes while they are. */
-static void check_together(model *m, const instance *t, golden_npz *f)
+static void check_together(model *m, const instance *t, golden_npz *f, int draft)
 {
     err e = {0};
     char *prompts[PROMPTS];
     uint64_t ids[PROMPTS + 1], id;
-    limn_generation *g = limn_generation_open(m, &(limn_generation_options){.rows = 6}, &e);
+    limn_generation *g = limn_generation_open(m, &(limn_generation_options){.rows = 6, .draft = draft}, &e);
     int32_t *codes = calloc((size_t)(m->info.grid_width * m->info.grid_height), sizeof *codes);
     int left = 1, taken = 0, steps = 0;
     good(g != NULL, &e);
@@ -209,6 +226,7 @@ static void check_prompt(model *m, const instance *t, golden_npz *f, int p)
     check_logits(m, &ids, &forced, &logits);
     check_greedy(m, t, prompt, t->guidance, NULL, &greedy, "greedy");
     check_pixels(m, &greedy, &pixels);
+    check_drafts(m, prompt);
     if (t->plain) {
         npy plain = read_array(f, p, t->plain, DTYPE_I32);
         check_greedy(m, t, prompt, 1, NULL, &plain, "greedy without guidance");
@@ -298,7 +316,8 @@ static void test_instance(void **state)
         check_prompt(m, t, &f, p);
     if (t->encodes)
         check_encoder(m, &f);
-    check_together(m, t, &f);
+    check_together(m, t, &f, 0);
+    check_together(m, t, &f, 4);
     golden_npz_release(&f);
     limn_model_free(&m);
 }

@@ -5,7 +5,7 @@
 
 enum { ROWS = 3, LENGTH = 21, TEXT = 5, GRID_WIDTH = 4, HEADS = 2, HEAD_DIM = 16, D = HEADS * HEAD_DIM, CODES = 11 };
 
-/* An op with what it keeps between positions; y[b,1,out] of the numbers x[b,1,in]. */
+/* An op with what it keeps between positions; y[b,t,out] of the numbers x[b,t,in]. */
 typedef struct stepper {
     tensor (*step)(run *r, const struct stepper *s, tensor x, int b, tensor position);
     int in, out;
@@ -49,32 +49,28 @@ static tensor step_shift(run *r, const stepper *s, tensor x, int b, tensor posit
 
 static tensor step_embed(run *r, const stepper *s, tensor x, int b, tensor position)
 {
-    (void)x;
     tensor ids = tensor_rows(s->more, 0, b);
-    return op_embed_sequence(r, &s->embedding, ids, tensor_rows(s->codes, 0, b), position, 1);
+    return op_embed_sequence(r, &s->embedding, ids, tensor_rows(s->codes, 0, b), position, x.shape[1]);
 }
 
 /* Of the grid alone: its positions begin behind the text. */
 static tensor step_embed_cells(run *r, const stepper *s, tensor x, int b, tensor position)
 {
-    (void)x;
     sequence_embedding e = s->embedding;
     e.text_length = 0;
-    return op_embed_sequence(r, &e, (tensor){0}, tensor_rows(s->codes, 0, b), position, 1);
+    return op_embed_sequence(r, &e, (tensor){0}, tensor_rows(s->codes, 0, b), position, x.shape[1]);
 }
 
 static tensor step_decoder(run *r, const stepper *s, tensor x, int b, tensor position)
 {
-    (void)x;
-    tensor ids = op_decoder_ids(r, tensor_rows(s->codes, 0, b), position, 1, 3);
+    tensor ids = op_decoder_ids(r, tensor_rows(s->codes, 0, b), position, x.shape[1], 3);
     return op_add_table(r, op_embed(r, ids, s->embedding.image), s->embedding.text_position, position);
 }
 
 static tensor step_decoder_joined(run *r, const stepper *s, tensor x, int b, tensor position)
 {
-    (void)x;
-    return op_embed_decoder(r, tensor_rows(s->codes, 0, b), s->embedding.image, s->embedding.text_position, position, 1,
-                            3);
+    return op_embed_decoder(r, tensor_rows(s->codes, 0, b), s->embedding.image, s->embedding.text_position, position,
+                            x.shape[1], 3);
 }
 
 static void fresh(ops_env *v, stepper *s)
@@ -121,6 +117,43 @@ static void one_step(ops_env *v, const stepper *s, const float *x, float *y, int
             memcpy(y + (i * LENGTH + at[i]) * s->out, out + i * s->out, (size_t)s->out * sizeof *y);
 }
 
+/* WINDOW positions of the first b rows, those of row i from at[i] on.  The last of them reads what isn't there yet, as
+ * a draft that will be another one. */
+enum { WINDOW = 3 };
+static void one_window(ops_env *v, const stepper *s, const float *x, float *y, int b, const int32_t *at)
+{
+    size_t n_in = (size_t)(WINDOW * s->in), n_out = (size_t)(WINDOW * s->out);
+    float *in = ops_memory(v, (size_t)b * n_in, sizeof *in), *out = ops_memory(v, (size_t)b * n_out, sizeof *out);
+    for (int i = 0; i < b; i++) {
+        memcpy(in + (size_t)i * n_in, x + (i * LENGTH + at[i]) * s->in, n_in * sizeof *in);
+        for (int c = 0; c < s->in && at[i] + WINDOW < LENGTH; c++)
+            in[(size_t)i * n_in + n_in - 1 - (size_t)c] *= -2;
+    }
+    tensor position = ops_integers(v, SHAPE(b > 1 ? b : 2), b > 1 ? at : (int32_t[]){at[0], 0});
+    run_read(v->r, s->step(v->r, s, ops_tensor(v, DTYPE_F32, SHAPE(b, WINDOW, s->in), in), b, position), out);
+    err e = {0};
+    if (!run_finish(v->r, &e))
+        fail_msg("%s", e.text);
+    run_next(v->r);
+    for (int i = 0; i < b; i++)
+        memcpy(y + (i * LENGTH + at[i]) * s->out, out + (size_t)i * n_out, n_out * sizeof *y);
+}
+
+/* Windows that overlap, each row's from a place of its own; or one row's alone. */
+static void check_windows(ops_env *v, stepper *s, const float *x, const float *expected, int rows)
+{
+    int count = rows * LENGTH * s->out;
+    float *y = ops_memory(v, (size_t)count, sizeof *y);
+    fresh(v, s);
+    for (int p = 0; p < LENGTH + 2 * rows; p += WINDOW - 1) {
+        int32_t at[ROWS];
+        for (int i = 0; i < rows; i++)
+            at[i] = p - i < 0 ? 0 : p - i > LENGTH - WINDOW ? LENGTH - WINDOW : p - i;
+        one_window(v, s, x, y, rows, at);
+    }
+    assert_memory_equal(y, expected, (size_t)count * sizeof *y);
+}
+
 /* Row i begins 2 i steps after row 0; those that are at the end stay beside the others. */
 static void check(ops_env *v, stepper s)
 {
@@ -141,6 +174,8 @@ static void check(ops_env *v, stepper s)
         one_step(v, &s, x, apart, begun, at, false);
     }
     assert_memory_equal(together, apart, (size_t)count * sizeof *apart);
+    check_windows(v, &s, x, together, ROWS);
+    check_windows(v, &s, x, together, 1);
 }
 
 static void test_attention(ops_env *v)

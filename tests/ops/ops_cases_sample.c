@@ -222,6 +222,106 @@ static void test_step(ops_env *v)
     assert_true(codes[0][CELLS - 1] >= 0 && codes[0][4 * CELLS + CELLS - 1] == codes[0][2 * CELLS + CELLS - 1]);
 }
 
+/* Numbers that stand for a model: the logits of a cell are those of its number, of the code before it and of whether
+ * there is a prompt. */
+enum { DRAFT_CELLS = 23, DRAFT_WIDTH = 5, DRAFT_CODES = 29, DRAFT_PICTURES = 3, DRAFT_SEQUENCES = 5, KINDS = 3 };
+typedef struct draft_model {
+    float *table; /* [2, DRAFT_CELLS, KINDS, DRAFT_CODES] */
+    int32_t codes[DRAFT_SEQUENCES * DRAFT_CELLS], at[DRAFT_SEQUENCES], known[DRAFT_SEQUENCES];
+    tensor x; /* [DRAFT_SEQUENCES, t, DRAFT_CODES] */
+} draft_model;
+
+/* The logits of t cells of each sequence, from its position on, for the codes as they are. */
+static void fill_logits(ops_env *v, draft_model *m, int t)
+{
+    float *x = ops_memory(v, (size_t)(DRAFT_SEQUENCES * t * DRAFT_CODES), sizeof *x);
+    for (int s = 0; s < DRAFT_SEQUENCES; s++)
+        for (int j = 0; j < t; j++) {
+            int cell = m->at[s] + 1 - TEXT + j, before = cell > 0 ? m->codes[s * DRAFT_CELLS + cell - 1] : 0;
+            const float *from =
+                m->table + (((s >= DRAFT_PICTURES) * DRAFT_CELLS + cell) * KINDS + before % KINDS) * DRAFT_CODES;
+            memcpy(x + (s * t + j) * DRAFT_CODES, from, DRAFT_CODES * sizeof *x);
+        }
+    m->x = ops_tensor(v, DTYPE_F32, SHAPE(DRAFT_SEQUENCES, t, DRAFT_CODES), x);
+}
+
+/* Draws all codes by passes over up to t positions; returns how many passes of those after the first code. */
+static int draw_drafted(ops_env *v, draft_model *m, tensor settings, tensor forced, int t)
+{
+    err e = {0};
+    for (int i = 0; i < DRAFT_SEQUENCES * DRAFT_CELLS; i++)
+        m->codes[i] = -1;
+    for (int i = 0; i < DRAFT_SEQUENCES; i++) {
+        m->at[i] = TEXT - 1;
+        m->known[i] = 1;
+    }
+    tensor codes = ops_integers(v, SHAPE(DRAFT_SEQUENCES, DRAFT_CELLS), m->codes);
+    tensor position = ops_integers(v, SHAPE(DRAFT_SEQUENCES), m->at), also = ops_integers(v, SHAPE(5), m->at);
+    const drafts d = {.codes = codes,
+                      .forced = forced,
+                      .position = position,
+                      .also = also,
+                      .known = ops_integers(v, SHAPE(DRAFT_SEQUENCES), m->known),
+                      .text_length = TEXT,
+                      .grid_width = DRAFT_WIDTH};
+    int passes = 0, least = 1;
+    for (; least < DRAFT_CELLS; passes++) {
+        bool several = passes && t > 1;
+        fill_logits(v, m, several ? t : 1);
+        if (several) {
+            op_verify(v->r, m->x, &d, settings, true);
+        } else {
+            op_sample_step(v->r, tensor_shaped(m->x, SHAPE(DRAFT_SEQUENCES, DRAFT_CODES)), codes, forced, position,
+                           TEXT, settings, true);
+            op_advance(v->r, also, 1);
+        }
+        if (!passes && t > 1)
+            op_first_drafts(v->r, &d, settings);
+        run_read(v->r, codes, m->codes);
+        run_read(v->r, also, m->at);
+        run_read(v->r, position, m->at);
+        run_read(v->r, d.known, m->known);
+        if (!run_finish(v->r, &e))
+            fail_msg("%s", e.text);
+        run_next(v->r);
+        least = several ? DRAFT_CELLS : passes + 1;
+        for (int i = 0; several && i < DRAFT_SEQUENCES; i++)
+            least = m->known[i] < least ? m->known[i] : least;
+    }
+    return passes;
+}
+
+/* Codes by several at once are those one after another, also where many are given. */
+static void test_drafts(ops_env *v)
+{
+    static const sampling each[DRAFT_PICTURES] = {
+        {.temperature = 1, .seed = 1, .stream = 3, .guidance = 2.5f, .row = 0, .other = 3},
+        {.temperature = 0.6f, .seed = 9, .top_k = 7, .row = 1, .other = -1},
+        {.temperature = 0, .guidance = 4, .row = 2, .other = 4}};
+    int32_t words[DRAFT_PICTURES * SAMPLING_WORDS], given[DRAFT_SEQUENCES * DRAFT_CELLS],
+        one_by_one[2][sizeof given / 4];
+    for (int i = 0; i < DRAFT_PICTURES; i++)
+        sampling_put(words + i * SAMPLING_WORDS, &each[i]);
+    draft_model m = {.table = ops_numbers(v, 2 * DRAFT_CELLS * KINDS * DRAFT_CODES)};
+    tensor settings = ops_integers(v, SHAPE(DRAFT_PICTURES, SAMPLING_WORDS), words);
+    for (int some = 0; some < 2; some++) {
+        for (int i = 0; i < DRAFT_SEQUENCES * DRAFT_CELLS; i++)
+            given[i] = some && i % DRAFT_CELLS < 14 ? i % DRAFT_CODES : -1;
+        tensor forced = ops_integers(v, SHAPE(DRAFT_SEQUENCES, DRAFT_CELLS), given);
+        assert_int_equal(draw_drafted(v, &m, settings, forced, 1), DRAFT_CELLS);
+        memcpy(one_by_one[some], m.codes, sizeof m.codes);
+        for (int t = 2; t < DRAFT_CELLS; t += t < 5 ? 1 : 17) {
+            int passes = draw_drafted(v, &m, settings, forced, t);
+            assert_memory_equal(m.codes, one_by_one[some], sizeof m.codes);
+            assert_true(passes < DRAFT_CELLS && (!some || passes <= DRAFT_CELLS - 12 + 14 / t));
+            for (int i = 0; i < DRAFT_PICTURES; i++) {
+                assert_int_equal(m.known[i], DRAFT_CELLS);
+                assert_int_equal(m.at[i], TEXT - 1 + DRAFT_CELLS - t);
+            }
+        }
+    }
+}
+
 /* Row 2 of a batch with stream s draws what row 0 draws with stream s + 2. */
 static void test_streams(ops_env *v)
 {
@@ -283,6 +383,7 @@ const ops_behaviour ops_sampling[] = {
     {"sampling depends on seed and stream, not on the batch", test_streams},
     {"sampling has settings and a cell for each row", test_rows},
     {"sampling with guidance and the next position in one step", test_step},
+    {"sampling several codes at once, of which drafts are right", test_drafts},
     {"guidance has a scale for each row, or none", test_guide},
     {"sampling is as frequent as softmax says", test_frequencies},
     {"sampling of NaN stays among the codes", test_nan},
