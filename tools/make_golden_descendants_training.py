@@ -102,8 +102,9 @@ def block(w, name, x, m):
 def loss_of(w, m, rows, codes):
     """The mean of -log p over all codes: each from the text and those before it."""
     losses = []
+    table = w.get("image_embedding.weight", w["image_head.weight"])
     for ids, z in zip(rows, codes):
-        x = np.concatenate([w["text_embedding.weight"][ids], w["image_embedding.weight"][z[:-1]]])
+        x = np.concatenate([w["text_embedding.weight"][ids], table[z[:-1]]])
         for i in range(m["layers"]):
             x = block(w, f"block.{i}.", x, m)
         x = rms(x, w["norm.weight"], m["eps"])[len(ids) - 1:]
@@ -150,8 +151,7 @@ def simplear(m):
     table = t["model.embed_tokens.weight"]
     text = len(table) - m["codes"]
     w["text_embedding.weight"] = table[:text]
-    w["image_embedding.weight"] = table[text:]
-    w["image_head.weight"] = table[text:]
+    w["image_head.weight"] = table[text:]  # and what stands for codes
     return w
 
 

@@ -36,14 +36,16 @@ static void refused(const train_dalle_options *o, const char *part)
     has(e.text, part);
 }
 
-/* Whether the model has the twin's parameters: keys that several queries share aren't repeated. */
+/* Whether the model has the twin's parameters: keys that several queries share aren't repeated, nor tied tables. */
 static bool has_twins_parameters(const descendant *t)
 {
+    static const char table[] = "transformer.image_embedding.weight";
     err e = {0};
     limn_model *m = limn_model_open(dev, descendant_model, &e);
     good(m, &e);
     const file_tensor *qkv = gguf_find(m->gguf, "transformer.block.0.qkv.weight");
-    bool same = qkv && qkv->shape[0] == json_integer_value(json_object_get(t->json, "qkv"));
+    bool own = gguf_find(m->gguf, table), wanted = json_object_get(json_object_get(t->json, "gradients"), table);
+    bool same = own == wanted && qkv && qkv->shape[0] == json_integer_value(json_object_get(t->json, "qkv"));
     limn_model_free(&m);
     return same;
 }
