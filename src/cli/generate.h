@@ -25,6 +25,7 @@ typedef struct request {
     bool out_free; /* the latter: it must not take a file's place */
     bool numbered, grid;
     const char *codes_out, *preview, *image_prompt, *rank, *negative;
+    char *adapters; /* --lora's, "style:0.5, other"; NULL: none */
     char *rank_own; /* what --convert made of --rank's file */
     prompts prompts;
     npy ids;

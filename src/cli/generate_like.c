@@ -133,4 +133,7 @@ void like_say_model(const request *q, const opened_model *s)
     if (p->model && strcmp(p->model, s->info->name) != 0 && ranks_rank() == 0)
         say(LOG_WARNING, "--like: %s was drawn by the model %s, and this is %s (-m takes another)",
             options_text(q->o, "like", ""), p->model, s->info->name);
+    if (p->adapters && !q->adapters && ranks_rank() == 0)
+        say(LOG_WARNING, "--like: %s was drawn with --lora %s, and this is without", options_text(q->o, "like", ""),
+            p->adapters);
 }

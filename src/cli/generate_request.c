@@ -22,6 +22,7 @@ void request_release(request *q)
     free(q->shown);
     free(q->out);
     free(q->rank_own);
+    free(q->adapters);
     prompts_release(&q->prompts);
     npy_release(&q->ids);
     parameters_release(&q->like);
@@ -349,6 +350,19 @@ static bool check_files(request *q, err *e)
     return files_check(&files, e) && ok;
 }
 
+/* What --lora says, for those who look at the picture. */
+static bool join_adapters(request *q, err *e)
+{
+    size_t size = 0;
+    const char *text;
+    if (!options_given(q->o, "lora"))
+        return true;
+    FILE *f = open_memstream(&q->adapters, &size);
+    for (int i = 0; f && (text = options_list(q->o, "lora", i)); i++)
+        fprintf(f, "%s%s", i ? ", " : "", text);
+    return (f && fclose(f) == 0) || err_no_memory(e, "--lora", 4096);
+}
+
 bool request_read(request *q, const options *o, err *e)
 {
     const char *region = options_text(o, "keep", NULL), *out = options_text(o, "output", NULL);
@@ -363,7 +377,7 @@ bool request_read(request *q, const options *o, err *e)
                    .negative = options_text(o, "negative", NULL)};
     if (out && !q->out)
         return err_no_memory(e, "file name", strlen(out));
-    if (!like_read(q, e))
+    if (!join_adapters(q, e) || !like_read(q, e))
         return false;
     if (region && !q->image_prompt)
         return err_set(e, ERR_USAGE, "--keep: there is no picture to keep a part of (add --image-prompt IMG)");

@@ -69,6 +69,7 @@ static parameters settings_of(const results *r, int t)
                     .image_prompt = q->image_prompt,
                     .keep = q->image_prompt ? q->keep.text : NULL,
                     .text_ids = s->ids_text,
+                    .adapters = q->adapters,
                     .has = PARAMETERS_STEPS | PARAMETERS_GUIDANCE | PARAMETERS_SEED | PARAMETERS_SIZE |
                            PARAMETERS_TEMPERATURE | PARAMETERS_TOP_K | PARAMETERS_TOP_P,
                     .steps = r->s->cells,

@@ -33,6 +33,7 @@ static const struct field {
     {"Keep", TEXT, offsetof(parameters, keep), 0},
     {"Class", INTEGER, offsetof(parameters, class), PARAMETERS_CLASS},
     {"Text ids", TEXT, offsetof(parameters, text_ids), 0},
+    {"LoRA", TEXT, offsetof(parameters, adapters), 0},
     {"Version", TEXT, offsetof(parameters, version), 0},
     /* written only where the lines above the settings would be read as something else */
     {"Prompt", TEXT, offsetof(parameters, prompt), 0},

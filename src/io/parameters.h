@@ -40,6 +40,7 @@ typedef struct parameters {
     int32_t picture, pictures; /* picture i, from 1 on, of n; of a grid 0 */
     int32_t first;             /* of a grid: its pictures are `first` to `pictures`; 0 is 1 */
     float score;               /* CLIP's */
+    const char *adapters;      /* "style:0.5, other": of low rank, that changed the model */
     char *storage;             /* of what parameters_parse has read */
 } parameters;
 

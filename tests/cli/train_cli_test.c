@@ -81,6 +81,8 @@ static void an_adapter_is_trained_and_drawn_with(void **state)
     assert_true(cli_exists("style/adapter_config.json") && cli_exists("style/adapter_model.safetensors.png"));
     cli_good("generate|red on blue|-m|model.gguf|-o|style.png|--codes-out|style.npy|--lora|style/:0.5|--lora|"
              "style/adapter_model.safetensors:0.5");
+    cli_has(cli_good("generate|-m|model.gguf|-o|like.png|--like|style.png").err,
+            "style.png was drawn with --lora style/:0.5, style/adapter_model.safetensors:0.5, and this is without");
     static const char *const options[] = {"plain.npy", "zero.npy|--lora|style:0", "whole.npy|--lora|style"};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         snprintf(line, sizeof line, "%s%s", score, options[i]);
