@@ -6,6 +6,9 @@
 #ifndef LIMN_CONSTANTS_H
 #define LIMN_CONSTANTS_H
 
+/* Where a number stands between #ifndef and #endif it is a tunable (src/device/tuning.c): a device may be compiled for
+ * another value, and C asks the device for it. */
+
 /* ---- common.cl ---- */
 
 /* Elements that a group takes (EACH; UNIT_BLOCK of a launch): one work-item of a CPU, or wg work-items. */
@@ -20,7 +23,14 @@
 #define TILE_M_OF(side)       (4 * (side))
 #define TILE_N_OF(side, item) ((item) * (side))
 #define TILE_A_ROW_OF(side)   (TILE_M_OF(side) + 4) /* in local memory: the next k in other banks, by whole fours */
-#define TILE_K                16
+#ifndef TILE_K
+#define TILE_K 16
+#endif
+
+/* CPU: what a tile will read of a panel so many rows later is asked for; 0: nothing is (tile_cpu.clh). */
+#ifndef TILE_AHEAD
+#define TILE_AHEAD 0
+#endif
 
 /* Models' files have these by name (activation_names). */
 typedef enum activation {
@@ -64,34 +74,69 @@ typedef enum mask_kind {
 /* ---- conv.cl ---- */
 
 /* CPU: pixels of a work-item, tiles of 8 that share what they read of x. */
+#ifndef CONV_ROWS
 #define CONV_ROWS 32
+#endif
 /* CPU: tiles of a work-item of winograd_output, whose sums of 72 KiB stay in the cache: panels are read once for two. */
+#ifndef WINOGRAD_TILES
 #define WINOGRAD_TILES 16
+#endif
 
 /* ---- embed.cl: columns of a CPU's work-item of embed_back ---- */
 #define EMBED_BACK_COLUMNS_CPU 64
 
-/* ---- gemm.cl: rows and columns of a CPU's work-item of weight_gradient, multiples of 8 and of 32 ---- */
-#define GRADIENT_ROWS    64
+/* ---- gemm.cl ---- */
+
+/* CPU: the most rows of a work-item; and the numbers of a sum that pass by all of these at a time, 0: all of them. */
+#define GEMM_ROWS_MOST 128
+#ifndef GEMM_CHUNK
+#define GEMM_CHUNK 0
+#endif
+/* CPU: rows and columns of a work-item of weight_gradient, multiples of 8 and of 32. */
+#ifndef GRADIENT_ROWS
+#define GRADIENT_ROWS 64
+#endif
+#ifndef GRADIENT_COLUMNS
 #define GRADIENT_COLUMNS 128
+#endif
 
 /* ---- linear.cl ---- */
 
 /* Rows of w of a CPU's work-item: the lanes of a vector. */
 #define LINEAR_W_ROWS_CPU 16
+/* CPU, F32 and F16: what will be read so many columns later is asked for; 0: nothing is.  Columns of a piece; 0: what
+ * linear.cl finds good. */
+#ifndef LINEAR_AHEAD
+#define LINEAR_AHEAD 512
+#endif
+#ifndef LINEAR_CHUNK
+#define LINEAR_CHUNK 0
+#endif
 /* Rows of w of a GPU's group, and of a panel of quantised weights there: a layout; and rows of x that its kernel for many
  * takes at once. */
 #define LINEAR_W_ROWS_GPU 4
+#ifndef LINEAR_X_ROWS_GPU
 #define LINEAR_X_ROWS_GPU 4
+#endif
 /* Quantised weights on CPUs.  A panel is so many rows of w, as many as a vector has lanes: a layout. */
 #define LINEAR_PANEL 16
 /* Integers of x for each 32 columns: 16 pairs, the scale, the sum of the 32 integers: a layout. */
 #define LINEAR_X_BLOCK 18
-/* Rows of x of a work-item of the product, its panels (as many as its tiles have), and blocks of x of a work-item of
- * `quantise`. */
-#define LINEAR_QUANTISED_ROWS   32
+/* Rows of x of a work-item of the product, rows of its tiles, its panels (as many as its tiles have), bytes of a panel
+ * that are asked for before they are read (0: none is), and blocks of x of a work-item of `quantise`. */
+#ifndef LINEAR_QUANTISED_ROWS
+#define LINEAR_QUANTISED_ROWS 32
+#endif
+#ifndef LINEAR_QUANTISED_TILE
+#define LINEAR_QUANTISED_TILE 4
+#endif
+#ifndef LINEAR_QUANTISED_PANELS
 #define LINEAR_QUANTISED_PANELS 2
-#define LINEAR_QUANTISE_BLOCKS  32
+#endif
+#ifndef LINEAR_QUANTISED_AHEAD
+#define LINEAR_QUANTISED_AHEAD 0
+#endif
+#define LINEAR_QUANTISE_BLOCKS 32
 
 /* ---- loss.cl: kinds of difference ---- */
 enum { LOSS_L1, LOSS_L2 };

@@ -2,6 +2,8 @@
  *
  * pack_T: any weight type to F32 panels [ceil(n/32)][k][32]: panel p holds rows 32p to 32p+31 of w, zeros beyond n.
  * gemm: from panels.  CPU: a work-item computes item_rows x 32 columns, 8 rows at a time in registers (tile_cpu.clh).
+ * Tunable: GEMM_CHUNK (0): the panel passes by in pieces of so many numbers of a sum, which stay in the nearest cache
+ * for all the item's rows; their sums are kept meanwhile.
  * else: work-groups of SIDE x SIDE compute TILE_M x TILE_N through local memory (tile_gpu.clh); gemm_scalar: the same
  * for rows of x that can't be read by fours.
  * gemm_epilogue: bias, activation and residual after a product by a library.
@@ -79,25 +81,51 @@ PACK(q4_0, uchar)
 CPU_KERNEL void gemm(GEMM_ARGUMENTS)
 {
     const int first = get_global_id(0) * item_rows, panel = get_global_id(1), col = panel * 32;
-    __global const float *x0 = AT(x), *p = AT(panels) + (size_t)panel * k * 32;
-    for (int row = first; row < min(m, first + item_rows); row += 8) {
+#if GEMM_CHUNK
+    float16 sums[GEMM_ROWS_MOST * 2];
+    for (int k0 = 0; k0 < k; k0 += GEMM_CHUNK) {
+        const int count = min(GEMM_CHUNK, k - k0);
+#else
+    {
+        const int k0 = 0, count = k;
+#endif
+        __global const float *x0 = AT(x) + k0, *p = AT(panels) + ((size_t)panel * k + k0) * 32;
+        for (int row = first; row < min(m, first + item_rows); row += 8) {
 #define ROW(i) __global const float *a##i = x0 + (size_t)min(row + i, m - 1) * k;
-        ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)
+            ROW(0) ROW(1) ROW(2) ROW(3) ROW(4) ROW(5) ROW(6) ROW(7)
 #undef ROW
-        TILE_DECLARE
+            TILE_DECLARE
+#if GEMM_CHUNK
+            float16 *s = sums + (row - first) * 2;
+#define LOAD(i) c##i##0 = s[2 * i], c##i##1 = s[2 * i + 1];
+#define KEEP(i) s[2 * i] = c##i##0, s[2 * i + 1] = c##i##1;
+            if (k0 > 0) {
+                LOAD(0) LOAD(1) LOAD(2) LOAD(3) LOAD(4) LOAD(5) LOAD(6) LOAD(7)
+            }
+#endif
 #define TILE_PANEL p
-#define TILE_COUNT k
+#define TILE_COUNT count
 #include "tile_cpu.clh"
-        __global const float *bias = b_buffer ? AT(b) + col : 0;
-        __global const float *bias1 = b_buffer ? AT(b) + col + 16 : 0;
+#if GEMM_CHUNK
+            if (k0 + count < k) {
+                KEEP(0) KEEP(1) KEEP(2) KEEP(3) KEEP(4) KEEP(5) KEEP(6) KEEP(7)
+                continue;
+            }
+#undef LOAD
+#undef KEEP
+#endif
+            __global const float *bias = b_buffer ? AT(b) + col : 0;
+            __global const float *bias1 = b_buffer ? AT(b) + col + 16 : 0;
 #define PUT(i)                                                                                                         \
-        if (row + i < m) {                                                                                             \
-            size_t at = (size_t)(row + i) * n + col;                                                                   \
-            tile_store(c##i##0, bias, residual_buffer ? AT(residual) + at : 0, AT(y) + at, n - col, act);              \
-            tile_store(c##i##1, bias1, residual_buffer ? AT(residual) + at + 16 : 0, AT(y) + at + 16, n - col - 16, act); \
-        }
-        PUT(0) PUT(1) PUT(2) PUT(3) PUT(4) PUT(5) PUT(6) PUT(7)
+            if (row + i < m) {                                                                                         \
+                size_t at = (size_t)(row + i) * n + col;                                                               \
+                tile_store(c##i##0, bias, residual_buffer ? AT(residual) + at : 0, AT(y) + at, n - col, act);          \
+                tile_store(c##i##1, bias1, residual_buffer ? AT(residual) + at + 16 : 0, AT(y) + at + 16,              \
+                           n - col - 16, act);                                                                         \
+            }
+            PUT(0) PUT(1) PUT(2) PUT(3) PUT(4) PUT(5) PUT(6) PUT(7)
 #undef PUT
+        }
     }
 }
 

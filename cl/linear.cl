@@ -10,7 +10,7 @@
  * GPU: linear_group.clh: rows1_T, rows2_T and rows4_T, so many rows of x at a time; rows_T, of weights that begin
  *      anywhere and of quantised ones in the file's order.
  *
- * Tunable: WG (GPU), work-items that share a row (common.cl). */
+ * Tunables: WG (GPU), work-items that share a row (common.cl); those of constants.h. */
 
 #define ROWS_ARGUMENTS(X, T)                                                                                           \
     IN(X, x), IN(T, w), IN(float, b), IN(float, residual), OUT(float, y), const int m, const int n, const int k,       \
@@ -22,17 +22,19 @@
     x_buffer, x_at, w_buffer, w_at, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, m, n, k, act, ldy,   \
         column, each
 
-/* 8 rows of w pass by in pieces of CHUNK columns, which stay in the nearest cache for all rows of x; what comes 512
- * columns later is asked for early where that is an instruction, and not a call. */
-#if defined(__AVX2__) && defined(__has_builtin)
-#if __has_builtin(__builtin_prefetch)
-#define AHEAD(p) __builtin_prefetch((const void *)(size_t)(p));
-#define CHUNK    384
-#endif
-#endif
-#ifndef AHEAD
-#define AHEAD(p)
+/* 8 rows of w pass by in pieces of CHUNK columns, which stay in the nearest cache for all rows of x; what comes LINEAR_AHEAD
+ * columns later is asked for early. */
+#if LINEAR_CHUNK
+#define CHUNK LINEAR_CHUNK
+#elif defined(FETCHES)
+#define CHUNK 384
+#else
 #define CHUNK 1024
+#endif
+#if LINEAR_AHEAD
+#define AHEAD(p) FETCH((p) + LINEAR_AHEAD)
+#else
+#define AHEAD(p)
 #endif
 #define CHUNK_ROWS 32 /* of x, whose sums are kept meanwhile */
 
@@ -41,6 +43,8 @@
 #define X2(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__)
 #define X3(F, ...) X2(F, __VA_ARGS__) F(2, __VA_ARGS__)
 #define X4(F, ...) X2(F, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)
+#define X6(F, ...) X4(F, __VA_ARGS__) F(4, __VA_ARGS__) F(5, __VA_ARGS__)
+#define X8(F, ...) X6(F, __VA_ARGS__) F(6, __VA_ARGS__) F(7, __VA_ARGS__)
 
 /* The sums of each, as sum16 adds them up. */
 inline float4 sums4(const float16 *v)

@@ -14,7 +14,7 @@ typedef struct tune_call {
 } tune_call;
 
 /* On a device of its own: kernels are compiled for one tuning. */
-static bool run_trial(void *self, const tuning *t, unsigned works, bool is_best, tune_result *r, err *e)
+static bool run_trial(void *self, const tuning both[2], unsigned works, bool is_best, tune_result *r, err *e)
 {
     const device *d = ((tune_call *)self)->d;
     const limn_device_options quiet = {.memory_limit = d->memory_limit,
@@ -26,7 +26,7 @@ static bool run_trial(void *self, const tuning *t, unsigned works, bool is_best,
     snprintf(spec, sizeof spec, "%d.%d", d->info.platform, d->info.device);
     limn_device *own = limn_device_open(spec, &quiet, e);
     if (own)
-        tune_trial(own, t, works, r);
+        tune_trial(own, both, works, r);
     bool ok = own != NULL;
     limn_device_free(&own);
     return ok;

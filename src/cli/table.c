@@ -629,15 +629,24 @@ const command command_table[] = {
     {.name = "tune",
      .run = command_tune,
      .options = tune_options,
+     .operands = "[PATTERN]...",
+     .max_operands = -1,
      .summary = "find what is fastest on the device",
      .description =
-         "Tries kernels, sizes of work-groups, and the use and the parameters of CLBlast, and keeps what was faster: "
-         "for this device and this version of its driver, in the file tuning of the cache directory, which every "
-         "command reads from then on. A line of it may be deleted. Each trial is a process of its own with a time "
-         "limit, since drivers hang and crash, and counts only where its results are right; what seems faster must be "
-         "so "
-         "again in turn with the one before. What was found is saved after each step, so Ctrl-C loses one.\n",
-     .example = "limn tune --device gpu\n"},
+         "Tries other shapes of the kernels' tiles and panels, how far ahead they read, rows of a pass, sizes of "
+         "work-groups, parts of attention, and the use and the parameters of CLBlast, and keeps what was faster: for "
+         "this device and this version of its driver, in the file tuning of the cache directory, which every command "
+         "reads from then on. A line of it may be deleted. Where a CPU's kernels are used, no result changes by a "
+         "bit; on a GPU sums may be rounded otherwise. With PATTERN, as gemm_* or winograd_tiles, it tunes only what "
+         "it matches; the file's names are those.\n"
+         "Each trial is a process of its own with a time limit, since drivers hang and crash, and counts only where "
+         "its results are right. It computes, in turn with the best so far, what that number decides: products of "
+         "one row, of a few and of many, attention, convolutions. The median of the pairs must be 3% faster, and "
+         "faster than what the best differs from itself, in no class slower, and so again in two more trials. What "
+         "was found is saved after each step, so Ctrl-C loses one. At the end stand what was found, how much each "
+         "of it gives, and all of it together; nothing else should run meanwhile.\n",
+     .example = "limn tune --device gpu\n"
+                "limn tune 'gemm_*' 'winograd_*' --seconds 120\n"},
     {.name = "selftest",
      .run = command_selftest,
      .summary = "check that the device computes rightly",

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/ranks.h"
+#include "cl/constants.h"
 #include "device/count.h"
 #include "device/drivers.h"
 #include "device/find.h"
@@ -30,7 +31,33 @@
  * - CLBlast has that database itself, by devices' names, so that its own choice is where to begin. */
 tuning device_form_tuning(const limn_device_info *i, bool cpu_form)
 {
-    tuning t = {.wg = 1, .gemm_side = 1, .gemm_item = 8, .cpu_form = cpu_form};
+    tuning t = {.cpu_form = cpu_form,
+                .wg = 1,
+                .gemm_side = 1,
+                .gemm_item = 8,
+                .winograd = 16, /* for fewer the transformed weights are written for too little */
+                .winograd_channels = cpu_form ? 0 : 48,
+                .winograd_cache = 4 << 20,
+                .strip = 2 << 20,
+                .wide = 4,
+                .tile_k = TILE_K,
+                .x_rows = LINEAR_X_ROWS_GPU,
+                .attention_keys = cpu_form ? 256 : 128,
+                .items_few = 8,
+                .items_many = 8,
+                .ahead = LINEAR_AHEAD,
+                .quantised_ahead = LINEAR_QUANTISED_AHEAD,
+                .quantised_rows = LINEAR_QUANTISED_ROWS,
+                .quantised_panels = LINEAR_QUANTISED_PANELS,
+                .quantised_tile = LINEAR_QUANTISED_TILE,
+                .tile_ahead = TILE_AHEAD,
+                .gemm_chunk = GEMM_CHUNK,
+                .gemm_rows = 32,
+                .conv_rows = CONV_ROWS,
+                .conv_items = 16,
+                .winograd_tiles = WINOGRAD_TILES,
+                .gradient_rows = GRADIENT_ROWS,
+                .gradient_columns = GRADIENT_COLUMNS};
     if (cpu_form) {
         t.split = i->vector_width >= 4 && i->vector_width < 16;
     } else {
@@ -128,8 +155,8 @@ device *device_open(const char *spec, const limn_device_options *o, err *e)
         d->tune = device_default_tuning(&d->info);
         if (!(o && o->no_cache) && tuning_load(&d->tune, &d->info)) {
             char text[TUNING_TEXT];
-            tuning_text(&d->tune, text);
-            log_write(LOG_INFO, "tuned: %s", text);
+            tuning_text(&d->tune, &d->info, text);
+            log_write(LOG_INFO, "tuned: %s", text[0] ? text : "as it is by itself");
         }
         d->memory_limit = o && o->memory_limit ? o->memory_limit : default_limit(&d->info);
         d->no_cache = o && o->no_cache;

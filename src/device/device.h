@@ -6,30 +6,11 @@
 #include "base/log.h"
 #include "device/cl.h"
 #include "device/flight.h"
+#include "device/tuning.h"
 
 typedef struct limn_device device;
 
 #define MIB 0x1p20 /* bytes in a MiB, for messages */
-
-/* Choices that differ between devices.  device_default_tuning makes them from type and limits; limn tune measures
- * better ones, which tuning.c keeps in a file; tests set others. */
-typedef struct tuning {
-    int wg;           /* work-items that share a row (a reduction): 1 in the CPU form, else a power of two */
-    int gemm_side;    /* side of the square work-group of tiled products: 16, 8, 4, 2 or 1; in the CPU form 1 */
-    int gemm_item;    /* columns of a work-item of these, of 4 rows: 4 or 8 */
-    bool cpu_form;    /* kernels' CPU form, where a work-item makes a register tile (of products 8x32); else the GPU
-                       * form, where a work-group makes a tile in local memory */
-    bool split;       /* CPU form: the register tile in four parts one after the other */
-    bool clblast;     /* CLBlast makes products of many rows, if it can */
-    int clblast_rows; /* the fewest rows that it makes */
-    int clblast_set;  /* its parameters: 0 for its own choice, else one of the sets of ops/gemm.c */
-    bool tiles;       /* attention of many queries by tiles: the device has vectors (CPU form) or local memory for it */
-    int winograd;     /* 3x3 convolutions of at least so many 4x4 tiles take Winograd's kernels; 0: none does */
-    int winograd_channels; /* and of in and out channels that in x out / (in + out) is no less: GPUs write it all */
-    int winograd_cache;    /* floats of transformed weights, and of transformed pixels, that are worked on at a time */
-    int strip; /* floats of a strip of rows, for pictures that aren't in memory as a whole (conv_strips.c) */
-} tuning;
-#define CLBLAST_SETS 4 /* with the 0 */
 
 typedef struct programs programs; /* program.c */
 typedef struct profile profile;   /* profile.c */
@@ -93,10 +74,7 @@ const char *device_type_name(limn_device_type t); /* "cpu", "igpu", "dgpu", "acc
 bool device_select(const device_entry *list, size_t n, const char *spec, int turn, int turns, size_t *chosen,
                    char reason[160], err *e);
 
-/* device.c: the choices for a device, and those for one form of kernels on it. */
-tuning device_default_tuning(const limn_device_info *info);
-tuning device_form_tuning(const limn_device_info *info, bool cpu_form);
-/* If a device can't be opened, auto warns and goes on to the next. */
+/* device.c.  If a device can't be opened, auto warns and goes on to the next. */
 device *device_open(const char *spec, const limn_device_options *o, err *e);
 void device_free(device *d);
 
@@ -105,29 +83,6 @@ void device_score_load(limn_device_info *info);
 bool device_score_save(const limn_device_info *info, err *e);
 /* A file of the cache directory has a line for each device and driver, "TEXT PLATFORM|NAME|DRIVER".  These read the
  * TEXT of this device's line (false: there is none) and replace it. */
-bool device_line_read(const char *file, const limn_device_info *info, char text[256]);
+bool device_line_read(const char *file, const limn_device_info *info, char *text, size_t size);
 bool device_line_write(const char *file, const limn_device_info *info, const char *text, err *e);
-
-/* tuning.c: what limn tune found, kept beside the score by device, driver and version.  The version grows when what is
- * tuned means something else, or other kernels were measured. */
-#define TUNING_VERSION 3
-#define TUNING_TEXT    256
-/* What isn't tuned follows from what is. */
-void tuning_complete(tuning *t, const limn_device_info *info);
-/* "wg=64 gemm_side=16 …" */
-void tuning_text(const tuning *t, char out[TUNING_TEXT]);
-/* Work-items of a group where a launch has a group or two for each row of a batch: more than wg, as few groups must
- * fill the device; and the largest wg with which these are at most `most`. */
-int tuning_wide(const tuning *t, const limn_device_info *info);
-size_t tuning_narrow(size_t most);
-/* Whether the device can run it. */
-bool tuning_valid(const tuning *t, const limn_device_info *info);
-/* Limits groups to `most` work-items and to a power of two: those of tiles, or those that share a row.  False if
- * nothing changes. */
-bool tuning_shrink(tuning *t, bool tiles, size_t most);
-/* Makes the groups of the GPU form small enough for the device's limits. */
-void tuning_fit(tuning *t, const limn_device_info *info);
-/* Leaves *t as it is if nothing valid was saved. */
-bool tuning_load(tuning *t, const limn_device_info *info);
-bool tuning_save(const tuning *t, const limn_device_info *info, err *e);
 #endif

@@ -260,7 +260,7 @@ static void keep_smaller(device *d, const launch *l, size_t group, size_t says, 
     err why = {0};
     if (d->trial)
         return;
-    tuning_text(&d->tune, text);
+    tuning_text(&d->tune, &d->info, text);
     bool kept = !d->no_cache && tuning_save(&d->tune, &d->info, &why);
     log_write(LOG_WARNING,
               "%s: the driver refuses work-groups of %zu for kernel %s (%s (%d); it says %zu): from now on they are of "
@@ -290,7 +290,7 @@ static cl_int enqueue_smaller(run *r, launch *l, cl_int refusal)
     for (int i = 0; refuses_group(status) && !begun && now > 1 && !(refusal == CL_OUT_OF_RESOURCES && i == 2); i++) {
         bool believed = says >= BELIEVED && says < now;
         size_t most = believed ? says : refusal == CL_OUT_OF_RESOURCES && i == 1 ? BELIEVED : now - 1;
-        tuning_shrink(&d->tune, tiles, wide ? tuning_narrow(most) : most);
+        tuning_shrink(&d->tune, tiles, wide ? tuning_narrow(&d->tune, most) : most);
         const tuning tuned = kernel_tuning(d, name);
         size_t next = group_of(&(work){.local = {in_items(&l->asked, &tuned).local[0], 1, 1}});
         if (next >= now || !prepare(r, l, name, options, &why) || !set_args(r, l))

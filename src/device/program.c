@@ -19,13 +19,6 @@ typedef struct program {
     char options[];
 } program;
 
-/* Whether both give the same defines. */
-static bool same_form(const tuning *a, const tuning *b)
-{
-    return a->wg == b->wg && a->gemm_side == b->gemm_side && a->gemm_item == b->gemm_item &&
-           a->cpu_form == b->cpu_form && a->split == b->split;
-}
-
 /* Kernels of few rows, for each of which one group is all there is: a decode step's norms, attention and sampling.
  * Their groups, what they call WG, are larger, so that more loads are on their way. */
 static const char *const few_groups[] = {"attention", "norm", "sample"};
@@ -125,9 +118,9 @@ static program *program_build(device *d, const char *file, const tuning *t, cons
     char *source = kernel_text(file, &name, e);
     program *p = source ? calloc(1, sizeof *p + strlen(options) + 1) : NULL;
     if (p) {
-        char all[512];
-        snprintf(all, sizeof all, "-cl-std=CL1.2 -DCPU=%d -DWG=%d -DSIDE=%d -DITEM=%d -DSPLIT=%d %s", t->cpu_form,
-                 t->wg, t->gemm_side, t->gemm_item, t->split, options);
+        char all[512], defines[TUNING_DEFINES];
+        tuning_defines(t, name, defines);
+        snprintf(all, sizeof all, "-cl-std=CL1.2 %s %s", defines, options);
         strcpy(p->options, options);
         p->file = name;
         p->tune = *t;
@@ -157,7 +150,7 @@ static program *program_find(device *d, const char *file, size_t length, const t
 {
     for (program *p = d->programs->list; p; p = p->next)
         if (!strncmp(p->file, file, length) && p->file[length] == 0 && !strcmp(p->options, options) &&
-            same_form(&p->tune, t))
+            tuning_same_code(&p->tune, t))
             return p;
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)length, file);
@@ -219,7 +212,7 @@ const kernel *kernel_find(device *d, const char *name, const char *options, err 
     size_t h = hash_text(options, hash_text(name, 2166136261u));
     for (size_t i = h % SLOTS;; i = (i + 1) % SLOTS) {
         struct slot *s = &d->programs->slots[i];
-        if (s->key && !strcmp(s->k.name, name) && !strcmp(s->k.options, options) && same_form(&s->k.tune, &t))
+        if (s->key && !strcmp(s->k.name, name) && !strcmp(s->k.options, options) && tuning_same_code(&s->k.tune, &t))
             return &s->k;
         if (s->key)
             continue;

@@ -6,6 +6,8 @@
 #include "base/file.h"
 #include "device/device.h"
 
+#define LINE (512 + TUNING_TEXT + 64) /* a key, and the longest text */
+
 /* ---- files of one line per device ---- */
 
 static char *path_of(const char *file)
@@ -34,17 +36,17 @@ static bool is_of(const char *line, const char *key, size_t *n)
     return length > tail && !strcmp(line + *n, key);
 }
 
-bool device_line_read(const char *file, const limn_device_info *d, char text[256])
+bool device_line_read(const char *file, const limn_device_info *d, char *text, size_t size)
 {
-    char *path = path_of(file), key[512], line[800];
+    char *path = path_of(file), key[512], line[LINE];
     size_t n;
     bool found = false;
     key_of(d, key);
     FILE *f = path ? fopen(path, "r") : NULL;
     while (f && fgets(line, sizeof line, f)) {
         line[strcspn(line, "\n")] = 0;
-        if (is_of(line, key, &n) && n < 256) {
-            snprintf(text, 256, "%.*s", (int)n, line);
+        if (is_of(line, key, &n) && n < size) {
+            snprintf(text, size, "%.*s", (int)n, line);
             found = true;
         }
     }
@@ -56,7 +58,7 @@ bool device_line_read(const char *file, const limn_device_info *d, char text[256
 
 bool device_line_write(const char *file, const limn_device_info *d, const char *text, err *e)
 {
-    char *path = path_of(file), *directory = file_cache_directory(), key[512], line[800];
+    char *path = path_of(file), *directory = file_cache_directory(), key[512], line[LINE];
     size_t n;
     key_of(d, key);
     file_out out = {0};
@@ -85,7 +87,7 @@ void device_score_load(limn_device_info *d)
 {
     char text[256];
     double gflops, gbytes;
-    if (device_line_read("devices", d, text) && sscanf(text, "%lf %lf", &gflops, &gbytes) == 2) {
+    if (device_line_read("devices", d, text, sizeof text) && sscanf(text, "%lf %lf", &gflops, &gbytes) == 2) {
         d->gflops = gflops;
         d->gbytes_per_s = gbytes;
     }

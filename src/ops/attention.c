@@ -12,10 +12,10 @@ static tape_function attention_back, cross_back;
 static int64_t key_parts(run *r, bool alone, int64_t heads, int64_t length)
 {
     const device *d = run_device(r);
-    int64_t wanted = (4 * (int64_t)d->info.compute_units + heads - 1) / heads, most = length / 256;
-    if (!alone || most < 2)
+    int64_t wanted = (4 * (int64_t)d->info.compute_units + heads - 1) / heads, keys = d->tune.attention_keys;
+    if (!alone || length < (d->tune.cpu_form ? 2 : 4) * keys)
         return 1;
-    most = d->tune.cpu_form ? most : length / 128;
+    int64_t most = length / keys;
     return wanted < most ? wanted : most;
 }
 

@@ -10,17 +10,18 @@ static void channels_product(run *r, bool transposed, tensor x, const conv *c, t
     const device *d = run_device(r);
     int step = c->stride, phases = transposed ? step * step : 1; /* in_phase: pixels of the largest one */
     size_t in_phase = phases == 1 ? (size_t)pixels : (size_t)(b * ((oh + step - 1) / step) * ((ow + step - 1) / step));
-    size_t n_panels = (size_t)panels.shape[0], blocks = (in_phase + CONV_ROWS - 1) / CONV_ROWS * (size_t)phases;
+    size_t n_panels = (size_t)panels.shape[0], rows = (size_t)d->tune.conv_rows,
+           blocks = (in_phase + rows - 1) / rows * (size_t)phases;
     /* all panels, so that x is read once, where that leaves enough work-items */
-    size_t enough = 16 * d->info.compute_units, each = blocks * n_panels / enough;
+    size_t enough = (size_t)d->tune.conv_items * d->info.compute_units, each = blocks * n_panels / enough;
     each = each < 1 ? 1 : each < n_panels ? each : n_panels;
-    work size = {.global = {(in_phase + CONV_ROWS - 1) / CONV_ROWS, (n_panels + each - 1) / each, (size_t)phases},
+    work size = {.global = {(in_phase + rows - 1) / rows, (n_panels + each - 1) / each, (size_t)phases},
                  .local = {1, 1, 1}};
     if (!d->tune.cpu_form)
         size = (work){.global = {(size_t)out, in_phase, (size_t)phases}, .unit = UNIT_TILE};
     static const char *const names[2][2] = {{"conv:conv2d_scalar", "conv:conv2d"},
                                             {"conv:conv_transpose2d_scalar", "conv:conv_transpose2d"}};
-    const char *name = names[transposed][d->tune.cpu_form || tile_by_fours(c->in, x)];
+    const char *name = names[transposed][d->tune.cpu_form || tile_by_fours(r, c->in, x)];
     double taps = (double)(c->kernel * c->kernel) / phases;
     size.flops = 2.0 * (double)pixels * out * c->in * taps;
     size.bytes = 4.0 * (double)(tensor_count(&x) + pixels * out + tensor_count(&panels));

@@ -61,9 +61,9 @@ void conv_repack(run *r, const conv *c)
     pack(r, c->panels, tensor_shaped(c->w, 2, (int64_t[]){c->out, tensor_count(&c->w) / c->out}));
 }
 
-bool tile_by_fours(int64_t n, tensor x)
+bool tile_by_fours(run *r, int64_t n, tensor x)
 {
-    return n >= TILE_K && n % 4 == 0 && x.at % 4 == 0;
+    return n >= run_device(r)->tune.tile_k && n % 4 == 0 && x.at % 4 == 0;
 }
 
 /* y[m,n] = act(x[m,k] panels + b) + residual */
@@ -72,13 +72,14 @@ static void panel_product(run *r, tensor x, tensor panels, tensor b, activation 
     int64_t m = rows_of(&x), n = last_of(&y), k = last_of(&x);
     const device *d = run_device(r);
     /* some tiles an item, so that starting it is little beside its work, where all compute units have enough of them */
-    int64_t rows = (m / 32) * (n / 32) >= 8 * (int64_t)d->info.compute_units ? 32 : 8;
+    int64_t rows = d->tune.gemm_rows;
+    rows = (m / rows) * (n / 32) >= 8 * (int64_t)d->info.compute_units ? rows : 8;
     work size = {.global = {(size_t)((m + rows - 1) / rows), (size_t)(n + 31) / 32}, .local = {1, 1, 1}};
     if (!d->tune.cpu_form)
         size = (work){.global = {(size_t)n, (size_t)m}, .unit = UNIT_TILE};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = 4.0 * (double)(m * n + m * k + n * k);
-    const char *name = d->tune.cpu_form || tile_by_fours(k, x) ? "gemm:gemm" : "gemm:gemm_scalar";
+    const char *name = d->tune.cpu_form || tile_by_fours(r, k, x) ? "gemm:gemm" : "gemm:gemm_scalar";
     LAUNCH(r, name, size, ARG_T(x), ARG_T(panels), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k),
            ARG_I(act), ARG_I(rows));
 }
@@ -254,6 +255,7 @@ void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g,
     size_t side = (size_t)run_device(r)->tune.gemm_side;
     int64_t na = last_of(&a), nb = last_of(&b), tile = TILE_M_OF((int64_t)side),
             columns = TILE_N_OF((int64_t)side, run_device(r)->tune.gemm_item);
+    /* CPUs add up as many parts whatever their tuning, so that sums are the same */
     int64_t tall = cpu ? (na + GRADIENT_ROWS - 1) / GRADIENT_ROWS : (nb + columns - 1) / columns,
             wide = cpu ? (nb + GRADIENT_COLUMNS - 1) / GRADIENT_COLUMNS : (na + tile - 1) / tile;
     int64_t parts = row_parts(r, pixels, 256, tall * wide * taps, &share);
@@ -263,7 +265,10 @@ void weight_gradient(run *r, tensor dy, tensor x, bool dy_large, const grids *g,
         share = (pixels + least - 1) / least;
         parts = (pixels + share - 1) / share;
     }
-    work size = {.global = {(size_t)tall, (size_t)wide, (size_t)(taps * parts)}, .local = {1, 1, 1}};
+    const tuning *t = &run_device(r)->tune;
+    work size = {.global = {(size_t)((na + t->gradient_rows - 1) / t->gradient_rows),
+                            (size_t)((nb + t->gradient_columns - 1) / t->gradient_columns), (size_t)(taps * parts)},
+                 .local = {1, 1, 1}};
     if (!cpu)
         size = (work){.global = {(size_t)nb, (size_t)na, (size_t)(taps * parts)}, .unit = UNIT_TILE};
     size.flops = 2.0 * (double)pixels * (double)(o * c * taps);

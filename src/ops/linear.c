@@ -3,11 +3,12 @@
 
 #define FEW_ROWS 32 /* up to here reading the weights bounds the time, and sums don't depend on the number of rows */
 
-/* How many of `items` a CPU's work-item takes one after another: starting one costs as much as reading some KiB, and
- * each compute unit gets enough of them to share the work evenly. */
-static int64_t each_of(const device *d, int64_t items)
+/* How many of `items` a CPU's work-item takes one after another for m rows: starting one costs as much as reading some
+ * KiB, and each compute unit gets enough of them to share the work evenly. */
+static int64_t each_of(const device *d, int64_t items, int64_t m)
 {
-    int64_t each = items / (8 * (int64_t)d->info.compute_units);
+    int64_t wanted = m > 4 ? d->tune.items_many : d->tune.items_few;
+    int64_t each = items / (wanted * (int64_t)d->info.compute_units);
     return !d->tune.cpu_form || each < 1 ? 1 : each < 8 ? each : 8;
 }
 
@@ -17,14 +18,15 @@ static int64_t load_of(int64_t k)
     return k % 4 == 0 ? 4 : k % 2 == 0 ? 2 : 1;
 }
 
-/* The GPU's kernel for m rows of x; those of panels and of aligned rows make 1, 2 or 4 of them at once. */
-static const char *group_kernel(int64_t m, tensor w)
+/* The GPU's kernel for m rows of x; those of panels and of aligned rows make 1, 2 or x_rows of them at once. */
+static const char *group_kernel(const device *d, int64_t m, tensor w)
 {
     bool wide = dtype_table[w.type].block > 1 ? w.panels : w.shape[1] % 4 == 0;
-    return !wide    ? TYPED("linear:rows_", w.type)
-           : m == 1 ? TYPED("linear:rows1_", w.type)
-           : m == 2 ? TYPED("linear:rows2_", w.type)
-                    : TYPED("linear:rows4_", w.type);
+    return !wide                     ? TYPED("linear:rows_", w.type)
+           : m == 1                  ? TYPED("linear:rows1_", w.type)
+           : m <= d->tune.x_rows / 2 ? TYPED("linear:rows2_", w.type)
+           : d->tune.x_rows == 4     ? TYPED("linear:rows4_", w.type)
+                                     : TYPED("linear:rows8_", w.type);
 }
 
 /* One piece of the weight's rows, output columns from `column` on. */
@@ -33,15 +35,15 @@ static void few_rows(run *r, tensor x, tensor w, tensor b, activation act, tenso
     int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
     const device *d = run_device(r);
     int64_t wrows = d->tune.cpu_form ? LINEAR_W_ROWS_CPU : LINEAR_W_ROWS_GPU;
-    int64_t items = (n + wrows - 1) / wrows, each = each_of(d, items);
+    int64_t items = (n + wrows - 1) / wrows, each = each_of(d, items, m);
     work size = {.global = {(size_t)((items + each - 1) / each)}, .local = {1}};
     if (!d->tune.cpu_form)
         size = (work){.global = {(size_t)items}, .unit = UNIT_ROW};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
-    LAUNCH(r, d->tune.cpu_form ? TYPED("linear:rows_", w.type) : group_kernel(m, w), size, ARG_T(x), ARG_T(w), ARG_T(b),
-           ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k), ARG_I(act), ARG_I(last_of(&y)), ARG_I(column),
-           ARG_I(each));
+    LAUNCH(r, d->tune.cpu_form ? TYPED("linear:rows_", w.type) : group_kernel(d, m, w), size, ARG_T(x), ARG_T(w),
+           ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k), ARG_I(act), ARG_I(last_of(&y)),
+           ARG_I(column), ARG_I(each));
 }
 
 /* ---- quantised weights ---- */
@@ -124,11 +126,12 @@ static void quantised_rows(run *r, tensor x, tensor w, tensor b, activation act,
                            int64_t column)
 {
     int64_t m = rows_of(&x), n = w.shape[0], k = w.shape[1];
-    int64_t items = (panels_of(n) + LINEAR_QUANTISED_PANELS - 1) / LINEAR_QUANTISED_PANELS,
-            each = each_of(run_device(r), items);
-    work size = {.global = {(size_t)((items + each - 1) / each),
-                            (size_t)(m + LINEAR_QUANTISED_ROWS - 1) / LINEAR_QUANTISED_ROWS},
-                 .local = {1, 1}};
+    const tuning *t = &run_device(r)->tune;
+    int64_t items = (panels_of(n) + t->quantised_panels - 1) / t->quantised_panels,
+            each = each_of(run_device(r), items, m);
+    work size = {
+        .global = {(size_t)((items + each - 1) / each), (size_t)((m + t->quantised_rows - 1) / t->quantised_rows)},
+        .local = {1, 1}};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
     size.bytes = (double)dtype_row_bytes(w.type, n * k) + 4.0 * (double)(m * (n + k));
     LAUNCH(r, w.panels ? TYPED("linear:quantised_panels_", w.type) : TYPED("linear:quantised_rows_", w.type), size,

@@ -139,7 +139,7 @@ void gradient_add(run *r, tape *t, tensor x, tensor dy);
 /* To the gradient of x from that of out, where out is as if it were y = softmax(scale x): norm.c. */
 void softmax_gradient(run *r, tape *t, tensor x, tensor y, tensor out, float scale);
 /* Whether GPUs may read rows of n numbers of x by fours, for tiles of products: gemm.c. */
-bool tile_by_fours(int64_t n, tensor x);
+bool tile_by_fours(run *r, int64_t n, tensor x);
 /* y = act(x w^T + b) + residual for many rows; y is all of the output: gemm.c. */
 bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, tensor y);
 

@@ -14,8 +14,8 @@ bool winograd_applies(run *r, const conv *c, int64_t b, int64_t oh, int64_t ow)
     const tuning *t = &run_device(r)->tune;
     bool pays = t->cpu_form || in * out >= t->winograd_channels * (in + out);
     /* narrow pictures have many tiles that are half outside */
-    return t->winograd && tiles >= t->winograd && c->kernel == 3 && c->stride == 1 && in % 16 == 0 && out >= 16 &&
-           pays && 12 * tiles <= images * oh * ow;
+    return t->winograd && tiles >= t->winograd && c->kernel == 3 && c->stride == 1 && in % 16 == 0 && in >= t->tile_k &&
+           out >= 16 && pays && 12 * tiles <= images * oh * ow;
 }
 
 /* A convolution, part after part: the transformed weights u of some panels and pixels v of some tiles are worked on
@@ -72,9 +72,10 @@ static void products(run *r, const parts *p, int64_t first, int64_t n, int64_t f
     int64_t oh = p->y.shape[1], ow = p->y.shape[2];
     double flops = 72 * (double)(n * c->in * panels * 32), in = 4.0 * 36 * (double)(c->in * (n + panels * 32)),
            out = 4.0 * 16 * 32 * (double)(n * panels), sums = 36 / 16.0 * out;
-    if (run_device(r)->tune.cpu_form) {
+    const tuning *t = &run_device(r)->tune;
+    if (t->cpu_form) {
         LAUNCH(r, "winograd:winograd_output",
-               ((work){.global = {(size_t)(n + WINOGRAD_TILES - 1) / WINOGRAD_TILES, (size_t)panels},
+               ((work){.global = {(size_t)((n + t->winograd_tiles - 1) / t->winograd_tiles), (size_t)panels},
                        .local = {1, 1, 1},
                        .flops = flops,
                        .bytes = in + out}),
@@ -115,7 +116,7 @@ void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, int 
                .act = act};
     const tuning *t = &run_device(r)->tune;
     int64_t tiles = x.shape[0] * p.tw * p.th, panels = (c->out + 31) / 32, cache = t->winograd_cache;
-    int64_t few = cache / (36 * 32 * c->in), whole = t->cpu_form ? WINOGRAD_TILES : TILE_M_OF(t->gemm_side);
+    int64_t few = cache / (36 * 32 * c->in), whole = t->cpu_form ? t->winograd_tiles : TILE_M_OF(t->gemm_side);
     few = few > 1 ? few : 1;
     few = few < panels ? few : panels;
     int64_t widest = !t->cpu_form && 32 * few > c->in ? 32 * few : c->in, some = cache / (36 * widest) / whole * whole;

@@ -1,4 +1,4 @@
-/* The search: steps, their candidates, and when one is faster. */
+/* The search: in which order the tunables are tried, by what, and when one is faster. */
 #include "tune/tune.h"
 
 #include <math.h>
@@ -8,118 +8,71 @@
 
 #include "base/log.h"
 
-#define GAIN  0.97 /* what is slower than this share of the best's time isn't worth a change: that is noise */
-#define AGAIN 2    /* trials more of what seems faster */
+#define GAIN  0.97 /* what takes more than this share of the best's time isn't worth a change */
+#define NOISE 1.5  /* nor is what gains less than so many times what the best differs from itself */
+#define AGAIN 2    /* trials more of what seems faster, which it must all win */
 
 #define MASK(w)  (1u << (w))
+#define FEW      (MASK(TUNE_ONE_ROW) | MASK(TUNE_FEW_ROWS))
+#define MORE     (MASK(TUNE_SOME_ROWS) | MASK(TUNE_MANY_ROWS))
 #define PRODUCTS (MASK(TUNE_PRODUCT) | MASK(TUNE_PRODUCT_256) | MASK(TUNE_PRODUCT_768))
-#define ALL      (MASK(TUNE_WORKS) - 1)
+#define DIRECT   (MASK(TUNE_CONVOLUTION) | MASK(TUNE_CONVOLUTION_WIDE))
+#define PICTURES (DIRECT | MASK(TUNE_WINOGRAD))
+#define ROWS     (MASK(TUNE_ROWS) | MASK(TUNE_DECODE))
 
-/* One tunable: the works that it decides, and its candidates for a device whose best so far is `best`; n of them. */
-typedef struct step {
-    const char *name;
-    unsigned works;
-    int (*candidates)(const limn_device_info *info, const tuning *best, tuning out[8]);
-} step;
+const char *const tune_work_names[TUNE_WORKS] = {
+    "1 row",    "3 rows",   "16 rows", "256 rows, Q8_0", "norms, attention", "decode",   "64 rows",
+    "256 rows", "768 rows", "conv",    "conv1x1",        "conv3x3",          "gradient",
+};
 
-/* Work-items with registers, or groups with local memory. */
-static int forms(const limn_device_info *info, const tuning *best, tuning out[8])
-{
-    out[0] = device_form_tuning(info, !best->cpu_form);
-    return 1;
-}
-
-/* The register tile whole, or in parts. */
-static int splits(const limn_device_info *info, const tuning *best, tuning out[8])
-{
-    (void)info;
-    out[0] = *best;
-    out[0].split = !best->split;
-    return best->cpu_form;
-}
-
-static int groups(const limn_device_info *info, const tuning *best, tuning out[8])
-{
-    (void)info;
-    int n = 0;
-    for (int wg = 16; wg <= 256 && !best->cpu_form; wg *= 2) {
-        out[n] = *best;
-        out[n++].wg = wg;
-    }
-    return n;
-}
-
-static int sides(const limn_device_info *info, const tuning *best, tuning out[8])
-{
-    int n = 0;
-    for (int side = 4; side <= 16 && !best->cpu_form; side *= 2)
-        for (int item = 4; item <= 8; item *= 2) {
-            out[n] = *best;
-            out[n].gemm_side = side;
-            out[n].gemm_item = item;
-            tuning_complete(&out[n++], info);
-        }
-    return n;
-}
-
-/* CLBlast for all products of many rows, for those of more rows, or for none. */
-static int clblast(const limn_device_info *info, const tuning *best, tuning out[8])
-{
-    (void)info;
-    static const int rows[] = {0, 128, 512};
-    int n = 0;
-    for (int i = 0; i < 3 && !best->cpu_form; i++) {
-        out[n] = *best;
-        out[n].clblast = true;
-        out[n++].clblast_rows = rows[i];
-    }
-    if (n) {
-        out[n] = *best;
-        out[n++].clblast = false;
-    }
-    return n;
-}
-
-static int clblast_sets(const limn_device_info *info, const tuning *best, tuning out[8])
-{
-    (void)info;
-    int n = 0;
-    for (int i = 0; i < CLBLAST_SETS && best->clblast; i++) {
-        out[n] = *best;
-        out[n++].clblast_set = i;
-    }
-    return n;
-}
-
-static const step steps[] = {
-    {"kernels for items or for groups", ALL, forms},
-    {"register tiles whole or in parts", PRODUCTS | MASK(TUNE_CONVOLUTION), splits},
-    {"work-items of a group", MASK(TUNE_FEW_ROWS) | MASK(TUNE_ROWS), groups},
-    {"side and columns of a product's group", PRODUCTS | MASK(TUNE_CONVOLUTION), sides},
-    {"CLBlast", PRODUCTS, clblast},
-    {"CLBlast's parameters", PRODUCTS, clblast_sets},
+/* In the order of the search.  First, of each form, what experience lets expect most of; what needs no compiler before
+ * what does, and programs that compile fast before others.  The other form, which has never been faster yet, is last:
+ * where it is, all begins again. */
+static const struct step {
+    const char *name; /* of the tunable */
+    unsigned works;   /* that decide */
+    const char *text;
+} steps[] = {
+    {"gemm_side", PRODUCTS | PICTURES, "side of the group of a product's tile"},
+    {"gemm_item", PRODUCTS | PICTURES, "columns of a work-item of these"},
+    {"wg", FEW | MASK(TUNE_SOME_ROWS) | ROWS, "work-items that share a row"},
+    {"wide", ROWS, "times as many where rows are few"},
+    {"attention_keys", MASK(TUNE_DECODE), "the fewest keys of a part of a query's"},
+    {"x_rows", MORE, "rows of a pass over the weights"},
+    {"tile_k", PRODUCTS | PICTURES, "numbers of the sums in local memory"},
+    {"winograd_channels", MASK(TUNE_WINOGRAD), "the fewest channels for Winograd's way"},
+    {"items_few", FEW, "work-items of a compute unit, for up to 4 rows"},
+    {"items_many", MORE, "the same for more rows"},
+    {"gemm_rows", PRODUCTS, "rows of a product's work-item"},
+    {"conv_items", DIRECT, "work-items of a compute unit, for convolutions"},
+    {"winograd_cache", MASK(TUNE_WINOGRAD), "floats of Winograd's transforms at a time"},
+    {"strip", MASK(TUNE_WINOGRAD), "floats of a strip of a picture"},
+    {"split", PRODUCTS | PICTURES, "register tiles in parts"},
+    {"winograd_tiles", MASK(TUNE_WINOGRAD), "tiles of Winograd's work-item"},
+    {"conv_rows", DIRECT, "pixels of a convolution's work-item"},
+    {"gemm_chunk", PRODUCTS, "numbers of the sums that pass by all rows of a work-item"},
+    {"tile_ahead", PRODUCTS | PICTURES, "rows of a panel that are asked for before they are read"},
+    {"ahead", FEW | MASK(TUNE_SOME_ROWS), "columns of F16 weights that are asked for before they are read"},
+    {"chunk", MASK(TUNE_SOME_ROWS), "columns of F16 weights that pass by all rows"},
+    {"quantised_ahead", FEW | MORE, "bytes of Q8_0 weights that are asked for before they are read"},
+    {"quantised_tile", MORE, "rows of a tile with Q8_0 weights"},
+    {"quantised_panels", MORE, "panels of such a tile"},
+    {"quantised_rows", MASK(TUNE_MANY_ROWS), "rows of a work-item of these"},
+    {"clblast", PRODUCTS, "CLBlast for products"},
+    {"clblast_rows", PRODUCTS, "the fewest rows for it"},
+    {"clblast_set", PRODUCTS, "its parameters"},
+    {"gradient_rows", MASK(TUNE_GRADIENT), "rows of a gradient's work-item"},
+    {"gradient_columns", MASK(TUNE_GRADIENT), "its columns"},
+    {"cpu_form", MASK(TUNE_ONE_ROW) | MASK(TUNE_PRODUCT) | DIRECT, "kernels for items (1) or for groups (0)"},
 };
 enum { STEPS = sizeof steps / sizeof *steps };
 
-/* The mean of the logarithms of the works' times over the best's: below 0 where it is faster. */
-static double score(const tune_result *r, const tune_result *best)
+unsigned tune_works_of(const tunable *k)
 {
-    double sum = 0;
-    int n = 0;
-    for (int w = 0; w < TUNE_WORKS; w++)
-        if (r->seconds[w] > 0 && best->seconds[w] > 0) {
-            sum += log(r->seconds[w] / best->seconds[w]);
-            n++;
-        }
-    return n ? sum / n : 0;
-}
-
-static bool same(const tuning *a, const tuning *b)
-{
-    char texts[2][TUNING_TEXT];
-    tuning_text(a, texts[0]);
-    tuning_text(b, texts[1]);
-    return strcmp(texts[0], texts[1]) == 0;
+    for (int i = 0; i < STEPS; i++)
+        if (!strcmp(steps[i].name, k->name))
+            return steps[i].works;
+    return 0;
 }
 
 static void say(tuner *u, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -138,111 +91,234 @@ static bool is_over(const tuner *u)
     return u->end > 0 && clock_seconds() > u->end;
 }
 
-static bool trial(tuner *u, const tuning *t, unsigned works, tune_result *r, err *e)
+/* ---- trials ---- */
+
+/* The mean of the logarithms of the ratios: below 0 where the second one is faster. */
+static double score(const tune_result *r)
 {
+    double sum = 0;
+    int n = 0;
+    for (int w = 0; w < TUNE_WORKS; w++)
+        if (r->ratio[w] > 0) {
+            sum += log(r->ratio[w]);
+            n++;
+        }
+    return n ? sum / n : 0;
+}
+
+/* Of these works: what must be gained, as score has it; and what may be lost in one of them. */
+static double least_gain(const tuner *u, unsigned works)
+{
+    double least = log(GAIN);
+    for (int w = 0; w < TUNE_WORKS; w++)
+        if (works >> w & 1)
+            least = fmin(least, -NOISE * u->noise[w]);
+    return least;
+}
+
+/* Whether it is faster as a whole, and no slower than noise is in any of its works. */
+static bool wins(const tuner *u, const tune_result *r, unsigned works)
+{
+    double least = least_gain(u, works);
+    for (int w = 0; w < TUNE_WORKS; w++)
+        if (r->ratio[w] > 0 && log(r->ratio[w]) > -least)
+            return false;
+    return score(r) < least;
+}
+
+/* "1.04x (1 row 1.02x, 3 rows 1.06x)" */
+static void gains(const tune_result *r, char text[512])
+{
+    int n = snprintf(text, 512, "%.2fx (", exp(-score(r)));
+    for (int w = 0; w < TUNE_WORKS && n < 512; w++)
+        if (r->ratio[w] > 0)
+            n += snprintf(text + n, (size_t)(512 - n), "%s%s %.2fx", text[n - 1] == '(' ? "" : ", ", tune_work_names[w],
+                          1 / r->ratio[w]);
+    if (n < 511)
+        snprintf(text + n, (size_t)(512 - n), ")");
+}
+
+static bool trial(tuner *u, const tuning *a, const tuning *b, unsigned works, tune_result *r, err *e)
+{
+    const tuning both[2] = {*a, *b};
     u->trials++;
-    return u->trial(u->context, t, works, same(t, &u->best), r, e) &&
+    return u->trial(u->context, both, works, tuning_same(a, b), r, e) &&
            (r->right || err_set(e, ERR_FAILED, "%s", r->text));
 }
 
-/* The trial of a candidate, which must run as it is. */
+/* The trial of a candidate against the best, which must run as it is. */
 static bool try_candidate(tuner *u, const tuning *t, unsigned works, tune_result *r, err *e)
 {
-    return trial(u, t, works, r, e) &&
-           (same(t, &r->ran) || err_set(e, ERR_FAILED, "the driver refuses its work-groups"));
+    return trial(u, &u->best, t, works, r, e) &&
+           (tuning_same(t, &r->ran[1]) || err_set(e, ERR_FAILED, "the driver refuses its work-groups"));
 }
 
-static void keep_fastest(tune_result *r, const tune_result *again)
+/* By what the best differs from itself in those works. */
+static bool know_noise(tuner *u, unsigned works, err *e)
 {
-    for (int w = 0; w < TUNE_WORKS; w++)
-        if (again->seconds[w] < r->seconds[w])
-            r->seconds[w] = again->seconds[w];
-}
-
-/* Whether t is faster than u->best, which took `now` when t took `r`, in more trials of both in turn too: other
- * programs may have run beside one of them. */
-static bool confirmed(tuner *u, const step *s, const tuning *t, tune_result *now, tune_result *r)
-{
-    tune_result again;
-    for (int i = 0; i < AGAIN; i++) {
-        err why = {0};
-        if (!trial(u, &u->best, s->works, &again, &why))
-            return false;
-        keep_fastest(now, &again);
-        if (!trial(u, t, s->works, &again, &why))
-            return false;
-        keep_fastest(r, &again);
-    }
-    return score(r, now) < log(GAIN);
-}
-
-static bool goes_on(tuner *u, const step *s, err *e)
-{
-    return u->goes_on(u->context, (int)(s - steps), STEPS, e);
-}
-
-/* Tries the candidates of a step; what is fastest becomes u->best. */
-static bool do_step(tuner *u, const step *s, err *e)
-{
-    tuning list[8], best = u->best;
-    tune_result now, fastest = {0}, r;
-    int n = s->candidates(&u->info, &u->best, list);
-    double least = log(GAIN);
+    tune_result r;
     err why = {0};
-    if (n == 0)
+    works &= ~u->known;
+    if (!works)
         return true;
-    say(u, "%s", s->name);
-    if (!trial(u, &u->best, s->works, &now, &why))
+    if (!trial(u, &u->best, &u->best, works, &r, &why))
         return err_set(e, ERR_FAILED, "tune: the kernels as they are: %s", why.text);
-    if (!same(&u->best, &now.ran)) { /* the driver refused its groups, and smaller ones did it */
-        u->best = best = now.ran;
-        u->changes++;
-        if (!tuning_save(&u->best, &u->info, e))
-            return false;
-    }
-    for (int i = 0; i < n && !is_over(u); i++) {
-        char text[TUNING_TEXT];
-        if (!tuning_valid(&list[i], &u->info) || same(&list[i], &u->best))
-            continue;
-        tuning_text(&list[i], text);
-        why = (err){0};
-        bool ok = try_candidate(u, &list[i], s->works, &r, &why);
-        if (!goes_on(u, s, e))
-            return false;
-        if (ok)
-            say(u, "  %-96s %5.2fx", text, exp(-score(&r, &now)));
-        else
-            say(u, "  %-96s left out: %s", text, why.text);
-        if (ok && score(&r, &now) < least) {
-            least = score(&r, &now);
-            best = list[i];
-            fastest = r;
+    u->known |= works;
+    for (int w = 0; w < TUNE_WORKS; w++)
+        if (works >> w & 1 && r.ratio[w] > 0) {
+            u->noise[w] = fabs(log(r.ratio[w]));
+            say(u, "  %-20s %10.1f us, %.1f%% noise", tune_work_names[w], 1e6 * r.seconds[0][w], 100 * u->noise[w]);
         }
-    }
-    if (same(&best, &u->best))
+    if (tuning_same(&u->best, &r.ran[0]))
         return true;
-    bool is = confirmed(u, s, &best, &now, &fastest);
-    if (!goes_on(u, s, e))
-        return false;
-    say(u, "  that in turn with the one before: %.2fx, %s", exp(-score(&fastest, &now)), is ? "kept" : "not kept");
-    if (!is)
-        return true;
-    u->best = best;
+    u->best = r.ran[0]; /* the driver refused its groups, and smaller ones did it */
     u->changes++;
     return tuning_save(&u->best, &u->info, e);
 }
 
+/* ---- a step ---- */
+
+static bool goes_on(tuner *u, const struct step *s, err *e)
+{
+    return u->goes_on(u->context, (int)(s - steps), STEPS, e);
+}
+
+typedef struct choice {
+    const struct step *step;
+    const tunable *k;
+    tuning best; /* the fastest so far, of a score */
+    double score;
+} choice;
+
+/* Tries value i; *better: whether it is the fastest so far.  False: the search ends. */
+static bool try_value(tuner *u, choice *c, int i, bool *better, err *e)
+{
+    char text[512];
+    tuning t = u->best;
+    tune_result r;
+    err why = {0};
+    *better = false;
+    tunable_set(&t, c->k, c->k->values[i], &u->info);
+    if (!tuning_valid(&t, &u->info) || tuning_same(&t, &u->best) || is_over(u))
+        return true;
+    bool ok = try_candidate(u, &t, c->step->works, &r, &why);
+    if (!goes_on(u, c->step, e))
+        return false;
+    if (ok)
+        gains(&r, text);
+    say(u, "  %-10d %s%s", c->k->values[i], ok ? "" : "left out: ", ok ? text : why.text);
+    *better = ok && wins(u, &r, c->step->works) && score(&r) < c->score;
+    if (*better) {
+        c->best = t;
+        c->score = score(&r);
+    }
+    return true;
+}
+
+/* The index of the value that the best has, or of the next lower one. */
+static int now_at(const tuner *u, const tunable *k)
+{
+    int at = 0;
+    for (int i = 0; i < k->n; i++)
+        if (k->values[i] <= tunable_get(&u->best, k))
+            at = i;
+    return at;
+}
+
+/* Tries neighbours, and goes on in the direction that gains; or all values, where neighbours aren't alike. */
+static bool try_values(tuner *u, choice *c, err *e)
+{
+    bool better, found = false;
+    for (int i = 0; i < c->k->n && !c->k->ordered; i++)
+        if (!try_value(u, c, i, &better, e))
+            return false;
+    for (int way = 1; way >= -1 && c->k->ordered && !found; way -= 2) {
+        better = true;
+        for (int i = now_at(u, c->k) + way; i >= 0 && i < c->k->n && better; i += way) {
+            if (!try_value(u, c, i, &better, e))
+                return false;
+            found = found || better;
+        }
+    }
+    return true;
+}
+
+/* Whether it wins again, and how often it must: other programs may have run beside one of the trials. */
+static bool confirmed(tuner *u, choice *c)
+{
+    tune_result r;
+    double sum = c->score;
+    for (int i = 0; i < AGAIN; i++) {
+        err why = {0};
+        if (!try_candidate(u, &c->best, c->step->works, &r, &why) || !wins(u, &r, c->step->works))
+            return false;
+        sum += score(&r);
+    }
+    c->score = sum / (1 + AGAIN);
+    return true;
+}
+
+static bool do_step(tuner *u, const struct step *s, err *e)
+{
+    const tunable *k = tunable_find(s->name);
+    choice c = {.step = s, .k = k};
+    if (!k || (k->form != FORM_ANY && (k->form == FORM_CPU) != u->best.cpu_form) ||
+        (u->wanted && !u->wanted(u->context, k->name)))
+        return true;
+    say(u, "%s: %s, now %d", k->name, s->text, tunable_get(&u->best, k));
+    if (!know_noise(u, s->works, e) || !try_values(u, &c, e))
+        return false;
+    if (c.score == 0)
+        return true;
+    bool is = confirmed(u, &c);
+    if (!goes_on(u, s, e))
+        return false;
+    int from = tunable_get(&u->best, k), to = tunable_get(&c.best, k);
+    say(u, "  %d again: %s", to, is ? "kept" : "not kept");
+    if (!is)
+        return true;
+    if (u->changes < (int)(sizeof u->found / sizeof *u->found))
+        u->found[u->changes] = (struct found){k, from, to, exp(-c.score)};
+    u->changes++;
+    u->gained |= s->works;
+    u->best = c.best;
+    return tuning_save(&u->best, &u->info, e);
+}
+
+/* ---- the search ---- */
+
+/* What was found, and what it gives as a whole against `first`, what the device has by itself. */
+static void summarise(tuner *u, const tuning *first)
+{
+    char text[TUNING_TEXT], all[512];
+    tune_result r;
+    err why = {0};
+    tuning_text(&u->best, &u->info, text);
+    say(u, "%s after %d trials%s%s", u->changes ? "kept" : "nothing was faster", u->trials, text[0] ? ": " : "", text);
+    for (int i = 0; i < u->changes && i < (int)(sizeof u->found / sizeof *u->found); i++)
+        if (u->found[i].k)
+            say(u, "  %-18s %8d instead of %8d: %.2fx", u->found[i].k->name, u->found[i].to, u->found[i].from,
+                u->found[i].gain);
+    if (u->gained && trial(u, first, &u->best, u->gained, &r, &why)) {
+        gains(&r, all);
+        say(u, "all of it against none: %s", all);
+    }
+}
+
 bool tune_search(tuner *u, err *e)
 {
-    char text[TUNING_TEXT];
-    bool ok = true;
-    for (int i = 0; ok && i < STEPS && !is_over(u); i++)
-        ok = goes_on(u, &steps[i], e) && do_step(u, &steps[i], e);
-    tuning_text(&u->best, text);
+    const tuning first = u->best;
+    bool ok = true, form = !u->best.cpu_form;
+    while (ok && form != u->best.cpu_form && !is_over(u)) {
+        form = u->best.cpu_form;
+        u->known = 0;
+        for (int i = 0; ok && i < STEPS && !is_over(u); i++)
+            ok = goes_on(u, &steps[i], e) && do_step(u, &steps[i], e);
+    }
     if (ok && !u->changes) /* an earlier one may have found otherwise */
         ok = tuning_save(&u->best, &u->info, e);
     if (ok) {
-        say(u, "%s after %d trials: %s", u->changes ? "kept" : "nothing was faster", u->trials, text);
+        summarise(u, &first);
         u->goes_on(u->context, STEPS, STEPS, NULL);
     }
     return ok;

@@ -20,31 +20,51 @@ tune() {
 
 # No time at all: what the device has by itself is kept.
 tune --seconds 0.001
-grep -q '^3 wg=' "$work/cache/tuning" || fail 'nothing was saved'
+grep -q '^4 [^=]*|' "$work/cache/tuning" || fail 'nothing was saved'
 grep -q 'after 0 trials' "$work/out" || fail 'the budget is not kept'
 
-# The kernels of the other form, of which there is one trial.
-other=-DCPU=0
-! grep -q 'cpu_form=0' "$work/out" || other=-DCPU=1
-export OPENCL_LAYERS=$layer
-LIMN_LAYER_CRASH=$other tune
-grep -q 'left out: crashed' "$work/out" || fail 'the crash is not reported'
-LIMN_LAYER_HANG=$other tune --trial-seconds 30
-grep -q 'left out: hung' "$work/out" || fail 'the hang is not reported'
-LIMN_LAYER_IDLE=$other tune
-grep -q 'left out: wrong result' "$work/out" || fail 'the wrong result is not reported'
+# What isn't there can't be tuned.
+! "$limn" tune gemm_rose >"$work/out" 2>"$work/err" || fail 'there is a gemm_rose'
+grep -q 'gemm_rose means nothing that can be tuned (there are cpu_form wg .* gemm_rows ' "$work/err" || fail 'what there is is not named'
 
-# What is saved is read; what the device can't run isn't, nor is another version's.
-sed -i 's/^3 wg=[0-9]* gemm_side=[0-9]* gemm_item=[0-9]* cpu_form=[01] split=[01]/3 wg=16 gemm_side=4 gemm_item=8 cpu_form=0 split=0/' "$work/cache/tuning"
-cp "$work/cache/tuning" "$work/good"
-tuned() {
-    tune --seconds 0.001 -v
-    grep -q 'tuned: wg=' "$work/err"
+# The kernels of the other form, of which there is one trial.
+form() {
+    tune cpu_form "$@"
 }
-tuned || fail 'what was saved is not read'
-sed 's/wg=16/wg=17/' "$work/good" >"$work/cache/tuning"
-! tuned || fail 'groups of 17 are read'
-sed 's/^3/99/' "$work/good" >"$work/cache/tuning"
-! tuned || fail "another version's line is read"
-cut -c1-40 "$work/good" >"$work/cache/tuning"
-! tuned || fail 'a cut line is read'
+export OPENCL_LAYERS=$layer
+other=-DCPU=0
+LIMN_LAYER_CRASH=$other "$limn" tune cpu_form >"$work/out" 2>"$work/err" || {
+    other=-DCPU=1 # of a GPU
+    LIMN_LAYER_CRASH=$other form
+}
+grep -q 'left out: crashed' "$work/out" || fail 'the crash is not reported'
+grep -q '^  1 row  *[0-9.]* us, [0-9.]*% noise$' "$work/out" || fail 'the noise is not told'
+! grep -q '^wg:' "$work/out" || fail 'more is tuned than was asked for'
+LIMN_LAYER_HANG=$other form --trial-seconds 30
+grep -q 'left out: hung' "$work/out" || fail 'the hang is not reported'
+LIMN_LAYER_IDLE=$other form
+grep -q 'left out: wrong result' "$work/out" || fail 'the wrong result is not reported'
+unset OPENCL_LAYERS
+
+# What is saved is read; what the device can't run isn't, nor another version's, nor what is no tunable.
+device=$(sed 's/^4 //' "$work/cache/tuning")
+tuned() {
+    printf '%s %s\n' "$1" "$device" >"$work/cache/tuning"
+    tune --seconds 0.001 -v
+    grep -q 'tuned: ' "$work/err"
+}
+tuned '4' || fail 'what the device has by itself is not read'
+tuned '4 winograd_cache=1048576 strip=524288' || fail 'what was saved is not read'
+grep -q 'tuned: winograd_cache=1048576 strip=524288$' "$work/err" || fail 'it is read otherwise'
+tuned '4 cpu_form=0 wg=16 gemm_side=4' || fail 'another form is not read'
+for bad in '4 cpu_form=0 wg=17' '4 strip=1' '4 strop=1048576' '4 strip=' '4 strip' '99' '3 wg=1 gemm_side=1' ''; do
+    ! tuned "$bad" || fail "\"$bad\" is read"
+done
+
+# Two at once: both end well, and leave one whole line.
+"$limn" tune strip --seconds 4 >"$work/other" 2>&1 &
+tune strip --seconds 4
+wait $! || fail 'the other one fails'
+[ "$(wc -l <"$work/cache/tuning")" = 1 ] || fail 'two at once leave more than a line'
+tune --seconds 0.001 -v
+grep -q 'tuned: ' "$work/err" || fail 'what two at once leave is not read'

@@ -287,7 +287,7 @@ static void defaults_follow_limits_not_names(void **state)
         int wide = tuning_wide(&t, &d);
         assert_true(wide >= t.wg && wide <= limits[i].group);
         for (size_t most = 1; most <= 256; most++) { /* what is made narrow isn't wider than that */
-            t.wg = (int)tuning_narrow(most);
+            t.wg = (int)tuning_narrow(&t, most);
             while (t.wg & (t.wg - 1))
                 t.wg--;
             assert_true(t.wg >= 1 && (size_t)tuning_wide(&t, &d) <= most);

@@ -135,21 +135,22 @@ static size_t list_styles(const device *d, bool tiny, bool lens, const char **na
 {
     size_t n = 0;
     const limn_device_info *i = &d->info;
-    const tuning cpu = {.wg = 1,
-                        .gemm_side = 1,
-                        .cpu_form = true,
-                        .split = true,
-                        .tiles = tiny,
-                        .winograd = 1,
-                        .winograd_cache = 1 << 20},
-                 wide = {
-                     .wg = 16, .gemm_side = 4, .gemm_item = 4, .tiles = tiny, .winograd = 1, .winograd_cache = 1 << 20};
-    const tuning gpu = {.wg = 64,
-                        .gemm_side = i->max_work_group >= 256 ? 16 : 8,
-                        .gemm_item = 8,
-                        .tiles = true,
-                        .winograd = 1,
-                        .winograd_cache = 1 << 20};
+    tuning cpu = device_form_tuning(i, true), wide = device_form_tuning(i, false), gpu = wide;
+    cpu.split = true;
+    wide.wg = 16;
+    wide.gemm_side = wide.gemm_item = 4;
+    gpu.wg = 64;
+    gpu.gemm_side = i->max_work_group >= 256 ? 16 : 8;
+    gpu.gemm_item = 8;
+    gpu.tiles = true;
+    cpu.tiles = wide.tiles = tiny;
+    tuning *all[] = {&cpu, &wide, &gpu};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+        all[k]->clblast = false;
+        all[k]->winograd = 1;
+        all[k]->winograd_channels = all[k]->strip = 0; /* where it can; the smallest strips */
+        all[k]->winograd_cache = 1 << 20;
+    }
     if (lens) {
         names[0] = "gpu 64";
         tunes[0] = gpu;

@@ -1,5 +1,6 @@
 /* limn tune: tries what could be faster on this device, each trial in a process of its own, and keeps what was. */
 #include <errno.h>
+#include <fnmatch.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
@@ -23,13 +24,13 @@
 typedef struct order {
     const options *o;
     limn_device_info info; /* of the device that the first child found */
-    tuning t;
+    tuning both[2];
     unsigned works;
 } order;
 typedef struct answer {
     err e;
     limn_device_info info;
-    tuning found, otherwise; /* as the device opens, and without what was saved */
+    tuning otherwise; /* as the device is without what was saved */
     tune_result result;
 } answer;
 
@@ -40,7 +41,6 @@ static void child(const order *o, answer *a)
         device *d = command_device(o->o, &a->e);
         if (d) {
             a->info = d->info;
-            a->found = d->tune;
             a->otherwise = device_default_tuning(&d->info);
         }
         device_free(d);
@@ -51,7 +51,7 @@ static void child(const order *o, answer *a)
     snprintf(spec, sizeof spec, "%d.%d", o->info.platform, o->info.device);
     device *d = device_open(spec, &quiet, &a->e);
     if (d)
-        tune_trial(d, &o->t, o->works, &a->result);
+        tune_trial(d, o->both, o->works, &a->result);
     device_free(d);
 }
 
@@ -119,15 +119,41 @@ typedef struct context {
     double limit; /* seconds of a trial */
 } context;
 
-static bool run_trial(void *self, const tuning *t, unsigned works, bool is_best, tune_result *r, err *e)
+static bool run_trial(void *self, const tuning both[2], unsigned works, bool is_best, tune_result *r, err *e)
 {
     context *c = self;
     answer a = {0};
-    c->o.t = *t;
+    memcpy(c->o.both, both, sizeof c->o.both);
     c->o.works = works;
     if (!run_child(&c->o, is_best ? PATIENCE * c->limit : c->limit, &a, e))
         return false;
     *r = a.result;
+    return true;
+}
+
+static bool wanted(void *self, const char *name)
+{
+    const options *o = ((context *)self)->o.o;
+    bool is = o->n_operands == 0;
+    for (int i = 0; i < o->n_operands && !is; i++)
+        is = !fnmatch(o->operands[i], name, 0);
+    return is;
+}
+
+/* Each pattern means a tunable. */
+static bool check_patterns(const options *o, err *e)
+{
+    for (int i = 0; i < o->n_operands; i++) {
+        char names[640] = "";
+        bool any = false;
+        for (int k = 0; k < tunables_count; k++) {
+            any = any || !fnmatch(o->operands[i], tunables[k].name, 0);
+            snprintf(names + strlen(names), sizeof names - strlen(names), " %s", tunables[k].name);
+        }
+        if (!any)
+            return err_set(e, ERR_USAGE, "tune: %.60s means nothing that can be tuned (there are%s)", o->operands[i],
+                           names);
+    }
     return true;
 }
 
@@ -154,17 +180,19 @@ int command_tune(const options *o)
     context c = {.o.o = o, .limit = options_number(o, "trial-seconds", 120)};
     double budget = options_number(o, "seconds", 0), start = clock_seconds();
     interrupt_catch();
-    bool ok = probe_check(false, &e) && run_child(&c.o, c.limit, &a, &e);
+    bool ok = check_patterns(o, &e) && probe_check(false, &e) && run_child(&c.o, c.limit, &a, &e);
     if (ok) {
         tuner u = {.info = a.info,
                    .best = a.otherwise,
                    .end = budget > 0 ? start + budget : 0,
                    .trial = run_trial,
+                   .wanted = wanted,
                    .goes_on = goes_on,
                    .say = print_line,
                    .context = &c};
         c.o.info = a.info;
-        printf("%s (%s)\n", a.info.name, a.info.platform_name);
+        printf("%s (%s), %s, %u units, vectors of %d\n", a.info.name, a.info.platform_name,
+               device_type_name(a.info.type), (unsigned)a.info.compute_units, (int)a.info.vector_width);
         ok = tune_search(&u, &e);
         char *directory = ok ? file_cache_directory() : NULL, path[4200];
         if (directory) {
