@@ -62,6 +62,7 @@ for bad in '4 cpu_form=0 wg=17' '4 strip=1' '4 strop=1048576' '4 strip=' '4 stri
 done
 
 # Two at once: both end well, and leave one whole line.
+: >"$work/cache/tuning"
 "$limn" tune strip --seconds 4 >"$work/other" 2>&1 &
 tune strip --seconds 4
 wait $! || fail 'the other one fails'
