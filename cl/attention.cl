@@ -12,7 +12,7 @@
  * -DKV_F16: the caches are F16 (cl/common.cl); not with BACKWARD.
  * Where t is 1, the query's own key and value are not in the cache yet: the part that reads them writes them first.
  * With -DCROSS the keys are of another sequence: qkv[b,t,d] holds queries alone, and a key is seen where ids[b,length]
- * isn't `pad`. */
+ * isn't `pad`.  With -DBIAS as well, bias[heads,t,length] is added to the scores. */
 #ifndef HEAD_DIM
 #define HEAD_DIM 64
 #endif
@@ -127,8 +127,15 @@ inline keys within(keys r, int from, int to)
 /* The part of work-item or group's row and head. */
 #define PART(part) (AT(parts) + (((size_t)row * heads + head) * n_parts + (part)) * ATTENTION_PART(HEAD_DIM))
 
+#ifdef BIAS
+#define BIAS_ARGUMENT                 , IN(float, bias)
+#define BIASED(score, head, row, key) ((score) + AT(bias)[((size_t)(head)*t + (row) % t) * length + (key)])
+#else
+#define BIAS_ARGUMENT
+#define BIASED(score, head, row, key) (score)
+#endif
 #ifdef CROSS
-#define MORE_ARGUMENTS , IN(int, ids), const int pad
+#define MORE_ARGUMENTS , IN(int, ids), const int pad BIAS_ARGUMENT
 #define QUERY_OF(row)  0
 #define PARTS          1
 #define SEEN(row, key) (!ids_buffer || AT(ids)[(size_t)((row) / t) * length + (key)] != pad)
@@ -197,7 +204,7 @@ CPU_KERNEL void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
                 vec d = 0.0f;
                 for (int i = 0; i < NV; i++)
                     d = MAD(query[i], LOAD_KV(key + i * VN), d);
-                s[j] = j < n && SEEN(row, at) ? SUM(d) : -INFINITY;
+                s[j] = j < n && SEEN(row, at) ? BIASED(SUM(d), head, row, at) : -INFINITY;
             }
             float16 sv = vload16(0, s);
             float now = fmax(most, max16(sv));
@@ -289,7 +296,8 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
             score_keys(score, query, kp, r, first, n, sums);
             UNROLL
             for (int i = 0; i < KEY_ROUNDS; i++) {
-                score[i] = seen[i] ? score[i] : -INFINITY;
+                const int at = r.start + (first + min(l / KEY_LANES + i * KEYS_ONCE, n - 1)) * r.step;
+                score[i] = seen[i] ? BIASED(score[i], head, row, at) : -INFINITY;
                 largest = fmax(largest, score[i]);
             }
             float now = fmax(most, group_max(largest, scratch)), keep = exp(most - now);
@@ -405,13 +413,25 @@ inline keys seen_run_of(int run, int key, int kind, int text, int width, int sid
  *   dq = scale sum over keys ds k,  dk = scale sum over queries ds q,  dv = sum over queries p dy.
  * k, v hold the positions 0 to t-1 of qkv[b,t,3d].  attention_back_q leaves delta[b,t,heads] to attention_back_kv.
  * With -DCROSS qkv[b,t,d] and its gradient (or NULL) are of queries alone, and the gradients of the length keys and
- * values go to to_k, to_v of the cache's shape. */
+ * values go to to_k, to_v of the cache's shape; with -DBIAS attention_back_q leaves ds[b,heads,t,length] in to_bias, or
+ * it is NULL. */
 #define BACK_ARGUMENTS                                                                                                 \
     IN(float, qkv), IN(float, k), IN(float, v), IN(float, y), IN(float, lse), IN(float, dy), OUT(float, dqkv),         \
         OUT(float, delta), const int t, const int heads, const int length, const int kind, const int text,             \
         const int width, const int side, const int add
+#ifdef BIAS
+#define BACK_BIAS_ARGUMENTS BIAS_ARGUMENT, OUT(float, to_bias)
+#define KEEP_DS(key, ds)                                                                                               \
+    {                                                                                                                  \
+        if (to_bias_buffer)                                                                                            \
+            AT(to_bias)[(((size_t)(row / t) * heads + head) * t + row % t) * length + (key)] = ds;                     \
+    }
+#else
+#define BACK_BIAS_ARGUMENTS
+#define KEEP_DS(key, ds)
+#endif
 #ifdef CROSS
-#define MORE_BACK_ARGUMENTS , IN(int, ids), const int pad, OUT(float, to_k), OUT(float, to_v)
+#define MORE_BACK_ARGUMENTS , IN(int, ids), const int pad, OUT(float, to_k), OUT(float, to_v) BACK_BIAS_ARGUMENTS
 #define OWN_QUERY(row)      0
 #define OWN_KEYS            length
 #define KEY_SEEN            (!ids_buffer || AT(ids)[row] != pad)
@@ -498,11 +518,20 @@ CPU_KERNEL void attention_back_q(BACK_ARGUMENTS MORE_BACK_ARGUMENTS)
         for (int first = 0; first < r.count; first += 16) {
             int n = min(16, r.count - first);
             size_t from = cache + (size_t)(r.start + first * r.step) * HEAD_DIM;
-            float16 p = exp(dots(query, AT(k) + from, stride, n) - log_sum);
-            vstore16(p * (dots(out, AT(v) + from, stride, n) - own), 0, w);
+            float16 score = dots(query, AT(k) + from, stride, n);
+#ifdef BIAS
+            vstore16(score, 0, w);
             for (int j = 0; j < n; j++)
+                w[j] = BIASED(w[j], head, row, r.start + (first + j) * r.step);
+            score = vload16(0, w);
+#endif
+            float16 p = exp(score - log_sum);
+            vstore16(p * (dots(out, AT(v) + from, stride, n) - own), 0, w);
+            for (int j = 0; j < n; j++) {
                 if (!SEEN(row, r.start + (first + j) * r.step))
                     w[j] = 0.0f;
+                KEEP_DS(r.start + (first + j) * r.step, w[j])
+            }
             add_rows(sum, w, AT(k) + from, stride, n);
         }
     }
@@ -534,6 +563,10 @@ CPU_KERNEL void attention_back_kv(BACK_ARGUMENTS MORE_BACK_ARGUMENTS)
                 own[j] = AT(delta)[i];
             }
             __global const float *qs = AT(qkv) + query * PARTS * d + column, *outs = AT(dy) + query * d + column;
+#ifdef BIAS
+            for (int j = 0; j < n; j++)
+                sums[j] -= BIASED(0.0f, head, r.start + first + j, key_at);
+#endif
             float16 p = exp(dots(key, qs, r.step * PARTS * d, n) - vload16(0, sums));
             float16 ds = p * (dots(value, outs, r.step * d, n) - vload16(0, own));
             vstore16(p, 0, w);
@@ -584,9 +617,10 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_q(B
             barrier(CLK_LOCAL_MEM_FENCE); /* the query is there; the last weights are used up */
             if (l < n) {
                 size_t key = (size_t)l * r.step * HEAD_DIM;
-                weight[l] = exp(dot_head(query, ks + key) - log_sum) * (dot_head(out, vs + key) - own);
-                if (!SEEN(row, r.start + (first + l) * r.step))
-                    weight[l] = 0.0f;
+                const int at_key = r.start + (first + l) * r.step;
+                const float p = exp(BIASED(dot_head(query, ks + key), head, row, at_key) - log_sum);
+                weight[l] = SEEN(row, at_key) ? p * (dot_head(out, vs + key) - own) : 0.0f;
+                KEEP_DS(at_key, weight[l])
             }
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int i = 0; i < PER_ITEM; i++)
@@ -624,7 +658,8 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_kv(
             barrier(CLK_LOCAL_MEM_FENCE); /* the key is there; the last weights are used up */
             if (l < n) {
                 size_t i = query + (size_t)l * r.step;
-                float p = exp(dot_head(key, qs + l * r.step * PARTS * d) - AT(lse)[i * heads + head]);
+                float score = BIASED(dot_head(key, qs + l * r.step * PARTS * d), head, r.start + first + l, key_at);
+                float p = exp(score - AT(lse)[i * heads + head]);
                 probability[l] = p;
                 weight[l] = p * (dot_head(value, outs + l * r.step * d) - AT(delta)[i * heads + head]);
             }

@@ -27,6 +27,15 @@ __kernel void sequence_ids(IN(int, ids), IN(int, codes), IN(int, position), OUT(
     AT(out)[i] = (p < text ? 0 : vocabulary) + (id < 0 || id >= limit ? 0 : id);
 }
 
+/* y[b,t,d] = vectors[b,text,d] at the text's positions whose id at[b,t] is below first_text */
+__kernel void text_vectors(IN(float, vectors), IN(int, at), IN(int, position), OUT(float, y), const int d, const int t,
+                           const int own, const int text, const int first_text)
+{
+    int i = get_global_id(0), n = get_global_id(1), p = POSITION(n, t);
+    if (i < d && p < text && AT(at)[n] < first_text)
+        AT(y)[(size_t)n * d + i] = AT(vectors)[((size_t)(n / t) * text + p) * d + i];
+}
+
 /* y[b,t,d] += the learned position: text_position[p], or row_position[cell / width] + column_position[cell % width];
  * each of the tables may be NULL */
 __kernel void add_position(IN(float, text_position), IN(float, row_position), IN(float, column_position),
@@ -158,6 +167,17 @@ __kernel void embed_back(IN(int, ids), IN(float, dy), OUT(float, dtable), const 
         for (; i < end; i++)
             to[i] += from[i];
     }
+}
+
+/* dvectors[b,text,d] of text_vectors: 0 where something else stood */
+__kernel void text_vectors_back(IN(float, dy), IN(int, at), IN(int, position), OUT(float, dvectors), const int d,
+                                const int t, const int own, const int text, const int first_text, const int add)
+{
+    int i = get_global_id(0), n = get_global_id(1), image = n / text;
+    int place = n % text - AT(position)[own ? image : 0], row = image * t + clamp(place, 0, t - 1);
+    bool seen = place >= 0 && place < t && AT(at)[row] < first_text;
+    if (i < d)
+        ADD_TO(AT(dvectors) + (size_t)n * d + i, seen ? AT(dy)[(size_t)row * d + i] : 0.0f);
 }
 
 /* Row e of a table of positions: the sum of dy[b,t,d] over the batch and the positions start + e stride + k step for

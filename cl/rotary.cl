@@ -99,9 +99,9 @@ __kernel void rotate_angles_back(IN(float, x), IN(float, dy), IN(float, angles),
 
 /* Turned back: the transpose of rotate_grid. */
 __kernel void rotate_grid_back(IN(float, dy), IN(int, position), OUT(float, dx), const int d, const int t,
-                               const int head_dim, const int text, const int grid_width, const int add)
+                               const int own, const int head_dim, const int text, const int grid_width, const int add)
 {
-    int i = get_global_id(0), n = get_global_id(1), cell = AT(position)[0] + n % t - text;
+    int i = get_global_id(0), n = get_global_id(1), cell = POSITION(n, t) - text;
     if (i >= 3 * d)
         return;
     size_t at = (size_t)n * 3 * d + i;

@@ -72,11 +72,16 @@ tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor
 
 tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, int pad)
 {
+    return op_biased_attention(r, q, cache, (tensor){0}, ids, pad);
+}
+
+tensor op_biased_attention(run *r, tensor q, const kv_cache *cache, tensor bias, tensor ids, int pad)
+{
     if (run_failed(r))
         return (tensor){0};
     int64_t b = q.shape[0], t = q.shape[1], d = q.shape[2], heads = cache->k.shape[1], n = cache->k.shape[2];
     REQUIRE(r, q.nd == 3 && cache->k.nd == 4 && cache->k.shape[0] == b && heads * cache->k.shape[3] == d &&
-                   (!ids.buf || tensor_count(&ids) == b * n));
+                   (!ids.buf || tensor_count(&ids) == b * n) && (!bias.buf || tensor_count(&bias) == heads * t * n));
     if (cache->k.type != DTYPE_F32)
         tape_no_gradient(r, "op_cross_attention to F16", q);
     char option[48];
@@ -85,40 +90,65 @@ tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, i
                  .unit = UNIT_ROW,
                  .flops = 4 * seen,
                  .bytes = 2 * cache_bytes(cache) * seen,
-                 .options = cache_option(cache, " -DCROSS", option)};
+                 .options = cache_option(cache, bias.buf ? " -DCROSS -DBIAS" : " -DCROSS", option)};
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), none = {0};
-    tape_step s = {.back = cross_back, .in = {q, cache->k, cache->v}, .out = y, .i = {pad}};
+    tape_step s = {.back = cross_back, .in = {q, cache->k, cache->v, bias}, .out = y, .i = {pad}};
     if (tape_records(r, &s))
         s.saved[0] = TENSOR(r, DTYPE_F32, b, t, heads);
     s.saved[1] = ids;
-    LAUNCH(r, "attention:attention", size, ARG_T(q), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(s.saved[0]),
-           ARG_T(none), ARG_I(t), ARG_I(heads), ARG_I(n), ARG_I(MASK_ALL), ARG_I(n), ARG_I(1), ARG_I(1), ARG_T(none),
-           ARG_I(1), ARG_I(n), ARG_I(0), ARG_T(ids), ARG_I(pad));
+    const arg args[] = {ARG_T(q),    ARG_T(cache->k), ARG_T(cache->v), ARG_T(y),    ARG_T(s.saved[0]),
+                        ARG_T(none), ARG_I(t),        ARG_I(heads),    ARG_I(n),    ARG_I(MASK_ALL),
+                        ARG_I(n),    ARG_I(1),        ARG_I(1),        ARG_T(none), ARG_I(1),
+                        ARG_I(n),    ARG_I(0),        ARG_T(ids),      ARG_I(pad),  ARG_T(bias)};
+    run_launch(r, "attention:attention", size, args, (int)(sizeof args / sizeof *args) - !bias.buf);
     tape_push(r, &s);
     return y;
 }
 
 static void cross_back(run *r, tape *tp, const tape_step *s)
 {
-    tensor q = s->in[0], k = s->in[1], v = s->in[2], none = {0};
+    tensor q = s->in[0], k = s->in[1], v = s->in[2], bias = s->in[3], none = {0};
     int64_t b = q.shape[0], t = q.shape[1], heads = k.shape[1], n = k.shape[2];
-    int add[3];
+    int add[3], add_bias;
     tensor dq = wanted(tp, q, &add[0]), dk = wanted(tp, k, &add[1]), dv = wanted(tp, v, &add[2]);
-    tensor delta = TENSOR(r, DTYPE_F32, b, t, heads);
+    tensor delta = TENSOR(r, DTYPE_F32, b, t, heads), dbias = wanted(tp, bias, &add_bias), ds = {0};
+    if (dbias.buf)
+        ds = TENSOR(r, DTYPE_F32, b, heads, t, n);
     char option[48];
     double seen = (double)tensor_count(&q) * (double)n;
-    cache_option(&(kv_cache){k, v}, " -DCROSS -DBACKWARD", option);
+    cache_option(&(kv_cache){k, v}, bias.buf ? " -DCROSS -DBACKWARD -DBIAS" : " -DCROSS -DBACKWARD", option);
     for (int i = 0; i < (dk.buf ? 2 : 1); i++) {
         work size = {.global = {(size_t)(b * (i ? n : t)), (size_t)heads},
                      .unit = UNIT_ROW,
                      .flops = (6 + 2 * i) * seen,
                      .bytes = (6 + 2 * i) * seen,
                      .options = option};
-        LAUNCH(r, i ? "attention:attention_back_kv" : "attention:attention_back_q", size, ARG_T(q), ARG_T(k), ARG_T(v),
-               ARG_T(s->out), ARG_T(s->saved[0]), ARG_T(tape_gradient(tp, s->out)), ARG_T(i ? none : dq), ARG_T(delta),
-               ARG_I(t), ARG_I(heads), ARG_I(n), ARG_I(MASK_ALL), ARG_I(n), ARG_I(1), ARG_I(1), ARG_I(add[i]),
-               ARG_T(s->saved[1]), ARG_I(s->i[0]), ARG_T(dk), ARG_T(dv));
+        const arg args[] = {ARG_T(q),
+                            ARG_T(k),
+                            ARG_T(v),
+                            ARG_T(s->out),
+                            ARG_T(s->saved[0]),
+                            ARG_T(tape_gradient(tp, s->out)),
+                            ARG_T(i ? none : dq),
+                            ARG_T(delta),
+                            ARG_I(t),
+                            ARG_I(heads),
+                            ARG_I(n),
+                            ARG_I(MASK_ALL),
+                            ARG_I(n),
+                            ARG_I(1),
+                            ARG_I(1),
+                            ARG_I(add[i]),
+                            ARG_T(s->saved[1]),
+                            ARG_I(s->i[0]),
+                            ARG_T(dk),
+                            ARG_T(dv),
+                            ARG_T(bias),
+                            ARG_T(ds)};
+        run_launch(r, i ? "attention:attention_back_kv" : "attention:attention_back_q", size, args,
+                   (int)(sizeof args / sizeof *args) - (bias.buf ? 0 : 2));
     }
+    sum_rows(r, dbias, ds, b, heads * t * n, 0, add_bias);
 }
 
 /* The sequence is whole: its first position is 0, and the cache holds its keys and values alone. */

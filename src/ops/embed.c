@@ -3,6 +3,9 @@
 
 static tape_function embed_back, sequence_back, add_table_back;
 
+/* Of sequence_back. */
+enum { VECTORS = 5, FIRST_TEXT = 3 };
+
 /* y[n,d] = table[ids[n] - first, d] for the ids that lie in the table; ids outside of `vocabulary` count as 0. */
 static void embed_into(run *r, tensor ids, tensor table, tensor y, int64_t first, int64_t vocabulary)
 {
@@ -78,9 +81,10 @@ static tensor embed_cells(run *r, const sequence_embedding *e, tensor codes, ten
 tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor codes, tensor position, int64_t t)
 {
     int64_t b = codes.shape[0], d = e->image.shape[1], cells = e->grid_width * e->grid_height;
-    int64_t text = e->text.shape[0], all = text + e->image.shape[0];
+    int64_t text = e->first_text + e->text.shape[0], all = text + e->image.shape[0];
     if (!run_failed(r) && !ids.buf && !run_tape(r) && !e->image.buf->rows)
         return embed_cells(r, e, codes, position, t);
+    REQUIRE(r, !e->vectors.buf || tensor_count(&e->vectors) == b * e->text_length * d);
     check_trainable(r, "op_embed_sequence", e->text);
     check_trainable(r, "op_embed_sequence", e->image);
     check_position(r, "op_embed_sequence at several positions", position, e->text_position);
@@ -91,19 +95,23 @@ tensor op_embed_sequence(run *r, const sequence_embedding *e, tensor ids, tensor
            ARG_I(b * t), ARG_I(t), ARG_OWN(position), ARG_I(e->text_length), ARG_I(cells), ARG_I(text),
            ARG_I(e->image.shape[0]));
     if (ids.buf)
-        embed_into(r, at, e->text, y, 0, all);
+        embed_into(r, at, e->text, y, e->first_text, all);
     embed_into(r, at, e->image, y, text, all);
+    if (e->vectors.buf)
+        LAUNCH(r, "embed:text_vectors", work_grid(d, b * t, 0, 8), ARG_T(e->vectors), ARG_T(at), ARG_T(position),
+               ARG_T(y), ARG_I(d), ARG_I(t), ARG_OWN(position), ARG_I(e->text_length), ARG_I(e->first_text));
     if (e->text_position.buf || e->row_position.buf)
         LAUNCH(r, "embed:add_position",
                ((work){.global = {round_up((size_t)d, 64), (size_t)(b * t)}, .bytes = 12.0 * (double)(b * t * d)}),
                ARG_T(e->text_position), ARG_T(e->row_position), ARG_T(e->column_position), ARG_T(position), ARG_T(y),
                ARG_I(d), ARG_I(t), ARG_OWN(position), ARG_I(e->text_length), ARG_I(e->grid_width),
                ARG_I(e->grid_height));
-    tape_push(r, &(tape_step){.back = sequence_back,
-                              .in = {e->text, e->text_position, e->image, e->row_position, e->column_position},
-                              .out = y,
-                              .saved = {at, position},
-                              .i = {e->text_length, e->grid_width, e->grid_height}});
+    tape_push(r,
+              &(tape_step){.back = sequence_back,
+                           .in = {e->text, e->text_position, e->image, e->row_position, e->column_position, e->vectors},
+                           .out = y,
+                           .saved = {at, position},
+                           .i = {e->text_length, e->grid_width, e->grid_height, e->first_text}});
     return y;
 }
 
@@ -122,12 +130,25 @@ static void positions_back(run *r, tape *tp, tensor table, tensor position, tens
                ARG_I(count), ARG_I(add));
 }
 
+/* The gradient of the vectors that stand for ids below first_text. */
+static void vectors_back(run *r, tape *tp, const tape_step *s, tensor dy)
+{
+    int add;
+    tensor vectors = s->in[VECTORS], position = s->saved[1], dvectors = wanted(tp, vectors, &add);
+    int64_t d = last_of(&vectors);
+    if (dvectors.buf)
+        LAUNCH(r, "embed:text_vectors_back", backward(work_grid(d, rows_of(&vectors), 0, 12)), ARG_T(dy),
+               ARG_T(s->saved[0]), ARG_T(position), ARG_T(dvectors), ARG_I(d), ARG_I(dy.shape[1]), ARG_OWN(position),
+               ARG_I(s->i[0]), ARG_I(s->i[FIRST_TEXT]), ARG_I(add));
+}
+
 static void sequence_back(run *r, tape *tp, const tape_step *s)
 {
     tensor dy = tape_gradient(tp, s->out);
-    int64_t text = s->in[0].shape[0], all = text + s->in[2].shape[0];
-    table_back(r, tp, s->in[0], s->saved[0], dy, 0, all);
+    int64_t text = s->i[FIRST_TEXT] + s->in[0].shape[0], all = text + s->in[2].shape[0];
+    table_back(r, tp, s->in[0], s->saved[0], dy, s->i[FIRST_TEXT], all);
     table_back(r, tp, s->in[2], s->saved[0], dy, text, all);
+    vectors_back(r, tp, s, dy);
     int32_t start = s->i[0], width = s->i[1], height = s->i[2];
     positions_back(r, tp, s->in[1], s->saved[1], dy, 0, 1, 0, 1);
     positions_back(r, tp, s->in[3], s->saved[1], dy, start, width, 1, width);

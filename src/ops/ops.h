@@ -137,6 +137,12 @@ void op_cross_keys(run *r, tensor kv, const kv_cache *cache);
  * those of the cache's n keys whose ids[b,n] (I32) differ from `pad`; at least one must.  ids empty: all keys.
  * Gradients go to q and to op_cross_keys' kv, which may be written once in a recording. */
 tensor op_cross_attention(run *r, tensor q, const kv_cache *cache, tensor ids, int pad);
+/* The same with softmax(q k^T / sqrt(head_dim) + bias): bias[heads,t,n], or empty.  Gradients go to bias too. */
+tensor op_biased_attention(run *r, tensor q, const kv_cache *cache, tensor bias, tensor ids, int pad);
+/* A bias of attention within t positions by their distance (Shaw et al. 2018; Raffel et al. 2020): bias[heads,t,t] =
+ * table[reach + d, head], F32 [2 reach + 1, heads], where d is the key's position minus the query's, no further than
+ * reach.  relative.c */
+tensor op_relative_bias(run *r, tensor table, int64_t t);
 
 /* Attention of all pixels of a picture to all of them, with one head: y[b,...,d] = softmax(q k^T / sqrt(d)) v within
  * each of b.  self_attention.c */
@@ -242,6 +248,8 @@ typedef struct sequence_embedding {
     tensor text, text_position;                  /* [text_vocabulary, d], [text, d] */
     tensor image, row_position, column_position; /* [codes, d], [grid_height, d], [grid_width, d] */
     int text_length, grid_width, grid_height;
+    int first_text; /* the id of text's row 0 */
+    tensor vectors; /* [b, text_length, d]: what stands for ids below first_text; empty where there are none */
 } sequence_embedding;
 /* The inputs y[b,t,d] of a transformer at the positions p to p+t-1, p the int in `position`.  The sequence is
  * ids[b, text_length], then codes[b, grid_height * grid_width]; to each embedding its learned position is added, from

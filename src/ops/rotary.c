@@ -69,7 +69,6 @@ tensor op_rotate_grid(run *r, tensor qkv, int heads, tensor position, int text, 
 {
     int64_t width = last_of(&qkv), d = width / 3;
     REQUIRE(r, qkv.nd == 3 && width % 3 == 0 && d % heads == 0 && d / heads % 4 == 0);
-    check_position(r, "op_rotate_grid at several positions", position, qkv);
     tensor y = tensor_like(r, &qkv, width);
     LAUNCH(r, "rotary:rotate_grid", work_grid(width, rows_of(&qkv), 0, 12), ARG_T(qkv), ARG_T(position), ARG_T(y),
            ARG_I(d), ARG_I(qkv.shape[1]), ARG_OWN(position), ARG_I(d / heads), ARG_I(text), ARG_I(grid_width));
@@ -87,5 +86,5 @@ static void rotate_grid_back(run *r, tape *tp, const tape_step *s)
     tensor qkv = s->in[0], dqkv = tape_gradient_of(tp, qkv, &add);
     LAUNCH(r, "rotary:rotate_grid_back", backward(work_grid(last_of(&qkv), rows_of(&qkv), 0, 16)),
            ARG_T(tape_gradient(tp, s->out)), ARG_T(s->saved[0]), ARG_T(dqkv), ARG_I(last_of(&qkv) / 3),
-           ARG_I(qkv.shape[1]), ARG_I(s->i[0]), ARG_I(s->i[1]), ARG_I(s->i[2]), ARG_I(add));
+           ARG_I(qkv.shape[1]), ARG_OWN(s->saved[0]), ARG_I(s->i[0]), ARG_I(s->i[1]), ARG_I(s->i[2]), ARG_I(add));
 }

@@ -62,7 +62,9 @@ ops_check check_conv_strips, check_conv_strips_gradient; /* ops_cases_strips.c *
 ops_check check_self_attention, check_distances, check_max_pool, check_inverse_haar;
 ops_check check_rms_norm, check_rotate_grid, check_rotary;                               /* ops_cases_gate.c */
 ops_check check_multiply, check_glu, check_divide_max, check_rotate, check_shift_tokens; /* ops_cases_gate.c */
-ops_check check_cross_attention, check_decoder_input;                                    /* ops_cases_decoder.c */
+/* ops_cases_decoder.c */
+ops_check check_cross_attention, check_relative_bias, check_relative_bias_gradient, check_text_vectors,
+    check_text_vectors_gradient, check_decoder_input;
 /* ops_cases_gate_gradient.c */
 ops_check check_multiply_gradient, check_glu_gradient, check_divide_max_gradient, check_rms_norm_gradient,
     check_guide_gradient, check_rotate_gradient, check_rotary_gradient, check_rotate_grid_gradient,

@@ -7,7 +7,8 @@
 typedef struct gate {
     const shape *s;
     float *x, *w;
-    tensor tx, tw, more, position;
+    tensor tx, tw, more, position, tbias;
+    float *bias;
     norm n;
     const double *most; /* of each row */
     kv_cache keys;
@@ -266,18 +267,26 @@ static void grid_reference(double *y, void *context)
 {
     const gate *p = context;
     const shape *s = p->s;
-    ref_rotate_grid(y, p->x, s->b, s->t, s->heads, s->head_dim, s->text, s->grid_width);
+    int row = s->t * 3 * s->heads * s->head_dim;
+    for (int b = 0; b < s->b; b++)
+        ref_rotate_grid(y + b * row, p->x + b * row, 1, s->t, s->heads, s->head_dim, s->text - b * s->first,
+                        s->grid_width);
 }
 
+/* s->first: row b of the batch begins at position b s->first. */
 double check_rotate_grid_gradient(ops_env *v, const shape *s)
 {
     int d = s->heads * s->head_dim, count = s->b * s->t * 3 * d;
-    gate p = {.s = s, .x = ops_numbers(v, count), .position = ops_integers(v, SHAPE(1), (int32_t[]){0})};
+    int32_t positions[8];
+    for (int b = 0; b < s->b; b++)
+        positions[b] = b * s->first;
+    gate p = {.s = s, .x = ops_numbers(v, count), .position = ops_integers(v, SHAPE(s->first ? s->b : 1), positions)};
     p.tx = ops_input(v, s, SHAPE(s->b, s->t, 3 * d), p.x);
     float *c = ops_numbers(v, count);
     double *dx = doubles(v, count);
     for (int i = 0; i < count; i++) {
-        int cell = i / (3 * d) % s->t - s->text, at = i % s->head_dim, quarter = s->head_dim / 4;
+        int cell = i / (3 * d) % s->t + positions[i / (3 * d) / s->t] - s->text;
+        int at = i % s->head_dim, quarter = s->head_dim / 4;
         int place = at / 2 < quarter ? cell / s->grid_width : cell % s->grid_width;
         double angle = place * pow(10000, -(double)(at / 2 % quarter) / quarter);
         if (i % (3 * d) >= 2 * d)
@@ -395,7 +404,7 @@ static tensor cross_op(run *r, void *context)
 {
     const gate *p = context;
     op_cross_keys(r, p->tw, &p->keys);
-    return op_cross_attention(r, p->tx, &p->keys, p->more, 7);
+    return op_biased_attention(r, p->tx, &p->keys, p->tbias, p->more, 7);
 }
 
 /* The scores of query `row` of head h, as probabilities in p[n]. */
@@ -408,6 +417,8 @@ static void cross_scores(double *p, const gate *g, int row, int h)
         double score = 0;
         for (int i = h * s->head_dim; i < (h + 1) * s->head_dim; i++)
             score += (double)g->x[row * d + i] * g->w[(b * s->n + j) * 2 * d + i] / sqrt(s->head_dim);
+        if (g->bias)
+            score += g->bias[(h * s->t + row % s->t) * s->n + j];
         total += p[j] = g->ids && g->ids[b * s->n + j] == 7 ? 0 : exp(score);
     }
     for (int j = 0; j < s->n; j++)
@@ -430,7 +441,7 @@ static void cross_reference(double *y, void *context)
     }
 }
 
-static void cross_back(double *dq, double *dkv, const float *c, const gate *p)
+static void cross_back(double *dq, double *dkv, double *dbias, const float *c, const gate *p)
 {
     const shape *s = p->s;
     int d = s->heads * s->head_dim;
@@ -445,6 +456,8 @@ static void cross_back(double *dq, double *dkv, const float *c, const gate *p)
                 dp[j] += (double)c[row * d + i] * p->w[((keys + j) * 2 + 1) * d + i];
             mean += scores[j] * dp[j];
         }
+        for (int j = 0; j < s->n && p->bias; j++)
+            dbias[(h * s->t + row % s->t) * s->n + j] += scores[j] * (dp[j] - mean);
         for (int j = 0; j < s->n; j++)
             for (int i = first; i < first + s->head_dim; i++) {
                 double ds = scale * scores[j] * (dp[j] - mean);
@@ -458,10 +471,14 @@ static void cross_back(double *dq, double *dkv, const float *c, const gate *p)
 /* The shapes as for check_cross_attention. */
 double check_cross_attention_gradient(ops_env *v, const shape *s)
 {
-    int d = s->heads * s->head_dim, count = s->b * s->t * d, kv = s->b * s->n * 2 * d;
+    int d = s->heads * s->head_dim, count = s->b * s->t * d, kv = s->b * s->n * 2 * d, pairs = s->heads * s->t * s->n;
     gate p = {.s = s, .x = ops_numbers(v, count), .w = ops_numbers(v, kv)};
     p.tx = ops_input(v, s, SHAPE(s->b, s->t, d), p.x);
     p.tw = ops_input(v, s, SHAPE(s->b, s->n, 2 * d), p.w);
+    if (s->bias) {
+        p.bias = ops_numbers(v, pairs);
+        p.tbias = ops_input(v, s, SHAPE(s->heads, s->t, s->n), p.bias);
+    }
     for (int i = 0; i < 2; i++)
         *(i ? &p.keys.v : &p.keys.k) = ops_tensor(v, DTYPE_F32, SHAPE(s->b, s->heads, s->n, s->head_dim), NULL);
     if (!s->residual) {
@@ -471,7 +488,15 @@ double check_cross_attention_gradient(ops_env *v, const shape *s)
         p.more = ops_integers(v, SHAPE(s->b, s->n), p.ids);
     }
     float *c = ops_numbers(v, count);
-    double *dq = doubles(v, count), *dkv = doubles(v, kv);
-    cross_back(dq, dkv, c, &p);
-    return error_of(v, &p, cross_op, cross_reference, count, c, count, dq, kv, dkv);
+    double *dq = doubles(v, count), *dkv = doubles(v, kv), *dbias = doubles(v, pairs);
+    cross_back(dq, dkv, dbias, c, &p);
+    const gradient_case g = {
+        &p,
+        cross_op,
+        cross_reference,
+        count,
+        c,
+        false,
+        {{"q", p.tx, p.x, count, dq}, {"kv", p.tw, p.w, kv, dkv}, {"bias", p.tbias, p.bias, pairs, dbias}}};
+    return gradient_error(v, &g);
 }

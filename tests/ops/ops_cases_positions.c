@@ -95,7 +95,7 @@ static void fresh(ops_env *v, stepper *s)
         s->more = ops_integers(v, SHAPE(ROWS, TEXT), ids);
     tensor table = ops_tensor(v, DTYPE_F32, SHAPE(LENGTH, D), ops_numbers(v, LENGTH * D));
     tensor image = ops_tensor(v, DTYPE_F32, SHAPE(CODES, D), ops_numbers(v, CODES * D));
-    s->embedding = (sequence_embedding){table, table, image, table, table, TEXT, 1, LENGTH};
+    s->embedding = (sequence_embedding){table, table, image, table, table, TEXT, 1, .grid_height = LENGTH};
     v->streams = streams;
 }
 

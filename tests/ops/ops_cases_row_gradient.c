@@ -360,7 +360,7 @@ double check_embed_sequence_gradient(ops_env *v, const shape *s)
         p.ids = ops_integers(v, SHAPE(s->b, s->text), p.id);
     p.position = ops_integers(v, SHAPE(1), &s->first);
     p.e = (sequence_embedding){tables[0], tables[1], tables[2],     tables[3],
-                               tables[4], s->text,   s->grid_width, s->grid_height};
+                               tables[4], s->text,   s->grid_width, .grid_height = s->grid_height};
     p.sequence = (ref_sequence){values[0], values[1], values[2],     values[3],      values[4], s->m,
                                 s->n,      s->text,   s->grid_width, s->grid_height, s->d};
     for (int i = 0; i < p.count; i++) {

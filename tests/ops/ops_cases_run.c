@@ -303,7 +303,7 @@ static void check_sticky(ops_env *v, const char *a, const char *b)
     norm n = {w1, w1, 1e-5f};
     conv c = {.panels = none, .in = 32, .out = 32, .kernel = 3, .stride = 1, .pad = 1};
     kv_cache cache = {weights, weights};
-    sequence_embedding embedding = {weights, weights, weights, weights, weights, 4, 2, 2};
+    sequence_embedding embedding = {weights, weights, weights, weights, weights, 4, 2, .grid_height = 2};
     assert_null(op_add(v->r, x, x).buf);
     assert_null(op_linear(v->r, x, &(linear){.w = weights}, ACT_NONE).buf);
     assert_null(op_layer_norm(v->r, x, &n).buf);

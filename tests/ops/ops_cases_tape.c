@@ -64,11 +64,6 @@ static void rotary_apart(ops_env *v, tensor x)
     op_rotary(v->r, x, 16, ops_tensor(v, DTYPE_F32, SHAPE(4), ops_numbers(v, 4)), positions(v));
 }
 
-static void rotate_grid_apart(ops_env *v, tensor x)
-{
-    op_rotate_grid(v->r, x, 2, positions(v), 1, 3);
-}
-
 static void shift_tokens_apart(ops_env *v, tensor x)
 {
     float *zeros = ops_memory(v, 2 * 6 * 12, sizeof *zeros);
@@ -168,7 +163,6 @@ static const refusal refusals[] = {
     {"op_rotate", rotate_apart, DTYPE_F32, {2, 1, 24}},
     {"op_rotate", angles_apart, DTYPE_F32, {6, 4}},
     {"op_rotary", rotary_apart, DTYPE_F32, {2, 1, 24}},
-    {"op_rotate_grid", rotate_grid_apart, DTYPE_F32, {2, 1, 24}},
     {"op_shift_tokens", shift_tokens_apart, DTYPE_F32, {2, 1, 24}},
     {"op_add_table", table_apart, DTYPE_F32, {6, 24}},
     {"op_embed_sequence", sequence_apart, DTYPE_F32, {6, 24}},

@@ -347,7 +347,7 @@ double check_embed_sequence(ops_env *v, const shape *s)
                             ops_tensor(v, DTYPE_F32, SHAPE(s->grid_width, s->d), column),
                             s->text,
                             s->grid_width,
-                            s->grid_height};
+                            .grid_height = s->grid_height};
     struct {
         tensor *table;
         float *values;

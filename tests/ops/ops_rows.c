@@ -224,6 +224,11 @@ static const shape rotate_grid_shapes[] = {
     {.b = 1, .t = 30, .heads = 1, .head_dim = 20, .text = 1, .grid_width = 24, .step = 7, .view = true},
 };
 
+/* first: between the rows' first positions */
+static const shape grid_apart[] = {
+    {.b = 3, .t = 9, .heads = 2, .head_dim = 8, .text = 5, .grid_width = 3, .first = 2, .tiny = true},
+};
+
 static const shape shift_shapes[] = {
     {.b = 2, .t = 24, .d = 48, TEXT_8_GRID_4, .tiny = true},
     {.b = 2, .t = 24, .d = 48, TEXT_8_GRID_4, .step = 1},
@@ -239,6 +244,27 @@ static const shape cross_shapes[] = {
     {.b = 3, .t = 70, .n = 70, .heads = 1, .head_dim = 12, .residual = true},
     {.b = 2, .t = 3, .n = 5, .heads = 2, .head_dim = 5, .type = DTYPE_F16, .tiny = true},
     {.b = 2, .t = 2, .n = 64, .heads = 2, .head_dim = 64, .type = DTYPE_F16, .first = 20, .view = true},
+};
+static const shape biased_shapes[] = {
+    {.b = 2, .t = 3, .n = 5, .heads = 2, .head_dim = 5, .bias = true, .tiny = true},
+    {.b = 1, .t = 120, .n = 120, .heads = 2, .head_dim = 64, .bias = true, .residual = true, .view = true},
+    {.b = 2, .t = 40, .n = 40, .heads = 3, .head_dim = 16, .first = 9, .bias = true},
+};
+static const shape biased_back_shapes[] = {
+    {.b = 2, .t = 3, .n = 5, .heads = 2, .head_dim = 5, .bias = true, .tiny = true},
+    {.b = 2, .t = 33, .n = 33, .heads = 2, .head_dim = 16, .first = 4, .bias = true, .view = true},
+};
+/* n: reach */
+static const shape relative_shapes[] = {
+    {.heads = 2, .t = 7, .n = 3, .tiny = true},
+    {.heads = 3, .t = 5, .n = 9},
+    {.heads = 5, .t = 70, .n = 32, .view = true},
+};
+/* m: ids of vectors; k: of the table's rows; n: codes */
+static const shape vectors_shapes[] = {
+    {.b = 2, .t = 7, .d = 5, .m = 9, .k = 4, .n = 8, .text = 4, .grid_height = 4, .tiny = true},
+    {.b = 3, .t = 17, .d = 64, .m = 20, .k = 6, .n = 8, .text = 6, .grid_height = 12, .view = true},
+    {.b = 2, .t = 5, .d = 33, .m = 20, .k = 6, .n = 8, .text = 6, .grid_height = 9, .first = 4},
 };
 static const shape decoder_shapes[] = {
     {.b = 2, .t = 6, .n = 6, .d = 5, .tiny = true},
@@ -667,11 +693,15 @@ const ops_row ops_rows[] = {
     {"rotate gradient", check_rotate_gradient, 2e-13, "F32 sums, sine and cosine", SHAPES(rotate_shapes)},
     {"rotary gradient", check_rotary_gradient, 2e-13, "sine and cosine", SHAPES(rotary_shapes)},
     {"rotate_grid gradient", check_rotate_grid_gradient, 5e-14, "exp, sine and cosine", SHAPES(rotate_grid_shapes)},
+    {"rotate_grid gradient, apart", check_rotate_grid_gradient, 5e-14, "exp, sine and cosine", SHAPES(grid_apart)},
     {"shift_tokens gradient", check_shift_tokens_gradient, 1e-14, "a copy; gradients added", SHAPES(shift_shapes)},
     {"add_table gradient", check_add_table_gradient, 5e-14, "F32 sums", SHAPES(decoder_shapes)},
     {"guide gradient", check_guide_gradient, 5e-14, "two roundings", SHAPES(guide_shapes)},
     {"distances gradient", check_distances_gradient, 1e-12, "F32 sums", SHAPES(distances_shapes)},
     {"cross_attention gradient", check_cross_attention_gradient, 5e-12, "F32 sums", SHAPES(cross_back_shapes)},
+    {"biased_attention gradient", check_cross_attention_gradient, 5e-12, "F32 sums", SHAPES(biased_back_shapes)},
+    {"text_vectors gradient", check_text_vectors_gradient, 1e-13, "F32 sums", SHAPES(vectors_shapes)},
+    {"relative_bias gradient", check_relative_bias_gradient, 1e-13, "F32 sums", SHAPES(relative_shapes)},
     {"add gradient", check_add_gradient, 1e-10, "two roundings", SHAPES(add_back_shapes)},
     {"slice gradient", check_slice_gradient, 1e-10, "a copy", SHAPES(slice_shapes)},
     {"l2_normalise", check_l2_normalise, 1e-10, "F32 sums", SHAPES(layer_norm_shapes)},
@@ -703,6 +733,9 @@ const ops_row ops_rows[] = {
     {"rotate", check_rotate, 1e-13, "sine and cosine of large angles", SHAPES(rotate_shapes)},
     {"shift_tokens", check_shift_tokens, 0, "a copy", SHAPES(shift_shapes)},
     {"cross_attention", check_cross_attention, 5e-13, "F32 sums, exp of 3 ulp", SHAPES(cross_shapes)},
+    {"biased_attention", check_cross_attention, 5e-13, "F32 sums, exp of 3 ulp", SHAPES(biased_shapes)},
+    {"text_vectors", check_text_vectors, 0, "copies", SHAPES(vectors_shapes)},
+    {"relative_bias", check_relative_bias, 0, "copies", SHAPES(relative_shapes)},
     {"decoder_input", check_decoder_input, 1e-14, "one rounding", SHAPES(decoder_shapes)},
     {"decoder_input, joined", check_decoder_input, 1e-14, "one rounding", SHAPES(decoder_joined_shapes)},
     {"adamw", check_adamw, 1e-10, "F32 sums", SHAPES(adamw_shapes)},
