@@ -34,8 +34,7 @@ static const struct {
     {"OElig", 0x152},  {"oelig", 0x153},   {"Scaron", 0x160},  {"scaron", 0x161},  {"Yuml", 0x178},
 };
 
-/* The character of an entity's name of n bytes; 0: none. */
-static utf8proc_int32_t named(const char *name, size_t n)
+int32_t fix_entity(const char *name, size_t n)
 {
     for (size_t i = 0; i < sizeof entities / sizeof *entities; i++)
         if (strlen(entities[i].name) == n && !memcmp(entities[i].name, name, n))
@@ -57,18 +56,17 @@ static bool is_legacy(utf8proc_int32_t c)
 static utf8proc_int32_t name_at(const char *text, size_t *bytes)
 {
     size_t n = strspn(text + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789");
-    utf8proc_int32_t c = text[n + 1] == ';' ? named(text + 1, n) : 0;
+    utf8proc_int32_t c = text[n + 1] == ';' ? fix_entity(text + 1, n) : 0;
     *bytes = n + 2;
     for (; !c && n >= 2; n--) {
-        c = named(text + 1, n);
+        c = fix_entity(text + 1, n);
         c = is_legacy(c) ? c : 0;
         *bytes = n + 1;
     }
     return c;
 }
 
-/* What a C1 control character means, which is a byte of Windows-1252 that was taken for Latin-1. */
-static utf8proc_int32_t windows(utf8proc_int32_t c)
+int32_t fix_windows(int32_t c)
 {
     static const uint16_t table[32] = {0x20AC, 0x81,   0x201A, 0x192,  0x201E, 0x2026, 0x2020, 0x2021,
                                        0x2C6,  0x2030, 0x160,  0x2039, 0x152,  0x8D,   0x17D,  0x8F,
@@ -90,7 +88,8 @@ static utf8proc_int32_t entity_at(const char *text, size_t *bytes)
         return 0;
     long c = strtol(from, NULL, hex ? 16 : 10);
     *bytes = (size_t)(from - text) + n + (from[n] == ';');
-    return c > 0 && c <= 0x10FFFF && utf8proc_codepoint_valid((utf8proc_int32_t)c) ? windows((utf8proc_int32_t)c) : 0;
+    return c > 0 && c <= 0x10FFFF && utf8proc_codepoint_valid((utf8proc_int32_t)c) ? fix_windows((utf8proc_int32_t)c)
+                                                                                   : 0;
 }
 
 /* In place: no character is longer than its entity.  whole: only those that end in a semicolon. */
@@ -136,7 +135,7 @@ static size_t fixed(utf8proc_int32_t c, char out[8])
 {
     if (is_control(c))
         return 0;
-    c = windows(c);
+    c = fix_windows(c);
     if (c == 0x2BC || (c >= 0x2018 && c <= 0x201B))
         c = '\'';
     else if (c >= 0x201C && c <= 0x201F)

@@ -23,5 +23,7 @@ typedef struct spiece {
 
 /* A unigram model; of another kind, or damaged, it is an error that names `name`. */
 bool spiece_read(spiece *s, const void *data, size_t size, const char *name, err *e);
+/* The same of HuggingFace's tokenizer.json, with the tokens that texts name: spiece_json.c. */
+bool spiece_read_json(spiece *s, const char *path, err *e);
 void spiece_release(spiece *s);
 #endif

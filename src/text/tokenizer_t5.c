@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "io/json_file.h"
@@ -334,25 +335,36 @@ static bool put(gguf_writer *w, const spiece *s, size_t extra, const char *path,
     return ok;
 }
 
-/* path: the model, or the folder of spiece.model. */
+/* A file of the folder, where it is there. */
+static bool find_inside(const char *folder, const char *name, char inside[4200])
+{
+    snprintf(inside, 4200, "%s/%s", folder, name);
+    return access(inside, R_OK) == 0;
+}
+
+static bool read_model(spiece *s, const char *path, err *e)
+{
+    file_map file = {0};
+    bool ok = file_map_open(&file, path, e) && spiece_read(s, file.data, file.size, path, e);
+    file_map_release(&file);
+    return ok;
+}
+
+/* path: spiece.model, tokenizer.json, or the folder of one. */
 static bool import_path(gguf_writer *w, const char *path, size_t *size, err *e)
 {
     char inside[4200], folder[4200];
-    file_map file = {0};
     spiece s = {0};
-    snprintf(inside, sizeof inside, "%s/spiece.model", path);
     snprintf(folder, sizeof folder, "%s", path);
-    if (!file_map_open(&file, inside, NULL)) {
+    if (!find_inside(path, "spiece.model", inside) && !find_inside(path, "tokenizer.json", inside)) {
         snprintf(inside, sizeof inside, "%s", path);
         char *slash = strrchr(folder, '/');
         snprintf(slash ? slash : folder, slash ? 1 : sizeof folder, "%s", slash ? "" : ".");
-        if (!file_map_open(&file, inside, e))
-            return false;
     }
-    bool ok = spiece_read(&s, file.data, file.size, inside, e) && check(&s, inside, e) &&
-              put(w, &s, extra_ids(folder), inside, size, e);
+    bool json = !strcmp(file_base_name(inside), "tokenizer.json");
+    bool ok = (json ? spiece_read_json(&s, inside, e) : read_model(&s, inside, e)) && check(&s, inside, e) &&
+              put(w, &s, json ? 0 : extra_ids(folder), inside, size, e);
     spiece_release(&s);
-    file_map_release(&file);
     return ok;
 }
 

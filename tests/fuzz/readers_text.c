@@ -6,8 +6,10 @@
 #include "readers.h"
 #include "text/bpe.h"
 #include "text/bpe_train.h"
+#include "text/caption_clean.h"
 #include "text/clean.h"
 #include "text/fix.h"
+#include "text/spiece.h"
 #include "text/tokenizer.h"
 
 static void encode(const tokenizer *t, const char *text)
@@ -147,6 +149,10 @@ void read_tokenizer_json(const uint8_t *data, size_t size)
         use_bpe(b, text);
     bpe_free(b);
     free(text);
+    spiece s;
+    e = (err){0};
+    CHECK(spiece_read_json(&s, path, &e) == (e.code == 0));
+    spiece_release(&s);
 }
 
 void read_dalle_mini(const uint8_t *data, size_t size)
@@ -225,6 +231,7 @@ static void clean(const char *text)
     char *fixed = fix_text(text, &n, NULL);
     CHECK(!fixed || strlen(fixed) == n);
     free(fixed);
+    free(caption_clean(text, NULL));
 }
 
 void read_text(const uint8_t *data, size_t size)
