@@ -47,7 +47,7 @@ int command_tokenize(const options *o)
     prompt_form form;
     bool ok = b && prompt_form_read(&form, g, &e) && prompt_tokenize(&form, b, o->operands[0], &ids, &n, &e);
     if (ok)
-        tokenizer_warn(b, path ? path : "the built-in model", o->operands[0]);
+        prompt_warn(&form, b, path ? path : "the built-in model", o->operands[0]);
     if (ok)
         print_tokens(b, ids, n, options_given(o, "json"));
     free(own);

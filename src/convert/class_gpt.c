@@ -67,39 +67,32 @@ static int pixels_of_cell(const import *im)
     return stages ? 1 << (stages - 1) : 16;
 }
 
-bool import_llamagen_gpt(import *im, int *grid, err *e)
+bool import_llamagen_sizes(import *im, const import_map *maps, int size, gpt *d, err *e)
 {
-    static const import_row rows[] = {
-        {"block.{i}.norm1.*", {"layers.{i}.attention_norm.*"}},
-        {"block.{i}.qkv.*", {"layers.{i}.attention.wqkv.*"}},
-        {"block.{i}.out.*", {"layers.{i}.attention.wo.*"}},
-        {"block.{i}.norm2.*", {"layers.{i}.ffn_norm.*"}},
-        {"block.{i}.gate.*", {"layers.{i}.feed_forward.w1.*"}},
-        {"block.{i}.up.*", {"layers.{i}.feed_forward.w3.*"}},
-        {"block.{i}.down.*", {"layers.{i}.feed_forward.w2.*"}},
-        {"text_embedding.weight", {LLAMAGEN}},
-        {"image_embedding.weight", {"tok_embeddings.weight"}},
-        {"norm.*", {"norm.*"}},
-        {"image_head.*", {"output.*"}},
-    };
-    static const import_map maps[] = {{"transformer.", "", IMPORT_ROWS(rows)}, {0}};
-    int classes = import_size(im, 0, LLAMAGEN), size = import_setting(im, "image_size", 256), step = pixels_of_cell(im);
-    gpt d = {.base.layers = import_gpt_layers(im, maps),
-             .base.dim = import_size(im, 1, LLAMAGEN),
-             .base.codes = import_size(im, 0, "tok_embeddings.weight"),
-             .base.classes = classes - 1, /* the last one is the picture without a class */
-             .base.vocabulary = classes,
-             .mlp = import_size(im, 0, "layers.0.feed_forward.w1.weight"),
-             .base.text_length = 1,
-             .base.grid_width = size / step,
-             .base.grid_height = size / step,
-             .grid = GPT_GRID_ROTARY,
-             .rms = true,
-             .gated = true,
-             .act = ACT_SILU,
-             .eps = 1e-5f};
+    int step = pixels_of_cell(im);
+    d->base.layers = import_gpt_layers(im, maps);
+    d->base.codes = import_size(im, 0, "tok_embeddings.weight");
+    d->base.dim = import_size(im, 1, "tok_embeddings.weight");
+    d->mlp = import_size(im, 0, "layers.0.feed_forward.w1.weight");
+    d->base.grid_width = d->base.grid_height = size / step;
+    d->grid = GPT_GRID_ROTARY;
+    d->rms = d->gated = true;
+    d->act = ACT_SILU;
+    d->eps = 1e-5f;
     if (size % step)
         return err_set(e, ERR_USAGE, "convert: `settings` image_size=%d: a code is %d pixels wide", size, step);
-    *grid = size / step;
-    return !im->error.code && import_gpt_heads(im, &d, 64, e) && import_gpt(im, &d, maps, e);
+    return !im->error.code && import_gpt_heads(im, d, 64, e);
+}
+
+bool import_llamagen_gpt(import *im, int *grid, err *e)
+{
+    static const import_row rows[] = {IMPORT_LLAMAGEN_GPT, {"text_embedding.weight", {LLAMAGEN}}};
+    static const import_map maps[] = {{"transformer.", "", IMPORT_ROWS(rows)}, {0}};
+    int classes = import_size(im, 0, LLAMAGEN);
+    gpt d = {.base.classes = classes - 1, /* the last one is the picture without a class */
+             .base.vocabulary = classes,
+             .base.text_length = 1};
+    bool ok = import_llamagen_sizes(im, maps, import_setting(im, "image_size", 256), &d, e);
+    *grid = d.base.grid_width;
+    return ok && import_gpt(im, &d, maps, e);
 }

@@ -19,13 +19,18 @@ double import_json_number(const json_t *root, const char *key, double otherwise)
     return json_is_number(v) ? json_number_value(v) : otherwise;
 }
 
-bool import_json_beside(const import *im, const char *name, json_t **root, err *e)
+bool import_json_in(const char *folder, const char *name, json_t **root, err *e)
 {
     char path[4200];
     *root = NULL;
-    snprintf(path, sizeof path, "%s/%s", im->from->directory, name);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
     if (access(path, F_OK) != 0)
         return true;
     *root = json_file_load(path, 0, NULL, e);
     return *root;
+}
+
+bool import_json_beside(const import *im, const char *name, json_t **root, err *e)
+{
+    return import_json_in(im->from->directory, name, root, e);
 }

@@ -9,6 +9,8 @@
  * is none. */
 int import_json_int(const json_t *root, const char *key, int otherwise);
 double import_json_number(const json_t *root, const char *key, double otherwise);
+/* The file in a folder; *root is NULL where there is none.  A damaged one is an error. */
+bool import_json_in(const char *folder, const char *name, json_t **root, err *e);
 /* The file beside the first one; *root is NULL where there is none.  A damaged one is an error. */
 bool import_json_beside(const import *im, const char *name, json_t **root, err *e);
 #endif

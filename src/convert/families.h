@@ -14,6 +14,7 @@
     AND EACH(family_rudalle, "rudalle", "version=v2 or v3 (of ruDALL-E), ")                                            \
     AND EACH(family_janus, "janus", "roles=pro or plain (of Janus), ")                                                                              \
     AND EACH(family_simplear, "simplear", "")                                                                          \
+    AND EACH(family_llamagen_t2i, "llamagen-t2i", "")                                                                  \
     AND EACH(family_llamagen, "llamagen", "")                                                                          \
     AND EACH(family_taming, "taming", "")                                                                              \
     AND EACH(family_clip, "clip", "")                                                                                  \

@@ -146,7 +146,7 @@ static bool convert(import *im, err *e)
              .head_bias = true};
     import_llama_gpt(im, &m, &d);
     bool ok = !im->error.code && put_text(im, l, &d, e) && import_llama_tensors(im, &m, d.base.layers, e) &&
-              import_fold_mlp(im, CODES, l->embedding, l->fc1, l->fc2, e) && import_gpt(im, &d, maps, e);
+              import_fold_mlp(im, CODES, l->embedding, l->fc1, l->fc2, ACT_GELU_ERF, e) && import_gpt(im, &d, maps, e);
     if (ok && *vqgan)
         ok = import_vqgan(im, vqgan, grid, e);
     if (ok)

@@ -36,7 +36,7 @@ static float *floats_of(import *im, const char *name, const char *ending, int nd
 }
 
 typedef struct layer {
-    float *w, *b; /* [out, in], [out] */
+    float *w, *b; /* [out, in], [out] or NULL */
     int in, out;
 } layer;
 
@@ -44,7 +44,9 @@ static bool read_layer(import *im, const char *name, layer *l)
 {
     int n = 0, one;
     l->w = floats_of(im, name, ".weight", 2, &l->out, &l->in);
-    l->b = l->w ? floats_of(im, name, ".bias", 1, &n, &one) : NULL;
+    if (!l->w || !import_has(im, "%s.bias", name))
+        return l->w;
+    l->b = floats_of(im, name, ".bias", 1, &n, &one);
     return l->b && (n == l->out || err_set(&im->error, ERR_FAILED, "convert: tensor %s.bias: %d numbers, and not %d",
                                            name, n, l->out));
 }
@@ -62,7 +64,7 @@ static void multiply(const layer *l, const float *x, float *y)
         const float *w = l->w + (size_t)o * (size_t)l->in;
         float sum[ROWS];
         for (int r = 0; r < ROWS; r++)
-            sum[r] = l->b[o];
+            sum[r] = l->b ? l->b[o] : 0;
         for (int i = 0; i < l->in; i++)
             for (int r = 0; r < ROWS; r++)
                 sum[r] += w[i] * x[i * ROWS + r];
@@ -70,8 +72,14 @@ static void multiply(const layer *l, const float *x, float *y)
     }
 }
 
+static float gelu(float x, activation act)
+{
+    return act == ACT_GELU_TANH ? 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)))
+                                : 0.5f * x * (1 + erff(x * 0.70710678f));
+}
+
 /* to[n, out] of table[n, in] */
-static bool fold(const layer *first, const layer *second, const float *table, int n, float *to, err *e)
+static bool fold(const layer *first, const layer *second, activation act, const float *table, int n, float *to, err *e)
 {
     size_t widest = (size_t)(first->in + first->out + second->out) * ROWS;
     float *x = calloc(widest, sizeof *x), *h = x + (size_t)first->in * ROWS, *y = h + (size_t)first->out * ROWS;
@@ -84,7 +92,7 @@ static bool fold(const layer *first, const layer *second, const float *table, in
                 x[i * ROWS + r] = table[(size_t)(at + r) * (size_t)first->in + (size_t)i];
         multiply(first, x, h);
         for (int i = 0; i < first->out * ROWS; i++)
-            h[i] = 0.5f * h[i] * (1 + erff(h[i] * 0.70710678f));
+            h[i] = gelu(h[i], act);
         multiply(second, h, y);
         for (int r = 0; r < some; r++)
             for (int i = 0; i < second->out; i++)
@@ -94,7 +102,8 @@ static bool fold(const layer *first, const layer *second, const float *table, in
     return true;
 }
 
-bool import_fold_mlp(import *im, const char *name, const char *table, const char *fc1, const char *fc2, err *e)
+bool import_fold_mlp(import *im, const char *name, const char *table, const char *fc1, const char *fc2, activation act,
+                     err *e)
 {
     layer first = {0}, second = {0};
     int n = 0, d = 0;
@@ -106,7 +115,7 @@ bool import_fold_mlp(import *im, const char *name, const char *table, const char
     if (ok) {
         size_t count = (size_t)n * (size_t)second.out;
         to = malloc((count ? count : 1) * sizeof *to);
-        ok = to ? fold(&first, &second, rows, n, to, e) : err_no_memory(e, name, count * sizeof *to);
+        ok = to ? fold(&first, &second, act, rows, n, to, e) : err_no_memory(e, name, count * sizeof *to);
     }
     if (ok)
         ok = source_make(im->from, name, 2, (int64_t[]){n, second.out}, to, e);

@@ -4,9 +4,10 @@
 #define CONVERT_FOLD_H
 #include "convert/convert.h"
 
-/* name = fc2(gelu(fc1(table))) [rows of the table, out of fc2], GELU with erf; fc1, fc2: names of linear layers without
- * ".weight" and ".bias". */
-bool import_fold_mlp(import *im, const char *name, const char *table, const char *fc1, const char *fc2, err *e);
+/* name = fc2(act(fc1(table))) [rows of the table, out of fc2]; act: ACT_GELU_ERF or ACT_GELU_TANH; fc1, fc2: names of
+ * linear layers without ".weight" and ".bias", which they may lack. */
+bool import_fold_mlp(import *im, const char *name, const char *table, const char *fc1, const char *fc2, activation act,
+                     err *e);
 /* NAME.weight [out, in, height, width] and NAME.bias: convolution `second` of 1x1 after `first`, or after x + first(x)
  * where `added`.  Their kernels are over time too, [out, in, time, height, width]: of one picture alone, which a causal
  * network sees at all times, the sum over time is left.  second NULL: first alone. */

@@ -17,6 +17,20 @@
         }                                                                                                              \
     }
 
+/* LlamaGen's GPT but for what it reads its class or text with: rows of a map from "transformer.". */
+#define IMPORT_LLAMAGEN_GPT                                                                                            \
+    {"block.{i}.norm1.*", {"layers.{i}.attention_norm.*"}}, {"block.{i}.qkv.*", {"layers.{i}.attention.wqkv.*"}},      \
+        {"block.{i}.out.*", {"layers.{i}.attention.wo.*"}}, {"block.{i}.norm2.*", {"layers.{i}.ffn_norm.*"}},          \
+        {"block.{i}.gate.*", {"layers.{i}.feed_forward.w1.*"}}, {"block.{i}.up.*", {"layers.{i}.feed_forward.w3.*"}},  \
+        {"block.{i}.down.*", {"layers.{i}.feed_forward.w2.*"}}, {"image_embedding.weight", {"tok_embeddings.weight"}}, \
+        {"norm.*", {"norm.*"}},                                                                                        \
+    {                                                                                                                  \
+        "image_head.*",                                                                                                \
+        {                                                                                                              \
+            "output.*"                                                                                                 \
+        }                                                                                                              \
+    }
+
 /* Blocks that the source has. */
 int import_gpt_layers(const import *im, const import_map *maps);
 /* --set heads, or heads of so many numbers as published; an error where these don't fit. */
@@ -33,4 +47,6 @@ bool import_has_taming_gpt(const source *s);
 bool import_taming_gpt(import *im, int *grid, err *e);
 bool import_has_llamagen_gpt(const source *s);
 bool import_llamagen_gpt(import *im, int *grid, err *e);
+/* What those of LlamaGen have alike, for pictures `size` pixels wide; an error where codes don't fill them. */
+bool import_llamagen_sizes(import *im, const import_map *maps, int size, gpt *d, err *e);
 #endif

@@ -31,6 +31,12 @@ typedef struct network {
     EACH(NETWORK_MINDALLE, .name = "minDALL-E's GPT", .all = {"pos_emb_img.weight"})                                   \
     EACH(NETWORK_RUDALLE, .name = "ruDALL-E's GPT", .all = {"image_row_embeddings.weight", "to_logits.1.weight"})      \
     EACH(NETWORK_LLAMAGEN, .name = "LlamaGen's GPT", .all = {"cls_embedding.embedding_table.weight"})                  \
+    EACH(NETWORK_LLAMAGEN_T2I, .name = "LlamaGen's GPT of texts", .all = {"cls_embedding.uncond_embedding"})           \
+    EACH(NETWORK_T5, .name = "T5's encoder",                                                                           \
+         .all = {"encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",                               \
+                 "encoder.block.0.layer.1.DenseReluDense.wi_0.weight"},                                                \
+         .any = {{"shared.weight", "encoder.embed_tokens.weight"}},                                                    \
+         .to = "t5.")                                                                                                  \
     EACH(NETWORK_JANUS, .name = "Janus", .all = {"gen_embed.weight", "gen_head.vision_head.weight"})                   \
     EACH(NETWORK_TRANSFORMERS_JANUS, .name = "Janus",                                                                  \
          .all = {"generation_embeddings.weight", "generation_head.vision_head.weight"}, .beside = "lm_head.")          \

@@ -137,8 +137,10 @@ static void read_text(batch *b, int first, int n)
     const transformer *d = b->s.d;
     run *r = b->s.r;
     run_reset(r); /* the queue is in order: what runs still is done before its memory is written */
-    tensor x = d->kind->forward(r, d, tensor_rows(b->s.ids, first, 1), tensor_rows(b->s.codes, first, 1),
-                                session_rows(&b->s, first, 1), tensor_rows(b->position, first, 1), prefix_of(b, first));
+    transformer_memory m = *session_rows(&b->s, first, 1);
+    m.no_text = b->row[first].text && b->row[first].text[0] >= d->vocabulary;
+    tensor x = d->kind->forward(r, d, tensor_rows(b->s.ids, first, 1), tensor_rows(b->s.codes, first, 1), &m,
+                                tensor_rows(b->position, first, 1), prefix_of(b, first));
     op_repeat(r, tensor_rows(b->last, first, n), op_slice(r, x, prefix_of(b, first) - 1, 1));
     session_repeat_row(&b->s, first, n - 1);
 }

@@ -59,7 +59,7 @@ static bool read_negative(const model *m, const limn_generate_options *o, bool c
     bool ok =
         (!negative || model_tokenize_negative(m, negative, &ids, &n, e)) && d->kind->text_row(d, ids, n, row, used, e);
     if (ok && o->negative && !checking)
-        tokenizer_warn(m->tokenizer, gguf_name(m->gguf), negative);
+        prompt_warn(&m->form, m->tokenizer, gguf_name(m->gguf), negative);
     free(ids);
     return ok;
 }

@@ -319,7 +319,7 @@ bool model_tokenize_warned(const model *m, const char *text, int32_t **ids, size
 {
     bool ok = model_tokenize(m, text, ids, n, e);
     if (ok)
-        tokenizer_warn(m->tokenizer, gguf_name(m->gguf), text);
+        prompt_warn(&m->form, m->tokenizer, gguf_name(m->gguf), text);
     return ok;
 }
 

@@ -6,10 +6,11 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "text/caption_clean.h"
 #include "text/clean.h"
 
 static const char *const before_key = "limn.prompt.before", *const after_key = "limn.prompt.after",
-                         *const begins_key = "tokenizer.ggml.add_bos_token",
+                         *const cleans_key = "limn.prompt.clean", *const begins_key = "tokenizer.ggml.add_bos_token",
                          *const begin_id_key = "tokenizer.ggml.bos_token_id";
 
 /* Those of negative prompts, which a file has all of, or none. */
@@ -35,7 +36,8 @@ bool prompt_form_read(prompt_form *f, const gguf *g, err *e)
     bool begins = false;
     int64_t id = -1;
     *f = (prompt_form){.begin_id = -1};
-    bool ok = (!gguf_has(g, before_key) ||
+    bool ok = (!gguf_has(g, cleans_key) || gguf_get_bool(g, cleans_key, &f->cleans, e)) &&
+              (!gguf_has(g, before_key) ||
                (gguf_get_string(g, before_key, &f->before, e) && gguf_get_string(g, after_key, &f->after, e))) &&
               read_negative(f, g, e) && (!gguf_has(g, begins_key) || gguf_get_bool(g, begins_key, &begins, e)) &&
               (!begins || gguf_get_int(g, begin_id_key, 0, INT32_MAX, &id, e));
@@ -51,6 +53,8 @@ void prompt_form_put(const prompt_form *f, gguf_writer *w)
     }
     for (int i = 0; f->negative_before && i < NEGATIVE; i++)
         gguf_put_string(w, negative_keys[i].key, *(const char *const *)((const char *)f + negative_keys[i].at));
+    if (f->cleans)
+        gguf_put_bool(w, cleans_key, true);
     if (f->begin_id >= 0) {
         gguf_put_bool(w, begins_key, true);
         gguf_put_int(w, begin_id_key, f->begin_id);
@@ -98,11 +102,15 @@ static bool begin_with(int32_t id, int32_t **ids, size_t *n, err *e)
 bool prompt_tokenize_dropout(const prompt_form *f, const tokenizer *t, const char *text, const bpe_dropout *d,
                              int32_t **ids, size_t *n, err *e)
 {
-    char *around = f->before ? put_around(f, text, e) : NULL;
-    const char *whole = around ? around : text;
-    bool ok = (around || !f->before) &&
-              (d ? tokenizer_encode_dropout(t, whole, d, ids, n, e) : tokenizer_encode(t, whole, ids, n, e));
+    char *clean = f->cleans ? caption_clean(text, e) : NULL;
+    char *around = f->before && (clean || !f->cleans) ? put_around(f, clean ? clean : text, e) : NULL;
+    const char *whole = around ? around : clean ? clean : text;
+    bool ok = (clean || !f->cleans) && (around || !f->before);
+    *ids = NULL;
+    *n = 0;
+    ok = ok && (d ? tokenizer_encode_dropout(t, whole, d, ids, n, e) : tokenizer_encode(t, whole, ids, n, e));
     free(around);
+    free(clean);
     if (!ok || f->begin_id < 0 || begin_with(f->begin_id, ids, n, e))
         return ok;
     free(*ids);
@@ -126,4 +134,11 @@ bool prompt_tokenize_negative(const prompt_form *f, const tokenizer *t, const ch
         return prompt_tokenize(&own, t, text, ids, n, e);
     own.before = own.after = NULL;
     return prompt_tokenize(&own, t, f->empty, ids, n, e);
+}
+
+void prompt_warn(const prompt_form *f, tokenizer *t, const char *name, const char *text)
+{
+    char *clean = f->cleans ? caption_clean(text, NULL) : NULL;
+    tokenizer_warn(t, name, clean ? clean : text);
+    free(clean);
 }

@@ -9,9 +9,10 @@ typedef struct prompt_form {
     /* The same for negative prompts; what there is where the caller has none, and what an empty one becomes, words
      * included.  NULL: they are prompts like others. */
     const char *negative_before, *negative_after, *negative, *empty;
+    bool cleans; /* texts are cleaned first: text/caption_clean.h */
 } prompt_form;
 
-/* From limn.prompt.before, .after, .negative_before, .negative_after, .negative and .empty,
+/* From limn.prompt.clean, .before, .after, .negative_before, .negative_after, .negative and .empty,
  * tokenizer.ggml.add_bos_token and bos_token_id of g, which outlives f. */
 bool prompt_form_read(prompt_form *f, const gguf *g, err *e);
 /* For those who make model files. */
@@ -24,4 +25,6 @@ bool prompt_tokenize_dropout(const prompt_form *f, const tokenizer *t, const cha
 /* The same of a negative prompt. */
 bool prompt_tokenize_negative(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n,
                               err *e);
+/* tokenizer_warn of what the tokenizer reads of a prompt. */
+void prompt_warn(const prompt_form *f, tokenizer *t, const char *name, const char *text);
 #endif

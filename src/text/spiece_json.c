@@ -104,5 +104,5 @@ bool spiece_read_json(spiece *s, const char *path, err *e)
     json_decref(root);
     return ok || err_set(e, ERR_FAILED, "%s: %s", path,
                          right ? "a unigram model, but damaged (download it again)"
-                                 : "no unigram model of SentencePiece (T5's is one)");
+                               : "no unigram model of SentencePiece (T5's is one)");
 }

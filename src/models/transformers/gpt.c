@@ -26,12 +26,14 @@ static tensor branch_out(run *r, const gpt *d, tensor x, const linear *l, const 
     return d->rms ? op_add(r, residual, op_rms_norm(r, y, out)) : op_layer_norm_add(r, y, out, residual);
 }
 
-/* x + attention(norm(x)), then x + mlp(norm(x)); x[b,t,dim] */
-static tensor block_forward(run *r, const gpt *d, const gpt_block *k, tensor x, const kv_cache *cache, tensor position)
+/* x + attention(norm(x)), then x + mlp(norm(x)); x[b,t,dim].  place: the position where texts have as many ids as
+ * `ids` has room for */
+static tensor block_forward(run *r, const gpt *d, const gpt_block *k, tensor x, const kv_cache *cache, tensor position,
+                            tensor place, tensor ids)
 {
     tensor qkv = op_linear(r, normed(r, d, x, &k->norm1), &k->qkv, ACT_NONE);
     if (d->grid == GPT_GRID_ROTARY)
-        qkv = op_rotate_grid(r, qkv, d->base.heads, position, d->base.text_length, d->base.grid_width);
+        qkv = op_rotate_grid(r, qkv, d->base.heads, place, (int)ids.shape[1], d->base.grid_width);
     if (d->rotary)
         qkv = op_rotary(r, qkv, 2 * (int64_t)d->base.dim, d->frequencies, position);
     x = branch_out(r, d, op_attention(r, qkv, d->base.heads, cache, position, &k->mask), &k->out, &k->norm1_out, x);
@@ -41,11 +43,35 @@ static tensor block_forward(run *r, const gpt *d, const gpt_block *k, tensor x, 
     return branch_out(r, d, up, &k->down, &k->norm2_out, x);
 }
 
-/* Block i as a tape_part; in: x, keys, values, position. */
+/* Block i as a tape_part; in: x, keys, values, position, place, ids. */
 static tensor block_part(run *r, const void *self, int i, const tensor in[TAPE_INPUTS])
 {
     const gpt *d = self;
-    return block_forward(r, d, &d->blocks[i], in[0], &(kv_cache){in[1], in[2]}, in[3]);
+    return block_forward(r, d, &d->blocks[i], in[0], &(kv_cache){in[1], in[2]}, in[3], in[4], in[5]);
+}
+
+/* The text as vectors[b,n,dim] of its ids[b,n]. */
+static tensor encode(run *r, const gpt *d, tensor ids)
+{
+    tensor x = t5_forward(r, &d->encoder, ids, d->pad_id);
+    return op_linear(r, op_linear(r, x, &d->project_up, ACT_GELU_TANH), &d->project_down, ACT_NONE);
+}
+
+/* op_embed_sequence with an encoder: the text of the n positions from the row's first one on is encoded.  A text that
+ * is shorter than its room is alone, and read without codes. */
+static tensor embed_encoded(run *r, const gpt *d, sequence_embedding *s, tensor ids, tensor codes,
+                            const transformer_memory *m, tensor position, int64_t n)
+{
+    int64_t room = ids.shape[1];
+    if (n < room) {
+        REQUIRE(r, ids.shape[0] == 1);
+        ids = tensor_shaped(ids, 2, (int64_t[]){room, 1});
+        ids = tensor_shaped(tensor_rows(ids, room - n, n), 2, (int64_t[]){1, n});
+        s->text_length = (int)n;
+    }
+    if (!m->no_text)
+        s->vectors = encode(r, d, ids);
+    return op_embed_sequence(r, s, ids, codes, n < room ? position : m->place, n);
 }
 
 static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, const transformer_memory *m,
@@ -57,10 +83,12 @@ static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, co
         s.text = s.image;
     if (t->own_lengths)
         s.text_length = (int)m->ids.shape[1];
-    tensor x = op_embed_sequence(r, &s, ids, codes, t->own_lengths ? m->place : position, n);
+    const tensor place = t->own_lengths ? m->place : position;
+    tensor x = d->encodes && ids.buf ? embed_encoded(r, d, &s, ids, codes, m, position, n)
+                                     : op_embed_sequence(r, &s, ids, codes, place, n);
     for (int i = 0; i < t->layers; i++) {
         run_next(r);
-        const tensor in[TAPE_INPUTS] = {x, m->caches[i].k, m->caches[i].v, position};
+        const tensor in[TAPE_INPUTS] = {x, m->caches[i].k, m->caches[i].v, position, place, m->ids};
         x = t->recompute ? tape_recompute(r, block_part, d, i, in) : block_part(r, d, i, in);
     }
     run_next(r);
@@ -117,6 +145,7 @@ static const config_field variant[] = {
     {"limn.transformer.rotary", offsetof(gpt, rotary), .kind = CONFIG_BOOL, .optional = true},
     {"limn.transformer.deep_head", offsetof(gpt, deep_head), .kind = CONFIG_BOOL, .optional = true},
     {"limn.transformer.own_lengths", offsetof(gpt, base.own_lengths), .kind = CONFIG_BOOL, .optional = true},
+    {"limn.transformer.encoder", offsetof(gpt, encodes), .kind = CONFIG_BOOL, .optional = true},
     {"limn.transformer.grid_positions", offsetof(gpt, grid), 0, GPT_GRID_COUNT, CONFIG_CHOICE, grid_names},
 };
 enum { VARIANT = sizeof variant / sizeof *variant };
@@ -163,6 +192,8 @@ void gpt_put(const gpt *d, gguf_writer *w)
         gguf_put_bool(w, pads_last_key, d->padding == GPT_PAD_LAST);
         config_put(w, variant, VARIANT, d);
     }
+    if (d->encodes)
+        t5_put(&d->encoder, w);
     config_put(w, functions, 2, d);
     if (d->padding == GPT_PAD_BEYOND)
         gguf_put_bool(w, pads_beyond_key, true);
@@ -196,10 +227,15 @@ static bool check_sizes(const gpt *d, const char *file, err *e)
     if (d->rotary && t->dim / t->heads % 2)
         return err_set(e, ERR_FAILED, "%s: limn.transformer.heads: heads of %d have no halves to be turned", file,
                        t->dim / t->heads);
-    if (t->own_lengths && (d->text_positions || d->grid != GPT_GRID_NONE || d->predicts_text || d->masks))
+    if (t->own_lengths && (d->text_positions || d->grid < GPT_GRID_ROTARY || d->predicts_text || d->masks))
         return err_set(e, ERR_FAILED,
-                       "%s: limn.transformer.own_lengths: texts of any length don't go with positions of the grid, nor "
-                       "with a text head",
+                       "%s: limn.transformer.own_lengths: texts of any length don't go with learned positions of the "
+                       "grid, nor with a text head",
+                       file);
+    if (d->encodes && (!t->own_lengths || d->shared || t->classes || d->padding == GPT_PAD_BEYOND))
+        return err_set(e, ERR_FAILED,
+                       "%s: limn.transformer.encoder: it doesn't go with classes, a shared embedding or texts of one "
+                       "length",
                        file);
     if (!d->ends && t->grid_width * t->grid_height < 2)
         return err_set(e, ERR_FAILED, "%s: limn.transformer.grid_width: a grid has at least two cells", file);
@@ -230,7 +266,8 @@ static bool check(const gpt *d, const char *file, err *e)
 bool gpt_prepare(gpt *d, const char *file, err *e)
 {
     transformer *t = &d->base;
-    if (!check(d, file, e))
+    d->encoder.vocabulary = t->vocabulary;
+    if (!check(d, file, e) || (d->encodes && !t5_prepare(&d->encoder, file, e)))
         return false;
     t->kind = d->ends ? &transformer_dalle : &transformer_gpt;
     t->prefix = t->text_length;
@@ -312,13 +349,27 @@ static void declare_block(const gpt *d, param_table *p, gpt_block *b, int i)
 #undef NAMED
 }
 
+/* First of all: where layers are streamed, then those that are read once. */
+static void declare_encoder(gpt *d, param_table *p)
+{
+    params_use(p, USE_TRANSFORMER | USE_TEXT);
+    t5_declare(&d->encoder, p);
+    declare_linear(p, &d->project_up, d->encoder.dim, d->base.dim, false, "transformer.encoder.project_up");
+    declare_linear(p, &d->project_down, d->base.dim, d->base.dim, false, "transformer.encoder.project_down");
+    param_matrix(p, &d->embedding.text, d->base.text_length, d->base.dim, PARAM_VECTOR,
+                 "transformer.encoder.no_text.weight");
+    d->embedding.first_text = d->base.vocabulary;
+}
+
 void gpt_declare(gpt *d, param_table *p)
 {
     sequence_embedding *s = &d->embedding;
     int64_t ids = d->base.vocabulary + (d->padding == GPT_PAD_BEYOND ? d->base.text_length : 0);
     *s = (sequence_embedding){.text_length = d->base.text_length};
+    if (d->encodes)
+        declare_encoder(d, p);
     params_use(p, USE_TRANSFORMER);
-    if (!d->shared)
+    if (!d->shared && !d->encodes)
         param_matrix(p, &s->text, ids, d->base.dim, PARAM_TABLE, "transformer.text_embedding.weight");
     param_matrix(p, &s->image, d->base.codes, d->base.dim, PARAM_TABLE, "transformer.image_embedding.weight");
     declare_positions(d, p);
@@ -347,8 +398,10 @@ void gpt_declare(gpt *d, param_table *p)
 
 void gpt_free(gpt *d)
 {
-    if (d)
+    if (d) {
         free(d->blocks);
+        t5_release(&d->encoder);
+    }
     free(d);
 }
 
@@ -386,7 +439,7 @@ static bool read_keys(gpt *d, const gguf *g, err *e)
         if (!config_fields(g, fields + s->first, s->n, d, e))
             return false;
     bool ok = config_fields(g, functions, 2, d, e) && (d->ends ? read_padding(d, g, e) : read_variant(d, g, e)) &&
-              gpt_prepare(d, gguf_name(g), e);
+              (!d->encodes || t5_read(&d->encoder, g, e)) && gpt_prepare(d, gguf_name(g), e);
     for (int i = 0; ok && i < d->base.layers; i++)
         ok = transformer_read_mask(&d->blocks[i].mask, i, g, e);
     return ok;
@@ -430,6 +483,24 @@ static bool class_row(const transformer *t, const int32_t *ids, size_t n, int32_
     return true;
 }
 
+/* The row for an encoder: the text without padding, and the end of one that is too long; without a text all that stands
+ * for one. */
+static bool encoded_row(const gpt *d, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+{
+    const transformer *t = &d->base;
+    while (n && ids[n - 1] == d->pad_id)
+        n--;
+    *used = n ? transformer_cut(n, (size_t)t->text_length) : (size_t)t->text_length;
+    for (size_t i = 0; i < *used; i++) {
+        size_t at = i + 1 == *used ? n - 1 : i;
+        if (n && (ids[at] < 0 || ids[at] >= t->vocabulary))
+            return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[at], at,
+                           t->vocabulary);
+        row[i] = n ? ids[at] : t->vocabulary + (int32_t)i;
+    }
+    return true;
+}
+
 /* The row is the text, whatever its length. */
 static bool own_row(const gpt *d, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
 {
@@ -459,6 +530,8 @@ static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t
     const gpt *d = (const gpt *)t;
     if (t->classes)
         return class_row(t, ids, n, row, used, e);
+    if (d->encodes)
+        return encoded_row(d, ids, n, row, used, e);
     if (t->own_lengths)
         return own_row(d, ids, n, row, used, e);
     while (n && (ids[n - 1] == d->pad_id || (d->ends && ids[n - 1] == d->end_id)))
@@ -478,14 +551,17 @@ static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t
     return true;
 }
 
-/* Of rows with lengths of their own: the prompt's, with padding between its first id and its last. */
+/* Of rows with lengths of their own: the prompt's, with padding between its first id and its last.  With an encoder:
+ * the end of what stands for no text. */
 static bool null_row(const transformer *t, const int32_t *text, size_t n, int32_t *row, size_t *used, err *e)
 {
     const gpt *d = (const gpt *)t;
     if (!t->own_lengths)
         return text_row(t, NULL, 0, row, used, e);
     for (size_t i = 0; i < n; i++)
-        row[i] = i > 0 && i + 1 < n ? d->pad_id : text[i];
+        row[i] = d->encodes           ? t->vocabulary + t->text_length - (int32_t)(n - i)
+                 : i > 0 && i + 1 < n ? d->pad_id
+                                      : text[i];
     *used = n;
     return true;
 }

@@ -3,6 +3,7 @@
  * taming-transformers and LlamaGen are others. */
 #ifndef MODELS_TRANSFORMERS_GPT_H
 #define MODELS_TRANSFORMERS_GPT_H
+#include "models/transformers/t5.h"
 #include "models/transformers/transformer.h"
 
 #define GPT_LAYERS 1024 /* at most */
@@ -43,6 +44,8 @@ typedef struct gpt {
     bool qkv_bias;          /* queries, keys and values alone have a bias */
     bool rotary;            /* queries and keys are rotated by their positions in the sequence (Su et al. 2021) */
     bool deep_head;         /* codes are predicted by image_head(gelu(head_up(x))) */
+    bool encodes;           /* the text is the vectors project_down(gelu(project_up(encoder(ids)))); what stands for
+                               none has the ids from the vocabulary on: vectors of the text's table */
     const mask_kind *masks; /* for gpt_prepare: each block's pattern; NULL: all full */
     gpt_grid grid;
     activation act;
@@ -52,6 +55,8 @@ typedef struct gpt {
     norm final, before_heads;
     tensor frequencies; /* F32 [head_dim / 2], of rotary */
     linear text_head, head_up, image_head;
+    t5 encoder;
+    linear project_up, project_down;
 } gpt;
 
 void gpt_free(gpt *d);

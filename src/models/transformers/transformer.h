@@ -13,6 +13,7 @@ typedef struct transformer_memory {
     tensor ids;       /* I32 [rows, room]: the text of these rows, for all steps.  room is text_length; with own_lengths
                          it is the length of the longest text, and shorter ones stand at the end of their rows */
     tensor place;     /* I32 [rows], with own_lengths: each row's position as if its text had `room` ids; else empty */
+    bool no_text;     /* ids are what null_row gives: an encoder isn't needed */
 } transformer_memory;
 
 typedef struct transformer_kind {
