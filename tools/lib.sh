@@ -54,7 +54,11 @@ install_packages() {
         return
     fi
     say "installing ${missing[*]}"
-    as_root apt-get -o DPkg::Lock::Timeout=300 -qq update
+    # once for all that a command installs
+    if [[ -z $(find "$cache/updated" -mmin -60 2>/dev/null) ]]; then
+        as_root apt-get -o DPkg::Lock::Timeout=300 -qq update
+        mkdir -p "$cache" && touch "$cache/updated"
+    fi
     as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq -y --no-install-recommends \
         install "${missing[@]}"
 }

@@ -126,6 +126,7 @@ static void each_part_of_an_earlier_run_counts(void **state)
 
 /* ---- two runs ---- */
 
+/* A run that has made some steps, and makes no checkpoint, however long what follows takes. */
 static pid_t start_long_run(const char *output)
 {
     char *argv[] = {(char *)"limn",
@@ -146,16 +147,17 @@ static pid_t start_long_run(const char *output)
                     (char *)"4",
                     (char *)"--steps",
                     (char *)"1000000",
+                    (char *)"--save-every",
+                    (char *)"1000000",
                     NULL};
-    char log[64];
+    char log[64], line[128];
     snprintf(log, sizeof log, "%s.csv", output);
+    snprintf(line, sizeof line, "test $(wc -l <%s) -gt 2", log);
     pid_t pid = cli_start(LIMN_PROGRAM, argv, "out");
-    const struct timespec moment = {0, 20000000};
-    for (int i = 0; i < 3000; i++) {
-        char line[128];
-        snprintf(line, sizeof line, "test $(wc -l <%s) -gt 2", log);
-        if (cli_exists(log) && cli_shell(line) == 0)
-            break;
+    const struct timespec moment = {0, 50000000};
+    for (int i = 0; !cli_exists(log) || cli_shell(line) != 0; i++) {
+        if (i == 12000)
+            fail_msg("no step of %s within ten minutes", output);
         nanosleep(&moment, NULL);
     }
     return pid;

@@ -1,6 +1,6 @@
 /* Golden instances of DALL-E's descendants, tiny models with random weights in their published folders
  * (data/golden/README.md), through limn convert: tokens, logits, greedy codes and pictures as their authors' code has
- * them. */
+ * them, with the device's own kernels and with those for GPUs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -330,8 +330,13 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < INSTANCES; i++)
         tests[i] = (struct CMUnitTest){
             .name = instances[i].folder, .test_func = test_instance, .initial_state = (void *)(uintptr_t)&instances[i]};
-    dev = support_device();
-    int failed = _cmocka_run_group_tests("descendants", tests, INSTANCES + 1, NULL, NULL);
+    int failed = 0;
+    const char *style;
+    for (size_t i = 0; (style = support_styled(&dev, i)); i++) {
+        char name[40];
+        snprintf(name, sizeof name, "descendants, %s kernels", style);
+        failed += _cmocka_run_group_tests(name, tests, INSTANCES + 1, NULL, NULL);
+    }
     device_free(dev);
     return failed;
 }

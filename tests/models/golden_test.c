@@ -1,6 +1,6 @@
 /* Golden instances: tiny models with random weights, made with the authors' own classes and saved as these are
  * published (data/golden/README.md), through limn convert, then encode, decode, score, greedy generation and tokenize.
- */
+ * With the device's own kernels, and with those for GPUs: the codes are the same. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,6 +26,7 @@ typedef struct instance {
     const char *name;        /* the first file's, where that is NULL */
     golden_check checks[8];
     bool large; /* left out where LIMN_TEST_BRIEF is set */
+    bool both;  /* with kernels for GPUs too; where LIMN_TEST_WHOLE is set all are */
 } instance;
 
 #define IMAGE "image_u8_nchw"
@@ -74,7 +75,8 @@ static const instance instances[] = {
                 {golden_decode, "minDALL-E/io.npz", "rand_codes", .want = "decoded_pixels"},
                 {golden_score, "minDALL-E/io.npz", "text", "codes", "logits_img", "logits_txt"},
                 {golden_score, "minDALL-E/io.npz", "text", "greedy_cached", "greedy_logits", "logits_txt"},
-                {golden_greedy, "minDALL-E/io.npz", "text", .want = "greedy_cached"}}},
+                {golden_greedy, "minDALL-E/io.npz", "text", .want = "greedy_cached"}},
+     .both = true},
     {{"minDALL-E/igpt_cls.safetensors", "minDALL-E/stage1_last.ckpt"},
      {"heads=2"},
      .checks = {{golden_score, "minDALL-E/igpt_io.npz", "labels", "codes", "logits"},
@@ -175,21 +177,32 @@ static void test_instance(void **state)
     limn_model_free(&m);
 }
 
+/* Those of one style; how many. */
+static size_t list_tests(struct CMUnitTest tests[INSTANCES], bool own_kernels)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < INSTANCES; i++) {
+        const instance *t = &instances[i];
+        if ((t->large && getenv("LIMN_TEST_BRIEF")) || !(own_kernels || t->both || getenv("LIMN_TEST_WHOLE")))
+            continue;
+        tests[n++] = (struct CMUnitTest){
+            .name = t->name ? t->name : t->files[0], .test_func = test_instance, .initial_state = (void *)(uintptr_t)t};
+    }
+    return n;
+}
+
 int main(int argc, char **argv)
 {
     struct CMUnitTest tests[INSTANCES];
-    size_t n = 0;
+    int failed = 0;
+    const char *style;
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
-    for (size_t i = 0; i < INSTANCES; i++) {
-        if (instances[i].large && getenv("LIMN_TEST_BRIEF"))
-            continue;
-        tests[n++] = (struct CMUnitTest){.name = instances[i].name ? instances[i].name : instances[i].files[0],
-                                         .test_func = test_instance,
-                                         .initial_state = (void *)(uintptr_t)&instances[i]};
+    for (size_t i = 0; (style = support_styled(&dev, i)); i++) {
+        char name[32];
+        snprintf(name, sizeof name, "golden, %s kernels", style);
+        failed += _cmocka_run_group_tests(name, tests, list_tests(tests, i == 0), NULL, NULL);
     }
-    dev = support_device();
-    int failed = _cmocka_run_group_tests("golden", tests, n, NULL, NULL);
     device_free(dev);
     return failed;
 }

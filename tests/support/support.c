@@ -26,10 +26,21 @@ size_t support_styles(const device *d, support_style styles[SUPPORT_STYLES])
     return 2;
 }
 
+limn_device_options support_options(void)
+{
+    const bool lazy = getenv("LIMN_TEST_LAZY");
+    if (lazy) { /* before the first call of OpenCL */
+        setenv("OPENCL_LAYERS", LIMN_LAYER, 0);
+        setenv("LIMN_LAYER_GROUP", "8", 0);
+    }
+    return (limn_device_options){.no_cache = lazy};
+}
+
 device *support_device(void)
 {
     err e = {0};
-    device *d = device_open(getenv("LIMN_DEVICE"), NULL, &e);
+    const limn_device_options options = support_options();
+    device *d = device_open(getenv("LIMN_DEVICE"), &options, &e);
     if (!d) {
         fprintf(stderr, "%s\n", e.text);
         exit(e.code == ERR_DEVICE ? 77 : 1);

@@ -19,6 +19,11 @@ size_t support_styles(const device *d, support_style styles[SUPPORT_STYLES]);
  * by device_free), and the style's name is returned; NULL, and *d as it was, after the last. */
 const char *support_styled(device **d, size_t i);
 
+/* How tests open devices.  LIMN_TEST_LAZY: as few kernels as can be are compiled by drivers such as PoCL, which
+ * compiles each for every size of groups, and all of a program when it is asked for the binary: limn keeps none (the
+ * driver does), and where launches leave groups to the driver the tests' layer makes small ones of few sizes. */
+limn_device_options support_options(void);
+
 /* The device that LIMN_DEVICE names.  Without one the program says so and ends with 77, which ctest counts as skipped;
  * any other failure ends it with 1. */
 device *support_device(void);
