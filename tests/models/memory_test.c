@@ -242,8 +242,8 @@ static void plans_are_what_commands_take(void **state)
     }
 }
 
-/* Every limit down to where it doesn't work: the same codes, within the limit. */
-static void check_limits(const char *path, const char *name)
+/* Every limit down to where it doesn't work: the same codes, within the limit; also where `draft` are drafted. */
+static void check_limits(const char *path, const char *name, int draft)
 {
     err e = {0};
     uint64_t before = dev->memory_limit, whole;
@@ -251,6 +251,8 @@ static void check_limits(const char *path, const char *name)
     limn_generate_options o = some_pictures(PICTURES);
     model *m = open_model(path);
     good(limn_generate(m, &o, roomy, &e), &e);
+    o.draft = draft;
+    good(!draft || limn_generate(m, &o, tight, &e), &e);
     whole = params_loaded(&m->params);
     fresh(m);
     int streamed = 0;
@@ -297,7 +299,8 @@ static void streamed_layers_give_the_same_codes(void **state)
 {
     (void)state;
     for (int i = 0; i < (getenv("LIMN_TEST_BRIEF") ? 1 : KINDS); i++)
-        check_limits(write_kind(&kinds[i]), kinds[i].name);
+        check_limits(write_kind(&kinds[i]), kinds[i].name, 0);
+    check_limits(write_kind(&kinds[1]), kinds[1].name, 5);
 }
 
 static void a_device_that_shares_no_memory_streams_too(void **state)
@@ -307,7 +310,7 @@ static void a_device_that_shares_no_memory_streams_too(void **state)
     if (getenv("LIMN_TEST_BRIEF"))
         skip();
     dev->info.unified_memory = false;
-    check_limits(write_kind(&kinds[1]), "gpt");
+    check_limits(write_kind(&kinds[1]), "gpt", 0);
     dev->info.unified_memory = before;
 }
 
