@@ -29,6 +29,7 @@ const tunable tunables[] = {
     {AT(winograd_channels), VALUES(0, 24, 48, 96, 192), .form = FORM_GPU},
     {AT(winograd_cache), VALUES(1 << 18, 1 << 19, 1 << 20, 2 << 20, 4 << 20, 8 << 20)},
     {AT(strip), VALUES(1 << 19, 1 << 20, 2 << 20, 4 << 20)},
+    {AT(draft), .n = 5, .values = {1, 2, 4, 8, 16}},
     {AT(clblast), FLAG, .free = true, .form = FORM_GPU},
     {AT(clblast_rows), VALUES(0, 128, 512), .free = true, .form = FORM_GPU},
     {AT(clblast_set), .n = CLBLAST_SETS, .values = {0, 1, 2, 3}, .form = FORM_GPU},

@@ -321,7 +321,7 @@ generation *generation_open(model *m, const limn_generation_options *options, er
     g->d = m->transformer;
     g->cells = g->d->grid_width * g->d->grid_height;
     g->keys = o.kv_cache_f16 ? DTYPE_F16 : DTYPE_F32;
-    g->draft = o.draft ? o.draft : 1;
+    g->draft = o.draft ? o.draft : m->dev->tune.draft;
     g->limit = o.rows;
     g->decoder = o.decoder && m->codec.kind;
     g->r = run_new(m->dev, e);

@@ -160,6 +160,22 @@ static double gradient_expect(const trial *t, int64_t i)
 
 static const kind gradient = {gradient_make, product_open, gradient_body, gradient_expect};
 
+/* The products of two sequences of a picture for DRAWN codes, where a pass has drafts and their confirmed ones are what
+ * trained models have on average (README.md): a is the most rows. */
+enum { DRAWN = 30 };
+static tensor drafts_body(trial *t, side *s)
+{
+    const int draft = run_device(t->r)->tune.draft;
+    const double codes = draft < 2 ? 1 : draft < 4 ? 1.3 : draft < 8 ? 1.7 : draft < 16 ? 2.3 : 2.8;
+    const tensor x = tensor_rows(s->x, 0, 2 * (int64_t)draft);
+    tensor y = {0};
+    for (int i = 0; i < (int)round(DRAWN / codes); i++)
+        y = op_linear(t->r, x, &s->l, ACT_NONE);
+    return y;
+}
+
+static const kind drafts_kind = {product_make, product_open, drafts_body, product_expect};
+
 /* ---- rows ---- */
 
 /* Layer norm of x[a,b], with weights of 1. */
@@ -328,6 +344,8 @@ static const part parts[] = {
     {TUNE_WINOGRAD, &convolution, DTYPE_F32, 256, 64, 64, 3, 1},
     {TUNE_WINOGRAD, &convolution, DTYPE_F32, 32, 256, 256, 3, 1},
     {TUNE_GRADIENT, &gradient, DTYPE_F32, 2048, 512, 512, 0, 0},
+    {TUNE_DRAFTS, &drafts_kind, DTYPE_F16, 32, 2048, 4096, 0, 0},
+    {TUNE_DRAFTS, &drafts_kind, DTYPE_Q8_0, 32, 2048, 4096, 0, 0},
 };
 enum { PARTS = sizeof parts / sizeof *parts };
 

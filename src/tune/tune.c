@@ -22,7 +22,7 @@
 
 const char *const tune_work_names[TUNE_WORKS] = {
     "1 row",    "3 rows",   "16 rows", "256 rows, Q8_0", "norms, attention", "decode",   "64 rows",
-    "256 rows", "768 rows", "conv",    "conv1x1",        "conv3x3",          "gradient",
+    "256 rows", "768 rows", "conv",    "conv1x1",        "conv3x3",          "gradient", "drafts",
 };
 
 /* In the order of the search.  First, of each form, what experience lets expect most of; what needs no compiler before
@@ -63,6 +63,7 @@ static const struct step {
     {"clblast_set", PRODUCTS, "its parameters"},
     {"gradient_rows", MASK(TUNE_GRADIENT), "rows of a gradient's work-item"},
     {"gradient_columns", MASK(TUNE_GRADIENT), "its columns"},
+    {"draft", MASK(TUNE_DRAFTS), "codes that are drafted and checked in one pass"},
     {"cpu_form", MASK(TUNE_ONE_ROW) | MASK(TUNE_PRODUCT) | DIRECT, "kernels for items (1) or for groups (0)"},
 };
 enum { STEPS = sizeof steps / sizeof *steps };

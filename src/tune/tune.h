@@ -18,6 +18,7 @@ enum tune_work {
     TUNE_CONVOLUTION_WIDE, /* of many, 1x1 */
     TUNE_WINOGRAD,         /* 3x3 of 64 channels, and of 256 */
     TUNE_GRADIENT,         /* of a product's weights */
+    TUNE_DRAFTS,           /* products of the passes that draw some codes with guidance */
     TUNE_WORKS
 };
 extern const char *const tune_work_names[TUNE_WORKS];

@@ -323,6 +323,34 @@ static void pictures_are_shown_and_decoded_while_others_are_at_work(void **state
     limn_generation_free(&g);
 }
 
+/* Where nobody says how many codes are drafted, limn tune has; kept ones are all right. */
+static void drafts_are_as_tuned(void **state)
+{
+    (void)state;
+    err e = {0};
+    int32_t codes[SMALL];
+    uint8_t keep[SMALL];
+    int32_t kept[SMALL];
+    for (int i = 0; i < SMALL; i++) {
+        keep[i] = i < SMALL - 1;
+        kept[i] = i % tiny->info.codes;
+    }
+    for (int draft = 1; draft <= 5; draft += 4) {
+        dev->tune.draft = draft;
+        limn_generation *g = limn_generation_open(tiny, NULL, &e);
+        good(g && limn_generation_add(g, &(limn_request){.prompt = "p", .keep = keep, .kept_codes = kept}, NULL, &e),
+             &e);
+        for (int left = 1; left > 0;)
+            good(limn_generation_step(g, &left, &e), &e);
+        /* 15 codes after the first, in 3 passes */
+        assert_true(limn_generation_get_status(g)->codes_a_pass == draft);
+        assert_true(limn_generation_take(g, NULL, NULL, codes));
+        assert_memory_equal(codes, kept, (SMALL - 1) * sizeof *codes);
+        limn_generation_free(&g);
+    }
+    dev->tune.draft = 1;
+}
+
 /* A step that has no room fails, and the pictures are drawn when there is some. */
 static void a_step_that_fails_can_be_tried_again(void **state)
 {
@@ -413,6 +441,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(requests_to_the_builtin_model_are_what_they_are_alone),
         cmocka_unit_test(requests_to_published_kinds_are_what_they_are_alone),
         cmocka_unit_test(pictures_are_shown_and_decoded_while_others_are_at_work),
+        cmocka_unit_test(drafts_are_as_tuned),
         cmocka_unit_test(a_step_that_fails_can_be_tried_again),
         cmocka_unit_test(what_cannot_be_meant_is_refused),
         cmocka_unit_test(structs_of_older_programs_are_taken),
