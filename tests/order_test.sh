@@ -20,6 +20,7 @@ declare -A may=(
     [train]='base device io ops text weights models/codecs models/transformers models generate train/data'
     [tune]='base device ops'
     [.]='base device io ops text weights models/codecs models/transformers models generate convert train tune'
+    [serve]='base io generate'
     [cli]='*'
     [cli/measure]='*'
 )

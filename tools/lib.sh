@@ -9,7 +9,7 @@ cache=${cache:-$root/.cache}/limn
 build_packages=(cmake ninja-build gcc libc6-dev pkg-config)
 library_packages=(ocl-icd-opencl-dev:OpenCL opencl-headers libclblast-dev:clblast libpng-dev:libpng
     libutf8proc-dev:libutf8proc libjansson-dev:jansson libarchive-dev:libarchive zlib1g-dev:zlib libjpeg-dev:libjpeg
-    libwebp-dev:libwebp liblcms2-dev:lcms2 libpcre2-dev:libpcre2-8 librandom123-dev)
+    libwebp-dev:libwebp liblcms2-dev:lcms2 libpcre2-dev:libpcre2-8 libmicrohttpd-dev:libmicrohttpd librandom123-dev)
 build_packages+=("${library_packages[@]%%:*}")
 # shellcheck disable=SC2034 # for tools/test; limn does without
 mpi_packages=(libopenmpi-dev openmpi-bin)

@@ -9,6 +9,7 @@ int command_convert(const options *o);
 int command_decode(const options *o);
 int command_devices(const options *o);
 int command_doctor(const options *o);
+int command_serve(const options *o);
 int command_encode(const options *o);
 int command_generate(const options *o);
 int command_help(const options *o);
@@ -24,5 +25,6 @@ int command_train_tokenizer(const options *o);
 int command_tune(const options *o);
 int command_version(const options *o);
 
-extern const option train_tokenizer_table[], train_codec_table[], train_dalle_table[], train_clip_table[];
+extern const option serve_table[], train_tokenizer_table[], train_codec_table[], train_dalle_table[],
+    train_clip_table[];
 #endif

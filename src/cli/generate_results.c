@@ -10,6 +10,7 @@
 
 #include "base/ranks.h"
 #include "cli/generate.h"
+#include "generate/settings.h"
 
 #define GAP 2 /* white pixels between the pictures of a grid */
 /* A grid is written again for each line of it, but in no more than this share of the time. */
@@ -60,30 +61,17 @@ static parameters settings_of(const results *r, int t)
     int picture, last = q->n_sources > 1 ? q->each : q->first - 1 + q->total;
     const source *s = &q->sources[request_source(q, t < 0 ? 0 : t, &picture)];
     bool ranked = r->order && t >= 0 && t < r->ranked;
-    parameters p = {.prompt = s->shown,
-                    .negative = q->negative,
-                    .sampler = g->temperature > 0 ? "Gumbel-Max" : "Greedy",
-                    .model = r->s->info->name,
-                    .version = "limn " LIMN_VERSION,
-                    .kv_cache = g->kv_cache_f16 ? "f16" : NULL,
-                    .image_prompt = q->image_prompt,
-                    .keep = q->image_prompt ? q->keep.text : NULL,
-                    .text_ids = s->ids_text,
-                    .adapters = q->adapters,
-                    .has = PARAMETERS_STEPS | PARAMETERS_GUIDANCE | PARAMETERS_SEED | PARAMETERS_SIZE |
-                           PARAMETERS_TEMPERATURE | PARAMETERS_TOP_K | PARAMETERS_TOP_P,
-                    .steps = r->s->cells,
-                    .width = r->s->info->width,
-                    .height = r->s->info->height,
-                    .top_k = g->top_k,
-                    .class = q->class,
-                    .seed = g->seed,
-                    .guidance = g->guidance > 0 ? g->guidance : 1,
-                    .temperature = g->temperature,
-                    .top_p = g->top_p > 0 ? g->top_p : 1,
-                    .picture = t < 0 ? 0 : 1 + (ranked ? r->order[t] : picture),
-                    .first = q->n_sources > 1 ? 1 : q->first,
-                    .pictures = last};
+    parameters p = settings_parameters(r->s->info, g);
+    p.prompt = s->shown;
+    p.negative = q->negative;
+    p.image_prompt = q->image_prompt;
+    p.keep = q->image_prompt ? q->keep.text : NULL;
+    p.text_ids = s->ids_text;
+    p.adapters = q->adapters;
+    p.class = q->class;
+    p.picture = t < 0 ? 0 : 1 + (ranked ? r->order[t] : picture);
+    p.first = q->n_sources > 1 ? 1 : q->first;
+    p.pictures = last;
     if (last > 1) /* the number that, with the seed, makes it again */
         p.has |= PARAMETERS_PICTURE;
     if (q->class >= 0)

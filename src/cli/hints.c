@@ -168,7 +168,7 @@ static const meaning command_meanings[] = {
     {"", "evaluate|eval|likelihood|perplexity|ppl", "score", NULL},
     {"", "rank|clip|rerank", NULL, "limn generate -n 16 --rank CLIP orders pictures, limn train clip makes a CLIP"},
     {"", "codec|dalle", NULL, "it is a part of train: limn train codec, limn train dalle"},
-    {"", "serve|server|web|webui|ui|gui|api|http|app", NULL, "limn has no server: it is a program and a library"},
+    {"", "server|web|webui|ui|gui|api|http|app", "serve", NULL},
     {"", "download|pull|fetch|get|install|models|search", NULL,
      "limn downloads nothing: get a model's files, and limn convert makes one file of them"},
     {"", "man|manual|usage|docs|options", "help", NULL},

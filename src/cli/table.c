@@ -652,6 +652,19 @@ const command command_table[] = {
      .summary = "check that the device computes rightly",
      .description = "Runs limn's kernels on the device and compares with what they must give.\n",
      .example = "limn selftest --device 0\n"},
+    {.name = "serve",
+     .run = command_serve,
+     .options = serve_table,
+     .summary = "draw for other programs: a server with OpenAI's API",
+     .description =
+         "Serves /v1/images/generations, /v1/images/edits, /v1/images/variations and /v1/models as OpenAI's API has "
+         "them, with its clients; further fields of a request are seed, guidance, temperature, top_k, top_p and "
+         "negative_prompt. Requests of several clients are drawn together, and each picture is that of limn generate "
+         "with the same seed. A client that hangs up ends its work. GET /health tells whether pictures can be drawn, "
+         "/metrics has counts, /v1/jobs what is at work, and DELETE /v1/jobs/ID ends it.\n"
+         "It listens on this machine alone; elsewhere clients need a key. SIGTERM and Ctrl-C end it when what is at "
+         "work is finished, or after --drain.\n",
+     .example = "limn serve\nlimn serve -m janus.gguf --port 8000 --api-key secret --host 0.0.0.0\n"},
     {.name = "doctor",
      .run = command_doctor,
      .options = doctor_options,

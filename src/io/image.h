@@ -39,6 +39,7 @@ bool image_read(image *im, const char *path, err *e);
 bool image_read_memory(image *im, const void *data, size_t size, const char *name, err *e);
 /* The same without white below: *alpha gets a new [height][width], or NULL where everything is opaque. */
 bool image_read_alpha(image *im, uint8_t **alpha, const char *path, err *e);
+bool image_read_alpha_memory(image *im, uint8_t **alpha, const void *data, size_t size, const char *name, err *e);
 
 /* The text that a picture carries under a keyword, as a new string, or NULL: a chunk of a PNG; of JPEG and WebP
  * "parameters" is EXIF's UserComment, and "Software" its Software. */
@@ -89,6 +90,8 @@ typedef enum image_filter {
 bool image_fit_by(image *out, const image *in, int width, int height, image_filter by, err *e);
 /* By IMAGE_LANCZOS. */
 bool image_fit(image *out, const image *in, int width, int height, err *e);
+/* For showing: whole multiples of both sides repeat pixels, and others are fitted as by image_fit. */
+bool image_scale(image *out, const image *in, int width, int height, err *e);
 /* A mask from the picture's brightness: 1 where the mean over a cell of the rows x columns grid is at least 128. */
 bool image_cells(uint8_t *cells, const image *im, int rows, int columns, err *e);
 /* The size of n pictures of width x height as one; an error where that is too large for a file. */

@@ -235,15 +235,19 @@ bool image_read(image *im, const char *path, err *e)
     return ok;
 }
 
+bool image_read_alpha_memory(image *im, uint8_t **alpha, const void *data, size_t size, const char *name, err *e)
+{
+    const image_file f = {data, size, name, image_recognise(data, size)};
+    *alpha = NULL;
+    return read_file(im, alpha, &f, e);
+}
+
 bool image_read_alpha(image *im, uint8_t **alpha, const char *path, err *e)
 {
     file_map m;
     *im = (image){0};
     *alpha = NULL;
-    if (!file_map_open(&m, path, e))
-        return false;
-    const image_file f = {m.data, m.size, path, image_recognise(m.data, m.size)};
-    bool ok = read_file(im, alpha, &f, e);
+    bool ok = file_map_open(&m, path, e) && image_read_alpha_memory(im, alpha, m.data, m.size, path, e);
     file_map_release(&m);
     return ok;
 }

@@ -183,3 +183,17 @@ bool image_fit(image *out, const image *in, int width, int height, err *e)
 {
     return image_fit_by(out, in, width, height, IMAGE_LANCZOS, e);
 }
+
+bool image_scale(image *out, const image *in, int width, int height, err *e)
+{
+    if (width % in->width || height % in->height || width / in->width != height / in->height)
+        return image_fit(out, in, width, height, e);
+    size_t times = (size_t)(width / in->width);
+    if (!image_new(out, width, height, e))
+        return false;
+    for (size_t y = 0; y < (size_t)height; y++)
+        for (size_t x = 0; x < (size_t)width; x++)
+            memcpy(out->pixels + 3 * (y * (size_t)width + x),
+                   in->pixels + 3 * (y / times * (size_t)in->width + x / times), 3);
+    return true;
+}

@@ -1,0 +1,9 @@
+/* What a picture says of the settings that made it: the same whoever writes it. */
+#ifndef GENERATE_SETTINGS_H
+#define GENERATE_SETTINGS_H
+#include "io/parameters.h"
+#include "limn/limn.h"
+
+/* Of a picture that a model has drawn by these options, all but the prompt, its number and its image prompt. */
+parameters settings_parameters(const limn_model_info *i, const limn_generate_options *g);
+#endif

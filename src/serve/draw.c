@@ -1,0 +1,275 @@
+/* Pictures of jobs: from requests to codes, and from codes to files. */
+#include "serve/draw.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/rng.h"
+#include "generate/settings.h"
+
+enum {
+    ROWS = 32,         /* sequences at once, if there is memory */
+    VARIATION = 0x5641 /* stream of random numbers: which cells a variation keeps */
+};
+
+static int cells_of(const drawer *d)
+{
+    return d->info->grid_width * d->info->grid_height;
+}
+
+/* ---- image prompts ---------------------------------------------------------------------------------------------- */
+
+/* keep[cells] = 1 where the alpha of a file is opaque; false in *has where all of it is. */
+static bool read_alpha(uint8_t *keep, bool *has, const uint8_t *file, size_t size, const char *name, const drawer *d,
+                       err *e)
+{
+    const limn_model_info *i = d->info;
+    image whole = {0}, fitted = {0};
+    uint8_t *alpha = NULL;
+    bool ok = image_read_alpha_memory(&whole, &alpha, file, size, name, e);
+    *has = alpha != NULL;
+    for (size_t k = 0; ok && alpha && k < (size_t)whole.width * (size_t)whole.height; k++)
+        memset(whole.pixels + 3 * k, alpha[k], 3);
+    ok = ok && (!alpha || (image_fit(&fitted, &whole, i->encode_width, i->encode_height, e) &&
+                           image_cells(keep, &fitted, i->grid_height, i->grid_width, e)));
+    image_release(&whole);
+    image_release(&fitted);
+    free(alpha);
+    return ok;
+}
+
+/* The cells that stay: where the mask is opaque, else where the picture is, else the upper half. */
+static bool choose_cells(uint8_t *keep, const job *j, const drawer *d, err *e)
+{
+    bool has = false;
+    if (j->mask && !read_alpha(keep, &has, j->mask, j->mask_size, "mask", d, e))
+        return false;
+    if (j->mask && !has)
+        return err_set(e, ERR_USAGE, "mask: no part of it is transparent, and those are drawn anew");
+    if (!has && !read_alpha(keep, &has, j->picture, j->picture_size, "image", d, e))
+        return false;
+    for (int i = 0; !has && i < cells_of(d); i++)
+        keep[i] = i < cells_of(d) / 2;
+    return true;
+}
+
+/* A variation keeps half of the cells, others for each picture. */
+static void choose_variation(uint8_t *keep, uint64_t seed, int picture, int cells)
+{
+    for (int i = 0; i < cells; i++)
+        keep[i] = rng_uniform(seed, VARIATION, (uint32_t)picture, (uint32_t)i) < 0.5f;
+}
+
+static bool read_picture(drawing *a, err *e)
+{
+    const limn_model_info *i = a->d->info;
+    const job *j = a->j;
+    size_t cells = (size_t)cells_of(a->d), n = j->variation ? (size_t)j->count : 1;
+    image whole = {0}, fitted = {0};
+    a->keep = calloc(n, cells);
+    a->kept = calloc(cells, sizeof *a->kept);
+    bool ok = (a->keep && a->kept) || err_no_memory(e, "image prompt", n * cells);
+    ok = ok && image_read_memory(&whole, j->picture, j->picture_size, "image", e) &&
+         image_fit(&fitted, &whole, i->encode_width, i->encode_height, e) &&
+         limn_encode(a->d->m, fitted.pixels, 1, a->kept, NULL, e);
+    if (ok && !j->variation)
+        ok = choose_cells(a->keep, j, a->d, e);
+    for (size_t k = 0; ok && j->variation && k < n; k++)
+        choose_variation(a->keep + k * cells, j->seed, (int)k, (int)cells);
+    image_release(&whole);
+    image_release(&fitted);
+    return ok;
+}
+
+/* ---- beginning -------------------------------------------------------------------------------------------------- */
+
+/* The job's settings, and the model's where it has none. */
+static limn_generate_options settings_of(const job *j, limn_model *m)
+{
+    limn_generate_options o = limn_generate_defaults(m);
+    o.seed = j->seed;
+    o.prompt = j->prompt;
+    o.negative = j->negative;
+    o.count = j->count;
+    if (j->temperature >= 0)
+        o.temperature = j->temperature;
+    if (j->top_k >= 0)
+        o.top_k = j->top_k;
+    if (j->top_p >= 0)
+        o.top_p = j->top_p;
+    if (j->guidance >= 0)
+        o.guidance = j->guidance;
+    return o;
+}
+
+static bool add_request(drawing *a, int first, int count, const uint8_t *keep, limn_error *e)
+{
+    const limn_generate_options *o = &a->o;
+    const limn_request q = {.size = sizeof q,
+                            .prompt = o->prompt,
+                            .negative = o->negative,
+                            .seed = o->seed,
+                            .first = first,
+                            .count = count,
+                            .temperature = o->temperature,
+                            .greedy = o->temperature <= 0,
+                            .top_k = o->top_k > 0 ? o->top_k : -1,
+                            .top_p = o->top_p > 0 ? o->top_p : 1,
+                            .guidance = o->guidance > 0 ? o->guidance : 1,
+                            .keep = keep,
+                            .kept_codes = keep ? a->kept : NULL};
+    return limn_generation_add(a->d->g, &q, &a->ids[a->n_ids], e) && ++a->n_ids;
+}
+
+bool drawing_begin(drawing *a, drawer *d, job *j, limn_error *e)
+{
+    *a = (drawing){.j = j, .d = d, .o = settings_of(j, d->m)};
+    int n = j->variation ? j->count : 1, cells = cells_of(d);
+    int32_t *ids = NULL;
+    size_t n_ids = 0;
+    if (limn_tokenize(d->m, j->prompt, &ids, &n_ids, NULL))
+        j->text_tokens = (int)n_ids;
+    free(ids);
+    j->drawn_width = d->info->width;
+    j->drawn_height = d->info->height;
+    if (j->strict_size && j->width && (j->width != d->info->width || j->height != d->info->height))
+        return err_set(e, ERR_USAGE, "size: this model's pictures are %dx%d", d->info->width, d->info->height);
+    if (!d->info->has_codec || !d->info->has_transformer)
+        return err_set(e, ERR_FAILED, "the model %s can't draw: it has no %s", d->model->id,
+                       d->info->has_codec ? "transformer" : "codec");
+    const limn_generation_options g = {.size = sizeof g, .rows = ROWS, .decoder = true};
+    if (!d->g && !(d->g = limn_generation_open(d->m, &g, e)))
+        return false;
+    a->ids = calloc((size_t)n, sizeof *a->ids);
+    if (!a->ids)
+        return err_no_memory(e, "job", (size_t)n * sizeof *a->ids);
+    bool ok = !j->picture || read_picture(a, e);
+    for (int i = 0; ok && i < n; i++)
+        ok = j->variation ? add_request(a, i, 1, a->keep + (size_t)i * (size_t)cells, e)
+                          : add_request(a, 0, j->count, a->keep, e);
+    if (ok)
+        d->jobs++;
+    else
+        drawing_end(a);
+    return ok;
+}
+
+void drawing_end(drawing *a)
+{
+    for (int i = 0; i < a->n_ids && a->d->g; i++)
+        limn_generation_cancel(a->d->g, a->ids[i], NULL); /* what was taken isn't there any more */
+    free(a->ids);
+    free(a->keep);
+    free(a->kept);
+    a->ids = NULL;
+    a->keep = NULL;
+    a->kept = NULL;
+    a->n_ids = 0;
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------ */
+
+/* codes -> a file of the job's format and size, with its settings unless it is a preview. */
+static bool make_file(const drawing *a, const int32_t *codes, const char *text, uint8_t **file, size_t *size, err *e)
+{
+    const job *j = a->j;
+    image im = {0}, scaled = {0};
+    const image_text texts[] = {{"Software", "limn " LIMN_VERSION}, {"parameters", text}};
+    const image_write_options o = {.format = j->format, .quality = j->quality, .texts = texts, .n_texts = text ? 2 : 0};
+    bool scale = j->width && (j->width != a->d->info->width || j->height != a->d->info->height);
+    bool ok = image_new(&im, a->d->info->width, a->d->info->height, e) &&
+              limn_decode_pixels(a->d->m, codes, 1, LIMN_U8, im.pixels, NULL, e) &&
+              (!scale || image_scale(&scaled, &im, j->width, j->height, e)) &&
+              image_encode(file, size, scale ? &scaled : &im, &o, "picture", e);
+    image_release(&im);
+    image_release(&scaled);
+    return ok;
+}
+
+/* Picture i of its seed as `limn generate` writes it. */
+static bool finish(drawing *a, int picture, const int32_t *codes, err *e)
+{
+    job *j = a->j;
+    job_picture *p = &j->pictures[picture];
+    parameters said = settings_parameters(a->d->info, &a->o);
+    said.prompt = j->prompt;
+    if (j->count > 1) {
+        said.has |= PARAMETERS_PICTURE;
+        said.picture = picture + 1;
+        said.pictures = j->count;
+    }
+    char *text = parameters_text(&said);
+    bool ok = text ? make_file(a, codes, text, &p->file, &p->size, e) : err_no_memory(e, "settings", 1);
+    free(text);
+    return ok;
+}
+
+static drawing *find(drawing *list, const drawer *d, uint64_t id)
+{
+    for (; list; list = list->next)
+        for (int i = 0; list->d == d && i < list->n_ids; i++)
+            if (list->ids[i] == id)
+                return list;
+    return NULL;
+}
+
+bool drawings_take(drawing *list, drawer *d, limn_error *e)
+{
+    int32_t *codes = calloc((size_t)cells_of(d), sizeof *codes);
+    bool ok = codes || err_no_memory(e, "codes", (size_t)cells_of(d));
+    uint64_t id;
+    int number;
+    while (ok && limn_generation_take(d->g, &id, &number, codes)) {
+        drawing *a = find(list, d, id);
+        ok = !a || finish(a, number, codes, e);
+        if (a && ok) {
+            a->j->finished++;
+            if (a->j->answers->picture)
+                a->j->answers->picture(a->j, number);
+        }
+    }
+    free(codes);
+    return ok;
+}
+
+static uint64_t id_of(const drawing *a, int picture)
+{
+    return a->ids[a->j->variation ? picture : 0];
+}
+
+/* The picture with grey where no code is known. */
+static bool preview(drawing *a, int picture, int32_t *codes, err *e)
+{
+    job *j = a->j;
+    uint8_t *file = NULL;
+    size_t size = 0;
+    for (int i = 0; i < cells_of(a->d); i++)
+        codes[i] = codes[i] < 0 ? 0 : codes[i];
+    bool ok = make_file(a, codes, NULL, &file, &size, e);
+    if (ok)
+        j->answers->preview(j, picture, j->pictures[picture].previews++, file, size);
+    free(file);
+    return ok;
+}
+
+bool drawing_look(drawing *a, int *codes, limn_error *e)
+{
+    job *j = a->j;
+    int cells = cells_of(a->d), sum = 0;
+    int32_t *known = calloc((size_t)cells, sizeof *known);
+    bool ok = known || err_no_memory(e, "codes", (size_t)cells);
+    for (int i = 0; ok && i < j->count; i++) {
+        int done = cells;
+        if (!j->pictures[i].file)
+            ok = limn_generation_peek(a->d->g, id_of(a, i), i, known, &done, e);
+        bool due = j->previews > j->pictures[i].previews && !j->pictures[i].file &&
+                   done >= cells * (j->pictures[i].previews + 1) / (j->previews + 1);
+        if (ok && due && j->answers->preview)
+            ok = preview(a, i, known, e);
+        sum += done;
+    }
+    free(known);
+    *codes = sum;
+    return ok;
+}

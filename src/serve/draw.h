@@ -1,0 +1,38 @@
+/* The pictures of jobs: models on a device, and what they have at work.  One thread's own. */
+#ifndef SERVE_DRAW_H
+#define SERVE_DRAW_H
+#include "serve/job.h"
+
+/* A model that is open for pictures of one size. */
+typedef struct drawer {
+    struct drawer *next;
+    const served *model;
+    int width, height; /* asked for; 0: the model's own */
+    limn_model *m;
+    const limn_model_info *info;
+    limn_generation *g; /* NULL: it has drawn nothing yet */
+    int jobs;           /* at work */
+} drawer;
+
+/* A job at work. */
+typedef struct drawing {
+    struct drawing *next;
+    job *j;
+    drawer *d;
+    limn_generate_options o; /* the job's settings, with the model's where it has none */
+    uint8_t *keep;           /* [variation ? count : 1][cells], with kept codes; or NULL */
+    int32_t *kept;
+    uint64_t *ids; /* of its requests: one, or of a variation one for each picture */
+    int n_ids;
+} drawing;
+
+/* Begins a job on a drawer, whose model has the job's size if it can.  False with e filled where it can't be drawn:
+ * LIMN_USAGE if that is the request's fault. */
+bool drawing_begin(drawing *a, drawer *d, job *j, limn_error *e);
+/* Takes what is finished of a drawer into the jobs of the list: the pictures' files. */
+bool drawings_take(drawing *list, drawer *d, limn_error *e);
+/* How many codes are known of a job, and the previews that are due. */
+bool drawing_look(drawing *a, int *codes, limn_error *e);
+/* Drops what of it isn't finished. */
+void drawing_end(drawing *a);
+#endif

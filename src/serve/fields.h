@@ -1,0 +1,27 @@
+/* Fields of a request, of a JSON object or of a form. */
+#ifndef SERVE_PARAMS_H
+#define SERVE_PARAMS_H
+#include <jansson.h>
+
+#include "serve/server.h"
+
+typedef struct fields {
+    exchange *x;
+    json_t *root; /* NULL: a form */
+} fields;
+
+/* False with *a filled if the body is neither. */
+bool fields_read(fields *p, exchange *x, api_error *a);
+void fields_release(fields *p);
+
+/* Each leaves *value as it is where the field isn't there, or null, and fails if it is of another kind or outside. */
+bool fields_text(const fields *p, const char *name, const char **value, api_error *a);
+bool fields_number(const fields *p, const char *name, double min, double max, float *value, api_error *a);
+bool fields_integer(const fields *p, const char *name, long long min, long long max, int *value, api_error *a);
+bool fields_seed(const fields *p, const char *name, uint64_t *value, bool *given, api_error *a);
+bool fields_bool(const fields *p, const char *name, bool *value, api_error *a);
+/* The value is one of the words, of which the last is NULL: its number. */
+bool fields_word(const fields *p, const char *name, const char *const *words, int *value, api_error *a);
+/* A file of a form, also as NAME[]; NULL: it isn't there. */
+const http_part *fields_file(const fields *p, const char *name);
+#endif

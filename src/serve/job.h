@@ -1,0 +1,77 @@
+/* Requests for pictures: they wait in a queue, and a worker with a device draws them together. */
+#ifndef SERVE_JOB_H
+#define SERVE_JOB_H
+#include <limn/limn.h>
+
+#include "io/image.h"
+#include "serve/http.h"
+#include "serve/text.h"
+
+typedef struct job job;
+typedef struct worker worker;
+
+/* A model that is served: all but `id`, `path` and `created` is the worker's own. */
+typedef struct served {
+    char id[128];
+    char *path; /* NULL: the built-in model */
+    long long created;
+} served;
+
+typedef enum job_state { JOB_WAITING, JOB_WORKING, JOB_DONE, JOB_FAILED, JOB_CANCELLED } job_state;
+extern const char *const job_state_names[];
+
+/* How an API tells a client of its job.  All are called in the worker's thread; the exchange is the job's. */
+typedef struct job_answers {
+    void (*preview)(job *j, int picture, int index, const uint8_t *file, size_t size);
+    void (*picture)(job *j, int picture); /* it is finished; NULL: done tells of all */
+    void (*done)(job *j);
+    void (*failed)(job *j, const limn_error *e);
+} job_answers;
+
+typedef struct job_picture {
+    uint8_t *file; /* NULL: not finished */
+    size_t size;
+    int previews; /* that were sent */
+} job_picture;
+
+struct job {
+    struct job *next;
+    int holders;
+    char id[33];
+    exchange *x;
+    const job_answers *answers;
+    void *own; /* the API's; freed by free() */
+    const served *model;
+    /* what is drawn: texts are the job's */
+    char *prompt, *negative;
+    uint64_t seed;
+    int count;
+    float temperature, top_p, guidance; /* as in limn_request */
+    bool greedy;
+    int top_k;
+    /* an image prompt, and what of it is drawn anew: where the mask is transparent; without one all, or with
+     * `variation` a share of its cells, chosen by the seed */
+    uint8_t *picture, *mask; /* files */
+    size_t picture_size, mask_size;
+    bool variation;
+    /* the pictures' files */
+    int width, height; /* 0: the model's */
+    bool strict_size;
+    image_format format;
+    int quality;
+    int previews; /* of each picture */
+    /* what has come of it; under the queue's lock */
+    job_state state;
+    bool cancelled; /* it is asked to end */
+    int codes, all_codes, text_tokens;
+    int drawn_width, drawn_height; /* as the model drew them */
+    double created, begun, ended;  /* seconds since 1970 */
+    job_picture *pictures;         /* [count] */
+    int finished;
+    char error[512];
+};
+
+job *job_new(exchange *x, const job_answers *answers);
+void job_hold(job *j);
+void job_release(job *j);
+#endif

@@ -1,0 +1,223 @@
+/* Who may call, and what a path means. */
+#include "serve/routes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- who may call ------------------------------------------------------------------------------------------------ */
+
+/* Takes a time that depends on neither text's content. */
+static bool same_secret(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b);
+    unsigned differ = n != m;
+    for (size_t i = 0; i < n; i++)
+        differ |= (unsigned)(a[i] ^ b[m ? i % m : 0]);
+    return differ == 0;
+}
+
+static bool has_key(const server *s, const exchange *x)
+{
+    const char *given = exchange_header(x, "Authorization");
+    if (!s->o.key)
+        return true;
+    return given && !strncasecmp(given, "Bearer ", 7) && same_secret(given + 7, s->o.key);
+}
+
+/* HOST of "HOST:PORT", "[::1]:PORT" or "HOST". */
+static void host_of(const char *text, char out[256])
+{
+    size_t n = *text == '[' ? strcspn(text, "]") + 1 : strcspn(text, ":/");
+    snprintf(out, 256, "%.*s", n < 255 ? (int)n : 255, text);
+}
+
+static bool is_loopback(const char *host)
+{
+    return !strcasecmp(host, "localhost") || !strcmp(host, "[::1]") || !strcmp(host, "::1") ||
+           !strncmp(host, "127.", 4);
+}
+
+/* A page of another site can make a browser call a local server under a name of its own (DNS rebinding): without a key,
+ * only this machine's names, numbers and the name that was given are served. */
+static bool is_own_host(const server *s, const exchange *x)
+{
+    const char *given = exchange_header(x, "Host");
+    char host[256];
+    if (!given || !*given)
+        return false;
+    host_of(given, host);
+    bool number = strspn(host, "0123456789.") == strlen(host) || *host == '[';
+    return s->o.key || is_loopback(host) || !strcasecmp(host, s->o.host) || (number && !is_loopback(s->o.host));
+}
+
+/* Browsers say which site's page calls. */
+static bool is_own_origin(const server *s, exchange *x, bool *foreign)
+{
+    const char *origin = exchange_header(x, "Origin"), *host = exchange_header(x, "Host");
+    *foreign = false;
+    if (!origin)
+        return true;
+    const char *name = strstr(origin, "://");
+    if (name && host && !strcasecmp(name + 3, host))
+        return true;
+    for (size_t i = 0; i < s->o.n_origins; i++)
+        if (!strcmp(s->o.origins[i], origin) || !strcmp(s->o.origins[i], "*"))
+            return *foreign = true;
+    return false;
+}
+
+static bool refuse(exchange *x, int status, const char *code, const char *why)
+{
+    api_error a;
+    api_fail(&a, status, "", code, "%s", why);
+    api_answer_error(x, &a);
+    return false;
+}
+
+/* ---- paths ------------------------------------------------------------------------------------------------------- */
+
+static void health(server *s, exchange *x)
+{
+    bool ready = worker_is_ready(s->worker);
+    const char *text = ready ? "{\"status\":\"ok\"}" : "{\"status\":\"starting\"}";
+    exchange_answer(x, ready ? 200 : 503, "application/json", text, strlen(text));
+}
+
+/* /pictures/NAME.png */
+static void picture(server *s, exchange *x)
+{
+    const char *file = exchange_path(x) + strlen("/pictures/");
+    char name[STORE_NAME];
+    size_t size = 0, n = strcspn(file, ".");
+    const char *type = NULL;
+    snprintf(name, sizeof name, "%.*s", n < sizeof name - 1 ? (int)n : (int)sizeof name - 1, file);
+    uint8_t *data = store_get(s->store, name, &size, &type);
+    if (!data) {
+        refuse(x, 404, "not_found", "there is no such picture, or no longer");
+        return;
+    }
+    exchange_put_header(x, "Cache-Control", "private, max-age=3600");
+    exchange_put_header(x, "X-Content-Type-Options", "nosniff");
+    exchange_answer(x, 200, type, data, size);
+    free(data);
+}
+
+static void one_model(server *s, exchange *x)
+{
+    const char *id = exchange_path(x) + strlen("/v1/models/");
+    api_error a = {0};
+    const served *m = server_model(s, id, &a);
+    char text[512];
+    if (!m) {
+        api_answer_error(x, &a);
+        return;
+    }
+    int n = snprintf(text, sizeof text, "{\"id\":\"%s\",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"limn\"}",
+                     m->id, m->created);
+    exchange_answer(x, 200, "application/json", text, (size_t)n);
+}
+
+static void delete_job(server *s, exchange *x)
+{
+    jobs_delete(s, x, exchange_path(x) + strlen("/v1/jobs/"));
+}
+
+static const struct route {
+    const char *method, *path; /* a path that ends in / is a beginning */
+    void (*handle)(server *s, exchange *x);
+    bool open; /* needs no key */
+} routes[] = {
+    {"GET", "/health", health, true},
+    {"GET", "/pictures/", picture, true},
+    {"GET", "/metrics", metrics_get, false},
+    {"POST", "/v1/images/generations", openai_generate, false},
+    {"POST", "/v1/images/edits", openai_edit, false},
+    {"POST", "/v1/images/variations", openai_vary, false},
+    {"GET", "/v1/models", openai_models, false},
+    {"GET", "/v1/models/", one_model, false},
+    {"GET", "/v1/jobs", jobs_list, false},
+    {"DELETE", "/v1/jobs/", delete_job, false},
+};
+enum { ROUTES = sizeof routes / sizeof *routes };
+
+static bool is_path(const struct route *r, const char *path)
+{
+    size_t n = strlen(r->path);
+    return r->path[n - 1] == '/' ? !strncmp(r->path, path, n) && path[n] : !strcmp(r->path, path);
+}
+
+static bool is_method(const struct route *r, const char *method)
+{
+    return !strcmp(r->method, method) || (!strcmp(r->method, "GET") && !strcmp(method, "HEAD"));
+}
+
+/* The route of an exchange; NULL: *allowed has the methods of its path, or "". */
+static const struct route *find_route(const exchange *x, char allowed[64])
+{
+    const struct route *found = NULL;
+    size_t at = 0;
+    *allowed = 0;
+    for (int i = 0; i < ROUTES; i++)
+        if (is_path(&routes[i], exchange_path(x))) {
+            at += (size_t)snprintf(allowed + at, 64 - at, "%s%s", at ? ", " : "", routes[i].method);
+            found = is_method(&routes[i], exchange_method(x)) ? &routes[i] : found;
+        }
+    return found;
+}
+
+/* What a browser asks before it lets a page of another site call. */
+static void preflight(const server *s, exchange *x)
+{
+    (void)s;
+    exchange_put_header(x, "Access-Control-Allow-Methods", "GET, POST, DELETE");
+    exchange_put_header(x, "Access-Control-Allow-Headers", "Authorization, Content-Type");
+    exchange_put_header(x, "Access-Control-Max-Age", "600");
+    exchange_answer(x, 204, "text/plain", "", 0);
+}
+
+void routes_begin(void *context, exchange *x)
+{
+    server *s = context;
+    char allowed[64];
+    bool foreign;
+    if (!is_own_host(s, x)) {
+        refuse(x, 403, "invalid_host", "the request is for another host");
+        return;
+    }
+    if (!is_own_origin(s, x, &foreign)) {
+        refuse(x, 403, "invalid_origin", "pages of other sites may not call (start limn serve with --origin for one)");
+        return;
+    }
+    if (foreign)
+        exchange_put_header(x, "Access-Control-Allow-Origin", exchange_header(x, "Origin"));
+    if (foreign && !strcmp(exchange_method(x), "OPTIONS")) {
+        preflight(s, x);
+        return;
+    }
+    const struct route *r = find_route(x, allowed);
+    if (!(r && r->open) && !has_key(s, x)) {
+        exchange_put_header(x, "WWW-Authenticate", "Bearer");
+        refuse(x, 401, "invalid_api_key",
+               exchange_header(x, "Authorization") ? "the API key is wrong" : "an API key is needed");
+    } else if (!r && *allowed) {
+        exchange_put_header(x, "Allow", allowed);
+        refuse(x, 405, "method_not_allowed", "the path has other methods");
+    } else if (!r) {
+        refuse(x, 404, "not_found", "there is no such path");
+    }
+}
+
+void routes_handle(void *context, exchange *x)
+{
+    char allowed[64];
+    const struct route *r = find_route(x, allowed);
+    r->handle(context, x);
+}
+
+void routes_refuse(void *context, exchange *x, int status, const char *why)
+{
+    (void)context;
+    refuse(x, status, NULL, why);
+}

@@ -1,0 +1,64 @@
+/* limn serve: what its parts share. */
+#ifndef SERVE_SERVER_H
+#define SERVE_SERVER_H
+#include "serve/http.h"
+#include "serve/store.h"
+#include "serve/worker.h"
+
+typedef struct serve_options {
+    const char *host;
+    int port;
+    const char *const *models; /* [n_models] paths; none: the built-in model */
+    size_t n_models;
+    const char *folder;         /* of further models, or NULL */
+    const char *key;            /* what clients must know, or NULL */
+    bool insecure;              /* no key is needed beyond this machine */
+    const char *const *origins; /* [n_origins] of other sites whose pages may call */
+    size_t n_origins;
+    int most; /* jobs that may wait */
+    bool strict_size;
+    double drain; /* seconds that work may go on after the signal to end */
+    const char *device;
+    uint64_t memory_limit;
+    bool no_cache;
+} serve_options;
+
+typedef struct server {
+    serve_options o;
+    http_server *http;
+    served *models;
+    size_t n_models;
+    worker *worker;
+    store *store;
+} server;
+
+/* Serves until *stop is set, by a signal, and what is at work has ended.  ready is called once it listens. */
+bool serve_run(const serve_options *o, volatile const int *stop, void (*ready)(const char *host, int port), err *e);
+
+/* An error as OpenAI's API has it. */
+typedef struct api_error {
+    int status;
+    const char *type, *code; /* code: or NULL */
+    char param[48];          /* or "" */
+    char message[640];
+} api_error;
+/* Fills *a; false, to be returned. */
+bool api_fail(api_error *a, int status, const char *param, const char *code, const char *message, ...)
+    __attribute__((format(printf, 5, 6)));
+void api_answer_error(exchange *x, const api_error *a);
+/* The library's error as an API's. */
+void api_from(api_error *a, const limn_error *e);
+
+/* The served model of that id; NULL: the first.  NULL with *a filled if there is none. */
+const served *server_model(const server *s, const char *id, api_error *a);
+
+/* ---- APIs: each handles an exchange whose path is its own ---------------------------------------------------------
+ */
+void openai_generate(server *s, exchange *x);
+void openai_edit(server *s, exchange *x);
+void openai_vary(server *s, exchange *x);
+void openai_models(server *s, exchange *x);
+void jobs_list(server *s, exchange *x);
+void jobs_delete(server *s, exchange *x, const char *id);
+void metrics_get(server *s, exchange *x);
+#endif

@@ -1,0 +1,37 @@
+/* The thread that owns a device and its models.  It takes jobs from the queue and draws their pictures together, each
+ * as it would be alone. */
+#ifndef SERVE_WORKER_H
+#define SERVE_WORKER_H
+#include "serve/job.h"
+
+typedef struct worker_options {
+    const char *device; /* SPEC */
+    uint64_t memory_limit;
+    bool no_cache;
+    const served *models;
+    size_t n_models;
+    int most; /* jobs that may wait */
+} worker_options;
+
+/* Counts since the start, for /metrics. */
+typedef struct worker_counts {
+    uint64_t jobs[5]; /* by state; waiting and working ones now */
+    uint64_t pictures, codes;
+    double busy; /* seconds at work */
+} worker_counts;
+
+/* The queue and its worker.  NULL with e filled where the device or the first model can't be opened. */
+worker *worker_start(const worker_options *o, err *e);
+/* Adds a job, which the worker holds from now on.  False if too many wait. */
+bool worker_add(worker *w, job *j);
+/* Ends a job, whether it waits or works.  False: there is none of that id, or it has ended. */
+bool worker_cancel(worker *w, const char *id);
+/* Calls see for each job that waits, works or has ended lately, under the queue's lock. */
+void worker_each(worker *w, void (*see)(void *context, const job *j), void *context);
+void worker_count(worker *w, worker_counts *c);
+/* Whether the device works: false while it is opened again after a failure. */
+bool worker_is_ready(worker *w);
+/* Takes no more jobs; ends once those that are there are finished, or after `seconds`, and then cancels them. */
+void worker_drain(worker *w, double seconds);
+void worker_stop(worker **w);
+#endif
