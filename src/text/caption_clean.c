@@ -233,9 +233,34 @@ static void unquote(caption *t)
     t->n = kept;
 }
 
-static bool is_letter(const caption *t, size_t at)
+static bool is_cased(int32_t c)
 {
-    return at < t->n && pattern_is_word(t->c[at]);
+    utf8proc_category_t k = utf8proc_category(c);
+    return k == UTF8PROC_CATEGORY_LU || k == UTF8PROC_CATEGORY_LL || k == UTF8PROC_CATEGORY_LT;
+}
+
+/* What may stand within a word, and has no case: Unicode's Case_Ignorable. */
+static bool is_within(int32_t c)
+{
+    static const int32_t marks_within[] = {'\'',   '.',    ':',    0xB7,   0x387,  0x55F,  0x5F4,  0x2018, 0x2019,
+                                           0x2024, 0x2027, 0xFE13, 0xFE52, 0xFE55, 0xFF07, 0xFF0E, 0xFF1A};
+    utf8proc_category_t k = utf8proc_category(c);
+    bool within = k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_ME || k == UTF8PROC_CATEGORY_CF ||
+                  k == UTF8PROC_CATEGORY_LM || k == UTF8PROC_CATEGORY_SK;
+    for (size_t i = 0; !within && i < sizeof marks_within / sizeof *marks_within; i++)
+        within = c == marks_within[i];
+    return within;
+}
+
+/* Whether the letter at `at` is the last one of a word, and not its only one. */
+static bool ends_word(const caption *t, size_t at)
+{
+    size_t before = at, after = at + 1;
+    while (before > 0 && is_within(t->c[before - 1]))
+        before--;
+    while (after < t->n && is_within(t->c[after]))
+        after++;
+    return before > 0 && is_cased(t->c[before - 1]) && (after == t->n || !is_cased(t->c[after]));
 }
 
 /* As Python's lower(): a capital sigma at the end of a word has a form of its own, and a dotted I keeps its dot. */
@@ -246,8 +271,7 @@ static bool lower(caption *t, caption *other, err *e)
         return false;
     for (size_t i = 0; i < t->n; i++) {
         int32_t c = t->c[i];
-        bool last = c == 0x3A3 && i > 0 && is_letter(t, i - 1) && !is_letter(t, i + 1);
-        put(other, last ? 0x3C2 : c == 0x130 ? 'i' : utf8proc_tolower(c));
+        put(other, c == 0x3A3 && ends_word(t, i) ? 0x3C2 : c == 0x130 ? 'i' : utf8proc_tolower(c));
         if (c == 0x130)
             put(other, 0x307);
     }

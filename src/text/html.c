@@ -104,6 +104,19 @@ static size_t behind_markup(const page *p, size_t at)
     return next == '/' || next == '!' || next == '?' ? behind(p, at + 2, ">") : 0;
 }
 
+static bool is_markup(const page *p, size_t at)
+{
+    int32_t next = at_of(p, at + 1);
+    return p->c[at] == '<' && (is_letter(next) || next == '/' || next == '!' || next == '?');
+}
+
+/* Behind what is text of markup that has no end: up to the next >, else before the next <. */
+static size_t behind_broken(const page *p, size_t at)
+{
+    size_t end = behind(p, at + 1, ">"), next = end ? 0 : behind(p, at + 1, "<");
+    return end ? end : next ? next - 1 : at + 1;
+}
+
 /* The character of &#…; at `at`, and where that ends; 0: it is none. */
 static int32_t read_number(const page *p, size_t at, size_t *end)
 {
@@ -135,14 +148,40 @@ static size_t name_end(const page *p, size_t at)
     return k < p->n ? k : 0;
 }
 
+/* Appends the characters from `at` to `end` to the `kept` first ones. */
+static size_t keep(int32_t *c, size_t kept, size_t at, size_t end)
+{
+    memmove(c + kept, c + at, (end - at) * sizeof *c);
+    return kept + end - at;
+}
+
+/* Whether html.parser stops reading at &# without a number: where no ; follows, or a second time. */
+static bool gives_up(const page *p, size_t at, bool *again)
+{
+    bool stops = *again || !behind(p, at, ";");
+    *again = true;
+    return stops;
+}
+
 size_t html_text(int32_t *c, size_t n)
 {
+    bool again = false;
     page p = {c, n};
     size_t kept = 0;
     for (size_t at = 0; at < n;) {
         size_t end = c[at] == '<' ? behind_markup(&p, at) : 0;
         if (end) {
             at = end;
+            continue;
+        }
+        if (is_markup(&p, at)) {
+            end = behind_broken(&p, at);
+            kept = keep(c, kept, at, end);
+            at = end;
+            continue;
+        }
+        if (c[at] == '&' && at + 2 == n && is_letter(c[at + 1])) { /* as html.parser, where all ends so */
+            at++;
             continue;
         }
         int32_t known = c[at] == '&' && at_of(&p, at + 1) == '#' ? read_number(&p, at, &end) : 0;
@@ -156,12 +195,13 @@ size_t html_text(int32_t *c, size_t n)
             end = name + (c[name] == ';');
         }
         if (known || name) {
-            size_t stays = known ? 0 : name - at; /* an unknown one loses its semicolon */
             if (known)
                 c[kept++] = known;
-            memmove(c + kept, c + at, stays * sizeof *c);
-            kept += stays;
+            else /* an unknown one loses its semicolon */
+                kept = keep(c, kept, at, name);
             at = end;
+        } else if (goes_on(&p, at, "&#") && gives_up(&p, at, &again)) {
+            return keep(c, kept, at, n);
         } else {
             c[kept++] = c[at++];
         }
