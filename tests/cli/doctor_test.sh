@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # limn doctor: the report is whole and says nothing of whose machine it is, whatever the drivers do.
-# Usage: doctor_test.sh LIMN LAYER drivers|whole    drivers: the steps that end at once; whole: those that measure
+# Usage: doctor_test.sh LIMN LAYER drivers|gpu|whole
+#   drivers: the steps that end at once; gpu: what a device that looks like one gets; whole: all that measure
 set -euo pipefail
 limn=$1 layer=$2 part=$3
 work=$(mktemp -d)
@@ -65,6 +66,13 @@ fi
 
 [[ -z ${LIMN_TEST_BRIEF:-} ]] || { echo 'minutes of measuring: left out'; exit 77; }
 "$limn" devices >/dev/null 2>&1 || { echo 'no OpenCL device: skipped'; exit 77; }
+if [[ $part == gpu ]]; then
+    # Its kernels do nothing, which is faster: beside each time that is measured stands what is predicted.
+    OPENCL_LAYERS=$layer LIMN_LAYER_PROFILE=iris_xe LIMN_LAYER_IDLE=-D doctor 1 -d gpu
+    has 'wrong results'
+    has 'predicted'
+    exit 0
+fi
 # A driver whose kernels do nothing: wrong results, and speed all the same.
 OPENCL_LAYERS=$layer LIMN_LAYER_IDLE=-D doctor 1 -d 0.0
 has 'wrong results'
