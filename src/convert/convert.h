@@ -55,6 +55,7 @@ typedef struct import {
     uint64_t asked;              /* the settings without a key that the family has asked for */
     const limn_control *control; /* or NULL; what it is told: bytes of the source */
     int64_t done, total;
+    size_t read; /* bytes of the source, since its pages left memory */
 } import;
 
 /* What --set may say. */

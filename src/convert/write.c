@@ -78,6 +78,16 @@ static void change_rows(const struct import_part *p, float *values, int64_t n, i
     }
 }
 
+/* Of so many bytes of the source that were read: now and then their pages leave memory, else all of it would be
+ * resident in the end. */
+static void forget(import *im, size_t bytes)
+{
+    im->read += bytes;
+    for (size_t k = 0; k < im->from->n_files && im->read > FORGET_AFTER; k++)
+        model_file_forget(im->from->files[k]);
+    im->read = im->read > FORGET_AFTER ? 0 : im->read;
+}
+
 /* Reads the part as floats and looks at them.  w: where they are written to as `type`, or NULL.  Bytes that stay as
  * they are go through untouched. */
 static bool stream(import *im, gguf_writer *w, const struct import_part *p, dtype type, look *l, err *e)
@@ -99,6 +109,7 @@ static bool stream(import *im, gguf_writer *w, const struct import_part *p, dtyp
     for (int64_t at = 0; ok && at < count; at += piece) {
         int64_t n = count - at < piece ? count - at : piece;
         file_tensor_read(t, at, n, values);
+        forget(im, (size_t)((double)t->bytes * (double)n / (double)count));
         if (change)
             change_rows(p, values, n, d, plus, p->times ? times + at / d : NULL);
         look_at(l, values, n);
@@ -180,7 +191,6 @@ static int64_t bytes_to_read(const import *im)
 
 bool import_write(import *im, err *e)
 {
-    size_t read = 0;
     im->total = bytes_to_read(im);
     if (!settle_types(im, e))
         return false;
@@ -195,10 +205,6 @@ bool import_write(import *im, err *e)
         look l = {0};
         if (!stream(im, im->to, p, im->outputs[p->output].type, &l, e) || !check_look(im, p, &l, e))
             return false;
-        read += p->from.bytes;
-        for (size_t k = 0; k < im->from->n_files && read > FORGET_AFTER; k++)
-            model_file_forget(im->from->files[k]); /* else all of the file would be resident in the end */
-        read = read > FORGET_AFTER ? 0 : read;
     }
     return gguf_writer_commit(im->to, e);
 }

@@ -237,6 +237,8 @@ model *model_open_keys(device *d, const char *path, err *e)
 static model *open_all(device *d, const origin *from, const limn_control *control, err *e)
 {
     model *m = open_keys(d, from, e);
+    if (m && m->file.data)
+        m->params.mapped = &m->file;
     if (m && !params_open(&m->params, m->run, m->gguf, true, control, e)) {
         model_free(m);
         return NULL;

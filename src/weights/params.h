@@ -72,8 +72,9 @@ typedef struct param_table {
     int n_layers;
     struct stream *stream; /* for the streamed layers; NULL: there are none */
     bool lasting;
-    bool plain;          /* nothing is in panels: params_load_frozen */
-    file_tensor *random; /* after params_open_random: a tensor with data for each parameter; else NULL */
+    bool plain;             /* nothing is in panels: params_load_frozen */
+    const file_map *mapped; /* the file, where it is mapped: its pages leave memory when their weights are loaded */
+    file_tensor *random;    /* after params_open_random: a tensor with data for each parameter; else NULL */
 } param_table;
 
 /* Parameters that are declared from here on are for `uses`. */

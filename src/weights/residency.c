@@ -7,6 +7,8 @@
 #include "device/count.h"
 #include "weights/params_internal.h"
 
+enum { FORGET_AFTER = 1 << 25 }; /* bytes of the file that are in memory beside what is made of them */
+
 /* The first tensor of the file that nobody declared. */
 static bool check_left_over(const param_table *t, const gguf *g, err *e)
 {
@@ -307,9 +309,21 @@ bool params_load(param_table *t, run *r, unsigned uses, int streamed, err *e)
             return false;
         }
     }
-    for (size_t i = 0; i < t->n; i++)
-        if (t->list[i].uses & uses && !is_loaded(t, &t->list[i]) && !load(t, &t->list[i], r, e))
+    size_t read = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        param *p = &t->list[i];
+        if (!(p->uses & uses) || is_loaded(t, p))
+            continue;
+        if (!load(t, p, r, e))
             return false;
+        read += p->file->bytes;
+        if (t->mapped && read > FORGET_AFTER) {
+            file_map_forget(t->mapped);
+            read = 0;
+        }
+    }
+    if (t->mapped && read)
+        file_map_forget(t->mapped);
     return true;
 }
 
