@@ -1,20 +1,26 @@
 /* Masked multi-head attention over a cache of keys and values, by online softmax (Milakov & Gimelshein 2018): the
  * score matrix is never stored, and only the keys that the mask allows are read.
- * qkv[b,t,3d]; k, v caches [b,heads,length,HEAD_DIM]; y[b,t,d]; query t has the position *position + t,
- * or *position is each row's own.
- * lse[b,t,heads], or NULL: the log of the sum of the exponentials of the scores, from which the backward pass computes
- * the probabilities again (Dao et al. 2022).
+ * qkv[b,t,(QUERY_HEADS + 2) heads HEAD_DIM]: queries, keys, values; k, v caches [b,heads,length,HEAD_DIM];
+ * y[b,t,heads QUERY_HEADS HEAD_DIM]; query t has the position *position + t, or *position is each row's own.  `heads`
+ * are those of keys; QUERY_HEADS neighbouring heads of queries share each (Ainslie et al. 2023).
+ * lse[b,t,heads QUERY_HEADS], or NULL: the log of the sum of the exponentials of the scores, from which the backward
+ * pass computes the probabilities again (Dao et al. 2022).
  *
- * HEAD_DIM is a build option.  CPU: a work-item for each query and head; else a work-group of WG.
+ * HEAD_DIM and QUERY_HEADS are build options.  CPU: a work-item for each position and head of keys; else a work-group
+ * of WG for each head of queries, which find the keys that they share in the cache of the device.
  * One query may have its keys in parts, `chunk` positions each (the launch's last dimension), so that a device is full
  * where heads are few: each leaves its sum, the largest score and the sum of exponentials in
- * parts[b,t,heads,n][HEAD_DIM + 2], and join_parts makes y of them.
+ * parts[b,t,heads QUERY_HEADS,n][HEAD_DIM + 2], and join_parts makes y of them.
  * -DKV_F16: the caches are F16 (cl/common.cl); not with BACKWARD.
- * Where t is 1, the query's own key and value are not in the cache yet: the part that reads them writes them first.
- * With -DCROSS the keys are of another sequence: qkv[b,t,d] holds queries alone, and a key is seen where ids[b,length]
- * isn't `pad`.  With -DBIAS as well, bias[heads,t,length] is added to the scores. */
+ * Where t is 1, the query's own key and value are not in the cache yet: the part that reads them writes them first,
+ * unless several groups share them.
+ * With -DCROSS the keys are of another sequence: qkv[b,t,d] holds queries alone, QUERY_HEADS is 1, and a key is seen
+ * where ids[b,length] isn't `pad`.  With -DBIAS as well, bias[heads,t,length] is added to the scores. */
 #ifndef HEAD_DIM
 #define HEAD_DIM 64
+#endif
+#ifndef QUERY_HEADS
+#define QUERY_HEADS 1
 #endif
 
 #if CPU
@@ -124,8 +130,8 @@ inline keys within(keys r, int from, int to)
     IN(float, qkv), OUT(KV, k), OUT(KV, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,            \
         const int heads, const int length, const int kind, const int text, const int width, const int side,            \
         OUT(float, parts), const int n_parts, const int chunk, const int own
-/* The part of work-item or group's row and head. */
-#define PART(part) (AT(parts) + (((size_t)row * heads + head) * n_parts + (part)) * ATTENTION_PART(HEAD_DIM))
+/* A part of head `at` of queries, counted through all rows. */
+#define PART(at, part) (AT(parts) + ((at)*n_parts + (part)) * ATTENTION_PART(HEAD_DIM))
 
 #ifdef BIAS
 #define BIAS_ARGUMENT                 , IN(float, bias)
@@ -143,9 +149,13 @@ inline keys within(keys r, int from, int to)
 #else
 #define MORE_ARGUMENTS
 #define QUERY_OF(row)  POSITION(row, t)
-#define PARTS          3 /* of a row of qkv */
+#define PARTS          (QUERY_HEADS + 2) /* of a row of qkv, as wide as all keys */
 #define SEEN(row, key) true
-#define STORES         (t == 1 && q >= first_key && q < first_key + chunk)
+#if CPU || QUERY_HEADS == 1 /* else groups of other heads read what one of them writes */
+#define STORES (t == 1 && q >= first_key && q < first_key + chunk)
+#else
+#define STORES false
+#endif
 #endif
 
 #if CPU
@@ -179,61 +189,70 @@ CPU_KERNEL void attention(ATTENTION_ARGUMENTS MORE_ARGUMENTS)
     int row = get_global_id(0), head = get_global_id(1), q = QUERY_OF(row), first_key = get_global_id(2) * chunk;
     if (q >= length)
         return;
+    const size_t d = heads * HEAD_DIM, at = ((size_t)row * heads + head) * QUERY_HEADS;
     size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM;
     __global const KV *kp = AT(k) + cache, *vp = AT(v) + cache;
-    __global const float *qp = AT(qkv) + (size_t)row * PARTS * heads * HEAD_DIM + head * HEAD_DIM;
+    __global const float *qp = AT(qkv) + (size_t)row * PARTS * d + head * QUERY_HEADS * HEAD_DIM;
+    __global const float *own_key = AT(qkv) + (size_t)row * PARTS * d + QUERY_HEADS * d + head * HEAD_DIM;
     if (STORES)
-        store_pair(qp + heads * HEAD_DIM, qp + 2 * heads * HEAD_DIM, AT(k) + cache + q * HEAD_DIM,
-                   AT(v) + cache + q * HEAD_DIM);
+        store_pair(own_key, own_key + d, AT(k) + cache + q * HEAD_DIM, AT(v) + cache + q * HEAD_DIM);
     const float scale = rsqrt((float)HEAD_DIM);
-    vec query[NV], sum[NV];
-    for (int i = 0; i < NV; i++) {
-        query[i] = LOAD(qp + i * VN) * scale;
-        sum[i] = 0.0f;
+    vec query[QUERY_HEADS][NV], sum[QUERY_HEADS][NV];
+    float most[QUERY_HEADS], total[QUERY_HEADS];
+    for (int g = 0; g < QUERY_HEADS; g++) {
+        most[g] = -FLT_MAX; /* finite: a difference to it is a number where no key is seen yet */
+        total[g] = 0.0f;
+        for (int i = 0; i < NV; i++) {
+            query[g][i] = LOAD(qp + g * HEAD_DIM + i * VN) * scale;
+            sum[g][i] = 0.0f;
+        }
     }
-    float most = -FLT_MAX, total = 0.0f; /* finite: a difference to it is a number where no key is seen yet */
     int runs = runs_of(q, kind, text, width, side);
     for (int run = 0; run < runs; run++) {
         keys r = within(run_of(run, q, kind, text, width, side), first_key, first_key + chunk);
         for (int first = 0; first < r.count; first += 16) {
             int n = min(16, r.count - first);
-            float s[16];
+            float s[QUERY_HEADS][16];
             for (int j = 0; j < 16; j++) {
-                int at = r.start + (first + min(j, n - 1)) * r.step;
-                __global const KV *key = kp + (size_t)at * HEAD_DIM;
-                vec d = 0.0f;
-                for (int i = 0; i < NV; i++)
-                    d = MAD(query[i], LOAD_KV(key + i * VN), d);
-                s[j] = j < n && SEEN(row, at) ? BIASED(SUM(d), head, row, at) : -INFINITY;
+                int key_at = r.start + (first + min(j, n - 1)) * r.step;
+                __global const KV *key = kp + (size_t)key_at * HEAD_DIM;
+                for (int g = 0; g < QUERY_HEADS; g++) {
+                    vec dot = 0.0f;
+                    for (int i = 0; i < NV; i++)
+                        dot = MAD(query[g][i], LOAD_KV(key + i * VN), dot);
+                    s[g][j] = j < n && SEEN(row, key_at) ? BIASED(SUM(dot), head, row, key_at) : -INFINITY;
+                }
             }
-            float16 sv = vload16(0, s);
-            float now = fmax(most, max16(sv));
-            float16 p = exp(sv - now);
-            float keep = exp(most - now);
-            most = now;
-            total = total * keep + sum16(p);
-            vstore16(p, 0, s);
-            for (int i = 0; i < NV; i++)
-                sum[i] *= keep;
+            for (int g = 0; g < QUERY_HEADS; g++) {
+                float16 sv = vload16(0, s[g]);
+                float now = fmax(most[g], max16(sv));
+                float16 p = exp(sv - now);
+                float keep = exp(most[g] - now);
+                most[g] = now;
+                total[g] = total[g] * keep + sum16(p);
+                vstore16(p, 0, s[g]);
+                for (int i = 0; i < NV; i++)
+                    sum[g][i] *= keep;
+            }
             for (int j = 0; j < n; j++) {
                 __global const KV *value = vp + (size_t)(r.start + (first + j) * r.step) * HEAD_DIM;
-                for (int i = 0; i < NV; i++)
-                    sum[i] = MAD((vec)(s[j]), LOAD_KV(value + i * VN), sum[i]);
+                for (int g = 0; g < QUERY_HEADS; g++)
+                    for (int i = 0; i < NV; i++)
+                        sum[g][i] = MAD((vec)(s[g][j]), LOAD_KV(value + i * VN), sum[g][i]);
             }
         }
     }
-    if (parts_buffer) {
-        __global float *to = PART(get_global_id(2));
+    for (int g = 0; g < QUERY_HEADS; g++) {
+        __global float *to = parts_buffer ? PART(at + g, get_global_id(2)) : AT(y) + (at + g) * HEAD_DIM;
         for (int i = 0; i < NV; i++)
-            STORE(sum[i], to + i * VN);
-        to[HEAD_DIM] = most;
-        to[HEAD_DIM + 1] = total;
-        return;
+            STORE(parts_buffer ? sum[g][i] : sum[g][i] / total[g], to + i * VN);
+        if (parts_buffer) {
+            to[HEAD_DIM] = most[g];
+            to[HEAD_DIM + 1] = total[g];
+        } else if (lse_buffer) {
+            AT(lse)[at + g] = most[g] + log(total[g]);
+        }
     }
-    for (int i = 0; i < NV; i++)
-        STORE(sum[i] / total, AT(y) + ((size_t)row * heads + head) * HEAD_DIM + i * VN);
-    if (lse_buffer)
-        AT(lse)[row * heads + head] = most + log(total);
 }
 
 #else
@@ -271,7 +290,8 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
     int first_key = get_global_id(2) * chunk, share = l / HEAD_DIM, column = l % HEAD_DIM;
     if (q >= length) /* the same for the whole group */
         return;
-    size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM;
+    const size_t at = (size_t)row * heads * QUERY_HEADS + head;
+    size_t cache = ((size_t)(row / t) * heads + head / QUERY_HEADS) * length * HEAD_DIM;
     __global const KV *kp = AT(k) + cache, *vp = AT(v) + cache;
     __global const float *qp = AT(qkv) + (size_t)row * PARTS * heads * HEAD_DIM + head * HEAD_DIM;
     for (int i = l; i < QUERY_DIM; i += WG)
@@ -320,7 +340,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
     if (VALUE_SHARES > 1) /* the same everywhere */
         sum[0] = add_shares(sum[0], sums);
     if (parts_buffer) {
-        __global float *to = PART(get_global_id(2));
+        __global float *to = PART(at, get_global_id(2));
         for (int i = 0; i < PER_ITEM; i++)
             if (l + i * WG < HEAD_DIM)
                 to[l + i * WG] = sum[i];
@@ -332,31 +352,31 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
     }
     for (int i = 0; i < PER_ITEM; i++)
         if (l + i * WG < HEAD_DIM)
-            AT(y)[((size_t)row * heads + head) * HEAD_DIM + l + i * WG] = sum[i] / total;
+            AT(y)[at * HEAD_DIM + l + i * WG] = sum[i] / total;
     if (lse_buffer && l == 0)
-        AT(lse)[row * heads + head] = most + log(total);
+        AT(lse)[at] = most + log(total);
 }
 
 #endif
 
-/* y[rows,heads,HEAD_DIM] of n_parts parts; a group takes a head of a row. */
+/* y[rows,heads,HEAD_DIM] of n_parts parts; a group takes a head of a row, and heads are those of queries. */
 __kernel void join_parts(IN(float, parts), OUT(float, y), OUT(float, lse), const int heads, const int n_parts)
 {
-    int row = GROUP(0), head = get_global_id(1);
-    __global float *to = AT(y) + ((size_t)row * heads + head) * HEAD_DIM;
-    float most = PART(0)[HEAD_DIM], total = 0.0f;
+    const size_t at = (size_t)GROUP(0) * heads + get_global_id(1);
+    __global float *to = AT(y) + at * HEAD_DIM;
+    float most = PART(at, 0)[HEAD_DIM], total = 0.0f;
     for (int part = 1; part < n_parts; part++)
-        most = fmax(most, PART(part)[HEAD_DIM]);
+        most = fmax(most, PART(at, part)[HEAD_DIM]);
     for (int part = 0; part < n_parts; part++)
-        total += exp(PART(part)[HEAD_DIM] - most) * PART(part)[HEAD_DIM + 1];
+        total += exp(PART(at, part)[HEAD_DIM] - most) * PART(at, part)[HEAD_DIM + 1];
     for (int i = get_local_id(0); i < HEAD_DIM; i += WG) {
         float sum = 0.0f;
         for (int part = 0; part < n_parts; part++)
-            sum = MAD(exp(PART(part)[HEAD_DIM] - most), PART(part)[i], sum);
+            sum = MAD(exp(PART(at, part)[HEAD_DIM] - most), PART(at, part)[i], sum);
         to[i] = sum / total;
     }
     if (lse_buffer && get_local_id(0) == 0)
-        AT(lse)[row * heads + head] = most + log(total);
+        AT(lse)[at] = most + log(total);
 }
 
 #ifdef BACKWARD
@@ -411,7 +431,8 @@ inline keys seen_run_of(int run, int key, int kind, int text, int width, int sid
 
 /* With s = scale q k, p = exp(s - lse), dp = dy v, delta = dy y and ds = p (dp - delta):
  *   dq = scale sum over keys ds k,  dk = scale sum over queries ds q,  dv = sum over queries p dy.
- * k, v hold the positions 0 to t-1 of qkv[b,t,3d].  attention_back_q leaves delta[b,t,heads] to attention_back_kv.
+ * k, v hold the positions 0 to t-1 of qkv.  attention_back_q leaves delta, of lse's shape, to attention_back_kv, which
+ * adds up what the heads of queries give.
  * With -DCROSS qkv[b,t,d] and its gradient (or NULL) are of queries alone, and the gradients of the length keys and
  * values go to to_k, to_v of the cache's shape; with -DBIAS attention_back_q leaves ds[b,heads,t,length] in to_bias, or
  * it is NULL. */
@@ -442,7 +463,7 @@ inline keys seen_run_of(int run, int key, int kind, int text, int width, int sid
 #define OWN_QUERY(row)      ((row) % t)
 #define OWN_KEYS            t
 #define KEY_SEEN            true
-#define KEY_TO              (AT(dqkv) + (size_t)row * 3 * d + d + column)
+#define KEY_TO              (AT(dqkv) + (size_t)row * PARTS * d + QUERY_HEADS * d + column)
 #define VALUE_TO            (KEY_TO + d)
 #endif
 
@@ -499,9 +520,10 @@ inline void store_head(__global float *p, const vec *a, float scale, int add)
 CPU_KERNEL void attention_back_q(BACK_ARGUMENTS MORE_BACK_ARGUMENTS)
 {
     int row = get_global_id(0), head = get_global_id(1), q = OWN_QUERY(row);
-    size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM, at = ((size_t)row * heads + head) * HEAD_DIM;
+    size_t cache = ((size_t)(row / t) * heads + head / QUERY_HEADS) * length * HEAD_DIM;
+    size_t at_lse = (size_t)row * heads * QUERY_HEADS + head, at = at_lse * HEAD_DIM;
     size_t at_q = ((size_t)row * PARTS * heads + head) * HEAD_DIM;
-    const float scale = rsqrt((float)HEAD_DIM), log_sum = AT(lse)[row * heads + head];
+    const float scale = rsqrt((float)HEAD_DIM), log_sum = AT(lse)[at_lse];
     vec query[NV], out[NV], sum[NV], product = 0.0f;
     load_head(query, AT(qkv) + at_q, scale);
     load_head(out, AT(dy) + at, 1.0f);
@@ -510,7 +532,7 @@ CPU_KERNEL void attention_back_q(BACK_ARGUMENTS MORE_BACK_ARGUMENTS)
         sum[i] = 0.0f;
     }
     float own = SUM(product), w[16];
-    AT(delta)[row * heads + head] = own;
+    AT(delta)[at_lse] = own;
     int runs = runs_of(q, kind, text, width, side);
     for (int run = 0; run < runs; run++) {
         keys r = run_of(run, q, kind, text, width, side);
@@ -552,25 +574,27 @@ CPU_KERNEL void attention_back_kv(BACK_ARGUMENTS MORE_BACK_ARGUMENTS)
         dk[i] = dv[i] = 0.0f;
     float w[16], sums[16], own[16];
     int runs = KEY_SEEN ? seen_runs_of(key_at, kind, text, width, side) : 0;
-    for (int run = 0; run < runs; run++) {
-        keys r = seen_run_of(run, key_at, kind, text, width, side, t);
+    for (int run = 0; run < runs * QUERY_HEADS; run++) { /* of one head of queries, then of the next */
+        keys r = seen_run_of(run % runs, key_at, kind, text, width, side, t);
+        const size_t at_head = head * QUERY_HEADS + run / runs;
         for (int first = 0; first < r.count; first += 16) {
             int n = min(16, r.count - first);
             size_t query = (size_t)image * t + r.start + first * r.step;
             for (int j = 0; j < 16; j++) {
-                size_t i = (query + min(j, n - 1) * r.step) * heads + head;
+                size_t i = (query + min(j, n - 1) * r.step) * heads * QUERY_HEADS + at_head;
                 sums[j] = AT(lse)[i];
                 own[j] = AT(delta)[i];
             }
-            __global const float *qs = AT(qkv) + query * PARTS * d + column, *outs = AT(dy) + query * d + column;
+            __global const float *qs = AT(qkv) + query * PARTS * d + at_head * HEAD_DIM;
+            __global const float *outs = AT(dy) + query * QUERY_HEADS * d + at_head * HEAD_DIM;
 #ifdef BIAS
             for (int j = 0; j < n; j++)
                 sums[j] -= BIASED(0.0f, head, r.start + first + j, key_at);
 #endif
             float16 p = exp(dots(key, qs, r.step * PARTS * d, n) - vload16(0, sums));
-            float16 ds = p * (dots(value, outs, r.step * d, n) - vload16(0, own));
+            float16 ds = p * (dots(value, outs, r.step * QUERY_HEADS * d, n) - vload16(0, own));
             vstore16(p, 0, w);
-            add_rows(dv, w, outs, r.step * d, n);
+            add_rows(dv, w, outs, r.step * QUERY_HEADS * d, n);
             vstore16(ds, 0, w);
             add_rows(dk, w, qs, r.step * PARTS * d, n);
         }
@@ -593,9 +617,10 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_q(B
 {
     __local float query[HEAD_DIM], out[HEAD_DIM], weight[WG], scratch[WG];
     int row = GROUP(0), head = get_global_id(1), q = OWN_QUERY(row), l = get_local_id(0);
-    size_t cache = ((size_t)(row / t) * heads + head) * length * HEAD_DIM, at = ((size_t)row * heads + head) * HEAD_DIM;
+    size_t cache = ((size_t)(row / t) * heads + head / QUERY_HEADS) * length * HEAD_DIM;
+    size_t at_lse = (size_t)row * heads * QUERY_HEADS + head, at = at_lse * HEAD_DIM;
     size_t at_q = ((size_t)row * PARTS * heads + head) * HEAD_DIM;
-    const float scale = rsqrt((float)HEAD_DIM), log_sum = AT(lse)[row * heads + head];
+    const float scale = rsqrt((float)HEAD_DIM), log_sum = AT(lse)[at_lse];
     float own = 0.0f, sum[PER_ITEM];
     for (int i = 0; i < PER_ITEM; i++)
         sum[i] = 0.0f;
@@ -606,7 +631,7 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_q(B
     }
     own = group_sum(own, scratch);
     if (l == 0)
-        AT(delta)[row * heads + head] = own;
+        AT(delta)[at_lse] = own;
     int runs = runs_of(q, kind, text, width, side);
     for (int run = 0; run < runs; run++) {
         keys r = run_of(run, q, kind, text, width, side);
@@ -649,26 +674,28 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention_back_kv(
         value[i] = AT(v)[at + i];
     }
     int runs = KEY_SEEN ? seen_runs_of(key_at, kind, text, width, side) : 0;
-    for (int run = 0; run < runs; run++) {
-        keys r = seen_run_of(run, key_at, kind, text, width, side, t);
+    for (int run = 0; run < runs * QUERY_HEADS; run++) { /* of one head of queries, then of the next */
+        keys r = seen_run_of(run % runs, key_at, kind, text, width, side, t);
+        const size_t at_head = head * QUERY_HEADS + run / runs;
         for (int first = 0; first < r.count; first += WG) {
             int n = min(WG, r.count - first);
             size_t query = (size_t)image * t + r.start + first * r.step;
-            __global const float *qs = AT(qkv) + query * PARTS * d + column, *outs = AT(dy) + query * d + column;
+            __global const float *qs = AT(qkv) + query * PARTS * d + at_head * HEAD_DIM;
+            __global const float *outs = AT(dy) + query * QUERY_HEADS * d + at_head * HEAD_DIM;
             barrier(CLK_LOCAL_MEM_FENCE); /* the key is there; the last weights are used up */
             if (l < n) {
-                size_t i = query + (size_t)l * r.step;
+                size_t i = (query + (size_t)l * r.step) * heads * QUERY_HEADS + at_head;
                 float score = BIASED(dot_head(key, qs + l * r.step * PARTS * d), head, r.start + first + l, key_at);
-                float p = exp(score - AT(lse)[i * heads + head]);
+                float p = exp(score - AT(lse)[i]);
                 probability[l] = p;
-                weight[l] = p * (dot_head(value, outs + l * r.step * d) - AT(delta)[i * heads + head]);
+                weight[l] = p * (dot_head(value, outs + l * r.step * QUERY_HEADS * d) - AT(delta)[i]);
             }
             barrier(CLK_LOCAL_MEM_FENCE);
             for (int i = 0; i < PER_ITEM; i++)
                 if (l + i * WG < HEAD_DIM)
                     for (int j = 0; j < n; j++) {
                         dk[i] = MAD(weight[j], qs[j * r.step * PARTS * d + l + i * WG], dk[i]);
-                        dv[i] = MAD(probability[j], outs[j * r.step * d + l + i * WG], dv[i]);
+                        dv[i] = MAD(probability[j], outs[j * r.step * QUERY_HEADS * d + l + i * WG], dv[i]);
                     }
         }
     }

@@ -1,5 +1,6 @@
 /* Attention of many queries, forwards and back, by tiles of SPAN queries and SPAN keys, with online softmax over the
- * blocks of keys (Dao et al. 2022).  Arguments and layouts are those of cl/attention.cl.
+ * blocks of keys (Dao et al. 2022).  Arguments and layouts are those of cl/attention.cl: `heads` of keys, each with
+ * QUERY_HEADS of queries.
  *
  *                 keys, in blocks of SPAN
  *              +------+------+------+------+
@@ -19,13 +20,18 @@
  * attention_tile_gpu.clh: work-groups over local memory; HEAD_DIM is at most 64, and kt and vt are keys and values.
  *
  * Build options:
- *   HEAD_DIM  numbers of a head (64)
- *   KV_F16    keys and values are F16; not with BACKWARD
- *   BACKWARD  the kernels of gradients instead
+ *   HEAD_DIM     numbers of a head (64)
+ *   QUERY_HEADS  heads of queries for each head of keys (1)
+ *   KV_F16       keys and values are F16; not with BACKWARD
+ *   BACKWARD     the kernels of gradients instead
  * Tunables of common.cl: SIDE (GPU), SPLIT (CPU). */
 #ifndef HEAD_DIM
 #define HEAD_DIM 64
 #endif
+#ifndef QUERY_HEADS
+#define QUERY_HEADS 1
+#endif
+#define QKV_PARTS (QUERY_HEADS + 2) /* of a row of qkv, as wide as all keys */
 #if CPU
 #define SPAN ATTENTION_SPAN_CPU
 #else

@@ -1,5 +1,43 @@
 /* Rows of tables.  Ids outside the table read row 0: the host has checked those that users give. */
 
+/* Element i of row `row` of a table of rows of d: of weights as they lie, or in panels (PANELS of cl/linear.cl for GPUs,
+ * linear_quantised.clh for CPUs) of which there are n rows. */
+#define ROW_f32(p, row, i, d, n)         load1_f32(p, (size_t)(row) * (d) + (i))
+#define ROW_f16(p, row, i, d, n)         load1_f16(p, (size_t)(row) * (d) + (i))
+#define ROW_q8_0(p, row, i, d, n)        load1_q8_0(p, (size_t)(row) * (d) + (i))
+#define ROW_q4_0(p, row, i, d, n)        load1_q4_0(p, (size_t)(row) * (d) + (i))
+#define ROW_panels_q8_0(p, row, i, d, n) panel8(p, row, i, d, n)
+#define ROW_panels_q4_0(p, row, i, d, n) panel4(p, row, i, d, n)
+#if CPU
+inline uchar panel_byte(__global const uchar *p, size_t row, int block, int at, int blocks, int bits, size_t n,
+                        float *scale)
+{
+    __global const ushort *of = (__global const ushort *)p + (row / 16 * blocks + block) * 16 * (1 + 2 * bits);
+    *scale = vload_half(row % 16, (__global const half *)of);
+    return of[16 * (1 + at / 2) + row % 16] >> at % 2 * 8;
+}
+#else
+inline uchar panel_byte(__global const uchar *p, size_t row, int block, int at, int blocks, int bits, size_t n,
+                        float *scale)
+{
+    const size_t of = row / 4 * blocks + block;
+    *scale = vload_half(of * 4 + row % 4, (__global const half *)(p + (n + 3) / 4 * (blocks * 16) * bits));
+    return ((__global const uint *)p)[(of * bits + at / 4) * 4 + row % 4] >> at % 4 * 8;
+}
+#endif
+inline float panel8(__global const uchar *p, int row, int i, int d, int n)
+{
+    float scale;
+    const uchar byte = panel_byte(p, row, i / 32, i % 32, d / 32, 8, n, &scale);
+    return scale * (float)as_char(byte);
+}
+inline float panel4(__global const uchar *p, int row, int i, int d, int n)
+{
+    float scale;
+    const uchar byte = panel_byte(p, row, i / 32, i % 16, d / 32, 4, n, &scale);
+    return scale * (float)((i % 32 < 16 ? byte % 16 : byte / 16) - 8);
+}
+
 #define EMBED(T, TYPE)                                                                                                 \
     __kernel void embed_##T(IN(int, ids), IN(TYPE, table), OUT(float, y), const int d, const int first,                \
                             const int rows, const int vocabulary)                                                      \
@@ -7,12 +45,14 @@
         int i = get_global_id(0), n = get_global_id(1), id = AT(ids)[n];                                               \
         id = id < 0 || id >= vocabulary ? 0 : id;                                                                      \
         if (i < d && id >= first && id < first + rows) /* the table is a piece of a larger one */                      \
-            AT(y)[(size_t)n * d + i] = load1_##T(AT(table), (size_t)(id - first) * d + i);                             \
+            AT(y)[(size_t)n * d + i] = ROW_##T(AT(table), id - first, i, d, rows);                                     \
     }
 EMBED(f32, float)
 EMBED(f16, half)
 EMBED(q8_0, uchar)
 EMBED(q4_0, uchar)
+EMBED(panels_q8_0, uchar)
+EMBED(panels_q4_0, uchar)
 
 /* The id at each position of the sequence: ids[b,text], then vocabulary + codes[b,cells]; out[b,t] from *position on.
  * Those outside of their own table become its row 0. */
@@ -59,12 +99,13 @@ __kernel void add_position(IN(float, text_position), IN(float, row_position), IN
 #if CPU
 #define CELL_VECTORS(T)                                                                                                \
     for (; i + 16 <= d; i += 16)                                                                                       \
-        vstore16(load16_##T(AT(image), from + i) + CELL_POSITION(ROW_VECTOR), 0, yr + i);
+        vstore16(load16_##T(AT(image), (size_t)code * d + i) + CELL_POSITION(ROW_VECTOR), 0, yr + i);
 #else
 #define CELL_VECTORS(T)
 #endif
+#define NO_VECTORS(T)
 #define CELL_POSITION(LOAD) ((row_position_buffer ? LOAD(rp) : 0.0f) + (column_position_buffer ? LOAD(cp) : 0.0f))
-#define EMBED_CELLS(T, TYPE)                                                                                           \
+#define EMBED_CELLS(T, TYPE, VECTORS)                                                                                  \
     __kernel void embed_cells_##T(IN(int, codes), IN(TYPE, image), IN(float, row_position),                            \
                                   IN(float, column_position), IN(int, position), OUT(float, y), const int d,           \
                                   const int t, const int own, const int text, const int width, const int cells,        \
@@ -72,18 +113,20 @@ __kernel void add_position(IN(float, text_position), IN(float, row_position), IN
     {                                                                                                                  \
         int n = GROUP(0), cell = min(POSITION(n, t) - text, cells - 1), i = get_local_id(0);                           \
         int code = AT(codes)[n / t * cells + cell];                                                                    \
-        const size_t from = code < 0 || code >= n_codes ? 0 : (size_t)code * d;                                        \
+        code = code < 0 || code >= n_codes ? 0 : code;                                                                 \
         __global const float *rp = AT(row_position) + (size_t)(cell / width) * d;                                      \
         __global const float *cp = AT(column_position) + (size_t)(cell % width) * d;                                   \
         __global float *yr = AT(y) + (size_t)n * d;                                                                    \
-        CELL_VECTORS(T)                                                                                                \
+        VECTORS(T)                                                                                                     \
         for (; i < d; i += WG)                                                                                         \
-            yr[i] = load1_##T(AT(image), from + i) + CELL_POSITION(ROW_ONE);                                           \
+            yr[i] = ROW_##T(AT(image), code, i, d, n_codes) + CELL_POSITION(ROW_ONE);                                  \
     }
-EMBED_CELLS(f32, float)
-EMBED_CELLS(f16, half)
-EMBED_CELLS(q8_0, uchar)
-EMBED_CELLS(q4_0, uchar)
+EMBED_CELLS(f32, float, CELL_VECTORS)
+EMBED_CELLS(f16, half, CELL_VECTORS)
+EMBED_CELLS(q8_0, uchar, CELL_VECTORS)
+EMBED_CELLS(q4_0, uchar, CELL_VECTORS)
+EMBED_CELLS(panels_q8_0, uchar, NO_VECTORS)
+EMBED_CELLS(panels_q4_0, uchar, NO_VECTORS)
 
 /* out[b,t] = the code before each position from *position on, of codes[b,cells]; `first` before all */
 __kernel void decoder_ids(IN(int, codes), IN(int, position), OUT(int, out), const int count, const int t,

@@ -14,8 +14,10 @@ from pathlib import Path
 INTEL = ["skl", "tgllp", "dg2", "pvc"]  # Gen9 (HD 520), Gen12 (Iris Xe), Arc, Data Center GPU Max
 AMD = ["gfx90a", "gfx1030", "gfx1100"]  # Instinct MI200, Radeon RX 6800, Radeon RX 7900
 NVIDIA = ["sm_75", "sm_86", "sm_90"]  # Turing, Ampere (RTX 3060), Hopper
-BACKWARD, CROSS, KV_F16 = " BACKWARD", " CROSS", " KV_F16"  # end the name of a file that is compiled with that definition
-VARIANTS = {BACKWARD: r"^#ifn?def BACKWARD$", CROSS: r"^#ifdef CROSS$", KV_F16: r"\b(?:IN|OUT)\(KV,"}  # what such a file has
+# end the name of a file that is compiled with these definitions
+BACKWARD, CROSS, KV_F16, SHARED = " BACKWARD", " CROSS", " KV_F16", " KV_F16 QUERY_HEADS=7"
+VARIANTS = {BACKWARD: r"^#ifn?def BACKWARD$", CROSS: r"^#ifdef CROSS$", KV_F16: r"\b(?:IN|OUT)\(KV,",
+            SHARED: r"^#ifndef QUERY_HEADS$"}  # what such a file has
 FEW_GROUPS = ["attention", "norm", "sample"]  # files whose groups are larger (src/device/program.c)
 BITCODE = ["/usr/lib/x86_64-linux-gnu/amdgcn/bitcode", "/usr/lib/aarch64-linux-gnu/amdgcn/bitcode", "/opt/rocm/amdgcn/bitcode"]
 LIBCLC = ["/usr/lib/clc/nvptx64--nvidiacl.bc", "/usr/share/clc/nvptx64--nvidiacl.bc"]

@@ -27,7 +27,7 @@ struct import_part {
 void import_param(import *im, const param *p, const char *from, const int *order);
 /* The same for the rows first, first + 1, … of a source that may have more of them, and more dimensions, of size 1. */
 void import_part(import *im, const param *p, const char *from, int64_t first);
-/* p's rows are those of n source tensors, one after the other, which have 1/n of them each. */
+/* p's rows are those of n source tensors, one after the other. */
 void import_stack(import *im, const param *p, const char *const *from, int n);
 /* All of p's values are one: what no source tensor tells, as the scale of a norm that has none. */
 void import_ones(import *im, const param *p);
@@ -74,6 +74,8 @@ bool is_shard_name(const char *path, int *number, int *count, size_t *at);
 /* ---- source.c ---- */
 
 void source_release_made(source *s);
+/* The tensor of that name, the first one of it; NULL where there is none. */
+const file_tensor *source_tensor_of(const source *s, const char *name);
 
 /* ---- folder.c ---- */
 

@@ -124,18 +124,16 @@ static bool convert(import *im, err *e)
         return err_set(e, ERR_FAILED,
                        "convert: tensor gen_embed.weight is missing (are all files of the model given?)");
     import_vqgan_prefix(im->from, vqgan);
-    import_map maps[] = {
-        {"transformer.",
-         "",
-         IMPORT_ROWS(rows),
-         {{"llama", .text = l->llama}, {"keys", .text = l->llama}, {"up", .text = l->up}, {"head", .text = l->head}}},
-        {"codec.", "", IMPORT_ROWS(unused)},
-        {0}};
+    import_map maps[] = {{"transformer.",
+                          "",
+                          IMPORT_ROWS(rows),
+                          {{"llama", .text = l->llama}, {"up", .text = l->up}, {"head", .text = l->head}}},
+                         {"codec.", "", IMPORT_ROWS(unused)},
+                         {0}};
     llama m = {0};
     int grid = 0;
     if (!read_settings(im, l, &m, &grid, e))
         return false;
-    maps[0].values[1].text = m.keys;
     gpt d = {.base.layers = import_gpt_layers(im, maps),
              .base.codes = import_size(im, 0, "%s", l->embedding),
              .base.vocabulary = import_size(im, 0, "%sembed_tokens.weight", l->llama),
@@ -145,7 +143,7 @@ static bool convert(import *im, err *e)
              .deep_head = true,
              .head_bias = true};
     import_llama_gpt(im, &m, &d);
-    bool ok = !im->error.code && put_text(im, l, &d, e) && import_llama_tensors(im, &m, d.base.layers, e) &&
+    bool ok = !im->error.code && put_text(im, l, &d, e) && import_llama_frequencies(im, &m, e) &&
               import_fold_mlp(im, CODES, l->embedding, l->fc1, l->fc2, ACT_GELU_ERF, e) && import_gpt(im, &d, maps, e);
     if (ok && *vqgan)
         ok = import_vqgan(im, vqgan, grid, e);

@@ -67,7 +67,6 @@ static bool convert(import *im, err *e)
          IMPORT_ROWS(rows),
          {{"text", .number = all - codes},
           {"llama", .text = ""},
-          {"keys", .text = m.keys},
           {"head", .text = source_has(im->from, "lm_head.weight") ? "lm_head.weight" : "embed_tokens.weight"}}},
         {0}};
     if (!ok || im->error.code)
@@ -78,11 +77,12 @@ static bool convert(import *im, err *e)
              .base.codes = codes,
              .base.vocabulary = all - codes,
              .base.text_length = TEXT_MOST,
+             .tied = !source_has(im->from, "lm_head.weight"),
              .qkv_bias = true};
     import_llama_gpt(im, &m, &d);
     ok = import_cosmos(im, &grid, e);
     d.base.grid_width = d.base.grid_height = grid;
-    ok = ok && put_text(im, e) && import_llama_tensors(im, &m, d.base.layers, e) && import_gpt(im, &d, maps, e);
+    ok = ok && put_text(im, e) && import_llama_frequencies(im, &m, e) && import_gpt(im, &d, maps, e);
     if (ok) {
         gguf_put_ints(im->to, "limn.image.sizes", sizes, sizeof sizes / sizeof *sizes);
         import_put_settings(im, defaults, 2);

@@ -127,26 +127,6 @@ bool import_fold_mlp(import *im, const char *name, const char *table, const char
     return ok;
 }
 
-bool import_repeat_heads(import *im, const char *name, const char *from, int size, int times, err *e)
-{
-    const file_tensor *t = import_find(im, from);
-    int n = 0, d = 0, nd = t && t->nd == 1 ? 1 : 2;
-    float *rows = t ? floats_of(im, from, "", nd, &n, &d) : NULL;
-    if (!rows)
-        return false;
-    if (size < 1 || n % size) {
-        free(rows);
-        return err_set(e, ERR_FAILED, "convert: tensor %s: %d rows are no heads of %d", from, n, size);
-    }
-    size_t head = (size_t)size * (size_t)d;
-    float *to = malloc((size_t)times * (size_t)n * (size_t)d * sizeof *to);
-    for (int i = 0; to && i < n / size * times; i++)
-        memcpy(to + (size_t)i * head, rows + (size_t)(i / times) * head, head * sizeof *to);
-    free(rows);
-    return to ? source_make(im->from, name, nd, (int64_t[]){(int64_t)times * n, d}, to, e)
-              : err_no_memory(e, name, (size_t)n * (size_t)d);
-}
-
 /* ---- convolutions ---- */
 
 /* A convolution of one picture: w[out, in, area], b[out]. */

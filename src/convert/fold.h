@@ -16,7 +16,4 @@ bool import_fold_convs(import *im, const char *name, const char *first, const ch
  * factors[r, i] times output i. */
 bool import_combine_outputs(import *im, const char *name, const char *to, const float *factors, int rows, int n,
                             err *e);
-/* name = the tensor from[heads * size, d], or [heads * size], with each head of `size` rows `times` times, one after
- * another. */
-bool import_repeat_heads(import *im, const char *name, const char *from, int size, int times, err *e);
 #endif

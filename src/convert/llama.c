@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "convert/fold.h"
 
 bool import_llama_read(import *im, llama *l, const json_t *config, float base, err *e)
 {
@@ -26,7 +25,6 @@ bool import_llama_read(import *im, llama *l, const json_t *config, float base, e
         return err_set(e, ERR_FAILED, "convert: %d heads, and tensors of queries and keys with %d and %d rows", heads,
                        dim, keys);
     l->key_heads = keys / head;
-    snprintf(l->keys, sizeof l->keys, "%s%s", l->key_heads < heads ? "limn." : "", l->prefix);
     return true;
 }
 
@@ -34,6 +32,7 @@ void import_llama_gpt(import *im, const llama *l, gpt *d)
 {
     d->base.dim = l->dim;
     d->base.heads = l->heads;
+    d->base.kv_heads = l->key_heads < l->heads ? l->key_heads : 0;
     d->mlp = import_size(im, 0, "%slayers.0.mlp.gate_proj.weight", l->prefix);
     d->grid = GPT_GRID_NONE;
     d->rms = d->gated = d->rotary = d->base.own_lengths = true;
@@ -41,28 +40,27 @@ void import_llama_gpt(import *im, const llama *l, gpt *d)
     d->eps = l->eps;
 }
 
-bool import_llama_tensors(import *im, const llama *l, int layers, err *e)
+bool import_llama_frequencies(import *im, const llama *l, err *e)
 {
-    static const char *const parts[] = {"k_proj.weight", "v_proj.weight", "k_proj.bias", "v_proj.bias"};
-    int head = l->dim / l->heads, n = import_has(im, "%slayers.0.self_attn.%s", l->prefix, parts[2]) ? 4 : 2;
+    int head = l->dim / l->heads;
     float *frequencies = malloc((size_t)head * sizeof *frequencies);
     if (!frequencies)
         return err_no_memory(e, "convert", (size_t)head * sizeof *frequencies);
     gpt_frequencies(l->base, head, frequencies);
-    bool ok = source_make(im->from, "limn.frequencies", 1, (int64_t[]){head / 2}, frequencies, e);
-    for (int i = 0; ok && l->key_heads < l->heads && i < n * layers; i++) {
-        char from[160], to[192];
-        snprintf(from, sizeof from, "%slayers.%d.self_attn.%s", l->prefix, i / n, parts[i % n]);
-        snprintf(to, sizeof to, "limn.%s", from);
-        ok = import_repeat_heads(im, to, from, head, l->heads / l->key_heads, e);
-    }
-    return ok;
+    return source_make(im->from, "limn.frequencies", 1, (int64_t[]){head / 2}, frequencies, e);
 }
 
 bool import_llama_tokenizer(const import *im, char path[4200], bpe **b, err *e)
 {
     *b = NULL;
     snprintf(path, 4200, "%s/tokenizer.json", im->tokenizer ? im->tokenizer : im->from->directory);
+    if (access(path, R_OK) != 0) {
+        const char *folder = im->tokenizer ? im->tokenizer : im->from->directory;
+        snprintf(path, 4200, "%.4100s/vocab.json", folder);
+        if (access(path, R_OK) == 0)
+            return (*b = bpe_from_qwen2(folder, e)) != NULL;
+        snprintf(path, 4200, "%.4100s/tokenizer.json", folder);
+    }
     if (access(path, R_OK) != 0 && im->tokenizer)
         snprintf(path, 4200, "%s", im->tokenizer);
     if (access(path, R_OK) != 0 && !im->tokenizer) {

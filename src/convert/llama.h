@@ -10,8 +10,8 @@
 #define IMPORT_LLAMA_BLOCK                                                                                             \
     {"block.{i}.norm1.*", {"{llama}layers.{i}.input_layernorm.*"}},                                                    \
         {"block.{i}.qkv.*",                                                                                            \
-         {"{llama}layers.{i}.self_attn.q_proj.*", "{keys}layers.{i}.self_attn.k_proj.*",                               \
-          "{keys}layers.{i}.self_attn.v_proj.*"}},                                                                     \
+         {"{llama}layers.{i}.self_attn.q_proj.*", "{llama}layers.{i}.self_attn.k_proj.*",                              \
+          "{llama}layers.{i}.self_attn.v_proj.*"}},                                                                    \
         {"block.{i}.out.*", {"{llama}layers.{i}.self_attn.o_proj.*"}},                                                 \
         {"block.{i}.norm2.*", {"{llama}layers.{i}.post_attention_layernorm.*"}},                                       \
         {"block.{i}.gate.*", {"{llama}layers.{i}.mlp.gate_proj.*"}},                                                   \
@@ -26,7 +26,6 @@
 
 typedef struct llama {
     const char *prefix; /* of its tensors' names, "model." */
-    char keys[64];      /* of its keys' and values': other ones, where several queries share a key */
     int dim, heads, key_heads;
     float base, eps; /* of rotary positions, of norms */
 } llama;
@@ -36,8 +35,8 @@ typedef struct llama {
 bool import_llama_read(import *im, llama *l, const json_t *config, float base, err *e);
 /* d with the fields that follow from it. */
 void import_llama_gpt(import *im, const llama *l, gpt *d);
-/* Makes the tensors of its rows that the source lacks: frequencies, and keys and values as many as queries. */
-bool import_llama_tensors(import *im, const llama *l, int layers, err *e);
+/* Makes the frequencies of its rows, which the source lacks. */
+bool import_llama_frequencies(import *im, const llama *l, err *e);
 /* The tokenizer.json of --tokenizer, or beside the files; path[4200]: where it is.  *b is NULL where there is none,
  * which is said. */
 bool import_llama_tokenizer(const import *im, char path[4200], bpe **b, err *e);

@@ -60,9 +60,15 @@ void source_release_made(source *s)
     }
 }
 
+const file_tensor *source_tensor_of(const source *s, const char *name)
+{
+    const source_tensor *found = source_find(s, name);
+    return found ? found->t : find_made(s, name);
+}
+
 bool source_has(const source *s, const char *name)
 {
-    return source_find(s, name) || find_made(s, name);
+    return source_tensor_of(s, name) != NULL;
 }
 
 bool source_file_has(const source *s, size_t file, const char *name)

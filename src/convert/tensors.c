@@ -134,14 +134,29 @@ void import_part(import *im, const param *p, const char *from, int64_t first)
     add_part(im, p, &part, NULL);
 }
 
+/* -1 where one of them isn't there. */
+static int64_t rows_of_all(const import *im, const char *const *from, int n)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < n; i++) {
+        const file_tensor *t = source_tensor_of(im->from, from[i]);
+        if (!t || t->nd < 1)
+            return -1;
+        sum += t->shape[0];
+    }
+    return sum;
+}
+
 void import_stack(import *im, const param *p, const char *const *from, int n)
 {
     param part = *p;
     dtype own = DTYPE_F32;
-    bool ok = true;
+    bool ok = true, together = rows_of_all(im, from, n) == p->shape[0];
     part.shape[0] /= n;
     for (int i = 0; ok && i < n; i++) {
         const file_tensor *t = import_find(im, from[i]);
+        if (together && t)
+            part.shape[0] = t->shape[0];
         ok = t && add_data(im, &part, t, NULL);
         if (i == 0 && ok)
             own = t->type;

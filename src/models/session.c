@@ -34,7 +34,7 @@ static bool open_memory(session *s, dtype keys, err *e)
 {
     const transformer *d = s->d;
     transformer_memory *m = &s->memory;
-    int64_t cache[] = {s->rows, d->heads, cache_length(s), d->head_dim};
+    int64_t cache[] = {s->rows, transformer_key_heads(d), cache_length(s), d->head_dim};
     int64_t kept[] = {s->rows, d->kept_shape[0], d->kept_shape[1]};
     bool ok = new_lists(m, d, e) && new_lists(&s->part, d, e);
     for (int i = 0; ok && i < own_caches(d); i++)

@@ -5,10 +5,16 @@ const char *const mask_names[MASK_COUNT] = {"full", "row", "column", "conv", "wi
 
 static tape_function attention_back, cross_back;
 
-/* In how many parts the keys of one query are read, so that there are some groups for each compute unit.  It does not
- * depend on the batch, so neither does a row's result.  Joining the parts is a launch of its own, which takes GPUs as
- * long as some hundred keys do; where it is worth that, a part is what a group of them scores at once.  alone: each
- * query is as if it were the only one. */
+/* Of qkv, how many heads of queries share one of keys. */
+static int64_t queries_of(const tensor *qkv, const kv_cache *cache)
+{
+    return qkv->shape[2] / (cache->k.shape[1] * cache->k.shape[3]) - 2;
+}
+
+/* In how many parts the keys of one query are read, so that there are some groups for each compute unit; heads: those
+ * that read their keys apart.  It does not depend on the batch, so neither does a row's result.  Joining the parts is a
+ * launch of its own, which takes GPUs as long as some hundred keys do; where it is worth that, a part is what a group
+ * of them scores at once.  alone: each query is as if it were the only one. */
 static int64_t key_parts(run *r, bool alone, int64_t heads, int64_t length)
 {
     const device *d = run_device(r);
@@ -23,16 +29,17 @@ static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, c
                    tensor lse)
 {
     int64_t b = qkv.shape[0], t = qkv.shape[1], heads = cache->k.shape[1], length = cache->k.shape[2];
-    int64_t head_dim = cache->k.shape[3];
-    char option[48];
+    int64_t head_dim = cache->k.shape[3], queries = queries_of(&qkv, cache), all = queries * heads;
+    char option[CACHE_OPTION];
     /* only the device knows the position; on average a query sees half the cache */
     double seen = 0.5 * (double)(b * t * heads * head_dim) * (double)length;
-    cache_option(cache, "", option);
-    int64_t n = key_parts(r, t == 1 || tensor_count(&position) > 1, heads, length), chunk = (length + n - 1) / n;
-    tensor parts = n > 1 ? TENSOR(r, DTYPE_F32, b * t, heads, n, ATTENTION_PART(head_dim)) : (tensor){0};
-    work size = {.global = {(size_t)(b * t), (size_t)heads, (size_t)n},
+    cache_option(cache, queries, "", option);
+    int64_t each = run_device(r)->tune.cpu_form ? heads : all;
+    int64_t n = key_parts(r, t == 1 || tensor_count(&position) > 1, each, length), chunk = (length + n - 1) / n;
+    tensor parts = n > 1 ? TENSOR(r, DTYPE_F32, b * t, all, n, ATTENTION_PART(head_dim)) : (tensor){0};
+    work size = {.global = {(size_t)(b * t), (size_t)each, (size_t)n},
                  .unit = UNIT_ROW,
-                 .flops = 4 * seen,
+                 .flops = 4 * seen * (double)queries,
                  .bytes = 2 * cache_bytes(cache) * seen,
                  .options = option};
     LAUNCH(r, "attention:attention", size, ARG_T(qkv), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(lse),
@@ -40,24 +47,26 @@ static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, c
            ARG_I(m->kernel), ARG_T(parts), ARG_I(n), ARG_I(chunk), ARG_OWN(position));
     if (n > 1)
         LAUNCH(r, "attention:join_parts",
-               ((work){.global = {(size_t)(b * t), (size_t)heads}, .unit = UNIT_ROW, .options = option}), ARG_T(parts),
-               ARG_T(y), ARG_T(lse), ARG_I(heads), ARG_I(n));
+               ((work){.global = {(size_t)(b * t), (size_t)all}, .unit = UNIT_ROW, .options = option}), ARG_T(parts),
+               ARG_T(y), ARG_T(lse), ARG_I(all), ARG_I(n));
 }
 
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask)
 {
     if (run_failed(r))
         return (tensor){0};
-    int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3;
-    REQUIRE(r, qkv.nd == 3 && d % heads == 0 && cache->k.shape[0] >= b && cache->k.shape[1] == heads);
-    REQUIRE(r, cache->k.shape[3] == d / heads && cache->v.type == cache->k.type);
+    int64_t b = qkv.shape[0], t = qkv.shape[1], keys = cache->k.shape[1], head_dim = cache->k.shape[3];
+    REQUIRE(r, qkv.nd == 3 && cache->k.nd == 4 && cache->k.shape[0] >= b && heads > 0 && keys > 0 && heads % keys == 0);
+    REQUIRE(r, qkv.shape[2] == (heads + 2 * keys) * head_dim && cache->v.type == cache->k.type);
     REQUIRE(r, tensor_count(&position) == 1 || tensor_count(&position) >= b);
+    if (run_failed(r)) /* before anything is divided by these sizes */
+        return (tensor){0};
     if (cache->k.type != DTYPE_F32)
         tape_no_gradient(r, "op_attention with F16 keys and values", qkv);
     check_position(r, "op_attention at several positions", position, qkv);
-    if (t > 1) /* one query stores its own */
-        cache_store(r, qkv, 3, cache, position);
-    tensor y = TENSOR(r, DTYPE_F32, b, t, d), lse = {0};
+    if (t > 1 || (heads > keys && !run_device(r)->tune.cpu_form)) /* else one query stores its own */
+        cache_store(r, qkv, (int)(heads / keys) + 2, cache, position);
+    tensor y = TENSOR(r, DTYPE_F32, b, t, heads * head_dim), lse = {0};
     if (run_tape(r))
         lse = TENSOR(r, DTYPE_F32, b, t, heads);
     if (t == 1 || tensor_count(&position) > 1 || !attend_tiles(r, qkv, cache, position, mask, y, lse))
@@ -84,13 +93,13 @@ tensor op_biased_attention(run *r, tensor q, const kv_cache *cache, tensor bias,
                    (!ids.buf || tensor_count(&ids) == b * n) && (!bias.buf || tensor_count(&bias) == heads * t * n));
     if (cache->k.type != DTYPE_F32)
         tape_no_gradient(r, "op_cross_attention to F16", q);
-    char option[48];
+    char option[CACHE_OPTION];
     double seen = (double)(b * t * d) * (double)n;
     work size = {.global = {(size_t)(b * t), (size_t)heads},
                  .unit = UNIT_ROW,
                  .flops = 4 * seen,
                  .bytes = 2 * cache_bytes(cache) * seen,
-                 .options = cache_option(cache, bias.buf ? " -DCROSS -DBIAS" : " -DCROSS", option)};
+                 .options = cache_option(cache, 1, bias.buf ? " -DCROSS -DBIAS" : " -DCROSS", option)};
     tensor y = TENSOR(r, DTYPE_F32, b, t, d), none = {0};
     tape_step s = {.back = cross_back, .in = {q, cache->k, cache->v, bias}, .out = y, .i = {pad}};
     if (tape_records(r, &s))
@@ -114,9 +123,9 @@ static void cross_back(run *r, tape *tp, const tape_step *s)
     tensor delta = TENSOR(r, DTYPE_F32, b, t, heads), dbias = wanted(tp, bias, &add_bias), ds = {0};
     if (dbias.buf)
         ds = TENSOR(r, DTYPE_F32, b, heads, t, n);
-    char option[48];
+    char option[CACHE_OPTION];
     double seen = (double)tensor_count(&q) * (double)n;
-    cache_option(&(kv_cache){k, v}, bias.buf ? " -DCROSS -DBACKWARD -DBIAS" : " -DCROSS -DBACKWARD", option);
+    cache_option(&(kv_cache){k, v}, 1, bias.buf ? " -DCROSS -DBACKWARD -DBIAS" : " -DCROSS -DBACKWARD", option);
     for (int i = 0; i < (dk.buf ? 2 : 1); i++) {
         work size = {.global = {(size_t)(b * (i ? n : t)), (size_t)heads},
                      .unit = UNIT_ROW,
@@ -155,22 +164,22 @@ static void cross_back(run *r, tape *tp, const tape_step *s)
 static void attention_back(run *r, tape *tp, const tape_step *s)
 {
     tensor qkv = s->in[0], k = s->in[1], v = s->in[2], dy = tape_gradient(tp, s->out);
-    int64_t b = qkv.shape[0], t = qkv.shape[1], d = qkv.shape[2] / 3, heads = s->i[0], length = k.shape[2];
+    int64_t b = qkv.shape[0], t = qkv.shape[1], all = s->i[0], heads = k.shape[1], length = k.shape[2];
     const attention_mask m = {(mask_kind)s->i[1], s->i[2], s->i[3], s->i[4]};
     REQUIRE(r, t <= length);
     int add;
     tensor dqkv = tape_gradient_of(tp, qkv, &add);
     if (attend_tiles_back(r, s, &m, dy, dqkv, add))
         return;
-    tensor delta = TENSOR(r, DTYPE_F32, b, t, heads);
-    char option[48];
-    double seen = 0.5 * (double)(b * t * d) * (double)t;
-    work size = {.global = {(size_t)(b * t), (size_t)heads},
-                 .unit = UNIT_ROW,
-                 .options = cache_option(&(kv_cache){k, v}, " -DBACKWARD", option)};
+    tensor delta = TENSOR(r, DTYPE_F32, b, t, all);
+    char option[CACHE_OPTION];
+    double seen = 0.5 * (double)tensor_count(&s->out) * (double)t;
+    work size = {.unit = UNIT_ROW, .options = cache_option(&(kv_cache){k, v}, all / heads, " -DBACKWARD", option)};
     static const char *const kernels[] = {"attention:attention_back_q", "attention:attention_back_kv"};
     for (int i = 0; i < 2; i++) {
         size.flops = size.bytes = (6 + 2 * i) * seen;
+        size.global[0] = (size_t)(b * t);
+        size.global[1] = (size_t)(i ? heads : all);
         LAUNCH(r, kernels[i], size, ARG_T(qkv), ARG_T(k), ARG_T(v), ARG_T(s->out), ARG_T(s->saved[0]), ARG_T(dy),
                ARG_T(dqkv), ARG_T(delta), ARG_I(t), ARG_I(heads), ARG_I(length), ARG_I(m.kind), ARG_I(m.text),
                ARG_I(m.grid_width), ARG_I(m.kernel), ARG_I(add));

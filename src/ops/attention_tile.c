@@ -2,9 +2,9 @@
 #include "ops/ops_internal.h"
 
 typedef struct tiles {
-    int64_t span;   /* queries, and keys, of a tile */
-    int64_t places; /* of the order of positions; 0: there are no tiles for this */
-    int64_t b, t, heads, length, head_dim;
+    int64_t span;                                   /* queries, and keys, of a tile */
+    int64_t places;                                 /* of the order of positions; 0: there are no tiles for this */
+    int64_t b, t, heads, queries, length, head_dim; /* heads of keys; those of queries for each */
     const attention_mask *mask;
 } tiles;
 
@@ -15,6 +15,7 @@ static tiles tiles_of(run *r, const tensor *qkv, const kv_cache *cache, const at
                .b = qkv->shape[0],
                .t = qkv->shape[1],
                .heads = cache->k.shape[1],
+               .queries = qkv->shape[2] / (cache->k.shape[1] * cache->k.shape[3]) - 2,
                .length = cache->k.shape[2],
                .head_dim = cache->k.shape[3],
                .mask = m};
@@ -44,13 +45,13 @@ static tensor panels(run *r, const tiles *s, tensor cache, tensor position, cons
 }
 
 /* A work-item or group for each tile, head and item of the batch; `products` of all pairs of positions. */
-static work tile_work(run *r, const tiles *s, double products, const char *option)
+static work tile_work(run *r, const tiles *s, int64_t heads, double products, const char *option)
 {
     int64_t n = s->mask->kind == MASK_COLUMN ? s->places : s->t;
     /* half of all pairs are seen */
-    work w = {.global = {(size_t)n, (size_t)s->heads, (size_t)s->b},
+    work w = {.global = {(size_t)n, (size_t)heads, (size_t)s->b},
               .unit = UNIT_SPAN,
-              .flops = products * (double)(s->b * s->t * s->heads * s->head_dim) * (double)s->length,
+              .flops = products * (double)(s->b * s->t * s->heads * s->queries * s->head_dim) * (double)s->length,
               .options = option};
     if (run_device(r)->tune.cpu_form) {
         w.unit = UNIT_ITEM;
@@ -66,11 +67,11 @@ bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, co
     const tiles s = tiles_of(r, &qkv, cache, m);
     if (!s.places)
         return false;
-    char option[48];
-    tensor kt = panels(r, &s, cache->k, position, cache_option(cache, "", option));
-    LAUNCH(r, "attention_tile:attention", tile_work(r, &s, 2, option), ARG_T(qkv), ARG_T(kt), ARG_T(cache->v), ARG_T(y),
-           ARG_T(lse), ARG_T(position), ARG_I(s.t), ARG_I(s.heads), ARG_I(s.length), ARG_I(m->kind), ARG_I(m->text),
-           ARG_I(m->grid_width), ARG_I(m->kernel), ARG_I(s.places), ARG_I(s.head_dim));
+    char option[CACHE_OPTION];
+    tensor kt = panels(r, &s, cache->k, position, cache_option(cache, s.queries, "", option));
+    LAUNCH(r, "attention_tile:attention", tile_work(r, &s, s.heads * s.queries, 2, option), ARG_T(qkv), ARG_T(kt),
+           ARG_T(cache->v), ARG_T(y), ARG_T(lse), ARG_T(position), ARG_I(s.t), ARG_I(s.heads), ARG_I(s.length),
+           ARG_I(m->kind), ARG_I(m->text), ARG_I(m->grid_width), ARG_I(m->kernel), ARG_I(s.places), ARG_I(s.head_dim));
     return true;
 }
 
@@ -81,19 +82,20 @@ bool attend_tiles_back(run *r, const tape_step *step, const attention_mask *m, t
     const tiles s = tiles_of(r, &qkv, &cache, m);
     if (!s.places)
         return false;
-    char option[48];
-    cache_option(&cache, "", option);
+    char option[CACHE_OPTION];
+    int64_t all = s.heads * s.queries;
+    cache_option(&cache, s.queries, "", option);
     tensor kt = panels(r, &s, cache.k, (tensor){0}, option), vt = panels(r, &s, cache.v, (tensor){0}, option);
-    tensor delta = TENSOR(r, DTYPE_F32, s.b, s.t, s.heads);
+    tensor delta = TENSOR(r, DTYPE_F32, s.b, s.t, all);
     double count = (double)tensor_count(&step->out);
-    cache_option(&cache, " -DBACKWARD", option);
+    cache_option(&cache, s.queries, " -DBACKWARD", option);
     LAUNCH(r, "attention_tile:delta",
-           ((work){.global = {(size_t)s.heads, (size_t)(s.b * s.t)}, .bytes = 8 * count, .options = option}),
-           ARG_T(step->out), ARG_T(dy), ARG_T(delta), ARG_I(s.heads));
+           ((work){.global = {(size_t)all, (size_t)(s.b * s.t)}, .bytes = 8 * count, .options = option}),
+           ARG_T(step->out), ARG_T(dy), ARG_T(delta), ARG_I(all));
     static const char *const kernels[] = {"attention_tile:attention_back_q", "attention_tile:attention_back_kv"};
     for (int i = 0; i < 2; i++)
-        LAUNCH(r, kernels[i], tile_work(r, &s, 3 + i, option), ARG_T(qkv), ARG_T(cache.k), ARG_T(kt), ARG_T(vt),
-               ARG_T(lse), ARG_T(dy), ARG_T(dqkv), ARG_T(delta), ARG_I(s.t), ARG_I(s.heads), ARG_I(s.length),
+        LAUNCH(r, kernels[i], tile_work(r, &s, i ? s.heads : all, 3 + i, option), ARG_T(qkv), ARG_T(cache.k), ARG_T(kt),
+               ARG_T(vt), ARG_T(lse), ARG_T(dy), ARG_T(dqkv), ARG_T(delta), ARG_I(s.t), ARG_I(s.heads), ARG_I(s.length),
                ARG_I(m->kind), ARG_I(m->text), ARG_I(m->grid_width), ARG_I(m->kernel), ARG_I(s.places),
                ARG_I(s.head_dim), ARG_I(add));
     return true;

@@ -5,6 +5,11 @@ static tape_function embed_back, sequence_back, add_table_back;
 
 /* Of sequence_back. */
 enum { VECTORS = 5, FIRST_TEXT = 3 };
+/* PREFIX and what the table's rows are stored as. */
+#define TABLE_KERNEL(prefix, table)                                                                                    \
+    (!(table).panels              ? TYPED(prefix, (table).type)                                                        \
+     : (table).type == DTYPE_Q8_0 ? prefix "panels_q8_0"                                                               \
+                                  : prefix "panels_q4_0")
 
 /* y[n,d] = table[ids[n] - first, d] for the ids that lie in the table; ids outside of `vocabulary` count as 0. */
 static void embed_into(run *r, tensor ids, tensor table, tensor y, int64_t first, int64_t vocabulary)
@@ -14,7 +19,7 @@ static void embed_into(run *r, tensor ids, tensor table, tensor y, int64_t first
         tensor piece = table;
         piece.buf = b;
         int64_t rows = b->rows ? b->rows : table.shape[0];
-        LAUNCH(r, TYPED("embed:embed_", table.type),
+        LAUNCH(r, TABLE_KERNEL("embed:embed_", table),
                ((work){.global = {round_up((size_t)d, 64), (size_t)n}, .bytes = 8.0 * (double)(n * d)}), ARG_T(ids),
                ARG_T(piece), ARG_T(y), ARG_I(d), ARG_I(first), ARG_I(rows), ARG_I(vocabulary));
         first += rows;
@@ -71,9 +76,9 @@ static tensor embed_cells(run *r, const sequence_embedding *e, tensor codes, ten
 {
     int64_t b = codes.shape[0], d = e->image.shape[1];
     tensor y = TENSOR(r, DTYPE_F32, b, t, d);
-    LAUNCH(r, TYPED("embed:embed_cells_", e->image.type), work_rows(b * t, 0, 16.0 * (double)(b * t * d)), ARG_T(codes),
-           ARG_T(e->image), ARG_T(e->row_position), ARG_T(e->column_position), ARG_T(position), ARG_T(y), ARG_I(d),
-           ARG_I(t), ARG_OWN(position), ARG_I(e->text_length), ARG_I(e->grid_width),
+    LAUNCH(r, TABLE_KERNEL("embed:embed_cells_", e->image), work_rows(b * t, 0, 16.0 * (double)(b * t * d)),
+           ARG_T(codes), ARG_T(e->image), ARG_T(e->row_position), ARG_T(e->column_position), ARG_T(position), ARG_T(y),
+           ARG_I(d), ARG_I(t), ARG_OWN(position), ARG_I(e->text_length), ARG_I(e->grid_width),
            ARG_I(e->grid_width * e->grid_height), ARG_I(e->image.shape[0]));
     return y;
 }

@@ -6,10 +6,13 @@
 
 static tape_function keys_back, values_back;
 
-const char *cache_option(const kv_cache *cache, const char *more, char out[48])
+const char *cache_option(const kv_cache *cache, int64_t queries, const char *more, char out[CACHE_OPTION])
 {
     const char *half = cache->k.type == DTYPE_F16 ? " -DKV_F16" : "";
-    snprintf(out, 48, "-DHEAD_DIM=%d%s%s", (int)cache->k.shape[3], half, more);
+    char shared[32] = "";
+    if (queries > 1)
+        snprintf(shared, sizeof shared, " -DQUERY_HEADS=%d", (int)queries);
+    snprintf(out, CACHE_OPTION, "-DHEAD_DIM=%d%s%s%s", (int)cache->k.shape[3], shared, half, more);
     return out;
 }
 
@@ -20,12 +23,12 @@ double cache_bytes(const kv_cache *cache)
 
 void cache_store(run *r, tensor x, int parts, const kv_cache *cache, tensor position)
 {
-    char option[48];
+    char option[CACHE_OPTION];
     int64_t b = x.shape[0], t = x.shape[1], d = x.shape[2] / parts, heads = cache->k.shape[1];
     bool cpu = run_device(r)->tune.cpu_form;
     work size = {.global = {cpu ? (size_t)heads : round_up((size_t)d, 64), (size_t)(b * t)},
                  .bytes = (8 + 2 * cache_bytes(cache)) * (double)(b * t * d),
-                 .options = cache_option(cache, "", option)};
+                 .options = cache_option(cache, parts - 2, "", option)};
     LAUNCH(r, "attention:store_kv", size, ARG_T(x), ARG_T(cache->k), ARG_T(cache->v), ARG_T(position), ARG_I(t),
            ARG_OWN(position), ARG_I(heads), ARG_I(cache->k.shape[2]), ARG_I(parts));
 }
@@ -52,10 +55,10 @@ static void keys_back(run *r, tape *tp, const tape_step *s)
 {
     int add;
     tensor kv = s->in[0], k = s->out, dkv = wanted(tp, kv, &add);
-    char option[48];
+    char option[CACHE_OPTION];
     int64_t rows = rows_of(&kv), width = last_of(&kv);
     work size = work_grid(width, rows, 0, 12);
-    size.options = cache_option(&(kv_cache){k, k}, " -DBACKWARD", option);
+    size.options = cache_option(&(kv_cache){k, k}, 1, " -DBACKWARD", option);
     if (dkv.buf)
         LAUNCH(r, "attention:collect_kv", size, ARG_T(tape_gradient(tp, k)), ARG_T(tape_gradient(tp, s->in[1])),
                ARG_T(dkv), ARG_I(kv.shape[1]), ARG_I(k.shape[1]), ARG_I(k.shape[2]), ARG_I(add));

@@ -122,13 +122,15 @@ typedef struct attention_mask {
 /* Keys and values of all positions so far, both F32 or both F16.  F16 values are rounded to the nearest (at most
  * 65504); sums stay F32, and there is no gradient. */
 typedef struct kv_cache {
-    tensor k, v; /* [b, heads, length, head_dim] */
+    tensor k, v; /* [b, key heads, length, head_dim] */
 } kv_cache;
 
-/* Scaled dot-product attention (Vaswani et al. 2017).  qkv[b,t,3d]: queries, keys, values of the positions p to p+t-1,
- * where p is the int in `position`.  Writes keys and values to the cache at p, then y[b,t,d] = softmax(q k^T /
- * sqrt(head_dim)) v over the keys that the mask allows.  With several positions (there may be more than rows), each y
- * is what it is with t = 1, bit for bit; with one it may be summed in another order. */
+/* Scaled dot-product attention (Vaswani et al. 2017).  qkv[b,t,(heads + 2 key heads) head_dim]: queries, keys, values
+ * of the positions p to p+t-1, where p is the int in `position`.  Writes keys and values to the cache at p, then
+ * y[b,t,heads head_dim] = softmax(q k^T / sqrt(head_dim)) v over the keys that the mask allows.  The cache tells how
+ * many heads there are of keys: head i of queries reads head i / (heads / key heads) (grouped-query attention: Ainslie
+ * et al. 2023).  With several positions (there may be more than rows), each y is what it is with t = 1, bit for bit;
+ * with one it may be summed in another order. */
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask);
 
 /* Fills a cache for op_cross_attention with a whole sequence: k, v[b,heads,n,head_dim] of the cache = kv[b,n,2d]. */
@@ -241,7 +243,8 @@ void op_sum_ranks(run *r, tensor x);
 
 /* ---- embedding: embed.c ---- */
 
-/* y[...,d] = table[ids[...], d]; ids I32.  An id out of range reads row 0: ids are checked when they enter limn. */
+/* y[...,d] = table[ids[...], d]; ids I32.  An id out of range reads row 0: ids are checked when they enter limn.  The
+ * table may be in panels (linear_pack), here and in op_embed_sequence. */
 tensor op_embed(run *r, tensor ids, tensor table);
 
 typedef struct sequence_embedding {

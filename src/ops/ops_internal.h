@@ -158,9 +158,11 @@ void scale_add(run *r, tensor a, float wa, tensor b, float wb, tensor y);
 tensor group_norm_stats(run *r, tensor x, int groups, float eps);
 void group_norm_apply(run *r, tensor x, tensor stats, const norm *n, int groups, activation act, tensor y);
 
-/* The build options for a cache, its type and the size of a head, and `more`; bytes of a key or value; the keys and
- * values of x[b,t,parts d] to the cache, from `position` on (empty: from 0): kv_cache.c. */
-const char *cache_option(const kv_cache *cache, const char *more, char out[48]);
+/* The build options for a cache, its type, the size of a head and the heads of queries that share one of keys, and
+ * `more`; bytes of a key or value; the keys and values of x[b,t,parts d], its last two parts, to the cache, from
+ * `position` on (empty: from 0): kv_cache.c. */
+#define CACHE_OPTION 80
+const char *cache_option(const kv_cache *cache, int64_t queries, const char *more, char out[CACHE_OPTION]);
 double cache_bytes(const kv_cache *cache);
 void cache_store(run *r, tensor x, int parts, const kv_cache *cache, tensor position);
 /* Attention of many queries by tiles, and its backward: attention_tile.c.  False, with nothing done, if tiles aren't

@@ -20,6 +20,9 @@ bpe *bpe_from_files(const char *vocab_path, const char *merges_path, bool lowerc
  * (pretokens.h) as it says, and added tokens, which are found in the text before all else (added.h).  What else it asks
  * for is an error that names it.  Its post-processor is left out. */
 bpe *bpe_from_json(const char *path, err *e);
+/* Qwen2's tokenizer of a folder where no tokenizer.json is: vocab.json, merges.txt and the added tokens of
+ * added_tokens.json, or of tokenizer_config.json. */
+bpe *bpe_from_qwen2(const char *folder, err *e);
 /* tokenizer.ggml.tokens, tokenizer.ggml.merges; default false: limn.tokenizer.lowercase,
  * tokenizer.ggml.add_space_prefix, limn.tokenizer.verbatim.  Unless it is verbatim, as that of bpe_from_json, text is
  * made plain first (clean_text): white space, composed characters. */

@@ -84,8 +84,7 @@ bool bpe_check_merges(const char *path, const void *data, size_t size, err *e)
     return true;
 }
 
-/* The lines of a merges.txt without its "#version" lines: a new array of pointers into *text, a new block too. */
-static bool read_merges(const char *path, char **text, const char ***merges, size_t *n, err *e)
+bool bpe_read_merges(const char *path, char **text, const char ***merges, size_t *n, err *e)
 {
     file_map file = {0};
     if (!file_map_open(&file, path, e))
@@ -159,7 +158,7 @@ bpe *bpe_read(const char *vocab_path, const char *merges_path, bool byte_level, 
     size_t n_tokens = 0, n_merges = 0;
     bpe *b = NULL;
     if (read_vocabulary(vocab_path, &root, &tokens, &n_tokens, e) &&
-        read_merges(merges_path, &text, &merges, &n_merges, e) &&
+        bpe_read_merges(merges_path, &text, &merges, &n_merges, e) &&
         check_some(merges_path, tokens, n_tokens, n_merges, e))
         b = bpe_build(vocab_path, tokens, n_tokens, merges_path, merges, n_merges, byte_level, lowercase, e);
     free(merges);

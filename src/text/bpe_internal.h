@@ -48,6 +48,10 @@ bool bpe_merge(const bpe *b, int32_t *ids, size_t *n, err *e);
 /* Whether the file can be one of merges: it isn't empty, nor of another kind. */
 bool bpe_check_merges(const char *path, const void *data, size_t size, err *e);
 
+/* The lines of a merges.txt without its "#version" lines: a new array of pointers into *text, a new block too; both are
+ * the caller's even where this fails. */
+bool bpe_read_merges(const char *path, char **text, const char ***merges, size_t *n, err *e);
+
 /* tokens[id] = the token, of n that have no gaps; `value` is the id. */
 bool bpe_put_token(const char *path, const char *token, const json_t *value, const char **tokens, size_t n, err *e);
 

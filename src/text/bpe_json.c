@@ -1,6 +1,8 @@
 /* HuggingFace's tokenizer.json, of byte-level BPE. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "io/json_file.h"
@@ -242,13 +244,91 @@ static bpe *build(json_rules *r, const json_t *root, err *e)
     return NULL;
 }
 
-bpe *bpe_from_json(const char *path, err *e)
+static bpe *build_all(const char *path, const json_t *root, err *e)
 {
     json_rules r = {.path = path};
-    json_t *root = json_file_load(path, JSON_REJECT_DUPLICATES, "HuggingFace's tokenizer.json is one", e);
-    bpe *b = root ? build(&r, root, e) : NULL;
+    bpe *b = build(&r, root, e);
     for (size_t i = 0; i < r.n_steps; i++)
         free(r.steps[i]);
+    return b;
+}
+
+bpe *bpe_from_json(const char *path, err *e)
+{
+    json_t *root = json_file_load(path, JSON_REJECT_DUPLICATES, "HuggingFace's tokenizer.json is one", e);
+    bpe *b = root ? build_all(path, root, e) : NULL;
     json_decref(root);
+    return b;
+}
+
+/* ---- Qwen2's, in several files ---- */
+
+/* Of added_tokens.json, {token: id}; or of tokenizer_config.json, {id: {content: token}}: a new list as in
+ * tokenizer.json. */
+static json_t *added_of(const char *folder, err *e)
+{
+    char path[4200];
+    json_t *list = json_array(), *value;
+    const char *key;
+    snprintf(path, sizeof path, "%.4100s/added_tokens.json", folder);
+    bool apart = access(path, R_OK) == 0;
+    if (!apart)
+        snprintf(path, sizeof path, "%.4100s/tokenizer_config.json", folder);
+    json_t *root = json_file_load(path, JSON_REJECT_DUPLICATES, "it names the tokens that were added", e);
+    json_t *tokens = apart ? root : json_object_get(root, "added_tokens_decoder");
+    json_object_foreach(tokens, key, value)
+    {
+        json_t *one = apart ? json_pack("{s:s, s:O}", "content", key, "id", value)
+                            : json_pack("{s:O?, s:i}", "content", json_object_get(value, "content"), "id", atoi(key));
+        json_array_append_new(list, one);
+    }
+    json_decref(root);
+    if (root)
+        return list;
+    json_decref(list);
+    return NULL;
+}
+
+static json_t *merges_of(const char *folder, err *e)
+{
+    char path[4200], *text = NULL;
+    const char **merges = NULL;
+    size_t n = 0;
+    snprintf(path, sizeof path, "%.4100s/merges.txt", folder);
+    json_t *list = bpe_read_merges(path, &text, &merges, &n, e) ? json_array() : NULL;
+    for (size_t i = 0; list && i < n; i++)
+        if (json_array_append_new(list, json_string(merges[i])) != 0) {
+            err_set(e, ERR_FAILED, "%s: line %zu is no UTF-8", path, i + 1);
+            json_decref(list);
+            list = NULL;
+        }
+    free(merges);
+    free(text);
+    return list;
+}
+
+bpe *bpe_from_qwen2(const char *folder, err *e)
+{
+    static const char pattern[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
+                                  "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+    char path[4200];
+    bpe *b = NULL;
+    snprintf(path, sizeof path, "%.4100s/vocab.json", folder);
+    json_t *vocabulary = json_file_load(path, JSON_REJECT_DUPLICATES, "a vocabulary is one of \"token\": id", e);
+    json_t *merges = vocabulary ? merges_of(folder, e) : NULL, *added = merges ? added_of(folder, e) : NULL;
+    if (added) { /* as its tokenizer.json has them */
+        json_t *root =
+            json_pack("{s:{s:s}, s:{s:[{s:s, s:{s:s}, s:s}, {s:s, s:b, s:b}]}, s:O, s:{s:s, s:O, s:O}}", "normalizer",
+                      "type", "NFC", "pre_tokenizer", "pretokenizers", "type", "Split", "pattern", "Regex", pattern,
+                      "behavior", "Isolated", "type", "ByteLevel", "add_prefix_space", 0, "use_regex", 0,
+                      "added_tokens", added, "model", "type", "BPE", "vocab", vocabulary, "merges", merges);
+        b = root ? build_all(path, root, e) : NULL;
+        if (!root)
+            err_no_memory(e, path, 1);
+        json_decref(root);
+    }
+    json_decref(added);
+    json_decref(merges);
+    json_decref(vocabulary);
     return b;
 }

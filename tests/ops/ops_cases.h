@@ -29,6 +29,7 @@ typedef struct shape {
     int m, n, k;
     int out, kernel, stride, pad, pad_end, groups;
     int heads, head_dim, text, grid_width, grid_height, step;
+    int kv_heads; /* of keys; 0: as many as of queries */
     int factor, first;
     mask_kind mask;
     dtype type;

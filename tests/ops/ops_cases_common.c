@@ -113,8 +113,9 @@ kv_cache ops_cache(ops_env *v, const shape *s, int length)
     err e = {0};
     tensor t[2];
     for (int i = 0; i < 2; i++) {
-        if (!tensor_new(&t[i], v->d, s->type, SHAPE(s->b + 1, s->heads, length, s->head_dim), NULL, false, "test cache",
-                        &e))
+        if (!tensor_new(&t[i], v->d, s->type,
+                        SHAPE(s->b + 1, s->kv_heads ? s->kv_heads : s->heads, length, s->head_dim), NULL, false,
+                        "test cache", &e))
             fail_msg("%s", e.text);
         hold(v, t[i].buf);
     }

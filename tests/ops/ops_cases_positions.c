@@ -10,6 +10,7 @@ typedef struct stepper {
     tensor (*step)(run *r, const struct stepper *s, tensor x, int b, tensor position);
     int in, out;
     mask_kind mask;
+    int keys; /* heads of keys */
     kv_cache cache;
     tensor more, codes;
     sequence_embedding embedding;
@@ -82,7 +83,7 @@ static void fresh(ops_env *v, stepper *s)
         ids[i] = i % 7;
     for (int i = 0; i < ROWS * LENGTH; i++)
         codes[i] = i * 5 % CODES;
-    const int64_t cache[] = {ROWS, HEADS, LENGTH, HEAD_DIM};
+    const int64_t cache[] = {ROWS, s->keys ? s->keys : HEADS, LENGTH, HEAD_DIM};
     s->cache = (kv_cache){ops_tensor(v, DTYPE_F32, 4, cache, NULL), ops_tensor(v, DTYPE_F32, 4, cache, NULL)};
     s->codes = ops_integers(v, SHAPE(ROWS, LENGTH), codes);
     if (s->step == step_rotate)
@@ -182,6 +183,7 @@ static void test_attention(ops_env *v)
 {
     for (int mask = 0; mask < MASK_ALL; mask++)
         check(v, (stepper){.step = step_attention, .in = 3 * D, .out = D, .mask = (mask_kind)mask});
+    check(v, (stepper){.step = step_attention, .in = D + 2 * HEAD_DIM, .out = D, .mask = MASK_FULL, .keys = 1});
 }
 
 static void test_rotations(ops_env *v)

@@ -138,24 +138,29 @@ static tensor attention_op(run *r, void *context)
     return op_attention(r, p->tx, p->s->heads, &p->cache, p->position, &p->mask);
 }
 
+static int key_heads(const shape *s)
+{
+    return s->kv_heads ? s->kv_heads : s->heads;
+}
+
 static void attention_reference(double *y, void *context)
 {
     const rows *p = context;
-    ref_attention(y, p->x, p->s->b, p->s->t, p->s->heads, p->s->head_dim, &p->mask);
+    ref_attention(y, p->x, p->s->b, p->s->t, p->s->heads, key_heads(p->s), p->s->head_dim, &p->mask);
 }
 
 /* All positions at once; the cache is larger than what is used of it, in both dimensions. */
 double check_attention_gradient(ops_env *v, const shape *s)
 {
-    int d = s->heads * s->head_dim, n = s->b * s->t * 3 * d, length = s->t + 3;
-    rows p = {.s = s, .count = s->b * s->t * d, .x = ops_numbers(v, n)};
+    int row = (s->heads + 2 * key_heads(s)) * s->head_dim, n = s->b * s->t * row, length = s->t + 3;
+    rows p = {.s = s, .count = s->b * s->t * s->heads * s->head_dim, .x = ops_numbers(v, n)};
     p.cache = ops_cache(v, s, length);
     p.mask = (attention_mask){s->mask, s->text, s->grid_width, s->kernel};
     p.position = ops_integers(v, SHAPE(1), (int32_t[]){0});
-    p.tx = ops_input(v, s, SHAPE(s->b, s->t, 3 * d), p.x);
+    p.tx = ops_input(v, s, SHAPE(s->b, s->t, row), p.x);
     float *c = ops_numbers(v, p.count);
     double *dx = doubles(v, n);
-    ref_attention_back(dx, c, p.x, s->b, s->t, s->heads, s->head_dim, &p.mask);
+    ref_attention_back(dx, c, p.x, s->b, s->t, s->heads, key_heads(s), s->head_dim, &p.mask);
     const gradient_case g = {&p, attention_op, attention_reference, p.count, c, false, {{"qkv", p.tx, p.x, n, dx}}};
     return gradient_error(v, &g);
 }

@@ -10,20 +10,32 @@ static double *reference_of(ops_env *v, int n)
     return ops_memory(v, (size_t)n, sizeof(double));
 }
 
+/* w in panels: buffer_free(w.buf). */
+static tensor pack(ops_env *v, tensor w)
+{
+    err e = {0};
+    tensor packed = w;
+    if (!linear_pack(v->r, &packed, w, "test", &e))
+        fail_msg("%s", e.text);
+    return packed;
+}
+
+/* Bit for bit. */
+static void same_numbers(ops_env *v, tensor a, tensor b, int n)
+{
+    float *x = ops_memory(v, (size_t)n, sizeof *x), *y = ops_memory(v, (size_t)n, sizeof *y);
+    run_read(v->r, a, x);
+    run_read(v->r, b, y);
+    assert_memory_equal(x, y, (size_t)n * sizeof *x);
+}
+
 /* Panels give the same bits. */
 static void check_packed(ops_env *v, const shape *s, tensor x, const linear *l, tensor residual, tensor y)
 {
-    linear packed = *l;
-    err e = {0};
-    float *plain = ops_memory(v, (size_t)(s->m * s->n), sizeof *plain),
-          *panels = ops_memory(v, (size_t)(s->m * s->n), sizeof *panels);
-    if (!linear_pack(v->r, &packed.w, l->w, "test", &e))
-        fail_msg("%s", e.text);
+    linear packed = {.w = pack(v, l->w), .b = l->b};
     tensor again = s->residual ? op_linear_add(v->r, x, &packed, residual) : op_linear(v->r, x, &packed, s->act);
-    run_read(v->r, y, plain);
-    run_read(v->r, again, panels);
+    same_numbers(v, y, again, s->m * s->n);
     buffer_free(packed.w.buf);
-    assert_memory_equal(plain, panels, (size_t)(s->m * s->n) * sizeof *plain);
 }
 
 double check_linear(ops_env *v, const shape *s)
@@ -194,7 +206,8 @@ double check_softmax(ops_env *v, const shape *s)
  * values are rounded to. */
 static double attention_error(ops_env *v, const shape *s, dtype type)
 {
-    int d = s->heads * s->head_dim, length = s->t + 3, step = s->step ? s->step : s->t, row = 3 * d;
+    int keys = s->kv_heads ? s->kv_heads : s->heads, d = s->heads * s->head_dim, row = d + 2 * keys * s->head_dim;
+    int length = s->t + 3, step = s->step ? s->step : s->t;
     float *qkv = ops_numbers(v, s->b * s->t * row), *y = ops_memory(v, (size_t)(s->b * s->t * d), sizeof *y);
     kv_cache cache = ops_cache(v, s, length);
     const attention_mask mask = {s->mask, s->text, s->grid_width, s->kernel};
@@ -216,9 +229,9 @@ static double attention_error(ops_env *v, const shape *s, dtype type)
     if (!run_finish(v->r, &e))
         fail_msg("%s", e.text);
     for (int i = 0; i < s->b * s->t; i++)
-        ops_round(type, qkv + i * row + d, 2 * d);
+        ops_round(type, qkv + i * row + d, row - d);
     double *reference = reference_of(v, s->b * s->t * d);
-    ref_attention(reference, qkv, s->b, s->t, s->heads, s->head_dim, &mask);
+    ref_attention(reference, qkv, s->b, s->t, s->heads, keys, s->head_dim, &mask);
     return ops_error_of(y, reference, s->b * s->t * d);
 }
 
@@ -326,7 +339,13 @@ double check_embed(ops_env *v, const shape *s)
 {
     float *table = ops_numbers(v, s->m * s->d);
     int32_t *ids = make_ids(v, s->n, s->m, true);
-    tensor y = op_embed(v->r, ops_integers(v, SHAPE(1, s->n), ids), ops_weight(v, s, s->m, s->d, table));
+    tensor given = ops_integers(v, SHAPE(1, s->n), ids), w = ops_weight(v, s, s->m, s->d, table);
+    tensor y = op_embed(v->r, given, w);
+    if (linear_packs(s->type)) {
+        tensor packed = pack(v, w);
+        same_numbers(v, y, op_embed(v->r, given, packed), s->n * s->d);
+        buffer_free(packed.buf);
+    }
     double *reference = reference_of(v, s->n * s->d);
     ref_embed(reference, ids, s->n, table, s->m, s->d);
     return y.nd == 3 ? ops_error(v, y, reference, s->n * s->d) : INFINITY;
@@ -360,9 +379,14 @@ double check_embed_sequence(ops_env *v, const shape *s)
             *positions[i].table = (tensor){0};
             memset(positions[i].values, 0, (size_t)positions[i].count * sizeof(float));
         }
-    tensor no_ids = {0}, position = ops_integers(v, SHAPE(1), &s->first);
-    tensor y = op_embed_sequence(v->r, &e, s->first < s->text ? ops_integers(v, SHAPE(s->b, s->text), ids) : no_ids,
-                                 ops_integers(v, SHAPE(s->b, cells), codes), position, s->t);
+    tensor tids = s->first < s->text ? ops_integers(v, SHAPE(s->b, s->text), ids) : (tensor){0};
+    tensor tcodes = ops_integers(v, SHAPE(s->b, cells), codes), position = ops_integers(v, SHAPE(1), &s->first);
+    tensor y = op_embed_sequence(v->r, &e, tids, tcodes, position, s->t);
+    if (linear_packs(s->type)) {
+        tensor packed = e.image = pack(v, e.image);
+        same_numbers(v, y, op_embed_sequence(v->r, &e, tids, tcodes, position, s->t), s->b * s->t * s->d);
+        buffer_free(packed.buf);
+    }
     double *reference = reference_of(v, s->b * s->t * s->d);
     const ref_sequence sequence = {text,    text_position, image,          row, column, s->m, s->n,
                                    s->text, s->grid_width, s->grid_height, s->d};

@@ -66,24 +66,24 @@ void ref_softmax_back(double *dx, const double *y, const float *dy, double scale
     }
 }
 
-void ref_attention_back(double *dqkv, const float *dy, const float *qkv, int b, int t, int heads, int head_dim,
-                        const attention_mask *mask)
+void ref_attention_back(double *dqkv, const float *dy, const float *qkv, int b, int t, int heads, int keys,
+                        int head_dim, const attention_mask *mask)
 {
-    int d = heads * head_dim;
+    int d = heads * head_dim, width = keys * head_dim, row = d + 2 * width;
     double *p = malloc(2 * (size_t)t * sizeof *p), *dp = p + t, scale = 1 / sqrt(head_dim);
-    memset(dqkv, 0, (size_t)(b * t * 3 * d) * sizeof *dqkv);
-    for (int image = 0; image < b; image++, qkv += t * 3 * d, dqkv += t * 3 * d, dy += t * d)
+    memset(dqkv, 0, (size_t)(b * t * row) * sizeof *dqkv);
+    for (int image = 0; image < b; image++, qkv += t * row, dqkv += t * row, dy += t * d)
         for (int h = 0; h < heads; h++)
             for (int q = 0; q < t; q++) {
-                int at = q * 3 * d + h * head_dim;
+                int at = q * row + h * head_dim, all = d + h / (heads / keys) * head_dim;
                 const float *g = dy + q * d + h * head_dim;
                 double total = 0, mean = 0;
                 for (int j = 0; j < t; j++) {
-                    int key = j * 3 * d + d + h * head_dim;
+                    int key = j * row + all;
                     p[j] = dp[j] = 0;
                     for (int i = 0; i < head_dim; i++) {
                         p[j] += scale * qkv[at + i] * qkv[key + i];
-                        dp[j] += (double)g[i] * qkv[key + d + i];
+                        dp[j] += (double)g[i] * qkv[key + width + i];
                     }
                     total += p[j] = ref_mask_allows(mask, q, j) ? exp(p[j]) : 0;
                 }
@@ -91,11 +91,11 @@ void ref_attention_back(double *dqkv, const float *dy, const float *qkv, int b, 
                     mean += (p[j] /= total) * dp[j];
                 for (int j = 0; j < t; j++)
                     for (int i = 0; i < head_dim; i++) {
-                        int key = j * 3 * d + d + h * head_dim + i;
+                        int key = j * row + all + i;
                         double ds = scale * p[j] * (dp[j] - mean);
                         dqkv[at + i] += ds * qkv[key];
                         dqkv[key] += ds * qkv[at + i];
-                        dqkv[key + d] += p[j] * g[i];
+                        dqkv[key + width] += p[j] * g[i];
                     }
             }
     free(p);

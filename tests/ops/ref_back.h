@@ -11,8 +11,8 @@ void ref_group_norm_back(double *dx, double *dw, double *db, const double *dz, c
                          double eps, int batch, int pixels, int c, int groups);
 /* of y = softmax(scale x) */
 void ref_softmax_back(double *dx, const double *y, const float *dy, double scale, int rows, int d);
-void ref_attention_back(double *dqkv, const float *dy, const float *qkv, int b, int t, int heads, int head_dim,
-                        const attention_mask *mask);
+void ref_attention_back(double *dqkv, const float *dy, const float *qkv, int b, int t, int heads, int keys,
+                        int head_dim, const attention_mask *mask);
 
 /* Losses and their gradients with respect to x; dx: or NULL */
 double ref_cross_entropy(double *dx, const float *x, const int32_t *targets, double smoothing, int n, int k);

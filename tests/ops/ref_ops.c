@@ -170,17 +170,20 @@ bool ref_mask_allows(const attention_mask *mask, int q, int key)
     }
 }
 
-void ref_attention(double *y, const float *qkv, int b, int t, int heads, int head_dim, const attention_mask *mask)
+/* Head h of queries reads head h / (heads / keys). */
+void ref_attention(double *y, const float *qkv, int b, int t, int heads, int keys, int head_dim,
+                   const attention_mask *mask)
 {
-    int d = heads * head_dim;
+    int d = heads * head_dim, width = keys * head_dim, row = d + 2 * width;
     double *p = malloc((size_t)t * sizeof *p);
-    for (int image = 0; image < b; image++, qkv += t * 3 * d, y += t * d)
+    for (int image = 0; image < b; image++, qkv += t * row, y += t * d)
         for (int h = 0; h < heads; h++)
             for (int q = 0; q < t; q++) {
-                const float *query = qkv + q * 3 * d + h * head_dim;
+                const float *query = qkv + q * row + h * head_dim;
+                const float *all = qkv + d + h / (heads / keys) * head_dim;
                 double total = 0;
                 for (int j = 0; j < t; j++) {
-                    const float *key = qkv + j * 3 * d + d + h * head_dim;
+                    const float *key = all + j * row;
                     double score = 0;
                     for (int i = 0; i < head_dim; i++)
                         score += (double)query[i] * key[i] / sqrt(head_dim);
@@ -190,7 +193,7 @@ void ref_attention(double *y, const float *qkv, int b, int t, int heads, int hea
                 for (int i = 0; i < head_dim; i++) {
                     double sum = 0;
                     for (int j = 0; j < t; j++)
-                        sum += p[j] / total * qkv[j * 3 * d + 2 * d + h * head_dim + i];
+                        sum += p[j] / total * all[j * row + width + i];
                     y[q * d + h * head_dim + i] = sum;
                 }
             }

@@ -29,7 +29,8 @@ void ref_softmax(double *y, const float *x, int rows, int d);
 /* Whether the query at position q sees the key at position key. */
 bool ref_mask_allows(const attention_mask *mask, int q, int key);
 /* y[b,t,heads*head_dim] of all positions 0 to t-1; qkv[b,t,3*heads*head_dim] */
-void ref_attention(double *y, const float *qkv, int b, int t, int heads, int head_dim, const attention_mask *mask);
+void ref_attention(double *y, const float *qkv, int b, int t, int heads, int keys, int head_dim,
+                   const attention_mask *mask);
 
 /* softmax(q k^T / sqrt(d)) v within each of b pictures of n pixels */
 void ref_self_attention(double *y, const float *q, const float *k, const float *v, int b, int n, int d);

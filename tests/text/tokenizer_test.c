@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -376,6 +377,41 @@ static void patterns_and_added_tokens_give_their_ids(void **state)
     }
 }
 
+/* vocab.json and merges.txt, with the added tokens of a file of their own, or of tokenizer_config.json. */
+static void qwen2_reads_its_older_files(void **state)
+{
+    static const char *const files[] = {"vocab.json", "merges.txt", "tokenizer_config.json"};
+    err e = {0};
+    char own[300], link[400];
+    (void)state;
+    if (!pretokens_have_patterns())
+        skip();
+    snprintf(own, sizeof own, "%s/qwen2", folder);
+    assert_int_equal(mkdir(own, 0777), 0);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char from[300];
+        snprintf(from, sizeof from, GOLDEN "simplear/%s", files[i]);
+        snprintf(link, sizeof link, "%s/%s", own, files[i]);
+        assert_int_equal(symlink(from, link), 0);
+    }
+    const char *const folders[] = {GOLDEN "simplear", own};
+    for (int i = 0; i < 2; i++) {
+        bpe *b = bpe_from_qwen2(folders[i], &e);
+        if (!b)
+            fail_msg("%s", e.text);
+        assert_int_equal(compare_cases(b, GOLDEN "simplear/tokenizer_cases.json", "ids", 0), 26);
+        bpe_free(b);
+    }
+    unlink(link); /* tokenizer_config.json: without added tokens */
+    assert_null(bpe_from_qwen2(own, &e));
+    assert_non_null(strstr(e.text, "tokenizer_config.json"));
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(link, sizeof link, "%s/%s", own, files[i]);
+        unlink(link);
+    }
+    rmdir(own);
+}
+
 /* SentencePiece's unigram model, of 420 pieces and 100 further tokens. */
 static void t5_gives_published_ids(void **state)
 {
@@ -531,6 +567,7 @@ int main(void)
         cmocka_unit_test(clip_merges_within_pieces),
         cmocka_unit_test(huggingface_files_give_their_ids),
         cmocka_unit_test(patterns_and_added_tokens_give_their_ids),
+        cmocka_unit_test(qwen2_reads_its_older_files),
         cmocka_unit_test(steps_split_pieces),
         cmocka_unit_test(wrong_steps_are_named),
         cmocka_unit_test(t5_gives_published_ids),

@@ -26,6 +26,12 @@ static tensor branch_out(run *r, const gpt *d, tensor x, const linear *l, const 
     return d->rms ? op_add(r, residual, op_rms_norm(r, y, out)) : op_layer_norm_add(r, y, out, residual);
 }
 
+/* Columns of all keys of a row. */
+static int64_t key_width(const gpt *d)
+{
+    return (int64_t)transformer_key_heads(&d->base) * d->base.head_dim;
+}
+
 /* x + attention(norm(x)), then x + mlp(norm(x)); x[b,t,dim].  place: the position where texts have as many ids as
  * `ids` has room for */
 static tensor block_forward(run *r, const gpt *d, const gpt_block *k, tensor x, const kv_cache *cache, tensor position,
@@ -35,7 +41,7 @@ static tensor block_forward(run *r, const gpt *d, const gpt_block *k, tensor x, 
     if (d->grid == GPT_GRID_ROTARY)
         qkv = op_rotate_grid(r, qkv, d->base.heads, place, (int)ids.shape[1], d->base.grid_width);
     if (d->rotary)
-        qkv = op_rotary(r, qkv, 2 * (int64_t)d->base.dim, d->frequencies, position);
+        qkv = op_rotary(r, qkv, d->base.dim + key_width(d), d->frequencies, position);
     x = branch_out(r, d, op_attention(r, qkv, d->base.heads, cache, position, &k->mask), &k->out, &k->norm1_out, x);
     tensor h = normed(r, d, x, &k->norm2), up = op_linear(r, h, &k->up, d->gated ? ACT_NONE : d->act);
     if (d->gated)
@@ -79,6 +85,8 @@ static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, co
 {
     const gpt *d = (const gpt *)t;
     sequence_embedding s = d->embedding;
+    if (d->tied)
+        s.image = d->image_head.w;
     if (d->shared)
         s.text = s.image;
     if (t->own_lengths)
@@ -146,6 +154,8 @@ static const config_field variant[] = {
     {"limn.transformer.deep_head", offsetof(gpt, deep_head), .kind = CONFIG_BOOL, .optional = true},
     {"limn.transformer.own_lengths", offsetof(gpt, base.own_lengths), .kind = CONFIG_BOOL, .optional = true},
     {"limn.transformer.encoder", offsetof(gpt, encodes), .kind = CONFIG_BOOL, .optional = true},
+    {"limn.transformer.tied_codes", offsetof(gpt, tied), .kind = CONFIG_BOOL, .optional = true},
+    {"limn.transformer.kv_heads", offsetof(gpt, base.kv_heads), 1, 1 << 16, .optional = true},
     {"limn.transformer.grid_positions", offsetof(gpt, grid), 0, GPT_GRID_COUNT, CONFIG_CHOICE, grid_names},
 };
 enum { VARIANT = sizeof variant / sizeof *variant };
@@ -210,6 +220,10 @@ static bool check_sizes(const gpt *d, const char *file, err *e)
         return err_set(e, ERR_FAILED,
                        "%s: limn.transformer.heads: %d do not divide the dim %d into heads of at most %d", file,
                        t->heads, t->dim, HEAD_MOST);
+    if (t->kv_heads && (t->heads % t->kv_heads || d->grid == GPT_GRID_ROTARY))
+        return err_set(e, ERR_FAILED, "%s: limn.transformer.kv_heads: %d heads of keys don't go with %d of queries%s",
+                       file, t->kv_heads, t->heads,
+                       d->grid == GPT_GRID_ROTARY ? " that are turned by rows and columns" : "");
     if (d->begins && t->text_length < 2)
         return err_set(e, ERR_FAILED, "%s: limn.transformer.begins: no room for text in one position", file);
     if (d->padding == GPT_PAD_LAST && t->vocabulary <= text)
@@ -335,7 +349,8 @@ static void declare_block(const gpt *d, param_table *p, gpt_block *b, int i)
     int at = snprintf(name, sizeof name, "transformer.block.%d.", i);
 #define NAMED(part) (strcpy(name + at, part), name)
     declare_norm(d, p, &b->norm1, NAMED("norm1"));
-    declare_linear(p, &b->qkv, d->base.dim, 3 * (int64_t)d->base.dim, d->attention_bias || d->qkv_bias, NAMED("qkv"));
+    declare_linear(p, &b->qkv, d->base.dim, d->base.dim + 2 * key_width(d), d->attention_bias || d->qkv_bias,
+                   NAMED("qkv"));
     declare_linear(p, &b->out, d->base.dim, d->base.dim, d->attention_bias, NAMED("out"));
     if (d->sandwich)
         declare_norm(d, p, &b->norm1_out, NAMED("norm1_out"));
@@ -371,7 +386,8 @@ void gpt_declare(gpt *d, param_table *p)
     params_use(p, USE_TRANSFORMER);
     if (!d->shared && !d->encodes)
         param_matrix(p, &s->text, ids, d->base.dim, PARAM_TABLE, "transformer.text_embedding.weight");
-    param_matrix(p, &s->image, d->base.codes, d->base.dim, PARAM_TABLE, "transformer.image_embedding.weight");
+    if (!d->tied)
+        param_matrix(p, &s->image, d->base.codes, d->base.dim, PARAM_TABLE, "transformer.image_embedding.weight");
     declare_positions(d, p);
     for (int i = 0; i < d->base.layers; i++) {
         params_layer(p, i);

@@ -35,6 +35,7 @@ typedef struct gpt {
     gpt_padding padding;
     bool text_positions; /* the text has learned positions too */
     bool shared;         /* text ids, or classes, are embedded by the table of codes */
+    bool tied;           /* codes are embedded by the weights that predict them (Press & Wolf 2017) */
     bool attention_bias, mlp_bias, head_bias;
     bool predicts_text;
     bool head_norm;         /* another norm before the heads */

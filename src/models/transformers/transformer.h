@@ -8,7 +8,8 @@ typedef struct transformer transformer;
 
 /* What a batch of sequences keeps between steps. */
 typedef struct transformer_memory {
-    kv_cache *caches; /* [layers]: [rows, heads, prefix + cells - 1, head_dim]; with recompute all are the same one */
+    kv_cache *caches; /* [layers]: [rows, key heads, prefix + cells - 1, head_dim]; with recompute all are the
+                         same one */
     tensor *kept;     /* [n_kept]: [rows, kept_shape], what else the kind's forward pass keeps between steps */
     tensor ids;       /* I32 [rows, room]: the text of these rows, for all steps.  room is text_length; with own_lengths
                          it is the length of the longest text, and shorter ones stand at the end of their rows */
@@ -52,6 +53,7 @@ struct transformer {
     int classes;    /* the row has one of so many classes instead of text; 0: text */
     int codes, grid_width, grid_height;
     int dim, heads, head_dim, layers;
+    int kv_heads;   /* heads of keys and values, each read by heads / kv_heads of queries; 0: as many as of queries */
     bool recompute; /* in training: a block's results are not kept but computed again in the backward pass, and all
                      * blocks share one cache */
     int n_kept;
@@ -66,6 +68,11 @@ struct transformer {
 /* Reads layer i's pattern from limn.transformer.attention, a list that is repeated if it is shorter than the layers;
  * the default is full.  Fills m's kind and kernel (limn.transformer.conv_kernel). */
 bool transformer_read_mask(attention_mask *m, int layer, const gguf *g, err *e);
+
+static inline int transformer_key_heads(const transformer *t)
+{
+    return t->kv_heads ? t->kv_heads : t->heads;
+}
 
 /* For text_row: the smaller of n and room, with a warning if ids are cut. */
 size_t transformer_cut(size_t n, size_t room);
