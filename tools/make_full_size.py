@@ -4,10 +4,12 @@
 usage: tools/make_full_size.py MODEL OUT_DIR        --list names the models
        tools/make_full_size.py MODEL --layout       prints the tensors instead: name, shape
 
-For trying conversion and memory; the pictures are noise.  Needs PyTorch.  A model is a function that yields
-{file name: {tensor name: shape}}; LAYOUTS is the table of them.
+For trying conversion and memory; the pictures are noise.  Needs PyTorch; those of STREAMED need numpy alone, and tokenizers
+from elsewhere (tests/data/golden).  A model is a function that yields {file name: {tensor name: shape}}; LAYOUTS is the
+table of them.
 """
 import argparse
+import json
 import math
 import sys
 from pathlib import Path
@@ -326,7 +328,107 @@ def llamagen_gpt(dim=1280, layers=36, hidden=3584, classes=1000, codes=16384):
     return t
 
 
+# ---- LLaMA's blocks: Janus and SimpleAR, with their codecs ----
+
+def llama(t, root, layers, dim, mlp, vocabulary, keys, bias=False):
+    t[f"{root}embed_tokens.weight"] = (vocabulary, dim)
+    for i in range(layers):
+        p = f"{root}layers.{i}"
+        for part, out in (("q", dim), ("k", keys), ("v", keys)):
+            product(t, f"{p}.self_attn.{part}_proj", out, dim, bias=bias)
+        product(t, f"{p}.self_attn.o_proj", dim, dim, bias=False)
+        for part in ("gate", "up"):
+            product(t, f"{p}.mlp.{part}_proj", mlp, dim, bias=False)
+        product(t, f"{p}.mlp.down_proj", dim, mlp, bias=False)
+        t[f"{p}.input_layernorm.weight"] = t[f"{p}.post_attention_layernorm.weight"] = (dim,)
+    t[f"{root}norm.weight"] = (dim,)
+
+
+def vision_tower(t, dim=1024, layers=24):
+    """SigLIP's, which limn leaves out."""
+    root = "vision_model.vision_tower"
+    t[f"{root}.pos_embed"] = (1, 576, dim)
+    conv(t, f"{root}.patch_embed.proj", dim, 3, 16)
+    for i in range(layers):
+        p = f"{root}.blocks.{i}"
+        norm(t, f"{p}.norm1", dim)
+        linear(t, f"{p}.attn.qkv", 3 * dim, dim)
+        linear(t, f"{p}.attn.proj", dim, dim)
+        norm(t, f"{p}.norm2", dim)
+        linear(t, f"{p}.mlp.fc1", 4 * dim, dim)
+        linear(t, f"{p}.mlp.fc2", dim, 4 * dim)
+    norm(t, f"{root}.norm", dim)
+
+
+def janus(dim=2048, layers=24, mlp=5632, codes=16384):
+    t = {}
+    vision_tower(t)
+    for name, inner in (("aligner", 1024), ("gen_aligner", 8)):
+        linear(t, f"{name}.layers.0", dim, inner)
+        linear(t, f"{name}.layers.2", dim, dim)
+    linear(t, "gen_head.output_mlp_projector", dim, dim)
+    linear(t, "gen_head.vision_head", codes, dim)
+    t["gen_embed.weight"] = (codes, 8)
+    llama(t, "language_model.model.", layers, dim, mlp, 102400, dim)
+    t["language_model.lm_head.weight"] = (102400, dim)
+    return t | {f"gen_vision_model.{name}": shape for name, shape in vqgan(F16, codes, dim=8, llamagen=True).items()}
+
+
+def simplear(dim=896, layers=24, mlp=4864, keys=128):
+    t = {}
+    llama(t, "model.", layers, dim, mlp, 151672 + 64000, keys, bias=True)
+    return t
+
+
+def conv3d(t, name, out, inner, time=1, side=1):
+    t[f"{name}.conv3d.weight"] = (out, inner, time, side, side)
+    t[f"{name}.conv3d.bias"] = (out,)
+
+
+def cosmos_decoder(channels=(256, 512, 512), latent=16, blocks=3):
+    def pair(name, out, inner):
+        conv3d(t, f"{name}.0", out, inner, side=3)
+        conv3d(t, f"{name}.1", out, out, time=3)
+
+    def block(name, out, inner):
+        for i, width in ((1, inner), (2, out)):
+            norm(t, f"{name}.norm{i}.norm", width)
+            pair(f"{name}.conv{i}", out, width)
+        if inner != out:
+            conv3d(t, f"{name}.nin_shortcut", out, inner)
+    t, inner = {"inv_quant.quantizer.implicit_codebook": (64000, 6)}, channels[-1]
+    conv3d(t, "post_quant_conv", latent, 6)
+    pair("decoder.conv_in", inner, latent)
+    for i in (1, 2):
+        block(f"decoder.mid.block_{i}", inner, inner)
+        norm(t, f"decoder.mid.attn_1.{i - 1}.norm.norm", inner)
+        for part in ("q", "k", "v", "proj_out"):
+            conv3d(t, f"decoder.mid.attn_1.{i - 1}.{part}", inner, inner)
+    for i in reversed(range(len(channels))):
+        for b in range(blocks):
+            block(f"decoder.up.{i}.block.{b}", channels[i], inner)
+            inner = channels[i]
+        if i > 0:
+            conv3d(t, f"decoder.up.{i}.upsample.conv1", inner, inner, time=3)
+            conv3d(t, f"decoder.up.{i}.upsample.conv2", inner, inner, side=3)
+            conv3d(t, f"decoder.up.{i}.upsample.conv3", inner, inner)
+    norm(t, "decoder.norm_out.norm", inner)
+    pair("decoder.conv_out", 192, inner)
+    return t
+
+
 F16 = (1, 1, 2, 2, 4)
+STREAMED = {
+    "janus-pro-1b": lambda: {"pytorch_model.bin": janus()},
+    "simplear-0.5b": lambda: {"model.safetensors": simplear(), "decoder.jit": cosmos_decoder()},
+    "simplear-1.5b": lambda: {"model.safetensors": simplear(1536, 28, 8960, 256), "decoder.jit": cosmos_decoder()},
+}
+# config.json of STREAMED, where sizes don't tell.
+CONFIGS = {
+    "janus-pro-1b": {"model_type": "multi_modality", "language_config": {"model_type": "llama", "num_attention_heads": 16}},
+    "simplear-0.5b": {"model_type": "qwen2", "num_attention_heads": 14, "num_key_value_heads": 2, "rope_theta": 1000000.0},
+    "simplear-1.5b": {"model_type": "qwen2", "num_attention_heads": 12, "num_key_value_heads": 2, "rope_theta": 1000000.0},
+}
 LAYOUTS = {
     "openai-dvae": openai_dvae,
     "vqgan-f16-16384": lambda: {"last.ckpt": vqgan(F16, 16384)},
@@ -385,23 +487,35 @@ def values(name, shape):
     return torch.randn(shape) / math.sqrt(1 if "embed" in name or "codebook" in name else fan_in)
 
 
+def write_streamed(model, files, out):
+    import full_size_files
+    for file, tensors in files.items():
+        full_size_files.write(out / file, tensors)
+        print(out / file, sum(math.prod(shape) for shape in tensors.values()), "numbers")
+    (out / "config.json").write_text(json.dumps(CONFIGS[model]))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", choices=sorted(LAYOUTS), metavar="MODEL")
+    parser.add_argument("model", nargs="?", choices=sorted(LAYOUTS | STREAMED), metavar="MODEL")
     parser.add_argument("out", nargs="?", type=Path, metavar="OUT_DIR")
     parser.add_argument("--layout", action="store_true")
     parser.add_argument("--list", action="store_true")
     a = parser.parse_args()
     if a.list:
-        print("\n".join(sorted(LAYOUTS)))
+        print("\n".join(sorted(LAYOUTS | STREAMED)))
         return 0
     if not a.model or not (a.out or a.layout):
         parser.error("MODEL and OUT_DIR are needed")
-    files = LAYOUTS[a.model]()
+    files = (LAYOUTS | STREAMED)[a.model]()
     if a.layout:
         for tensors in files.values():
             for name, shape in tensors.items():
                 print(name, list(shape))
+        return 0
+    if a.model in STREAMED:
+        a.out.mkdir(parents=True, exist_ok=True)
+        write_streamed(a.model, files, a.out)
         return 0
     import torch
     torch.manual_seed(1)

@@ -87,6 +87,82 @@ static void put_mindalle(gguf_writer *w, const void *unused)
     resnet_vq_put(&k, w);
 }
 
+/* ---- LLaMA's blocks: Janus and SimpleAR ---- */
+
+typedef struct llama_size {
+    int dim, layers, mlp, heads, kv_heads;
+} llama_size;
+
+static gpt llama(const llama_size *s)
+{
+    return (gpt){.base.text_length = 4096,
+                 .base.own_lengths = true,
+                 .base.dim = s->dim,
+                 .base.layers = s->layers,
+                 .base.heads = s->heads,
+                 .base.kv_heads = s->kv_heads,
+                 .mlp = s->mlp,
+                 .rms = true,
+                 .gated = true,
+                 .rotary = true,
+                 .grid = GPT_GRID_NONE,
+                 .act = ACT_SILU,
+                 .eps = 1e-6f};
+}
+
+/* LlamaGen's VQ-16. */
+static void put_vq16(gguf_writer *w, const void *unused)
+{
+    resnet_vq_config k = vqgan(1);
+    (void)unused;
+    k.width = k.height = 384;
+    k.code_dim = 8;
+    resnet_vq_put(&k, w);
+}
+
+static void put_janus(gguf_writer *w, const void *size)
+{
+    gpt d = llama(size);
+    d.base.vocabulary = 102400;
+    d.base.codes = 16384;
+    d.base.grid_width = d.base.grid_height = 24;
+    d.deep_head = d.head_bias = true;
+    gpt_put(&d, w);
+    put_vq16(w, NULL);
+}
+
+/* NVIDIA's Cosmos DV8x16x16. */
+static void put_cosmos(gguf_writer *w, const void *unused)
+{
+    const resnet_vq_config k = {.width = 1024,
+                                .height = 1024,
+                                .codes = 64000,
+                                .code_dim = 6,
+                                .latent = 16,
+                                .stages = 3,
+                                .groups = 1,
+                                .eps = 1e-6f,
+                                .haar_twice = true,
+                                .mixes = true,
+                                .decoder = {.blocks = 3, .channels = {256, 512, 512}}};
+    (void)unused;
+    resnet_vq_put(&k, w);
+}
+
+static void put_simplear(gguf_writer *w, const void *size)
+{
+    gpt d = llama(size);
+    d.base.vocabulary = 151672;
+    d.base.codes = 64000;
+    d.base.grid_width = d.base.grid_height = 64;
+    d.qkv_bias = d.tied = true;
+    gpt_put(&d, w);
+    put_cosmos(w, NULL);
+}
+
+static const llama_size janus_1b = {2048, 24, 5632, 16, 0}, janus_7b = {4096, 30, 11008, 32, 0},
+                        simplear_half = {896, 24, 4864, 14, 2}, simplear_1b = {1536, 28, 8960, 12, 2};
+
 static void put_openai(gguf_writer *w, const void *unused)
 {
     const openai_dvae_config k = {.width = 256,
@@ -111,9 +187,19 @@ static void put_vqgan(gguf_writer *w, const void *unused)
 static const struct {
     const char *name;
     void (*put)(gguf_writer *w, const void *context);
+    const void *context;
 } sizes[] = {
-    {"mini", put_mini},          {"mega", put_mega},   {"mindalle", put_mindalle},
-    {"openai-dvae", put_openai}, {"vqgan", put_vqgan},
+    {"mini", put_mini, NULL},
+    {"mega", put_mega, NULL},
+    {"mindalle", put_mindalle, NULL},
+    {"janus-pro-1b", put_janus, &janus_1b},
+    {"janus-pro-7b", put_janus, &janus_7b},
+    {"simplear-0.5b", put_simplear, &simplear_half},
+    {"simplear-1.5b", put_simplear, &simplear_1b},
+    {"openai-dvae", put_openai, NULL},
+    {"vqgan", put_vqgan, NULL},
+    {"vq16-384", put_vq16, NULL},
+    {"cosmos", put_cosmos, NULL},
 };
 
 /* ---- opening ---- */
@@ -193,7 +279,7 @@ model *bench_model(bench *b, device *d, const char *name, const char *size, dtyp
     size_t i = 0;
     while (strcmp(sizes[i].name, size) != 0)
         i++;
-    return bench_model_by(b, d, name, sizes[i].put, NULL, type, e);
+    return bench_model_by(b, d, name, sizes[i].put, sizes[i].context, type, e);
 }
 
 /* ---- what a step needs ---- */
@@ -209,7 +295,8 @@ void bench_step_cost(const model *m, int rows, dtype keys, double share, double 
 {
     const transformer *t = m->transformer;
     double prefix = t->own_lengths ? 1 : t->prefix; /* what bench_generate gives */
-    double positions = prefix + 0.5 * share * t->grid_width * t->grid_height, dim = t->heads * t->head_dim;
+    double positions = prefix + 0.5 * share * t->grid_width * t->grid_height, dim = t->heads * t->head_dim,
+           keys_dim = transformer_key_heads(t) * t->head_dim;
     /* keys and values of the text, for each layer */
     double cross = t->keeps_keys ? (double)t->n_kept / 2 * t->text_length : 0;
     *flops = *bytes = 0;
@@ -223,5 +310,5 @@ void bench_step_cost(const model *m, int rows, dtype keys, double share, double 
     }
     double seen = positions * t->layers + cross;
     *flops += 4 * rows * seen * dim;
-    *bytes += 2 * rows * seen * dim * (double)dtype_row_bytes(keys, 1);
+    *bytes += 2 * rows * seen * keys_dim * (double)dtype_row_bytes(keys, 1);
 }

@@ -11,7 +11,8 @@
 /* ---- generation ---- */
 
 #define ROUNDS 5
-#define LINES  64 /* of a grid, the most that are timed */
+#define PROMPT 200 /* ids of a long prompt */
+#define LINES  64  /* of a grid, the most that are timed */
 
 typedef struct watch {
     double last, lines[LINES];
@@ -37,12 +38,15 @@ static bool tick(void *context, int done, int total, const int32_t *codes)
     return !w->warm_up && !interrupted() && !(w->n && w->end > 0 && now > w->end);
 }
 
-/* One generation, with its watch. */
-static bool generate(model *m, int count, float guidance, dtype keys, watch *w, int32_t *codes, double *seconds, err *e)
+/* One generation of n <= PROMPT ids, with its watch. */
+static bool generate_of(model *m, int n, int count, float guidance, dtype keys, watch *w, int32_t *codes,
+                        double *seconds, err *e)
 {
-    const int32_t ids[] = {3};
+    int32_t ids[PROMPT];
+    for (int i = 0; i < n; i++)
+        ids[i] = 3 + i;
     limn_generate_options o = {.text_ids = ids,
-                               .n_text_ids = 1,
+                               .n_text_ids = (size_t)n,
                                .count = count,
                                .seed = 1,
                                .temperature = 1,
@@ -56,6 +60,11 @@ static bool generate(model *m, int count, float guidance, dtype keys, watch *w, 
     bool ok = limn_generate(m, &o, codes, e);
     *seconds = clock_seconds() - start;
     return ok;
+}
+
+static bool generate(model *m, int count, float guidance, dtype keys, watch *w, int32_t *codes, double *seconds, err *e)
+{
+    return generate_of(m, 1, count, guidance, keys, w, codes, seconds, e);
 }
 
 /* A generation on a device that is described. */
@@ -175,6 +184,47 @@ static bool generation(bench *b, const bench_case *c, err *e)
     return ok;
 }
 
+/* Seconds until the first line of codes is there. */
+static bool first_line(model *m, int ids, int32_t *codes, double *seconds, err *e)
+{
+    err stopped = {0};
+    watch w = {.warm_up = true};
+    return generate_of(m, ids, 1, 4, DTYPE_F32, &w, codes, seconds, &stopped) || w.last > 0 ||
+           err_set(e, stopped.code, "%s", stopped.text);
+}
+
+/* Reading a prompt of PROMPT ids with guidance: what it takes longer until the first line than a prompt of one id.
+ * what: the model, of which texts have any length */
+static bool prompt_speed(bench *b, const bench_case *c, err *e)
+{
+    if (bench_needs_device(b, c))
+        return true;
+    model *m = bench_model(b, b->d, c->name, c->what, c->type, e);
+    if (!m)
+        return e->code == ERR_NONE;
+    int32_t *codes = array_new((size_t)(m->info.grid_width * m->info.grid_height), sizeof *codes, "codes", e);
+    double seconds[2][3], one, many, flops, bytes;
+    bool ok = codes;
+    for (int k = -1; ok && k < 3; k++) /* the first compiles kernels */
+        for (int i = 0; ok && i < 2; i++)
+            ok = first_line(m, i ? PROMPT : 1, codes, &seconds[i][k < 0 ? 0 : k], e) && interrupt_check(e);
+    free(codes);
+    if (ok) {
+        one = bench_median(seconds[0], 3);
+        many = bench_median(seconds[1], 3) - one;
+        bench_step_cost(m, 2, DTYPE_F32, 0, &flops, &bytes);
+        flops *= PROMPT - 1;
+        bench_row(
+            b, c->name, NULL,
+            &(bench_result){
+                .seconds = many, .flops = flops, .bytes = 2 * bytes, .unit = "tokens/s", .value = 2 * PROMPT / many});
+        bench_row(b, c->name, "codes whose time it takes",
+                  &(bench_result){.unit = "codes", .value = many / (one / m->info.grid_width)});
+    }
+    model_free(m);
+    return ok;
+}
+
 /* ---- the host's share ---- */
 
 enum { OUTSIDE, SHARE, WAITING, LAUNCHES, HOST_ROWS };
@@ -239,14 +289,18 @@ static bool host_time(bench *b, const bench_case *c, err *e)
     {                                                                                                                  \
         .name = "model, " ROWS, generation, .what = "model", .a = N, .b = GUIDED                                       \
     }
+#define GUIDED(MODEL, TYPE)                                                                                            \
+    {                                                                                                                  \
+        .name = "generate " MODEL ", " #TYPE ", 2 rows, 1 picture with guidance", generation, .what = MODEL,           \
+        .type = DTYPE_##TYPE, .a = 1, .b = 1                                                                           \
+    }
+#define LONG_PROMPT(MODEL)                                                                                             \
+    {                                                                                                                  \
+        .name = "prompt of 200 ids, " MODEL ", Q8_0, 2 rows", prompt_speed, .what = MODEL, .type = DTYPE_Q8_0          \
+    }
 #define GENERATION(MODEL, TYPE, QUICK)                                                                                 \
     {.name = "generate " MODEL ", " #TYPE ", 1 row", generation, QUICK, .what = MODEL, .type = DTYPE_##TYPE, .a = 1},  \
-        {.name = "generate " MODEL ", " #TYPE ", 2 rows, 1 picture with guidance",                                     \
-         generation,                                                                                                   \
-         .what = MODEL,                                                                                                \
-         .type = DTYPE_##TYPE,                                                                                         \
-         .a = 1,                                                                                                       \
-         .b = 1},                                                                                                      \
+        GUIDED(MODEL, TYPE),                                                                                           \
         {.name = "generate " MODEL ", " #TYPE ", 4 rows", generation, .what = MODEL, .type = DTYPE_##TYPE, .a = 4},    \
         {.name = "generate " MODEL ", " #TYPE ", 9 rows",                                                              \
          generation,                                                                                                   \
@@ -283,10 +337,22 @@ const bench_case bench_work_cases[] = {
     GENERATION_OF_FILE(1, 0, "1 row"),
     GENERATION_OF_FILE(1, 1, "2 rows, 1 picture with guidance"),
     GENERATION_OF_FILE(9, 0, "9 rows"),
+    GUIDED("janus-pro-1b", Q8_0),
+    GUIDED("janus-pro-1b", Q4_0),
+    GUIDED("janus-pro-7b", Q8_0),
+    GUIDED("janus-pro-7b", Q4_0),
+    GUIDED("simplear-0.5b", Q8_0),
+    GUIDED("simplear-0.5b", Q4_0),
+    GUIDED("simplear-1.5b", Q8_0),
+    GUIDED("simplear-1.5b", Q4_0),
+    LONG_PROMPT("janus-pro-1b"),
+    LONG_PROMPT("simplear-0.5b"),
     {.name = "host time, builtin", host_time, true, .what = "builtin", .type = DTYPE_F16, .a = 1},
     {.name = "host time, mini, F32", host_time, .what = "mini", .type = DTYPE_F32, .a = 1},
     {.name = "host time, mini, Q8_0", host_time, .what = "mini", .type = DTYPE_Q8_0, .a = 1},
     {.name = "host time, mindalle, Q8_0", host_time, .what = "mindalle", .type = DTYPE_Q8_0, .a = 1},
+    {.name = "host time, janus-pro-1b, Q8_0", host_time, .what = "janus-pro-1b", .type = DTYPE_Q8_0, .a = 1},
+    {.name = "host time, simplear-0.5b, Q8_0", host_time, .what = "simplear-0.5b", .type = DTYPE_Q8_0, .a = 1},
     {.name = NULL},
 };
 
@@ -349,5 +415,7 @@ const bench_case bench_codec_cases[] = {
     {.name = "encode openai-dvae", codec_speed, .what = "openai-dvae", .a = 1, .b = 1},
     {.name = "decode vqgan", codec_speed, .what = "vqgan", .b = 1},
     {.name = "encode vqgan", codec_speed, .what = "vqgan", .a = 1, .b = 1},
+    {.name = "decode vq16-384", codec_speed, .what = "vq16-384", .b = 1},
+    {.name = "decode cosmos, 1024 x 1024", codec_speed, .what = "cosmos", .b = 1},
     {.name = NULL},
 };
