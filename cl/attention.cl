@@ -64,67 +64,7 @@ __kernel void store_kv(IN(float, x), OUT(KV, k), OUT(KV, v), IN(int, position), 
 #endif
 }
 
-/* The keys of a query are a few runs: start, start + step, …, count of them. */
-typedef struct keys {
-    int start, step, count;
-} keys;
-
-inline int runs_of(int q, int kind, int text, int width, int side)
-{
-    if (q < text || kind == MASK_FULL)
-        return 1;
-    if (kind == MASK_TORUS)
-        return 1 + 2 * min(side, width);
-    int above = kind == MASK_CONV ? side / 2 : kind == MASK_CORNER ? side - 1 : 0;
-    return 2 + min((q - text) / width, above);
-}
-
-/* Run 0 is the text (or all there is), then the part of the grid. */
-inline keys run_of(int run, int q, int kind, int text, int width, int side)
-{
-    if (kind == MASK_ALL)
-        return (keys){0, 1, text};
-    if (q < text || kind == MASK_FULL)
-        return (keys){0, 1, q + 1};
-    if (run == 0)
-        return (keys){0, 1, text};
-    int cell = q - text, row = cell / width, col = cell % width;
-    if (kind == MASK_ROW)
-        return (keys){text + row * width, 1, col + 1};
-    if (kind == MASK_COLUMN)
-        return (keys){text + col, width, row + 1};
-    if (kind == MASK_WINDOW) {
-        int start = max(text, q - width);
-        return (keys){start, 1, q - start + 1};
-    }
-    if (kind == MASK_TORUS) { /* the rows are as many as the columns; each has two runs, some of them empty */
-        int half_side = side / 2, second = (run - 1) % 2, all = side >= width;
-        int r = (row + half_side - (run - 1) / 2 + width) % width, from = all ? 0 : col - half_side;
-        int to = all ? width - 1 : col + half_side;
-        if (second && !all) {
-            int wraps = from < 0 ? 1 : to >= width ? -1 : 0;
-            from = wraps > 0 ? from + width : 0;
-            to = wraps > 0 ? width - 1 : wraps < 0 ? to - width : -1;
-        }
-        from = max(from, 0);
-        to = min(to, r == row ? col : width - 1);
-        return (keys){text + r * width + from, 1, r > row || (second && all) ? 0 : max(0, to - from + 1)};
-    }
-    if (kind == MASK_CORNER) {
-        int from = max(0, col - side + 1);
-        return (keys){text + (row - run + 1) * width + from, 1, col - from + 1};
-    }
-    int above = row - (run - 1), left = max(0, col - side / 2), right = run == 1 ? col : min(width - 1, col + side / 2);
-    return (keys){text + above * width + left, 1, right - left + 1};
-}
-
-/* Those of r whose positions are from `from` to `to` - 1. */
-inline keys within(keys r, int from, int to)
-{
-    int skip = max(0, (from - r.start + r.step - 1) / r.step);
-    int end = min(r.count, (to - r.start + r.step - 1) / r.step);
-    return (keys){r.start + skip * r.step, r.step, max(0, end - skip)};
-}
+#include "attention_runs.clh"
 
 #define ATTENTION_ARGUMENTS                                                                                            \
     IN(float, qkv), OUT(KV, k), OUT(KV, v), OUT(float, y), OUT(float, lse), IN(int, position), const int t,            \
