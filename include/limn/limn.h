@@ -201,6 +201,7 @@ typedef struct limn_model_info {
     /* [n_sizes][2]: widths and heights of the pictures that limn_model_options can choose from, the file's first */
     const int *sizes;
     int n_sizes;
+    int default_steps; /* of a model that fills all cells at once, in steps; else 0 */
 } limn_model_info;
 LIMN_API const limn_model_info *limn_model_get_info(const limn_model *m);
 
@@ -259,6 +260,13 @@ typedef struct limn_generate_options {
      * of pictures at work are kept in memory. */
     bool (*ready)(void *context, int first, int n, const int32_t *codes);
     int draft; /* codes that are drafted and checked in one pass, as in limn_generation_options */
+    /* Of models that fill all cells at once (limn_model_info, default_steps), else 0: in how many steps, 0 means the
+     * model's own; and how much of an image prompt changes, above 0 and up to 1.  Below 1 only so much of the steps is
+     * done: kept_codes has all cells, and those that `keep`, which may be NULL, doesn't name are masked in part, by
+     * chance.  0 and 1: all of these are drawn anew.  `temperature` is there that of the cells' confidence in the first
+     * step, and falls to 0; at 0 each cell takes its most likely code. */
+    int steps;
+    float strength;
 } limn_generate_options;
 
 /* Options with the model's own defaults. */
@@ -314,6 +322,8 @@ typedef struct limn_request {
     float guidance;      /* 0: the model's own; 1: none */
     const uint8_t *keep; /* as in limn_generate_options */
     const int32_t *kept_codes;
+    int steps; /* both as in limn_generate_options */
+    float strength;
 } limn_request;
 
 /* options may be NULL. */
@@ -351,7 +361,8 @@ typedef struct limn_score {
     double text_log_likelihood;  /* log p(y), nats, summed over the text positions after the first, padding excluded */
     int image_tokens, text_tokens; /* the number of summands of each */
 } limn_score;
-/* text_ids without padding; codes int32 [grid]; logits: float [grid, K] that predict each image code, or NULL. */
+/* text_ids without padding; codes int32 [grid]; logits: float [grid, K] that predict each image code, or NULL.  Models
+ * that fill all cells at once read -1 as a masked cell; the likelihood is that of the other codes, which they see. */
 LIMN_API bool limn_score_codes(limn_model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes,
                                float *logits, limn_score *result, limn_error *e);
 

@@ -254,7 +254,7 @@ static void shape_text(const npy *a, char out[96])
     snprintf(out + n, 96 - (size_t)n, "]");
 }
 
-bool codes_read(npy *a, int *n, const char *path, const opened_model *s, err *e)
+bool codes_read(npy *a, int *n, const char *path, const opened_model *s, bool masked, err *e)
 {
     if (!input_check(path, e) || !npy_read(a, path, DTYPE_I32, e))
         return false;
@@ -271,7 +271,7 @@ bool codes_read(npy *a, int *n, const char *path, const opened_model *s, err *e)
                        s->info->n_sizes > 1 ? " (give the --size of their pictures)" : "");
     const int32_t *codes = a->data;
     for (int64_t i = 0; i < a->count; i++) {
-        if (codes[i] < 0 || codes[i] >= s->info->codebook)
+        if ((codes[i] < 0 && !(masked && codes[i] == -1)) || codes[i] >= s->info->codebook)
             return err_set(e, ERR_FAILED, "%s: row %d, cell %d: code %d is not one of this model (0 to %d)", path,
                            (int)(i / cells), (int)(i % cells), (int)codes[i], s->info->codebook - 1);
     }

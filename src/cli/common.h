@@ -43,8 +43,8 @@ bool pictures_encode(const opened_model *s, const image *ims, int n, int32_t *co
 bool pictures_decode(const opened_model *s, const int32_t *codes, int n, image *ims, float *pixels, err *e);
 void pictures_free(image *ims, int n);
 
-/* codes of the shapes [n,h*w], [h*w], [n,h,w] or [h,w]; *n rows. */
-bool codes_read(npy *a, int *n, const char *path, const opened_model *s, err *e);
+/* codes of the shapes [n,h*w], [h*w], [n,h,w] or [h,w]; *n rows.  masked: -1 is one too. */
+bool codes_read(npy *a, int *n, const char *path, const opened_model *s, bool masked, err *e);
 /* Token ids [n,T] or [T]. */
 bool text_ids_read(npy *a, int *n, const char *path, err *e);
 #endif

@@ -92,7 +92,7 @@ static bool decode(opened_model *s, const options *o, err *e)
     npy codes = {0};
     int n = 0;
     bool ok = output_is_good(out, e) && input_check(in, e) && check_files(o, 1, e) &&
-              command_open(s, o, true, false, e) && codes_read(&codes, &n, in, s, e) && check_files(o, n, e) &&
+              command_open(s, o, true, false, e) && codes_read(&codes, &n, in, s, false, e) && check_files(o, n, e) &&
               (has_ending(out, ".npy") ? decode_array(s, codes.data, n, out, e)
                                        : decode_pictures(s, codes.data, n, out, picture_quality(o, out), e));
     npy_release(&codes);

@@ -208,7 +208,7 @@ static bool fill_options(job *j, err *e)
         return err_set(e, ERR_USAGE, "--class: %s reads text (give a prompt)", j->s.info->name);
     if (j->q.negative && j->s.info->classes)
         return err_set(e, ERR_USAGE, "--negative: %s draws classes and reads no words (leave it out)", j->s.info->name);
-    like_settings(&j->q, g);
+    like_settings(&j->q, j->s.info, g);
     like_say_model(&j->q, &j->s);
     g->negative = j->q.negative;
     g->seed = j->q.seed;
@@ -216,6 +216,8 @@ static bool fill_options(job *j, err *e)
     g->top_k = (int)options_integer(o, "top-k", g->top_k);
     g->top_p = (float)options_number(o, "top-p", g->top_p);
     g->guidance = (float)options_number(o, "guidance", g->guidance);
+    g->steps = (int)options_integer(o, "steps", g->steps);
+    g->strength = (float)options_number(o, "strength", g->strength);
     g->kv_cache_f16 = !strcmp(options_text(o, "kv-cache", g->kv_cache_f16 ? "f16" : "f32"), "f16");
     g->draft = (int)options_integer(o, "draft", g->draft);
     g->preview = j->q.preview && ranks_rank() == 0;
@@ -235,7 +237,8 @@ static bool read_image_prompt(job *j, err *e)
     size_t cells = (size_t)j->s.cells;
     j->kept = array_new(cells, 1, "image prompt", e);
     j->kept_codes = array_new(cells, sizeof *j->kept_codes, "image prompt", e);
-    bool ok = j->kept && j->kept_codes && keep_cells(j->kept, &j->q.keep, j->q.image_prompt, &j->s, e) &&
+    const bool all = j->g.strength > 0 && !j->q.keep.text; /* changes */
+    bool ok = j->kept && j->kept_codes && (all || keep_cells(j->kept, &j->q.keep, j->q.image_prompt, &j->s, e)) &&
               picture_read(&im, j->q.image_prompt, &j->s, e) && pictures_encode(&j->s, &im, 1, j->kept_codes, NULL, e);
     image_release(&im);
     j->g.keep = j->kept;
@@ -248,6 +251,10 @@ static bool check_prompts(job *j, err *e)
 {
     limn_generate_options g = j->g;
     bool ok = true;
+    int32_t *codes = j->q.image_prompt ? array_new((size_t)j->s.cells, sizeof *codes, "image prompt", e) : NULL;
+    if (j->q.image_prompt && !codes)
+        return false;
+    g.kept_codes = g.strength > 0 ? codes : NULL; /* the picture's aren't known yet */
     terminal_mute(true);
     for (int i = 0; ok && i < j->q.n_sources; i++) {
         const source *s = &j->q.sources[i];
@@ -262,6 +269,7 @@ static bool check_prompts(job *j, err *e)
             *e = why;
     }
     terminal_mute(false);
+    free(codes);
     return ok;
 }
 
@@ -286,7 +294,9 @@ static bool ask(job *j, err *e)
                             .top_p = g->top_p > 0 ? g->top_p : 1,
                             .guidance = g->guidance > 0 ? g->guidance : 1,
                             .keep = g->keep,
-                            .kept_codes = g->kept_codes};
+                            .kept_codes = g->kept_codes,
+                            .steps = g->steps,
+                            .strength = g->strength};
     asked *a = &j->asked[j->n_asked];
     *a = (asked){.item = j->next, .picture = picture, .n = n};
     if (!limn_generation_add(j->generation, &q, &a->id, e))

@@ -55,7 +55,7 @@ bool like_grid(const request *q); /* whether a grid is to be drawn again */
 int like_first(const request *q);
 int like_count(const request *q);
 bool like_ids(const request *q, int32_t **ids, size_t *n, err *e); /* of like.text_ids, a new array */
-void like_settings(const request *q, limn_generate_options *g);
+void like_settings(const request *q, const limn_model_info *m, limn_generate_options *g);
 bool like_resize(const request *q, opened_model *s, err *e);  /* draws in its size, if the model can */
 void like_say_model(const request *q, const opened_model *s); /* where it was another */
 

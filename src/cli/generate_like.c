@@ -106,7 +106,7 @@ bool like_ids(const request *q, int32_t **ids, size_t *n, err *e)
     return *ids != NULL;
 }
 
-void like_settings(const request *q, limn_generate_options *g)
+void like_settings(const request *q, const limn_model_info *m, limn_generate_options *g)
 {
     const parameters *p = &q->like;
     if (p->has & PARAMETERS_TEMPERATURE)
@@ -117,6 +117,10 @@ void like_settings(const request *q, limn_generate_options *g)
         g->top_p = p->top_p;
     if (p->has & PARAMETERS_GUIDANCE)
         g->guidance = p->guidance;
+    if (p->has & PARAMETERS_STEPS && m->default_steps && is_limns(p))
+        g->steps = p->steps;
+    if (p->has & PARAMETERS_STRENGTH && m->default_steps && q->image_prompt && is_limns(p))
+        g->strength = p->strength;
     g->kv_cache_f16 = p->kv_cache && strcmp(p->kv_cache, "f16") == 0;
 }
 

@@ -383,6 +383,8 @@ bool request_read(request *q, const options *o, err *e)
         return err_set(e, ERR_USAGE, "--keep: there is no picture to keep a part of (add --image-prompt IMG)");
     if (!region && q->image_prompt && q->like.keep)
         region = q->like.keep;
+    if (options_given(o, "strength") && !q->image_prompt)
+        return err_set(e, ERR_USAGE, "--strength: there is no picture to change (add --image-prompt IMG)");
     choose_seed(q);
     return keep_parse(&q->keep, region, e) && read_sources(q, e) && count_pictures(q, e) && check_files(q, e);
 }

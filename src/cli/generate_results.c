@@ -397,6 +397,10 @@ static void print_results(const results *r, bool ok)
     json_object_set_new(j, "top_k", json_integer(g->top_k));
     json_object_set_new(j, "top_p", number(g->top_p > 0 ? g->top_p : 1));
     json_object_set_new(j, "guidance", number(g->guidance > 0 ? g->guidance : 1));
+    if (r->s->info->default_steps)
+        json_object_set_new(j, "steps", json_integer(g->steps ? g->steps : r->s->info->default_steps));
+    if (g->strength > 0)
+        json_object_set_new(j, "strength", number(g->strength));
     json_object_set_new(j, "negative", text_or_null(q->negative));
     json_object_set_new(j, "kv_cache", json_string(g->kv_cache_f16 ? "f16" : "f32"));
     json_object_set_new(j, "image_prompt", text_or_null(q->image_prompt));

@@ -23,7 +23,7 @@ static const meaning option_meanings[] = {
     {"generate", "prompt-file|from-file|file|f|prompts-file", "prompts", NULL},
     {"generate",
      "steps|num-steps|num-inference-steps|inference-steps|sampling-steps|sample-steps|ddim-steps|n-steps|iterations",
-     "steps", "these models draw code by code, as many as a picture has: there are no steps to choose"},
+     "steps", NULL},
     {"generate",
      "sampler|sampler-name|sampling-method|sampling|scheduler|schedule|solver|method|ddim|plms|dpm|k-diffusion",
      "sampler", "codes are drawn one by one with --temperature, --top-k and --top-p: there is no sampler to choose"},
@@ -37,8 +37,7 @@ static const meaning option_meanings[] = {
      "batch|batch-size|batch-count|b|num|number|num-images|num-pictures|num-samples|num-outputs|num-images-per-prompt|"
      "n-images|n-iter|n-samples|samples|images|pictures|niter",
      "count", NULL},
-    {"generate", "strength|denoising-strength|denoise|img-strength|image-strength", "strength",
-     "how much of --image-prompt stays is said by --keep"},
+    {"generate", "strength|denoising-strength|denoise|img-strength|image-strength", "strength", NULL},
     {"generate", "loras|lora-path|lora-weights|lora-scale|adapter|adapters|peft", "lora", NULL},
     {"generate", "lora-model-dir|embedding|textual-inversion|controlnet|control-net|hypernetwork|vae", NULL,
      "limn has none of these: the model file is all there is, beside --lora"},

@@ -54,6 +54,7 @@ static void print_use(const limn_inspection *in, const char *codec, const char *
     int64_t doubled = 1 + number(in, "limn.codec.wavelet"); /* the decoder's pictures beside the encoder's */
     int64_t width = doubled * number(in, "limn.image.width"), height = doubled * number(in, "limn.image.height");
     int64_t classes = number(in, "limn.transformer.classes"), most = number(in, "limn.transformer.text_length");
+    most = most ? most : number(in, "limn.transformer.text.length"); /* of a text encoder */
     if (codec)
         printf("  %s: pictures of %" PRId64 " x %" PRId64 " pixels", transformer ? "draws" : "codes", width, height);
     if (codec)

@@ -42,7 +42,8 @@ static bool read_codes(scoring *j, const options *o, err *e)
 {
     const char *picture = options_text(o, "image", NULL);
     if (!picture)
-        return codes_read(&j->codes, &j->n_codes, options_text(o, "codes", NULL), &j->s, e);
+        return codes_read(&j->codes, &j->n_codes, options_text(o, "codes", NULL), &j->s, j->s.info->default_steps > 0,
+                          e);
     image im = {0};
     j->n_codes = 1;
     j->codes.data = array_new((size_t)j->s.cells, sizeof(int32_t), "codes", e);

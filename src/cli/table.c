@@ -126,7 +126,9 @@ static const option generate_options[] = {
      .kind = OPTION_NUMBER,
      .min = 0,
      .max = 100,
-     .help = "Below 1 safer, above 1 wilder; 0 always takes the most likely code. Default: the model's."},
+     .help = "Below 1 safer, above 1 wilder; 0 always takes the most likely code. Models that fill all cells at once "
+             "draw their codes as likely as they are, and T says how far chance counts in which of them stay: in the "
+             "first step, and less in each, down to none in the last. Default: the model's."},
     {.name = "top-k",
      .argument = "K",
      .kind = OPTION_INTEGER,
@@ -145,6 +147,12 @@ static const option generate_options[] = {
      .min = 0,
      .max = 1000,
      .help = "Classifier-free guidance: how much more the prompt counts; 0 or 1: none. Default: the model's."},
+    {.name = "steps",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1000,
+     .help = "Of models that fill all cells at once (aMUSEd): in how many steps. Default: the model's."},
     {.name = "negative",
      .argument = "P",
      .kind = OPTION_TEXT,
@@ -177,7 +185,8 @@ static const option generate_options[] = {
      .complete = COMPLETE_FILE,
      .help =
          "Draw with the settings that a picture carries, limn's or one of another program: prompt, negative prompt, "
-         "seed, number, temperature, top-k, top-p, guidance, image prompt. Options that are given count instead. The "
+         "seed, number, temperature, top-k, top-p, guidance, steps, strength, image prompt. Options that are given "
+         "count instead. The "
          "model is that of --model."},
     {.name = "text-ids",
      .argument = "FILE.npy",
@@ -195,6 +204,13 @@ static const option generate_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .help = "Picture of which a part stays and the rest is generated. It is cut to the model's shape and resized."},
+    {.name = "strength",
+     .argument = "S",
+     .kind = OPTION_NUMBER,
+     .min = 0.001,
+     .max = 1,
+     .help = "Of models that fill all cells at once: how much of the image prompt changes, everywhere but in what "
+             "--keep names. Only that share of the steps is done, on fewer masked cells; 1: all is drawn anew."},
     {.name = "keep",
      .argument = "REGION",
      .kind = OPTION_TEXT,
@@ -300,7 +316,8 @@ static const option score_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .either = 2,
-     .help = "Codes in place of the picture: int32 [n, h*w], [h*w] or [n, h, w]."},
+     .help = "Codes in place of the picture: int32 [n, h*w], [h*w] or [n, h, w]. Models that fill all cells at once "
+             "read -1 as a masked cell; what is likely is said of the others, which they see."},
     {.name = "logits-out",
      .argument = "FILE.npy",
      .kind = OPTION_TEXT,
@@ -337,7 +354,7 @@ static const option convert_options[] = {
      .kind = OPTION_LIST,
      .help = "A setting that the files don't tell: image_size=256 (of a codec), heads=24 (of a "
              "transformer), " IMPORT_ALL_SETTINGS
-             "temperature, top_k, top_p, guidance, name, license. And what to take: ema=0 (not the "
+             "temperature, top_k, top_p, guidance, steps, name, license. And what to take: ema=0 (not the "
              "averaged weights, which are preferred), part=PREFIX (of several sets of weights), ignore=NAME (leave out "
              "tensors whose names begin so). May be repeated."},
     {.name = "tokenizer",

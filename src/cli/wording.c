@@ -43,10 +43,13 @@ static const struct {
     {"seed", NULL},
     {"settings", "--set"},
     {"steps", NULL},
+    {"strength", NULL},
     {"text_ids", NULL},
     {"text_length", NULL},
     {"text_width", NULL},
     {"tokenizer", NULL},
+    {"top_k", NULL},
+    {"top_p", NULL},
     {"type", NULL},
     {"width", NULL},
 };

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "convert/mapping.h"
-#include "models/clip.h"
+#include "models/transformers/clip.h"
 
 enum { LAYERS_MOST = 4095 };
 

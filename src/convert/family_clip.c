@@ -10,7 +10,7 @@
 #include "convert/mapping.h"
 #include "convert/names.h"
 #include "io/image.h"
-#include "models/clip.h"
+#include "models/transformers/clip.h"
 #include "text/tokenizer.h"
 
 #define OPENAI_CLASS      "visual.class_embedding"

@@ -46,6 +46,10 @@ typedef struct network {
     EACH(NETWORK_COSMOS_DECODER, .name = "Cosmos's decoder",                                                           \
          .all = {"post_quant_conv.conv3d.weight", "decoder.conv_in.0.conv3d.weight",                                   \
                  "inv_quant.quantizer.implicit_codebook"})                                                             \
+    EACH(NETWORK_AMUSED, .name = "aMUSEd's transformer", .all = {"embed.embeddings.weight", "mlm_layer.conv2.weight"}) \
+    EACH(NETWORK_CLIP_TEXT, .name = "a CLIP's text tower",                                                             \
+         .all = {"text_model.final_layer_norm.weight", "text_projection.weight"},                                      \
+         .none = "vision_model.embeddings.class_embedding")                                                            \
     EACH(NETWORK_TAMING_GPT, .name = "taming-transformers' GPT",                                                       \
          .all = {"transformer.tok_emb.weight", "transformer.pos_emb"})                                                 \
     EACH(NETWORK_VQGAN, .name = "a VQGAN",                                                                             \

@@ -2,8 +2,8 @@
 #include <string.h>
 
 #include "convert/convert_internal.h"
-#include "models/clip.h"
 #include "models/codecs/codec.h"
+#include "models/transformers/clip.h"
 #include "models/transformers/transformer.h"
 
 /* Whether both have the same strings at key, or neither has any. */

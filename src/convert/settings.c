@@ -13,6 +13,7 @@ static const import_setting_kind common[] = {
     {"top_k", SETTING_INT, 1 << 24, "limn.sampling.top_k"},
     {"top_p", SETTING_FLOAT, 1, "limn.sampling.top_p"},
     {"guidance", SETTING_FLOAT, 1e6, "limn.sampling.guidance"},
+    {"steps", SETTING_INT, 1000, "limn.sampling.steps"},
     {"image_size", SETTING_INT, 16384, NULL},
     {"heads", SETTING_INT, 65536, NULL},
     {"license", SETTING_TEXT, 0, "general.license"},

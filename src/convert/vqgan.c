@@ -5,7 +5,8 @@
  *   wavelet    ruDALL-E's: the decoder has 12 channels and is behind one more "decoder."
  *   detokenizer  min-dalle's: embedding and decoder alone, values 0 to 1, another eps
  *   LlamaGen   stages are conv_blocks, in the order in which they run; entries are used at length 1.  Janus's is the
- * same transformers  Janus's: LlamaGen's with taming's names, its stages in the order in which they run */
+ * same transformers  Janus's: LlamaGen's with taming's names, its stages in the order in which they run
+ *   diffusers  VQModel, of aMUSEd: its own names, no attention in the middle, values 0 to 1 */
 #include "models/codecs/vqgan.h"
 
 #include <stdio.h>
@@ -18,7 +19,7 @@
 
 typedef struct layout {
     const char *prefix;
-    bool gumbel, wavelet, detokenizer, llamagen, transformers;
+    bool gumbel, wavelet, detokenizer, llamagen, transformers, diffusers;
     int stages;
 } layout;
 
@@ -75,6 +76,22 @@ static const import_row transformers[] = {
     {"decoder.up.{i}.*", {"decoder.up.{stages-1-i}.*"}},
     {"*", {"*"}},
 };
+static const import_row diffusers[] = {
+    {"codebook.weight", {"{codebook}.weight"}},
+    {"encoder.mid.block_1.*", {"encoder.mid_block.resnets.0.*"}},
+    {"encoder.mid.block_2.*", {"encoder.mid_block.resnets.1.*"}},
+    {"encoder.norm_out.*", {"encoder.conv_norm_out.*"}},
+    {"encoder.down.{i}.block.{j}.nin_shortcut.*", {"encoder.down_blocks.{i}.resnets.{j}.conv_shortcut.*"}},
+    {"encoder.down.{i}.block.*", {"encoder.down_blocks.{i}.resnets.*"}},
+    {"encoder.down.{i}.downsample.*", {"encoder.down_blocks.{i}.downsamplers.0.*"}},
+    {"decoder.mid.block_1.*", {"decoder.mid_block.resnets.0.*"}},
+    {"decoder.mid.block_2.*", {"decoder.mid_block.resnets.1.*"}},
+    {"decoder.norm_out.*", {"decoder.conv_norm_out.*"}},
+    {"decoder.up.{i}.block.{j}.nin_shortcut.*", {"decoder.up_blocks.{stages-1-i}.resnets.{j}.conv_shortcut.*"}},
+    {"decoder.up.{i}.block.*", {"decoder.up_blocks.{stages-1-i}.resnets.*"}},
+    {"decoder.up.{i}.upsample.*", {"decoder.up_blocks.{stages-1-i}.upsamplers.0.*"}},
+    {"*", {"*"}},
+};
 /* Whatever the layout. */
 static const import_row training[] = {
     {NULL,
@@ -94,6 +111,8 @@ static void map_names(const layout *l, import_map maps[MAPS])
         names = (import_map){"codec.", l->prefix, IMPORT_ROWS(llamagen)};
     else if (l->transformers)
         names = (import_map){"codec.", l->prefix, IMPORT_ROWS(transformers)};
+    else if (l->diffusers)
+        names = (import_map){"codec.", l->prefix, IMPORT_ROWS(diffusers)};
     names.values[0] = (import_value){"codebook", l->detokenizer ? "embedding"
                                                  : l->gumbel    ? "quantize.embed"
                                                                 : "quantize.embedding"};
@@ -119,10 +138,12 @@ static layout layout_of(const import *im, const char *prefix)
                 .wavelet = import_has(im, "%sdecoder." LAST_IN, prefix),
                 .detokenizer = import_has(im, "%sembedding.weight", prefix),
                 .transformers = ends_in(prefix, "vqmodel."),
+                .diffusers = import_has(im, "%sdecoder.up_blocks.0.resnets.0.norm1.weight", prefix),
                 .llamagen = import_has(im, "%sdecoder.conv_blocks.0.res.0.norm1.weight", prefix)};
-    const char *form = l.llamagen  ? "%sdecoder.conv_blocks.%d.res.0.norm1.weight"
-                       : l.wavelet ? "%sdecoder.decoder.up.%d.block.0.norm1.weight"
-                                   : "%sdecoder.up.%d.block.0.norm1.weight";
+    const char *form = l.llamagen    ? "%sdecoder.conv_blocks.%d.res.0.norm1.weight"
+                       : l.diffusers ? "%sdecoder.up_blocks.%d.resnets.0.norm1.weight"
+                       : l.wavelet   ? "%sdecoder.decoder.up.%d.block.0.norm1.weight"
+                                     : "%sdecoder.up.%d.block.0.norm1.weight";
     char name[160];
     do /* one more than is possible is an error where the model is declared */
         snprintf(name, sizeof name, form, prefix, l.stages);
@@ -153,7 +174,9 @@ static resnet_vq_config read_config(import *im, const layout *l, const import_ma
                           .has_encoder = !l->detokenizer,
                           .gumbel = l->gumbel,
                           .wavelet = l->wavelet,
-                          .unit_range = l->detokenizer};
+                          .unit_range = l->detokenizer || l->diffusers,
+                          .plain_middle = l->diffusers &&
+                                          !import_has(im, "%sdecoder.mid_block.attentions.0.to_q.weight", l->prefix)};
     read_side(im, maps, l->stages, "decoder.up", &k.decoder);
     if (k.has_encoder) {
         k.stem = import_mapped_size(im, maps, 0, "codec.encoder.conv_in.weight");

@@ -13,6 +13,7 @@ bool batch_open(batch *b, const transformer *d, run *r, int rows, int text, dtyp
 {
     device *dev = run_device(r);
     int64_t cells = cells_of(d);
+    const int spare = d->kind->fill ? 2 : 0; /* where a picture's rows go through the model together */
     *b = (batch){.rows = rows, .draft = draft, .window = 1};
     bool ok =
         tensor_new(&b->position, dev, DTYPE_I32, 1, (int64_t[]){rows + 1}, NULL, false, "positions", e) &&
@@ -20,9 +21,9 @@ bool batch_open(batch *b, const transformer *d, run *r, int rows, int text, dtyp
         tensor_new(&b->forced, dev, DTYPE_I32, 2, (int64_t[]){rows, cells}, NULL, false, "kept codes", e) &&
         tensor_new(&b->settings, dev, DTYPE_I32, 2, (int64_t[]){rows, SAMPLING_WORDS}, NULL, false, "settings", e) &&
         tensor_new(&b->last, dev, DTYPE_F32, 3, (int64_t[]){rows, 1, d->dim}, NULL, false, "prompts", e) &&
-        session_open(&b->s, d, r, rows, text, keys, e);
+        session_open(&b->s, d, r, rows + spare, text, keys, e);
     /* rows that aren't used yet stand beside others */
-    size_t most = (size_t)(cells > d->dim ? cells : d->dim) * (size_t)rows;
+    size_t most = (size_t)(cells > d->dim ? cells : d->dim) * (size_t)(rows + spare);
     int32_t *zeros = ok ? calloc(most, sizeof *zeros) : NULL;
     if (ok && !zeros)
         ok = err_no_memory(e, "batch", most * sizeof *zeros);
@@ -106,7 +107,7 @@ bool batch_write(batch *b, const sampling *pictures, int n, err *e)
     for (int i = 0; i < n; i++)
         sampling_put(settings + i * SAMPLING_WORDS, &pictures[i]);
     run *r = b->s.r;
-    run_write(r, b->s.ids, ids);
+    run_write(r, tensor_rows(b->s.ids, 0, b->rows), ids);
     run_write(r, b->forced, forced);
     run_write(r, b->position, position);
     run_write(r, b->known, known);

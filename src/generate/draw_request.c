@@ -12,14 +12,46 @@ static int cells_of(const model *m)
     return m->transformer->grid_width * m->transformer->grid_height;
 }
 
+/* Whether an image prompt is drawn anew in part. */
+static bool redraws(const limn_generate_options *o)
+{
+    return o->strength > 0 && o->strength < 1;
+}
+
 static bool check_kept(const model *m, const limn_generate_options *o, err *e)
 {
-    if (!o->keep != !o->kept_codes)
+    if (o->keep && !o->kept_codes)
         return err_set(e, ERR_USAGE, "generate: keep and kept_codes go together");
-    for (int i = 0; o->keep && i < cells_of(m); i++)
-        if (o->keep[i] && (o->kept_codes[i] < 0 || o->kept_codes[i] >= m->transformer->codes))
+    if (o->kept_codes && !o->keep && o->strength == 0)
+        return err_set(e, ERR_USAGE, "generate: kept_codes go together with keep, or with `strength`");
+    for (int i = 0; o->kept_codes && i < cells_of(m); i++)
+        if ((redraws(o) || (o->keep && o->keep[i])) &&
+            (o->kept_codes[i] < 0 || o->kept_codes[i] >= m->transformer->codes))
             return err_set(e, ERR_USAGE, "generate: kept code %d of cell %d is outside of the codebook of %d",
                            o->kept_codes[i], i, m->transformer->codes);
+    return true;
+}
+
+/* What models that fill masked cells are asked for, and others are not. */
+static bool check_steps(const model *m, const limn_generate_options *o, err *e)
+{
+    const bool masked = m->transformer->kind->fill;
+    if (!masked && (o->steps || o->strength != 0))
+        return err_set(
+            e, ERR_USAGE,
+            "%s: it writes one code after the other: there is no number of steps, and no strength (leave out "
+            "`steps` and `strength`)",
+            gguf_name(m->gguf));
+    if (o->steps < 0 || o->steps > STEPS_MOST)
+        return err_set(e, ERR_USAGE, "generate: `steps`: %d is outside 1 to %d", o->steps, STEPS_MOST);
+    if (!(o->strength >= 0 && o->strength <= 1))
+        return err_set(e, ERR_USAGE, "generate: `strength`: %g is outside 0 to 1", o->strength);
+    if (o->strength > 0 && !o->kept_codes)
+        return err_set(e, ERR_USAGE, "generate: `strength`: there is no image prompt to be drawn anew");
+    if (masked && (o->top_k || (o->top_p > 0 && o->top_p < 1)))
+        return err_set(e, ERR_USAGE,
+                       "%s: it fills all cells at once, by all of their codes (leave out `top_k` and `top_p`)",
+                       gguf_name(m->gguf));
     return true;
 }
 
@@ -37,7 +69,7 @@ static bool check(const model *m, const limn_generate_options *o, err *e)
         return err_set(e, ERR_USAGE, "generate: first: %d is outside 0 to %d", o->first, INT_MAX - o->count);
     if (!o->prompt && !o->text_ids && o->n_text_ids)
         return err_set(e, ERR_USAGE, "generate: neither a prompt nor text ids");
-    return check_kept(m, o, e);
+    return check_steps(m, o, e) && check_kept(m, o, e);
 }
 
 /* What is only checked is not warned of: that is for when it is drawn. */
@@ -81,6 +113,22 @@ static bool read_text(const model *m, const limn_generate_options *o, bool check
     return ok;
 }
 
+/* Which of the steps are done: with a strength the last ones. */
+static void plan_steps(const model *m, const limn_generate_options *o, draw_request *q)
+{
+    int cells = cells_of(m), masked = 0;
+    q->steps = o->steps ? o->steps : m->transformer->steps;
+    for (int i = 0; i < cells; i++)
+        masked += !q->kept || q->kept[i] < 0;
+    q->share = (float)masked / (float)cells;
+    if (redraws(o)) {
+        int some = (int)((double)q->steps * (double)o->strength);
+        q->start = q->steps - (some > 0 ? some : 1);
+    }
+    if (!masked)
+        q->start = q->steps - 1;
+}
+
 draw_request *draw_request_new(const model *m, const limn_generate_options *o, bool checking, err *e)
 {
     if (!model_needs_transformer(m, e) || !check(m, o, e))
@@ -90,8 +138,9 @@ draw_request *draw_request_new(const model *m, const limn_generate_options *o, b
     if (q) {
         q->text = calloc(text, sizeof *q->text);
         q->kept = o->keep ? calloc(cells, sizeof *q->kept) : NULL;
+        q->shown = redraws(o) ? calloc(cells, sizeof *q->shown) : NULL;
     }
-    if (!q || !q->text || (o->keep && !q->kept)) {
+    if (!q || !q->text || (o->keep && !q->kept) || (redraws(o) && !q->shown)) {
         err_no_memory(e, "prompt", (text + cells) * sizeof(int32_t));
         draw_request_drop(q);
         return NULL;
@@ -107,6 +156,10 @@ draw_request *draw_request_new(const model *m, const limn_generate_options *o, b
                              .other = -1};
     for (size_t i = 0; q->kept && i < cells; i++)
         q->kept[i] = o->keep[i] ? o->kept_codes[i] : -1;
+    for (size_t i = 0; q->shown && i < cells; i++)
+        q->shown[i] = o->kept_codes[i];
+    if (m->transformer->kind->fill)
+        plan_steps(m, o, q);
     if (!read_text(m, o, checking, q, e)) {
         draw_request_drop(q);
         return NULL;
@@ -120,5 +173,6 @@ void draw_request_drop(draw_request *q)
         return;
     free(q->text);
     free(q->kept);
+    free(q->shown);
     free(q);
 }

@@ -8,9 +8,13 @@ typedef struct draw_request {
     uint64_t id;
     int users; /* who needs it: the queue, and each of its pictures that is begun */
     bool guided;
-    int32_t *text;     /* [1 + guided, text_length]: the prompt's row, the row that guidance leads away from */
-    int length[2];     /* of both: text_length, or with own_lengths those of their texts */
-    int32_t *kept;     /* [cells], -1 in cells to be chosen; NULL: all are */
+    int32_t *text;  /* [1 + guided, text_length]: the prompt's row, the row that guidance leads away from */
+    int length[2];  /* of both: text_length, or with own_lengths those of their texts */
+    int32_t *kept;  /* [cells], -1 in cells to be chosen; NULL: all are */
+    int32_t *shown; /* [cells]: what of an image prompt is drawn anew in part, with `strength`; or NULL */
+    /* of models that fill masked cells: all steps, the first that is done, the share of cells that aren't kept */
+    int steps, start;
+    float share;
     sampling sampling; /* of picture 0 of the seed */
     int first, count;  /* pictures of the seed */
     int begun;         /* of these */

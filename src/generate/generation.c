@@ -140,6 +140,10 @@ static bool prepare(generation *g, err *e)
     bool begin = g->n_work > first;
     if ((begin || g->changed) && !write_batch(g, e))
         return false;
+    if (g->d->kind->fill) {
+        close_gaps(g); /* no step is recorded */
+        return !begin || generation_begin_masked(g, first, e);
+    }
     if (begin)
         batch_begin(&g->batch, first, g->n_work);
     for (int i = first; i < g->n_work; i++)
@@ -177,7 +181,7 @@ static int steps_ahead(const generation *g)
 
 static bool is_finished(const generation *g, const picture *p)
 {
-    return p->chosen >= g->cells;
+    return p->chosen >= (g->d->kind->fill ? p->q->steps : g->cells);
 }
 
 /* Takes a picture out of the batch. */
@@ -215,7 +219,7 @@ static bool collect(generation *g, err *e)
             run_read_later(g->r, tensor_rows(g->batch.s.codes, g->work[i]->row, 1), g->work[i]->codes);
     if (!run_finish(g->r, e))
         return false;
-    for (int i = 0; i < g->n_work; i++)
+    for (int i = 0; i < g->n_work && !g->d->kind->fill; i++)
         g->work[i]->known = g->work[i]->chosen;
     for (int i = 0; i < g->n_work;)
         if (is_finished(g, g->work[i]))
@@ -265,16 +269,29 @@ static bool draft_steps(generation *g, err *e)
     return !finished || collect(g, e);
 }
 
+/* Whether a picture at work is finished. */
+static bool any_finished(const generation *g)
+{
+    bool finished = false;
+    for (int i = 0; i < g->n_work; i++)
+        finished |= is_finished(g, g->work[i]);
+    return finished;
+}
+
 /* Steps that give a code each, to the same end. */
 static bool single_steps(generation *g, err *e)
 {
-    bool finished = false;
     /* a step after a failure would read what was never written */
     for (int n = steps_ahead(g); n > 0 && !run_failed(g->r); n--)
         step(g);
-    for (int i = 0; i < g->n_work; i++)
-        finished |= is_finished(g, g->work[i]);
-    return finished ? collect(g, e) : next_line(g, e);
+    return any_finished(g) ? collect(g, e) : next_line(g, e);
+}
+
+/* A step of pictures whose cells are filled all at once. */
+static bool fill_step(generation *g, err *e)
+{
+    generation_fill(g);
+    return any_finished(g) ? collect(g, e) : run_finish(g->r, e);
 }
 
 /* What generation_step does; where it fails, the pictures at work have to begin again. */
@@ -287,7 +304,7 @@ static bool go_on(generation *g, err *e)
     if (!prepare(g, e))
         return false;
     double since = clock_seconds();
-    bool ok = g->batch.window > 1 ? draft_steps(g, e) : single_steps(g, e);
+    bool ok = g->d->kind->fill ? fill_step(g, e) : g->batch.window > 1 ? draft_steps(g, e) : single_steps(g, e);
     g->seconds += clock_seconds() - since;
     if (!ok || g->n_work > 0)
         return ok;
@@ -321,7 +338,7 @@ generation *generation_open(model *m, const limn_generation_options *options, er
     g->d = m->transformer;
     g->cells = g->d->grid_width * g->d->grid_height;
     g->keys = o.kv_cache_f16 ? DTYPE_F16 : DTYPE_F32;
-    g->draft = o.draft ? o.draft : m->dev->tune.draft;
+    g->draft = g->d->kind->fill ? 1 : o.draft ? o.draft : m->dev->tune.draft;
     g->limit = o.rows;
     g->decoder = o.decoder && m->codec.kind;
     g->r = run_new(m->dev, e);
@@ -386,6 +403,8 @@ bool generation_add_request(generation *g, const limn_request *request, uint64_t
     o.count = q.count;
     o.keep = q.keep;
     o.kept_codes = q.kept_codes;
+    o.steps = q.steps;
+    o.strength = q.strength;
     if (q.temperature != 0 || q.greedy)
         o.temperature = q.greedy ? 0 : q.temperature;
     if (q.top_k != 0)
@@ -485,8 +504,12 @@ bool generation_peek(generation *g, uint64_t id, int number, int32_t *codes, int
             return false;
         }
     }
+    const bool masked = g->d->kind->fill && known > 0;
     for (int c = 0; c < g->cells; c++)
-        codes[c] = c < known ? p->codes[c] : q->kept ? q->kept[c] : -1;
+        codes[c] = masked      ? p->codes[c] < g->d->codes ? p->codes[c] : -1
+                   : c < known ? p->codes[c]
+                   : q->kept   ? q->kept[c]
+                               : -1;
     if (done)
         *done = known;
     return true;

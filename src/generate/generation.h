@@ -10,8 +10,8 @@ typedef struct picture {
     draw_request *q;
     int number;     /* of the seed */
     int row, other; /* its sequences in the batch; other -1: there is none */
-    int chosen;     /* codes, also those that the device still has to choose */
-    int known;      /* those that it has chosen */
+    int chosen;     /* codes, also those that the device still has to choose; or steps that are done, of a masked one */
+    int known;      /* codes that it has chosen; of a masked one the same share of its cells as of its steps */
     int32_t *codes; /* [cells] */
 } picture;
 
@@ -56,6 +56,13 @@ bool generation_peek(generation *g, uint64_t id, int number, int32_t *codes, int
 bool generation_cancel(generation *g, uint64_t id, err *e);
 /* A request of what limn_generate takes. */
 bool generation_add(generation *g, const limn_generate_options *o, uint64_t *id, err *e);
+
+/* ---- pictures whose cells are filled all at once: generation_masked.c ---- */
+
+/* Those at work from number `first` on begin: their texts are read, and their cells masked. */
+bool generation_begin_masked(generation *g, int first, err *e);
+/* A step of each. */
+void generation_fill(generation *g);
 
 /* ---- the memory of a batch: generation_memory.c ---- */
 

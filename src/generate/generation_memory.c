@@ -1,10 +1,12 @@
 /* Generation: the memory of a batch, planned before it begins, and what streaming cost at its end. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/log.h"
 #include "device/stream.h"
 #include "generate/generation.h"
+#include "generate/masked.h"
 
 /* With own_lengths a batch has room for texts of a multiple of so many ids; with a limit for as many at least. */
 enum { TEXT_STEP = 32, TEXT_LEAST = 256 };
@@ -82,11 +84,21 @@ static bool walk(void *context, run *r, int n, err *e)
     bool ok = (decoder || !g->decoder) && batch_open(&b, g->d, r, rows, g->text, g->keys, g->draft, e);
     for (int i = 0; ok && i < rows; i++)
         b.row[i] = (batch_row){.used = true, .length = g->text};
-    if (ok && batch_write(&b, none, pictures, e)) {
+    if (ok && g->d->kind->fill) {
+        int32_t *text = calloc((size_t)g->text, sizeof *text);
+        ok = text || err_no_memory(e, "text", (size_t)g->text * sizeof *text);
+        for (int i = 0; i < rows; i++)
+            b.row[i].text = text;
+        if (ok) {
+            masked_begin(&b);
+            masked_fill(&b, &(masked_picture){.s = {.temperature = 1, .other = g->by_choice ? 1 : -1}, .steps = 2});
+        }
+        free(text);
+    } else if (ok && batch_write(&b, none, pictures, e)) {
         batch_begin(&b, 0, pictures);
         walk_steps(g, &b, rows);
-        ok = !decoder || codec_walk_decode(c, decoder, n > 0 ? 1 : count_cut(codec_most_cuts(c)), e);
     }
+    ok = ok && (!decoder || codec_walk_decode(c, decoder, n > 0 ? 1 : count_cut(codec_most_cuts(c)), e));
     if (b.rows)
         batch_release(&b);
     run_free(decoder);
@@ -149,7 +161,7 @@ void generation_report(generation *g)
     if (g->draft > 1 && g->passes > 0)
         log_write(LOG_INFO, "generate: %.2f codes of a picture in each pass, where up to %d are drafted",
                   (double)g->chosen / (double)g->passes, g->draft);
-    if (!g->plan.layers || g->steps == 0)
+    if (!g->plan.layers || g->steps == 0 || g->d->kind->fill) /* of a forward pass the copies are a small part */
         return;
     const char *what = g->draft > 1 ? "pass" : "code";
     double step = g->seconds / (double)g->steps, alone = fmin(seconds_of_step(g), step),

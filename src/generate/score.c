@@ -48,10 +48,23 @@ static void forward(session *s, const int32_t *text, const int32_t *codes, float
         run_read(r, op_linear(r, op_slice(r, x, 0, d->text_length - 1), d->text_head, ACT_NONE), text_logits);
 }
 
+/* All cells at once; -1 is a masked one. */
+static void fill(session *s, const int32_t *text, int32_t *codes, float *logits)
+{
+    const transformer *d = s->d;
+    run *r = s->r;
+    for (int i = 0; i < d->grid_width * d->grid_height; i++)
+        codes[i] = codes[i] < 0 ? d->mask_code : codes[i];
+    run_write(r, s->codes, codes);
+    d->kind->read_text(r, d, text, &s->memory);
+    run_read(r, op_linear(r, d->kind->fill(r, d, s->codes, &s->memory), d->image_head, ACT_NONE), logits);
+}
+
 /* What plans walk, and the score itself does. */
 typedef struct scoring {
     const transformer *d;
-    const int32_t *text, *codes;
+    const int32_t *text;
+    int32_t *codes;
     int text_length; /* of the row */
     float *text_logits, *image_logits;
 } scoring;
@@ -62,7 +75,10 @@ static bool score(void *context, run *r, int n, err *e)
     session s = {0};
     bool ok = session_open(&s, k->d, r, n, k->text_length, DTYPE_F32, e);
     if (ok) {
-        forward(&s, k->text, k->codes, k->text_logits, k->image_logits);
+        if (k->d->kind->fill)
+            fill(&s, k->text, k->codes, k->image_logits);
+        else
+            forward(&s, k->text, k->codes, k->text_logits, k->image_logits);
         ok = run_finish(r, e);
     }
     session_release(&s);
@@ -72,7 +88,7 @@ static bool score(void *context, run *r, int n, err *e)
 static bool codes_in_range(const transformer *d, const int32_t *codes, int n, err *e)
 {
     for (int i = 0; i < n; i++)
-        if (codes[i] < 0 || codes[i] >= d->codes)
+        if ((codes[i] < 0 && !(codes[i] == -1 && d->kind->fill)) || codes[i] >= d->codes)
             return err_set(e, ERR_USAGE, "score: code %d of cell %d is outside of the codebook of %d", codes[i], i,
                            d->codes);
     return true;
@@ -91,9 +107,9 @@ static bool score_once(model *m, const int32_t *text_ids, size_t n_text_ids, con
     if (!codes_in_range(d, codes, cells, e))
         return false;
     size_t text_count = (size_t)d->text_length * (size_t)ids + 1, used = 0;
-    int32_t *row = calloc((size_t)d->text_length, sizeof *row);
+    int32_t *row = calloc((size_t)d->text_length, sizeof *row), *own = calloc((size_t)cells, sizeof *own);
     float *text = malloc(text_count * sizeof *text), *image = malloc((size_t)cells * (size_t)d->codes * sizeof *image);
-    scoring s = {.d = d, .text = row, .codes = codes, .text_logits = text, .image_logits = image};
+    scoring s = {.d = d, .text = row, .codes = own, .text_logits = text, .image_logits = image};
     const plan_job job = {.what = "score",
                           .uses = USE_TRANSFORMER,
                           .most = 1,
@@ -101,20 +117,24 @@ static bool score_once(model *m, const int32_t *text_ids, size_t n_text_ids, con
                           .context = &s,
                           .help = "convert the model with `type` q8_0 or q4_0"};
     plan p;
-    bool ok = row && text && image ? true : err_no_memory(e, "score", text_count * sizeof *text);
+    bool ok = row && own && text && image ? true : err_no_memory(e, "score", text_count * sizeof *text);
     ok = ok && d->kind->text_row(d, text_ids, n_text_ids, row, &used, e);
     s.text_length = length_of(d, used);
+    for (int i = 0; ok && i < cells; i++)
+        own[i] = codes[i];
     ok = ok && plan_make(&p, m, m->run, &job, e) && score(&s, m->run, 1, e);
     for (int i = 0; ok && i < cells; i++) {
-        result->image_log_likelihood += log_probability(image + (size_t)i * (size_t)d->codes, d->codes, codes[i]);
+        if (codes[i] >= 0)
+            result->image_log_likelihood += log_probability(image + (size_t)i * (size_t)d->codes, d->codes, codes[i]);
+        result->image_tokens += codes[i] >= 0;
         for (int k = 0; logits && k < d->codes; k++)
             logits[(size_t)i * (size_t)d->codes + (size_t)k] = image[(size_t)i * (size_t)d->codes + (size_t)k];
     }
     for (int i = 1; ok && ids && i < (int)used; i++)
         result->text_log_likelihood += log_probability(text + (size_t)(i - 1) * (size_t)ids, ids, row[i]);
-    result->image_tokens = cells;
     result->text_tokens = ids && used ? (int)used - 1 : 0;
     free(row);
+    free(own);
     free(text);
     free(image);
     return ok;
@@ -178,6 +198,9 @@ bool score_next(model *m, const int32_t *text_ids, size_t n_text_ids, const int3
     int cells = d->grid_width * d->grid_height;
     if (!text_ids && n_text_ids)
         return err_set(e, ERR_USAGE, "score: no text ids");
+    if (d->kind->fill)
+        return err_set(e, ERR_USAGE, "%s: it fills all cells at once: no code is the next one (score the codes)",
+                       gguf_name(m->gguf));
     if (n_codes < 0 || n_codes >= cells)
         return err_set(e, ERR_USAGE, "score: %d codes before the next one are outside 0 to %d", n_codes, cells - 1);
     if (!codes_in_range(d, codes, n_codes, e))

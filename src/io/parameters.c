@@ -31,6 +31,7 @@ static const struct field {
     {"KV cache", TEXT, offsetof(parameters, kv_cache), 0},
     {"Image prompt", TEXT, offsetof(parameters, image_prompt), 0},
     {"Keep", TEXT, offsetof(parameters, keep), 0},
+    {"Denoising strength", NUMBER, offsetof(parameters, strength), PARAMETERS_STRENGTH},
     {"Class", INTEGER, offsetof(parameters, class), PARAMETERS_CLASS},
     {"Text ids", TEXT, offsetof(parameters, text_ids), 0},
     {"LoRA", TEXT, offsetof(parameters, adapters), 0},

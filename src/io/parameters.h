@@ -24,6 +24,7 @@ enum {
     PARAMETERS_PICTURE = 1 << 7, /* picture, pictures */
     PARAMETERS_SCORE = 1 << 8,
     PARAMETERS_CLASS = 1 << 9,
+    PARAMETERS_STRENGTH = 1 << 10,
 };
 
 /* Texts that aren't there are NULL; the prompt is "" where the text is settings alone. */
@@ -36,7 +37,7 @@ typedef struct parameters {
     int32_t steps, width, height, top_k, class;
     uint64_t seed;
     float guidance; /* "CFG scale" */
-    float temperature, top_p;
+    float temperature, top_p, strength;
     int32_t picture, pictures; /* picture i, from 1 on, of n; of a grid 0 */
     int32_t first;             /* of a grid: its pictures are `first` to `pictures`; 0 is 1 */
     float score;               /* CLIP's */

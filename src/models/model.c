@@ -201,6 +201,7 @@ static void fill_info(model *m)
         i->default_top_k = d->top_k;
         i->default_top_p = d->top_p;
         i->default_guidance = d->guidance;
+        i->default_steps = d->kind->fill ? d->steps : 0;
     }
 }
 

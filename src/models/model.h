@@ -2,9 +2,9 @@
 #ifndef MODELS_MODEL_H
 #define MODELS_MODEL_H
 #include "base/log.h"
-#include "models/clip.h"
 #include "models/codecs/codec.h"
 #include "models/prompt.h"
+#include "models/transformers/clip.h"
 #include "models/transformers/transformer.h"
 #include "text/tokenizer.h"
 

@@ -11,7 +11,9 @@
 
 static const char *const before_key = "limn.prompt.before", *const after_key = "limn.prompt.after",
                          *const cleans_key = "limn.prompt.clean", *const begins_key = "tokenizer.ggml.add_bos_token",
-                         *const begin_id_key = "tokenizer.ggml.bos_token_id";
+                         *const begin_id_key = "tokenizer.ggml.bos_token_id",
+                         *const ends_key = "tokenizer.ggml.add_eos_token",
+                         *const end_id_key = "tokenizer.ggml.eos_token_id";
 
 /* Those of negative prompts, which a file has all of, or none. */
 enum { NEGATIVE = 4 };
@@ -34,14 +36,17 @@ static bool read_negative(prompt_form *f, const gguf *g, err *e)
 bool prompt_form_read(prompt_form *f, const gguf *g, err *e)
 {
     bool begins = false;
-    int64_t id = -1;
+    int64_t id = -1, end = -1;
     *f = (prompt_form){.begin_id = -1};
     bool ok = (!gguf_has(g, cleans_key) || gguf_get_bool(g, cleans_key, &f->cleans, e)) &&
               (!gguf_has(g, before_key) ||
                (gguf_get_string(g, before_key, &f->before, e) && gguf_get_string(g, after_key, &f->after, e))) &&
               read_negative(f, g, e) && (!gguf_has(g, begins_key) || gguf_get_bool(g, begins_key, &begins, e)) &&
-              (!begins || gguf_get_int(g, begin_id_key, 0, INT32_MAX, &id, e));
+              (!begins || gguf_get_int(g, begin_id_key, 0, INT32_MAX, &id, e)) &&
+              (!gguf_has(g, ends_key) || gguf_get_bool(g, ends_key, &f->ends, e)) &&
+              (!f->ends || gguf_get_int(g, end_id_key, 0, INT32_MAX, &end, e));
     f->begin_id = (int)id;
+    f->end_id = (int)end;
     return ok;
 }
 
@@ -58,6 +63,10 @@ void prompt_form_put(const prompt_form *f, gguf_writer *w)
     if (f->begin_id >= 0) {
         gguf_put_bool(w, begins_key, true);
         gguf_put_int(w, begin_id_key, f->begin_id);
+    }
+    if (f->ends) {
+        gguf_put_bool(w, ends_key, true);
+        gguf_put_int(w, end_id_key, f->end_id);
     }
 }
 
@@ -86,16 +95,21 @@ static char *put_around(const prompt_form *f, const char *text, err *e)
     return whole;
 }
 
-/* Puts the id before the others. */
-static bool begin_with(int32_t id, int32_t **ids, size_t *n, err *e)
+/* Puts the form's ids before and behind the others. */
+static bool put_ids_around(const prompt_form *f, int32_t **ids, size_t *n, err *e)
 {
-    int32_t *more = realloc(*ids, (*n + 1) * sizeof *more);
-    if (!more)
-        return err_no_memory(e, "prompt", (*n + 1) * sizeof *more);
-    memmove(more + 1, more, *n * sizeof *more);
-    more[0] = id;
+    size_t first = f->begin_id >= 0, all = first + *n + f->ends;
+    int32_t *more = all > *n ? realloc(*ids, all * sizeof *more) : *ids;
+    if (!more && all)
+        return err_no_memory(e, "prompt", all * sizeof *more);
+    if (first) {
+        memmove(more + 1, more, *n * sizeof *more);
+        more[0] = f->begin_id;
+    }
+    if (f->ends)
+        more[all - 1] = f->end_id;
     *ids = more;
-    ++*n;
+    *n = all;
     return true;
 }
 
@@ -111,7 +125,7 @@ bool prompt_tokenize_dropout(const prompt_form *f, const tokenizer *t, const cha
     ok = ok && (d ? tokenizer_encode_dropout(t, whole, d, ids, n, e) : tokenizer_encode(t, whole, ids, n, e));
     free(around);
     free(clean);
-    if (!ok || f->begin_id < 0 || begin_with(f->begin_id, ids, n, e))
+    if (!ok || put_ids_around(f, ids, n, e))
         return ok;
     free(*ids);
     *ids = NULL;
@@ -127,7 +141,9 @@ bool prompt_tokenize(const prompt_form *f, const tokenizer *t, const char *text,
 bool prompt_tokenize_negative(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n,
                               err *e)
 {
-    prompt_form own = {.before = f->negative_before, .after = f->negative_after, .begin_id = f->begin_id};
+    prompt_form own = *f;
+    own.before = f->negative_before;
+    own.after = f->negative_after;
     if (!f->negative_before)
         return prompt_tokenize(f, t, text, ids, n, e);
     if (text[strspn(text, " \t\r\n")])

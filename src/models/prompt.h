@@ -10,10 +10,12 @@ typedef struct prompt_form {
      * included.  NULL: they are prompts like others. */
     const char *negative_before, *negative_after, *negative, *empty;
     bool cleans; /* texts are cleaned first: text/caption_clean.h */
+    bool ends;   /* end_id comes behind all */
+    int end_id;
 } prompt_form;
 
 /* From limn.prompt.clean, .before, .after, .negative_before, .negative_after, .negative and .empty,
- * tokenizer.ggml.add_bos_token and bos_token_id of g, which outlives f. */
+ * tokenizer.ggml.add_bos_token, bos_token_id, add_eos_token and eos_token_id of g, which outlives f. */
 bool prompt_form_read(prompt_form *f, const gguf *g, err *e);
 /* For those who make model files. */
 void prompt_form_put(const prompt_form *f, gguf_writer *w);

@@ -17,10 +17,11 @@ static bool memory_new(const session *s, tensor *t, dtype type, int nd, const in
            tensor_new(t, dev, type, nd, shape, NULL, false, what, e);
 }
 
-/* With recompute each block fills its cache again in the backward pass, so all blocks can share one. */
+/* With recompute each block fills its cache again in the backward pass, so all blocks can share one.  What draws all
+ * cells at once has none. */
 static int own_caches(const transformer *d)
 {
-    return d->recompute ? 1 : d->layers;
+    return d->kind->fill ? 0 : d->recompute ? 1 : d->layers;
 }
 
 static bool new_lists(transformer_memory *m, const transformer *d, err *e)
@@ -86,7 +87,7 @@ void session_release(session *s)
 const transformer_memory *session_rows(session *s, int first, int n)
 {
     const transformer_memory *all = &s->memory;
-    for (int i = 0; i < s->d->layers; i++)
+    for (int i = 0; i < s->d->layers && own_caches(s->d); i++)
         s->part.caches[i] =
             (kv_cache){tensor_rows(all->caches[i].k, first, n), tensor_rows(all->caches[i].v, first, n)};
     for (int i = 0; i < s->d->n_kept; i++)

@@ -319,6 +319,31 @@ void op_first_drafts(run *r, const drafts *d, tensor settings);
  */
 void op_verify(run *r, tensor x, const drafts *d, tensor settings, bool by_choice);
 
+/* ---- filling masked cells: masked.c ---- */
+
+/* y[b,...,d] = x (1 + scale) + shift, s[b,2d]: scale, then shift, of each of b (Perez et al. 2018; Peebles & Xie 2023)
+ */
+tensor op_modulate(run *r, tensor x, tensor s);
+/* Global response normalisation (Woo et al. 2023): with g = the length of x[b,n,c] over n, y = x + gamma x g / (mean of
+ * g over c + 1e-6) + beta.  gamma, beta: [c] F32 */
+tensor op_global_response_norm(run *r, tensor x, tensor gamma, tensor beta);
+/* y[b,h,w,c] = the sum of x[b,y+ky-side/2,x+kx-side/2,c] w[c,ky,kx], zeros outside.  w[c, side side] F32, side odd */
+tensor op_depthwise_conv2d(run *r, tensor x, tensor w);
+
+/* A step of a picture's. */
+typedef struct masked_step {
+    tensor noise;          /* F32 [cells,k], Gumbel noise of the codes; empty: the most likely ones */
+    tensor noise_of_cells; /* F32 [cells], the same of the cells' confidence */
+    float temperature;     /* of the latter; 0: none */
+    int mask;              /* stands for a masked cell in codes */
+    int wanted;            /* cells to be masked again, where that is possible; -1: none */
+} masked_step;
+/* A step of masked sampling (Chang et al. 2022, MaskGIT; as diffusers' AmusedScheduler): each masked cell of codes I32
+ * [cells] gets the code of the largest logits[cells,k] + noise.  Then those of them are masked again whose confidence,
+ * ln p(code) + temperature noise, is below the n-th smallest of all cells', n = max(1, min(masked cells - 1, wanted)),
+ * from 0 on; p counts as 1e-20 at least, and known cells stay.  Nothing is recorded. */
+void op_fill_masked(run *r, tensor logits, tensor codes, const masked_step *o);
+
 /* ---- losses: loss.c.  Each is a mean, F32 [1]; arguments after the first are constants ---- */
 
 /* -mean log softmax(logits[...,k])[target] over the rows with target >= 0 (targets I32, one for each row); 0 if there

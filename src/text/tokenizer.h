@@ -64,6 +64,8 @@ void tokenizer_warn(tokenizer *t, const char *name, const char *text);
 /* Called by the importers of model families: writes the tokenizer at `path` (a folder, or the kind's one file) under
  * tokenizer.*.  Too many ids for the transformer are the caller's to refuse: *size is their number. */
 bool tokenizer_import(gguf_writer *w, const char *kind, const char *path, size_t *size, err *e);
+/* For those who make files with a "clip": its texts are composed (NFC) and not repaired, as transformers reads them. */
+void tokenizer_clip_as_is(gguf_writer *w);
 /* The id of [PAD] in the files of a "char-bpe", which the text's end is filled up with. */
 bool tokenizer_char_bpe_pad(const char *path, int *id, err *e);
 #endif

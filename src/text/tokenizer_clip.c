@@ -13,11 +13,13 @@
 #include "text/tokenizer.h"
 
 #define KEY_MERGES "tokenizer.ggml.merges"
+#define KEY_AS_IS  "limn.tokenizer.as_is"
 #define N_MERGES   48894 /* what SimpleTokenizer reads of its longer file */
 
 typedef struct clip_bpe {
     bpe *b;
     int32_t inner[256], last[256]; /* the id of a byte, and of one that ends a piece */
+    bool as_is;                    /* text isn't repaired, but composed alone, as transformers' CLIPTokenizer has it */
 } clip_bpe;
 
 static void free_self(void *self)
@@ -80,7 +82,14 @@ static void *open_self(const gguf *g, err *e)
 {
     const char *const *merges;
     size_t n;
-    return gguf_get_strings(g, KEY_MERGES, &merges, &n, e) ? build(gguf_name(g), merges, n, e) : NULL;
+    bool as_is = false;
+    if (!gguf_get_strings(g, KEY_MERGES, &merges, &n, e) ||
+        (gguf_has(g, KEY_AS_IS) && !gguf_get_bool(g, KEY_AS_IS, &as_is, e)))
+        return NULL;
+    clip_bpe *t = build(gguf_name(g), merges, n, e);
+    if (t)
+        t->as_is = as_is;
+    return t;
 }
 
 static size_t size_of(const void *self)
@@ -104,10 +113,16 @@ static size_t piece_bytes(const char *text, size_t bytes)
     return digit ? first : piece;
 }
 
-/* As it is split: repaired, in small letters. */
-static char *clean(const char *text, size_t *bytes, err *e)
+void tokenizer_clip_as_is(gguf_writer *w)
 {
-    char *fixed = fix_text(text, bytes, e), *low = fixed ? bpe_normalise(fixed, true, bytes, e) : NULL;
+    gguf_put_bool(w, KEY_AS_IS, true);
+}
+
+/* As it is split: repaired or composed, in small letters. */
+static char *clean(const clip_bpe *t, const char *text, size_t *bytes, err *e)
+{
+    char *fixed = t->as_is ? clean_compose(text, bytes, e) : fix_text(text, bytes, e),
+         *low = fixed ? bpe_normalise(fixed, true, bytes, e) : NULL;
     free(fixed);
     return low;
 }
@@ -139,7 +154,7 @@ static bool encode(const void *self, const char *text, int32_t **ids, size_t *n,
     size_t bytes;
     *ids = NULL;
     *n = 0;
-    char *in = clean(text, &bytes, e);
+    char *in = clean(t, text, &bytes, e);
     if (!in)
         return false;
     bool ok = bytes <= INT32_MAX || err_set(e, ERR_FAILED, "text: %zu bytes are too many (split it)", bytes);

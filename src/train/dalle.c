@@ -8,8 +8,10 @@
 #include "models/lora.h"
 #include "models/model.h"
 #include "models/session.h"
+#include "models/transformers/masked.h"
 #include "train/codes.h"
 #include "train/file.h"
+#include "train/masked.h"
 #include "train/samples.h"
 #include "train/text.h"
 #include "train/train.h"
@@ -39,6 +41,7 @@ typedef struct stage {
     int *said;             /* [items of a step]: how many of the targets count, or with own_lengths the text's length */
     float all_said;        /* their sum, over all ranks */
     int32_t *part_codes;   /* [batch, cells] */
+    int32_t *part_targets; /* the same, of models that fill masked cells */
     char *captions[SAMPLES];
     int n_captions;
 } stage;
@@ -104,6 +107,8 @@ static void fill_texts(stage *s, const dataset_batch *all, int64_t step)
         int row = (int)ranks_item(i);
         s->said[i] = d->own_lengths ? train_text_own_row(&s->text, &s->form, all->captions[i], step, row, s->room, ids)
                                     : train_text_row(&s->text, all->captions[i], step, row, ids, targets);
+        if (d->kind->fill) /* the targets are masked cells */
+            s->said[i] = train_mask(s->text.seed, step, row, s->cells, d->mask_code, NULL, NULL, NULL);
         s->all_said += (float)s->said[i];
     }
     ranks_sum(&s->all_said, 1);
@@ -139,6 +144,26 @@ static tensor own_forward(stage *s, const train_part *p, int n)
     return op_cross_entropy(r, op_linear(r, x, d->image_head, ACT_NONE), s->s.codes, 0);
 }
 
+/* The loss of a model that fills masked cells: the mean over these. */
+static tensor fill(stage *s, const train_part *p, int n)
+{
+    run *r = s->r;
+    const masked *t = (const masked *)s->d;
+    for (int i = 0; i < n; i++) {
+        int32_t *codes = s->part_codes + i * s->cells, *targets = s->part_targets + i * s->cells;
+        train_mask(s->text.seed, p->step, (int)ranks_item(p->first + i), s->cells, t->base.mask_code, codes, codes,
+                   targets);
+    }
+    run_write(r, s->s.codes, s->part_codes);
+    tensor targets = run_upload(r, DTYPE_I32, 2, (int64_t[]){n, s->cells}, s->part_targets);
+    const masked_text text = masked_read_text(r, t, s->ids + p->first * s->room, n);
+    tensor logits = op_linear(r, masked_forward(r, t, s->s.codes, &text), &t->head, ACT_NONE);
+    tensor loss = op_cross_entropy(r, logits, targets, 0);
+    if (n < p->whole->n || ranks_size() > 1)
+        loss = op_scale_add(r, loss, text_share(s, p, n), (tensor){0}, 0);
+    return loss;
+}
+
 static tensor forward(void *self, const dataset_batch *b, const train_part *p, train_scalars *out)
 {
     stage *s = self;
@@ -150,6 +175,11 @@ static tensor forward(void *self, const dataset_batch *b, const train_part *p, t
     for (int i = 0; s->codes.codes && i < b->n; i++) /* none yet in plans */
         memcpy(s->part_codes + i * s->cells, s->codes.codes + b->items[i] * s->cells,
                (size_t)s->cells * sizeof(int32_t));
+    if (d->kind->fill) {
+        tensor loss = fill(s, p, b->n);
+        train_scalar(out, "image", loss);
+        return loss;
+    }
     run_write(r, s->s.ids, s->ids + p->first * s->room);
     run_write(r, s->s.codes, s->part_codes);
     run_write(r, s->s.position, &zero);
@@ -326,8 +356,9 @@ static bool open_memory(stage *s, err *e)
     s->text_targets = malloc(text * sizeof *s->text_targets);
     s->said = malloc(all * sizeof *s->said);
     s->part_codes = malloc(part * sizeof *s->part_codes);
+    s->part_targets = malloc(part * sizeof *s->part_targets);
     s->places = malloc(part * sizeof *s->places);
-    bool ok = s->ids && s->text_targets && s->said && s->part_codes && s->places;
+    bool ok = s->ids && s->text_targets && s->said && s->part_codes && s->part_targets && s->places;
     return ok || err_no_memory(e, "batch", text * sizeof *s->ids);
 }
 
@@ -477,6 +508,7 @@ static void release(stage *s)
     free(s->text_targets);
     free(s->said);
     free(s->part_codes);
+    free(s->part_targets);
     for (int i = 0; i < s->n_captions; i++)
         free(s->captions[i]);
 }

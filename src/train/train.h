@@ -2,9 +2,9 @@
 #ifndef TRAIN_TRAIN_H
 #define TRAIN_TRAIN_H
 #include "device/count.h"
-#include "models/clip.h"
 #include "models/codecs/discriminator.h"
 #include "models/codecs/dvae.h"
+#include "models/transformers/clip.h"
 #include "models/transformers/gpt.h"
 #include "train/codes.h"
 #include "train/trainer.h"

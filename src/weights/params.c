@@ -120,10 +120,15 @@ static void declare_conv(param_table *t, conv *c, const char *format, ...)
     va_end(ap);
 }
 
-void param_conv(param_table *t, conv *c, int in, int out, int kernel, int stride, int pad, const char *name)
+void param_conv_unbiased(param_table *t, conv *c, int in, int out, int kernel, int stride, int pad, const char *name)
 {
     *c = (conv){.in = in, .out = out, .kernel = kernel, .stride = stride, .pad = pad};
     declare_conv(t, c, "%s.weight", name);
+}
+
+void param_conv(param_table *t, conv *c, int in, int out, int kernel, int stride, int pad, const char *name)
+{
+    param_conv_unbiased(t, c, in, out, kernel, stride, pad, name);
     param_vector(t, &c->b, out, "%s.bias", name);
 }
 

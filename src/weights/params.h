@@ -98,6 +98,8 @@ void param_linear(param_table *t, linear *l, int64_t in, int64_t out, const char
 void param_norm(param_table *t, norm *n, int64_t d, float eps, const char *name);
 /* Fills c's sizes too. */
 void param_conv(param_table *t, conv *c, int in, int out, int kernel, int stride, int pad, const char *name);
+/* NAME.weight alone */
+void param_conv_unbiased(param_table *t, conv *c, int in, int out, int kernel, int stride, int pad, const char *name);
 
 /* Finds every declared parameter in g and counts its memory: each becomes a tensor that isn't on the device yet.  It is
  * an error, which names the tensor, if one is missing, left over, of another shape, or too large for the device.  g

@@ -13,7 +13,7 @@ static const parameters full = {
     .image_prompt = "C:\\pictures\\a, b.png",
     .keep = "box:0,0,4,4",
     .text_ids = "5 7 9",
-    .has = 0x3ff,
+    .has = 0x7ff,
     .steps = 64,
     .width = 640,
     .height = 16384,
@@ -26,6 +26,7 @@ static const parameters full = {
     .picture = 3,
     .pictures = 9,
     .score = 27.0625f,
+    .strength = 0.6f,
 };
 
 static void same_text(const char *a, const char *b)
@@ -50,7 +51,8 @@ static void same(const parameters *a, const parameters *b)
     assert_int_equal(a->has, b->has);
     assert_true(a->steps == b->steps && a->width == b->width && a->height == b->height && a->top_k == b->top_k);
     assert_true(a->class == b->class && a->seed == b->seed && a->guidance == b->guidance);
-    assert_true(a->temperature == b->temperature && a->top_p == b->top_p && a->score == b->score);
+    assert_true(a->temperature == b->temperature && a->top_p == b->top_p && a->score == b->score &&
+                a->strength == b->strength);
     assert_true(a->picture == b->picture && a->pictures == b->pictures);
 }
 
@@ -143,8 +145,10 @@ static void texts_of_other_programs_are_read(void **state)
     assert_string_equal(p.sampler, "DPM++ 2M Karras");
     assert_string_equal(p.model, "v1-5");
     assert_string_equal(p.version, "v1.6.0");
-    assert_int_equal(p.has, PARAMETERS_STEPS | PARAMETERS_GUIDANCE | PARAMETERS_SEED | PARAMETERS_SIZE);
-    assert_true(p.steps == 28 && p.seed == 1234567890123 && p.guidance == 6.5f && p.width == 512 && p.height == 768);
+    assert_int_equal(p.has,
+                     PARAMETERS_STEPS | PARAMETERS_GUIDANCE | PARAMETERS_SEED | PARAMETERS_SIZE | PARAMETERS_STRENGTH);
+    assert_true(p.strength == 0.7f && p.steps == 28 && p.seed == 1234567890123 && p.guidance == 6.5f &&
+                p.width == 512 && p.height == 768);
     parameters_release(&p);
     /* without a negative prompt; lines of other tools after the settings; what limn wrote before it wrote the line */
     assert_true(parameters_parse(&p, "a cat\nSteps: 5, Seed: 3, Size: 8x8\nTemplate: a {cat|dog}", NULL));

@@ -8,6 +8,7 @@
 #include "models/transformers/bart.h"
 #include "models/transformers/dalle_pytorch.h"
 #include "models/transformers/gpt.h"
+#include "models/transformers/masked.h"
 
 enum { ROWS = 2, LAYERS = 4, MOST = 64 };
 
@@ -236,6 +237,76 @@ static void a_gpt_with_one_table_learns(void **state)
                     .act = ACT_GELU_ERF});
 }
 
+/* ---- aMUSEd ---- */
+
+static const int32_t masked_rows[] = {11, 3, 7, 12, 12, 11, 12, 12, 12, 12}; /* of words, and of none */
+
+static tensor masked_loss(void *context)
+{
+    whole *w = context;
+    run *r = w->m.r;
+    const masked *t = (const masked *)w->d;
+    const masked_text text = masked_read_text(r, t, masked_rows, ROWS);
+    tensor x = masked_forward(r, t, w->codes, &text);
+    return op_cross_entropy(r, op_linear(r, x, &t->head, ACT_NONE), w->targets, 0);
+}
+
+static void check_masked(run *r, const char *name, bool halves)
+{
+    err e = {0};
+    whole w = {0};
+    masked t = {.base.dim = 12,
+                .base.heads = 3,
+                .base.layers = 2,
+                .base.grid_width = 4,
+                .base.grid_height = 2,
+                .base.codes = 11,
+                .base.mask_code = 12,
+                .channels = halves ? 10 : 12, /* then the text's states are as wide */
+                .unit_heads = 2,
+                .units = 1,
+                .code_rows = 13,
+                .code_dim = 9,
+                .mlp = 14,
+                .frequencies = 4,
+                .halves = halves,
+                .width = 8,
+                .height = 4,
+                .eps = 1e-6f,
+                .text = {.dim = 6,
+                         .text_length = 5,
+                         .vocabulary = 13,
+                         .start_id = 11,
+                         .end_id = 12,
+                         .pad_id = 12,
+                         .act = ACT_QUICK_GELU,
+                         .eps = 1e-5f,
+                         .text = {.width = 8, .layers = 2, .heads = 2, .mlp = 16}}};
+    good(masked_prepare(&t, "test", &e), &e);
+    masked_declare(&t, &w.m.params);
+    w.d = &t.base;
+    w.m.name = name;
+    w.m.r = r;
+    w.m.loss = masked_loss;
+    w.m.context = &w;
+    w.codes = integers(r, 8, 13, 2);
+    w.targets = integers(r, 8, 11, 3);
+    good(params_load_trainable(&w.m.params, r, NULL, 1, &e), &e);
+    model_gradient_draw(&w.m);
+    model_gradient_check(&w.m, 5);
+    buffer_free(w.codes.buf);
+    buffer_free(w.targets.buf);
+    params_release(&w.m.params);
+    free(t.block);
+    clip_release(&t.text);
+}
+
+static void a_masked_model_learns(void **state)
+{
+    check_masked(*state, "masked", false);
+    check_masked(*state, "masked, of halves", true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +317,7 @@ int main(void)
         cmocka_unit_test(a_mindalle_learns),
         cmocka_unit_test(a_rudalle_learns),
         cmocka_unit_test(a_gpt_with_one_table_learns),
+        cmocka_unit_test(a_masked_model_learns),
     };
     return cmocka_run_group_tests(tests, model_gradient_open, model_gradient_close);
 }

@@ -79,6 +79,9 @@ ops_check check_cross_entropy, check_l1, check_l2, check_logit_laplace, check_kl
 /* ops_cases_quantise.c: values and gradients */
 ops_check check_straight_through, check_hinge, check_balance, check_codebook;
 
+/* ops_cases_masked.c: values and gradients */
+ops_check check_modulate, check_response_norm, check_depthwise, check_fill_masked;
+
 /* One op of the table. */
 typedef struct ops_row {
     const char *op;
@@ -90,6 +93,8 @@ typedef struct ops_row {
 } ops_row;
 extern const ops_row ops_rows[]; /* ops_rows.c */
 extern const size_t ops_n_rows;
+extern const ops_row ops_masked_rows[]; /* ops_rows_masked.c: a part of the table too */
+extern const size_t ops_n_masked_rows;
 /* ops_lens.c: shapes for the lens, of rows of the table (the first one with that check). */
 typedef struct ops_lens {
     ops_check *check;

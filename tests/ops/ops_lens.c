@@ -67,6 +67,9 @@ static const shape pictures[] = {{.b = 1, .h = 8, .w = 8, .c = 32, .factor = 2}}
 static const shape self[] = {{.b = 1, .h = 8, .w = 8, .c = 64}};
 static const shape table[] = {{.m = 64, .k = 64, .d = 32}};
 static const shape noise[] = {{.b = 1, .m = 8, .k = 256}};
+static const shape modulated[] = {{.b = 1, .t = 8, .d = 64}};
+static const shape depthwise[] = {{.b = 1, .h = 4, .w = 4, .c = 64, .kernel = 3}};
+static const shape filled[] = {{.m = 16, .k = 256, .first = 5, .step = 1, .bias = true}};
 static const shape parameters[] = {{.n = 4096, .factor = 1}};
 static const shape embedded_back[] = {{.m = 50, .n = 64, .d = 256}};
 
@@ -112,5 +115,9 @@ const ops_lens ops_lenses[] = {
     {check_l2, SHAPES(many)},
     {check_gumbel_softmax, SHAPES(noise)},
     {check_adamw, SHAPES(parameters)},
+    {check_modulate, SHAPES(modulated)},
+    {check_response_norm, SHAPES(modulated)},
+    {check_depthwise, SHAPES(depthwise)},
+    {check_fill_masked, SHAPES(filled)},
 };
 const size_t ops_n_lenses = sizeof ops_lenses / sizeof *ops_lenses;

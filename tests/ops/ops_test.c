@@ -90,13 +90,20 @@ static task *add_test(ops_env *v)
     return t;
 }
 
+/* Of the whole table. */
+static const ops_row *row_at(size_t i)
+{
+    return i < ops_n_rows ? &ops_rows[i] : &ops_masked_rows[i - ops_n_rows];
+}
+
 /* Of the lens's shapes. */
 static void add_lens(ops_env *v)
 {
     for (size_t i = 0; i < ops_n_lenses; i++) {
-        const ops_row *row = ops_rows;
-        while (row->check != ops_lenses[i].check)
-            row++;
+        size_t at = 0;
+        while (row_at(at)->check != ops_lenses[i].check)
+            at++;
+        const ops_row *row = row_at(at);
         for (size_t j = 0; j < ops_lenses[i].n; j++) {
             task *t = add_test(v);
             t->row = row;
@@ -111,16 +118,17 @@ static void add_style(ops_env *v, bool tiny)
 {
     bool clblast = !strcmp(v->style, "clblast");
     bool few_heads = getenv("LIMN_TEST_LAZY") && !strncmp(v->style, "gpu", 3); /* each size is a program of its own */
-    for (size_t i = 0; i < ops_n_rows; i++)
-        for (size_t j = 0; j < ops_rows[i].n; j++) {
-            const shape *s = &ops_rows[i].shapes[j];
+    for (size_t i = 0; i < ops_n_rows + ops_n_masked_rows; i++)
+        for (size_t j = 0; j < row_at(i)->n; j++) {
+            const ops_row *row = row_at(i);
+            const shape *s = &row->shapes[j];
             /* the library compiles for seconds: what is our own around it is covered by a few shapes */
-            bool product = ops_rows[i].check == check_linear || ops_rows[i].check == check_linear_gradient;
+            bool product = row->check == check_linear || row->check == check_linear_gradient;
             bool other_head = s->head_dim && s->head_dim != 64 && s->head_dim != 20;
             if ((tiny && !s->tiny) || (clblast && (!product || s->m <= 32 || s->m > 64)) || (few_heads && other_head))
                 continue;
             task *t = add_test(v);
-            t->row = &ops_rows[i];
+            t->row = row;
             t->shape = s;
             name_test(t);
         }

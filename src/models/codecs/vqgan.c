@@ -36,8 +36,8 @@ typedef struct stage {
 typedef struct side {
     conv in;
     residual mid[2];
-    attention mid_attention;
-    norm mix_norm; /* with mixes: x + mix(norm(x)) behind the attention */
+    attention mid_attention; /* q.in 0: none */
+    norm mix_norm;           /* with mixes: x + mix(norm(x)) behind the attention */
     conv mix;
     stage stage[STAGES];
     norm norm;
@@ -96,7 +96,8 @@ static tensor stage_forward(run *r, const stage *s, const resnet_vq_side *k, int
 static tensor middle_forward(run *r, const side *s, int groups, tensor x)
 {
     x = residual_forward(r, &s->mid[0], groups, x);
-    x = attention_forward(r, &s->mid_attention, groups, x);
+    if (s->mid_attention.q.in)
+        x = attention_forward(r, &s->mid_attention, groups, x);
     if (s->mix.in) {
         x = op_conv2d(r, op_group_norm(r, x, &s->mix_norm, groups, ACT_NONE), &s->mix, ACT_NONE, x);
         run_next(r);
@@ -169,6 +170,7 @@ static const config_field fields[] = {
     {"limn.codec.haar_twice", offsetof(resnet_vq_config, haar_twice), .kind = CONFIG_BIT, .optional = true},
     {"limn.codec.mixes", offsetof(resnet_vq_config, mixes), .kind = CONFIG_BIT, .optional = true},
     {"limn.codec.unit_range", offsetof(resnet_vq_config, unit_range), .kind = CONFIG_BIT},
+    {"limn.codec.plain_middle", offsetof(resnet_vq_config, plain_middle), .kind = CONFIG_BIT, .optional = true},
     {"limn.codec.decoder_blocks", offsetof(resnet_vq_config, decoder.blocks), 1, BLOCKS},
     {"limn.codec.norm_eps", offsetof(resnet_vq_config, eps), 0, 1, CONFIG_FLOAT},
 };
@@ -298,7 +300,8 @@ static void declare_stage(const declarer *d, stage *s, const resnet_vq_side *k, 
 static void declare_middle(const declarer *d, side *s, int channels)
 {
     declare_residual(d, &s->mid[0], channels, channels, "mid.block_1");
-    declare_attention(d, &s->mid_attention, channels, "mid.attn_1");
+    if (!d->k->plain_middle)
+        declare_attention(d, &s->mid_attention, channels, "mid.attn_1");
     declare_residual(d, &s->mid[1], channels, channels, "mid.block_2");
 }
 
@@ -361,7 +364,7 @@ bool resnet_vq_prepare(codec *c, const resnet_vq_config *k, const char *file, er
     c->codes = k->codes;
     c->codebook = &v->codebook;
     if (k->unit_range)
-        c->output = (pixel_map){1, 0};
+        c->input = c->output = (pixel_map){1, 0};
     c->doubles = k->wavelet;
     c->no_encoder = !k->has_encoder;
     c->reach = -1; /* norms and attention */

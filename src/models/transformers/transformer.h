@@ -4,6 +4,8 @@
 #define MODELS_TRANSFORMERS_TRANSFORMER_H
 #include "weights/params.h"
 
+#define STEPS_MOST 1000 /* in which a picture's cells are filled */
+
 typedef struct transformer transformer;
 
 /* What a batch of sequences keeps between steps. */
@@ -39,6 +41,11 @@ typedef struct transformer_kind {
      * as text_row's.  NULL: it is text_row's for no ids. */
     bool (*null_row)(const transformer *t, const int32_t *text, size_t n, int32_t *row, size_t *used, err *e);
     bool recomputes; /* forward can do t->recompute */
+    /* Of kinds that draw all cells at once, in some steps, instead of forward (masked generation: Chang et al. 2022).
+     * Reads the rows[b,text_length], which are on the host, into the memory m of these b rows. */
+    void (*read_text)(run *r, const transformer *t, const int32_t *rows, const transformer_memory *m);
+    /* x[b,cells,…], ready for the head, of codes[b,cells], among which mask_code stands for the cells to come. */
+    tensor (*fill)(run *r, const transformer *t, tensor codes, const transformer_memory *m);
 } transformer_kind;
 
 /* The sizes that all kinds have; each kind's struct begins with it. */
@@ -61,6 +68,8 @@ struct transformer {
     bool keeps_keys; /* the kept tensors are keys and values, so they have the caches' type; else they are F32 */
     float guidance, temperature, top_p; /* defaults for sampling, which the registry reads */
     int top_k;
+    int steps;               /* of kinds with `fill`: how many draw a picture, by default */
+    int mask_code;           /* and what stands for a masked cell */
     const linear *text_head; /* NULL if text isn't predicted */
     const linear *image_head;
 };

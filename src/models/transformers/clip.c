@@ -1,5 +1,5 @@
 /* CLIP: hyper-parameters, parameters, forward passes. */
-#include "models/clip.h"
+#include "models/transformers/clip.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ static tensor block_forward(run *r, const clip *c, const clip_tower *w, const cl
 {
     int64_t b = x.shape[0], t = x.shape[1], head = w->head_dim;
     kv_cache cache = {TENSOR(r, DTYPE_F32, b, w->heads, t, head), TENSOR(r, DTYPE_F32, b, w->heads, t, head)};
-    tensor start = run_zeros(r, 1);
+    tensor start = tensor_rows(run_zeros(r, 1), 0, 1);
     start.type = DTYPE_I32; /* all sequences are whole: the same zero */
     tensor qkv = op_linear(r, op_layer_norm(r, x, &k->norm1), &k->qkv, ACT_NONE);
     x = op_linear_add(r, op_attention(r, qkv, w->heads, &cache, start, &k->mask), &k->out, x);
@@ -43,17 +43,22 @@ static tensor rows_at(run *r, tensor x, const int32_t *ends)
     return op_embed(r, ids, tensor_shaped(x, 2, (int64_t[]){b * t, x.shape[2]}));
 }
 
-/* y[b,dim] of the embedded sequence x[b,t,width]; ends: for CLIP_END. */
-static tensor tower_forward(run *r, const clip *c, const clip_tower *w, tensor x, const int32_t *ends)
+/* The states before block n of the embedded sequence x[b,t,width]. */
+static tensor states_before(run *r, const clip *c, const clip_tower *w, tensor x, int n)
 {
-    int64_t b = x.shape[0];
     if (w->norm_before)
         x = op_layer_norm(r, x, &w->before);
-    for (int i = 0; i < w->layers; i++) {
+    for (int i = 0; i < n; i++) {
         run_next(r);
         x = block_forward(r, c, w, &w->blocks[i], x);
     }
-    run_next(r);
+    return x;
+}
+
+/* y[b,dim] of the blocks' result x[b,t,width]; ends: for CLIP_END. */
+static tensor project(run *r, const clip_tower *w, tensor x, const int32_t *ends)
+{
+    int64_t b = x.shape[0];
     switch (w->pooling) {
     case CLIP_CLASS:
         x = tensor_shaped(op_slice(r, x, 0, 1), 2, (int64_t[]){b, w->width});
@@ -66,7 +71,15 @@ static tensor tower_forward(run *r, const clip *c, const clip_tower *w, tensor x
     }
     if (w->norm_after)
         x = op_layer_norm(r, x, &w->after);
-    return op_l2_normalise(r, op_linear(r, x, &w->out, ACT_NONE), 1e-12f);
+    return op_linear(r, x, &w->out, ACT_NONE);
+}
+
+/* y[b,dim] of the embedded sequence x[b,t,width]; ends: for CLIP_END. */
+static tensor tower_forward(run *r, const clip *c, const clip_tower *w, tensor x, const int32_t *ends)
+{
+    x = states_before(r, c, w, x, w->layers);
+    run_next(r);
+    return op_l2_normalise(r, project(r, w, x, ends), 1e-12f);
 }
 
 tensor clip_image(run *r, const clip *c, tensor patches)
@@ -81,6 +94,16 @@ tensor clip_text(run *r, const clip *c, tensor ids, const int32_t *ends)
 {
     tensor x = op_embed(r, ids, c->tokens);
     return tower_forward(r, c, &c->text, op_add_position(r, x, (tensor){0}, c->text.position), ends);
+}
+
+tensor clip_text_states(run *r, const clip *c, tensor ids, const int32_t *ends, tensor *projected)
+{
+    const clip_tower *w = &c->text;
+    tensor x = op_add_position(r, op_embed(r, ids, c->tokens), (tensor){0}, w->position);
+    tensor states = states_before(r, c, w, x, w->layers - 1);
+    run_next(r);
+    *projected = project(r, w, block_forward(r, c, w, &w->blocks[w->layers - 1], states), ends);
+    return states;
 }
 
 void clip_pixels(const clip *c, float *out, const uint8_t *rgb)
@@ -221,44 +244,55 @@ static bool check_together(const clip *c, const char *file, err *e)
     return true;
 }
 
+bool clip_prepare_text(clip *c, const char *file, err *e)
+{
+    return prepare_tower(&c->text, c->text_length, "text", file, e);
+}
+
 bool clip_prepare(clip *c, const char *file, err *e)
 {
     if (!config_check(file, fields, FIELDS, c, e) || !check_together(c, file, e))
         return false;
     int side = c->image_size / c->patch;
     return prepare_tower(&c->image, side * side + (c->image.pooling == CLIP_CLASS), "image", file, e) &&
-           prepare_tower(&c->text, c->text_length, "text", file, e);
+           clip_prepare_text(c, file, e);
 }
 
 /* ---- parameters ---- */
 
+/* side: the beginning of its parameters' names, "clip.text" */
 static void declare_tower(const clip *c, clip_tower *w, const char *side, param_table *p)
 {
-    char name[64];
+    char name[96];
     int inner = w->heads * w->head_dim;
 #define NAMED(...) (snprintf(name, sizeof name, __VA_ARGS__), name)
-    param_matrix(p, &w->position, w->positions, w->width, PARAM_VECTOR, "clip.%s.position.weight", side);
+    param_matrix(p, &w->position, w->positions, w->width, PARAM_VECTOR, "%s.position.weight", side);
     if (w->norm_before)
-        param_norm(p, &w->before, w->width, c->eps, NAMED("clip.%s.norm_before", side));
+        param_norm(p, &w->before, w->width, c->eps, NAMED("%s.norm_before", side));
     for (int i = 0; i < w->layers; i++) {
         clip_block *b = &w->blocks[i];
         params_layer(p, i);
-        param_norm(p, &b->norm1, w->width, c->eps, NAMED("clip.%s.block.%d.norm1", side, i));
+        param_norm(p, &b->norm1, w->width, c->eps, NAMED("%s.block.%d.norm1", side, i));
         if (c->no_qkv_bias)
-            param_matrix(p, &b->qkv.w, 3 * (int64_t)inner, w->width, PARAM_MATRIX, "clip.%s.block.%d.qkv.weight", side,
-                         i);
+            param_matrix(p, &b->qkv.w, 3 * (int64_t)inner, w->width, PARAM_MATRIX, "%s.block.%d.qkv.weight", side, i);
         else
-            param_linear(p, &b->qkv, w->width, 3 * (int64_t)inner, NAMED("clip.%s.block.%d.qkv", side, i));
-        param_linear(p, &b->out, inner, w->width, NAMED("clip.%s.block.%d.out", side, i));
-        param_norm(p, &b->norm2, w->width, c->eps, NAMED("clip.%s.block.%d.norm2", side, i));
-        param_linear(p, &b->up, w->width, (int64_t)w->mlp << c->gated, NAMED("clip.%s.block.%d.up", side, i));
-        param_linear(p, &b->down, w->mlp, w->width, NAMED("clip.%s.block.%d.down", side, i));
+            param_linear(p, &b->qkv, w->width, 3 * (int64_t)inner, NAMED("%s.block.%d.qkv", side, i));
+        param_linear(p, &b->out, inner, w->width, NAMED("%s.block.%d.out", side, i));
+        param_norm(p, &b->norm2, w->width, c->eps, NAMED("%s.block.%d.norm2", side, i));
+        param_linear(p, &b->up, w->width, (int64_t)w->mlp << c->gated, NAMED("%s.block.%d.up", side, i));
+        param_linear(p, &b->down, w->mlp, w->width, NAMED("%s.block.%d.down", side, i));
     }
     params_layer(p, -1);
     if (w->norm_after)
-        param_norm(p, &w->after, w->width, c->eps, NAMED("clip.%s.norm_after", side));
+        param_norm(p, &w->after, w->width, c->eps, NAMED("%s.norm_after", side));
 #undef NAMED
-    param_matrix(p, &w->out.w, c->dim, w->width, PARAM_MATRIX, "clip.%s.projection.weight", side);
+    param_matrix(p, &w->out.w, c->dim, w->width, PARAM_MATRIX, "%s.projection.weight", side);
+}
+
+void clip_declare_text(clip *c, const char *name, param_table *p)
+{
+    param_matrix(p, &c->tokens, c->vocabulary, c->text.width, PARAM_TABLE, "%s.embedding.weight", name);
+    declare_tower(c, &c->text, name, p);
 }
 
 void clip_declare(clip *c, param_table *p)
@@ -267,9 +301,8 @@ void clip_declare(clip *c, param_table *p)
     param_patches(p, &c->patches, c->image.width, c->patch, 3, "clip.image.patches.weight");
     if (c->image.pooling == CLIP_CLASS)
         param_vector(p, &c->class_token, c->image.width, "clip.image.class_token");
-    declare_tower(c, &c->image, "image", p);
-    param_matrix(p, &c->tokens, c->vocabulary, c->text.width, PARAM_TABLE, "clip.text.embedding.weight");
-    declare_tower(c, &c->text, "text", p);
+    declare_tower(c, &c->image, "clip.image", p);
+    clip_declare_text(c, "clip.text", p);
     param_vector(p, &c->log_scale, 1, "clip.log_scale");
     if (!p->error.code)
         p->list[p->n - 1].mean = 2.6592600f; /* ln(1 / 0.07): Radford et al., 2.5 */

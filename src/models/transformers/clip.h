@@ -2,8 +2,8 @@
  * al. 2021) and one over text tokens, each with a projection to vectors of length 1; their products say how well a
  * picture and a text go together.  Hyper-parameters cover the published ones: pre-norm blocks, any pooling, either
  * attention. */
-#ifndef MODELS_CLIP_H
-#define MODELS_CLIP_H
+#ifndef MODELS_TRANSFORMERS_CLIP_H
+#define MODELS_TRANSFORMERS_CLIP_H
 #include "weights/params.h"
 
 #define CLIP_SCALE_MOST 4.6051702f /* ln 100: the scale of the products goes no further (Radford et al., 2.5) */
@@ -80,4 +80,13 @@ int clip_text_row(const clip *c, const int32_t *ids, size_t n, int32_t *row);
 tensor clip_image(run *r, const clip *c, tensor patches);
 /* y[b,dim], rows of length 1, of ids I32 [b,text_length].  ends[b], on the host: what clip_text_row returned. */
 tensor clip_text(run *r, const clip *c, tensor ids, const int32_t *ends);
+
+/* ---- the text tower alone, as a part of another model, which has the keys: of c its `text` counts, and what clip says
+ * of text, dim, act and eps ---- */
+
+/* As clip_prepare, without checking ranges; as clip_declare, the names beginning with `name`. */
+bool clip_prepare_text(clip *c, const char *file, err *e);
+void clip_declare_text(clip *c, const char *name, param_table *p);
+/* y[b,text_length,width], the states that the last block reads; *projected[b,dim]: as clip_text, of any length. */
+tensor clip_text_states(run *r, const clip *c, tensor ids, const int32_t *ends, tensor *projected);
 #endif
