@@ -272,30 +272,33 @@ static train_dalle_options options(int64_t steps)
 static void adapters_learn(void **state)
 {
     (void)state;
-    static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_Q8_0, DTYPE_Q4_0};
-    for (size_t k = 0; k < json_array_size(training); k++)
-        for (size_t i = 0; i < COUNT(types); i++) {
-            descendant t;
-            const limn_adapter a = {adapter, 1};
-            descendant_open(&t, training, k, types[i]);
-            train_dalle_options o = options(20);
-            o.run.settings.lr_end = o.run.settings.lr;
-            o.model.base.recompute = i == 1;
-            train(&o);
-            double first = golden_training_loss(weights, 1), last = golden_training_loss(weights, 20);
-            double before = score_with(&t, descendant_model, NULL, 0, NULL),
-                   after = score_with(&t, descendant_model, &a, 1, NULL);
-            assert_true(last < 0.8 * first);
-            assert_true(fabs(before - first) < (types[i] == DTYPE_F32 ? 1e-5 : 1e-2) * first);
-            o.run.resume = true;
-            o.run.settings.steps = 21;
-            train(&o);
-            double next = golden_training_loss(weights, 21);
-            double bound = types[i] <= DTYPE_F16 ? 1e-4 * before : 0.1 * (before - next); /* rounded again */
-            if (!(fabs(after - next) < bound))
-                fail_msg("%s, %s: the model with its adapter costs %g, and in training %g", t.name,
-                         dtype_table[types[i]].name, after, next);
-        }
+    static const struct {
+        size_t instance;
+        dtype type;
+    } cases[] = {{0, DTYPE_F32}, {0, DTYPE_F16}, {1, DTYPE_Q8_0}, {2, DTYPE_Q4_0}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const dtype type = cases[i].type;
+        descendant t;
+        const limn_adapter a = {adapter, 1};
+        descendant_open(&t, training, cases[i].instance, type);
+        train_dalle_options o = options(20);
+        o.run.settings.lr_end = o.run.settings.lr;
+        o.model.base.recompute = i == 1;
+        train(&o);
+        double first = golden_training_loss(weights, 1), last = golden_training_loss(weights, 20);
+        double before = score_with(&t, descendant_model, NULL, 0, NULL),
+               after = score_with(&t, descendant_model, &a, 1, NULL);
+        assert_true(last < 0.8 * first);
+        assert_true(fabs(before - first) < (type == DTYPE_F32 ? 1e-5 : 1e-2) * first);
+        o.run.resume = true;
+        o.run.settings.steps = 21;
+        train(&o);
+        double next = golden_training_loss(weights, 21);
+        double bound = type <= DTYPE_F16 ? 1e-4 * before : 0.1 * (before - next); /* rounded again */
+        if (!(fabs(after - next) < bound))
+            fail_msg("%s, %s: the model with its adapter costs %g, and in training %g", t.name, dtype_table[type].name,
+                     after, next);
+    }
 }
 
 /* The names, shapes and first values that PEFT would have. */
