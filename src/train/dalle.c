@@ -381,8 +381,9 @@ static bool choose_captions(stage *s, dataset *data, err *e)
 static bool report(stage *s, dataset *data, err *e)
 {
     const transformer *d = s->d;
+    bool encodes = d->kind == &transformer_gpt && ((const gpt *)d)->encodes;
     if (d->own_lengths)
-        return train_text_report_own(data, &s->text, &s->form, &s->room, e);
+        return train_text_report_own(data, &s->text, &s->form, encodes, &s->room, e);
     return s->tokenizer
                ? train_text_report(data, s->tokenizer, d->text_room, s->init.g ? 0 : d->text_length, d->vocabulary, e)
                : train_class_report(data, d->classes, e);

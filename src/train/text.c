@@ -90,6 +90,10 @@ int train_text_own_row(const train_text *t, const prompt_form *form, const char 
     for (int i = 0; !ok && i < 2; i++) { /* without dropout where that came to too many ids, or to one that is none */
         size_t n;
         int32_t *own = read_caption(t, form, caption, step, row, dropouts[i], &n);
+        if (own && n > (size_t)t->d->text_length) { /* as text_row cuts it: the last id stays the last */
+            own[t->d->text_length - 1] = own[n - 1];
+            n = (size_t)t->d->text_length;
+        }
         ok = own && own_row(t, form, own, n, is_dropped(t, step, row), (size_t)room, ids, &used);
         free(own);
     }
@@ -221,6 +225,16 @@ static bool report(dataset *d, counts *c, err *e)
     return true;
 }
 
+/* Where the model's is given. */
+static void say_cut(const counts *c)
+{
+    if (c->cut && ranks_rank() == 0)
+        log_write(LOG_WARNING,
+                  "captions too long for this model, which reads %zu tokens: %" PRId64 " of %" PRId64
+                  ", which lose their end: up to %zu of %zu tokens",
+                  c->room, c->cut, c->n, c->longest - c->room, c->longest);
+}
+
 bool train_text_report(dataset *d, const tokenizer *t, int room, int length, int vocabulary, err *e)
 {
     counts c = {.tokenizer = t, .form = &no_form, .room = (size_t)room, .vocabulary = vocabulary};
@@ -231,26 +245,24 @@ bool train_text_report(dataset *d, const tokenizer *t, int room, int length, int
                   "captions too long for `text_length` %d: %" PRId64 " of %" PRId64
                   ", which lose their end: up to %zu of %zu tokens (`text_length` %zu keeps all)",
                   length, c.cut, c.n, c.longest - c.room, c.longest, c.longest + (size_t)(length - room));
-    else if (c.cut && ranks_rank() == 0)
-        log_write(LOG_WARNING,
-                  "captions too long for this model, which reads %d tokens: %" PRId64 " of %" PRId64
-                  ", which lose their end: up to %zu of %zu tokens",
-                  room, c.cut, c.n, c.longest - c.room, c.longest);
+    else
+        say_cut(&c);
     return true;
 }
 
-bool train_text_report_own(dataset *d, const train_text *t, const prompt_form *form, int *longest, err *e)
+bool train_text_report_own(dataset *d, const train_text *t, const prompt_form *form, bool cuts, int *longest, err *e)
 {
-    counts c = {.tokenizer = t->tokenizer,
-                .form = form,
-                .room = (size_t)t->d->text_length,
-                .vocabulary = t->d->vocabulary,
-                .whole = true};
+    const int most = t->d->text_length;
+    counts c = {
+        .tokenizer = t->tokenizer, .form = form, .room = (size_t)most, .vocabulary = t->d->vocabulary, .whole = !cuts};
     int32_t *ids = NULL;
     size_t n = 0;
     bool ok = report(d, &c, e) && prompt_tokenize_negative(form, t->tokenizer, "", &ids, &n, e);
     free(ids);
+    if (ok)
+        say_cut(&c);
     *longest = (int)(c.longest > n ? c.longest : n);
+    *longest = *longest < most ? *longest : most;
     return ok;
 }
 

@@ -20,8 +20,8 @@ typedef struct train_text {
  */
 bool train_text_report(dataset *d, const tokenizer *t, int room, int length, int vocabulary, err *e);
 /* The same where rows have lengths of their own: *longest is the ids of the longest caption, the form's among them, or
- * of an empty one.  One of more than the model takes is an error. */
-bool train_text_report_own(dataset *d, const train_text *t, const prompt_form *form, int *longest, err *e);
+ * of an empty one.  One of more than the model takes is an error, unless the model's authors' code cuts it. */
+bool train_text_report_own(dataset *d, const train_text *t, const prompt_form *form, bool cuts, int *longest, err *e);
 /* The same for a model of classes; a caption that is the number of none is an error that names it. */
 bool train_class_report(dataset *d, int classes, err *e);
 
