@@ -32,6 +32,13 @@
 #define QUERY_HEADS 1
 #endif
 #define QKV_PARTS (QUERY_HEADS + 2) /* of a row of qkv, as wide as all keys */
+/* Heads of queries that read the keys of BACK_DECLARE's, one after the other; no loop, which takes registers, where
+ * there is one. */
+#if QUERY_HEADS > 1
+#define EACH_QUERY_HEAD for (int g = 0; g < QUERY_HEADS; g++, at_head++, queries += HEAD_DIM, outs += HEAD_DIM)
+#else
+#define EACH_QUERY_HEAD
+#endif
 #if CPU
 #define SPAN ATTENTION_SPAN_CPU
 #else
