@@ -307,8 +307,10 @@ static void heads_beside_a_network_are_its_own(void **state)
         err e = {0};
         saved_load(&s, m->files[0], prefixes[i]);
         for (size_t k = 0, n = s.n; k < n; k++)
-            if (strstr(s.list[k].name, table))
-                saved_add(&s, prefixes[i], "lm_head.weight", 2, s.list[k].shape, s.list[k].values);
+            if (strstr(s.list[k].name, table)) {
+                saved_tensor t = s.list[k]; /* the list moves */
+                saved_add(&s, prefixes[i], "lm_head.weight", 2, t.shape, t.values);
+            }
         saved_write(files[0], &s);
         saved_free(&s);
         if (!convert_files(m, files, NULL, to, &e))
