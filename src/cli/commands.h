@@ -25,6 +25,6 @@ int command_train_tokenizer(const options *o);
 int command_tune(const options *o);
 int command_version(const options *o);
 
-extern const option serve_table[], train_tokenizer_table[], train_codec_table[], train_dalle_table[],
+extern const option generate_table[], serve_table[], train_tokenizer_table[], train_codec_table[], train_dalle_table[],
     train_clip_table[];
 #endif

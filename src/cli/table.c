@@ -1,29 +1,8 @@
 /* The table of commands and their options: the one description that parsing, help, man page and completions share. */
+#include "cli/table.h"
 #include "cli/commands.h"
 #include "convert/families.h"
 
-#define MODEL_FILE                                                                                                     \
-    {                                                                                                                  \
-        .name = "model", .letter = 'm', .argument = "MODEL", .kind = OPTION_TEXT, .complete = COMPLETE_FILE,           \
-        .help = "Model file (GGUF, made by limn convert). Without it, the model that is built in."                     \
-    }
-#define MODEL                                                                                                          \
-    MODEL_FILE,                                                                                                        \
-    {                                                                                                                  \
-        .name = "convert",                                                                                             \
-        .help = "Where MODEL is a checkpoint or a folder that limn convert takes, make a model of it in the cache "    \
-                "directory, and find it there the next time."                                                          \
-    }
-#define SIZE                                                                                                           \
-    {                                                                                                                  \
-        .name = "size", .argument = "WxH", .kind = OPTION_TEXT,                                                        \
-        .help = "Size of the pictures, for a model that was trained for several, which limn inspect shows. Default: "  \
-                "the first of them."                                                                                   \
-    }
-#define JSON                                                                                                           \
-    {                                                                                                                  \
-        .name = "json", .help = "Print JSON."                                                                          \
-    }
 #define RANKS                                                                                                            \
     "mpirun -n 4 limn train … trains with 4 processes, on the devices that SPEC means in turn: a step has 4 batches, " \
     "and the result is that of one process with such a batch, to rounding.\n"
@@ -38,11 +17,6 @@
     "captions of NAME.png are in NAME.txt or NAME.caption, one a line, in NAME.json, or in a .jsonl file or "          \
     "metadata.csv of the folder that has \"file_name\". What can't be used is left out, and told once, by its "        \
     "cause.\n"
-#define QUALITY                                                                                                        \
-    {                                                                                                                  \
-        .name = "quality", .argument = "Q", .kind = OPTION_INTEGER, .min = 1, .max = 100,                              \
-        .help = "Quality of a JPEG or a WebP, 1 to 100; a WebP of 100 is lossless. Default: 95."                       \
-    }
 const option common_options[] = {
     {.name = "device",
      .letter = 'd',
@@ -75,172 +49,6 @@ static const option devices_options[] = {
     {.name = "why",
      .help = "Explain what is there and what isn't: each driver file and what its driver does when it is asked alone, "
              "the GPUs that the system sees, permissions, caches, variables of the environment, and what to do."},
-    OPTIONS_END,
-};
-
-#define LORA                                                                                                           \
-    {                                                                                                                  \
-        .name = "lora", .argument = "FILE[:SCALE]", .kind = OPTION_LIST, .complete = COMPLETE_FILE,                    \
-        .help = "Low-rank adapter of the model's transformer, as PEFT and limn train dalle --lora write them: the "    \
-                "folder, or adapter_model.safetensors in it. SCALE: how much of it counts; 1 where it isn't given. "   \
-                "May be repeated.",                                                                                    \
-    }
-static const option generate_options[] = {
-    MODEL,
-    {.name = "output",
-     .letter = 'o',
-     .argument = "OUT.png",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .help = "Picture to write: .png, .jpg or .webp, or - for standard output (a PNG). Several are OUT-1.png to "
-             "OUT-N.png, with zeros before numbers of fewer digits. Default: "
-             "limn.png, or the next of limn-2.png, limn-3.png, ... that isn't there."},
-    {.name = "count",
-     .letter = 'n',
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 100000,
-     .help = "Number of pictures of each prompt. Picture i of a seed is the same whatever the number."},
-    SIZE,
-    {.name = "first",
-     .argument = "K",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 1e9,
-     .help =
-         "Draw pictures K, K+1, ... of the seed, OUT-K.png and so on: --seed 7 --first 3 draws the third picture of "
-         "seed 7 alone. Of several prompts, K counts through the pictures of all of them, and the rest is drawn."},
-    QUALITY,
-    {.name = "grid",
-     .help =
-         "Write all pictures as one, side by side. It is written again as its lines are ready; what isn't there yet "
-         "is grey."},
-    {.name = "seed",
-     .argument = "S",
-     .kind = OPTION_SEED,
-     .min = -1,
-     .help = "Seed of the random numbers, 0 to 2^64-1. Default, or -1: a random one, which is reported."},
-    {.name = "temperature",
-     .argument = "T",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 100,
-     .help = "Below 1 safer, above 1 wilder; 0 always takes the most likely code. Models that fill all cells at once "
-             "draw their codes as likely as they are, and T says how far chance counts in which of them stay: in the "
-             "first step, and less in each, down to none in the last. Default: the model's."},
-    {.name = "top-k",
-     .argument = "K",
-     .kind = OPTION_INTEGER,
-     .min = 0,
-     .max = 1e9,
-     .help = "Sample among the K most likely codes; 0: among all. Default: the model's."},
-    {.name = "top-p",
-     .argument = "P",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1,
-     .help = "Sample among the fewest codes that hold the probability P together; 0 or 1: all. Default: the model's."},
-    {.name = "guidance",
-     .argument = "G",
-     .kind = OPTION_NUMBER,
-     .min = 0,
-     .max = 1000,
-     .help = "Classifier-free guidance: how much more the prompt counts; 0 or 1: none. Default: the model's."},
-    {.name = "steps",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 1000,
-     .help = "Of models that fill all cells at once (aMUSEd): in how many steps. Default: the model's."},
-    {.name = "negative",
-     .argument = "P",
-     .kind = OPTION_TEXT,
-     .help =
-         "What the pictures should not show: guidance leads from it to PROMPT. Without --guidance, or a model that has "
-         "guidance by default, it has no effect."},
-    LORA,
-    {.name = "kv-cache",
-     .argument = "TYPE",
-     .kind = OPTION_CHOICE,
-     .words = "f32|f16",
-     .help = "Type of the keys and values that attention keeps: f32, or f16, which halves the memory of this cache and "
-             "may change a code now and then. Default: f32."},
-    {.name = "draft",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 1,
-     .max = 32,
-     .help = "Draft and check up to N codes of a picture in one pass over the weights: the pictures are the same, from "
-             "fewer passes, each of which takes longer. 1: none. -v says how many codes a pass gave. Default: as limn "
-             "tune found, else 1."},
-    {.name = "prompts",
-     .argument = "FILE",
-     .kind = OPTION_LIST,
-     .complete = COMPLETE_FILE,
-     .help = "Prompts, one a line of FILE, or of standard input, which is -. May be repeated."},
-    {.name = "like",
-     .argument = "PICTURE",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .help =
-         "Draw with the settings that a picture carries, limn's or one of another program: prompt, negative prompt, "
-         "seed, number, temperature, top-k, top-p, guidance, steps, strength, image prompt. Options that are given "
-         "count instead. The "
-         "model is that of --model."},
-    {.name = "text-ids",
-     .argument = "FILE.npy",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .help = "Token ids in place of prompts: int32 [T], or [n, T] for n of them, the model's own ids, padded or not."},
-    {.name = "class",
-     .argument = "N",
-     .kind = OPTION_INTEGER,
-     .min = 0,
-     .max = 16777215,
-     .help = "In place of PROMPT, for models that draw classes: which one, from 0 on."},
-    {.name = "image-prompt",
-     .argument = "IMG",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .help = "Picture of which a part stays and the rest is generated. It is cut to the model's shape and resized."},
-    {.name = "strength",
-     .argument = "S",
-     .kind = OPTION_NUMBER,
-     .min = 0.001,
-     .max = 1,
-     .help = "Of models that fill all cells at once: how much of the image prompt changes, everywhere but in what "
-             "--keep names. Only that share of the steps is done, on fewer masked cells; 1: all is drawn anew."},
-    {.name = "keep",
-     .argument = "REGION",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .words = "top:|bottom:|left:|right:|box:",
-     .help =
-         "What stays of the image prompt: top:F, bottom:F, left:F, right:F, box:X,Y,W,H or the picture of a mask: "
-         "what is white in it stays and what is black is drawn anew, or what is opaque and what is transparent where "
-         "it has transparent parts; it is cut and resized like the image prompt. Numbers are fractions from 0 to 1 of "
-         "the generated picture, or its whole pixels where "
-         "one of them is above 1. A cell stays if its centre lies inside. Default: "
-         "what is opaque in an image prompt with transparent parts, else top:0.5."},
-    {.name = "rank",
-     .argument = "CLIP",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .words = "own",
-     .help = "Order the N pictures by how well they go with PROMPT, best first: a model file with a CLIP, or own, the "
-             "one in the model file itself. -v says the scores."},
-    {.name = "preview",
-     .argument = "FILE.png",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .help = "Picture that is rewritten while the work goes on; what isn't there yet is grey."},
-    {.name = "codes-out",
-     .argument = "FILE.npy",
-     .kind = OPTION_TEXT,
-     .complete = COMPLETE_FILE,
-     .help = "Write the codes of all pictures too: int32 [n, h*w]."},
-    JSON,
     OPTIONS_END,
 };
 
@@ -433,7 +241,7 @@ const command command_table[] = {
     {.name = "generate",
      .run = command_generate,
      .ranks = true,
-     .options = generate_options,
+     .options = generate_table,
      .operands = "[PROMPT]...",
      .max_operands = -1,
      .summary = "make pictures from a prompt",
