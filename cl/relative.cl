@@ -21,10 +21,12 @@ __kernel void relative_bias_back(IN(float, dbias), OUT(float, dtable), const int
         return;
     float sum = 0.0f;
     for (int query = 0; query < t; query++) {
+        float own = 0.0f; /* of this query: long sums lose less by parts */
         int first = entry == 0 ? 0 : max(query + distance, 0);
         int last = entry == 2 * reach ? t - 1 : min(query + distance, t - 1);
         for (int key = first; key <= last; key++)
-            sum += AT(dbias)[((size_t)head * t + query) * t + key];
+            own += AT(dbias)[((size_t)head * t + query) * t + key];
+        sum += own;
     }
     ADD_TO(AT(dtable) + (size_t)entry * heads + head, sum);
 }

@@ -303,6 +303,15 @@ void completion_zsh(FILE *f)
 /* Whether the word before the cursor is the one that follows. */
 #define FISH_LAST "test (commandline -opc)[-1] ="
 
+/* " -d 'TEXT'" and the end of the line: the first sentence of the text. */
+static void fish_about(FILE *f, const char *text)
+{
+    fputs(" -d '", f);
+    for (; *text && !(text[0] == '.' && (text[1] == ' ' || text[1] == '\0')); text++)
+        fprintf(f, *text == '\'' || *text == '\\' ? "\\%c" : "%c", *text);
+    fputs("'\n", f);
+}
+
 static void fish_options(FILE *f, const option *o, const char *condition)
 {
     for (; o && o->name; o++) {
@@ -316,10 +325,7 @@ static void fish_options(FILE *f, const option *o, const char *condition)
             put_words(f, o->words, "", " ");
             fputc('\'', f);
         }
-        fputs(" -d '", f);
-        for (const char *h = o->help; *h && !(h[0] == '.' && (h[1] == ' ' || h[1] == '\0')); h++)
-            fprintf(f, *h == '\'' || *h == '\\' ? "\\%c" : "%c", *h);
-        fputs("'\n", f);
+        fish_about(f, o->help);
     }
 }
 
@@ -336,10 +342,11 @@ void completion_fish(FILE *f)
         snprintf(condition, sizeof condition, " -n '__fish_seen_subcommand_from %.*s%s%s'", first, c->name,
                  second ? "; and __fish_seen_subcommand_from" : "", second ? second : "");
         if (second)
-            fprintf(f, "complete -c limn -n '__fish_seen_subcommand_from %.*s; and " FISH_LAST " %.*s' -a%s -d '%s'\n",
-                    first, c->name, first, c->name, second, c->summary);
+            fprintf(f, "complete -c limn -n '__fish_seen_subcommand_from %.*s; and " FISH_LAST " %.*s' -a%s", first,
+                    c->name, first, c->name, second);
         else
-            fprintf(f, "complete -c limn -n __fish_use_subcommand -a %s -d '%s'\n", c->name, c->summary);
+            fprintf(f, "complete -c limn -n __fish_use_subcommand -a %s", c->name);
+        fish_about(f, c->summary);
         fish_options(f, c->options, condition);
         if (c->complete == COMPLETE_FILE)
             fprintf(f, "complete -c limn%s -F\n", condition);

@@ -52,7 +52,8 @@ int command_serve(const options *o)
                              .device = command_device_spec(o),
                              .memory_limit = options_unsigned(o, "mem-limit", 0),
                              .no_cache = options_given(o, "no-cache")};
-    const struct sigaction a = {.sa_handler = on_signal};
+    const struct sigaction a = {.sa_handler = on_signal,
+                                .sa_flags = (int)SA_RESETHAND}; /* a second one ends it at once */
     err e = {0};
     sigaction(SIGINT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);

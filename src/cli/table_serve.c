@@ -38,7 +38,7 @@ const option serve_table[] = {
      .kind = OPTION_INTEGER,
      .min = 1,
      .max = 100000,
-     .help = "Requests that may wait; more are told to come again. Default: 256."},
+     .help = "Requests that may wait or be at work; more are told to come again. Default: 256."},
     {.name = "strict-size", .help = "Refuse sizes that the model doesn't draw, in place of scaling its pictures."},
     {.name = "drain",
      .argument = "SECONDS",

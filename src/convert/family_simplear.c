@@ -59,16 +59,17 @@ static bool convert(import *im, err *e)
                        "convert: SimpleAR's codes are of NVIDIA's Cosmos tokenizer, which isn't there (give its "
                        "decoder.jit too)");
     bool ok = import_json_beside(im, "config.json", &root, e) && import_llama_read(im, &m, root, 1e6f, e);
+    const json_t *ties = json_object_get(root, "tie_word_embeddings"); /* then a head in the file isn't read */
+    bool tied = json_is_boolean(ties) ? json_is_true(ties) : !source_has(im->from, "lm_head.weight");
     json_decref(root);
     int codes = import_cosmos_codes(im), all = import_size(im, 0, "embed_tokens.weight");
-    const import_map maps[] = {
-        {"transformer.",
-         "",
-         IMPORT_ROWS(rows),
-         {{"text", .number = all - codes},
-          {"llama", .text = ""},
-          {"head", .text = source_has(im->from, "lm_head.weight") ? "lm_head.weight" : "embed_tokens.weight"}}},
-        {0}};
+    const import_map maps[] = {{"transformer.",
+                                "",
+                                IMPORT_ROWS(rows),
+                                {{"text", .number = all - codes},
+                                 {"llama", .text = ""},
+                                 {"head", .text = tied ? "embed_tokens.weight" : "lm_head.weight"}}},
+                               {0}};
     if (!ok || im->error.code)
         return false;
     if (all <= codes)
@@ -77,7 +78,7 @@ static bool convert(import *im, err *e)
              .base.codes = codes,
              .base.vocabulary = all - codes,
              .base.text_length = TEXT_MOST,
-             .tied = !source_has(im->from, "lm_head.weight"),
+             .tied = tied,
              .qkv_bias = true};
     import_llama_gpt(im, &m, &d);
     ok = import_cosmos(im, &grid, e);

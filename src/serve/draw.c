@@ -100,6 +100,8 @@ static limn_generate_options settings_of(const job *j, limn_model *m)
         o.top_p = j->top_p;
     if (j->guidance >= 0)
         o.guidance = j->guidance;
+    if (limn_model_get_info(m)->default_steps)
+        o.steps = j->steps;
     return o;
 }
 
@@ -117,6 +119,7 @@ static bool add_request(drawing *a, int first, int count, const uint8_t *keep, l
                             .top_k = o->top_k > 0 ? o->top_k : -1,
                             .top_p = o->top_p > 0 ? o->top_p : 1,
                             .guidance = o->guidance > 0 ? o->guidance : 1,
+                            .steps = o->steps,
                             .keep = keep,
                             .kept_codes = keep ? a->kept : NULL};
     return limn_generation_add(a->d->g, &q, &a->ids[a->n_ids], e) && ++a->n_ids;

@@ -47,8 +47,7 @@ struct job {
     uint64_t seed;
     int count;
     float temperature, top_p, guidance; /* as in limn_request */
-    bool greedy;
-    int top_k;
+    int top_k, steps;                   /* steps: of models that have them */
     /* an image prompt, and what of it is drawn anew: where the mask is transparent; without one all, or with
      * `variation` a share of its cells, chosen by the seed */
     uint8_t *picture, *mask; /* files */

@@ -159,11 +159,10 @@ static bool read_size(const fields *p, job *j, api_error *a)
 static bool read_sampling(const fields *p, job *j, api_error *a)
 {
     bool given = false;
-    int steps = 0;
     bool ok = fields_seed(p, "seed", &j->seed, &given, a) && fields_number(p, "guidance", 0, 1000, &j->guidance, a) &&
               fields_number(p, "temperature", 0, 100, &j->temperature, a) &&
               fields_integer(p, "top_k", 0, 1000000000, &j->top_k, a) &&
-              fields_number(p, "top_p", 0, 1, &j->top_p, a) && fields_integer(p, "steps", 1, 10000, &steps, a);
+              fields_number(p, "top_p", 0, 1, &j->top_p, a) && fields_integer(p, "steps", 1, 10000, &j->steps, a);
     if (ok && !given && getrandom(&j->seed, sizeof j->seed, 0) == sizeof j->seed)
         j->seed >>= 11; /* a number that JavaScript has exactly */
     return ok;

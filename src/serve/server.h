@@ -15,7 +15,7 @@ typedef struct serve_options {
     bool insecure;              /* no key is needed beyond this machine */
     const char *const *origins; /* [n_origins] of other sites whose pages may call */
     size_t n_origins;
-    int most; /* jobs that may wait */
+    int most; /* jobs that may wait or be at work */
     bool strict_size;
     double drain; /* seconds that work may go on after the signal to end */
     const char *device;

@@ -24,7 +24,7 @@ struct worker {
     /* under the lock */
     job *waiting, *ended; /* ended: the last ones first */
     drawing *work;        /* changed by the thread alone */
-    int n_waiting;
+    int n_waiting, n_working;
     bool ready, draining, stops;
     double stop_at;
     worker_counts counts;
@@ -213,6 +213,7 @@ static void begin_job(worker *w, job *j)
     j->all_codes = j->count * d->info->grid_width * d->info->grid_height;
     a->next = w->work;
     w->work = a;
+    w->n_working++;
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -224,6 +225,7 @@ static void end_drawing(worker *w, drawing **at, job_state state, const limn_err
     a->d->jobs--;
     pthread_mutex_lock(&w->lock);
     *at = a->next;
+    w->n_working--;
     pthread_mutex_unlock(&w->lock);
     free(a);
     end_job(w, j, state, e);
@@ -373,7 +375,7 @@ worker *worker_start(const worker_options *o, err *e)
 bool worker_add(worker *w, job *j)
 {
     pthread_mutex_lock(&w->lock);
-    bool takes = w->n_waiting < w->o.most && !w->draining && !w->stops;
+    bool takes = w->n_waiting + w->n_working < w->o.most && !w->draining && !w->stops;
     if (takes) {
         job_hold(j);
         job **last = &w->waiting;
@@ -419,9 +421,7 @@ void worker_count(worker *w, worker_counts *c)
     pthread_mutex_lock(&w->lock);
     *c = w->counts;
     c->jobs[JOB_WAITING] = (uint64_t)w->n_waiting;
-    c->jobs[JOB_WORKING] = 0;
-    for (const drawing *a = w->work; a; a = a->next)
-        c->jobs[JOB_WORKING]++;
+    c->jobs[JOB_WORKING] = (uint64_t)w->n_working;
     pthread_mutex_unlock(&w->lock);
 }
 

@@ -10,7 +10,7 @@ typedef struct worker_options {
     bool no_cache;
     const served *models;
     size_t n_models;
-    int most; /* jobs that may wait */
+    int most; /* jobs that may wait or be at work */
 } worker_options;
 
 /* Counts since the start, for /metrics. */

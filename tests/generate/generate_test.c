@@ -319,7 +319,7 @@ static void wrong_requests_are_refused(void **state)
     WITH(first, -1, "first");
     WITH(first, INT_MAX, "first");
     WITH(keep, keep, "keep and kept_codes go together");
-    WITH(kept_codes, kept, "keep and kept_codes go together");
+    WITH(kept_codes, kept, "kept_codes go together with keep");
     w.prompt = NULL;
     w.n_text_ids = 3;
     refuse(&w, "neither a prompt nor text ids");

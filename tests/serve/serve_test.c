@@ -461,6 +461,28 @@ static void who_may_call(void **state)
     assert_int_equal(e.code, ERR_USAGE); /* no key */
 }
 
+/* Requests beyond those that may wait are told when to come again. */
+static void too_many_are_sent_away(void **state)
+{
+    (void)state;
+    static const char long_one[] = "{\"prompt\": \"a\", \"n\": 64}";
+    bool seen = false;
+    begin((serve_options){.most = 1});
+    for (int i = 0; i < 50 && !seen; i++) { /* the first may have ended before the second comes */
+        int fds[2];
+        for (int k = 0; k < 2; k++)
+            fds[k] = send_request("POST", GENERATIONS, "", long_one, sizeof long_one - 1);
+        for (int k = 0; k < 2; k++) {
+            answer a = receive(fds[k]);
+            assert_true(a.status == 200 || (a.status == 429 && strstr(a.all.text, "Retry-After: ")));
+            seen = seen || a.status == 429;
+            drop(&a);
+        }
+    }
+    assert_true(seen);
+    end();
+}
+
 static uint64_t counted(const char *name)
 {
     answer a = ask("GET", "/metrics", "", "");
@@ -492,8 +514,13 @@ static void clients_that_leave_end_their_work(void **state)
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
-        TEST(pictures_are_those_of_limn_generate), TEST(streams_tell_of_what_is_there), TEST(edits_keep_what_is_opaque),
-        TEST(variations_repeat_and_differ),        TEST(what_is_wrong_is_named),        TEST(who_may_call),
+        TEST(pictures_are_those_of_limn_generate),
+        TEST(streams_tell_of_what_is_there),
+        TEST(edits_keep_what_is_opaque),
+        TEST(variations_repeat_and_differ),
+        TEST(what_is_wrong_is_named),
+        TEST(who_may_call),
+        TEST(too_many_are_sent_away),
         TEST(clients_that_leave_end_their_work),
     };
     err e = {0};
