@@ -114,7 +114,7 @@ static void check_differences(const model_gradient *m, const param *p, const flo
         /* far enough to be seen in a float, near enough to be straight */
         double step = m->step > 0 ? m->step : fmin(fmax(1e-3 / fabs(by_gradient), 2e-3), 3e-2);
         double by_loss = difference(m, p, values, direction, n, step);
-        if (fabs(by_loss - by_gradient) > 5e-3 * fabs(by_gradient)) /* a curve: by Richardson's extrapolation */
+        if (m->step <= 0 && fabs(by_loss - by_gradient) > 5e-3 * fabs(by_gradient)) /* Richardson */
             by_loss = (4 * difference(m, p, values, direction, n, step / 2) - by_loss) / 3;
         /* softmax doesn't see what all keys have in common: what is left is the loss's rounding */
         double rounding = 4 * FLT_EPSILON * fabs(loss_of(m)) / step;
