@@ -349,8 +349,8 @@ LIMN_API const limn_generation_status *limn_generation_get_status(limn_generatio
  * the seed's pictures, and its codes, int32 [grid_height
  * * grid_width].  False if it isn't.  id and number may be NULL. */
 LIMN_API bool limn_generation_take(limn_generation *g, uint64_t *id, int *number, int32_t *codes);
-/* The codes so far of a picture that wasn't taken: known ones, kept ones, and -1 for cells to come.  *done (may be
- * NULL): how many are known. */
+/* The codes so far of a picture that wasn't taken: known ones, kept ones, and -1 for cells to come; or NULL, and then
+ * nothing is read from the device.  *done (may be NULL): how many are known. */
 LIMN_API bool limn_generation_peek(limn_generation *g, uint64_t id, int number, int32_t *codes, int *done,
                                    limn_error *e);
 /* Drops the pictures of a request that weren't taken.  LIMN_USAGE if there are none. */

@@ -134,16 +134,6 @@ static bool write_picture(results *r, int t, const image *im, err *e)
 
 /* ---- the grid of all ------------------------------------------------------------------------------------------ */
 
-/* A cell that the image prompt doesn't give. */
-static void paint_grey(image *im, const opened_model *s, int cell)
-{
-    int columns = s->info->grid_width, rows = s->info->grid_height;
-    int r = cell / columns, c = cell % columns;
-    int y1 = (r + 1) * im->height / rows, x0 = c * im->width / columns, x1 = (c + 1) * im->width / columns;
-    for (int y = r * im->height / rows; y < y1; y++)
-        memset(im->pixels + 3 * ((size_t)y * (size_t)im->width + (size_t)x0), 128, 3 * (size_t)(x1 - x0));
-}
-
 bool results_unfinished(const results *r, image *ims, const int32_t *codes, int n, err *e)
 {
     const limn_generate_options *g = r->g;
@@ -155,7 +145,7 @@ bool results_unfinished(const results *r, image *ims, const int32_t *codes, int 
     ok = ok && pictures_decode(r->s, shown, n, ims, NULL, e);
     for (size_t i = 0; ok && i < all; i++)
         if (codes[i] < 0 && !(g->keep && g->keep[i % cells]))
-            paint_grey(&ims[i / cells], r->s, (int)(i % cells));
+            image_grey_cell(&ims[i / cells], r->s->info->grid_height, r->s->info->grid_width, (int)(i % cells));
     free(shown);
     return ok;
 }

@@ -73,16 +73,14 @@ bool keep_parse(keep *k, const char *text, err *e)
  * image prompt, so that a mask painted over it keeps its place.  *transparent: whether it has such parts. */
 static bool picture_cells(uint8_t *cells, bool *transparent, const char *path, const opened_model *s, err *e)
 {
-    image whole = {0}, fitted = {0};
+    const limn_model_info *i = s->info;
+    image whole = {0};
     uint8_t *alpha = NULL;
-    bool ok = input_check(path, e) && image_read_alpha(&whole, &alpha, path, e);
+    bool ok =
+        input_check(path, e) && image_read_alpha(&whole, &alpha, path, e) &&
+        image_mask_cells(cells, &whole, alpha, i->encode_width, i->encode_height, i->grid_height, i->grid_width, e);
     *transparent = alpha != NULL;
-    for (size_t i = 0; ok && alpha && i < (size_t)whole.width * (size_t)whole.height; i++)
-        memset(whole.pixels + 3 * i, alpha[i], 3);
-    ok = ok && image_fit(&fitted, &whole, s->info->encode_width, s->info->encode_height, e) &&
-         image_cells(cells, &fitted, s->info->grid_height, s->info->grid_width, e);
     image_release(&whole);
-    image_release(&fitted);
     free(alpha);
     return ok;
 }

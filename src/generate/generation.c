@@ -497,7 +497,7 @@ bool generation_peek(generation *g, uint64_t id, int number, int32_t *codes, int
         return err_set(e, ERR_USAGE, "generate: there is no picture %d of request %llu", number,
                        (unsigned long long)id);
     int known = p ? p->known : 0;
-    if (p && known < g->cells && known > 0) {
+    if (codes && p && known < g->cells && known > 0) {
         run_read(g->r, tensor_rows(g->batch.s.codes, p->row, 1), p->codes);
         if (!run_finish(g->r, e)) {
             begin_again(g);
@@ -505,7 +505,7 @@ bool generation_peek(generation *g, uint64_t id, int number, int32_t *codes, int
         }
     }
     const bool masked = g->d->kind->fill && known > 0;
-    for (int c = 0; c < g->cells; c++)
+    for (int c = 0; codes && c < g->cells; c++)
         codes[c] = masked      ? p->codes[c] < g->d->codes ? p->codes[c] : -1
                    : c < known ? p->codes[c]
                    : q->kept   ? q->kept[c]

@@ -55,6 +55,26 @@ bool image_cells(uint8_t *cells, const image *im, int rows, int columns, err *e)
     return true;
 }
 
+bool image_mask_cells(uint8_t *cells, image *whole, const uint8_t *alpha, int width, int height, int rows, int columns,
+                      err *e)
+{
+    image fitted = {0};
+    for (size_t i = 0; alpha && i < (size_t)whole->width * (size_t)whole->height; i++)
+        memset(whole->pixels + 3 * i, alpha[i], 3);
+    bool ok = image_fit(&fitted, whole, width, height, e) && image_cells(cells, &fitted, rows, columns, e);
+    image_release(&fitted);
+    return ok;
+}
+
+void image_grey_cell(image *im, int rows, int columns, int cell)
+{
+    int y0, y1, x0, x1;
+    cell_range(im->height, cell / columns, rows, &y0, &y1);
+    cell_range(im->width, cell % columns, columns, &x0, &x1);
+    for (int y = y0; y < y1; y++)
+        memset(im->pixels + 3 * ((size_t)y * (size_t)im->width + (size_t)x0), 128, 3 * (size_t)(x1 - x0));
+}
+
 static int grid_columns(int n)
 {
     int columns = 1;

@@ -94,6 +94,12 @@ bool image_fit(image *out, const image *in, int width, int height, err *e);
 bool image_scale(image *out, const image *in, int width, int height, err *e);
 /* A mask from the picture's brightness: 1 where the mean over a cell of the rows x columns grid is at least 128. */
 bool image_cells(uint8_t *cells, const image *im, int rows, int columns, err *e);
+/* The cells that stay of a picture that is a mask, fitted to width x height as the picture below it is: by its alpha
+ * [height][width], over which its pixels are lost, or without one by its brightness. */
+bool image_mask_cells(uint8_t *cells, image *whole, const uint8_t *alpha, int width, int height, int rows, int columns,
+                      err *e);
+/* Makes a cell of the rows x columns grid, counted in rows, grey. */
+void image_grey_cell(image *im, int rows, int columns, int cell);
 /* The size of n pictures of width x height as one; an error where that is too large for a file. */
 bool image_grid_size(int n, int width, int height, int gap, int *all_width, int *all_height, err *e);
 /* n pictures of one size as one, ceil(sqrt(n)) columns, `gap` white pixels between them. */

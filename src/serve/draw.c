@@ -25,16 +25,13 @@ static bool read_alpha(uint8_t *keep, bool *has, const uint8_t *file, size_t siz
                        err *e)
 {
     const limn_model_info *i = d->info;
-    image whole = {0}, fitted = {0};
+    image whole = {0};
     uint8_t *alpha = NULL;
     bool ok = image_read_alpha_memory(&whole, &alpha, file, size, name, e);
     *has = alpha != NULL;
-    for (size_t k = 0; ok && alpha && k < (size_t)whole.width * (size_t)whole.height; k++)
-        memset(whole.pixels + 3 * k, alpha[k], 3);
-    ok = ok && (!alpha || (image_fit(&fitted, &whole, i->encode_width, i->encode_height, e) &&
-                           image_cells(keep, &fitted, i->grid_height, i->grid_width, e)));
+    if (ok && alpha)
+        ok = image_mask_cells(keep, &whole, alpha, i->encode_width, i->encode_height, i->grid_height, i->grid_width, e);
     image_release(&whole);
-    image_release(&fitted);
     free(alpha);
     return ok;
 }
@@ -173,25 +170,36 @@ void drawing_end(drawing *a)
 
 /* ---- files ------------------------------------------------------------------------------------------------------ */
 
-/* codes -> a file of the job's format and size, with its settings unless it is a preview. */
-static bool make_file(const drawing *a, const int32_t *codes, const char *text, uint8_t **file, size_t *size, err *e)
+/* codes -> a file of the job's format and size, with its settings unless it is a preview, which is grey where a code is
+ * -1. */
+static bool make_file(const drawing *a, int32_t *codes, const char *text, uint8_t **file, size_t *size, err *e)
 {
     const job *j = a->j;
-    image im = {0}, scaled = {0};
+    const limn_model_info *i = a->d->info;
     const image_text texts[] = {{"Software", "limn " LIMN_VERSION}, {"parameters", text}};
     const image_write_options o = {.format = j->format, .quality = j->quality, .texts = texts, .n_texts = text ? 2 : 0};
-    bool scale = j->width && (j->width != a->d->info->width || j->height != a->d->info->height);
-    bool ok = image_new(&im, a->d->info->width, a->d->info->height, e) &&
-              limn_decode_pixels(a->d->m, codes, 1, LIMN_U8, im.pixels, NULL, e) &&
-              (!scale || image_scale(&scaled, &im, j->width, j->height, e)) &&
-              image_encode(file, size, scale ? &scaled : &im, &o, "picture", e);
+    int cells = cells_of(a->d);
+    image im = {0}, scaled = {0};
+    uint8_t *unknown = calloc((size_t)cells, 1);
+    bool scale = j->width && (j->width != i->width || j->height != i->height);
+    for (int c = 0; unknown && c < cells; c++)
+        if ((unknown[c] = codes[c] < 0))
+            codes[c] = 0;
+    bool ok = (unknown || err_no_memory(e, "picture", (size_t)cells)) && image_new(&im, i->width, i->height, e) &&
+              limn_decode_pixels(a->d->m, codes, 1, LIMN_U8, im.pixels, NULL, e);
+    for (int c = 0; ok && c < cells; c++)
+        if (unknown[c])
+            image_grey_cell(&im, i->grid_height, i->grid_width, c);
+    ok = ok && (!scale || image_scale(&scaled, &im, j->width, j->height, e)) &&
+         image_encode(file, size, scale ? &scaled : &im, &o, "picture", e);
     image_release(&im);
     image_release(&scaled);
+    free(unknown);
     return ok;
 }
 
 /* Picture i of its seed as `limn generate` writes it. */
-static bool finish(drawing *a, int picture, const int32_t *codes, err *e)
+static bool finish(drawing *a, int picture, int32_t *codes, err *e)
 {
     job *j = a->j;
     job_picture *p = &j->pictures[picture];
@@ -241,38 +249,36 @@ static uint64_t id_of(const drawing *a, int picture)
     return a->ids[a->j->variation ? picture : 0];
 }
 
-/* The picture with grey where no code is known. */
-static bool preview(drawing *a, int picture, int32_t *codes, err *e)
+static bool preview(drawing *a, int picture, err *e)
 {
     job *j = a->j;
     uint8_t *file = NULL;
     size_t size = 0;
-    for (int i = 0; i < cells_of(a->d); i++)
-        codes[i] = codes[i] < 0 ? 0 : codes[i];
-    bool ok = make_file(a, codes, NULL, &file, &size, e);
+    int32_t *codes = calloc((size_t)cells_of(a->d), sizeof *codes);
+    bool ok = (codes || err_no_memory(e, "codes", (size_t)cells_of(a->d))) &&
+              limn_generation_peek(a->d->g, id_of(a, picture), picture, codes, NULL, e) &&
+              make_file(a, codes, NULL, &file, &size, e);
     if (ok)
         j->answers->preview(j, picture, j->pictures[picture].previews++, file, size);
     free(file);
+    free(codes);
     return ok;
 }
 
 bool drawing_look(drawing *a, int *codes, limn_error *e)
 {
     job *j = a->j;
-    int cells = cells_of(a->d), sum = 0;
-    int32_t *known = calloc((size_t)cells, sizeof *known);
-    bool ok = known || err_no_memory(e, "codes", (size_t)cells);
+    int cells = cells_of(a->d);
+    bool ok = true;
+    *codes = 0;
     for (int i = 0; ok && i < j->count; i++) {
+        job_picture *p = &j->pictures[i];
         int done = cells;
-        if (!j->pictures[i].file)
-            ok = limn_generation_peek(a->d->g, id_of(a, i), i, known, &done, e);
-        bool due = j->previews > j->pictures[i].previews && !j->pictures[i].file &&
-                   done >= cells * (j->pictures[i].previews + 1) / (j->previews + 1);
-        if (ok && due && j->answers->preview)
-            ok = preview(a, i, known, e);
-        sum += done;
+        if (!p->file)
+            ok = limn_generation_peek(a->d->g, id_of(a, i), i, NULL, &done, e);
+        if (ok && !p->file && p->previews < j->previews && done >= cells * (p->previews + 1) / (j->previews + 1))
+            ok = preview(a, i, e);
+        *codes += done;
     }
-    free(known);
-    *codes = sum;
     return ok;
 }

@@ -130,11 +130,6 @@ const char *exchange_header(const exchange *x, const char *name)
     return MHD_lookup_connection_value(x->c, MHD_HEADER_KIND, name);
 }
 
-const char *exchange_query(const exchange *x, const char *name)
-{
-    return MHD_lookup_connection_value(x->c, MHD_GET_ARGUMENT_KIND, name);
-}
-
 const char *exchange_body(const exchange *x, size_t *size)
 {
     *size = x->body.size;

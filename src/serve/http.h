@@ -40,8 +40,7 @@ void http_stop(http_server **s);
 const char *exchange_method(const exchange *x);
 const char *exchange_path(const exchange *x);                     /* without the query, decoded */
 const char *exchange_header(const exchange *x, const char *name); /* NULL: it isn't there */
-const char *exchange_query(const exchange *x, const char *name);
-const char *exchange_body(const exchange *x, size_t *size); /* a 0 is behind it; of forms empty */
+const char *exchange_body(const exchange *x, size_t *size);       /* a 0 is behind it; of forms empty */
 bool exchange_is_form(const exchange *x);
 
 /* A field of a form: text[size], with a 0 behind it; of a file its name, else NULL. */

@@ -64,7 +64,7 @@ struct job {
     bool cancelled; /* it is asked to end */
     int codes, all_codes, text_tokens;
     int drawn_width, drawn_height; /* as the model drew them */
-    double created, begun, ended;  /* seconds since 1970 */
+    double created;                /* seconds since 1970 */
     job_picture *pictures;         /* [count] */
     int finished;
     char error[512];

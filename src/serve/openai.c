@@ -19,7 +19,6 @@ typedef struct asked {
     int format;        /* of `formats` */
     const char *event; /* "image_generation" */
     char host[256];    /* that urls begin with */
-    int sent;          /* pictures of a stream */
 } asked;
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */

@@ -33,12 +33,6 @@ static void host_of(const char *text, char out[256])
     snprintf(out, 256, "%.*s", n < 255 ? (int)n : 255, text);
 }
 
-static bool is_loopback(const char *host)
-{
-    return !strcasecmp(host, "localhost") || !strcmp(host, "[::1]") || !strcmp(host, "::1") ||
-           !strncmp(host, "127.", 4);
-}
-
 /* A page of another site can make a browser call a local server under a name of its own (DNS rebinding): without a key,
  * only this machine's names, numbers and the name that was given are served. */
 static bool is_own_host(const server *s, const exchange *x)
@@ -49,7 +43,8 @@ static bool is_own_host(const server *s, const exchange *x)
         return false;
     host_of(given, host);
     bool number = strspn(host, "0123456789.") == strlen(host) || *host == '[';
-    return s->o.key || is_loopback(host) || !strcasecmp(host, s->o.host) || (number && !is_loopback(s->o.host));
+    return s->o.key || server_is_loopback(host) || !strcasecmp(host, s->o.host) ||
+           (number && !server_is_loopback(s->o.host));
 }
 
 /* Browsers say which site's page calls. */
@@ -168,9 +163,8 @@ static const struct route *find_route(const exchange *x, char allowed[64])
 }
 
 /* What a browser asks before it lets a page of another site call. */
-static void preflight(const server *s, exchange *x)
+static void preflight(exchange *x)
 {
-    (void)s;
     exchange_put_header(x, "Access-Control-Allow-Methods", "GET, POST, DELETE");
     exchange_put_header(x, "Access-Control-Allow-Headers", "Authorization, Content-Type");
     exchange_put_header(x, "Access-Control-Max-Age", "600");
@@ -193,7 +187,7 @@ void routes_begin(void *context, exchange *x)
     if (foreign)
         exchange_put_header(x, "Access-Control-Allow-Origin", exchange_header(x, "Origin"));
     if (foreign && !strcmp(exchange_method(x), "OPTIONS")) {
-        preflight(s, x);
+        preflight(x);
         return;
     }
     const struct route *r = find_route(x, allowed);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -83,10 +84,16 @@ const served *server_model(const server *s, const char *id, api_error *a)
 
 /* ---- from start to end ------------------------------------------------------------------------------------------- */
 
+bool server_is_loopback(const char *host)
+{
+    bool number = strspn(host, "0123456789.") == strlen(host); /* "127.example.org" is a name of anybody's */
+    return !strcasecmp(host, "localhost") || !strcmp(host, "[::1]") || !strcmp(host, "::1") ||
+           (number && !strncmp(host, "127.", 4));
+}
+
 static bool check_options(const serve_options *o, err *e)
 {
-    bool loopback = !strcmp(o->host, "localhost") || !strcmp(o->host, "::1") || !strncmp(o->host, "127.", 4);
-    if (!loopback && !o->key && !o->insecure)
+    if (!server_is_loopback(o->host) && !o->key && !o->insecure)
         return err_set(e, ERR_USAGE, "%s: others can reach the server there: it needs an API key (or --insecure)",
                        o->host);
     return true;

@@ -49,6 +49,8 @@ void api_answer_error(exchange *x, const api_error *a);
 /* The library's error as an API's. */
 void api_from(api_error *a, const limn_error *e);
 
+/* Whether a host, as users and the header Host name it, is this machine itself. */
+bool server_is_loopback(const char *host);
 /* The served model of that id; NULL: the first.  NULL with *a filled if there is none. */
 const served *server_model(const server *s, const char *id, api_error *a);
 

@@ -91,7 +91,6 @@ static void end_job(worker *w, job *j, job_state state, const limn_error *e)
         j->answers->failed(j, e);
     pthread_mutex_lock(&w->lock);
     j->state = state;
-    j->ended = seconds_now();
     snprintf(j->error, sizeof j->error, "%.500s", state == JOB_DONE ? "" : e->text);
     w->counts.jobs[state]++;
     w->counts.pictures += (uint64_t)j->finished;
@@ -200,7 +199,6 @@ static void begin_job(worker *w, job *j)
     limn_error e = {0};
     drawing *a = calloc(1, sizeof *a);
     drawer *d = a ? drawer_of(w, j, &e) : NULL;
-    j->begun = seconds_now();
     j->pictures = calloc((size_t)j->count, sizeof *j->pictures);
     bool ok = a && j->pictures ? d && drawing_begin(a, d, j, &e) : err_no_memory(&e, "job", sizeof *a);
     if (!ok) {

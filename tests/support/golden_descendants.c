@@ -1,5 +1,6 @@
 /* Golden instances of DALL-E's descendants to train. */
 #include "golden_descendants.h"
+#include "golden_training.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -107,16 +108,7 @@ train_dalle_options descendant_options(int64_t steps)
     o.run.n_sources = 1;
     o.run.batch = ITEMS;
     o.run.save_every = o.run.sample_every = 0;
-    o.run.settings = (train_settings){.steps = steps,
-                                      .warm_up = 4,
-                                      .lr = 2e-3f,
-                                      .lr_end = 1e-5f,
-                                      .beta1 = 0.9f,
-                                      .beta2 = 0.96f,
-                                      .eps = 1e-8f,
-                                      .decay = 0.02f,
-                                      .clip = 1,
-                                      .seed = 1};
+    o.run.settings = golden_training_settings(steps);
     o.made_codes = descendant_codes;
     return o;
 }

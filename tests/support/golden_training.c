@@ -48,6 +48,20 @@ static FILE *open_log(const char *model, char header[1024])
     return f;
 }
 
+train_settings golden_training_settings(int64_t steps)
+{
+    return (train_settings){.steps = steps,
+                            .warm_up = 4,
+                            .lr = 2e-3f,
+                            .lr_end = 1e-5f,
+                            .beta1 = 0.9f,
+                            .beta2 = 0.96f,
+                            .eps = 1e-8f,
+                            .decay = 0.02f,
+                            .clip = 1,
+                            .seed = 1};
+}
+
 void golden_training_losses(const char *model, const char *name, const json_t *want)
 {
     static const char *const parts[] = {"loss", "text", "image"};

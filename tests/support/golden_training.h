@@ -3,6 +3,11 @@
 #define TESTS_GOLDEN_TRAINING_H
 #include <jansson.h>
 
+#include "train/trainer.h"
+
+/* The optimiser's settings of all twins. */
+train_settings golden_training_settings(int64_t steps);
+
 /* model: the run's output, beside which its log and its checkpoint are.  name: for messages. */
 
 /* The log's losses of the first steps, in all and of the parts that there are: want[steps] of {"loss": …, "image": …}.

@@ -147,16 +147,7 @@ static train_dalle_options options(int64_t steps)
     o.run.n_sources = 1;
     o.run.batch = ITEMS;
     o.run.save_every = o.run.sample_every = 0;
-    o.run.settings = (train_settings){.steps = steps,
-                                      .warm_up = 4,
-                                      .lr = 2e-3f,
-                                      .lr_end = 1e-5f,
-                                      .beta1 = 0.9f,
-                                      .beta2 = 0.96f,
-                                      .eps = 1e-8f,
-                                      .decay = 0.02f,
-                                      .clip = 1,
-                                      .seed = 1};
+    o.run.settings = golden_training_settings(steps);
     return o;
 }
 
