@@ -63,6 +63,21 @@ install_packages() {
         install "${missing[@]}"
 }
 
+# venv FOLDER WHEEL...: a virtual environment with these packages.
+venv() {
+    local folder=$1
+    shift
+    if [[ $(cat "$folder/installed" 2>/dev/null) == "$*" ]]; then
+        return
+    fi
+    python3 -c 'import venv, ensurepip' 2>/dev/null || install_packages python3-venv
+    say "getting $* from PyPI into $folder"
+    rm -rf "$folder"
+    mkdir -p "${folder%/*}"
+    python3 -m venv "$folder" && "$folder/bin/pip" --disable-pip-version-check --no-cache-dir --quiet install \
+        --only-binary :all: "$@" && printf '%s\n' "$*" >"$folder/installed"
+}
+
 # forget_moved FOLDER: CMake refuses a build folder that was made elsewhere, as where the source has been moved, renamed or
 # copied with it.  What it knows of the old place is then forgotten, and all is built again.
 forget_moved() {

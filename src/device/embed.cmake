@@ -1,4 +1,5 @@
-# Writes OUT, a C file with every file of IN (a list) as {name, file, text, bytes}.  Run by cmake -P.
+# Writes OUT, a C file with every file of IN (a list) as {name, file, text, bytes}: the table NAME of TYPE, which HEADER
+# declares.  Run by cmake -P.
 set(arrays "")
 set(rows "")
 foreach(path ${IN})
@@ -10,5 +11,5 @@ foreach(path ${IN})
   string(APPEND arrays "static const char source_${array}[] = {${bytes}0};\n")
   string(APPEND rows "    {\"${name}\", \"${file}\", source_${array}, sizeof source_${array} - 1},\n")
 endforeach()
-file(WRITE ${OUT} "/* Generated from the kernel files: do not edit. */\n#include \"device/kernels.h\"\n\n${arrays}\n"
-  "const kernel_source kernel_sources[] = {\n${rows}    {0, 0, 0, 0},\n};\n")
+file(WRITE ${OUT} "/* Generated from files: do not edit. */\n#include \"${HEADER}\"\n\n${arrays}\n"
+  "const ${TYPE} ${NAME}[] = {\n${rows}    {0, 0, 0, 0},\n};\n")

@@ -57,10 +57,11 @@ void api_answer_error(exchange *x, const api_error *a)
 
 static void list_job(void *context, const job *j)
 {
-    json_array_append_new(context, json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:s?}", "id", j->id, "object",
-                                             "job", "status", job_state_names[j->state], "model", j->model->id, "n",
-                                             j->count, "codes", j->codes, "codes_total", j->all_codes, "created",
-                                             j->created, "error", *j->error ? j->error : NULL));
+    json_array_append_new(context,
+                          json_pack("{s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:s?, s:s?}", "id", j->id, "object",
+                                    "job", "status", job_state_names[j->state], "model", j->model->id, "n", j->count,
+                                    "codes", j->codes, "codes_total", j->all_codes, "created", j->created, "error",
+                                    *j->error ? j->error : NULL, "user", j->user));
 }
 
 static void answer_json(exchange *x, json_t *root)

@@ -44,6 +44,7 @@ struct job {
     const served *model;
     /* what is drawn: texts are the job's */
     char *prompt, *negative;
+    char *user; /* what the client calls itself, or NULL */
     uint64_t seed;
     int count;
     float temperature, top_p, guidance; /* as in limn_request */

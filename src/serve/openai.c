@@ -189,8 +189,9 @@ static bool read_output(const fields *p, job *j, asked *q, api_error *a)
 
 static bool read_prompt(const fields *p, job *j, bool required, api_error *a)
 {
-    const char *prompt = NULL, *negative = NULL;
-    if (!fields_text(p, "prompt", &prompt, a) || !fields_text(p, "negative_prompt", &negative, a))
+    const char *prompt = NULL, *negative = NULL, *user = NULL;
+    if (!fields_text(p, "prompt", &prompt, a) || !fields_text(p, "negative_prompt", &negative, a) ||
+        !fields_text(p, "user", &user, a))
         return false;
     if (required && !prompt)
         return api_fail(a, 400, "prompt", "missing_required_parameter", "prompt: it is missing");
@@ -198,7 +199,9 @@ static bool read_prompt(const fields *p, job *j, bool required, api_error *a)
         return api_fail(a, 400, "prompt", "string_above_max_length", "prompt: longer than %d bytes", PROMPT_MOST);
     j->prompt = strdup(prompt ? prompt : "");
     j->negative = negative ? strdup(negative) : NULL;
-    return (j->prompt && (j->negative || !negative)) || api_fail(a, 500, "", NULL, "the server's memory is short");
+    j->user = user ? strdup(user) : NULL;
+    return (j->prompt && (j->negative || !negative) && (j->user || !user)) ||
+           api_fail(a, 500, "", NULL, "the server's memory is short");
 }
 
 static bool copy_file(const http_part *from, uint8_t **file, size_t *size)

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "serve/page.h"
+
 /* ---- who may call ------------------------------------------------------------------------------------------------ */
 
 /* Takes a time that depends on neither text's content. */
@@ -120,10 +122,11 @@ static void delete_job(server *s, exchange *x)
 }
 
 static const struct route {
-    const char *method, *path; /* a path that ends in / is a beginning */
+    const char *method, *path; /* a path that ends in / is a beginning, but for / itself */
     void (*handle)(server *s, exchange *x);
     bool open; /* needs no key */
 } routes[] = {
+    {"GET", "/", page_get, true},
     {"GET", "/health", health, true},
     {"GET", "/pictures/", picture, true},
     {"GET", "/metrics", metrics_get, false},
@@ -140,7 +143,7 @@ enum { ROUTES = sizeof routes / sizeof *routes };
 static bool is_path(const struct route *r, const char *path)
 {
     size_t n = strlen(r->path);
-    return r->path[n - 1] == '/' ? !strncmp(r->path, path, n) && path[n] : !strcmp(r->path, path);
+    return n > 1 && r->path[n - 1] == '/' ? !strncmp(r->path, path, n) && path[n] : !strcmp(r->path, path);
 }
 
 static bool is_method(const struct route *r, const char *method)

@@ -74,6 +74,7 @@ void job_release(job *j)
     free(j->pictures);
     free(j->prompt);
     free(j->negative);
+    free(j->user);
     free(j->picture);
     free(j->mask);
     free(j->own);

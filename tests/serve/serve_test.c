@@ -466,6 +466,7 @@ static void who_may_call(void **state)
         int status;
     } cases[] = {
         {"/health", "", 200},
+        {"/", "", 200},
         {"/v1/models", "", 401},
         {"/v1/models", "Authorization: Bearer secre\r\n", 401},
         {"/v1/models", "Authorization: Bearer secrets\r\n", 401},
@@ -504,6 +505,31 @@ static void who_may_call(void **state)
     err e = {0};
     assert_false(serve_run(&(serve_options){.host = "0.0.0.0"}, &(const int){1}, on_ready, &e));
     assert_int_equal(e.code, ERR_USAGE); /* no key */
+}
+
+/* Its style and script are those alone that the answer's own number names. */
+static void the_page_allows_only_itself(void **state)
+{
+    (void)state;
+    char nonces[2][33], tag[64];
+    begin((serve_options){0});
+    for (int i = 0; i < 2; i++) {
+        answer a = ask("GET", "/", "", "");
+        assert_int_equal(a.status, 200);
+        assert_non_null(strstr(a.all.text, "Content-Type: text/html; charset=utf-8\r\n"));
+        const char *policy = strstr(a.all.text, "Content-Security-Policy: default-src 'none'; script-src 'nonce-");
+        assert_non_null(policy);
+        snprintf(nonces[i], sizeof nonces[i], "%.32s", strstr(policy, "nonce-") + 6);
+        snprintf(tag, sizeof tag, "<script nonce=\"%s\">", nonces[i]);
+        assert_non_null(strstr(a.body, tag));
+        snprintf(tag, sizeof tag, "<style nonce=\"%s\">", nonces[i]);
+        assert_non_null(strstr(a.body, tag));
+        assert_null(strstr(a.body, "@NONCE@"));
+        assert_non_null(strstr(a.body, "</html>"));
+        drop(&a);
+    }
+    assert_string_not_equal(nonces[0], nonces[1]);
+    end();
 }
 
 /* Requests beyond those that may wait are told when to come again. */
@@ -565,6 +591,7 @@ int main(int argc, char **argv)
         TEST(variations_repeat_and_differ),
         TEST(what_is_wrong_is_named),
         TEST(who_may_call),
+        TEST(the_page_allows_only_itself),
         TEST(too_many_are_sent_away),
         TEST(clients_that_leave_end_their_work),
     };
