@@ -64,7 +64,7 @@ static void list_job(void *context, const job *j)
                                     *j->error ? j->error : NULL, "user", j->user));
 }
 
-static void answer_json(exchange *x, json_t *root)
+void answer_json(exchange *x, json_t *root)
 {
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     exchange_answer(x, text ? 200 : 500, "application/json", text ? text : "{}", text ? strlen(text) : 2);

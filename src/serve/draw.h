@@ -6,7 +6,7 @@
 /* A model that is open for pictures of one size. */
 typedef struct drawer {
     struct drawer *next;
-    const served *model;
+    served *model;
     int width, height; /* asked for; 0: the model's own */
     limn_model *m;
     const limn_model_info *info;

@@ -10,12 +10,16 @@
 typedef struct job job;
 typedef struct worker worker;
 
-/* A model that is served: all but `id`, `path` and `created` is the worker's own. */
+/* A model that is served. */
 typedef struct served {
     char id[128];
     char *path; /* NULL: the built-in model */
     long long created;
+    char *facts; /* JSON, once it was open; read and written by atomic operations */
 } served;
+
+/* Notes the facts of a model that is open, the first time.  Any thread may. */
+void served_learn(served *m, const limn_model_info *i);
 
 typedef enum job_state { JOB_WAITING, JOB_WORKING, JOB_DONE, JOB_FAILED, JOB_CANCELLED } job_state;
 extern const char *const job_state_names[];
@@ -41,7 +45,7 @@ struct job {
     exchange *x;
     const job_answers *answers;
     void *own; /* the API's; freed by free() */
-    const served *model;
+    served *model;
     /* what is drawn: texts are the job's */
     char *prompt, *negative;
     char *user; /* what the client calls itself, or NULL */

@@ -276,16 +276,3 @@ void openai_vary(server *s, exchange *x)
 {
     handle(s, x, VARY);
 }
-
-void openai_models(server *s, exchange *x)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; i < s->n_models; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:I, s:s}", "id", s->models[i].id, "object", "model",
-                                              "created", (json_int_t)s->models[i].created, "owned_by", "limn"));
-    json_t *root = json_pack("{s:s, s:o}", "object", "list", "data", list);
-    char *text = json_dumps(root, JSON_COMPACT);
-    exchange_answer(x, 200, "application/json", text ? text : "{}", text ? strlen(text) : 2);
-    free(text);
-    json_decref(root);
-}

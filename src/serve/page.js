@@ -117,14 +117,30 @@ function requestOf(values, job) {
   return body;
 }
 
+let models = [];
+const factsOf = id => models.find(m => m.id === id)?.limn; // they are known once it was open
+
 async function showModels() {
-  const list = (await (await call('/v1/models')).json()).data;
-  $('model').replaceChildren(...list.map(m => make('option', { value: m.id, textContent: m.id })));
+  const chosen = $('model').value;
+  models = (await (await call('/v1/models')).json()).data;
+  $('model').replaceChildren(...models.map(m => make('option', { value: m.id, textContent: m.id })));
+  if (models.some(m => m.id === chosen)) $('model').value = chosen;
+  showFacts();
 }
 
-function showSizes() {
-  for (const side of [256, 512, 1024])
-    $('size').append(make('option', { value: `${side}x${side}`, textContent: `${side} × ${side}` }));
+// What an empty field means, and the sizes that the model draws.
+function showFacts() {
+  const facts = factsOf($('model').value), chosen = $('size').value, spaced = size => size.replace('x', ' × ');
+  const others = ['256x256', '512x512', '1024x1024'].filter(size => size !== facts?.size && !facts?.sizes.includes(size));
+  $('size').replaceChildren(
+    make('option', { value: '', textContent: facts ? spaced(facts.size) : 'The model’s own' }),
+    ...(facts?.sizes || []).filter(size => size !== facts.size).map(size => make('option', { value: size, textContent: spaced(size) })),
+    ...others.map(size => make('option', { value: size, textContent: `${spaced(size)}, scaled` })));
+  $('size').value = chosen;
+  if ($('size').selectedIndex < 0) $('size').selectedIndex = 0;
+  for (const id of ['guidance', 'temperature', 'top_k', 'top_p', 'steps'])
+    $(id).placeholder = facts ? facts[id] || id === 'temperature' ? String(+facts[id].toPrecision(4)) : 'none' : 'model’s';
+  $('steps').parentElement.hidden = facts && !facts.steps;
 }
 
 // ---- drawing ---------------------------------------------------------------------------------------------------
@@ -163,10 +179,10 @@ async function watch(job) {
 }
 
 async function bodyOf(values, job) {
-  const fields = requestOf(values, job);
-  if (!edit.file) return ['/v1/images/generations', JSON.stringify(fields), { 'Content-Type': 'application/json' }];
+  const request = requestOf(values, job);
+  if (!edit.file) return ['/v1/images/generations', JSON.stringify(request), { 'Content-Type': 'application/json' }];
   const form = new FormData(), mask = await maskFile();
-  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  for (const [name, value] of Object.entries(request)) form.append(name, value);
   form.append('image', edit.file, edit.file.name || 'picture.png');
   if (mask) form.append('mask', mask, 'mask.png');
   return [mask ? '/v1/images/edits' : '/v1/images/variations', form, {}];
@@ -206,6 +222,7 @@ async function draw() {
     else wrong = e;
   }
   end(job);
+  if (!factsOf(values.model)) showModels().catch(() => {});
   if (wrong) fail(wrong.message, fieldOf(wrong.param));
 }
 
@@ -387,6 +404,7 @@ function reuse(p) {
   for (const id of fields) {
     $(id).value = p.values[id] ?? '';
     if ($(id).selectedIndex === -1) $(id).selectedIndex = 0; // what it was isn't there any more
+    if (id === 'model') showFacts();
   }
   $('more').open ||= ['negative', 'temperature', 'steps', 'top_k', 'top_p'].some(id => p.values[id]);
   fail('');
@@ -589,7 +607,8 @@ $('prompt').onkeydown = e => {
 };
 $('cancel').onclick = () => work?.abort.abort();
 async function start() {
-  showSizes();
+  $('model').onchange = showFacts;
+  showFacts();
   loadGallery();
   if (document.querySelector('[name=limn-key]').content === 'needed' && !keyOf.get() && !await askKey()) return;
   await showModels();

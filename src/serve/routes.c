@@ -101,21 +101,6 @@ static void picture(server *s, exchange *x)
     free(data);
 }
 
-static void one_model(server *s, exchange *x)
-{
-    const char *id = exchange_path(x) + strlen("/v1/models/");
-    api_error a = {0};
-    const served *m = server_model(s, id, &a);
-    char text[512];
-    if (!m) {
-        api_answer_error(x, &a);
-        return;
-    }
-    int n = snprintf(text, sizeof text, "{\"id\":\"%s\",\"object\":\"model\",\"created\":%lld,\"owned_by\":\"limn\"}",
-                     m->id, m->created);
-    exchange_answer(x, 200, "application/json", text, (size_t)n);
-}
-
 static void delete_job(server *s, exchange *x)
 {
     jobs_delete(s, x, exchange_path(x) + strlen("/v1/jobs/"));
@@ -133,8 +118,8 @@ static const struct route {
     {"POST", "/v1/images/generations", openai_generate, false},
     {"POST", "/v1/images/edits", openai_edit, false},
     {"POST", "/v1/images/variations", openai_vary, false},
-    {"GET", "/v1/models", openai_models, false},
-    {"GET", "/v1/models/", one_model, false},
+    {"GET", "/v1/models", models_list, false},
+    {"GET", "/v1/models/", models_get, false},
     {"GET", "/v1/jobs", jobs_list, false},
     {"DELETE", "/v1/jobs/", delete_job, false},
 };

@@ -72,7 +72,7 @@ static bool find_models(server *s, err *e)
     return ok && (s->n_models > 0 || add_model(s, NULL, e));
 }
 
-const served *server_model(const server *s, const char *id, api_error *a)
+served *server_model(const server *s, const char *id, api_error *a)
 {
     for (size_t i = 0; i < s->n_models; i++)
         if (!id || !*id || !strcmp(s->models[i].id, id))
@@ -138,8 +138,10 @@ bool serve_run(const serve_options *o, volatile const int *stop, void (*ready)(c
     worker_stop(&s.worker); /* every exchange has its answer then */
     http_stop(&s.http);
     store_free(&s.store);
-    for (size_t i = 0; i < s.n_models; i++)
+    for (size_t i = 0; i < s.n_models; i++) {
         free(s.models[i].path);
+        free(s.models[i].facts);
+    }
     free(s.models);
     return ok;
 }

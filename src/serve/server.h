@@ -1,6 +1,8 @@
 /* limn serve: what its parts share. */
 #ifndef SERVE_SERVER_H
 #define SERVE_SERVER_H
+#include <jansson.h>
+
 #include "serve/http.h"
 #include "serve/store.h"
 #include "serve/worker.h"
@@ -46,20 +48,23 @@ typedef struct api_error {
 bool api_fail(api_error *a, int status, const char *param, const char *code, const char *message, ...)
     __attribute__((format(printf, 5, 6)));
 void api_answer_error(exchange *x, const api_error *a);
+/* Answers with the object, which is freed. */
+void answer_json(exchange *x, json_t *root);
 /* The library's error as an API's. */
 void api_from(api_error *a, const limn_error *e);
 
 /* Whether a host, as users and the header Host name it, is this machine itself. */
 bool server_is_loopback(const char *host);
 /* The served model of that id; NULL: the first.  NULL with *a filled if there is none. */
-const served *server_model(const server *s, const char *id, api_error *a);
+served *server_model(const server *s, const char *id, api_error *a);
 
 /* ---- APIs: each handles an exchange whose path is its own ---------------------------------------------------------
  */
 void openai_generate(server *s, exchange *x);
 void openai_edit(server *s, exchange *x);
 void openai_vary(server *s, exchange *x);
-void openai_models(server *s, exchange *x);
+void models_list(server *s, exchange *x);
+void models_get(server *s, exchange *x);
 void jobs_list(server *s, exchange *x);
 void jobs_delete(server *s, exchange *x, const char *id);
 void metrics_get(server *s, exchange *x);

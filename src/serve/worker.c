@@ -164,7 +164,7 @@ static bool has_size(const limn_model_info *i, int width, int height)
 }
 
 /* The model, open for pictures of that size (0: its own). */
-static drawer *open_drawer(worker *w, const served *model, int width, int height, limn_error *e)
+static drawer *open_drawer(worker *w, served *model, int width, int height, limn_error *e)
 {
     for (drawer *d = w->drawers; d; d = d->next)
         if (d->model == model && d->width == width && d->height == height)
@@ -182,6 +182,7 @@ static drawer *open_drawer(worker *w, const served *model, int width, int height
         return NULL;
     }
     d->info = limn_model_get_info(d->m);
+    served_learn(model, d->info);
     return w->drawers = d;
 }
 

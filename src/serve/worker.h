@@ -8,7 +8,7 @@ typedef struct worker_options {
     const char *device; /* SPEC */
     uint64_t memory_limit;
     bool no_cache;
-    const served *models;
+    served *models;
     size_t n_models;
     int most; /* jobs that may wait or be at work */
 } worker_options;

@@ -511,7 +511,7 @@ static void who_may_call(void **state)
 static void the_page_allows_only_itself(void **state)
 {
     (void)state;
-    char nonces[2][33], tag[64];
+    char nonces[2][33], tag[128];
     begin((serve_options){0});
     for (int i = 0; i < 2; i++) {
         answer a = ask("GET", "/", "", "");
