@@ -337,6 +337,7 @@ const bench_case bench_work_cases[] = {
     GENERATION_OF_FILE(1, 0, "1 row"),
     GENERATION_OF_FILE(1, 1, "2 rows, 1 picture with guidance"),
     GENERATION_OF_FILE(9, 0, "9 rows"),
+    GUIDED("janus-pro-1b", F32),
     GUIDED("janus-pro-1b", Q8_0),
     GUIDED("janus-pro-1b", Q4_0),
     GUIDED("janus-pro-7b", Q8_0),
