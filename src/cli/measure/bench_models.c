@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "cli/measure/bench.h"
 #include "models/codecs/openai_dvae.h"
 #include "models/codecs/vqgan.h"
@@ -272,9 +273,9 @@ static const struct {
 /* ---- opening ---- */
 
 /* A file with the keys and nothing else, in the folder for temporary files. */
-static bool write_keys(char path[64], void (*keys)(gguf_writer *w, const void *context), const void *context, err *e)
+static bool write_keys(char path[260], void (*keys)(gguf_writer *w, const void *context), const void *context, err *e)
 {
-    snprintf(path, 64, "/tmp/limn-bench-XXXXXX");
+    snprintf(path, 260, "%.240s/limn-bench-XXXXXX", os_temporary_folder());
     int file = mkstemp(path);
     if (file < 0)
         return err_set(e, ERR_FAILED, "%s: can't be made (bench writes the settings of its models there)", path);
@@ -288,24 +289,11 @@ static bool write_keys(char path[64], void (*keys)(gguf_writer *w, const void *c
     return ok;
 }
 
-/* Bytes that the host has left; UINT64_MAX where it doesn't say. */
-static uint64_t host_memory(void)
-{
-    unsigned long long kib = 0;
-    char line[128];
-    FILE *f = fopen("/proc/meminfo", "r");
-    while (f && fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu", &kib) != 1)
-        ;
-    if (f)
-        fclose(f);
-    return kib ? kib << 10 : UINT64_MAX;
-}
-
 /* Whether there is room for the weights, and for what sessions, activations and loading want besides. */
 static bool has_room(bench *b, const device *d, const char *name, uint64_t weights)
 {
     uint64_t want = weights + weights / 8 + ((uint64_t)1 << 30), device_left = d->memory_limit - d->memory_used,
-             host_left = host_memory(), left = device_left < host_left ? device_left : host_left;
+             host_left = os_memory_left(), left = host_left && host_left < device_left ? host_left : device_left;
     char text[96];
     if (want <= left || b->on)
         return true;
@@ -318,7 +306,7 @@ static bool has_room(bench *b, const device *d, const char *name, uint64_t weigh
 model *bench_model_by(bench *b, device *d, const char *name, void (*keys)(gguf_writer *w, const void *context),
                       const void *context, dtype type, err *e)
 {
-    char path[64] = "";
+    char path[260] = "";
     bool ok = write_keys(path, keys, context, e);
     model *m = ok ? model_open_keys(d, path, e) : NULL;
     if (path[0])
