@@ -12,7 +12,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/os.h"
 #include "cli/hints.h"
 
 /* ---- names --------------------------------------------------------------------------------------------------- */
@@ -125,16 +124,6 @@ static bool unknown_option(const command *c, const char *dashes, const char *tex
 }
 
 /* ---- values -------------------------------------------------------------------------------------------------- */
-
-bool parse_number(const char *text, double *value)
-{
-    char *end;
-    /* strtod would also take leading blanks, hexadecimal, "nan" and "inf" */
-    if (text[strspn(text, "0123456789.eE+-")] != '\0' || *text == '\0')
-        return false;
-    *value = strtod(text, &end);
-    return end != text && *end == '\0' && isfinite(*value);
-}
 
 bool parse_integer(const char *text, int64_t *value)
 {
@@ -266,8 +255,6 @@ static bool give(parser *p, const option *which, const char *value, err *e)
 {
     if (value && !check_value(which, value, e))
         return false;
-    if (value && which->complete == COMPLETE_FILE)
-        os_use_slashes((char *)value); /* of argv */
     given_option *g = &p->o->given[p->o->n_given++];
     *g = (given_option){.option = which, .value = value};
     if (value && which->kind == OPTION_CHOICE) {
@@ -413,7 +400,7 @@ bool options_parse(options *o, const command *c, int argc, char **argv, int skip
             p.next = p.skip_end;
             continue;
         }
-        char *a = argv[p.next++];
+        const char *a = argv[p.next++];
         bool ok = true;
         if (more && strcmp(a, "--") == 0)
             more = false;
@@ -423,8 +410,6 @@ bool options_parse(options *o, const command *c, int argc, char **argv, int skip
             ok = parse_short(&p, a + 1, e);
         else
             o->operands[o->n_operands++] = a;
-        if (c->complete == COMPLETE_FILE && o->n_operands && o->operands[o->n_operands - 1] == a)
-            os_use_slashes(a);
         if (!ok)
             return false;
         if (options_given(o, "help") || options_given(o, "version"))

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/number.h"
 
 typedef enum option_kind {
     OPTION_FLAG, /* takes no value */
@@ -103,7 +104,6 @@ const char *options_list(const options *o, const char *name, int i);
 /* Position of the last occurrence, -1 where there is none: tells which of two options came later. */
 int options_position(const options *o, const char *name);
 
-/* The whole of text as a number; false where it is none, or neither finite nor in range. */
-bool parse_number(const char *text, double *value);
+/* The whole of text as a number; false where it is none, or not in range. */
 bool parse_integer(const char *text, int64_t *value);
 #endif

@@ -29,6 +29,7 @@ static const struct {
     {"heads", NULL},
     {"image_size", "--size"},
     {"init", NULL},
+    {"keep", NULL},
     {"kv_cache_f16", "--kv-cache f16"},
     {"layers", NULL},
     {"limn devices", "limn devices --why"},
