@@ -4,14 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/os.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 
 #ifdef LIMN_SERVE
+#include "device/find.h"
 #include "serve/server.h"
 
-enum { LIST_MOST = 256 };
+enum { LIST_MOST = 256, DEVICES_MOST = 64 };
 
 static volatile int stops;
 
@@ -35,8 +35,33 @@ static size_t read_list(const options *o, const char *name, const char *list[LIS
     return n;
 }
 
+/* The devices that the spec means, as numbers; one that means one device stays as it is. */
+static int choose_devices(const char *spec, const char *list[DEVICES_MOST], char numbers[DEVICES_MOST][16])
+{
+    device_entry *all = NULL;
+    size_t n = 0, chosen[DEVICES_MOST];
+    char reason[160];
+    int found = 0;
+    err several = {0};
+    if (!device_spec_is_auto(spec) && device_find(&all, &n, &several) &&
+        !device_select(all, n, spec, 0, 1, &chosen[0], reason, &several))
+        while (found < DEVICES_MOST && device_select(all, n, spec, found, 2, &chosen[found], reason, NULL) &&
+               (found == 0 || chosen[found] != chosen[0]))
+            found++;
+    list[0] = spec;
+    for (int i = 0; found > 1 && i < found; i++) {
+        snprintf(numbers[i], sizeof numbers[i], "%d", all[chosen[i]].info.index);
+        list[i] = numbers[i];
+        say(LOG_WARNING, "device %s: %s", numbers[i], all[chosen[i]].info.name);
+    }
+    free(all);
+    return found > 1 ? found : 1;
+}
+
 int command_serve(const options *o)
 {
+    const char *devices[DEVICES_MOST];
+    char numbers[DEVICES_MOST][16];
     const char *models[LIST_MOST], *origins[LIST_MOST];
     const serve_options s = {.host = options_text(o, "host", "127.0.0.1"),
                              .port = (int)options_integer(o, "port", 8080),
@@ -50,12 +75,15 @@ int command_serve(const options *o)
                              .most = (int)options_integer(o, "max-queue", 256),
                              .strict_size = options_given(o, "strict-size"),
                              .drain = options_number(o, "drain", 5),
-                             .device = command_device_spec(o),
+                             .devices = devices,
+                             .n_devices = choose_devices(command_device_spec(o), devices, numbers),
                              .memory_limit = options_unsigned(o, "mem-limit", 0),
                              .no_cache = options_given(o, "no-cache")};
+    const struct sigaction a = {.sa_handler = on_signal,
+                                .sa_flags = (int)SA_RESETHAND}; /* a second one ends it at once */
     err e = {0};
-    os_catch_once(SIGINT, on_signal); /* a second one ends it at once */
-    os_catch_once(SIGTERM, on_signal);
+    sigaction(SIGINT, &a, NULL);
+    sigaction(SIGTERM, &a, NULL);
     return serve_run(&s, &stops, on_ready, &e) ? 0 : report(&e);
 }
 #else

@@ -27,7 +27,7 @@ const option serve_table[] = {
     {.name = "api-key",
      .argument = "KEY",
      .kind = OPTION_TEXT,
-     .help = "What clients must send as \"Authorization: Bearer KEY\"."},
+     .help = "What clients must send as \"Authorization: Bearer KEY\", or as a password (HTTP basic)."},
     {.name = "insecure", .help = "Listen beyond this machine without a key."},
     {.name = "origin",
      .argument = "ORIGIN",

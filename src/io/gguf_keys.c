@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/os.h"
 #include "io/gguf_format.h"
 
 static const gguf_entry *find_key(const gguf *g, const char *name)
@@ -168,10 +167,11 @@ static void print_element(FILE *f, const gguf_entry *k, size_t i)
 char *gguf_key_text(const gguf *g, size_t i)
 {
     enum { SHOWN = 8 };
-    os_text text;
-    if (i >= g->n_keys || !os_text_open(&text))
+    char *text = NULL;
+    size_t size = 0;
+    FILE *f = i < g->n_keys ? open_memstream(&text, &size) : NULL;
+    if (!f)
         return NULL;
-    FILE *f = text.stream;
     const gguf_entry *k = &g->keys[i];
     size_t n = k->n;
     if (k->array)
@@ -185,5 +185,10 @@ char *gguf_key_text(const gguf *g, size_t i)
         fprintf(f, ", ... %zu in all", n);
     if (k->array)
         fputc(']', f);
-    return os_text_close(&text);
+    bool bad = ferror(f) != 0;
+    if (fclose(f) || bad) {
+        free(text);
+        return NULL;
+    }
+    return text;
 }

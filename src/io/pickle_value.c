@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/os.h"
 #include "io/pickle_internal.h"
 
 /* ---- calls ---- */
@@ -370,10 +369,15 @@ static void write_value(writer *w, const pickle_value *v, int depth)
 
 char *pickle_to_text(const pickle_value *v)
 {
-    os_text text;
-    if (!os_text_open(&text))
+    char *text = NULL;
+    size_t size = 0;
+    writer w = {.out = open_memstream(&text, &size), .left = TEXT_LIMIT};
+    if (!w.out)
         return NULL;
-    writer w = {.out = text.stream, .left = TEXT_LIMIT};
     write_value(&w, v, 0);
-    return os_text_close(&text);
+    if (fclose(w.out)) {
+        free(text);
+        return NULL;
+    }
+    return text;
 }

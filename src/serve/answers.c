@@ -4,9 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
-#include "serve/server.h"
+#include "serve/request.h"
 
 bool api_fail(api_error *a, int status, const char *param, const char *code, const char *message, ...)
 {
@@ -23,6 +21,21 @@ bool api_fail(api_error *a, int status, const char *param, const char *code, con
     return false;
 }
 
+/* The field of a request that a text is about: its first word, or the first of its settings in backticks. */
+static const char *field_of(const char *text)
+{
+    static const char *const names[] = {"image",       "keep",           "mask",     "n",     "prompt", "seed",
+                                        "size",        "steps",          "strength", "top_k", "top_p",  "guidance",
+                                        "temperature", "negative_prompt"};
+    const char *tick = strchr(text, '`'), *at = tick ? tick + 1 : text;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        size_t n = strlen(names[i]);
+        if (!strncmp(at, names[i], n) && at[n] == (tick ? '`' : ':'))
+            return names[i];
+    }
+    return "";
+}
+
 void api_from(api_error *a, const limn_error *e)
 {
     int status = e->code == LIMN_USAGE                  ? 400
@@ -30,27 +43,39 @@ void api_from(api_error *a, const limn_error *e)
                  : e->cause == LIMN_CAUSE_BUSY          ? 503
                  : e->cause == LIMN_CAUSE_DEVICE_MEMORY ? 503
                  : e->code == LIMN_NO_DEVICE            ? 503
+                 : e->cause == LIMN_CAUSE_INTERRUPTED   ? 409
                                                         : 500;
-    const char *colon = strchr(e->text, ':');
-    char param[32] = "";
-    size_t n = colon ? (size_t)(colon - e->text) : 0;
-    if (status == 400 && n > 0 && n < sizeof param && strspn(e->text, "abcdefghijklmnopqrstuvwxyz_") == n)
-        snprintf(param, sizeof param, "%.*s", (int)n, e->text);
-    api_fail(a, status, param, NULL, "%s", e->text);
+    api_fail(a, status, status == 400 ? field_of(e->text) : "", NULL, "%s", e->text);
 }
 
-void api_answer_error(exchange *x, const api_error *a)
+static bool put_error(text_buffer *b, const api_error *a)
 {
     json_t *root = json_pack("{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", a->message, "type", a->type, "param",
                              *a->param ? a->param : NULL, "code", a->code);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    if (a->status == 429 || a->status == 503)
-        exchange_put_header(x, "Retry-After", "2");
     const char *otherwise =
         "{\"error\":{\"message\":\"failed\",\"type\":\"server_error\",\"param\":null,\"code\":null}}";
-    exchange_answer(x, a->status, "application/json", text ? text : otherwise, strlen(text ? text : otherwise));
+    bool ok = text_format(b, "%s", text ? text : otherwise);
     free(text);
     json_decref(root);
+    return ok;
+}
+
+void api_answer_error(exchange *x, const api_error *a)
+{
+    text_buffer b = {0};
+    if (a->status == 429 || a->status == 503)
+        exchange_put_header(x, "Retry-After", "2");
+    put_error(&b, a);
+    exchange_answer(x, a->status, "application/json", b.text ? b.text : "", b.size);
+    text_release(&b);
+}
+
+void api_describe(int status, const char *why, text_buffer *body)
+{
+    api_error a;
+    api_fail(&a, status, "", NULL, "%s", why);
+    put_error(body, &a);
 }
 
 /* ---- jobs ------------------------------------------------------------------------------------------------------- */
@@ -66,7 +91,7 @@ static void list_job(void *context, const job *j)
 
 void answer_json(exchange *x, json_t *root)
 {
-    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    char *text = root ? json_dumps(root, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     exchange_answer(x, text ? 200 : 500, "application/json", text ? text : "{}", text ? strlen(text) : 2);
     free(text);
     json_decref(root);

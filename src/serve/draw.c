@@ -6,12 +6,24 @@
 
 #include "base/err.h"
 #include "base/rng.h"
+#include "generate/region.h"
 #include "generate/settings.h"
 
 enum {
     ROWS = 32,         /* sequences at once, if there is memory */
     VARIATION = 0x5641 /* stream of random numbers: which cells a variation keeps */
 };
+
+static uint64_t seed_of(const job *j, int picture)
+{
+    return j->own_seeds ? j->seed + (uint64_t)picture : j->seed;
+}
+
+/* Its number among the seed's pictures. */
+static int number_of(const job *j, int picture)
+{
+    return j->own_seeds ? 0 : picture;
+}
 
 static int cells_of(const drawer *d)
 {
@@ -20,62 +32,87 @@ static int cells_of(const drawer *d)
 
 /* ---- image prompts ---------------------------------------------------------------------------------------------- */
 
-/* keep[cells] = 1 where the alpha of a file is opaque; false in *has where all of it is. */
-static bool read_alpha(uint8_t *keep, bool *has, const uint8_t *file, size_t size, const char *name, const drawer *d,
-                       err *e)
+/* Whether some cells stay and others don't. */
+static bool divides(const uint8_t *stays, const drawer *d)
+{
+    int kept = 0;
+    for (int i = 0; i < cells_of(d); i++)
+        kept += stays[i];
+    return kept > 0 && kept < cells_of(d);
+}
+
+/* stays[cells] = 1 where a picture is opaque, or, where all of it is, white; *has says whether it has an alpha. */
+static bool read_mask(uint8_t *stays, bool *has, const text_buffer *file, const char *name, const drawer *d, err *e)
 {
     const limn_model_info *i = d->info;
     image whole = {0};
     uint8_t *alpha = NULL;
-    bool ok = image_read_alpha_memory(&whole, &alpha, file, size, name, e);
+    bool ok = image_read_alpha_memory(&whole, &alpha, file->text, file->size, name, e);
     *has = alpha != NULL;
-    if (ok && alpha)
-        ok = image_mask_cells(keep, &whole, alpha, i->encode_width, i->encode_height, i->grid_height, i->grid_width, e);
+    ok = ok &&
+         image_mask_cells(stays, &whole, alpha, i->encode_width, i->encode_height, i->grid_height, i->grid_width, e);
     image_release(&whole);
     free(alpha);
     return ok;
 }
 
-/* The cells that stay: where the mask is opaque, else where the picture is, else the upper half. */
-static bool choose_cells(uint8_t *keep, const job *j, const drawer *d, err *e)
+/* The cells that stay: by the region or the mask; else where the picture is opaque, if that divides it, else the upper
+ * half. */
+static bool choose_cells(uint8_t *stays, const job *j, const drawer *d, err *e)
 {
     bool has = false;
-    if (j->mask && !read_alpha(keep, &has, j->mask, j->mask_size, "mask", d, e))
+    keep k;
+    if (j->region)
+        return keep_parse(&k, j->region, e) && region_cells(stays, &k, d->info, e);
+    if (j->mask.size > 0) {
+        if (!read_mask(stays, &has, &j->mask, "mask", d, e))
+            return false;
+        for (int i = 0; j->mask_is == STAYS_BLACK && i < cells_of(d); i++)
+            stays[i] = !stays[i];
+        return j->mask_is != STAYS_OPAQUE || has ||
+               err_set(e, ERR_USAGE, "mask: no part of it is transparent, and those are drawn anew");
+    }
+    if (!read_mask(stays, &has, &j->picture, "image", d, e))
         return false;
-    if (j->mask && !has)
-        return err_set(e, ERR_USAGE, "mask: no part of it is transparent, and those are drawn anew");
-    if (!has && !read_alpha(keep, &has, j->picture, j->picture_size, "image", d, e))
-        return false;
-    for (int i = 0; !has && i < cells_of(d); i++)
-        keep[i] = i < cells_of(d) / 2;
-    return true;
+    return (has && divides(stays, d)) || (keep_parse(&k, "top:0.5", e) && region_cells(stays, &k, d->info, e));
 }
 
-/* A variation keeps half of the cells, others for each picture. */
-static void choose_variation(uint8_t *keep, uint64_t seed, int picture, int cells)
+/* A variation keeps some of the cells, others for each picture. */
+static void choose_variation(uint8_t *stays, const drawing *a, int picture, int cells)
 {
     for (int i = 0; i < cells; i++)
-        keep[i] = rng_uniform(seed, VARIATION, (uint32_t)picture, (uint32_t)i) < 0.5f;
+        stays[i] = rng_uniform(seed_of(a->j, picture), VARIATION, (uint32_t)number_of(a->j, picture), (uint32_t)i) <
+                   1 - a->vary;
+}
+
+/* Pictures that can't be read are the request's fault. */
+static bool blame(err *e)
+{
+    if (e->code == ERR_FAILED && e->cause == LIMN_CAUSE_OTHER)
+        e->code = ERR_USAGE;
+    return false;
 }
 
 static bool read_picture(drawing *a, err *e)
 {
     const limn_model_info *i = a->d->info;
     const job *j = a->j;
-    size_t cells = (size_t)cells_of(a->d), n = j->variation ? (size_t)j->count : 1;
+    size_t cells = (size_t)cells_of(a->d), n = a->vary > 0 ? (size_t)j->count : 1;
     image whole = {0}, fitted = {0};
     a->keep = calloc(n, cells);
     a->kept = calloc(cells, sizeof *a->kept);
     bool ok = (a->keep && a->kept) || err_no_memory(e, "image prompt", n * cells);
-    ok = ok && image_read_memory(&whole, j->picture, j->picture_size, "image", e) &&
-         image_fit(&fitted, &whole, i->encode_width, i->encode_height, e) &&
-         limn_encode(a->d->m, fitted.pixels, 1, a->kept, NULL, e);
-    if (ok && !j->variation)
-        ok = choose_cells(a->keep, j, a->d, e);
-    for (size_t k = 0; ok && j->variation && k < n; k++)
-        choose_variation(a->keep + k * cells, j->seed, (int)k, (int)cells);
+    ok = ok && ((image_read_memory(&whole, j->picture.text, j->picture.size, "image", e) &&
+                 image_fit(&fitted, &whole, i->encode_width, i->encode_height, e)) ||
+                blame(e));
     image_release(&whole);
+    ok = ok && limn_encode(a->d->m, fitted.pixels, 1, a->kept, NULL, e);
     image_release(&fitted);
+    bool all = a->o.strength > 0 && !j->region && j->mask.size == 0; /* changes */
+    if (ok && a->vary <= 0 && !all)
+        ok = choose_cells(a->keep, j, a->d, e) || blame(e);
+    for (size_t k = 0; ok && a->vary > 0 && k < n; k++)
+        choose_variation(a->keep + k * cells, a, (int)k, (int)cells);
     return ok;
 }
 
@@ -99,17 +136,21 @@ static limn_generate_options settings_of(const job *j, limn_model *m)
         o.guidance = j->guidance;
     if (limn_model_get_info(m)->default_steps)
         o.steps = j->steps;
+    if (!j->denoise || limn_model_get_info(m)->default_steps)
+        o.strength = j->strength;
     return o;
 }
 
-static bool add_request(drawing *a, int first, int count, const uint8_t *keep, limn_error *e)
+/* Pictures picture to picture + count - 1 of the job. */
+static bool add_request(drawing *a, int picture, int count, limn_error *e)
 {
     const limn_generate_options *o = &a->o;
+    const uint8_t *stays = a->keep && a->vary > 0 ? a->keep + (size_t)picture * (size_t)cells_of(a->d) : a->keep;
     const limn_request q = {.size = sizeof q,
                             .prompt = o->prompt,
                             .negative = o->negative,
-                            .seed = o->seed,
-                            .first = first,
+                            .seed = seed_of(a->j, picture),
+                            .first = number_of(a->j, picture),
                             .count = count,
                             .temperature = o->temperature,
                             .greedy = o->temperature <= 0,
@@ -117,15 +158,19 @@ static bool add_request(drawing *a, int first, int count, const uint8_t *keep, l
                             .top_p = o->top_p > 0 ? o->top_p : 1,
                             .guidance = o->guidance > 0 ? o->guidance : 1,
                             .steps = o->steps,
-                            .keep = keep,
-                            .kept_codes = keep ? a->kept : NULL};
+                            .strength = o->strength,
+                            .keep = stays,
+                            .kept_codes = stays ? a->kept : NULL};
     return limn_generation_add(a->d->g, &q, &a->ids[a->n_ids], e) && ++a->n_ids;
 }
 
 bool drawing_begin(drawing *a, drawer *d, job *j, limn_error *e)
 {
     *a = (drawing){.j = j, .d = d, .o = settings_of(j, d->m)};
-    int n = j->variation ? j->count : 1, cells = cells_of(d);
+    bool instead = j->denoise && !d->info->default_steps && j->mask.size == 0 && !j->region;
+    a->vary = instead ? j->strength : j->vary;
+    a->apart = a->vary > 0 || j->own_seeds;
+    int n = a->apart ? j->count : 1;
     int32_t *ids = NULL;
     size_t n_ids = 0;
     if (limn_tokenize(d->m, j->prompt, &ids, &n_ids, NULL))
@@ -144,10 +189,9 @@ bool drawing_begin(drawing *a, drawer *d, job *j, limn_error *e)
     a->ids = calloc((size_t)n, sizeof *a->ids);
     if (!a->ids)
         return err_no_memory(e, "job", (size_t)n * sizeof *a->ids);
-    bool ok = !j->picture || read_picture(a, e);
+    bool ok = j->picture.size == 0 || read_picture(a, e);
     for (int i = 0; ok && i < n; i++)
-        ok = j->variation ? add_request(a, i, 1, a->keep + (size_t)i * (size_t)cells, e)
-                          : add_request(a, 0, j->count, a->keep, e);
+        ok = add_request(a, i, a->apart ? 1 : j->count, e);
     if (ok)
         d->jobs++;
     else
@@ -205,24 +249,37 @@ static bool finish(drawing *a, int picture, int32_t *codes, err *e)
     job_picture *p = &j->pictures[picture];
     parameters said = settings_parameters(a->d->info, &a->o);
     said.prompt = j->prompt;
-    if (j->count > 1) {
+    said.seed = seed_of(j, picture);
+    if (j->count > 1 && !j->own_seeds) {
         said.has |= PARAMETERS_PICTURE;
         said.picture = picture + 1;
         said.pictures = j->count;
     }
     char *text = parameters_text(&said);
     bool ok = text ? make_file(a, codes, text, &p->file, &p->size, e) : err_no_memory(e, "settings", 1);
-    free(text);
+    if (ok)
+        p->settings = text;
+    else
+        free(text);
     return ok;
 }
 
-static drawing *find(drawing *list, const drawer *d, uint64_t id)
+/* The drawing of a request, which is its number *request. */
+static drawing *find(drawing *list, const drawer *d, uint64_t id, int *request)
 {
     for (; list; list = list->next)
-        for (int i = 0; list->d == d && i < list->n_ids; i++)
-            if (list->ids[i] == id)
+        for (*request = 0; list->d == d && *request < list->n_ids; ++*request)
+            if (list->ids[*request] == id)
                 return list;
     return NULL;
+}
+
+/* The previews that were asked for and that no time was for. */
+static void send_missing(job *j, int picture)
+{
+    job_picture *p = &j->pictures[picture];
+    while (p->previews < j->previews)
+        j->answers->preview(j, picture, p->previews++, p->file, p->size);
 }
 
 bool drawings_take(drawing *list, drawer *d, limn_error *e)
@@ -232,12 +289,15 @@ bool drawings_take(drawing *list, drawer *d, limn_error *e)
     uint64_t id;
     int number;
     while (ok && limn_generation_take(d->g, &id, &number, codes)) {
-        drawing *a = find(list, d, id);
-        ok = !a || finish(a, number, codes, e);
+        int request = 0;
+        drawing *a = find(list, d, id, &request);
+        int picture = a && a->j->own_seeds ? request : number;
+        ok = !a || finish(a, picture, codes, e);
         if (a && ok) {
+            send_missing(a->j, picture);
             a->j->finished++;
             if (a->j->answers->picture)
-                a->j->answers->picture(a->j, number);
+                a->j->answers->picture(a->j, picture);
         }
     }
     free(codes);
@@ -246,7 +306,18 @@ bool drawings_take(drawing *list, drawer *d, limn_error *e)
 
 static uint64_t id_of(const drawing *a, int picture)
 {
-    return a->ids[a->j->variation ? picture : 0];
+    return a->ids[a->apart ? picture : 0];
+}
+
+/* A picture as it is now, in the job's format. */
+static bool peek(drawing *a, int picture, uint8_t **file, size_t *size, err *e)
+{
+    int32_t *codes = calloc((size_t)cells_of(a->d), sizeof *codes);
+    bool ok = (codes || err_no_memory(e, "codes", (size_t)cells_of(a->d))) &&
+              limn_generation_peek(a->d->g, id_of(a, picture), number_of(a->j, picture), codes, NULL, e) &&
+              make_file(a, codes, NULL, file, size, e);
+    free(codes);
+    return ok;
 }
 
 static bool preview(drawing *a, int picture, err *e)
@@ -254,14 +325,22 @@ static bool preview(drawing *a, int picture, err *e)
     job *j = a->j;
     uint8_t *file = NULL;
     size_t size = 0;
-    int32_t *codes = calloc((size_t)cells_of(a->d), sizeof *codes);
-    bool ok = (codes || err_no_memory(e, "codes", (size_t)cells_of(a->d))) &&
-              limn_generation_peek(a->d->g, id_of(a, picture), picture, codes, NULL, e) &&
-              make_file(a, codes, NULL, &file, &size, e);
+    bool ok = peek(a, picture, &file, &size, e);
     if (ok)
         j->answers->preview(j, picture, j->pictures[picture].previews++, file, size);
     free(file);
-    free(codes);
+    return ok;
+}
+
+bool drawing_peek(drawing *a, text_buffer *into, limn_error *e)
+{
+    uint8_t *file = NULL;
+    size_t size = 0;
+    int picture = 0;
+    while (picture < a->j->count - 1 && a->j->pictures[picture].file)
+        picture++;
+    bool ok = !a->j->pictures[picture].file && peek(a, picture, &file, &size, e) && text_put(into, file, size);
+    free(file);
     return ok;
 }
 
@@ -275,8 +354,8 @@ bool drawing_look(drawing *a, int *codes, limn_error *e)
         job_picture *p = &j->pictures[i];
         int done = cells;
         if (!p->file)
-            ok = limn_generation_peek(a->d->g, id_of(a, i), i, NULL, &done, e);
-        if (ok && !p->file && p->previews < j->previews && done >= cells * (p->previews + 1) / (j->previews + 1))
+            ok = limn_generation_peek(a->d->g, id_of(a, i), number_of(j, i), NULL, &done, e);
+        while (ok && !p->file && p->previews < j->previews && done >= cells * (p->previews + 1) / (j->previews + 1))
             ok = preview(a, i, e);
         *codes += done;
     }

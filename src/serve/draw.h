@@ -12,6 +12,7 @@ typedef struct drawer {
     const limn_model_info *info;
     limn_generation *g; /* NULL: it has drawn nothing yet */
     int jobs;           /* at work */
+    bool waits;         /* for room, until others are done */
 } drawer;
 
 /* A job at work. */
@@ -20,10 +21,12 @@ typedef struct drawing {
     job *j;
     drawer *d;
     limn_generate_options o; /* the job's settings, with the model's where it has none */
-    uint8_t *keep;           /* [variation ? count : 1][cells], with kept codes; or NULL */
+    uint8_t *keep;           /* [count, or 1][cells], with kept codes; or NULL */
     int32_t *kept;
-    uint64_t *ids; /* of its requests: one, or of a variation one for each picture */
+    uint64_t *ids; /* of its requests: one, or one for each picture */
     int n_ids;
+    bool apart; /* each picture is a request */
+    float vary; /* as the job has it, for the model */
 } drawing;
 
 /* Begins a job on a drawer, whose model has the job's size if it can.  False with e filled where it can't be drawn:
@@ -33,6 +36,8 @@ bool drawing_begin(drawing *a, drawer *d, job *j, limn_error *e);
 bool drawings_take(drawing *list, drawer *d, limn_error *e);
 /* How many codes are known of a job, and the previews that are due. */
 bool drawing_look(drawing *a, int *codes, limn_error *e);
+/* The job's first picture that isn't finished as it is now, as a PNG. */
+bool drawing_peek(drawing *a, text_buffer *file, limn_error *e);
 /* Drops what of it isn't finished. */
 void drawing_end(drawing *a);
 #endif

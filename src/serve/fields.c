@@ -5,6 +5,33 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+#include "base/number.h"
+#include "generate/region.h"
+
+enum { LARGE = 1 }; /* a text that begins with this character is a number that JSON's parser doesn't take */
+
+/* JSON with quotes around whole numbers beyond 63 bits, which seeds may be. */
+static bool quote_large(text_buffer *b, const char *text, size_t size)
+{
+    bool quoted = false, ok = true;
+    for (size_t i = 0, n; ok && i < size; i += n) {
+        bool whole = true;
+        for (n = 0; !quoted && i + n < size && text[i + n] && strchr("0123456789+-.eE", text[i + n]); n++)
+            whole = whole && text[i + n] >= '0' && text[i + n] <= '9';
+        if (n > 18 && whole) {
+            ok = text_format(b, "\"\\u%04x%.*s\"", LARGE, (int)n, text + i);
+            continue;
+        }
+        if (n == 0) {
+            n = quoted && text[i] == '\\' && i + 1 < size ? 2 : 1;
+            quoted = quoted != (text[i] == '"');
+        }
+        ok = text_put(b, text + i, n);
+    }
+    return ok;
+}
 
 bool fields_read(fields *p, exchange *x, api_error *a)
 {
@@ -15,6 +42,10 @@ bool fields_read(fields *p, exchange *x, api_error *a)
         return true;
     const char *body = exchange_body(x, &size);
     p->root = json_loadb(body, size, JSON_REJECT_DUPLICATES, &why);
+    text_buffer quoted = {0};
+    if (!p->root && json_error_code(&why) == json_error_numeric_overflow && quote_large(&quoted, body, size))
+        p->root = json_loadb(quoted.text, quoted.size, JSON_REJECT_DUPLICATES, &why);
+    text_release(&quoted);
     if (!p->root)
         return api_fail(a, 400, "", NULL, "the body is no JSON: line %d, column %d: %.200s", why.line, why.column,
                         why.text);
@@ -44,10 +75,11 @@ static const http_part *part_of(const fields *p, const char *name)
     return found;
 }
 
-const http_part *fields_file(const fields *p, const char *name)
+/* A large number, as its digits. */
+static const char *large_of(const json_t *v)
 {
-    const http_part *one = p->root ? NULL : part_of(p, name);
-    return one && (one->file || one->size > 0) ? one : NULL;
+    const char *text = json_string_value(v);
+    return text && *text == LARGE ? text + 1 : NULL;
 }
 
 /* The field as it stands; NULL: it isn't there.  Of a form it is text. */
@@ -59,6 +91,14 @@ static json_t *field(const fields *p, const char *name)
     }
     const http_part *one = part_of(p, name);
     return one && one->size > 0 ? json_stringn(one->text, one->size) : NULL;
+}
+
+bool fields_has(const fields *p, const char *name)
+{
+    json_t *v = field(p, name);
+    bool has = v != NULL || (!p->root && part_of(p, name) && part_of(p, name)->size > 0);
+    json_decref(v);
+    return has;
 }
 
 bool fields_text(const fields *p, const char *name, const char **value, api_error *a)
@@ -76,26 +116,21 @@ bool fields_text(const fields *p, const char *name, const char **value, api_erro
     json_t *v = json_object_get(p->root, name);
     if (!v || json_is_null(v))
         return true;
-    if (!json_is_string(v))
+    if (!json_is_string(v) || large_of(v))
         return api_fail(a, 400, name, NULL, "%s: text is wanted", name);
     *value = json_string_value(v);
     return true;
 }
 
-/* A field that is a number, or text that is one. */
+/* A field that is a number; of a form, text that is one. */
 static bool read_number(const fields *p, const char *name, double *value, bool *given, api_error *a)
 {
     json_t *v = field(p, name);
-    bool ok = true;
+    const char *text = json_string_value(v);
+    bool ok = !v || json_is_number(v) || (!p->root && text && parse_number(text, value));
     *given = v;
-    if (json_is_number(v)) {
+    if (json_is_number(v))
         *value = json_number_value(v);
-    } else if (v) {
-        const char *text = json_string_value(v);
-        char *end = NULL;
-        *value = text ? strtod(text, &end) : 0;
-        ok = text && *text && !*end && isfinite(*value);
-    }
     json_decref(v);
     return ok || api_fail(a, 400, name, NULL, "%s: a number is wanted", name);
 }
@@ -129,7 +164,7 @@ bool fields_integer(const fields *p, const char *name, long long min, long long 
 bool fields_seed(const fields *p, const char *name, uint64_t *value, bool *given, api_error *a)
 {
     json_t *v = field(p, name);
-    const char *text = json_string_value(v);
+    const char *text = p->root ? large_of(v) : json_string_value(v);
     bool ok = true;
     *given = v != NULL;
     if (json_is_integer(v)) {
@@ -152,7 +187,7 @@ bool fields_seed(const fields *p, const char *name, uint64_t *value, bool *given
 bool fields_bool(const fields *p, const char *name, bool *value, api_error *a)
 {
     json_t *v = field(p, name);
-    const char *text = json_string_value(v);
+    const char *text = p->root ? NULL : json_string_value(v);
     bool yes = json_is_true(v) || (text && (!strcmp(text, "true") || !strcmp(text, "True") || !strcmp(text, "1")));
     bool no = json_is_false(v) || (text && (!strcmp(text, "false") || !strcmp(text, "False") || !strcmp(text, "0")));
     bool ok = !v || yes || no;
@@ -178,4 +213,74 @@ bool fields_word(const fields *p, const char *name, const char *const *words, in
             at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", words[i]);
     }
     return !text || api_fail(a, 400, name, NULL, "%s: \"%.40s\" is none of %s", name, text, known);
+}
+
+/* ---- pictures ---------------------------------------------------------------------------------------------------- */
+
+enum { PIXELS_MOST = 64000000 };
+
+static bool check_picture(const char *name, const text_buffer *file, api_error *a)
+{
+    int width, height;
+    if (image_recognise(file->text, file->size) == IMAGE_NONE)
+        return api_fail(a, 400, name, NULL, "%s: neither PNG nor JPEG nor WebP", name);
+    if (!image_size_memory(&width, &height, file->text, file->size))
+        return api_fail(a, 400, name, NULL, "%s: the picture is incomplete or damaged", name);
+    if ((int64_t)width * height > PIXELS_MOST)
+        return api_fail(a, 400, name, NULL, "%s: %dx%d pixels are more than %d million", name, width, height,
+                        PIXELS_MOST / 1000000);
+    return true;
+}
+
+/* The text of a picture in JSON; NULL: there is none. */
+static const char *picture_text(const json_t *v)
+{
+    if (json_is_array(v))
+        v = json_array_get(v, 0);
+    for (int i = 0; i < 2 && json_is_object(v); i++) {
+        const json_t *url = json_object_get(v, "image_url");
+        v = url ? url : json_object_get(v, "url") ? json_object_get(v, "url") : json_object_get(v, "b64_json");
+    }
+    return json_string_value(v);
+}
+
+static bool decode_picture(const char *name, const json_t *v, text_buffer *file, api_error *a)
+{
+    const char *text = picture_text(v);
+    if (!text)
+        return api_fail(a, 400, name, NULL, "%s: a picture in base64 is wanted", name);
+    if (!strncasecmp(text, "data:", 5)) {
+        const char *comma = strchr(text, ',');
+        text = comma ? comma + 1 : "";
+    }
+    return text_from_base64(file, text) || api_fail(a, 400, name, NULL, "%s: no base64", name);
+}
+
+bool fields_picture(const fields *p, const char *name, text_buffer *file, api_error *a)
+{
+    if (p->root) {
+        const json_t *v = json_object_get(p->root, name);
+        return !v || json_is_null(v) || (decode_picture(name, v, file, a) && check_picture(name, file, a));
+    }
+    const http_part *one = part_of(p, name);
+    if (!one || (!one->file && one->size == 0))
+        return true;
+    return (text_put(file, one->text, one->size) || api_fail(a, 500, "", NULL, "the server's memory is short")) &&
+           check_picture(name, file, a);
+}
+
+bool fields_keep(const fields *p, const char *name, text_buffer *file, char **region, api_error *a)
+{
+    const http_part *one = p->root ? NULL : part_of(p, name);
+    const char *text = p->root ? json_string_value(json_object_get(p->root, name)) : one ? one->text : NULL;
+    bool is_file = one && (one->file || image_recognise(one->text, one->size) != IMAGE_NONE);
+    if (!text || !*text || is_file || (p->root && (!strchr(text, ':') || !strncasecmp(text, "data:", 5))))
+        return fields_picture(p, name, file, a);
+    keep k;
+    err e = {0};
+    if (!keep_parse(&k, text, &e) || k.kind == KEEP_MASK)
+        return api_fail(a, 400, name, NULL, "%s: %.500s", name,
+                        e.code ? e.text : "top:0.5, bottom:F, left:F, right:F, box:X,Y,W,H or a picture is wanted");
+    *region = strdup(text);
+    return *region || api_fail(a, 500, "", NULL, "the server's memory is short");
 }

@@ -1,6 +1,6 @@
 /* Fields of a request, of a JSON object or of a form. */
-#ifndef SERVE_PARAMS_H
-#define SERVE_PARAMS_H
+#ifndef SERVE_FIELDS_H
+#define SERVE_FIELDS_H
 #include <jansson.h>
 
 #include "serve/server.h"
@@ -22,6 +22,12 @@ bool fields_seed(const fields *p, const char *name, uint64_t *value, bool *given
 bool fields_bool(const fields *p, const char *name, bool *value, api_error *a);
 /* The value is one of the words, of which the last is NULL: its number. */
 bool fields_word(const fields *p, const char *name, const char *const *words, int *value, api_error *a);
-/* A file of a form, also as NAME[]; NULL: it isn't there. */
-const http_part *fields_file(const fields *p, const char *name);
+bool fields_has(const fields *p, const char *name); /* and it isn't null, or empty in a form */
+/* A picture: a file of a form, also as NAME[]; in JSON base64, or a data URL, or a list or an object with one.  *file
+ * gets a copy of it, and stays empty where the field isn't there.  What is no PNG, JPEG or WebP, or has too many
+ * pixels, fails. */
+bool fields_picture(const fields *p, const char *name, text_buffer *file, api_error *a);
+/* What stays of an image prompt: as fields_picture, or the command line's texts, such as top:0.5, of which *region gets
+ * a copy. */
+bool fields_keep(const fields *p, const char *name, text_buffer *file, char **region, api_error *a);
 #endif

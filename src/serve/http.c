@@ -9,29 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "serve/text.h"
-
-/* A connection of a client, which may have several requests one after the other. */
-typedef struct connection {
-    struct connection *next, **from;
-    int fd;
-    time_t since; /* the request that is being read began then, or could have */
-    bool whole;   /* it was read, and isn't answered */
-} connection;
+#include "serve/http_gate.h"
 
 struct http_server {
     http_options o;
     struct MHD_Daemon *daemon;
+    http_gate *gate;
     int port;
-    pthread_mutex_t lock;
-    connection *connections;
-    pthread_t sweeper;
-    bool swept, ends;
-    pthread_cond_t end;
 };
 
 struct exchange {
@@ -45,7 +33,8 @@ struct exchange {
     struct MHD_PostProcessor *form;
     http_part *parts;
     size_t n_parts, bytes; /* bytes: read so far, of all of the body */
-    bool too_large, handled;
+    bool too_large, malformed, handled;
+    bool early; /* it is answered before its body is read */
     /* the answer */
     int status; /* 0: none yet */
     char *type;
@@ -55,14 +44,14 @@ struct exchange {
     bool stream, ended, suspended, queued;
 };
 
-static time_t now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec;
-}
-
 /* ---- life of an exchange ---------------------------------------------------------------------------------------- */
+
+/* The path of "http://HOST/PATH" too. */
+static const char *path_of(const char *target)
+{
+    const char *name = *target == '/' ? NULL : strstr(target, "://"), *path = name ? strchr(name + 3, '/') : target;
+    return path ? path : "/";
+}
 
 static exchange *exchange_new(http_server *s, struct MHD_Connection *c, const char *method, const char *path)
 {
@@ -75,7 +64,7 @@ static exchange *exchange_new(http_server *s, struct MHD_Connection *c, const ch
     x->fd = i ? (int)i->connect_fd : -1;
     x->holders = 1;
     x->method = strdup(method);
-    x->path = strdup(path);
+    x->path = strdup(path_of(path));
     pthread_mutex_init(&x->lock, NULL);
     if (x->method && x->path)
         return x;
@@ -130,6 +119,11 @@ const char *exchange_header(const exchange *x, const char *name)
     return MHD_lookup_connection_value(x->c, MHD_HEADER_KIND, name);
 }
 
+const char *exchange_query(const exchange *x, const char *name)
+{
+    return MHD_lookup_connection_value(x->c, MHD_GET_ARGUMENT_KIND, name);
+}
+
 const char *exchange_body(const exchange *x, size_t *size)
 {
     *size = x->body.size;
@@ -153,7 +147,10 @@ static enum MHD_Result take_part(void *context, enum MHD_ValueKind kind, const c
 {
     exchange *x = context;
     (void)kind, (void)type, (void)encoding;
-    if (offset == 0) {
+    /* a field may begin twice, the first time without a byte */
+    const http_part *last = x->n_parts ? &x->parts[x->n_parts - 1] : NULL;
+    bool again = last && last->size == 0 && last->name && !strcmp(last->name, name ? name : "");
+    if (offset == 0 && !again) {
         http_part *grown = x->n_parts < 256 ? realloc(x->parts, (x->n_parts + 1) * sizeof *grown) : NULL;
         if (!grown)
             return MHD_NO;
@@ -181,24 +178,9 @@ static bool take_body(exchange *x, const char *data, size_t size)
         return x->bytes < 2 * x->s->o.body_most; /* a client that goes on is cut off */
     if (!x->form && exchange_is_form(x) && x->bytes == size)
         x->form = MHD_create_post_processor(x->c, 65536, take_part, x);
-    return x->form ? MHD_post_process(x->form, data, size) == MHD_YES : text_put(&x->body, data, size);
-}
-
-static enum MHD_Result count_framing(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
-{
-    int *n = context;
-    (void)kind, (void)value;
-    n[0] += !strcasecmp(name, "Content-Length");
-    n[1] += !strcasecmp(name, "Transfer-Encoding");
-    return MHD_YES;
-}
-
-/* Two lengths, or a length and chunks: where one request ends would be a matter of opinion. */
-static bool is_framed(exchange *x)
-{
-    int n[2] = {0};
-    MHD_get_connection_values(x->c, MHD_HEADER_KIND, count_framing, n);
-    return n[0] + n[1] <= 1;
+    if (x->form)
+        x->malformed = x->malformed || MHD_post_process(x->form, data, size) != MHD_YES;
+    return x->form || text_put(&x->body, data, size);
 }
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */
@@ -314,6 +296,8 @@ static enum MHD_Result queue_answer(exchange *x)
         MHD_add_response_header(r, name, value);
         at += strlen(name) + strlen(value) + 2;
     }
+    if (x->early) /* or its body would be taken for a request */
+        MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
     x->queued = true;
     enum MHD_Result result = MHD_queue_response(x->c, (unsigned)x->status, r);
     MHD_destroy_response(r);
@@ -322,52 +306,14 @@ static enum MHD_Result queue_answer(exchange *x)
 
 /* ---- libmicrohttpd's calls --------------------------------------------------------------------------------------- */
 
-static connection *connection_of(struct MHD_Connection *c)
-{
-    const union MHD_ConnectionInfo *i = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return i ? i->socket_context : NULL;
-}
-
-static void on_connection(void *context, struct MHD_Connection *c, void **own, enum MHD_ConnectionNotificationCode code)
-{
-    http_server *s = context;
-    pthread_mutex_lock(&s->lock);
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        connection *n = calloc(1, sizeof *n);
-        const union MHD_ConnectionInfo *i = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD);
-        if (n && i) {
-            *n =
-                (connection){.next = s->connections, .from = &s->connections, .fd = (int)i->connect_fd, .since = now()};
-            if (n->next)
-                n->next->from = &n->next;
-            s->connections = n;
-        }
-        *own = n;
-    } else if (*own) {
-        connection *n = *own;
-        *n->from = n->next;
-        if (n->next)
-            n->next->from = n->from;
-        free(n);
-        *own = NULL;
-    }
-    pthread_mutex_unlock(&s->lock);
-}
-
 static void on_completed(void *context, struct MHD_Connection *c, void **own, enum MHD_RequestTerminationCode code)
 {
     http_server *s = context;
     exchange *x = *own;
-    connection *n = connection_of(c);
-    (void)code;
-    pthread_mutex_lock(&s->lock);
-    if (n) {
-        n->whole = false;
-        n->since = now();
-    }
-    pthread_mutex_unlock(&s->lock);
+    (void)code, (void)c;
     if (!x)
         return;
+    gate_answered(s->gate, x->fd);
     pthread_mutex_lock(&x->lock);
     x->c = NULL;
     x->ended = true;
@@ -383,17 +329,14 @@ static void on_completed(void *context, struct MHD_Connection *c, void **own, en
 static enum MHD_Result begin_request(http_server *s, struct MHD_Connection *c, exchange *x)
 {
     const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
-    if (!is_framed(x)) {
-        exchange_put_header(x, "Connection", "close");
-        s->o.refuse(s->o.context, x, MHD_HTTP_BAD_REQUEST, "a request has one length");
-    } else {
-        s->o.begin(s->o.context, x);
-    }
-    if (!x->status && length && strtoull(length, NULL, 10) > s->o.body_most) {
-        exchange_put_header(x, "Connection", "close");
+    x->early = length || MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Transfer-Encoding");
+    s->o.begin(s->o.context, x);
+    if (!x->status && length && strtoull(length, NULL, 10) > s->o.body_most)
         s->o.refuse(s->o.context, x, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
-    }
-    return x->status ? queue_answer(x) : MHD_YES;
+    if (x->status)
+        return queue_answer(x);
+    x->early = false;
+    return MHD_YES;
 }
 
 static enum MHD_Result on_request(void *context, struct MHD_Connection *c, const char *path, const char *method,
@@ -412,14 +355,11 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *c, const
         return ok ? MHD_YES : MHD_NO;
     }
     if (!x->handled) {
-        connection *n = connection_of(c);
-        pthread_mutex_lock(&s->lock);
-        if (n)
-            n->whole = true;
-        pthread_mutex_unlock(&s->lock);
         x->handled = true;
         if (x->too_large)
             s->o.refuse(s->o.context, x, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
+        else if (x->malformed)
+            s->o.refuse(s->o.context, x, MHD_HTTP_BAD_REQUEST, "the form is malformed");
         else
             s->o.handle(s->o.context, x);
     }
@@ -436,24 +376,6 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *c, const
 }
 
 /* ---- the server -------------------------------------------------------------------------------------------------- */
-
-/* Cuts off those whose request isn't whole in time. */
-static void *sweep(void *context)
-{
-    http_server *s = context;
-    pthread_mutex_lock(&s->lock);
-    while (!s->ends) {
-        struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_sec++;
-        pthread_cond_timedwait(&s->end, &s->lock, &until);
-        for (connection *n = s->connections; n; n = n->next)
-            if (!n->whole && now() - n->since > s->o.deadline)
-                shutdown(n->fd, SHUT_RDWR);
-    }
-    pthread_mutex_unlock(&s->lock);
-    return NULL;
-}
 
 /* A socket that listens at one of the host's addresses; -1 with e filled. */
 static int listen_at(const char *host, int port, int *at, err *e)
@@ -496,6 +418,45 @@ static void be_silent(void *context, const char *format, va_list list)
     (void)context, (void)format, (void)list;
 }
 
+/* The gate gives the other end of a client's connection. */
+static bool admit(void *context, int fd)
+{
+    http_server *s = context;
+    const struct sockaddr nobody = {.sa_family = AF_UNIX};
+    return MHD_add_connection(s->daemon, fd, &nobody, sizeof nobody) == MHD_YES;
+}
+
+/* An answer of the gate's own. */
+static void refuse(void *context, int status, const char *why, text_buffer *answer)
+{
+    http_server *s = context;
+    text_buffer body = {0};
+    s->o.describe(status, why, &body);
+    text_format(answer,
+                "HTTP/1.1 %d %s\r\nServer: %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+                "Connection: close\r\n%s\r\n",
+                status, MHD_get_reason_phrase_for((unsigned)status), s->o.server, body.size,
+                status == MHD_HTTP_SERVICE_UNAVAILABLE ? "Retry-After: 2\r\n" : "");
+    text_put(answer, body.text ? body.text : "", body.size);
+    text_release(&body);
+}
+
+/* As many connections as there may be descriptors for, three for each. */
+static int most_connections(int wanted)
+{
+    struct rlimit r;
+    const rlim_t need = 3 * (rlim_t)wanted + 256;
+    if (getrlimit(RLIMIT_NOFILE, &r))
+        return wanted;
+    if (r.rlim_cur != RLIM_INFINITY && r.rlim_cur < need) {
+        r.rlim_cur = r.rlim_max == RLIM_INFINITY || r.rlim_max > need ? need : r.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &r);
+    }
+    if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur == RLIM_INFINITY || r.rlim_cur >= need)
+        return wanted;
+    return r.rlim_cur > 512 ? (int)(r.rlim_cur - 256) / 3 : 64;
+}
+
 http_server *http_start(const http_options *o, err *e)
 {
     http_server *s = calloc(1, sizeof *s);
@@ -504,25 +465,27 @@ http_server *http_start(const http_options *o, err *e)
         return NULL;
     }
     s->o = *o;
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->end, NULL);
-    int fd = listen_at(o->host, o->port, &s->port, e);
+    int fd = listen_at(o->host, o->port, &s->port, e), most = most_connections(o->connections);
     if (fd >= 0)
         s->daemon = MHD_start_daemon(
-            MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, s,
-            MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-            (unsigned)o->connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)65536, MHD_OPTION_CONNECTION_TIMEOUT,
-            (unsigned)o->deadline, MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
-            MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_END);
-    if (fd >= 0 && !s->daemon) {
-        close(fd);
-        err_set(e, ERR_FAILED, "%.200s, port %d: libmicrohttpd doesn't start", o->host, o->port);
-    }
-    s->swept = s->daemon && pthread_create(&s->sweeper, NULL, sweep, s) == 0;
-    if (s->swept)
+            MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0,
+            NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL, MHD_OPTION_CONNECTION_LIMIT,
+            2 * (unsigned)most, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)131072, MHD_OPTION_NOTIFY_COMPLETED,
+            on_completed, s, MHD_OPTION_END);
+    const gate_options gate = {.listener = fd,
+                               .connections = most,
+                               .deadline = o->deadline,
+                               .body_most = o->body_most,
+                               .admit = admit,
+                               .refuse = refuse,
+                               .context = s};
+    s->gate = s->daemon ? gate_start(&gate) : NULL;
+    if (s->gate)
         return s;
-    if (s->daemon)
-        err_set(e, ERR_FAILED, "server: no thread for it");
+    if (fd >= 0) {
+        close(fd);
+        err_set(e, ERR_FAILED, "%.200s, port %d: the server doesn't start: no threads or no memory", o->host, o->port);
+    }
     http_stop(&s);
     return NULL;
 }
@@ -534,9 +497,7 @@ int http_port(const http_server *s)
 
 void http_quiesce(http_server *s)
 {
-    int fd = (int)MHD_quiesce_daemon(s->daemon);
-    if (fd >= 0)
-        close(fd);
+    gate_quiesce(s->gate);
 }
 
 void http_stop(http_server **at)
@@ -544,16 +505,9 @@ void http_stop(http_server **at)
     http_server *s = *at;
     if (!s)
         return;
-    pthread_mutex_lock(&s->lock);
-    s->ends = true;
-    pthread_cond_signal(&s->end);
-    pthread_mutex_unlock(&s->lock);
-    if (s->swept)
-        pthread_join(s->sweeper, NULL);
+    gate_stop(&s->gate);
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
-    pthread_cond_destroy(&s->end);
-    pthread_mutex_destroy(&s->lock);
     free(s);
     *at = NULL;
 }

@@ -1,5 +1,5 @@
-/* HTTP/1.1 on libmicrohttpd: one thread reads requests and writes answers; any thread may give an answer.  What a
- * client may take in bytes, connections and time is bounded here. */
+/* HTTP/1.1 on libmicrohttpd, behind a gate (http_gate.h): any thread may give an answer.  What a client may take in
+ * bytes, connections and time is bounded here. */
 #ifndef SERVE_HTTP_H
 #define SERVE_HTTP_H
 #include <stdbool.h>
@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "serve/text.h"
 
 typedef struct http_server http_server;
 typedef struct exchange exchange; /* a request and its answer */
@@ -24,6 +25,8 @@ typedef struct http_options {
     void (*handle)(void *context, exchange *x);
     /* An answer to what no handler sees, such as a body that is too large. */
     void (*refuse)(void *context, exchange *x, int status, const char *why);
+    /* Writes the body, JSON, of an answer to what is no request. */
+    void (*describe)(int status, const char *why, text_buffer *body);
     void *context;
 } http_options;
 
@@ -40,6 +43,7 @@ void http_stop(http_server **s);
 const char *exchange_method(const exchange *x);
 const char *exchange_path(const exchange *x);                     /* without the query, decoded */
 const char *exchange_header(const exchange *x, const char *name); /* NULL: it isn't there */
+const char *exchange_query(const exchange *x, const char *name);  /* ?NAME=VALUE, decoded; NULL: it isn't there */
 const char *exchange_body(const exchange *x, size_t *size);       /* a 0 is behind it; of forms empty */
 bool exchange_is_form(const exchange *x);
 

@@ -24,6 +24,10 @@ void served_learn(served *m, const limn_model_info *i);
 typedef enum job_state { JOB_WAITING, JOB_WORKING, JOB_DONE, JOB_FAILED, JOB_CANCELLED } job_state;
 extern const char *const job_state_names[];
 
+/* What a mask says stays: where it is opaque; where it is white, or opaque if it has transparent parts; where it is
+ * black. */
+typedef enum mask_meaning { STAYS_OPAQUE, STAYS_WHITE, STAYS_BLACK } mask_meaning;
+
 /* How an API tells a client of its job.  All are called in the worker's thread; the exchange is the job's. */
 typedef struct job_answers {
     void (*preview)(job *j, int picture, int index, const uint8_t *file, size_t size);
@@ -35,7 +39,8 @@ typedef struct job_answers {
 typedef struct job_picture {
     uint8_t *file; /* NULL: not finished */
     size_t size;
-    int previews; /* that were sent */
+    char *settings; /* as the file has them */
+    int previews;   /* that were sent */
 } job_picture;
 
 struct job {
@@ -51,13 +56,15 @@ struct job {
     char *user; /* what the client calls itself, or NULL */
     uint64_t seed;
     int count;
+    bool own_seeds;                     /* picture i is the first one of seed + i, else the i-th of the seed */
     float temperature, top_p, guidance; /* as in limn_request */
     int top_k, steps;                   /* steps: of models that have them */
-    /* an image prompt, and what of it is drawn anew: where the mask is transparent; without one all, or with
-     * `variation` a share of its cells, chosen by the seed */
-    uint8_t *picture, *mask; /* files */
-    size_t picture_size, mask_size;
-    bool variation;
+    text_buffer picture, mask;          /* files: an image prompt, and what of it stays */
+    mask_meaning mask_is;
+    char *region; /* what stays, as limn generate's --keep says it; or NULL */
+    bool denoise; /* strength becomes vary where the model has none */
+    float vary;   /* share of its cells that is drawn anew, chosen by the seed, for each picture others; 0: by a mask */
+    float strength; /* as in limn_request; 0: none */
     /* the pictures' files */
     int width, height; /* 0: the model's */
     bool strict_size;
@@ -72,10 +79,18 @@ struct job {
     double created;                /* seconds since 1970 */
     job_picture *pictures;         /* [count] */
     int finished;
+    bool peeked;      /* somebody wants to see it */
+    text_buffer view; /* a picture of it as it was then, PNG */
     char error[512];
 };
 
+/* With a random id; x may be NULL.  NULL where memory is short. */
 job *job_new(exchange *x, const job_answers *answers);
 void job_hold(job *j);
 void job_release(job *j);
+/* Frees what is large: its pictures, and those that it was given. */
+void job_drop_files(job *j);
+double job_seconds(void); /* since 1970 */
+/* Whether it was cancelled, or its client has hung up. */
+bool job_is_unwanted(const job *j);
 #endif

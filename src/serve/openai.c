@@ -1,13 +1,10 @@
-/* OpenAI's Images API: generations, edits and variations; beyond its fields seed, guidance, temperature, top_k, top_p
- * and negative_prompt. */
+/* OpenAI's Images API: generations, edits and variations; beyond its fields seed, guidance, temperature, top_k, top_p,
+ * steps, negative_prompt, and of edits keep and strength. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
-#include "serve/fields.h"
-
-enum { PICTURES_MOST = 64, PROMPT_MOST = 32000, SIDE_MOST = 4096 };
+#include "serve/request.h"
 
 static const char *const formats[] = {"png", "jpeg", "webp", NULL}, *const types[] = {"image/png", "image/jpeg",
                                                                                       "image/webp"};
@@ -55,7 +52,7 @@ static bool put_picture(text_buffer *b, const job *j, const job_picture *p)
 static void fail_memory(exchange *x)
 {
     api_error a;
-    api_fail(&a, 500, "", NULL, "the server's memory is short");
+    request_short(&a);
     api_answer_error(x, &a);
 }
 
@@ -139,38 +136,37 @@ static const job_answers whole = {NULL, NULL, answer_all, on_failed},
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
 
+/* A number of pixels, of which the text loses its digits. */
+static bool take_side(const char **text, int *side)
+{
+    size_t n = strspn(*text, "0123456789");
+    *side = n > 0 && n < 9 ? atoi(*text) : 0;
+    *text += n;
+    return *side > 0;
+}
+
 /* "auto" or WIDTHxHEIGHT. */
 static bool read_size(const fields *p, job *j, api_error *a)
 {
     const char *text = NULL;
-    int end = 0, width = 0, height = 0;
     if (!fields_text(p, "size", &text, a) || !text || !*text || !strcmp(text, "auto"))
         return !a->status;
-    if (sscanf(text, "%5d%*1[xX]%5d%n", &width, &height, &end) != 2 || text[end] || width < 1 || height < 1)
-        return api_fail(a, 400, "size", NULL, "size: \"%.40s\" is not WIDTHxHEIGHT, such as 512x512", text);
-    if (width > SIDE_MOST || height > SIDE_MOST)
-        return api_fail(a, 400, "size", NULL, "size: %dx%d is more than %d pixels", width, height, SIDE_MOST);
-    j->width = width;
-    j->height = height;
+    const char *at = text;
+    if (!take_side(&at, &j->width) || (*at != 'x' && *at != 'X') || (at++, !take_side(&at, &j->height)) || *at)
+        return api_fail(a, 400, "size", "invalid_value", "size: \"%.40s\" is not WIDTHxHEIGHT, such as 512x512", text);
+    if (j->width > SIDE_MOST || j->height > SIDE_MOST)
+        return api_fail(a, 400, "size", "invalid_value", "size: %.40s is more than %d pixels a side", text, SIDE_MOST);
     return true;
-}
-
-static bool read_sampling(const fields *p, job *j, api_error *a)
-{
-    bool given = false;
-    bool ok = fields_seed(p, "seed", &j->seed, &given, a) && fields_number(p, "guidance", 0, 1000, &j->guidance, a) &&
-              fields_number(p, "temperature", 0, 100, &j->temperature, a) &&
-              fields_integer(p, "top_k", 0, 1000000000, &j->top_k, a) &&
-              fields_number(p, "top_p", 0, 1, &j->top_p, a) && fields_integer(p, "steps", 1, 10000, &j->steps, a);
-    if (ok && !given && getrandom(&j->seed, sizeof j->seed, 0) == sizeof j->seed)
-        j->seed >>= 11; /* a number that JavaScript has exactly */
-    return ok;
 }
 
 static bool read_output(const fields *p, job *j, asked *q, api_error *a)
 {
     static const char *const forms[] = {"url", "b64_json", NULL};
     int form = 0, compression = 100, previews = 0;
+    static const char *const texts[] = {"quality", "style", "background", "moderation", NULL}, *ignored;
+    for (int i = 0; texts[i]; i++)
+        if (!fields_text(p, texts[i], &ignored, a))
+            return false;
     bool ok = fields_word(p, "response_format", forms, &form, a) &&
               fields_word(p, "output_format", formats, &q->format, a) &&
               fields_integer(p, "output_compression", 0, 100, &compression, a) &&
@@ -187,45 +183,36 @@ static bool read_output(const fields *p, job *j, asked *q, api_error *a)
                   api_fail(a, 400, "output_format", NULL, "%.600s", e.text));
 }
 
-static bool read_prompt(const fields *p, job *j, bool required, api_error *a)
+/* Half of a variation's cells stay. */
+static bool read_pictures(const fields *p, job *j, bool edit, api_error *a)
 {
-    const char *prompt = NULL, *negative = NULL, *user = NULL;
-    if (!fields_text(p, "prompt", &prompt, a) || !fields_text(p, "negative_prompt", &negative, a) ||
-        !fields_text(p, "user", &user, a))
+    text_buffer kept = {0};
+    if (!fields_picture(p, "image", &j->picture, a))
         return false;
-    if (required && !prompt)
-        return api_fail(a, 400, "prompt", "missing_required_parameter", "prompt: it is missing");
-    if (prompt && strlen(prompt) > PROMPT_MOST)
-        return api_fail(a, 400, "prompt", "string_above_max_length", "prompt: longer than %d bytes", PROMPT_MOST);
-    j->prompt = strdup(prompt ? prompt : "");
-    j->negative = negative ? strdup(negative) : NULL;
-    j->user = user ? strdup(user) : NULL;
-    return (j->prompt && (j->negative || !negative) && (j->user || !user)) ||
-           api_fail(a, 500, "", NULL, "the server's memory is short");
-}
-
-static bool copy_file(const http_part *from, uint8_t **file, size_t *size)
-{
-    *size = from->size;
-    *file = malloc(from->size ? from->size : 1);
-    if (*file)
-        memcpy(*file, from->text, from->size);
-    return *file;
-}
-
-static bool read_pictures(const fields *p, job *j, bool mask, api_error *a)
-{
-    const http_part *picture = fields_file(p, "image"), *over = mask ? fields_file(p, "mask") : NULL;
-    if (p->root)
-        return api_fail(a, 400, "", NULL, "a form with the picture is wanted (multipart/form-data)");
-    if (!picture)
+    if (j->picture.size == 0 && !fields_picture(p, "images", &j->picture, a))
+        return false;
+    if (j->picture.size == 0)
         return api_fail(a, 400, "image", "missing_required_parameter", "image: it is missing");
-    if (image_recognise(picture->text, picture->size) == IMAGE_NONE)
-        return api_fail(a, 400, "image", NULL, "image: neither PNG nor JPEG nor WebP");
-    if (over && image_recognise(over->text, over->size) == IMAGE_NONE)
-        return api_fail(a, 400, "mask", NULL, "mask: neither PNG nor JPEG nor WebP");
-    return (copy_file(picture, &j->picture, &j->picture_size) && (!over || copy_file(over, &j->mask, &j->mask_size))) ||
-           api_fail(a, 500, "", NULL, "the server's memory is short");
+    j->vary = edit ? 0 : 0.5f;
+    if (!edit)
+        return true;
+    bool ok = fields_picture(p, "mask", &j->mask, a) && fields_keep(p, "keep", &kept, &j->region, a) &&
+              fields_number(p, "strength", 0.001, 1, &j->strength, a);
+    if (ok && j->mask.size > 0 && (kept.size > 0 || j->region))
+        ok = api_fail(a, 400, "keep", NULL, "keep: a mask is there too");
+    if (ok && kept.size > 0) {
+        j->mask = kept;
+        j->mask_is = STAYS_WHITE;
+        return true;
+    }
+    text_release(&kept);
+    return ok;
+}
+
+static bool refuse_kept(const fields *p, api_error *a)
+{
+    return !fields_has(p, "keep") ||
+           api_fail(a, 400, "keep", NULL, "keep: there is no picture to keep a part of (/v1/images/edits takes one)");
 }
 
 typedef enum endpoint { GENERATE, EDIT, VARY } endpoint;
@@ -234,15 +221,18 @@ static bool read_job(server *s, const fields *p, endpoint of, job *j, api_error 
 {
     asked *q = j->own = calloc(1, sizeof *q);
     const char *model = NULL, *host = exchange_header(p->x, "Host");
-    if (!q || !store_random_name(j->id))
-        return api_fail(a, 500, "", NULL, "the server's memory is short");
+    if (!q)
+        return request_short(a);
     *q = (asked){.s = s, .event = of == EDIT ? "image_edit" : "image_generation"};
-    snprintf(q->host, sizeof q->host, "%s", host ? host : "");
+    if (host)
+        snprintf(q->host, sizeof q->host, "%s", host);
+    else /* HTTP/1.0 */
+        snprintf(q->host, sizeof q->host, "%.200s:%d", s->o.host, s->http ? http_port(s->http) : s->o.port);
     j->strict_size = s->o.strict_size;
-    j->variation = of == VARY;
     return fields_text(p, "model", &model, a) && (j->model = server_model(s, model, a)) &&
-           read_prompt(p, j, of != VARY, a) && read_output(p, j, q, a) && read_size(p, j, a) &&
-           read_sampling(p, j, a) && (of == GENERATE || read_pictures(p, j, of == EDIT, a));
+           request_prompt(p, j, of != VARY, a) && read_output(p, j, q, a) && read_size(p, j, a) &&
+           request_sampling(p, j, "guidance", a) &&
+           (of == GENERATE ? refuse_kept(p, a) : read_pictures(p, j, of == EDIT, a));
 }
 
 static void handle(server *s, exchange *x, endpoint of)
@@ -250,16 +240,9 @@ static void handle(server *s, exchange *x, endpoint of)
     api_error a = {0};
     fields p = {0};
     job *j = job_new(x, &whole);
-    bool ok = j ? fields_read(&p, x, &a) && read_job(s, &p, of, j, &a)
-                : api_fail(&a, 500, "", NULL, "the server's memory is short");
-    if (ok && !worker_is_ready(s->worker))
-        ok = api_fail(&a, 503, "", NULL, "the device is being opened again: try again in a moment");
-    if (ok && !worker_add(s->worker, j))
-        ok = api_fail(&a, 429, "", "rate_limit_exceeded", "too many requests wait: try again later");
+    bool ok = j ? fields_read(&p, x, &a) && read_job(s, &p, of, j, &a) : request_short(&a);
     fields_release(&p);
-    if (!ok)
-        api_answer_error(x, &a);
-    job_release(j);
+    request_submit(s, x, j, ok, &a);
 }
 
 void openai_generate(server *s, exchange *x)

@@ -23,9 +23,17 @@ static bool same_secret(const char *a, const char *b)
 static bool has_key(const server *s, const exchange *x)
 {
     const char *given = exchange_header(x, "Authorization");
+    text_buffer b = {0};
     if (!s->o.key)
         return true;
-    return given && !strncasecmp(given, "Bearer ", 7) && same_secret(given + 7, s->o.key);
+    if (!given || strncasecmp(given, "Basic ", 6) != 0)
+        return given && !strncasecmp(given, "Bearer ", 7) && same_secret(given + 7, s->o.key);
+    /* NAME:KEY, as front ends send it that know passwords alone */
+    bool ok = text_from_base64(&b, given + 6);
+    const char *colon = ok ? strchr(b.text, ':') : NULL;
+    ok = colon && same_secret(colon + 1, s->o.key);
+    text_release(&b);
+    return ok;
 }
 
 /* HOST of "HOST:PORT", "[::1]:PORT" or "HOST". */
@@ -41,7 +49,9 @@ static bool is_own_host(const server *s, const exchange *x)
 {
     const char *given = exchange_header(x, "Host");
     char host[256];
-    if (!given || !*given)
+    if (!given) /* HTTP/1.0, which browsers don't speak */
+        return true;
+    if (!*given)
         return false;
     host_of(given, host);
     bool number = strspn(host, "0123456789.") == strlen(host) || *host == '[';
@@ -122,6 +132,42 @@ static const struct route {
     {"GET", "/v1/models/", models_get, false},
     {"GET", "/v1/jobs", jobs_list, false},
     {"DELETE", "/v1/jobs/", delete_job, false},
+#define SD(method, name, handle)                                                                                       \
+    {                                                                                                                  \
+        method, "/sdapi/v1/" name, handle, false                                                                       \
+    }
+    SD("POST", "txt2img", sdapi_txt2img),
+    SD("POST", "img2img", sdapi_img2img),
+    SD("GET", "progress", sdapi_progress),
+    SD("POST", "interrupt", sdapi_interrupt),
+    SD("POST", "skip", sdapi_interrupt),
+    SD("GET", "sd-models", sdapi_models),
+    SD("GET", "options", sdapi_options),
+    SD("POST", "options", sdapi_set_options),
+    SD("GET", "samplers", sdapi_fixed),
+    SD("GET", "schedulers", sdapi_fixed),
+    SD("GET", "upscalers", sdapi_fixed),
+    SD("GET", "latent-upscale-modes", sdapi_fixed),
+    SD("GET", "sd-vae", sdapi_fixed),
+    SD("GET", "sd-modules", sdapi_fixed),
+    SD("GET", "hypernetworks", sdapi_fixed),
+    SD("GET", "face-restorers", sdapi_fixed),
+    SD("GET", "realesrgan-models", sdapi_fixed),
+    SD("GET", "prompt-styles", sdapi_fixed),
+    SD("GET", "loras", sdapi_fixed),
+    SD("GET", "embeddings", sdapi_fixed),
+    SD("GET", "scripts", sdapi_fixed),
+    SD("GET", "script-info", sdapi_fixed),
+    SD("GET", "extensions", sdapi_fixed),
+    SD("GET", "cmd-flags", sdapi_fixed),
+    SD("GET", "memory", sdapi_fixed),
+    SD("POST", "refresh-checkpoints", sdapi_nothing),
+    SD("POST", "refresh-loras", sdapi_nothing),
+    SD("POST", "refresh-vae", sdapi_nothing),
+    SD("POST", "refresh-embeddings", sdapi_nothing),
+    SD("POST", "reload-checkpoint", sdapi_nothing),
+    SD("POST", "unload-checkpoint", sdapi_nothing),
+#undef SD
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
 
@@ -144,7 +190,8 @@ static const struct route *find_route(const exchange *x, char allowed[64])
     *allowed = 0;
     for (int i = 0; i < ROUTES; i++)
         if (is_path(&routes[i], exchange_path(x))) {
-            at += (size_t)snprintf(allowed + at, 64 - at, "%s%s", at ? ", " : "", routes[i].method);
+            bool get = !strcmp(routes[i].method, "GET");
+            at += (size_t)snprintf(allowed + at, 64 - at, "%s%s", at ? ", " : "", get ? "GET, HEAD" : routes[i].method);
             found = is_method(&routes[i], exchange_method(x)) ? &routes[i] : found;
         }
     return found;
@@ -154,7 +201,8 @@ static const struct route *find_route(const exchange *x, char allowed[64])
 static void preflight(exchange *x)
 {
     exchange_put_header(x, "Access-Control-Allow-Methods", "GET, POST, DELETE");
-    exchange_put_header(x, "Access-Control-Allow-Headers", "Authorization, Content-Type");
+    const char *headers = exchange_header(x, "Access-Control-Request-Headers");
+    exchange_put_header(x, "Access-Control-Allow-Headers", headers ? headers : "Authorization, Content-Type");
     exchange_put_header(x, "Access-Control-Max-Age", "600");
     exchange_answer(x, 204, "text/plain", "", 0);
 }
@@ -172,8 +220,10 @@ void routes_begin(void *context, exchange *x)
         refuse(x, 403, "invalid_origin", "pages of other sites may not call (start limn serve with --origin for one)");
         return;
     }
-    if (foreign)
+    if (foreign) {
         exchange_put_header(x, "Access-Control-Allow-Origin", exchange_header(x, "Origin"));
+        exchange_put_header(x, "Vary", "Origin");
+    }
     if (foreign && !strcmp(exchange_method(x), "OPTIONS")) {
         preflight(x);
         return;
@@ -185,6 +235,10 @@ void routes_begin(void *context, exchange *x)
                exchange_header(x, "Authorization") ? "the API key is wrong" : "an API key is needed");
     } else if (!r && *allowed) {
         exchange_put_header(x, "Allow", allowed);
+        if (!strcmp(exchange_method(x), "OPTIONS")) {
+            exchange_answer(x, 204, "text/plain", "", 0);
+            return;
+        }
         refuse(x, 405, "method_not_allowed", "the path has other methods");
     } else if (!r) {
         refuse(x, 404, "not_found", "there is no such path");

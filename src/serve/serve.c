@@ -101,7 +101,8 @@ static bool check_options(const serve_options *o, err *e)
 
 static bool start(server *s, err *e)
 {
-    const worker_options w = {.device = s->o.device,
+    const worker_options w = {.devices = s->o.devices,
+                              .n_devices = s->o.n_devices,
                               .memory_limit = s->o.memory_limit,
                               .no_cache = s->o.no_cache,
                               .models = s->models,
@@ -111,11 +112,12 @@ static bool start(server *s, err *e)
                             .port = s->o.port,
                             .body_most = BODY_MOST,
                             .connections = CONNECTIONS,
-                            .deadline = DEADLINE,
+                            .deadline = s->o.deadline ? s->o.deadline : DEADLINE,
                             .server = "limn/" LIMN_VERSION,
                             .begin = routes_begin,
                             .handle = routes_handle,
                             .refuse = routes_refuse,
+                            .describe = api_describe,
                             .context = s};
     s->store = store_new(STORE_BYTES);
     if (!s->store)

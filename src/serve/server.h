@@ -19,8 +19,10 @@ typedef struct serve_options {
     size_t n_origins;
     int most; /* jobs that may wait or be at work */
     bool strict_size;
-    double drain; /* seconds that work may go on after the signal to end */
-    const char *device;
+    int deadline;               /* seconds in which a request must be whole; 0: 75 */
+    double drain;               /* seconds that work may go on after the signal to end */
+    const char *const *devices; /* [n_devices] SPECs, one at least */
+    int n_devices;
     uint64_t memory_limit;
     bool no_cache;
 } serve_options;
@@ -30,6 +32,7 @@ typedef struct server {
     http_server *http;
     served *models;
     size_t n_models;
+    size_t chosen; /* the model of A1111's requests that name none */
     worker *worker;
     store *store;
 } server;
@@ -50,6 +53,8 @@ bool api_fail(api_error *a, int status, const char *param, const char *code, con
 void api_answer_error(exchange *x, const api_error *a);
 /* Answers with the object, which is freed. */
 void answer_json(exchange *x, json_t *root);
+/* Its text, for what libmicrohttpd never sees. */
+void api_describe(int status, const char *why, text_buffer *body);
 /* The library's error as an API's. */
 void api_from(api_error *a, const limn_error *e);
 
@@ -65,6 +70,15 @@ void openai_edit(server *s, exchange *x);
 void openai_vary(server *s, exchange *x);
 void models_list(server *s, exchange *x);
 void models_get(server *s, exchange *x);
+void sdapi_txt2img(server *s, exchange *x);
+void sdapi_img2img(server *s, exchange *x);
+void sdapi_progress(server *s, exchange *x);
+void sdapi_interrupt(server *s, exchange *x);
+void sdapi_models(server *s, exchange *x);
+void sdapi_options(server *s, exchange *x);
+void sdapi_set_options(server *s, exchange *x);
+void sdapi_fixed(server *s, exchange *x);
+void sdapi_nothing(server *s, exchange *x);
 void jobs_list(server *s, exchange *x);
 void jobs_delete(server *s, exchange *x, const char *id);
 void metrics_get(server *s, exchange *x);

@@ -67,6 +67,38 @@ bool text_base64(text_buffer *b, const void *data, size_t size)
     return true;
 }
 
+static int digit_of(char c)
+{
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+' || c == '-' ? 62
+           : c == '/' || c == '_' ? 63
+                                  : -1;
+}
+
+bool text_from_base64(text_buffer *b, const char *text)
+{
+    uint32_t bits = 0;
+    int n = 0;
+    if (!make_room(b, strlen(text) / 4 * 3 + 3))
+        return false;
+    for (; *text && *text != '='; text++) {
+        if (*text == '\r' || *text == '\n' || *text == ' ')
+            continue;
+        if (digit_of(*text) < 0)
+            return false;
+        bits = bits << 6 | (uint32_t)digit_of(*text);
+        n += 6;
+        if (n >= 8) {
+            n -= 8;
+            b->text[b->size++] = (char)(bits >> n & 255);
+        }
+    }
+    b->text[b->size] = 0;
+    return n < 6 && text[strspn(text, "=\r\n ")] == 0;
+}
+
 void text_release(text_buffer *b)
 {
     free(b->text);

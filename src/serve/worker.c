@@ -1,4 +1,4 @@
-/* The queue of jobs, and the thread that draws them. */
+/* The queue of jobs, and for each device a thread that draws them. */
 #include "serve/worker.h"
 
 #include <pthread.h>
@@ -11,77 +11,45 @@
 #include "base/log.h"
 #include "serve/draw.h"
 
-enum { REMEMBERED = 64 }; /* jobs that have ended, for who asks */
+enum {
+    REMEMBERED = 64,  /* jobs that have ended, for who asks */
+    FAILURES_MOST = 2 /* one after the other, and a device is opened again */
+};
 
-const char *const job_state_names[] = {"waiting", "working", "done", "failed", "cancelled"};
+/* A device and its thread. */
+typedef struct hand {
+    worker *w;
+    pthread_t thread;
+    bool started;
+    const char *spec;
+    /* under the queue's lock */
+    drawing *work; /* changed by the thread alone, as are the next ones */
+    int load;      /* pictures of it that aren't finished */
+    bool ready;    /* its device works */
+    /* the thread's own */
+    limn_device *device;
+    drawer *drawers;
+    int failures;
+    bool drains; /* takes no job until all of its work is done, for which memory was short */
+} hand;
 
 struct worker {
     worker_options o;
-    pthread_t thread;
-    bool started;
+    hand *hands;
+    int n_hands;
     pthread_mutex_t lock;
     pthread_cond_t change;
     /* under the lock */
     job *waiting, *ended; /* ended: the last ones first */
-    drawing *work;        /* changed by the thread alone */
     int n_waiting, n_working;
-    bool ready, draining, stops;
+    bool draining, stops;
     double stop_at;
     worker_counts counts;
-    /* the thread's own */
-    limn_device *device;
-    drawer *drawers;
 };
 
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+static const limn_error cancelled = {LIMN_FAILED, "cancelled", LIMN_CAUSE_INTERRUPTED};
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------- */
-
-job *job_new(exchange *x, const job_answers *answers)
-{
-    job *j = calloc(1, sizeof *j);
-    if (!j)
-        return NULL;
-    j->holders = 1;
-    j->answers = answers;
-    j->temperature = j->top_p = j->guidance = -1;
-    j->top_k = -1;
-    j->count = 1;
-    j->format = IMAGE_PNG;
-    j->created = seconds_now();
-    j->x = x;
-    if (x)
-        exchange_hold(x);
-    return j;
-}
-
-void job_hold(job *j)
-{
-    __atomic_add_fetch(&j->holders, 1, __ATOMIC_RELAXED);
-}
-
-void job_release(job *j)
-{
-    if (!j || __atomic_sub_fetch(&j->holders, 1, __ATOMIC_ACQ_REL) > 0)
-        return;
-    for (int i = 0; j->pictures && i < j->count; i++)
-        free(j->pictures[i].file);
-    free(j->pictures);
-    free(j->prompt);
-    free(j->negative);
-    free(j->user);
-    free(j->picture);
-    free(j->mask);
-    free(j->own);
-    if (j->x)
-        exchange_release(j->x);
-    free(j);
-}
 
 /* The job has ended: it tells its client, and is remembered without what is large. */
 static void end_job(worker *w, job *j, job_state state, const limn_error *e)
@@ -95,13 +63,7 @@ static void end_job(worker *w, job *j, job_state state, const limn_error *e)
     snprintf(j->error, sizeof j->error, "%.500s", state == JOB_DONE ? "" : e->text);
     w->counts.jobs[state]++;
     w->counts.pictures += (uint64_t)j->finished;
-    for (int i = 0; j->pictures && i < j->count; i++) {
-        free(j->pictures[i].file);
-        j->pictures[i].file = NULL;
-    }
-    free(j->picture);
-    free(j->mask);
-    j->picture = j->mask = NULL;
+    job_drop_files(j);
     exchange *x = j->x;
     j->x = NULL;
     j->next = w->ended;
@@ -123,11 +85,12 @@ static void end_job(worker *w, job *j, job_state state, const limn_error *e)
 
 /* ---- devices and models ------------------------------------------------------------------------------------------ */
 
-static void set_ready(worker *w, bool ready)
+static void set_ready(hand *h, bool ready)
 {
-    pthread_mutex_lock(&w->lock);
-    w->ready = ready;
-    pthread_mutex_unlock(&w->lock);
+    pthread_mutex_lock(&h->w->lock);
+    h->ready = ready;
+    pthread_cond_broadcast(&h->w->change);
+    pthread_mutex_unlock(&h->w->lock);
 }
 
 static void close_drawer(drawer *d)
@@ -137,22 +100,24 @@ static void close_drawer(drawer *d)
     free(d);
 }
 
-static void close_device(worker *w)
+static void close_device(hand *h)
 {
-    set_ready(w, false);
-    for (drawer *d = w->drawers, *next; d; d = next) {
+    set_ready(h, false);
+    for (drawer *d = h->drawers, *next; d; d = next) {
         next = d->next;
         close_drawer(d);
     }
-    w->drawers = NULL;
-    limn_device_free(&w->device);
+    h->drawers = NULL;
+    limn_device_free(&h->device);
 }
 
-static bool open_device(worker *w, limn_error *e)
+static bool open_device(hand *h, limn_error *e)
 {
-    const limn_device_options o = {.size = sizeof o, .memory_limit = w->o.memory_limit, .no_cache = w->o.no_cache};
-    w->device = limn_device_open(w->o.device, &o, e);
-    return w->device;
+    const worker_options *w = &h->w->o;
+    const limn_device_options o = {.size = sizeof o, .memory_limit = w->memory_limit, .no_cache = w->no_cache};
+    h->device = limn_device_open(h->spec, &o, e);
+    h->failures = 0;
+    return h->device;
 }
 
 static bool has_size(const limn_model_info *i, int width, int height)
@@ -164,9 +129,9 @@ static bool has_size(const limn_model_info *i, int width, int height)
 }
 
 /* The model, open for pictures of that size (0: its own). */
-static drawer *open_drawer(worker *w, served *model, int width, int height, limn_error *e)
+static drawer *open_drawer(hand *h, served *model, int width, int height, limn_error *e)
 {
-    for (drawer *d = w->drawers; d; d = d->next)
+    for (drawer *d = h->drawers; d; d = d->next)
         if (d->model == model && d->width == width && d->height == height)
             return d;
     drawer *d = calloc(1, sizeof *d);
@@ -175,50 +140,79 @@ static drawer *open_drawer(worker *w, served *model, int width, int height, limn
         return NULL;
     }
     const limn_model_options o = {.size = sizeof o, .width = width, .height = height};
-    *d = (drawer){.next = w->drawers, .model = model, .width = width, .height = height};
-    d->m = limn_model_open_with(w->device, model->path, &o, e);
+    *d = (drawer){.next = h->drawers, .model = model, .width = width, .height = height};
+    d->m = limn_model_open_with(h->device, model->path, &o, e);
     if (!d->m) {
         free(d);
         return NULL;
     }
     d->info = limn_model_get_info(d->m);
     served_learn(model, d->info);
-    return w->drawers = d;
+    return h->drawers = d;
 }
 
 /* The drawer of a job: of the size that it asks for, if the model can draw it. */
-static drawer *drawer_of(worker *w, const job *j, limn_error *e)
+static drawer *drawer_of(hand *h, const job *j, limn_error *e)
 {
-    drawer *d = open_drawer(w, j->model, 0, 0, e);
+    drawer *d = open_drawer(h, j->model, 0, 0, e);
     bool other = d && j->width && (j->width != d->info->width || j->height != d->info->height);
-    return other && has_size(d->info, j->width, j->height) ? open_drawer(w, j->model, j->width, j->height, e) : d;
+    return other && has_size(d->info, j->width, j->height) ? open_drawer(h, j->model, j->width, j->height, e) : d;
 }
 
 /* ---- the work ---------------------------------------------------------------------------------------------------- */
 
-static void begin_job(worker *w, job *j)
+/* Whether it may do later, when other work is done. */
+static bool lacks_room(const limn_error *e)
 {
+    return e->cause == LIMN_CAUSE_DEVICE_MEMORY || e->cause == LIMN_CAUSE_MEMORY_LIMIT || e->cause == LIMN_CAUSE_BUSY;
+}
+
+/* The job is the first of those that wait. */
+static void put_back(hand *h, job *j)
+{
+    worker *w = h->w;
+    pthread_mutex_lock(&w->lock);
+    j->next = w->waiting;
+    w->waiting = j;
+    w->n_waiting++;
+    h->load -= j->count;
+    pthread_mutex_unlock(&w->lock);
+    h->drains = true;
+}
+
+static void begin_job(hand *h, job *j)
+{
+    worker *w = h->w;
     limn_error e = {0};
     drawing *a = calloc(1, sizeof *a);
-    drawer *d = a ? drawer_of(w, j, &e) : NULL;
-    j->pictures = calloc((size_t)j->count, sizeof *j->pictures);
+    drawer *d = a ? drawer_of(h, j, &e) : NULL;
+    if (!j->pictures)
+        j->pictures = calloc((size_t)j->count, sizeof *j->pictures);
     bool ok = a && j->pictures ? d && drawing_begin(a, d, j, &e) : err_no_memory(&e, "job", sizeof *a);
     if (!ok) {
         free(a);
+        if (h->work && lacks_room(&e)) {
+            put_back(h, j);
+            return;
+        }
+        pthread_mutex_lock(&w->lock);
+        h->load -= j->count;
+        pthread_mutex_unlock(&w->lock);
         end_job(w, j, JOB_FAILED, &e);
         return;
     }
     pthread_mutex_lock(&w->lock);
     j->state = JOB_WORKING;
     j->all_codes = j->count * d->info->grid_width * d->info->grid_height;
-    a->next = w->work;
-    w->work = a;
+    a->next = h->work;
+    h->work = a;
     w->n_working++;
     pthread_mutex_unlock(&w->lock);
 }
 
-static void end_drawing(worker *w, drawing **at, job_state state, const limn_error *e)
+static void end_drawing(hand *h, drawing **at, job_state state, const limn_error *e)
 {
+    worker *w = h->w;
     drawing *a = *at;
     job *j = a->j;
     drawing_end(a);
@@ -226,57 +220,139 @@ static void end_drawing(worker *w, drawing **at, job_state state, const limn_err
     pthread_mutex_lock(&w->lock);
     *at = a->next;
     w->n_working--;
+    h->load -= j->count;
+    pthread_cond_broadcast(&w->change);
     pthread_mutex_unlock(&w->lock);
     free(a);
     end_job(w, j, state, e);
 }
 
-/* Takes the waiting jobs that are to begin, and ends those that nobody waits for. */
-static void take_jobs(worker *w)
+/* Whether the next job is this device's: that of the least work has it. */
+static bool has_turn(const hand *h)
 {
+    const worker *w = h->w;
+    bool turn = w->waiting && !(h->drains && h->work);
+    for (const hand *o = w->hands; turn && o < w->hands + w->n_hands; o++)
+        turn = o == h || !o->ready || o->load > h->load || (o->load == h->load && o > h);
+    return turn;
+}
+
+/* The next job that is this device's, or that nobody waits for; NULL: there is none. */
+static job *next_job(hand *h)
+{
+    worker *w = h->w;
     pthread_mutex_lock(&w->lock);
-    job *list = w->waiting;
-    w->waiting = NULL;
-    w->n_waiting = 0;
-    pthread_mutex_unlock(&w->lock);
-    while (list) {
-        job *j = list;
-        list = j->next;
+    job **at = &w->waiting;
+    while (*at && !job_is_unwanted(*at))
+        at = &(*at)->next;
+    if (!*at && has_turn(h))
+        at = &w->waiting;
+    job *j = *at;
+    if (j) {
+        *at = j->next;
         j->next = NULL;
-        if (j->cancelled || (j->x && exchange_gone(j->x)))
-            end_job(w, j, JOB_CANCELLED, &(limn_error){LIMN_FAILED, "cancelled", LIMN_CAUSE_INTERRUPTED});
-        else
-            begin_job(w, j);
+        w->n_waiting--;
+        h->load += j->count;
+        pthread_cond_broadcast(&w->change);
+    }
+    pthread_mutex_unlock(&w->lock);
+    return j;
+}
+
+/* Takes the waiting jobs that are to begin, and ends those that nobody waits for. */
+static void take_jobs(hand *h)
+{
+    h->drains = h->drains && h->work;
+    for (job *j; (j = next_job(h));) {
+        if (!job_is_unwanted(j)) {
+            begin_job(h, j);
+            continue;
+        }
+        pthread_mutex_lock(&h->w->lock);
+        h->load -= j->count;
+        pthread_mutex_unlock(&h->w->lock);
+        end_job(h->w, j, JOB_CANCELLED, &cancelled);
     }
 }
 
 /* Fails all jobs at work of a drawer; d NULL: of all. */
-static void fail_jobs(worker *w, const drawer *d, const limn_error *e)
+static void fail_jobs(hand *h, const drawer *d, const limn_error *e)
 {
-    for (drawing **at = &w->work; *at;)
+    for (drawing **at = &h->work; *at;)
         if (!d || (*at)->d == d)
-            end_drawing(w, at, JOB_FAILED, e);
+            end_drawing(h, at, JOB_FAILED, e);
         else
             at = &(*at)->next;
 }
 
-/* A line of codes of every job at work, and what follows from it. */
-static void work(worker *w)
+/* Whether another drawer has work that it can do. */
+static bool others_work(const hand *h, const drawer *d)
 {
-    for (drawer *d = w->drawers; d; d = d->next) {
-        limn_error e = {0};
-        if (d->jobs == 0 || (limn_generation_step(d->g, NULL, &e) && drawings_take(w->work, d, &e)))
-            continue;
-        if (e.cause == LIMN_CAUSE_DEVICE_LOST) {
-            log_write(LOG_ERROR, "serve: %s (the device is opened again)", e.text);
-            fail_jobs(w, NULL, &e);
-            close_device(w);
-            return;
-        }
-        fail_jobs(w, d, &e);
-        limn_generation_free(&d->g);
+    for (const drawer *o = h->drawers; o; o = o->next)
+        if (o != d && o->jobs > 0 && !o->waits)
+            return true;
+    return false;
+}
+
+/* What follows from a failure of a drawer's work.  False: the device was closed, to be opened again. */
+static bool answer_failure(hand *h, drawer *d, limn_error *e)
+{
+    if (lacks_room(e) && others_work(h, d)) {
+        d->waits = h->drains = true;
+        return true;
     }
-    for (drawing **at = &w->work; *at;) {
+    bool lost = e->cause == LIMN_CAUSE_DEVICE_LOST;
+    if (e->code == LIMN_FAILED && e->cause == LIMN_CAUSE_OTHER) {
+        e->cause = LIMN_CAUSE_DEVICE_LOST; /* for the client: it may try again */
+        lost = ++h->failures >= FAILURES_MOST;
+    }
+    log_write(LOG_ERROR, "serve: %s%s", e->text, lost ? " (the device is opened again)" : "");
+    fail_jobs(h, lost ? NULL : d, e);
+    if (lost)
+        close_device(h);
+    else
+        limn_generation_free(&d->g);
+    return !lost;
+}
+
+/* Up to a line of codes of every job at work.  False: the device was lost. */
+static bool step(hand *h)
+{
+    for (drawer *d = h->drawers; d; d = d->next) {
+        limn_error e = {0};
+        if (d->jobs == 0 || (d->waits && others_work(h, d)))
+            continue;
+        d->waits = false;
+        if (limn_generation_step(d->g, NULL, &e) && drawings_take(h->work, d, &e))
+            h->failures = 0;
+        else if (!answer_failure(h, d, &e))
+            return false;
+    }
+    return true;
+}
+
+/* A look at the job's picture that is drawn, for whoever asked for it. */
+static void peek(worker *w, drawing *a)
+{
+    text_buffer file = {0};
+    err e = {0};
+    bool ok = drawing_peek(a, &file, &e);
+    pthread_mutex_lock(&w->lock);
+    if (ok) {
+        text_release(&a->j->view);
+        a->j->view = file;
+    }
+    a->j->peeked = false;
+    pthread_mutex_unlock(&w->lock);
+    if (!ok)
+        text_release(&file);
+}
+
+/* What is to be known of the jobs at work, and ends those that are done or not wanted. */
+static void look(hand *h)
+{
+    worker *w = h->w;
+    for (drawing **at = &h->work; *at;) {
         drawing *a = *at;
         job *j = a->j;
         limn_error e = {0};
@@ -285,71 +361,71 @@ static void work(worker *w)
         pthread_mutex_lock(&w->lock);
         w->counts.codes += codes > j->codes ? (uint64_t)(codes - j->codes) : 0;
         j->codes = codes;
-        bool cancelled = j->cancelled;
+        bool unwanted = job_is_unwanted(j), peeked = j->peeked;
         pthread_mutex_unlock(&w->lock);
+        if (ok && peeked && !unwanted)
+            peek(w, a);
         if (!ok)
-            end_drawing(w, at, JOB_FAILED, &e);
+            end_drawing(h, at, JOB_FAILED, &e);
         else if (j->finished == j->count)
-            end_drawing(w, at, JOB_DONE, &e);
-        else if (cancelled || (j->x && exchange_gone(j->x)))
-            end_drawing(w, at, JOB_CANCELLED, &(limn_error){LIMN_FAILED, "cancelled", LIMN_CAUSE_INTERRUPTED});
+            end_drawing(h, at, JOB_DONE, &e);
+        else if (unwanted)
+            end_drawing(h, at, JOB_CANCELLED, &cancelled);
         else
             at = &a->next;
     }
 }
 
 /* Waits until there is something to do.  False: it is time to end. */
-static bool wait_for_work(worker *w)
+static bool wait_for_work(hand *h)
 {
+    worker *w = h->w;
     pthread_mutex_lock(&w->lock);
-    while (!w->stops && !w->waiting && !w->work && (w->device || !w->draining)) {
-        if (!w->device)
-            break;
+    while (!w->stops && !w->draining && h->device && !h->work && !has_turn(h))
         pthread_cond_wait(&w->change, &w->lock);
-        if (w->draining)
-            break;
-    }
-    bool idle = !w->waiting && !w->work;
-    bool late = w->draining && seconds_now() > w->stop_at;
+    bool idle = !h->work && (!w->waiting || !has_turn(h));
+    bool late = w->draining && job_seconds() > w->stop_at;
     bool goes_on = !(w->stops || (w->draining && idle) || late);
     pthread_mutex_unlock(&w->lock);
     return goes_on;
 }
 
-static void *run_worker(void *context)
+static void *run_hand(void *context)
 {
-    worker *w = context;
-    while (wait_for_work(w)) {
+    hand *h = context;
+    while (wait_for_work(h)) {
         limn_error e = {0};
-        double begin = seconds_now();
-        if (!w->device && !open_device(w, &e)) {
+        double begin = job_seconds();
+        if (!h->device && !open_device(h, &e)) {
             log_write(LOG_ERROR, "serve: %s", e.text);
             nanosleep(&(struct timespec){1, 0}, NULL);
             continue;
         }
-        set_ready(w, true);
-        take_jobs(w);
-        work(w);
-        pthread_mutex_lock(&w->lock);
-        w->counts.busy += seconds_now() - begin;
-        pthread_mutex_unlock(&w->lock);
+        if (!h->ready)
+            set_ready(h, true);
+        take_jobs(h);
+        if (step(h))
+            look(h);
+        pthread_mutex_lock(&h->w->lock);
+        h->w->counts.busy += job_seconds() - begin;
+        pthread_mutex_unlock(&h->w->lock);
     }
     const limn_error ends = {LIMN_FAILED, "the server ends", LIMN_CAUSE_BUSY};
-    fail_jobs(w, NULL, &ends);
-    pthread_mutex_lock(&w->lock);
-    job *list = w->waiting;
-    w->waiting = NULL;
-    w->stops = true;
-    pthread_mutex_unlock(&w->lock);
-    for (job *next; list; list = next) {
-        next = list->next;
-        end_job(w, list, JOB_CANCELLED, &ends);
-    }
-    close_device(w);
+    fail_jobs(h, NULL, &ends);
+    close_device(h);
     return NULL;
 }
 
 /* ---- others ------------------------------------------------------------------------------------------------------ */
+
+static bool start_hand(hand *h, err *e)
+{
+    if (!open_device(h, e) || !open_drawer(h, &h->w->o.models[0], 0, 0, e))
+        return false;
+    h->ready = true;
+    h->started = pthread_create(&h->thread, NULL, run_hand, h) == 0;
+    return h->started || err_set(e, ERR_FAILED, "worker: no thread for it");
+}
 
 worker *worker_start(const worker_options *o, err *e)
 {
@@ -361,13 +437,15 @@ worker *worker_start(const worker_options *o, err *e)
     w->o = *o;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->change, NULL);
-    bool ok = open_device(w, e) && open_drawer(w, &o->models[0], 0, 0, e);
-    w->ready = ok;
-    w->started = ok && pthread_create(&w->thread, NULL, run_worker, w) == 0;
-    if (w->started)
-        return w;
+    w->hands = calloc((size_t)o->n_devices, sizeof *w->hands);
+    bool ok = w->hands || err_no_memory(e, "worker", sizeof *w->hands);
+    w->n_hands = ok ? o->n_devices : 0;
+    for (int i = 0; i < w->n_hands; i++)
+        w->hands[i] = (hand){.w = w, .spec = o->devices[i]};
+    for (int i = 0; ok && i < w->n_hands; i++)
+        ok = start_hand(&w->hands[i], e);
     if (ok)
-        err_set(e, ERR_FAILED, "worker: no thread for it");
+        return w;
     worker_stop(&w);
     return NULL;
 }
@@ -383,7 +461,7 @@ bool worker_add(worker *w, job *j)
             last = &(*last)->next;
         *last = j;
         w->n_waiting++;
-        pthread_cond_signal(&w->change);
+        pthread_cond_broadcast(&w->change);
     }
     pthread_mutex_unlock(&w->lock);
     return takes;
@@ -396,12 +474,29 @@ bool worker_cancel(worker *w, const char *id)
     for (job *j = w->waiting; j; j = j->next)
         if (!strcmp(j->id, id))
             found = j->cancelled = true;
-    for (drawing *a = w->work; a; a = a->next)
-        if (!strcmp(a->j->id, id))
-            found = a->j->cancelled = true;
-    pthread_cond_signal(&w->change);
+    for (int i = 0; i < w->n_hands; i++)
+        for (drawing *a = w->hands[i].work; a; a = a->next)
+            if (!strcmp(a->j->id, id))
+                found = a->j->cancelled = true;
+    pthread_cond_broadcast(&w->change);
     pthread_mutex_unlock(&w->lock);
     return found;
+}
+
+bool worker_first(worker *w, const job_answers *of, void (*see)(void *context, job *j), void *context)
+{
+    job *first = NULL;
+    pthread_mutex_lock(&w->lock);
+    for (int i = 0; i < w->n_hands; i++)
+        for (drawing *a = w->hands[i].work; a; a = a->next)
+            if (a->j->answers == of && !a->j->cancelled && (!first || a->j->created < first->created))
+                first = a->j;
+    for (job *j = w->waiting; j && !first; j = j->next)
+        first = j->answers == of && !j->cancelled ? j : NULL;
+    if (first)
+        see(context, first);
+    pthread_mutex_unlock(&w->lock);
+    return first;
 }
 
 void worker_each(worker *w, void (*see)(void *context, const job *j), void *context)
@@ -409,8 +504,9 @@ void worker_each(worker *w, void (*see)(void *context, const job *j), void *cont
     pthread_mutex_lock(&w->lock);
     for (const job *j = w->waiting; j; j = j->next)
         see(context, j);
-    for (const drawing *a = w->work; a; a = a->next)
-        see(context, a->j);
+    for (int i = 0; i < w->n_hands; i++)
+        for (const drawing *a = w->hands[i].work; a; a = a->next)
+            see(context, a->j);
     for (const job *j = w->ended; j; j = j->next)
         see(context, j);
     pthread_mutex_unlock(&w->lock);
@@ -427,8 +523,10 @@ void worker_count(worker *w, worker_counts *c)
 
 bool worker_is_ready(worker *w)
 {
+    bool ready = false;
     pthread_mutex_lock(&w->lock);
-    bool ready = w->ready && !w->stops;
+    for (int i = 0; i < w->n_hands; i++)
+        ready |= w->hands[i].ready && !w->draining && !w->stops;
     pthread_mutex_unlock(&w->lock);
     return ready;
 }
@@ -437,8 +535,8 @@ void worker_drain(worker *w, double seconds)
 {
     pthread_mutex_lock(&w->lock);
     w->draining = true;
-    w->stop_at = seconds_now() + seconds;
-    pthread_cond_signal(&w->change);
+    w->stop_at = job_seconds() + seconds;
+    pthread_cond_broadcast(&w->change);
     pthread_mutex_unlock(&w->lock);
 }
 
@@ -449,18 +547,25 @@ void worker_stop(worker **at)
         return;
     pthread_mutex_lock(&w->lock);
     w->stops = w->stops || !w->draining;
-    pthread_cond_signal(&w->change);
+    pthread_cond_broadcast(&w->change);
     pthread_mutex_unlock(&w->lock);
-    if (w->started)
-        pthread_join(w->thread, NULL);
-    else
-        close_device(w);
+    for (int i = 0; w->hands && i < w->n_hands; i++)
+        if (w->hands[i].started)
+            pthread_join(w->hands[i].thread, NULL);
+        else
+            close_device(&w->hands[i]);
+    const limn_error ends = {LIMN_FAILED, "the server ends", LIMN_CAUSE_BUSY};
+    for (job *j = w->waiting, *next; j; j = next) {
+        next = j->next;
+        end_job(w, j, JOB_CANCELLED, &ends);
+    }
     for (job *j = w->ended, *next; j; j = next) {
         next = j->next;
         job_release(j);
     }
     pthread_cond_destroy(&w->change);
     pthread_mutex_destroy(&w->lock);
+    free(w->hands);
     free(w);
     *at = NULL;
 }

@@ -5,7 +5,8 @@
 #include "serve/job.h"
 
 typedef struct worker_options {
-    const char *device; /* SPEC */
+    const char *const *devices; /* [n_devices] SPECs, one at least: each works by itself */
+    int n_devices;
     uint64_t memory_limit;
     bool no_cache;
     served *models;
@@ -20,16 +21,19 @@ typedef struct worker_counts {
     double busy; /* seconds at work */
 } worker_counts;
 
-/* The queue and its worker.  NULL with e filled where the device or the first model can't be opened. */
+/* The queue and its devices.  NULL with e filled where a device or the first model can't be opened. */
 worker *worker_start(const worker_options *o, err *e);
 /* Adds a job, which the worker holds from now on.  False if too many wait. */
 bool worker_add(worker *w, job *j);
 /* Ends a job, whether it waits or works.  False: there is none of that id, or it has ended. */
 bool worker_cancel(worker *w, const char *id);
+/* Calls see, under the queue's lock, for the job of those answers that began first, else for the first that waits.
+ * False: there is none. */
+bool worker_first(worker *w, const job_answers *of, void (*see)(void *context, job *j), void *context);
 /* Calls see for each job that waits, works or has ended lately, under the queue's lock. */
 void worker_each(worker *w, void (*see)(void *context, const job *j), void *context);
 void worker_count(worker *w, worker_counts *c);
-/* Whether the device works: false while it is opened again after a failure. */
+/* Whether a device takes work: false while it is opened again after a failure, and when the server ends. */
 bool worker_is_ready(worker *w);
 /* Takes no more jobs; ends once those that are there are finished, or after `seconds`, and then cancels them. */
 void worker_drain(worker *w, double seconds);

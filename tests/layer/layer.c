@@ -5,7 +5,8 @@
  *                              bytes of local memory
  *   LIMN_LAYER_HANG_AT=N       the N-th call (of LIMN_LAYER_FAIL_NAME) never returns
  *   LIMN_LAYER_STALL_AT=N      from that call on no event completes, and waits never return
- *   LIMN_LAYER_DIE_AT=N,STATUS from that call on all end with STATUS
+ *   LIMN_LAYER_DIE_AT=N,STATUS[,CALLS]
+ *                              from that call on all, or so many, end with STATUS
  *   LIMN_LAYER_REFUSE=NAME,MOST,STATUS,SAYS
  *                              launches of that kernel (* for all) in groups of more than MOST work-items end with
  *                              STATUS, and CL_KERNEL_WORK_GROUP_SIZE says SAYS of it

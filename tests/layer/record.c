@@ -28,8 +28,8 @@ static const char *failed;
 static bool closed;
 
 static const profile *limits;
-static profile changed; /* with the limits that the environment gives */
-static unsigned long fail_at, hang_at, stall_at, die_at;
+static profile changed;                                              /* with the limits that the environment gives */
+static unsigned long fail_at, hang_at, stall_at, die_at, dead_calls; /* the last: 0 is for ever */
 static int die_status;
 static bool stalled;
 static const char *fail_name, *report_path;
@@ -64,7 +64,7 @@ void record_open(void)
     const char *die = getenv("LIMN_LAYER_DIE_AT");
     hang_at = hang ? strtoul(hang, NULL, 10) : 0;
     stall_at = stall ? strtoul(stall, NULL, 10) : 0;
-    if (die && sscanf(die, "%lu,%d", &die_at, &die_status) != 2)
+    if (die && sscanf(die, "%lu,%d,%lu", &die_at, &die_status, &dead_calls) < 2)
         _Exit(2);
     fail_at = at ? strtoul(at, NULL, 10) : 0;
     fail_name = getenv("LIMN_LAYER_FAIL_NAME");
@@ -103,7 +103,7 @@ cl_int call_begin(const char *name, cl_int failure, cl_int refusal)
             failed = name;
             status = failure;
         }
-        if (die_at && calls >= die_at)
+        if (die_at && calls >= die_at && (!dead_calls || calls < die_at + dead_calls))
             status = die_status;
         pthread_mutex_unlock(&lock);
         if (dies)

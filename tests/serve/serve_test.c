@@ -62,6 +62,7 @@ static void begin(serve_options o)
 {
     static const char *file;
     static char spec[32];
+    static const char *const device_spec = spec;
     file = support_path("tiny.gguf");
     snprintf(spec, sizeof spec, "%d", dev->info.index);
     o.host = "127.0.0.1";
@@ -69,7 +70,8 @@ static void begin(serve_options o)
     o.n_models = 1;
     o.most = o.most ? o.most : 64;
     o.drain = 60;
-    o.device = spec;
+    o.devices = &device_spec;
+    o.n_devices = 1;
     server_thread = (struct running){.o = o};
     assert_int_equal(pthread_create(&server_thread.thread, NULL, serve, &server_thread), 0);
     while (!server_thread.port)
@@ -458,6 +460,36 @@ static void what_is_wrong_is_named(void **state)
     end();
 }
 
+/* What isn't whole in time is cut off, also where a byte comes now and then. */
+static void slow_requests_are_cut_off(void **state)
+{
+    (void)state;
+    static const char head[] = "POST " GENERATIONS " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n";
+    begin((serve_options){.deadline = 1});
+    int fds[3];
+    for (int i = 0; i < 3; i++)
+        fds[i] = connected();
+    send_all(fds[1], "GET /heal", 9);
+    send_all(fds[2], head, sizeof head - 1);
+    for (int i = 0; i < 25; i++) {
+        pause_for(0.1);
+        send_all(fds[1], "t", 1);
+        send_all(fds[2], " ", 1);
+    }
+    char byte;
+    assert_int_equal(recv(fds[0], &byte, 1, 0), 0); /* it said nothing, and is told nothing */
+    close(fds[0]);
+    for (int i = 1; i < 3; i++) {
+        answer a = receive(fds[i]);
+        assert_int_equal(a.status, 408);
+        drop(&a);
+    }
+    answer a = ask("GET", "/health", "", "");
+    assert_int_equal(a.status, 200);
+    drop(&a);
+    end();
+}
+
 static void who_may_call(void **state)
 {
     (void)state;
@@ -590,6 +622,7 @@ int main(int argc, char **argv)
         TEST(edits_keep_what_is_opaque),
         TEST(variations_repeat_and_differ),
         TEST(what_is_wrong_is_named),
+        TEST(slow_requests_are_cut_off),
         TEST(who_may_call),
         TEST(the_page_allows_only_itself),
         TEST(too_many_are_sent_away),

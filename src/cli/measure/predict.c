@@ -1,12 +1,11 @@
 /* What counted launches would take on a described GPU. */
 #include "cli/measure/predict.h"
 
+#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "base/os.h"
 
 /* ---- kernels, by compiled code ---------------------------------------------------------------------------------- */
 
@@ -67,7 +66,7 @@ static const struct kernel_cost {
 static const struct kernel_cost *cost_of(const char *kernel)
 {
     for (size_t i = 0; i < sizeof costs / sizeof *costs; i++)
-        if (os_matches(costs[i].pattern, kernel))
+        if (!fnmatch(costs[i].pattern, kernel, 0))
             return &costs[i];
     return NULL;
 }
