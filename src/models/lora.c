@@ -66,7 +66,7 @@ static int llama_modules(const transformer *d, const param *p, bool heads, lora_
 int lora_modules(const transformer *d, const param *p, bool heads, lora_module out[LOW_RANK_PARTS])
 {
     memset(out, 0, LOW_RANK_PARTS * sizeof *out);
-    if (!p->linear || p->nd != 2)
+    if (!p->linear || p->nd != 2 || p->fixed) /* fixed: an encoder of texts that training leaves as it is */
         return 0;
     if (llama_of(d))
         return llama_modules(d, p, heads, out);

@@ -18,6 +18,7 @@
 #include "convert/convert.h"
 #include "generate/masked.h"
 #include "golden_npz.h"
+#include "io/safetensors.h"
 #include "models/transformers/masked.h"
 #include "support.h"
 
@@ -543,6 +544,46 @@ static void test_training(void **state)
     limn_model_free(&m);
 }
 
+/* Adapters are of its own layers, not of CLIP's, and learn. */
+static void test_adapters(void **state)
+{
+    (void)state;
+    err e = {0};
+    losses l = {0};
+    char path[600];
+    if (getenv("LIMN_TEST_BRIEF"))
+        return;
+    limn_model_free(&(limn_model *){convert(instances[0], "init.gguf")});
+    const char *data = support_path("data"), *style = support_path("style");
+    support_pictures(data);
+    const limn_train_options q = {.size = sizeof q,
+                                  .data = &data,
+                                  .n_data = 1,
+                                  .output = style,
+                                  .init = support_path("init.gguf"),
+                                  .steps = 120,
+                                  .save_every = -1,
+                                  .batch = 8,
+                                  .warm_up = -1,
+                                  .lr = 2e-2f,
+                                  .progress = on_step,
+                                  .context = &l};
+    good(
+        limn_train_dalle(dev, &q, &(limn_train_dalle_options){.size = sizeof(limn_train_dalle_options), .lora = 4}, &e),
+        &e);
+    if (!(l.last < 0.8 * l.first))
+        fail_msg("the loss went from %g to %g", l.first, l.last);
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", style);
+    file_map map = {0};
+    good(file_map_open(&map, path, &e), &e);
+    safetensors *s = safetensors_open(map.data, map.size, path, &e);
+    good(s != NULL, &e);
+    assert_non_null(safetensors_find(s, "base_model.model.transformer.block.0.cross.q.lora_A.weight"));
+    assert_null(safetensors_find(s, "base_model.model.transformer.text.block.0.qkv.lora_A.weight"));
+    safetensors_free(s);
+    file_map_release(&map);
+}
+
 int main(int argc, char **argv)
 {
     const bool other = argc > 1 && strchr(argv[1], '/');
@@ -556,6 +597,7 @@ int main(int argc, char **argv)
         TEST(test_schedule),
         TEST(test_others),
         TEST(test_training),
+        TEST(test_adapters),
     };
     int failed = _cmocka_run_group_tests("masked", tests, other ? 1 : COUNT(tests), NULL, NULL);
     device_free(dev);

@@ -354,7 +354,7 @@ typedef struct declarer {
 
 static void product(const declarer *d, linear *l, int64_t in, int64_t out, const char *name)
 {
-    param_matrix(d->p, &l->w, out, in, PARAM_MATRIX, "%s.%s.weight", d->path, name);
+    param_weight(d->p, l, in, out, "%s.%s.weight", d->path, name);
 }
 
 static void vector(const declarer *d, tensor *v, int64_t n, float mean, const char *name)
