@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
-"""Writes tests/data/descendants_training.json: how the golden instances of Janus and SimpleAR (tests/data/golden) learn,
+"""Writes tests/data/descendants_training.json: how the golden instances of Janus, LlamaGen and SimpleAR (tests/data/golden) learn,
 for tests/train/descendants_training_test.c: the losses of some steps of AdamW in double precision, on two captions of
 different lengths in one batch, and the first gradient of each parameter: by limn's name of it, its length and its
 product with hashed numbers.
 
 Needs numpy and autograd (HIPS), which derives the gradients of the forward pass below: LLaMA's blocks as transformers
-has them, each sequence by itself, so without padding or masks but the causal one.
+has them, each sequence by itself, so without padding or masks but the causal one.  LlamaGen's reads states of T5's encoder,
+which stays as it is.
 """
+import io as files
 import json
 import math
+import pickle
 import struct
+import zipfile
 from pathlib import Path
 
 import autograd.numpy as np
@@ -70,6 +74,10 @@ def gelu(x):
     return 0.5 * x * (1 + erf(x / math.sqrt(2)))
 
 
+def gelu_tanh(x):
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+
+
 def rms(x, w, eps):
     return x / np.sqrt(np.mean(x * x, -1, keepdims=True) + eps) * w
 
@@ -82,13 +90,25 @@ def rotate(x, theta):
     return np.concatenate([a * c - b * s, b * c + a * s], -1)
 
 
-def block(w, name, x, m):
+def rotate_grid(x, text, side):
+    """x[heads, t, d]: pairs of neighbours turn, the first half of them by the cell's row, the others by its column;
+    what belongs to text becomes 0."""
+    t, d = x.shape[1:]
+    cell = np.arange(t - text)
+    frequencies = 1 / 10000 ** (np.arange(d // 4) / (d // 4))
+    angle = np.concatenate([cell[:, None] // side * frequencies, cell[:, None] % side * frequencies], -1)
+    a, b, c, s = x[:, text:, 0::2], x[:, text:, 1::2], np.cos(angle), np.sin(angle)
+    turned = np.stack([a * c - b * s, b * c + a * s], -1).reshape(x.shape[0], t - text, d)
+    return np.concatenate([np.zeros((x.shape[0], text, d)), turned], 1)
+
+
+def block(w, name, x, m, text):
     t, d = x.shape
     head = d // m["heads"]
     qkv = rms(x, w[name + "norm1.weight"], m["eps"]) @ w[name + "qkv.weight"].T + w.get(name + "qkv.bias", 0)
     keys = (qkv.shape[1] - d) // 2
     q, k, v = (p.reshape(t, -1, head).transpose((1, 0, 2)) for p in (qkv[:, :d], qkv[:, d:d + keys], qkv[:, d + keys:]))
-    q, k = rotate(q, m["theta"]), rotate(k, m["theta"])
+    q, k = (rotate_grid(p, text, m["side"]) if "side" in m else rotate(p, m["theta"]) for p in (q, k))
     groups = q.reshape(k.shape[0], -1, t, head)
     scores = np.einsum("ghtd,gsd->ghts", groups, k) / math.sqrt(head) + np.triu(np.full((t, t), -1e30), 1)
     p = np.exp(scores - logsumexp(scores, -1, keepdims=True))
@@ -104,9 +124,13 @@ def loss_of(w, m, rows, codes):
     losses = []
     table = w.get("image_embedding.weight", w["image_head.weight"])
     for ids, z in zip(rows, codes):
-        x = np.concatenate([w["text_embedding.weight"][ids], table[z[:-1]]])
+        if "states" in m:
+            text = gelu_tanh(m["states"][tuple(ids)] @ w["encoder.project_up.weight"].T) @ w["encoder.project_down.weight"].T
+        else:
+            text = w["text_embedding.weight"][ids]
+        x = np.concatenate([text, table[z[:-1]]])
         for i in range(m["layers"]):
-            x = block(w, f"block.{i}.", x, m)
+            x = block(w, f"block.{i}.", x, m, len(ids))
         x = rms(x, w["norm.weight"], m["eps"])[len(ids) - 1:]
         if "head_up.weight" in w:
             x = gelu(x @ w["head_up.weight"].T + w["head_up.bias"])
@@ -155,19 +179,90 @@ def simplear(m):
     return w
 
 
+def load_torch(path):
+    """Tensors of PyTorch's zip, F32, in double precision."""
+    z = zipfile.ZipFile(path)
+    root = z.namelist()[0].split("/")[0]
+
+    class Reader(pickle.Unpickler):
+        def find_class(self, module, name):
+            if name == "_rebuild_tensor_v2":
+                return lambda x, at, size, stride, *rest: numpy.lib.stride_tricks.as_strided(
+                    x[at:], size, [4 * n for n in stride]).astype(np.float64)
+            if name == "OrderedDict":
+                return dict
+            return name if name.endswith("Storage") else type(name, (), {"__init__": lambda s, *a: None,
+                                                                         "__setstate__": lambda s, x: None})
+
+        def persistent_load(self, what):
+            return np.frombuffer(z.read(f"{root}/data/{what[2]}"), np.float32)
+
+    return Reader(files.BytesIO(z.read(f"{root}/data.pkl"))).load()
+
+
+def bucket(r):
+    """Of T5's 32 for the distance of a key from its query, up to 128."""
+    a = np.abs(r)
+    far = 8 + np.floor(np.log(np.maximum(a, 1) / 8) / math.log(16) * 8).astype(int)
+    return np.where(r > 0, 16, 0) + np.where(a < 8, a, np.minimum(15, far))
+
+
+def t5_states(t, ids, m):
+    """Of its encoder."""
+    n, x, place = len(ids), t["shared.weight"][ids], np.arange(len(ids))
+    table = t["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
+    bias = table[bucket(place[None] - place[:, None])].transpose((2, 0, 1))
+    for i in range(m["layers"]):
+        attention, dense = (f"encoder.block.{i}.layer.{k}." for k in (0, 1))
+        h = rms(x, t[attention + "layer_norm.weight"], m["eps"])
+        q, k, v = ((h @ t[f"{attention}SelfAttention.{p}.weight"].T).reshape(n, m["heads"], -1) for p in "qkv")
+        scores = np.einsum("qhd,khd->hqk", q, k) + bias
+        p = np.exp(scores - logsumexp(scores, -1, keepdims=True))
+        x = x + np.einsum("hqk,khd->qhd", p, v).reshape(n, -1) @ t[attention + "SelfAttention.o.weight"].T
+        h = rms(x, t[dense + "layer_norm.weight"], m["eps"])
+        dense += "DenseReluDense."
+        x = x + (gelu_tanh(h @ t[dense + "wi_0.weight"].T) * (h @ t[dense + "wi_1.weight"].T)) @ t[dense + "wo.weight"].T
+    return rms(x, t["encoder.final_layer_norm.weight"], m["eps"])
+
+
+def llamagen(m):
+    t = load_torch(DATA / "golden" / "llamagen_t2i" / "t2i_XL_stage1_256.pt")["model"]
+    names = {"norm1": "attention_norm", "qkv": "attention.wqkv", "out": "attention.wo", "norm2": "ffn_norm",
+             "gate": "feed_forward.w1", "up": "feed_forward.w3", "down": "feed_forward.w2"}
+    w = {f"block.{i}.{ours}.weight": t[f"layers.{i}.{theirs}.weight"] for i in range(m["layers"])
+         for ours, theirs in names.items()}
+    for ours, theirs in (("norm", "norm"), ("image_embedding", "tok_embeddings"), ("image_head", "output"),
+                         ("encoder.project_up", "cls_embedding.cap_proj.fc1"),
+                         ("encoder.project_down", "cls_embedding.cap_proj.fc2")):
+        w[ours + ".weight"] = t[theirs + ".weight"]
+    return w
+
+
 def learning_rate(step):
     if step < WARM_UP:
         return LR * (step + 1) / WARM_UP
     return LR_END + (LR - LR_END) * 0.5 * (1 + math.cos(math.pi * (step - WARM_UP) / (STEPS - WARM_UP)))
 
 
-def train(name, w, m):
+def data_of(name, m):
+    """Rows of ids, of two lengths, codes and captions."""
     io = np.load(DATA / "golden" / name / "io.npz")
     cases = json.loads((DATA / "golden" / name / "tokenizer_cases.json").read_text("utf-8"))
+    if "captions" in m:
+        rows = [ids[mask > 0] for ids, mask in zip(io["ids"], io["mask"])]
+        return rows, list(io["forced"]), m["captions"]
     rows = [io[f"p{p}_ids"] for p in (0, 1)]
     codes = [io[f"p{p}_forced"] for p in (0, 1)]
     captions = [c["text"].split(m["before"], 1)[1].split(m["after"], 1)[0] for c in cases[:2]]
     assert [c["ids"] for c in cases[:2]] == [r.tolist() for r in rows] and len(rows[0]) != len(rows[1])
+    return rows, codes, captions
+
+
+def train(name, w, m):
+    rows, codes, captions = data_of(name, m)
+    if "t5" in m:
+        tensors = load(name + "/flan-t5-xl")
+        m = {**m, "states": {tuple(ids): t5_states(tensors, ids, m["t5"]) for ids in rows}}
     step_of, losses, first, moments = value_and_grad(lambda x: loss_of(x, m, rows, codes)), [], {}, {}
     for step in range(STEPS):
         loss, g = step_of(w)
@@ -186,9 +281,15 @@ def train(name, w, m):
             if x.ndim > 1:
                 w[key] = w[key] - lr * DECAY * w[key]
             w[key] = w[key] - lr * (a / (1 - BETA1 ** (step + 1))) / (np.sqrt(b / (1 - BETA2 ** (step + 1))) + EPS)
+    if "states" in m:
+        first["transformer.encoder.no_text.weight"] = [0, 0]  # no caption is left out
     print(f"{name}: {losses[0]['loss']:.5f} to {losses[-1]['loss']:.5f}, {len(first)} gradients, the last of {size:.4f}")
-    return {"name": name, "qkv": len(w["block.0.qkv.weight"]), "captions": captions, "codes": [z.tolist() for z in codes], "losses": losses,
-            "gradients": first}
+    out = {"name": name, "qkv": len(w["block.0.qkv.weight"]), "captions": captions,
+           "codes": [z.tolist() for z in codes], "losses": losses, "gradients": first}
+    if "states" in m:  # the loss without text, of the authors' own logits
+        x = np.load(DATA / "golden" / name / "io.npz")["forced_logits"][2:].astype(np.float64)
+        out["without"] = np.mean([logsumexp(a, -1) - a[np.arange(len(z)), z] for a, z in zip(x, codes)])
+    return out
 
 
 def main():
@@ -203,6 +304,9 @@ def main():
                                         "model.generation_head.vision_head"), m), m))
     m = {"layers": 3, "heads": 4, "theta": 1e6, "eps": 1e-6, "codes": 1728, "before": "image of ", "after": "<|soi|>"}
     out.append(train("simplear", simplear(m), m))
+    m = {"layers": 2, "heads": 4, "eps": 1e-5, "side": 4, "t5": {"layers": 3, "heads": 4, "eps": 1e-6},
+         "captions": ["A blue Porsche 356 parked in front of a yellow brick wall.", "two red cats"]}
+    out.append(train("llamagen_t2i", llamagen(m), m))
     rounded = json.loads(json.dumps(out), parse_float=lambda x: float(f"{float(x):.9g}"))
     text = json.dumps(rounded, ensure_ascii=False, separators=(",", ":")).replace("},{", "},\n{")
     (DATA / "descendants_training.json").write_text(text + "\n", "utf-8")

@@ -228,6 +228,21 @@ LIMN_API bool limn_encode_pixels(limn_model *m, limn_pixel_type type, const void
 LIMN_API bool limn_decode_pixels(limn_model *m, const int32_t *codes, int n, limn_pixel_type type, void *pixels,
                                  const limn_control *control, limn_error *e);
 
+/* A picture of any size: u8 [height, width, channels] in sRGB.  Of 4 channels the last is alpha, not multiplied in. */
+typedef struct limn_picture {
+    int width, height, channels; /* 3 or 4 */
+    uint8_t *pixels;
+} limn_picture;
+/* Reads a PNG, JPEG or WebP file as the commands do: upright, its colours converted to sRGB.  4 channels where a part
+ * of it is transparent, else 3.  p->pixels is a new array (limn_free); no device is needed. */
+LIMN_API bool limn_picture_read(const char *path, limn_picture *p, limn_error *e);
+/* What limn_encode takes of a picture: over white, the largest centred part of the model's shape, resized (Lanczos).
+ * rgb: u8 [encode_height, encode_width, 3]. */
+LIMN_API bool limn_picture_fit(const limn_model *m, const limn_picture *p, uint8_t *rgb, limn_error *e);
+/* The cells that a mask keeps, for limn_generate_options: keep[grid_height * grid_width] is 1 where the mask, cut and
+ * resized as by limn_picture_fit, is opaque, or white where no part of it is transparent. */
+LIMN_API bool limn_picture_mask(const limn_model *m, const limn_picture *p, uint8_t *keep, limn_error *e);
+
 /* ---- generation ---------------------------------------------------------------------------------------------- */
 
 /* A text that is too long for the model is cut, with a warning, if the model's authors cut it; else it is an error. */
@@ -275,6 +290,18 @@ LIMN_API limn_generate_options limn_generate_defaults(const limn_model *m);
 LIMN_API bool limn_generate(limn_model *m, const limn_generate_options *o, int32_t *codes, limn_error *e);
 /* Checks the options, above all the texts: gives limn_generate's errors and warnings without its work. */
 LIMN_API bool limn_generate_check(limn_model *m, const limn_generate_options *o, limn_error *e);
+
+/* What a picture's settings say beside its options.  Zero-initialised: nothing.  size: sizeof(limn_settings), or 0. */
+typedef struct limn_settings {
+    size_t size;
+    int picture; /* which one of the options' count, from 0 on */
+    /* Names of the image prompt, of what was kept of it ("top:0.5"), and of adapters ("style:0.5, other"); or NULL. */
+    const char *image_prompt, *keep, *adapters;
+} limn_settings;
+/* The text that `limn generate` writes into a picture's file under the keyword "parameters": the prompt, and the
+ * settings that draw it again, in AUTOMATIC1111's form.  A new string (limn_free).  settings may be NULL. */
+LIMN_API char *limn_settings_text(const limn_model *m, const limn_generate_options *o, const limn_settings *settings,
+                                  limn_error *e);
 
 /* Generation as an object: it draws pictures of different requests together, so that they share each reading of the
  * weights.  A finished picture makes room for one that waits (continuous batching).  Each picture is bit for bit the

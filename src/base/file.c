@@ -1,20 +1,14 @@
 /* Files: read-only maps, atomic writes by rename, directories. */
-#define _XOPEN_SOURCE   700 /* realpath */
-#define _DEFAULT_SOURCE     /* madvise, flock */
 #include "base/file.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h> /* flock */
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/os.h"
 
 /* The tail of the last page reads as zeros, which would hide an overrun from AddressSanitizer: it is told. */
 #if defined(__has_feature)
@@ -28,7 +22,7 @@
 #include <sanitizer/asan_interface.h>
 static size_t tail_bytes(size_t size)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t page = os_page_size();
     return (page - size % page) % page;
 }
 #define guard_tail(data, size)   ASAN_POISON_MEMORY_REGION((data) + (size), tail_bytes(size))
@@ -49,7 +43,7 @@ bool file_map_open(file_map *m, const char *path, err *e)
     *m = (file_map){0};
     bool ok = false;
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO without a writer must not hang */
+    int fd = os_open(path, OS_READ);
     if (fd < 0)
         return fail(e, path, "open");
     if (fstat(fd, &st)) {
@@ -62,8 +56,8 @@ bool file_map_open(file_map *m, const char *path, err *e)
     } else if (st.st_size == 0) {
         ok = true; /* mmap refuses a length of 0 */
     } else {
-        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED) {
+        void *p = os_map(fd, (size_t)st.st_size);
+        if (!p) {
             fail(e, path, "map");
         } else {
             *m = (file_map){p, (size_t)st.st_size};
@@ -85,15 +79,15 @@ void file_map_release(file_map *m)
 {
     if (m->data) {
         unguard_tail(m->data, m->size);
-        munmap((void *)m->data, m->size);
+        os_unmap((void *)m->data, m->size);
     }
     *m = (file_map){0};
 }
 
 void file_map_forget(const file_map *m)
 {
-    if (m->data) /* POSIX's own advice does nothing in glibc; this one drops clean pages of the file at once */
-        madvise((void *)m->data, m->size, MADV_DONTNEED);
+    if (m->data)
+        os_pages_forget((void *)m->data, m->size);
 }
 
 /* ---- writing ---- */
@@ -153,60 +147,72 @@ void file_out_abandon(void)
             (void)unlink(temporaries[i].path);
 }
 
+/* The folder of a path, a new string. */
+static char *folder_of(const char *path)
+{
+    const char *name = file_base_name(path);
+    size_t n = (size_t)(name - path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    return n ? strndup(path, n) : strdup(".");
+}
+
+static void remove_leftover(const char *folder, const char *name)
+{
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
+        return;
+    int fd = os_open(path, OS_SAME);
+    if (fd < 0)
+        return;
+    if (os_lock(fd, false))
+        (void)unlink(path);
+    close(fd);
+}
+
 /* Removes what writers that were killed left in the folder.  A writer holds a lock on its file, which the system lets
  * go with the process: numbers of processes come again, and are others in a container.  What can't be removed stays. */
 static void remove_leftovers(const char *folder)
 {
     /* once for each folder: a thousand pictures needn't read it a thousand times */
-    static _Thread_local dev_t last_device;
-    static _Thread_local ino_t last_file;
+    static _Thread_local os_id last;
+    os_id now;
     DIR *d = opendir(folder);
-    struct stat st;
-    if (!d)
-        return;
-    if (fstat(dirfd(d), &st) == 0 && (st.st_dev != last_device || st.st_ino != last_file)) {
-        last_device = st.st_dev;
-        last_file = st.st_ino;
-        for (struct dirent *entry; (entry = readdir(d));) {
-            if (!is_temporary(entry->d_name))
-                continue;
-            int fd = openat(dirfd(d), entry->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-            if (fd < 0)
-                continue;
-            if (!flock(fd, LOCK_EX | LOCK_NB))
-                (void)unlinkat(dirfd(d), entry->d_name, 0);
-            close(fd);
-        }
+    if (d && os_id_at(folder, &now) && (now.device != last.device || now.file != last.file)) {
+        last = now;
+        for (struct dirent *entry; (entry = readdir(d));)
+            if (is_temporary(entry->d_name))
+                remove_leftover(folder, entry->d_name);
     }
-    closedir(d);
+    if (d)
+        closedir(d);
 }
 
 /* Opens the temporary file beside o->path, and locks it.  Returns -1 with errno set where that fails. */
 static int open_temporary(file_out *o)
 {
     struct stat st;
-    char *copy = strdup(o->path);
-    const char *folder = copy ? dirname(copy) : NULL;
-    size_t size = copy ? strlen(folder) + 64 : 0;
+    char *folder = folder_of(o->path);
+    size_t size = folder ? strlen(folder) + 64 : 0;
     int fd = -1;
-    o->temporary = copy ? malloc(size) : NULL;
+    o->temporary = folder ? malloc(size) : NULL;
     if (o->temporary)
         remove_leftovers(folder);
     for (int i = 0; o->temporary && i < 1000; i++) { /* others of this process have the first numbers */
         snprintf(o->temporary, size, "%s/.limn-%ld-%d.tmp", folder, (long)getpid(), i);
-        fd = open(o->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        fd = os_open(o->temporary, OS_NEW);
         if (fd < 0 && errno != EEXIST)
             break;
         if (fd < 0)
             continue;
-        (void)flock(fd, LOCK_EX); /* some file systems have no locks: nobody removes a file there */
+        (void)os_lock(fd, true); /* some file systems have no locks: nobody removes a file there */
         if (!fstat(fd, &st) && st.st_nlink > 0)
             break;
         close(fd); /* removed before it was locked */
         fd = -1;
     }
     int reason = errno;
-    free(copy);
+    free(folder);
     if (fd >= 0) {
         o->number = remember(o->temporary);
     } else { /* nothing of ours to remove */
@@ -226,7 +232,7 @@ static bool may_write(const char *path, bool exists, const struct stat *st, err 
     if (exists && access(path, W_OK))
         return err_set(e, ERR_FAILED, "%s: cannot write: %s (make the file writable, or give another name)", path,
                        strerror(errno));
-    if (!exists && !lstat(path, &link))
+    if (!exists && !os_lstat(path, &link))
         return err_set(e, ERR_FAILED,
                        "%s: cannot write: it is a link to a file that is not there (remove the link, or make its "
                        "target)",
@@ -238,9 +244,9 @@ static bool may_write(const char *path, bool exists, const struct stat *st, err 
  */
 static bool must_stay(const char *path, const struct stat *st, bool *folder_closed)
 {
-    char *copy = strdup(path);
-    *folder_closed = copy && access(dirname(copy), W_OK | X_OK);
-    free(copy);
+    char *folder = folder_of(path);
+    *folder_closed = folder && access(folder, W_OK | X_OK);
+    free(folder);
     return *folder_closed || st->st_nlink > 1;
 }
 
@@ -249,22 +255,22 @@ static bool copy_into(const char *path, int from, err *e)
 {
     char piece[1 << 16];
     struct stat st, old;
-    int to = open(path, O_WRONLY | O_CLOEXEC);
+    int to = os_open(path, OS_WRITE);
     if (to < 0)
         return fail(e, path, "write");
     bool ok = !fstat(from, &st) && !fstat(to, &old);
-    int full = ok && st.st_size > old.st_size ? posix_fallocate(to, 0, st.st_size) : 0;
-    if (full == ENOSPC || full == EDQUOT || full == EFBIG) { /* what is there must not be lost to a full disk */
+    int full = ok && st.st_size > old.st_size ? os_reserve(to, st.st_size) : 0;
+    if (full) { /* what is there must not be lost to a full disk */
         (void)!ftruncate(to, old.st_size);
         errno = full;
         ok = false;
     }
     for (off_t done = 0; ok && done < st.st_size;) {
-        ssize_t n = pread(from, piece, sizeof piece, done);
-        ok = n > 0 && pwrite(to, piece, (size_t)n, done) == n;
+        ssize_t n = os_read_at(from, piece, sizeof piece, done);
+        ok = n > 0 && os_write_at(to, piece, (size_t)n, done) == n;
         done += n;
     }
-    ok = ok && !ftruncate(to, st.st_size) && !fsync(to);
+    ok = ok && !ftruncate(to, st.st_size) && os_sync(to);
     if (!ok)
         fail(e, path, "write");
     if (close(to) && ok)
@@ -283,25 +289,21 @@ bool file_out_open(file_out *o, const char *path, err *e)
     if (!may_write(path, exists, &st, e))
         return false;
     /* /dev/null, a pipe, a shell's /dev/stdout: written as it is, never renamed over */
-    bool device = strncmp(path, "/dev/", 5) == 0 && strncmp(path, "/dev/shm/", 9) != 0;
-    bool direct = exists && (!S_ISREG(st.st_mode) || device), closed = false;
+    bool direct = exists && (!S_ISREG(st.st_mode) || os_is_device(path)), closed = false;
     /* A link stays a link: its target is replaced. */
-    o->path = exists && !direct ? realpath(path, NULL) : strdup(path);
+    o->path = exists && !direct ? os_real_path(path) : strdup(path);
     if (!o->path) {
         fail(e, path, "write");
     } else if (direct) {
-        fd = open(path, O_WRONLY | O_CLOEXEC | (S_ISREG(st.st_mode) ? O_TRUNC : 0));
+        fd = os_open(path, S_ISREG(st.st_mode) ? OS_EMPTY : OS_WRITE);
     } else {
         o->copied = exists && must_stay(o->path, &st, &closed);
         if (closed)
-            o->stream = tmpfile();
+            o->stream = os_temporary_file();
         else
             fd = open_temporary(o);
-        if (fd >= 0 && exists) { /* the new file is its owner's, and as private as the old one was */
-            bool same_owner = !fchown(fd, st.st_uid, st.st_gid);
-            o->copied = o->copied || (!same_owner && st.st_uid != geteuid());
-            (void)!fchmod(fd, st.st_mode & 0777);
-        }
+        if (fd >= 0 && exists)
+            o->copied = !os_take_over(fd, &st) || o->copied;
     }
     if (fd >= 0)
         o->stream = fdopen(fd, "wb");
@@ -325,41 +327,22 @@ bool file_out_write(file_out *o, const void *data, size_t bytes, err *e)
 /* Makes the rename itself durable. */
 static bool sync_folder_of(const char *path, err *e)
 {
-    bool ok = true;
-    char *copy = strdup(path);
-    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (fd >= 0) { /* some systems open no folder, or sync none: then nothing can be done */
-        if (fsync(fd) && (errno == EIO || errno == ENOSPC || errno == EDQUOT))
-            ok = err_set(e, ERR_FAILED, "%s: it was written, but not its name: %s (check the disk)", path,
-                         strerror(errno));
-        close(fd);
-    }
-    free(copy);
+    char *folder = folder_of(path);
+    bool ok =
+        !folder || os_sync_folder(folder) ||
+        err_set(e, ERR_FAILED, "%s: it was written, but not its name: %s (check the disk)", path, strerror(errno));
+    free(folder);
     return ok;
-}
-
-/* A fresh file replaces nothing. */
-static bool move(const file_out *o)
-{
-    if (!o->fresh)
-        return rename(o->temporary, o->path) == 0;
-    if (link(o->temporary, o->path) == 0) {
-        (void)unlink(o->temporary);
-        return true;
-    }
-    if (errno == EEXIST)
-        return false;
-    errno = EEXIST; /* some file systems have no second names */
-    return access(o->path, F_OK) != 0 && rename(o->temporary, o->path) == 0;
 }
 
 /* Puts the temporary file in its place. */
 static bool put_in_place(file_out *o, bool sync, err *e)
 {
-    if (!move(o)) {
+    /* a fresh file replaces nothing */
+    if (!(o->fresh ? os_rename_new : os_rename)(o->temporary, o->path)) {
         /* another's file in a folder like /tmp, a file that a container has from outside */
         bool can_copy = errno == EPERM || errno == EACCES || errno == EBUSY;
-        int from = can_copy ? open(o->temporary, O_RDONLY | O_CLOEXEC) : -1;
+        int from = can_copy ? os_open(o->temporary, OS_READ) : -1;
         if (from < 0)
             return fail(e, o->path, o->fresh ? "write" : "replace");
         bool ok = copy_into(o->path, from, e);
@@ -377,7 +360,7 @@ bool file_out_commit(file_out *o, err *e)
     bool ok = true, sync = o->temporary && !o->copied && !o->cache;
     if (ferror(o->stream))
         ok = err_set(e, ERR_FAILED, "%s: cannot write: an earlier write failed (is the disk full?)", o->path);
-    if (ok && (fflush(o->stream) || (sync && fsync(fileno(o->stream)))))
+    if (ok && (fflush(o->stream) || (sync && !os_sync(fileno(o->stream)))))
         ok = fail(e, o->path, "write");
     if (ok && o->copied && o->fresh) {
         errno = EEXIST;
@@ -418,35 +401,20 @@ bool file_make_directory(const char *path, err *e)
             continue;
         char end = copy[i];
         copy[i] = 0;
-        struct stat st;
-        if (mkdir(copy, 0777) && (errno != EEXIST || stat(copy, &st) || !S_ISDIR(st.st_mode))) {
-            if (errno == EEXIST)
-                errno = ENOTDIR;
-            ok = fail(e, copy, "create the directory");
-        }
+        ok = os_make_folder(copy) || fail(e, copy, "create the directory");
         copy[i] = end;
     }
     free(copy);
     return ok;
 }
 
-static char *joined(const char *directory, const char *rest)
-{
-    size_t n = strlen(directory) + strlen(rest) + 1;
-    char *s = malloc(n);
-    if (s)
-        snprintf(s, n, "%s%s", directory, rest);
-    return s;
-}
-
 char *file_cache_directory(void)
 {
-    const char *own = getenv("LIMN_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (own && *own)
-        return joined(own, "");
-    if (xdg && *xdg == '/') /* the XDG specification has relative paths ignored */
-        return joined(xdg, "/limn");
-    if (home && *home)
-        return joined(home, "/.cache/limn");
-    return NULL;
+    const char *own = getenv("LIMN_CACHE_DIR");
+    if (!own || !*own)
+        return os_cache_folder();
+    char *folder = strdup(own);
+    if (folder)
+        os_use_slashes(folder);
+    return folder;
 }

@@ -51,7 +51,7 @@ void file_out_abandon_also(void (*remove)(void));
 
 /* Creates the directory and its parents, like mkdir -p. */
 bool file_make_directory(const char *path, err *e);
-/* The directory of limn's caches: LIMN_CACHE_DIR, else $XDG_CACHE_HOME/limn, else $HOME/.cache/limn.
- * A new string, or NULL where none of them is set. */
+/* The directory of limn's caches: LIMN_CACHE_DIR, else $XDG_CACHE_HOME/limn, else $HOME/.cache/limn; on Windows
+ * %LOCALAPPDATA%\limn.  A new string, or NULL where none of them is set. */
 char *file_cache_directory(void);
 #endif

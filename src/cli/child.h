@@ -1,4 +1,5 @@
-/* Work in a process of its own: what crashes, hangs or ends the program there, ends that process alone. */
+/* Work in a process of its own: what crashes, hangs or ends the program there, ends that process alone.  (On Windows
+ * the work is done in this process, and can't be ended.) */
 #ifndef CLI_CHILD_H
 #define CLI_CHILD_H
 #include <jansson.h>
@@ -20,4 +21,9 @@ typedef void child_heard(void *context, const json_t *value);
  * or "hung, or …", "aborts (SIGABRT)".  What was told before that was heard. */
 bool child_run(child_work *work, void *context, double limit, child_heard *heard, void *hearer, char said[CHILD_SAID],
                err *e);
+
+/* Work that has one answer, of a size that is known, and zeros before the work. */
+typedef void child_answers(const void *context, void *answer);
+/* Runs it in a child that has `limit` seconds.  False with why in e: it hung or crashed. */
+bool child_answer(child_answers *work, const void *context, double limit, void *answer, size_t bytes, err *e);
 #endif

@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/os.h"
 #include "cli/child.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -56,21 +56,18 @@ static void line_after(const char *path, const char *begin, char out[128])
 
 static json_t *system_json(void)
 {
-    struct utsname u = {0};
-    char system[128], processor[128], kernel[160];
+    char system[128], processor[128], kernel[160], cpu[80];
     json_t *j = json_object();
-    uname(&u);
+    os_kernel(kernel, cpu);
     line_after("/etc/os-release", "PRETTY_NAME", system);
     line_after("/proc/cpuinfo", "model name", processor);
-    snprintf(kernel, sizeof kernel, "%.50s %.80s", u.sysname, u.release); /* u.nodename is nobody's business */
     json_object_set_new(j, "limn", json_text(limn_version()));
     json_object_set_new(j, "system", json_text(system));
     json_object_set_new(j, "kernel", json_text(kernel));
-    json_object_set_new(j, "architecture", json_text(u.machine));
+    json_object_set_new(j, "architecture", json_text(cpu));
     json_object_set_new(j, "processor", json_text(processor));
-    json_object_set_new(j, "processors", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
-    json_object_set_new(j, "memory",
-                        json_integer((json_int_t)sysconf(_SC_PHYS_PAGES) * (json_int_t)sysconf(_SC_PAGESIZE)));
+    json_object_set_new(j, "processors", json_integer(os_processors()));
+    json_object_set_new(j, "memory", json_integer((json_int_t)os_memory()));
     return j;
 }
 

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "base/ranks.h"
 
 /* ---- names ---------------------------------------------------------------------------------------------------- */
@@ -90,7 +91,7 @@ bool output_check(const char *name, const char *path, const char *ending, err *e
     if (ending && !ending_check(name, path, ending, e))
         return false;
     /* a plain file would take the place of a device */
-    if (strncmp(path, "/dev/", 5) == 0 && strncmp(path, "/dev/shm/", 9) != 0)
+    if (os_is_device(path))
         return err_set(e, ERR_FAILED, "--%s: %s is not a plain file (choose another name)", name, path);
     if (stat(path, &st) == 0)
         return existing_check(name, path, &st, e);
@@ -101,7 +102,7 @@ bool output_check(const char *name, const char *path, const char *ending, err *e
         return err_no_memory(e, "file name", strlen(path));
     bool ok = folder_check(name, folder, e);
     free(folder);
-    if (ok && reason == ENOENT && lstat(path, &st) == 0)
+    if (ok && reason == ENOENT && os_lstat(path, &st) == 0)
         return err_set(e, ERR_FAILED,
                        "--%s: %s is a link to a file that is not there (remove the link, or choose another name)", name,
                        path);
@@ -114,8 +115,7 @@ bool output_check(const char *name, const char *path, const char *ending, err *e
 
 /* A file that is there is known by device and number, and one that isn't by its folder's and its name in it. */
 struct file_use {
-    dev_t device;
-    ino_t file;
+    os_id id;
     const char *name; /* in path; NULL: it is there */
     const char *what;
     char *path;
@@ -124,15 +124,14 @@ struct file_use {
 
 static void add(file_set *f, const char *what, const char *path, bool written)
 {
-    struct stat st;
     struct file_use u = {.what = what, .written = written};
     if (!path || strcmp(path, "-") == 0)
         return;
     u.path = strdup(path);
     f->short_of_memory = f->short_of_memory || !u.path;
-    if (u.path && stat(path, &st) != 0) {
+    if (u.path && !os_id_at(path, &u.id)) {
         char *folder = folder_of(u.path, &u.name);
-        if (!folder || stat(folder, &st) != 0) { /* output_check and input_check say so */
+        if (!folder || !os_id_at(folder, &u.id)) { /* output_check and input_check say so */
             free(u.path);
             u.path = NULL;
         }
@@ -140,8 +139,6 @@ static void add(file_set *f, const char *what, const char *path, bool written)
     }
     if (!u.path)
         return;
-    u.device = st.st_dev;
-    u.file = st.st_ino;
     if (f->n == f->room) {
         size_t room = f->room ? 2 * f->room : 16;
         struct file_use *more = realloc(f->uses, room * sizeof *more);
@@ -170,10 +167,10 @@ void files_write(file_set *f, const char *what, const char *path)
 /* Which file comes first; 0: they are one. */
 static int by_file(const struct file_use *a, const struct file_use *b)
 {
-    if (a->device != b->device)
-        return a->device < b->device ? -1 : 1;
-    if (a->file != b->file)
-        return a->file < b->file ? -1 : 1;
+    if (a->id.device != b->id.device)
+        return a->id.device < b->id.device ? -1 : 1;
+    if (a->id.file != b->id.file)
+        return a->id.file < b->id.file ? -1 : 1;
     if (!a->name || !b->name)
         return (a->name != NULL) - (b->name != NULL);
     return strcmp(a->name, b->name);

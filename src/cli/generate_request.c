@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "base/ranks.h"
 #include "cli/generate.h"
 #include "cli/model_input.h"
@@ -35,11 +36,7 @@ static uint64_t random_seed(void)
 {
     /* 32 bits: what other programs' seed fields hold, and short enough to type */
     uint32_t seed = 0;
-    FILE *f = fopen("/dev/urandom", "rb");
-    bool ok = f && fread(&seed, sizeof seed, 1, f) == 1;
-    if (f)
-        fclose(f);
-    if (!ok) {
+    if (!os_random(&seed, sizeof seed)) {
         struct timespec t;
         clock_gettime(CLOCK_REALTIME, &t);
         seed = (uint32_t)t.tv_nsec * 2654435761u ^ (uint32_t)t.tv_sec ^ (uint32_t)getpid() << 16;
@@ -97,15 +94,11 @@ static bool read_prompts(request *q, err *e)
 /* "5 7 9" of a row of ids, a new string. */
 static char *ids_text(const int32_t *ids, size_t n)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    for (size_t i = 0; f && i < n; i++)
-        fprintf(f, "%s%d", i ? " " : "", (int)ids[i]);
-    if (f && fclose(f) == 0)
-        return text;
-    free(text);
-    return NULL;
+    os_text text;
+    bool ok = os_text_open(&text);
+    for (size_t i = 0; ok && i < n; i++)
+        fprintf(text.stream, "%s%d", i ? " " : "", (int)ids[i]);
+    return os_text_close(&text);
 }
 
 static bool new_sources(request *q, int n, err *e)
@@ -269,7 +262,7 @@ static bool is_free(const request *q, err *e)
         char *name = request_file(q, t);
         if (!name)
             return err_no_memory(e, "file name", 32);
-        is = lstat(name, &st) != 0 && errno == ENOENT;
+        is = os_lstat(name, &st) != 0 && errno == ENOENT;
         free(name);
     }
     return is;
@@ -353,14 +346,15 @@ static bool check_files(request *q, err *e)
 /* What --lora says, for those who look at the picture. */
 static bool join_adapters(request *q, err *e)
 {
-    size_t size = 0;
+    os_text all;
     const char *text;
     if (!options_given(q->o, "lora"))
         return true;
-    FILE *f = open_memstream(&q->adapters, &size);
-    for (int i = 0; f && (text = options_list(q->o, "lora", i)); i++)
-        fprintf(f, "%s%s", i ? ", " : "", text);
-    return (f && fclose(f) == 0) || err_no_memory(e, "--lora", 4096);
+    bool ok = os_text_open(&all);
+    for (int i = 0; ok && (text = options_list(q->o, "lora", i)); i++)
+        fprintf(all.stream, "%s%s", i ? ", " : "", text);
+    q->adapters = os_text_close(&all);
+    return q->adapters || err_no_memory(e, "--lora", 4096);
 }
 
 bool request_read(request *q, const options *o, err *e)

@@ -1,13 +1,12 @@
 /* The program: finds the command, parses its options by the table, and runs it. */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/os.h"
 #include "cli/commands.h"
 #include "cli/guard.h"
 #include "cli/help.h"
@@ -78,26 +77,15 @@ static int run(int argc, char **argv)
     return code;
 }
 
-/* No file may take the number of a stream that was closed when the program began: what is printed would go into it.
- * Reading or writing the stream fails still. */
-static void hold_streams(void)
-{
-    for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
-            break;
-}
-
 int main(int argc, char **argv)
 {
-    hold_streams();
-    int code = run(argc, argv);
+    int code = run(argc, os_start(argc, argv));
     /* A full disk shows only when the buffer is written. */
     errno = 0;
     bool written = fflush(stdout) == 0 && !ferror(stdout);
     if (!written && errno == EPIPE) { /* the reader had enough, which is no fault to speak of */
         launcher_leave(code);
-        signal(SIGPIPE, SIG_DFL);
-        raise(SIGPIPE);
+        os_end_unread();
     }
     if (!written && code == 0) {
         say(LOG_ERROR, "standard output: %s", errno ? strerror(errno) : "write failed");

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/os.h"
 #include "cli/hints.h"
 
 /* ---- names --------------------------------------------------------------------------------------------------- */
@@ -255,6 +256,8 @@ static bool give(parser *p, const option *which, const char *value, err *e)
 {
     if (value && !check_value(which, value, e))
         return false;
+    if (value && which->complete == COMPLETE_FILE)
+        os_use_slashes((char *)value); /* of argv */
     given_option *g = &p->o->given[p->o->n_given++];
     *g = (given_option){.option = which, .value = value};
     if (value && which->kind == OPTION_CHOICE) {
@@ -400,7 +403,7 @@ bool options_parse(options *o, const command *c, int argc, char **argv, int skip
             p.next = p.skip_end;
             continue;
         }
-        const char *a = argv[p.next++];
+        char *a = argv[p.next++];
         bool ok = true;
         if (more && strcmp(a, "--") == 0)
             more = false;
@@ -410,6 +413,8 @@ bool options_parse(options *o, const command *c, int argc, char **argv, int skip
             ok = parse_short(&p, a + 1, e);
         else
             o->operands[o->n_operands++] = a;
+        if (c->complete == COMPLETE_FILE && o->n_operands && o->operands[o->n_operands - 1] == a)
+            os_use_slashes(a);
         if (!ok)
             return false;
         if (options_given(o, "help") || options_given(o, "version"))

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "base/ranks.h"
 
 /* ---- where they go --------------------------------------------------------------------------------------------- */
@@ -34,7 +35,7 @@ static bool stream_check(const char *name, const char *path, err *e)
                        name);
     if (picture_is_stdout(path))
         return true;
-    if (stat(path, &st) == 0 && !S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode) && !S_ISSOCK(st.st_mode))
+    if (stat(path, &st) == 0 && !os_is_stream(&st))
         return err_set(e, ERR_FAILED, "--%s: %s is not a plain file (choose another name)", name, path);
     if (access(path, W_OK) != 0)
         return err_set(e, ERR_FAILED, "--%s: %s: %s (choose another name)", name, path, strerror(errno));

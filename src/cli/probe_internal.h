@@ -1,4 +1,4 @@
-/* What the parts of asking drivers in processes of their own share: probe.c, probe_kept.c, guard.c, child.c. */
+/* What the parts of asking drivers in processes of their own share: *_posix.c. */
 #ifndef CLI_PROBE_INTERNAL_H
 #define CLI_PROBE_INTERNAL_H
 #include <sys/types.h>

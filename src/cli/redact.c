@@ -1,14 +1,12 @@
 /* Takes the user's name, the home directory and the machine's name out of texts. */
-#define _XOPEN_SOURCE 700 /* realpath */
 #include "cli/redact.h"
 
-#include <pwd.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
-#include <unistd.h>
+
+#include "base/os.h"
 
 #define MOST 16
 
@@ -38,34 +36,30 @@ static void add(secrets *s, const char *text, const char *instead)
 
 static void add_home(secrets *s, const char *path)
 {
-    char real[4096];
-    if (!path || path[0] != '/')
+    if (!path || (path[0] != '/' && (!path[0] || path[1] != ':'))) /* "/home/ann", "C:/Users/ann" */
         return;
+    char *real = os_real_path(path);
     add(s, path, "~");
-    if (realpath(path, real))
-        add(s, real, "~");
+    add(s, real, "~");
+    free(real);
 }
 
 /* Paths first: the user's name is a part of them. */
 static void find_secrets(secrets *s)
 {
-    struct passwd entry, *user = NULL;
-    struct utsname machine;
-    char buffer[4096], name[256];
+    char user[256], home[1024], host[256];
     s->n = 0;
-    getpwuid_r(getuid(), &entry, buffer, sizeof buffer, &user);
+    os_user(user, home);
+    os_host(host);
     add_home(s, getenv("HOME"));
-    add_home(s, user ? user->pw_dir : NULL);
+    add_home(s, home);
     add(s, getenv("HOSTNAME"), "HOSTNAME");
-    if (uname(&machine) == 0) {
-        snprintf(name, sizeof name, "%s", machine.nodename);
-        add(s, name, "HOSTNAME");
-        name[strcspn(name, ".")] = 0;
-        add(s, name, "HOSTNAME");
-    }
+    add(s, host, "HOSTNAME");
+    host[strcspn(host, ".")] = 0;
+    add(s, host, "HOSTNAME");
     add(s, getenv("USER"), "$USER");
     add(s, getenv("LOGNAME"), "$USER");
-    add(s, user ? user->pw_name : NULL, "$USER");
+    add(s, user, "$USER");
 }
 
 static bool is_letter(char c)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 
@@ -79,11 +80,9 @@ int command_serve(const options *o)
                              .n_devices = choose_devices(command_device_spec(o), devices, numbers),
                              .memory_limit = options_unsigned(o, "mem-limit", 0),
                              .no_cache = options_given(o, "no-cache")};
-    const struct sigaction a = {.sa_handler = on_signal,
-                                .sa_flags = (int)SA_RESETHAND}; /* a second one ends it at once */
     err e = {0};
-    sigaction(SIGINT, &a, NULL);
-    sigaction(SIGTERM, &a, NULL);
+    os_catch_once(SIGINT, on_signal); /* a second one ends it at once */
+    os_catch_once(SIGTERM, on_signal);
     return serve_run(&s, &stops, on_ready, &e) ? 0 : report(&e);
 }
 #else

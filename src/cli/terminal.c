@@ -7,11 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
+#include "base/os.h"
 #include "base/ranks.h"
 #include "cli/wording.h"
 
@@ -73,24 +71,12 @@ static void on_deadly_signal(int number)
     raise(number);
 }
 
-/* What is ignored stays so: a shell that starts limn in the background ignores SIGINT for it, nohup SIGHUP. */
-static void catch_signal(int number, void (*handler)(int))
-{
-    struct sigaction action = {.sa_handler = handler}, old;
-    sigemptyset(&action.sa_mask);
-    if (sigaction(number, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-        sigaction(number, &action, NULL);
-}
-
 void terminal_start(log_level most)
 {
-    static const int deadly[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU};
-    for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
-        catch_signal(deadly[i], on_deadly_signal);
+    os_catch_ends(on_deadly_signal);
     shown = most;
     began = clock_seconds();
-    signal(SIGXFSZ, SIG_IGN); /* a file that is larger than ulimit -f allows is an error of its write */
-    signal(SIGPIPE, SIG_IGN); /* whoever reads the messages may stop early: the work goes on */
+    os_writes_fail(); /* whoever reads the messages may stop early: the work goes on */
     if (ranks_size() > 1)
         snprintf(who, sizeof who, "rank %d: ", ranks_rank());
     limn_set_log(sink, NULL);
@@ -156,8 +142,8 @@ static void on_signal(int number)
 
 void interrupt_catch(void)
 {
-    catch_signal(SIGINT, on_signal);
-    catch_signal(SIGTERM, on_signal);
+    os_catch(SIGINT, on_signal);
+    os_catch(SIGTERM, on_signal);
 }
 
 bool interrupted(void)
@@ -172,29 +158,12 @@ bool interrupt_check(err *e)
 
 /* ---- progress ------------------------------------------------------------------------------------------------ */
 
-/* Whether stderr is a terminal that can draw a line again, and this program is the one in its foreground. */
-static bool can_redraw(void)
-{
-    const char *kind = getenv("TERM");
-    if (!isatty(STDERR_FILENO) || !kind || !*kind || strcmp(kind, "dumb") == 0)
-        return false;
-    pid_t group = tcgetpgrp(STDERR_FILENO);
-    return group < 0 || group == getpgrp();
-}
-
-/* Columns of the terminal now: its window may change. */
-static int columns(void)
-{
-    struct winsize w;
-    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 80;
-}
-
 /* "generate  43%  120 codes/s  0:05 left", as much of it as fits: the last column stays free, since some terminals go
  * to the next line from there. */
 static void put_line(const progress *p, int percent, const char *rate, const char *left)
 {
     const char *forms[4][3] = {{p->what, rate, left}, {p->what, "", left}, {p->what, "", ""}, {"", "", ""}};
-    int width = columns() - 1;
+    int columns = os_terminal_columns(), width = (columns > 0 ? columns : 80) - 1;
     for (int i = 0; i < 4; i++) {
         char line[256];
         int n = snprintf(line, sizeof line, "%s%s%d%%%s%s", forms[i][0], *forms[i][0] ? "  " : "", percent, forms[i][1],
@@ -212,7 +181,7 @@ void progress_begin(progress *p, const char *what, const char *unit)
 {
     *p = (progress){.what = what, .unit = unit, .started = clock_seconds(), .owner = !progress_open};
     p->drawn = p->started; /* work that is done in no time draws nothing */
-    p->visible = p->owner && shown >= LOG_WARNING && ranks_rank() == 0 && can_redraw();
+    p->visible = p->owner && shown >= LOG_WARNING && ranks_rank() == 0 && os_terminal_redraws();
     progress_open = true;
 }
 
@@ -236,7 +205,7 @@ void progress_update(progress *p, int64_t done, int64_t total)
             snprintf(left, sizeof left, "  %ld:%02ld left", s / 60, s % 60);
     }
     snprintf(speed, sizeof speed, "  %.*f %s/s", rate < 10 ? 1 : 0, rate, p->unit);
-    if (can_redraw())
+    if (os_terminal_redraws())
         put_line(p, (int)(100 * done / total), speed, left);
     p->drawn = t;
 }

@@ -1,33 +1,20 @@
 /* The last resort where a driver's call never returns: a thread that ends the program, with a message. */
 #include "cli/watchdog.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "cli/terminal.h"
 #include "device/watch.h"
 
 #define LOOK    0.25 /* seconds between two looks */
 #define WORKING 0.5  /* seconds of the processors, in which a device that is one of them has done something */
-
-/* Seconds that the process has worked, and how often it waited for a file's pages: models are read as they are used. */
-static double worked(long *pages)
-{
-    struct rusage use = {0};
-    struct timespec t = {0};
-    getrusage(RUSAGE_SELF, &use);
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    *pages = use.ru_majflt;
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static char last_words[512]; /* written by the thread that works, and read where that is in a driver's call */
 
@@ -62,7 +49,8 @@ static void *look(void *nothing)
         nanosleep(&(struct timespec){.tv_nsec = (long)(1e9 * LOOK)}, NULL);
         const char *call = atomic_load(&watched_calls.call);
         unsigned long calls = atomic_load(&watched_calls.calls);
-        double now = clock_seconds(), work = worked(&now_pages);
+        /* models are read as they are used: to wait for a file's pages is to be alive */
+        double now = clock_seconds(), work = os_worked(&now_pages);
         bool alive = atomic_load(&watched_calls.host) && (work - began > WORKING || now_pages != pages);
         if (!call || calls != last || since == 0 || alive) {
             last = calls;
@@ -80,14 +68,9 @@ void watchdog_start(void)
 {
     static bool started;
     pthread_t thread;
-    pthread_attr_t detached;
-    if (started || pthread_attr_init(&detached) != 0)
+    if (started)
         return;
-    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    sigset_t all, before; /* signals are for the thread that works */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    started = pthread_create(&thread, &detached, look, NULL) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&detached);
+    started = os_thread(&thread, look, NULL) == 0;
+    if (started)
+        pthread_detach(thread);
 }

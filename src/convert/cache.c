@@ -1,6 +1,5 @@
 /* Where converted models are kept: CACHE/models/NAME-HASH.gguf, by the files' names, sizes and times and limn's
  * version. Whoever finds one there has all of it, since it was renamed into its place. */
-#define _XOPEN_SOURCE 700 /* realpath */
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/hash.h"
+#include "base/os.h"
 #include "convert/convert_internal.h"
 
 enum { PATH_BYTES = 4352 };
@@ -27,9 +27,10 @@ static void add(key *k, const void *data, size_t n)
 static void add_file(key *k, const char *path)
 {
     struct stat st;
-    char *real = realpath(path, NULL);
+    char *real = os_real_path(path);
     if (stat(path, &st) == 0) {
-        const int64_t about[] = {(int64_t)st.st_size, (int64_t)st.st_mtim.tv_sec, (int64_t)st.st_mtim.tv_nsec};
+        const struct timespec modified = os_modified(&st);
+        const int64_t about[] = {(int64_t)st.st_size, (int64_t)modified.tv_sec, (int64_t)modified.tv_nsec};
         add(k, real ? real : path, strlen(real ? real : path) + 1);
         add(k, about, sizeof about);
     }

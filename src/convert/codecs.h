@@ -20,7 +20,7 @@ bool import_vqgan_prefix(const source *s, char prefix[64]);
 bool import_has_openai_dvae(const source *s);
 bool import_openai_dvae_sides(source *s, char encoder[32], char decoder[32], err *e);
 bool import_openai_dvae(import *im, const char *encoder, const char *decoder, int grid, err *e);
-/* NVIDIA's Cosmos tokenizer of videos, DV8x16x16, for one picture: its decoder. */
+/* NVIDIA's Cosmos tokenizer of videos, DV8x16x16, for one picture: its decoder, and its encoder where that is there. */
 bool import_has_cosmos(const source *s);
 int import_cosmos_codes(import *im); /* that it knows */
 bool import_cosmos(import *im, int *grid, err *e);

@@ -83,6 +83,8 @@ bool source_has(const source *s, const char *name);
 bool source_make(source *s, const char *name, int nd, const int64_t *shape, float *data, err *e);
 /* Whether that one of the input files has it. */
 bool source_file_has(const source *s, size_t file, const char *name);
+/* The directory, where other files are looked for, becomes that of the file with this tensor, where there is one. */
+bool source_stand_beside(source *s, const char *name, err *e);
 /* Puts the prefix before the names of all tensors of that file: "encoder.". */
 bool source_prefix(source *s, size_t file, const char *prefix, err *e);
 /* What the PyTorch files hold beside tensors: the entry of that key ("hparams") in the first of them that has one, at

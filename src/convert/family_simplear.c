@@ -1,5 +1,6 @@
 /* The family "simplear": SimpleAR (Wang et al. 2025), a Qwen2 that reads text and codes in one vocabulary, with
- * NVIDIA's Cosmos tokenizer: a folder as published, with the tokenizer's decoder.jit in it or beside. */
+ * NVIDIA's Cosmos tokenizer: a folder as published, with the tokenizer's decoder.jit and encoder.jit,
+ * or its autoencoder.jit, in it or beside. */
 #include "convert/codecs.h"
 #include "convert/llama.h"
 #include "convert/networks.h"
@@ -58,7 +59,8 @@ static bool convert(import *im, err *e)
         return err_set(e, ERR_FAILED,
                        "convert: SimpleAR's codes are of NVIDIA's Cosmos tokenizer, which isn't there (give its "
                        "decoder.jit too)");
-    bool ok = import_json_beside(im, "config.json", &root, e) && import_llama_read(im, &m, root, 1e6f, e);
+    bool ok = source_stand_beside(im->from, "embed_tokens.weight", e) &&
+              import_json_beside(im, "config.json", &root, e) && import_llama_read(im, &m, root, 1e6f, e);
     const json_t *ties = json_object_get(root, "tie_word_embeddings"); /* then a head in the file isn't read */
     bool tied = json_is_boolean(ties) ? json_is_true(ties) : !source_has(im->from, "lm_head.weight");
     json_decref(root);
@@ -91,5 +93,6 @@ static bool convert(import *im, err *e)
     return ok;
 }
 
-const family family_simplear = {
-    .recognise = recognise, .run = convert, .networks = NETWORK_SIMPLEAR | NETWORK_COSMOS_DECODER};
+const family family_simplear = {.recognise = recognise,
+                                .run = convert,
+                                .networks = NETWORK_SIMPLEAR | NETWORK_COSMOS_DECODER | NETWORK_COSMOS_ENCODER};

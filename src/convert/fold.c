@@ -35,6 +35,11 @@ static float *floats_of(import *im, const char *name, const char *ending, int nd
     return values;
 }
 
+float *import_floats(import *im, const char *name, int *rows, int *columns)
+{
+    return floats_of(im, name, "", 2, rows, columns);
+}
+
 typedef struct layer {
     float *w, *b; /* [out, in], [out] or NULL */
     int in, out;
@@ -141,22 +146,23 @@ static void free_conv(picture_conv *c)
     free(c->b);
 }
 
-/* From name.weight [out, in, time, height, width], summed over time, and name.bias. */
+/* From name.weight [out, in, time, height, width], summed over time, or without time, and name.bias. */
 static bool read_conv(import *im, const char *name, picture_conv *c)
 {
     char whole[192];
     int n = 0, one;
     snprintf(whole, sizeof whole, "%s.weight", name);
     const file_tensor *t = import_find(im, whole);
-    float *all = t ? floats_of(im, name, ".weight", 5, &c->out, &c->in) : NULL;
+    bool flat = t && t->nd == 4;
+    float *all = t ? floats_of(im, name, ".weight", flat ? 4 : 5, &c->out, &c->in) : NULL;
     c->b = all ? floats_of(im, name, ".bias", 1, &n, &one) : NULL;
     if (!all || !c->b) {
         free(all);
         return false;
     }
-    int time = (int)t->shape[2];
-    c->height = (int)t->shape[3];
-    c->width = (int)t->shape[4];
+    int time = flat ? 1 : (int)t->shape[2];
+    c->height = (int)t->shape[t->nd - 2];
+    c->width = (int)t->shape[t->nd - 1];
     size_t area = (size_t)c->height * (size_t)c->width, pairs = (size_t)c->out * (size_t)c->in;
     c->w = calloc(pairs * area + 1, sizeof *c->w);
     for (size_t i = 0; c->w && i < pairs; i++)
@@ -209,16 +215,31 @@ static bool make_conv(import *im, const char *name, picture_conv *c, err *e)
     return source_make(im->from, whole, 1, (int64_t[]){c->out}, b, e);
 }
 
-bool import_fold_convs(import *im, const char *name, const char *first, const char *second, bool added, err *e)
+/* The kernel of what is added. */
+static bool add_to(picture_conv *c, fold_added added)
+{
+    size_t area = (size_t)c->height * (size_t)c->width;
+    if (added == FOLD_NOTHING)
+        return true;
+    if (c->out != c->in || (added == FOLD_MEANS && (c->height < 2 || c->width < 2)))
+        return false;
+    for (int i = 0; i < c->out; i++) {
+        float *kernel = c->w + ((size_t)i * (size_t)c->in + (size_t)i) * area;
+        if (added == FOLD_INPUT)
+            kernel[area / 2] += 1; /* its middle */
+        for (int k = 0; added == FOLD_MEANS && k < 4; k++)
+            kernel[k / 2 * c->width + k % 2] += 0.25f;
+    }
+    return true;
+}
+
+bool import_fold_convs(import *im, const char *name, const char *first, const char *second, fold_added added, err *e)
 {
     picture_conv c = {0}, m = {0}, to = {0};
     bool ok = read_conv(im, first, &c) && (!second || read_conv(im, second, &m));
-    if (ok && ((added && c.out != c.in) || (second && (m.height != 1 || m.width != 1 || m.in != c.out))))
+    if (ok && (!add_to(&c, added) || (second && (m.height != 1 || m.width != 1 || m.in != c.out))))
         ok = err_set(&im->error, ERR_FAILED, "convert: tensors %s.weight and %s.weight don't go together", first,
-                     second);
-    size_t area = (size_t)c.height * (size_t)c.width;
-    for (int i = 0; ok && added && i < c.out; i++) /* x itself, in the kernel's middle */
-        c.w[((size_t)i * (size_t)c.in + (size_t)i) * area + area / 2] += 1;
+                     second ? second : first);
     if (ok && second)
         ok = multiply_conv(&c, m.w, m.b, m.out, &to, e);
     ok = ok && make_conv(im, name, second ? &to : &c, e);
@@ -231,21 +252,56 @@ bool import_fold_convs(import *im, const char *name, const char *first, const ch
 bool import_combine_outputs(import *im, const char *name, const char *to, const float *factors, int rows, int n, err *e)
 {
     picture_conv c = {0}, all = {0};
-    char whole[192];
-    int one;
-    snprintf(whole, sizeof whole, "%s.weight", name);
-    const file_tensor *t = import_find(im, whole);
-    c.w = t ? floats_of(im, name, ".weight", 4, &c.out, &c.in) : NULL;
-    c.b = c.w ? floats_of(im, name, ".bias", 1, &one, &one) : NULL;
-    bool ok = c.w && c.b;
-    if (ok) {
-        c.height = (int)t->shape[2];
-        c.width = (int)t->shape[3];
-    }
+    bool ok = read_conv(im, name, &c);
     if (ok && c.out != n)
-        ok = err_set(&im->error, ERR_FAILED, "convert: tensor %s: %d outputs, and not %d", whole, c.out, n);
+        ok = err_set(&im->error, ERR_FAILED, "convert: tensor %s.weight: %d outputs, and not %d", name, c.out, n);
     ok = ok && multiply_conv(&c, factors, NULL, rows, &all, e) && make_conv(im, to, &all, e);
     free_conv(&c);
     free_conv(&all);
+    return ok;
+}
+
+bool import_spread_inputs(import *im, const char *name, const char *to, const float *factors, int inputs, int colours,
+                          int side, err *e)
+{
+    picture_conv c = {0}, all = {0};
+    bool ok = read_conv(im, name, &c);
+    if (ok && c.in != inputs)
+        ok = err_set(&im->error, ERR_FAILED, "convert: tensor %s.weight: %d inputs, and not %d", name, c.in, inputs);
+    if (ok) {
+        all = (picture_conv){.out = c.out, .in = colours, .height = c.height * side, .width = c.width * side};
+        size_t n = (size_t)all.out * (size_t)all.in * (size_t)all.height * (size_t)all.width;
+        all.w = calloc(n + 1, sizeof *all.w);
+        all.b = c.b;
+        c.b = NULL;
+        ok = all.w || err_no_memory(e, name, n * sizeof *all.w);
+    }
+    float *w = all.w;
+    for (int o = 0; ok && o < all.out; o++)
+        for (int colour = 0; colour < colours; colour++)
+            for (int y = 0; y < all.height; y++)
+                for (int x = 0; x < all.width; x++, w++) {
+                    const float *from =
+                        c.w + (size_t)o * (size_t)(inputs * c.height * c.width) + y / side * c.width + x / side;
+                    const float *factor = factors + (colour * side + y % side) * side + x % side;
+                    for (int i = 0; i < inputs; i++)
+                        *w += from[i * c.height * c.width] * factor[i * colours * side * side];
+                }
+    ok = ok && make_conv(im, to, &all, e);
+    free_conv(&c);
+    free_conv(&all);
+    return ok;
+}
+
+bool import_shift_outputs(import *im, const char *name, const char *to, const float *shift, int n, err *e)
+{
+    picture_conv c = {0};
+    bool ok = read_conv(im, name, &c);
+    if (ok && c.out != n)
+        ok = err_set(&im->error, ERR_FAILED, "convert: tensor %s.weight: %d outputs, and not %d", name, c.out, n);
+    for (int i = 0; ok && i < n; i++)
+        c.b[i] += shift[i];
+    ok = ok && make_conv(im, to, &c, e);
+    free_conv(&c);
     return ok;
 }

@@ -11,6 +11,7 @@
 
 #include "base/hash.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "convert/convert_internal.h"
 #include "convert/names.h"
 #include "io/file_kind.h"
@@ -173,8 +174,8 @@ static bool list_names(const char *path, const char *in, path_list *names, err *
             continue;
         snprintf(name, sizeof name, "%s%s", in, entry->d_name);
         snprintf(whole, sizeof whole, "%s/%s", path, name);
-        if (lstat(whole, &st) == 0 &&
-            (S_ISREG(st.st_mode) || (S_ISLNK(st.st_mode) && (stat(whole, &st) != 0 || S_ISREG(st.st_mode)))))
+        if (os_lstat(whole, &st) == 0 &&
+            (S_ISREG(st.st_mode) || (os_is_link(&st) && (stat(whole, &st) != 0 || S_ISREG(st.st_mode)))))
             ok = path_list_add(names, name, e);
     }
     if (d)

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "convert/convert_internal.h"
 #include "convert/names.h"
 
@@ -203,12 +204,6 @@ void source_close(source *s)
 
 /* ---- the output ------------------------------------------------------------------------------------------------- */
 
-static bool is_same_file(const struct stat *a, const char *path)
-{
-    struct stat b;
-    return stat(path, &b) == 0 && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
-}
-
 static bool refuse_output(const char *output, const char *input, err *e)
 {
     return err_set(e, ERR_USAGE, "convert: %s is also what is read, %s (choose another name for the output)", output,
@@ -216,7 +211,7 @@ static bool refuse_output(const char *output, const char *input, err *e)
 }
 
 /* Whether one of the tokenizer's files in the folder is the output. */
-static bool check_folder(const struct stat *st, const char *output, const char *folder, err *e)
+static bool check_folder(const char *output, const char *folder, err *e)
 {
     static const char *const ends[] = {".json", ".txt", ".gz", ".model"};
     DIR *d = opendir(folder);
@@ -228,7 +223,7 @@ static bool check_folder(const struct stat *st, const char *output, const char *
         for (size_t i = 0; dot && i < sizeof ends / sizeof *ends; i++)
             known = known || !strcmp(dot, ends[i]);
         snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-        if (known && is_same_file(st, path))
+        if (known && os_same_file(output, path))
             ok = refuse_output(output, path, e);
     }
     if (d)
@@ -244,10 +239,10 @@ bool source_check_output(const source *s, const char *output, const char *tokeni
         return true;
     for (size_t i = 0; i < s->n_files; i++)
         for (size_t k = 0; (path = model_file_path(s->files[i], k)); k++)
-            if (is_same_file(&st, path))
+            if (os_same_file(output, path))
                 return refuse_output(output, path, e);
-    if (tokenizer && is_same_file(&st, tokenizer))
+    if (tokenizer && os_same_file(output, tokenizer))
         return refuse_output(output, tokenizer, e);
-    return check_folder(&st, output, s->directory, e) &&
-           (!tokenizer || !is_folder(tokenizer) || check_folder(&st, output, tokenizer, e));
+    return check_folder(output, s->directory, e) &&
+           (!tokenizer || !is_folder(tokenizer) || check_folder(output, tokenizer, e));
 }

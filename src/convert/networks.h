@@ -44,8 +44,10 @@ typedef struct network {
          .all = {"layers.0.self_attn.q_proj.bias", "embed_tokens.weight", "layers.0.mlp.gate_proj.weight"},            \
          .beside = "lm_head.")                                                                                         \
     EACH(NETWORK_COSMOS_DECODER, .name = "Cosmos's decoder",                                                           \
-         .all = {"post_quant_conv.conv3d.weight", "decoder.conv_in.0.conv3d.weight",                                   \
-                 "inv_quant.quantizer.implicit_codebook"})                                                             \
+         .all = {"post_quant_conv.conv3d.weight", "decoder.conv_in.0.conv3d.weight"},                                  \
+         .any = {{"inv_quant.quantizer.implicit_codebook", "quantizer.implicit_codebook"}})                            \
+    EACH(NETWORK_COSMOS_ENCODER, .name = "Cosmos's encoder",                                                           \
+         .all = {"quant_conv.conv3d.weight", "encoder.conv_in.0.conv3d.weight"})                                       \
     EACH(NETWORK_AMUSED, .name = "aMUSEd's transformer", .all = {"embed.embeddings.weight", "mlm_layer.conv2.weight"}) \
     EACH(NETWORK_CLIP_TEXT, .name = "a CLIP's text tower",                                                             \
          .all = {"text_model.final_layer_norm.weight", "text_projection.weight"},                                      \

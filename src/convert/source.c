@@ -71,6 +71,21 @@ bool source_has(const source *s, const char *name)
     return source_tensor_of(s, name) != NULL;
 }
 
+bool source_stand_beside(source *s, const char *name, err *e)
+{
+    const source_tensor *t = source_find(s, name);
+    const char *slash = t ? strrchr(t->file, '/') : NULL;
+    char *folder = !t                 ? strdup(s->directory)
+                   : slash == t->file ? strdup("/")
+                   : slash            ? strndup(t->file, (size_t)(slash - t->file))
+                                      : strdup(".");
+    if (!folder)
+        return err_no_memory(e, name, 4096);
+    free(s->own_folder);
+    s->directory = s->own_folder = folder;
+    return true;
+}
+
 bool source_file_has(const source *s, size_t file, const char *name)
 {
     for (size_t i = 0; i < s->n; i++)

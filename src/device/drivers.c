@@ -1,9 +1,7 @@
 /* Lists driver files as the OpenCL loaders do (ocl-icd 2.3, Khronos's), and explains drivers that give nothing. */
-#define _XOPEN_SOURCE 700 /* realpath */
 #include "device/drivers.h"
 
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,6 +10,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/os.h"
 #include "device/machine.h"
 
 #define VENDORS "/etc/OpenCL/vendors"
@@ -252,14 +251,8 @@ void driver_hint(const char *name, char *out, size_t size)
 
 void driver_load_error(const char *library, char *out, size_t size)
 {
-    *out = 0;
-    void *handle = dlopen(library, RTLD_LAZY | RTLD_LOCAL);
-    if (!handle)
-        snprintf(out, size, "can't be loaded: %s", dlerror());
-    else if (!dlsym(handle, "clGetExtensionFunctionAddress"))
+    if (!os_library_has(library, "clGetExtensionFunctionAddress", out, size) && !*out)
         snprintf(out, size, "is no OpenCL driver: it has no clGetExtensionFunctionAddress");
-    if (handle)
-        dlclose(handle);
 }
 
 /* ---- the message where there is nothing ----------------------------------------------------------------------- */
@@ -280,9 +273,12 @@ static void what_to_install(char *out, size_t size)
 }
 
 /* limn's program may show the loader a folder of links. */
-static const char *true_path(const driver_file *f, char real[4096])
+static const char *true_path(const driver_file *f, char out[4096])
 {
-    return *f->path && realpath(f->path, real) ? real : *f->path ? f->path : f->library;
+    char *real = *f->path ? os_real_path(f->path) : NULL;
+    snprintf(out, 4096, "%s", real ? real : *f->path ? f->path : f->library);
+    free(real);
+    return out;
 }
 
 void drivers_installed(char *out, size_t size)

@@ -1,12 +1,12 @@
 /* Regions of memory in huge pages, and the pieces in them. */
-#define _DEFAULT_SOURCE /* madvise, MAP_ANONYMOUS */
 #include "device/pages.h"
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/mman.h>
+
+#include "base/os.h"
 
 #define HUGE_PAGE   ((size_t)2 << 20)
 #define REGION      ((size_t)64 << 20) /* of addresses: memory is only taken where a piece is written */
@@ -28,16 +28,14 @@ static page_region *region_new(size_t bytes)
     if (!p)
         return NULL;
     p->map_bytes = bytes + HUGE_PAGE;
-    p->map = mmap(NULL, p->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p->map == MAP_FAILED) {
+    p->map = os_pages_new(p->map_bytes);
+    if (!p->map) {
         free(p);
         return NULL;
     }
     p->bytes = bytes;
     p->start = (char *)p->map + (HUGE_PAGE - (uintptr_t)p->map % HUGE_PAGE) % HUGE_PAGE;
-#ifdef MADV_HUGEPAGE
-    madvise(p->start, bytes, MADV_HUGEPAGE); /* what fails leaves small pages */
-#endif
+    os_pages_huge(p->start, bytes);
     p->users = 1;
     return p;
 }
@@ -49,7 +47,7 @@ static void drop(page_region *p)
     pthread_mutex_unlock(&lock);
     if (left)
         return;
-    munmap(p->map, p->map_bytes);
+    os_pages_free(p->map, p->map_bytes);
     free(p);
 }
 
@@ -81,9 +79,7 @@ page_piece *pages_take(page_region **last, size_t bytes)
 
 void pages_give_back(page_piece *piece)
 {
-#ifdef MADV_DONTNEED
-    madvise(piece->at, piece->bytes, MADV_DONTNEED); /* others may be in the region for long */
-#endif
+    os_pages_forget(piece->at, piece->bytes); /* others may be in the region for long */
     drop(piece->of);
     free(piece);
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/os.h"
 #include "device/kernels.h"
 
 #define DEPTH 8 /* of files that include files */
@@ -93,8 +94,8 @@ static bool write_file(FILE *out, const char *file, int depth, err *e)
 
 char *kernel_text(const char *name, const char **stable, err *e)
 {
-    char file[64], *text = NULL;
-    size_t size = 0;
+    char file[64];
+    os_text text;
     snprintf(file, sizeof file, "%s.cl", name);
     const kernel_source *s = built_in(file);
     if (!s) {
@@ -102,15 +103,13 @@ char *kernel_text(const char *name, const char **stable, err *e)
         return NULL;
     }
     *stable = s->name;
-    FILE *out = open_memstream(&text, &size);
-    bool ok = out && write_file(out, "common.cl", 1, e) && write_file(out, file, 0, e);
-    bool written = out && !ferror(out);
-    if (out && fclose(out) != 0)
-        written = false;
-    if (ok && written)
-        return text;
-    if (ok || !out)
-        err_no_memory(e, file, size);
-    free(text);
+    bool open = os_text_open(&text);
+    bool ok = open && write_file(text.stream, "common.cl", 1, e) && write_file(text.stream, file, 0, e);
+    char *whole = os_text_close(&text);
+    if (ok && whole)
+        return whole;
+    if (ok || !open)
+        err_no_memory(e, file, 1);
+    free(whole);
     return NULL;
 }

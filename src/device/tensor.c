@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/os.h"
 #include "device/pages.h"
 
 #define LEAST_IN_PAGES 65536
@@ -62,7 +62,7 @@ static cl_mem in_pages(device *d, size_t bytes, const void *host)
 static cl_mem in_place(device *d, size_t bytes, const void *host)
 {
     cl_int status = 0;
-    if (!host || !d->info.unified_memory || (size_t)host % (size_t)sysconf(_SC_PAGESIZE) != 0)
+    if (!host || !d->info.unified_memory || (size_t)host % os_page_size() != 0)
         return NULL;
     cl_mem mem = clCreateBuffer(d->context, CL_MEM_READ_ONLY | CL_MEM_USE_HOST_PTR | CL_MEM_HOST_READ_ONLY, bytes,
                                 (void *)(uintptr_t)host, &status);

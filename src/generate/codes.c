@@ -33,12 +33,10 @@ static int images_at_once(const codec *c)
     return fit < 1 ? 1 : fit < IMAGES_AT_ONCE ? (int)fit : IMAGES_AT_ONCE;
 }
 
-/* Room for the pixels of images_at_once pictures, or for their logits. */
-static float *scratch_for(const codec *c, err *e)
+/* Room for so many numbers of each of images_at_once pictures: their pixels, or their logits. */
+static float *scratch_for(const codec *c, size_t each, err *e)
 {
-    size_t pixels = (size_t)c->width * (size_t)c->height * 3;
-    size_t logits = (size_t)c->grid_width * (size_t)c->grid_height * (size_t)c->codes;
-    size_t bytes = (size_t)images_at_once(c) * (pixels > logits ? pixels : logits) * sizeof(float);
+    size_t bytes = (size_t)images_at_once(c) * each * sizeof(float);
     float *host = malloc(bytes);
     if (!host)
         err_no_memory(e, "pictures", bytes);
@@ -58,13 +56,14 @@ static bool make_room(plan *p, model *m, plan_job job, int n, err *e)
 static bool encode(model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, const limn_control *k, err *e)
 {
     const codec *c = &m->codec;
-    float *host = model_needs_encoder(m, e) ? scratch_for(c, e) : NULL;
-    bool ok = host;
     int64_t cells = (int64_t)c->grid_width * c->grid_height;
+    bool ok = model_needs_encoder(m, e);
+    float *host = ok && logits ? scratch_for(c, (size_t)cells * (size_t)c->codes, e) : NULL;
     int64_t pixels = (int64_t)codec_input_width(c) * codec_input_height(c) * 3;
-    const plan_job job = {.what = "encode", .uses = USE_ENCODER, .walk = codec_encode_walk};
+    const plan_job job = {
+        .what = "encode", .uses = USE_ENCODER, .walk = logits ? codec_logits_walk : codec_encode_walk};
     plan p = {0};
-    ok = ok && (n <= 0 || make_room(&p, m, job, n, e));
+    ok = ok && (host || !logits) && (n <= 0 || make_room(&p, m, job, n, e));
     for (int done = 0; ok && done < n; done += p.n) {
         int some = n - done < p.n ? n - done : p.n;
         ok = encode_some(m, rgb + done * pixels, some, codes + done * cells,
@@ -125,7 +124,7 @@ static bool decode(model *m, const int32_t *codes, int n, const pixel_place *to,
         if (codes[i] < 0 || codes[i] >= c->codes)
             return err_set(e, ERR_USAGE, "codes: %d in row %d is outside of the codebook of %d", codes[i],
                            (int)(i / cells), c->codes);
-    float *host = scratch_for(c, e);
+    float *host = scratch_for(c, (size_t)area * 3, e);
     const plan_job job = {.what = "decode", .uses = USE_DECODER, .cuts = codec_most_cuts(c), .walk = codec_walk_decode};
     plan p = {0};
     bool ok = host && (n <= 0 || make_room(&p, m, job, n, e));

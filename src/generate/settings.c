@@ -1,6 +1,10 @@
 /* Settings as text. */
 #include "generate/settings.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 parameters settings_parameters(const limn_model_info *i, const limn_generate_options *g)
 {
     return (parameters){.negative = g->negative,
@@ -24,4 +28,45 @@ parameters settings_parameters(const limn_model_info *i, const limn_generate_opt
                         .guidance = g->guidance > 0 ? g->guidance : 1,
                         .temperature = g->temperature,
                         .top_p = g->top_p > 0 ? g->top_p : 1};
+}
+
+/* "token ids 5 7" of a row of ids, a new string. */
+static char *ids_text(const int32_t *ids, size_t n)
+{
+    const size_t room = 12 * n + sizeof "token ids";
+    char *text = malloc(room);
+    size_t used = text ? (size_t)snprintf(text, room, "token ids") : 0;
+    for (size_t i = 0; text && i < n; i++)
+        used += (size_t)snprintf(text + used, room - used, " %" PRId32, ids[i]);
+    return text;
+}
+
+char *settings_text(const limn_model_info *i, const limn_generate_options *g, const limn_settings *s)
+{
+    parameters p = settings_parameters(i, g);
+    const int count = g->count ? g->count : 1;
+    char shown[32], *ids = NULL;
+    p.prompt = g->prompt;
+    p.image_prompt = s->image_prompt;
+    p.keep = s->keep;
+    p.adapters = s->adapters;
+    p.picture = g->first + s->picture + 1;
+    p.pictures = g->first + count;
+    if (p.pictures > 1) /* the number that, with the seed, makes it again */
+        p.has |= PARAMETERS_PICTURE;
+    if (!g->prompt && i->classes && g->n_text_ids == 1) {
+        p.has |= PARAMETERS_CLASS;
+        p.class = g->text_ids[0];
+        snprintf(shown, sizeof shown, "class %" PRId32, p.class);
+        p.prompt = shown;
+    } else if (!g->prompt) {
+        ids = ids_text(g->text_ids, g->n_text_ids);
+        if (!ids)
+            return NULL;
+        p.prompt = ids;
+        p.text_ids = ids + sizeof "token ids";
+    }
+    char *text = parameters_text(&p);
+    free(ids);
+    return text;
 }

@@ -6,4 +6,6 @@
 
 /* Of a picture that a model has drawn by these options, all but the prompt, its number and its image prompt. */
 parameters settings_parameters(const limn_model_info *i, const limn_generate_options *g);
+/* All of it, as limn_settings_text; NULL where memory is short. */
+char *settings_text(const limn_model_info *i, const limn_generate_options *g, const limn_settings *s);
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "io/gguf_format.h"
 
 static const gguf_entry *find_key(const gguf *g, const char *name)
@@ -167,11 +168,10 @@ static void print_element(FILE *f, const gguf_entry *k, size_t i)
 char *gguf_key_text(const gguf *g, size_t i)
 {
     enum { SHOWN = 8 };
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = i < g->n_keys ? open_memstream(&text, &size) : NULL;
-    if (!f)
+    os_text text;
+    if (i >= g->n_keys || !os_text_open(&text))
         return NULL;
+    FILE *f = text.stream;
     const gguf_entry *k = &g->keys[i];
     size_t n = k->n;
     if (k->array)
@@ -185,10 +185,5 @@ char *gguf_key_text(const gguf *g, size_t i)
         fprintf(f, ", ... %zu in all", n);
     if (k->array)
         fputc(']', f);
-    bool bad = ferror(f) != 0;
-    if (fclose(f) || bad) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return os_text_close(&text);
 }

@@ -40,6 +40,8 @@ bool image_read_memory(image *im, const void *data, size_t size, const char *nam
 /* The same without white below: *alpha gets a new [height][width], or NULL where everything is opaque. */
 bool image_read_alpha(image *im, uint8_t **alpha, const char *path, err *e);
 bool image_read_alpha_memory(image *im, uint8_t **alpha, const void *data, size_t size, const char *name, err *e);
+/* RGBA to RGB over white: to[n][3] of from[n][4], which may begin at the same place. */
+void image_blend(uint8_t *to, const uint8_t *from, size_t n);
 
 /* The pixels' width and height by a file's head, before EXIF turns it.  False where it isn't whole, or no picture. */
 bool image_size_memory(int *width, int *height, const void *data, size_t size);

@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "base/os.h"
 #include "io/image_codec.h"
 
 void raster_release(raster *r)
@@ -16,8 +16,8 @@ void raster_release(raster *r)
 /* Half of the machine's memory: beyond, reading one picture would push out everything else. */
 static uint64_t memory_for_a_picture(void)
 {
-    long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
-    return pages > 0 && bytes > 0 ? (uint64_t)pages * (uint64_t)bytes / 2 : UINT64_MAX;
+    uint64_t bytes = os_memory();
+    return bytes > 0 ? bytes / 2 : UINT64_MAX;
 }
 
 bool raster_check(uint64_t width, uint64_t height, int channels, char why[160])

@@ -168,13 +168,12 @@ static bool decode(raster *r, const image_file *f, err *e)
     return ok && raster_to_srgb(r, f->name, e) && raster_orient(r, image_orientation(f), e);
 }
 
-/* RGBA to RGB over white, in place. */
-static void blend(uint8_t *pixels, size_t n)
+void image_blend(uint8_t *to, const uint8_t *from, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        unsigned a = pixels[4 * i + 3];
+        unsigned a = from[4 * i + 3];
         for (size_t k = 0; k < 3; k++)
-            pixels[3 * i + k] = (uint8_t)((pixels[4 * i + k] * a + 255 * (255 - a) + 127) / 255);
+            to[3 * i + k] = (uint8_t)((from[4 * i + k] * a + 255 * (255 - a) + 127) / 255);
     }
 }
 
@@ -208,7 +207,7 @@ static bool read_file(image *im, uint8_t **alpha, const image_file *f, err *e)
         if (alpha)
             ok = split(r.pixels, alpha, n, e);
         else
-            blend(r.pixels, n);
+            image_blend(r.pixels, r.pixels, n);
         void *smaller = realloc(r.pixels, 3 * n);
         r.pixels = smaller ? smaller : r.pixels;
     }

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
+
 typedef enum kind { TEXT, INTEGER, SEED, NUMBER } kind;
 
 /* Size and the number of the picture have forms of their own. */
@@ -120,11 +122,10 @@ static void put_picture(FILE *f, const parameters *p, const char *separator)
 
 static char *write_text(const parameters *p, bool quoted)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *f = open_memstream(&text, &size);
-    if (!f)
+    os_text text;
+    if (!os_text_open(&text))
         return NULL;
+    FILE *f = text.stream;
     const char *prompt = p->prompt ? p->prompt : "", *negative = p->negative ? p->negative : "";
     fprintf(f, "%s%s %s\n", prompt, negative_line, negative);
     long start = ftell(f);
@@ -137,11 +138,7 @@ static char *write_text(const parameters *p, bool quoted)
     }
     for (int i = PLAIN_FIELDS; quoted && i < FIELDS; i++)
         put_field(f, p, &fields[i], ", ");
-    if (fclose(f) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return os_text_close(&text);
 }
 
 /* Whether the lines above the settings say the same as p; false too where memory is short. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "io/pickle_internal.h"
 
 /* ---- calls ---- */
@@ -369,15 +370,10 @@ static void write_value(writer *w, const pickle_value *v, int depth)
 
 char *pickle_to_text(const pickle_value *v)
 {
-    char *text = NULL;
-    size_t size = 0;
-    writer w = {.out = open_memstream(&text, &size), .left = TEXT_LIMIT};
-    if (!w.out)
+    os_text text;
+    if (!os_text_open(&text))
         return NULL;
+    writer w = {.out = text.stream, .left = TEXT_LIMIT};
     write_value(&w, v, 0);
-    if (fclose(w.out)) {
-        free(text);
-        return NULL;
-    }
-    return text;
+    return os_text_close(&text);
 }

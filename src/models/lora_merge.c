@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/os.h"
 #include "io/json_file.h"
 #include "io/safetensors.h"
 #include "models/lora.h"
@@ -330,7 +331,7 @@ static bool merge(change *list, size_t n, err *e)
     param *p = list->p;
     size_t bytes = dtype_row_bytes(p->file->type, file_tensor_count(p->file)), row = (size_t)p->shape[1];
     /* whole pages, which devices that share the host's memory read in place */
-    uint8_t *data = aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
+    uint8_t *data = os_aligned_new(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
     float *rows = malloc(2 * row * sizeof *rows);
     bool ok = data && rows ? true : err_no_memory(e, p->name, bytes);
     for (size_t i = 0; ok && i < n; i++)

@@ -346,7 +346,10 @@ bool model_needs_encoder(const model *m, err *e)
 {
     return model_needs_codec(m, e) &&
            (!m->codec.no_encoder ||
-            err_set(e, ERR_USAGE, "%s: its codec has a decoder alone, and can't encode pictures", gguf_name(m->gguf)));
+            err_set(e, ERR_USAGE,
+                    "%s: its codec has a decoder alone, and can't encode pictures (convert the model again with the "
+                    "codec's encoder, if that is published: SimpleAR's is encoder.jit)",
+                    gguf_name(m->gguf)));
 }
 
 bool model_needs_transformer(const model *m, err *e)

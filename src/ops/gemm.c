@@ -1,5 +1,7 @@
 /* Products of many rows: our own from packed panels, or CLBlast.  The only caller of CLBlast. */
+#ifdef LIMN_CLBLAST
 #include <clblast_c.h>
+#endif
 #include <stdio.h>
 
 #include "device/drivers.h"
@@ -84,6 +86,7 @@ static void panel_product(run *r, tensor x, tensor panels, tensor b, activation 
            ARG_I(act), ARG_I(rows));
 }
 
+#ifdef LIMN_CLBLAST
 /* Sets of CLBlast's parameters, for its products of large and of small matrices: it knows good ones for many devices by
  * their names, and the same for all others.  These are what tuners found most often, of 153 GPUs in its database: the
  * first on 9 of 24 of phones (15 of them without local memory), the others on 6 and 8 of 106 discrete ones (8 without).
@@ -176,6 +179,20 @@ static bool clblast_applies(run *r, int64_t rows)
     const tuning *t = &run_device(r)->tune;
     return t->clblast && rows >= t->clblast_rows && !run_recording(r);
 }
+#else
+static bool clblast_applies(run *r, int64_t rows)
+{
+    (void)r, (void)rows;
+    return false;
+}
+
+static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool b_transposed, size_t k, float beta,
+                            tensor c)
+{
+    (void)r, (void)a, (void)a_transposed, (void)b, (void)b_transposed, (void)k, (void)beta, (void)c;
+    return false;
+}
+#endif
 
 bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, tensor y)
 {

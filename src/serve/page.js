@@ -387,8 +387,8 @@ async function loadGallery() {
 function show(p) {
   $('view').replaceChildren(make('div', { className: 'frame' }, picture(p)),
     make('div', {}, make('h2', { id: 'view-title', textContent: p.values.prompt || 'A variation' }),
-      make('pre', { textContent: p.text, tabIndex: 0, role: 'region', ariaLabel: 'Settings' }), toolsOf(p, true),
-      make('div', { className: 'row' }, make('button', { type: 'button', textContent: 'Close', onclick: closeView }))));
+      make('pre', { textContent: p.text }), toolsOf(p, true)));
+  $('view').querySelector('.row').append(make('button', { type: 'button', textContent: 'Close', onclick: closeView }));
   if (!$('viewer').open) $('viewer').showModal();
 }
 
@@ -437,6 +437,20 @@ function forget(p) {
 // The mask is a canvas of its own, transparent where the picture stays.
 const edit = { file: null, bitmap: null, mask: make('canvas'), x: .5, y: .5, last: null, seen: false };
 const paper = $('canvas').getContext('2d'), paint = edit.mask.getContext('2d', { willReadFrequently: true });
+const tint = make('canvas').getContext('2d');
+const stripes = (() => { // seen on pictures of any colour
+  const c = make('canvas', { width: 24, height: 24 }).getContext('2d');
+  c.fillStyle = '#c2187a';
+  c.fillRect(0, 0, 24, 24);
+  c.strokeStyle = '#fff';
+  c.lineWidth = 4;
+  for (const x of [-24, 0, 24]) {
+    c.moveTo(x, 24);
+    c.lineTo(x + 24, 0);
+  }
+  c.stroke();
+  return tint.createPattern(c.canvas, 'repeat');
+})();
 const sent = ['image/png', 'image/jpeg', 'image/webp'];
 
 async function setPicture(file) {
@@ -448,7 +462,7 @@ async function setPicture(file) {
     return fail(`${file.name || 'the file'}: no picture that this browser can read`, $('file'));
   }
   fail('');
-  const scale = Math.min(1, 1024 / Math.max(bitmap.width, bitmap.height));
+  const long = Math.max(bitmap.width, bitmap.height), scale = long > 1024 ? 1024 / long : Math.ceil(512 / long);
   edit.bitmap = bitmap;
   edit.file = file;
   $('canvas').width = edit.mask.width = Math.max(1, Math.round(bitmap.width * scale));
@@ -485,8 +499,14 @@ function redraw() {
   paper.imageSmoothingEnabled = edit.bitmap.width > 160;
   paper.clearRect(0, 0, width, height);
   paper.drawImage(edit.bitmap, 0, 0, width, height);
-  paper.globalAlpha = .6;
-  paper.drawImage(edit.mask, 0, 0);
+  tint.canvas.width = width; // and clears it
+  tint.canvas.height = height;
+  tint.drawImage(edit.mask, 0, 0);
+  tint.globalCompositeOperation = 'source-in';
+  tint.fillStyle = stripes;
+  tint.fillRect(0, 0, width, height);
+  paper.globalAlpha = .7;
+  paper.drawImage(tint.canvas, 0, 0);
   paper.globalAlpha = 1;
   if (!edit.seen) return;
   const thin = width / Math.max(1, $('canvas').clientWidth);
@@ -503,7 +523,7 @@ function redraw() {
 function stroke(from, erase) {
   const { width, height } = edit.mask;
   paint.globalCompositeOperation = erase ? 'destination-out' : 'source-over';
-  paint.strokeStyle = '#e0218a';
+  paint.strokeStyle = '#000';
   paint.lineCap = 'round';
   paint.lineWidth = brush();
   paint.beginPath();
@@ -518,7 +538,7 @@ const erases = () => document.querySelector('[name=brush]:checked').value === 'e
 function paintPart(part) {
   const { width, height } = edit.mask;
   paint.globalCompositeOperation = part === 'invert' ? 'xor' : 'source-over';
-  paint.fillStyle = '#e0218a';
+  paint.fillStyle = '#000';
   if (part === 'clear') paint.clearRect(0, 0, width, height);
   else if (part === 'invert') paint.fillRect(0, 0, width, height);
   else {

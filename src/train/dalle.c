@@ -254,7 +254,7 @@ static bool open_codec(stage *s, device *dev, err *e)
     if (s->codec->codec.no_encoder && !s->o->made_codes)
         return err_set(e, ERR_USAGE,
                        "%s: its codec has a decoder alone, and can't encode pictures (make their codes elsewhere, and "
-                       "give them: `codes`)",
+                       "give them: `codes`; or convert the model again with the codec's encoder)",
                        path);
     const codec *c = &s->codec->codec;
     const transformer *d = s->d;

@@ -2,7 +2,6 @@
 #include "train/events.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/os.h"
 
 struct events {
     FILE *f;
@@ -158,7 +158,7 @@ static FILE *new_file(const char *directory, err *e)
     }
     for (int64_t t = time(NULL); fd < 0; t++) {
         snprintf(path, size, "%s/events.out.tfevents.%010lld.limn", directory, (long long)t);
-        fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        fd = os_open(path, OS_NEW);
         if (fd < 0 && errno != EEXIST)
             break;
     }

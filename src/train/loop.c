@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/os.h"
 #include "base/ranks.h"
 #include "train/events.h"
 #include "train/output.h"
@@ -247,7 +248,7 @@ static bool save(loop *l, bool with_sample, bool with_checkpoint, err *e)
     if (with_sample)
         sample(l);
     errno = 0; /* like the checkpoint, the lines up to its step must survive a power cut */
-    if (fsync(fileno(l->log)) && errno != EINVAL)
+    if (!os_sync(fileno(l->log)) && errno != EINVAL)
         return write_error(l->csv, e);
     if (with_checkpoint && !trainer_write_checkpoint(s->t, l->checkpoint, s->fingerprint, e))
         return false;

@@ -1,22 +1,18 @@
 /* Who may write a training run's output: the lock, and what is there already. */
-#define _DEFAULT_SOURCE /* flock, gethostname */
 #include "train/output.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/os.h"
 #include "io/gguf.h"
 
 char *train_beside(const char *output, const char *ending, err *e)
@@ -32,16 +28,10 @@ char *train_beside(const char *output, const char *ending, err *e)
 
 /* ---- what a run reads ---- */
 
-static bool same_file(const char *a, const char *b)
-{
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
-
 /* Whether the file lies in the folder, or below it. */
 static bool is_below(const char *path, const char *folder)
 {
-    char *file = realpath(path, NULL), *top = realpath(folder, NULL);
+    char *file = os_real_path(path), *top = os_real_path(folder);
     size_t n = top ? strlen(top) : 0;
     bool below = file && top && !strncmp(file, top, n) && (file[n] == '/' || (n && top[n - 1] == '/'));
     free(file);
@@ -73,12 +63,12 @@ static bool check_file(const char *path, const train_input *inputs, const char *
 {
     struct stat st;
     for (const train_input *i = inputs; i->name; i++)
-        if (i->path && same_file(path, i->path))
+        if (i->path && os_same_file(path, i->path))
             return err_set(e, ERR_USAGE, "`output`: %s is the file of %s, which would be replaced (give another name)",
                            path, i->name);
     for (size_t i = 0; i < n; i++) {
         bool folder = stat(data[i], &st) == 0 && S_ISDIR(st.st_mode);
-        if (folder ? is_data_name(path) && is_below(path, data[i]) : same_file(path, data[i]))
+        if (folder ? is_data_name(path) && is_below(path, data[i]) : os_same_file(path, data[i]))
             return err_set(e, ERR_USAGE, "`output`: %s is %s (give another name, such as model.gguf)", path,
                            folder ? "a file of the data" : "the data itself");
     }
@@ -103,7 +93,7 @@ bool train_output_check(const char *output, const char *further, const train_inp
 /* "process 12 on HOST", as the holder wrote it; empty where it didn't. */
 static void read_holder(int fd, char *text, size_t size)
 {
-    ssize_t n = pread(fd, text, size - 1, 0);
+    ssize_t n = os_read_at(fd, text, size - 1, 0);
     text[n > 0 ? n : 0] = 0;
     for (char *p = text; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
@@ -112,19 +102,18 @@ static void read_holder(int fd, char *text, size_t size)
 
 static void write_holder(int fd)
 {
-    char host[128] = "", text[192];
-    if (gethostname(host, sizeof host - 1))
-        host[0] = 0;
-    int n = snprintf(text, sizeof text, "process %ld on %s\n", (long)getpid(), host);
+    char host[256], text[192];
+    os_host(host);
+    int n = snprintf(text, sizeof text, "process %ld on %.127s\n", (long)getpid(), host);
     if (ftruncate(fd, 0) == 0)
-        (void)!pwrite(fd, text, (size_t)n, 0); /* for messages alone */
+        (void)!os_write_at(fd, text, (size_t)n, 0); /* for messages alone */
 }
 
 /* Whether the path is still that of the open file: its last holder removes it. */
 static bool is_at(int fd, const char *path)
 {
-    struct stat a, b;
-    return fstat(fd, &a) == 0 && stat(path, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+    os_id a, b;
+    return os_id_of(fd, &a) && os_id_at(path, &b) && a.device == b.device && a.file == b.file;
 }
 
 static bool refuse_locked(const char *output, int fd, err *e)
@@ -140,17 +129,17 @@ static bool lock_output(train_output *x, const char *output, bool look, err *e)
 {
     for (int tries = 0; tries < 100; tries++) {
         x->killed = true;
-        int fd = open(x->lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+        int fd = os_open(x->lock, OS_SAME);
         if (fd < 0 && errno == ENOENT) {
             x->killed = false;
             if (look)
                 return true;
-            fd = open(x->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+            fd = os_open(x->lock, OS_SAME_NEW);
         }
         if (fd < 0)
             return err_set(e, ERR_FAILED, "%s: cannot write: %s (training keeps files beside its output)", x->lock,
                            strerror(errno));
-        bool locked = flock(fd, LOCK_EX | LOCK_NB) == 0;
+        bool locked = os_lock(fd, false);
         if (!locked && errno == EWOULDBLOCK) {
             refuse_locked(output, fd, e);
             close(fd);
@@ -251,12 +240,12 @@ static bool claim(train_output *x, const char *output, train_existing existing, 
 {
     struct stat st;
     *x = (train_output){.fd = -1};
-    char *path = lstat(output, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(output, NULL) : NULL;
+    char *path = os_lstat(output, &st) == 0 && os_is_link(&st) ? os_real_path(output) : NULL;
     const char *real = path ? path : output; /* two links to one file are one output */
     bool ok = (x->checkpoint = train_beside(output, "checkpoint", e)) && (x->log = train_beside(output, "csv", e)) &&
               (x->lock = train_beside(real, "lock", e));
     free(path);
-    if (ok && lstat(x->checkpoint, &st) && errno != ENOENT)
+    if (ok && os_lstat(x->checkpoint, &st) && errno != ENOENT)
         ok = err_set(e, ERR_FAILED, "%s: cannot write: %s (choose another `output`)", x->checkpoint, strerror(errno));
     ok = ok && lock_output(x, output, look, e) && check_existing(x, output, existing, e);
     x->claimed = ok && !look;

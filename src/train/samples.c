@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "generate/generate.h"
 #include "io/image.h"
 #include "models/model.h"
@@ -86,15 +87,17 @@ static bool generate_samples(model *m, const train_sample *s, asking *a, int32_t
 /* pixels[n,height,width,3] as a grid. */
 static bool write_samples(const model *m, uint8_t *pixels, const train_sample *s, err *e)
 {
-    size_t size = 0, one = (size_t)m->info.width * (size_t)m->info.height * 3;
+    size_t one = (size_t)m->info.width * (size_t)m->info.height * 3;
     char *captions = NULL;
     image grid = {0}, *ims = calloc((size_t)s->n, sizeof *ims);
-    FILE *f = open_memstream(&captions, &size);
-    for (int i = 0; ims && f && i < s->n; i++) {
+    os_text list;
+    bool ok = os_text_open(&list);
+    for (int i = 0; ims && ok && i < s->n; i++) {
         ims[i] = (image){.width = m->info.width, .height = m->info.height, .pixels = pixels + (size_t)i * one};
-        fprintf(f, "%s\n", s->captions[i]);
+        fprintf(list.stream, "%s\n", s->captions[i]);
     }
-    bool ok = f && fclose(f) == 0 && ims ? true : err_no_memory(e, "captions", 1024);
+    captions = os_text_close(&list);
+    ok = captions && ims ? true : err_no_memory(e, "captions", 1024);
     ok = ok && image_grid(&grid, ims, s->n, 2, e) &&
          image_write_png(&grid, s->picture, &(image_text){"captions", captions}, 1, e);
     image_release(&grid);

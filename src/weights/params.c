@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "base/rng.h"
 #include "weights/params_internal.h"
 
@@ -259,9 +260,9 @@ void params_release(param_table *t)
     }
     stream_free(t->stream);
     for (size_t i = 0; t->random && i < t->n; i++)
-        free((void *)t->random[i].data);
+        os_aligned_free((void *)t->random[i].data);
     for (size_t i = 0; i < t->n; i++)
-        free((void *)t->list[i].replaced.data);
+        os_aligned_free((void *)t->list[i].replaced.data);
     free(t->random);
     free(t->layers);
     free(t->list);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "base/rng.h"
 #include "device/count.h"
 #include "weights/params_internal.h"
@@ -53,7 +54,7 @@ static bool make(param *p, file_tensor *f, dtype type, float *pattern, uint32_t 
     p->file = f;
     if (!pattern)
         return true;
-    uint8_t *data = aligned_alloc(PAGE, (f->bytes + PAGE - 1) / PAGE * PAGE);
+    uint8_t *data = os_aligned_new(PAGE, (f->bytes + PAGE - 1) / PAGE * PAGE);
     if (!data)
         return err_no_memory(e, p->name, f->bytes);
     fill(p, f, pattern, data, index);

@@ -291,7 +291,7 @@ def test_image_prompt(page):
     page.call("DOM.setFileInputFiles", files=[path], backendNodeId=page.call(
         "DOM.describeNode", objectId=page.call("Runtime.evaluate", expression="document.getElementById('file')")["result"]["objectId"])
         ["node"]["backendNodeId"])
-    page.wait("document.getElementById('canvas').checkVisibility() && document.getElementById('canvas').width === 64")
+    page.wait("document.getElementById('canvas').checkVisibility() && document.getElementById('canvas').width === 512")
     page.click("[data-part='0 .5 1 .5']")
     page.fill("#seed", "5")
     draw(page)

@@ -78,15 +78,16 @@ void descendant_open(descendant *t, const json_t *all, size_t k, dtype type)
         t->codes[i] = (int32_t)json_integer_value(
             json_array_get(json_array_get(codes, (size_t)(i / t->cells)), (size_t)(i % t->cells)));
     snprintf(from, sizeof from, TEST_DATA "/golden/%s", t->name);
-    const char *inputs[] = {from}, *settings[] = {"image_size=48"};
+    static const char *const of_llamagen[] = {"image_size=8", "heads=4"}, *const of_simplear[] = {"image_size=48"};
+    const char *inputs[] = {from};
     unlink(descendant_model);
     good(import_convert(&(import_request){.inputs = inputs,
                                           .n_inputs = 1,
                                           .output = descendant_model,
                                           .typed = true,
                                           .type = type,
-                                          .settings = settings,
-                                          .n_settings = !strcmp(t->name, "simplear")},
+                                          .settings = k == LLAMAGEN ? of_llamagen : of_simplear,
+                                          .n_settings = k == LLAMAGEN ? 2 : k == SIMPLEAR},
                         &e),
          &e);
     write_data(t);

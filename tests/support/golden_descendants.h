@@ -7,6 +7,8 @@
 #include "train/train.h"
 
 enum { ITEMS = 2, CELLS = 64 };
+/* The instances. */
+enum { JANUS, JANUS_HF, SIMPLEAR, LLAMAGEN };
 
 /* An instance with its captions, of unlike lengths, and codes. */
 typedef struct descendant {

@@ -161,7 +161,7 @@ static void an_adapter_is_added_as_by_hand(void **state)
     descendant t;
     static float have[CELLS * 1024], want[CELLS * 1024];
     size_t size, n = COUNT(janus_layers);
-    descendant_open(&t, training, 0, DTYPE_F32);
+    descendant_open(&t, training, JANUS, DTYPE_F32);
     write_adapter(janus_layers, n, RANK);
     uint8_t *image = merged_by_hand(janus_layers, n, 0.75, &size);
     limn_model *m = limn_model_open_memory(dev, image, size, "by hand", &e);
@@ -214,7 +214,7 @@ static void what_is_no_adapter_of_the_model_is_refused(void **state)
     descendant t;
     layer one = janus_layers[0];
     const limn_adapter a = {adapter, 1}, nowhere = {"/nowhere/adapter", 1};
-    descendant_open(&t, training, 0, DTYPE_F32);
+    descendant_open(&t, training, JANUS, DTYPE_F32);
     refused(&nowhere, "/nowhere/adapter");
     one.in = 64;
     write_adapter(&one, 1, RANK);
@@ -275,7 +275,8 @@ static void adapters_learn(void **state)
     static const struct {
         size_t instance;
         dtype type;
-    } cases[] = {{0, DTYPE_F32}, {0, DTYPE_F16}, {1, DTYPE_Q8_0}, {2, DTYPE_Q4_0}};
+    } cases[] = {
+        {JANUS, DTYPE_F32}, {JANUS, DTYPE_F16}, {JANUS_HF, DTYPE_Q8_0}, {SIMPLEAR, DTYPE_Q4_0}, {LLAMAGEN, DTYPE_F32}};
     for (size_t i = 0; i < COUNT(cases); i++) {
         const dtype type = cases[i].type;
         descendant t;
@@ -307,7 +308,7 @@ static void files_are_those_of_peft(void **state)
     (void)state;
     err e = {0};
     descendant t;
-    descendant_open(&t, training, 2, DTYPE_F32);
+    descendant_open(&t, training, SIMPLEAR, DTYPE_F32);
     train_dalle_options o = options(1);
     o.run.settings.lr = o.run.settings.lr_end = 0;
     train(&o);
@@ -347,7 +348,7 @@ static void a_run_of_adapters_resumes_in_the_same_bytes(void **state)
     err e = {0};
     descendant t;
     file_map m = {0};
-    descendant_open(&t, training, 0, DTYPE_F32);
+    descendant_open(&t, training, JANUS, DTYPE_F32);
     train_dalle_options o = options(4);
     train(&o);
     good(file_map_open(&m, weights, &e), &e);

@@ -1,12 +1,12 @@
 /* limn bench: what the device can do at most, and how near to that its kernels and whole works come. */
 #include "cli/measure/bench.h"
 
-#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 
@@ -311,7 +311,7 @@ static bool make_zeros(bench *b, err *e)
 static bool is_chosen(const options *o, const bench_case *c)
 {
     for (int i = 0; i < o->n_operands; i++)
-        if (!fnmatch(o->operands[i], c->name, 0))
+        if (os_matches(o->operands[i], c->name))
             return true;
     if (o->n_operands == 0 && options_given(o, "model"))
         return c->what && !strcmp(c->what, "model");
@@ -324,7 +324,7 @@ static bool check_patterns(const options *o, err *e)
         bool any = false;
         for (int g = 0; g < GROUPS; g++)
             for (const bench_case *c = groups[g]; c->name; c++)
-                any = any || !fnmatch(o->operands[i], c->name, 0);
+                any = any || os_matches(o->operands[i], c->name);
         if (!any)
             return err_set(e, ERR_USAGE, "bench: \"%.80s\" is the name of no measurement (limn bench --list has them)",
                            o->operands[i]);

@@ -4,11 +4,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "cli/measure/bench.h"
 #include "models/codecs/openai_dvae.h"
 #include "models/codecs/vqgan.h"
 #include "models/transformers/bart.h"
 #include "models/transformers/gpt.h"
+#include "models/transformers/masked.h"
 
 #define F16_VQGAN_CHANNELS .channels = {128, 128, 256, 256, 512}, .attention = {0, 0, 0, 0, 1}
 
@@ -160,6 +162,69 @@ static void put_simplear(gguf_writer *w, const void *size)
     put_cosmos(w, NULL);
 }
 
+/* LlamaGen's text-to-image XL at 512 x 512, which reads its prompts by flan-t5-xl's encoder. */
+static void put_llamagen(gguf_writer *w, const void *unused)
+{
+    const llama_size xl = {1280, 36, 3584, 20, 0};
+    resnet_vq_config k = vqgan(0);
+    gpt d = llama(&xl);
+    (void)unused;
+    d.base.text_length = 120;
+    d.base.codes = 16384;
+    d.base.grid_width = d.base.grid_height = 32;
+    d.grid = GPT_GRID_ROTARY;
+    d.rotary = false;
+    d.encodes = true;
+    d.encoder = (t5){.layers = 24,
+                     .dim = 2048,
+                     .heads = 32,
+                     .head_dim = 64,
+                     .mlp = 5120,
+                     .vocabulary = 32128,
+                     .reach = 128,
+                     .eps = 1e-6f};
+    d.base.vocabulary = d.encoder.vocabulary;
+    gpt_put(&d, w);
+    k.width = k.height = 512;
+    k.code_dim = 8;
+    resnet_vq_put(&k, w);
+}
+
+/* aMUSEd; side: of the grid of codes. */
+static void put_amused(gguf_writer *w, const void *side)
+{
+    const int grid = *(const int *)side;
+    const masked d = {.base = {.dim = 1024,
+                               .heads = 16,
+                               .layers = 22,
+                               .codes = 8192,
+                               .grid_width = grid,
+                               .grid_height = grid,
+                               .mask_code = 8255},
+                      .text = {.dim = 768,
+                               .text_length = 77,
+                               .vocabulary = 49408,
+                               .start_id = 49406,
+                               .end_id = 49407,
+                               .pad_id = 49407,
+                               .act = ACT_QUICK_GELU,
+                               .eps = 1e-5f,
+                               .text = {.width = 768, .layers = 12, .heads = 12, .mlp = 3072}},
+                      .channels = 768,
+                      .unit_heads = 12,
+                      .units = 3,
+                      .code_rows = 8256,
+                      .code_dim = 768,
+                      .mlp = 2816,
+                      .frequencies = 256,
+                      .halves = grid > 16,
+                      .width = 16 * grid,
+                      .height = 16 * grid,
+                      .eps = 1e-6f};
+    masked_put(&d, w);
+}
+
+static const int side_256 = 16, side_512 = 32;
 static const llama_size janus_1b = {2048, 24, 5632, 16, 0}, janus_7b = {4096, 30, 11008, 32, 0},
                         simplear_half = {896, 24, 4864, 14, 2}, simplear_1b = {1536, 28, 8960, 12, 2};
 
@@ -196,6 +261,9 @@ static const struct {
     {"janus-pro-7b", put_janus, &janus_7b},
     {"simplear-0.5b", put_simplear, &simplear_half},
     {"simplear-1.5b", put_simplear, &simplear_1b},
+    {"llamagen-t2i-xl", put_llamagen, NULL},
+    {"amused-256", put_amused, &side_256},
+    {"amused-512", put_amused, &side_512},
     {"openai-dvae", put_openai, NULL},
     {"vqgan", put_vqgan, NULL},
     {"vq16-384", put_vq16, NULL},
@@ -205,9 +273,9 @@ static const struct {
 /* ---- opening ---- */
 
 /* A file with the keys and nothing else, in the folder for temporary files. */
-static bool write_keys(char path[64], void (*keys)(gguf_writer *w, const void *context), const void *context, err *e)
+static bool write_keys(char path[260], void (*keys)(gguf_writer *w, const void *context), const void *context, err *e)
 {
-    snprintf(path, 64, "/tmp/limn-bench-XXXXXX");
+    snprintf(path, 260, "%.240s/limn-bench-XXXXXX", os_temporary_folder());
     int file = mkstemp(path);
     if (file < 0)
         return err_set(e, ERR_FAILED, "%s: can't be made (bench writes the settings of its models there)", path);
@@ -221,24 +289,11 @@ static bool write_keys(char path[64], void (*keys)(gguf_writer *w, const void *c
     return ok;
 }
 
-/* Bytes that the host has left; UINT64_MAX where it doesn't say. */
-static uint64_t host_memory(void)
-{
-    unsigned long long kib = 0;
-    char line[128];
-    FILE *f = fopen("/proc/meminfo", "r");
-    while (f && fgets(line, sizeof line, f) && sscanf(line, "MemAvailable: %llu", &kib) != 1)
-        ;
-    if (f)
-        fclose(f);
-    return kib ? kib << 10 : UINT64_MAX;
-}
-
 /* Whether there is room for the weights, and for what sessions, activations and loading want besides. */
 static bool has_room(bench *b, const device *d, const char *name, uint64_t weights)
 {
     uint64_t want = weights + weights / 8 + ((uint64_t)1 << 30), device_left = d->memory_limit - d->memory_used,
-             host_left = host_memory(), left = device_left < host_left ? device_left : host_left;
+             host_left = os_memory_left(), left = host_left && host_left < device_left ? host_left : device_left;
     char text[96];
     if (want <= left || b->on)
         return true;
@@ -251,7 +306,7 @@ static bool has_room(bench *b, const device *d, const char *name, uint64_t weigh
 model *bench_model_by(bench *b, device *d, const char *name, void (*keys)(gguf_writer *w, const void *context),
                       const void *context, dtype type, err *e)
 {
-    char path[64] = "";
+    char path[260] = "";
     bool ok = write_keys(path, keys, context, e);
     model *m = ok ? model_open_keys(d, path, e) : NULL;
     if (path[0])

@@ -7,6 +7,7 @@
 #include "cli/common.h"
 #include "cli/measure/bench.h"
 #include "device/profile.h"
+#include "models/session.h"
 
 /* ---- generation ---- */
 
@@ -184,6 +185,47 @@ static bool generation(bench *b, const bench_case *c, err *e)
     return ok;
 }
 
+/* ---- models that fill all cells at once ---- */
+
+typedef struct fill_case {
+    session s;
+    int32_t *ids;
+} fill_case;
+
+static void fill_body(run *r, void *context)
+{
+    fill_case *c = context;
+    const transformer *d = c->s.d;
+    op_linear(r, d->kind->fill(r, d, c->s.codes, &c->s.memory), d->image_head, ACT_NONE);
+}
+
+/* A step: one pass over all cells of a picture with guidance, which are two rows.  what: the model */
+static bool fill_speed(bench *b, const bench_case *c, err *e)
+{
+    model *m = bench_model(b, b->d, c->name, c->what, c->type, e);
+    if (!m)
+        return e->code == ERR_NONE;
+    const transformer *d = m->transformer;
+    fill_case of = {.ids = calloc(2 * (size_t)d->text_length, sizeof *of.ids)};
+    double seconds, flops, bytes;
+    bool ok = of.ids ? session_open(&of.s, d, m->run, 2, d->text_length, DTYPE_F32, e)
+                     : err_no_memory(e, "bench", 2 * (size_t)d->text_length * sizeof *of.ids);
+    if (ok) {
+        d->kind->read_text(m->run, d, of.ids, &of.s.memory);
+        ok = run_finish(m->run, e) && bench_measure(b, m->run, fill_body, &of, &seconds, &flops, &bytes, e);
+    }
+    if (ok)
+        bench_row(
+            b, c->name, NULL,
+            &(bench_result){.seconds = seconds, .flops = flops, .unit = "GFLOP/s", .value = flops / seconds * 1e-9});
+    session_release(&of.s);
+    free(of.ids);
+    model_free(m);
+    return ok;
+}
+
+/* ---- long prompts ---- */
+
 /* Seconds until the first line of codes is there. */
 static bool first_line(model *m, int ids, int32_t *codes, double *seconds, err *e)
 {
@@ -294,6 +336,10 @@ static bool host_time(bench *b, const bench_case *c, err *e)
         .name = "generate " MODEL ", " #TYPE ", 2 rows, 1 picture with guidance", generation, .what = MODEL,           \
         .type = DTYPE_##TYPE, .a = 1, .b = 1                                                                           \
     }
+#define FILL(MODEL, TYPE)                                                                                              \
+    {                                                                                                                  \
+        .name = "a step of " MODEL ", " #TYPE ", 2 rows", fill_speed, .what = MODEL, .type = DTYPE_##TYPE              \
+    }
 #define LONG_PROMPT(MODEL)                                                                                             \
     {                                                                                                                  \
         .name = "prompt of 200 ids, " MODEL ", Q8_0, 2 rows", prompt_speed, .what = MODEL, .type = DTYPE_Q8_0          \
@@ -337,6 +383,7 @@ const bench_case bench_work_cases[] = {
     GENERATION_OF_FILE(1, 0, "1 row"),
     GENERATION_OF_FILE(1, 1, "2 rows, 1 picture with guidance"),
     GENERATION_OF_FILE(9, 0, "9 rows"),
+    GUIDED("janus-pro-1b", F32),
     GUIDED("janus-pro-1b", Q8_0),
     GUIDED("janus-pro-1b", Q4_0),
     GUIDED("janus-pro-7b", Q8_0),
@@ -345,6 +392,14 @@ const bench_case bench_work_cases[] = {
     GUIDED("simplear-0.5b", Q4_0),
     GUIDED("simplear-1.5b", Q8_0),
     GUIDED("simplear-1.5b", Q4_0),
+    GUIDED("llamagen-t2i-xl", Q8_0),
+    GUIDED("llamagen-t2i-xl", Q4_0),
+    FILL("amused-256", F32),
+    FILL("amused-256", Q8_0),
+    FILL("amused-256", Q4_0),
+    FILL("amused-512", F32),
+    FILL("amused-512", Q8_0),
+    FILL("amused-512", Q4_0),
     LONG_PROMPT("janus-pro-1b"),
     LONG_PROMPT("simplear-0.5b"),
     {.name = "host time, builtin", host_time, true, .what = "builtin", .type = DTYPE_F16, .a = 1},

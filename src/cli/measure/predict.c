@@ -1,11 +1,12 @@
 /* What counted launches would take on a described GPU. */
 #include "cli/measure/predict.h"
 
-#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/os.h"
 
 /* ---- kernels, by compiled code ---------------------------------------------------------------------------------- */
 
@@ -66,7 +67,7 @@ static const struct kernel_cost {
 static const struct kernel_cost *cost_of(const char *kernel)
 {
     for (size_t i = 0; i < sizeof costs / sizeof *costs; i++)
-        if (!fnmatch(costs[i].pattern, kernel, 0))
+        if (os_matches(costs[i].pattern, kernel))
             return &costs[i];
     return NULL;
 }

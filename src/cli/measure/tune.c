@@ -1,16 +1,11 @@
 /* limn tune: tries what could be faster on this device, each trial in a process of its own, and keeps what was. */
-#include <errno.h>
-#include <fnmatch.h>
-#include <math.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/file.h"
+#include "base/os.h"
+#include "cli/child.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/probe.h"
@@ -34,8 +29,10 @@ typedef struct answer {
     tune_result result;
 } answer;
 
-static void child(const order *o, answer *a)
+static void carry_out(const void *context, void *said)
 {
+    const order *o = context;
+    answer *a = said;
     char spec[32];
     if (!o->works) {
         device *d = command_device(o->o, &a->e);
@@ -55,61 +52,10 @@ static void child(const order *o, answer *a)
     device_free(d);
 }
 
-/* Reads all of the answer, by `end`. */
-static bool receive(int from, double end, answer *a, bool *late)
-{
-    size_t done = 0;
-    while (done < sizeof *a) {
-        double left = end - clock_seconds();
-        struct pollfd p = {.fd = from, .events = POLLIN};
-        int ready = left > 0 ? poll(&p, 1, (int)ceil(1e3 * fmin(left, 1))) : 0;
-        if (left <= 0 || interrupted()) {
-            *late = !interrupted();
-            return false;
-        }
-        if (ready <= 0)
-            continue;
-        ssize_t n = read(from, (char *)a + done, sizeof *a - done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        done += (size_t)n;
-    }
-    return true;
-}
-
-/* Runs the order in a child that has `limit` seconds.  The parent never calls OpenCL, whose drivers don't survive a
- * fork.  False with why in e: it crashed, hung, or was refused. */
 static bool run_child(const order *o, double limit, answer *a, err *e)
 {
-    int ends[2], status = 0;
-    bool late = false;
-    fflush(NULL);
-    pid_t pid = pipe(ends) ? -1 : fork();
-    if (pid < 0)
-        return err_set(e, ERR_FAILED, "tune: no process for a trial: %s", strerror(errno));
-    if (pid == 0) {
-        answer said = {0};
-        close(ends[0]);
-        child(o, &said);
-        ssize_t n = write(ends[1], &said, sizeof said);
-        _exit(n != (ssize_t)sizeof said); /* drivers may crash in their own ends */
-    }
-    close(ends[1]);
-    bool ok = receive(ends[0], clock_seconds() + limit, a, &late);
-    close(ends[0]);
-    kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (!ok && interrupted())
-        return interrupt_check(e);
-    if (!ok && late)
-        return err_set(e, ERR_FAILED, "hung: no result in %.0f s", limit);
-    if (!ok)
-        return err_set(e, ERR_FAILED, "crashed%s%s", WIFSIGNALED(status) ? ": " : "",
-                       WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "");
-    return a->e.code == ERR_NONE || err_set(e, a->e.code, "%s", a->e.text);
+    return child_answer(carry_out, o, limit, a, sizeof *a, e) &&
+           (a->e.code == ERR_NONE || err_set(e, a->e.code, "%s", a->e.text));
 }
 
 /* ---- the command ---- */
@@ -136,7 +82,7 @@ static bool wanted(void *self, const char *name)
     const options *o = ((context *)self)->o.o;
     bool is = o->n_operands == 0;
     for (int i = 0; i < o->n_operands && !is; i++)
-        is = !fnmatch(o->operands[i], name, 0);
+        is = os_matches(o->operands[i], name);
     return is;
 }
 
@@ -147,7 +93,7 @@ static bool check_patterns(const options *o, err *e)
         char names[640] = "";
         bool any = false;
         for (int k = 0; k < tunables_count; k++) {
-            any = any || !fnmatch(o->operands[i], tunables[k].name, 0);
+            any = any || os_matches(o->operands[i], tunables[k].name);
             snprintf(names + strlen(names), sizeof names - strlen(names), " %s", tunables[k].name);
         }
         if (!any)

@@ -98,6 +98,11 @@ void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map)
         out[i] = rgb[i] / 255.0f * map.scale + map.shift;
 }
 
+static tensor choose(run *r, const codec *c, tensor x)
+{
+    return c->kind->choose ? c->kind->choose(r, c, x) : op_argmax(r, c->kind->encode(r, c, x));
+}
+
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e)
 {
     int width = codec_input_width(c), height = codec_input_height(c);
@@ -108,8 +113,8 @@ bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *co
     codec_floats(host, rgb, count, c->input);
     run_reset(r);
     tensor x = run_upload(r, DTYPE_F32, 4, (int64_t[]){n, height, width, 3}, host);
-    tensor q = c->kind->encode(r, c, x);
-    run_read(r, op_argmax(r, q), codes);
+    tensor q = logits ? c->kind->encode(r, c, x) : (tensor){0};
+    run_read(r, logits ? op_argmax(r, q) : choose(r, c, x), codes);
     if (logits)
         run_read(r, q, logits);
     free(host);
@@ -117,6 +122,13 @@ bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *co
 }
 
 bool codec_encode_walk(void *context, run *r, int n, err *e)
+{
+    const codec *c = context;
+    choose(r, c, TENSOR(r, DTYPE_F32, n, codec_input_height(c), codec_input_width(c), 3));
+    return run_finish(r, e);
+}
+
+bool codec_logits_walk(void *context, run *r, int n, err *e)
 {
     const codec *c = context;
     op_argmax(r, c->kind->encode(r, c, TENSOR(r, DTYPE_F32, n, codec_input_height(c), codec_input_width(c), 3)));

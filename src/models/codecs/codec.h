@@ -17,6 +17,9 @@ typedef struct codec_kind {
      * rows
      */
     tensor (*encode)(run *r, const codec *c, tensor x);
+    /* The codes I32 [b,cells] or of encode's shape whose logits are the largest, where the kind can choose them without
+     * all logits in memory; NULL: op_argmax of encode. */
+    tensor (*choose)(run *r, const codec *c, tensor x);
     /* grid[b,grid_height,grid_width,code_dim], of codebook entries or mixtures of them -> [b,height,width,channels],
      * which `output` maps to pixels and which losses read */
     tensor (*decode_grid)(run *r, const codec *c, tensor grid);
@@ -69,8 +72,9 @@ void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
 /* rgb[n,input height,input width,3] -> the most likely codes[n,cells]; logits[n,cells,codes] of q(z|x), or NULL.
  * Resets the run. */
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
-/* A count_work (device/count.h): what codec_encode has on the device.  context: the codec. */
+/* Count_works (device/count.h): what codec_encode has on the device without logits, and with.  context: the codec. */
 bool codec_encode_walk(void *c, run *r, int n, err *e);
+bool codec_logits_walk(void *c, run *r, int n, err *e);
 
 /* ---- codec_tile.c: decoding whole pictures, or, in less memory, one picture by tiles ----
  * A picture that is cut into k pieces along each side has about k x k tiles.  Each is decoded with a margin of c->reach

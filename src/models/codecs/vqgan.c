@@ -20,10 +20,11 @@ typedef struct residual {
     conv skip; /* in 0: none */
 } residual;
 
-/* x + out(attention over all pixels of norm(x)) */
+/* x + out(attention over all pixels of norm(x)); with mixes then x + mix(mix_norm(x)) too */
 typedef struct attention {
-    norm norm;
+    norm norm, mix_norm;
     conv q, k, v, out;
+    conv mix; /* in 0: none */
 } attention;
 
 typedef struct stage {
@@ -37,8 +38,6 @@ typedef struct side {
     conv in;
     residual mid[2];
     attention mid_attention; /* q.in 0: none */
-    norm mix_norm;           /* with mixes: x + mix(norm(x)) behind the attention */
-    conv mix;
     stage stage[STAGES];
     norm norm;
     conv out;
@@ -48,6 +47,7 @@ typedef struct resnet_vq {
     resnet_vq_config k;
     side encoder, decoder;
     conv to_code, logits, from_code; /* logits: of a Gumbel codebook */
+    conv bound;                      /* in 0: none; else what is compared with the codebook is bound(tanh(to_code)) */
     tensor codebook;                 /* [codes, code_dim] */
 } resnet_vq;
 
@@ -80,6 +80,10 @@ static tensor attention_forward(run *r, const attention *a, int groups, tensor x
         qkv[i] = op_conv2d(r, h, project[i], ACT_NONE, (tensor){0});
     x = op_conv2d(r, op_self_attention(r, qkv[0], qkv[1], qkv[2]), &a->out, ACT_NONE, x);
     run_next(r);
+    if (a->mix.in) {
+        x = op_conv2d(r, op_group_norm(r, x, &a->mix_norm, groups, ACT_NONE), &a->mix, ACT_NONE, x);
+        run_next(r);
+    }
     return x;
 }
 
@@ -98,10 +102,6 @@ static tensor middle_forward(run *r, const side *s, int groups, tensor x)
     x = residual_forward(r, &s->mid[0], groups, x);
     if (s->mid_attention.q.in)
         x = attention_forward(r, &s->mid_attention, groups, x);
-    if (s->mix.in) {
-        x = op_conv2d(r, op_group_norm(r, x, &s->mix_norm, groups, ACT_NONE), &s->mix, ACT_NONE, x);
-        run_next(r);
-    }
     return residual_forward(r, &s->mid[1], groups, x);
 }
 
@@ -111,7 +111,8 @@ static tensor last_forward(run *r, const side *s, int groups, tensor x)
     return op_conv2d_of(r, x, &k, &s->out, ACT_NONE);
 }
 
-static tensor encode(run *r, const codec *c, tensor x)
+/* What is compared with the codebook, or becomes its logits. */
+static tensor encode_grid(run *r, const codec *c, tensor x)
 {
     const resnet_vq *v = c->state;
     const side *s = &v->encoder;
@@ -126,8 +127,39 @@ static tensor encode(run *r, const codec *c, tensor x)
         run_next(r);
     }
     x = last_forward(r, s, groups, middle_forward(r, s, groups, x));
-    x = op_conv2d(r, x, &v->to_code, ACT_NONE, (tensor){0});
+    x = op_conv2d(r, x, &v->to_code, v->bound.in ? ACT_TANH : ACT_NONE, (tensor){0});
+    return v->bound.in ? op_conv2d(r, x, &v->bound, ACT_NONE, (tensor){0}) : x;
+}
+
+static tensor logits_of(run *r, const resnet_vq *v, tensor x)
+{
     return v->k.gumbel ? op_conv2d(r, x, &v->logits, ACT_NONE, (tensor){0}) : op_distances(r, x, v->codebook);
+}
+
+static tensor encode(run *r, const codec *c, tensor x)
+{
+    return logits_of(r, c->state, encode_grid(r, c, x));
+}
+
+/* Some cells at a time: all logits of a picture of 64 x 64 cells by 64000 codes are 1 GiB. */
+static tensor choose(run *r, const codec *c, tensor x)
+{
+    enum { MOST = 1 << 22 }; /* logits at once */
+    const resnet_vq *v = c->state;
+    int64_t cells = x.shape[0] * c->grid_height * c->grid_width, dim = v->k.code_dim, at_once = MOST / v->k.codes;
+    x = encode_grid(r, c, x);
+    if (v->k.gumbel || cells <= at_once || run_failed(r))
+        return op_argmax(r, logits_of(r, v, x));
+    tensor ids = TENSOR(r, DTYPE_I32, cells);
+    x = tensor_shaped(x, 4, (int64_t[]){cells, 1, 1, dim});
+    for (int64_t first = 0; first < cells && !run_failed(r); first += at_once) {
+        int64_t n = cells - first < at_once ? cells - first : at_once;
+        tensor logits = logits_of(r, v, tensor_rows(x, first, n)), some = op_argmax(r, logits);
+        op_repeat(r, tensor_rows(ids, first, n), some);
+        run_give_back(r, some);
+        run_give_back(r, logits);
+    }
+    return ids;
 }
 
 static tensor decode_grid(run *r, const codec *c, tensor x)
@@ -176,6 +208,7 @@ static const config_field fields[] = {
 };
 static const config_field encoder_fields[] = {
     {"limn.codec.stem", offsetof(resnet_vq_config, stem), 1, 65536},
+    {"limn.codec.bounded", offsetof(resnet_vq_config, bounded), .kind = CONFIG_BIT, .optional = true},
     {"limn.codec.encoder_blocks", offsetof(resnet_vq_config, encoder.blocks), 1, BLOCKS},
 };
 enum { FIELDS = sizeof fields / sizeof *fields, ENCODER_FIELDS = sizeof encoder_fields / sizeof *encoder_fields };
@@ -266,26 +299,32 @@ static void declare_residual(const declarer *d, residual *b, int in, int out, co
         declare_conv(d, &b->skip, in, out, 1, path, ".nin_shortcut");
 }
 
-static void declare_attention(const declarer *d, attention *a, int channels, const char *path)
+/* mix: the path of its mix, which it has with mixes alone. */
+static void declare_attention(const declarer *d, attention *a, int channels, const char *path, const char *mix)
 {
     declare_norm(d, &a->norm, channels, path, ".norm");
     declare_conv(d, &a->q, channels, channels, 1, path, ".q");
     declare_conv(d, &a->k, channels, channels, 1, path, ".k");
     declare_conv(d, &a->v, channels, channels, 1, path, ".v");
     declare_conv(d, &a->out, channels, channels, 1, path, ".proj_out");
+    if (!d->k->mixes)
+        return;
+    declare_norm(d, &a->mix_norm, channels, mix, ".norm");
+    declare_conv(d, &a->mix, channels, channels, 1, mix, ".conv");
 }
 
 /* Stage i, whose input has `in` channels; up: of the decoder. */
 static void declare_stage(const declarer *d, stage *s, const resnet_vq_side *k, int i, int in, bool up)
 {
-    char path[64];
+    char path[64], mix[64];
     int out = k->channels[i];
     for (int b = 0; b < k->blocks; b++, in = out) {
         snprintf(path, sizeof path, "%s.%d.block.%d", up ? "up" : "down", i, b);
         declare_residual(d, &s->block[b], in, out, path);
         snprintf(path, sizeof path, "%s.%d.attn.%d", up ? "up" : "down", i, b);
+        snprintf(mix, sizeof mix, "%s.%d.attn.%d.mix", up ? "up" : "down", i, b);
         if (k->attention[i])
-            declare_attention(d, &s->attention[b], out, path);
+            declare_attention(d, &s->attention[b], out, path, mix);
     }
     snprintf(path, sizeof path, "%s.%d.%s", up ? "up" : "down", i, up ? "upsample" : "downsample");
     if (up ? i > 0 : i < d->k->stages - 1)
@@ -301,18 +340,15 @@ static void declare_middle(const declarer *d, side *s, int channels)
 {
     declare_residual(d, &s->mid[0], channels, channels, "mid.block_1");
     if (!d->k->plain_middle)
-        declare_attention(d, &s->mid_attention, channels, "mid.attn_1");
+        declare_attention(d, &s->mid_attention, channels, "mid.attn_1", "mid.mix");
     declare_residual(d, &s->mid[1], channels, channels, "mid.block_2");
 }
 
-/* Of the decoder: behind the attention, and before each enlargement but the first. */
+/* Of the decoder: before each enlargement but the first. */
 static void declare_mixes(const declarer *d, side *s)
 {
     const resnet_vq_side *k = &d->k->decoder;
-    int n = d->k->stages, middle = k->channels[n - 1];
-    declare_norm(d, &s->mix_norm, middle, "mid.mix", ".norm");
-    declare_conv(d, &s->mix, middle, middle, 1, "mid.mix", ".conv");
-    for (int i = n - 2; i > 0; i--) {
+    for (int i = d->k->stages - 2; i > 0; i--) {
         char path[32];
         snprintf(path, sizeof path, "up.%d.mix", i);
         declare_conv(d, &s->stage[i].mix, k->channels[i], k->channels[i], 1, path, ".conv");
@@ -323,14 +359,20 @@ static void declare_encoder(resnet_vq *v, param_table *p)
 {
     const resnet_vq_config *k = &v->k;
     const declarer d = {p, k, "codec.encoder"};
-    int in = k->stem;
+    int in = k->stem, cell = 1 << 2 * k->haar_twice;
     params_use(p, USE_ENCODER);
-    declare_conv(&d, &v->encoder.in, CHANNELS, in, 3, "conv_in", "");
+    declare_conv(&d, &v->encoder.in, CHANNELS, in, 3 * cell, "conv_in", "");
+    if (k->haar_twice) { /* of 3 x 3 cells' coefficients, which are sums of pixels */
+        v->encoder.in.stride = cell;
+        v->encoder.in.pad = cell;
+    }
     for (int i = 0; i < k->stages; in = k->encoder.channels[i++])
         declare_stage(&d, &v->encoder.stage[i], &k->encoder, i, in, false);
     declare_middle(&d, &v->encoder, in);
     declare_norm(&d, &v->encoder.norm, in, "norm_out", "");
     declare_conv(&d, &v->encoder.out, in, k->latent, 3, "conv_out", "");
+    if (k->bounded)
+        param_conv(p, &v->bound, k->code_dim, k->code_dim, 1, 1, 0, "codec.quantize.bound");
     params_use(p, USE_ENCODER | USE_DECODER);
     param_conv(p, &v->to_code, k->latent, k->code_dim, 1, 1, 0, "codec.quant_conv");
     if (k->gumbel)
@@ -400,4 +442,4 @@ static bool open_file(codec *c, const gguf *g, param_table *p, err *e)
 }
 
 const codec_kind codec_resnet_vq = {
-    .name = "resnet_vq", .open = open_file, .encode = encode, .decode_grid = decode_grid};
+    .name = "resnet_vq", .open = open_file, .encode = encode, .choose = choose, .decode_grid = decode_grid};

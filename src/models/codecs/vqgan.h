@@ -23,8 +23,9 @@ typedef struct resnet_vq_config {
     bool has_encoder;  /* false: the file has a decoder alone */
     int stem;          /* channels before the encoder's first stage */
     bool gumbel;       /* logits by a projection; false: the code is the nearest entry */
-    bool haar_twice;   /* the decoder gives Haar coefficients of Haar coefficients of a picture */
-    bool mixes;        /* the decoder has linear layers between, of a network over time (NVIDIA's Cosmos) */
+    bool bounded;      /* what the encoder gives is bounded, each number to its levels (Mentzer et al. 2023, FSQ) */
+    bool haar_twice;   /* the networks read and give Haar coefficients of Haar coefficients of a picture */
+    bool mixes;        /* there are linear layers between, of a network over time (NVIDIA's Cosmos) */
     bool wavelet;      /* the decoder gives Haar coefficients of pictures twice as wide and high as the encoder's */
     bool unit_range;   /* pictures are 0 to 1; false: -1 to 1 */
     bool plain_middle; /* without attention between the two blocks in the middle */

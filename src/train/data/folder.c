@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/hash.h"
+#include "base/os.h"
 #include "train/data/internal.h"
 
 #define NO_CAPTIONS "no captions (a .txt file of the same name)"
@@ -50,9 +51,9 @@ static uint64_t mix(uint64_t h)
 }
 
 /* *fresh: it wasn't there yet. */
-static bool visit(walk *w, const struct stat *st, bool *fresh, err *e)
+static bool visit(walk *w, const os_id *id, bool *fresh, err *e)
 {
-    uint64_t key = mix(mix((uint64_t)st->st_dev + 1) ^ (uint64_t)st->st_ino);
+    uint64_t key = mix(mix(id->device + 1) ^ id->file);
     key = key ? key : 1;
     if (2 * w->n_visited >= w->visited_capacity) {
         size_t capacity = w->visited_capacity ? 2 * w->visited_capacity : 64;
@@ -296,7 +297,7 @@ static bool add_file(walk *w, const char *path, const char *full, struct dirent 
     return dataset_add_item(d, &it, path + w->untold, bytes - w->untold, e);
 }
 
-static bool add_folder(walk *w, const char *below, const struct stat *st, err *e);
+static bool add_folder(walk *w, const char *below, err *e);
 
 /* below: "" or "a/b/". */
 static bool add_entry(walk *w, const char *below, struct dirent **list, int n, const char *name, err *e)
@@ -307,8 +308,8 @@ static bool add_entry(walk *w, const char *below, struct dirent **list, int n, c
     char *folder = full ? join(path, "/", "") : NULL;
     if (!folder)
         ok = err_no_memory(e, name, strlen(name));
-    else if (!lstat(full, &st) && S_ISDIR(st.st_mode))
-        ok = add_folder(w, folder, &st, e);
+    else if (!os_lstat(full, &st) && S_ISDIR(st.st_mode))
+        ok = add_folder(w, folder, e);
     else if (stat(full, &st))
         dataset_note(w->d, -1, full, errno == ENOENT ? "a link to what is not there" : strerror(errno));
     else if (S_ISDIR(st.st_mode))
@@ -333,18 +334,18 @@ static bool add_lists(walk *w, const char *below, struct dirent **list, int n, e
     return ok;
 }
 
-static bool add_folder(walk *w, const char *below, const struct stat *st, err *e)
+static bool add_folder(walk *w, const char *below, err *e)
 {
     struct dirent **list = NULL;
-    bool ok = true, fresh;
-    if (!visit(w, st, &fresh, e))
-        return false;
-    if (!fresh) /* reached by a link, and read before */
-        return true;
     char *full = join(w->d->sources[w->source].path, "/", below);
-    if (!full)
-        return err_no_memory(e, below, strlen(below));
-    int n = scandir(full, &list, visible, by_name);
+    os_id id;
+    bool ok = full ? true : err_no_memory(e, below, strlen(below)), fresh = true;
+    ok = ok && (!os_id_at(full, &id) || visit(w, &id, &fresh, e));
+    if (!ok || !fresh) { /* reached by a link, and read before */
+        free(full);
+        return ok;
+    }
+    int n = os_list(full, &list, visible, by_name);
     if (n < 0 && strlen(below) == w->untold)
         ok = err_set(e, ERR_FAILED, "%s: cannot list the folder: %s", full, strerror(errno));
     else if (n < 0)
@@ -372,7 +373,7 @@ static bool add_links(walk *w, err *e)
         else if (stat(full, &st))
             dataset_note(w->d, -1, full, strerror(errno));
         else
-            ok = add_folder(w, below, &st, e);
+            ok = add_folder(w, below, e);
         free(full);
         free(below);
     }
@@ -415,7 +416,7 @@ bool folder_walk_below(folder_walk *w, const char *name, err *e)
     if (ok && stat(full, &st))
         ok = err_set(e, ERR_FAILED, "%s: cannot open: %s", full, strerror(errno));
     w->untold = ok ? strlen(below) : 0;
-    ok = ok && add_folder(w, below, &st, e) && add_links(w, e);
+    ok = ok && add_folder(w, below, e) && add_links(w, e);
     w->untold = w->links.used = 0;
     free(full);
     free(below);
@@ -438,7 +439,7 @@ static int visible_list(const struct dirent *entry)
 bool folder_walk_lists(folder_walk *w, err *e)
 {
     struct dirent **list = NULL;
-    int n = scandir(w->d->sources[w->source].path, &list, visible_list, by_name); /* it may not be readable */
+    int n = os_list(w->d->sources[w->source].path, &list, visible_list, by_name); /* it may not be readable */
     bool ok = true;
     for (int i = 0; i < n; i++) {
         ok = ok && folder_walk_list(w, list[i]->d_name, e);

@@ -6,12 +6,11 @@
  * What a thread writes belongs to its (slot, item) alone, so loading needs no lock. */
 #include <assert.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "base/os.h"
 #include "train/data/internal.h"
 
 /* An item to be loaded: its number, and the epoch that decides what becomes of it. */
@@ -141,19 +140,11 @@ static void *thread(void *context)
     return NULL;
 }
 
-/* Ctrl-C and the like are for the caller's threads: these block them. */
 static bool start_threads(loader *l, int n, err *e)
 {
-    static const int blocked[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGTSTP};
-    sigset_t set, old;
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof blocked / sizeof *blocked; i++)
-        sigaddset(&set, blocked[i]);
-    pthread_sigmask(SIG_BLOCK, &set, &old);
     int status = 0;
-    while (l->n_threads < n && !(status = pthread_create(&l->threads[l->n_threads], NULL, thread, l)))
+    while (l->n_threads < n && !(status = os_thread(&l->threads[l->n_threads], thread, l)))
         l->n_threads++;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     /* fewer threads than wanted do the same work */
     return l->n_threads || err_set(e, ERR_FAILED, "data: cannot start a thread: %s", strerror(status));
 }
@@ -224,8 +215,7 @@ static void keep_pictures(dataset *d)
 
 static loader *loader_new(dataset *d, err *e)
 {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    int threads = d->o.threads ? d->o.threads : processors < 1 ? 1 : processors > 8 ? 8 : (int)processors;
+    int processors = os_processors(), threads = d->o.threads ? d->o.threads : processors > 8 ? 8 : processors;
     loader *l = calloc(1, sizeof *l);
     if (!l) {
         err_no_memory(e, "data set", sizeof *l);

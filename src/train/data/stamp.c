@@ -2,10 +2,10 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "base/hash.h"
+#include "base/os.h"
 #include "train/data/internal.h"
 
 /* A file that changed so lately may change again within the clock's grain, seen by nobody. */
@@ -17,24 +17,31 @@ static uint64_t hash(uint64_t h, const void *data, size_t n)
     return h ^ h >> 32;
 }
 
-static uint64_t stamp_of(const struct stat *st)
+/* False where it isn't there. */
+static bool stamp_of(const char *path, uint64_t *stamp)
 {
-    const int64_t parts[] = {(int64_t)st->st_dev,         (int64_t)st->st_ino,          (int64_t)st->st_size,
-                             (int64_t)st->st_mtim.tv_sec, (int64_t)st->st_mtim.tv_nsec, (int64_t)st->st_ctim.tv_sec,
-                             (int64_t)st->st_ctim.tv_nsec};
+    struct stat st;
     struct timespec now = {0};
+    os_id id;
+    *stamp = 0;
+    if (stat(path, &st) != 0 || !os_id_at(path, &id))
+        return false;
+    const struct timespec modified = os_modified(&st), changed = os_changed(&st);
+    const int64_t parts[] = {(int64_t)id.device,       (int64_t)id.file,          (int64_t)st.st_size,
+                             (int64_t)modified.tv_sec, (int64_t)modified.tv_nsec, (int64_t)changed.tv_sec,
+                             (int64_t)changed.tv_nsec};
     clock_gettime(CLOCK_REALTIME, &now);
-    /* the change time is the system's own: no program can set it back */
-    if (st->st_ctim.tv_sec + SETTLED_AFTER >= now.tv_sec)
-        return 0;
+    if (changed.tv_sec + SETTLED_AFTER >= now.tv_sec)
+        return true;
     uint64_t h = hash(HASH_BEGIN, parts, sizeof parts);
-    return h ? h : 1;
+    *stamp = h ? h : 1;
+    return true;
 }
 
 uint64_t file_stamp(const char *path)
 {
-    struct stat st;
-    return stat(path, &st) == 0 ? stamp_of(&st) : 0;
+    uint64_t stamp;
+    return stamp_of(path, &stamp) ? stamp : 0;
 }
 
 /* The picture's file, a new string, or NULL: of FOLDER and LINES. */
@@ -61,11 +68,8 @@ bool dataset_picture_stamp(const dataset *d, int64_t number, uint64_t *stamp)
         *stamp = s->stamp ? hash(s->stamp, &it->picture, sizeof it->picture) : 0;
         return true;
     }
-    struct stat st;
     char *path = picture_path(d, it);
-    bool ok = path && stat(path, &st) == 0;
-    if (ok)
-        *stamp = stamp_of(&st);
+    bool ok = path && stamp_of(path, stamp);
     free(path);
     return ok;
 }

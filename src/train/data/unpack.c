@@ -8,6 +8,7 @@
 #include <zlib.h>
 
 #include "base/file.h"
+#include "base/os.h"
 #include "train/data/internal.h"
 
 const char *compressed_by(const uint8_t *data, size_t bytes)
@@ -46,12 +47,12 @@ static struct archive *open_reader(const file_map *m, struct archive_entry **ent
     return NULL;
 }
 
-/* A new file in the cache directory, or in /tmp where there is none. */
+/* A new file in the cache directory, or where there is none in that for temporary files. */
 static bool open_place(file_out *o, err *e)
 {
     char *folder = file_cache_directory();
     bool ok = folder && file_make_directory(folder, NULL);
-    char *path = join(ok ? folder : "/tmp", "/unpacked", "");
+    char *path = join(ok ? folder : os_temporary_folder(), "/unpacked", "");
     ok = path ? file_out_open(o, path, e) : err_no_memory(e, "file name", 64);
     free(path);
     free(folder);

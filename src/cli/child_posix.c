@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <math.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,4 +170,67 @@ bool child_run(child_work *work, void *context, double limit, child_heard *heard
         fclose(printed);
     free(l.text);
     return judge(&l, status, late, limit, said, e);
+}
+
+/* ---- an answer ---- */
+
+/* Reads all of it, by `end`. */
+static bool receive(int from, double end, char *to, size_t bytes, bool *late)
+{
+    size_t done = 0;
+    while (done < bytes) {
+        double left = end - clock_seconds();
+        struct pollfd p = {.fd = from, .events = POLLIN};
+        int ready = left > 0 ? poll(&p, 1, (int)ceil(1e3 * fmin(left, 1))) : 0;
+        if (left <= 0 || interrupted()) {
+            *late = !interrupted();
+            return false;
+        }
+        if (ready <= 0)
+            continue;
+        ssize_t n = read(from, to + done, bytes - done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return false;
+        done += (size_t)n;
+    }
+    return true;
+}
+
+static _Noreturn void answer(child_answers *work, const void *context, size_t bytes, int to)
+{
+    void *said = calloc(1, bytes);
+    if (said)
+        work(context, said);
+    ssize_t n = said ? write(to, said, bytes) : 0;
+    _exit(n != (ssize_t)bytes); /* drivers may crash in their own ends */
+}
+
+bool child_answer(child_answers *work, const void *context, double limit, void *out, size_t bytes, err *e)
+{
+    int ends[2], status = 0;
+    bool late = false;
+    fflush(NULL);
+    pid_t pid = pipe(ends) ? -1 : fork();
+    if (pid < 0)
+        return err_set(e, ERR_FAILED, "no process for it: %s", strerror(errno));
+    if (pid == 0) {
+        close(ends[0]);
+        answer(work, context, bytes, ends[1]);
+    }
+    close(ends[1]);
+    bool ok = receive(ends[0], clock_seconds() + limit, out, bytes, &late);
+    close(ends[0]);
+    kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (!ok && interrupted())
+        return interrupt_check(e);
+    if (!ok && late)
+        return err_set(e, ERR_FAILED, "hung: no result in %.0f s", limit);
+    if (!ok)
+        return err_set(e, ERR_FAILED, "crashed%s%s", WIFSIGNALED(status) ? ": " : "",
+                       WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "");
+    return true;
 }

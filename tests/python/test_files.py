@@ -1,0 +1,49 @@
+"""inspect and convert."""
+
+import json
+
+import pytest
+
+import limn
+from conftest import DATA
+
+CLIP = DATA / "clip" / "huggingface"
+
+
+def test_inspect(program):
+    i = limn.inspect()
+    assert i.format == "gguf" and i.keys["limn.image.width"] == 64 and i.family is None and not i.shards
+    assert isinstance(i.keys["general.name"], str)
+    t = {t.name: t for t in i.tensors}["codec.codebook.weight"]
+    assert len(t.shape) == 2 and t.bytes > 0 and t.type in ("f16", "f32")
+    folder = limn.inspect(CLIP)
+    assert folder.format == "folder" and folder.family == "clip" and folder.note is None
+    with pytest.raises(limn.Error, match="none"):
+        limn.inspect("none.gguf")
+    with pytest.raises(TypeError):
+        limn.inspect(3)
+
+
+def test_convert(program, tmp_path):
+    out, same = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    program("convert", CLIP, "-o", out, "--type", "q8_0")
+    seen = []
+    limn.convert([CLIP], bytes(same), type="q8_0", progress=lambda *n: seen.append(n))
+    assert out.read_bytes() == same.read_bytes()
+    assert seen and seen[-1][0] <= seen[-1][1]
+    before = same.read_bytes()
+    with pytest.raises(limn.Interrupted):
+        limn.convert(CLIP, same, progress=lambda done, total: False)
+    with pytest.raises(ZeroDivisionError):
+        limn.convert(CLIP, same, progress=lambda done, total: 1 / 0)
+    assert same.read_bytes() == before
+    with pytest.raises(limn.Error, match="q9"):
+        limn.convert(CLIP, same, type="q9")
+    with pytest.raises(limn.Error):
+        limn.convert(CLIP, same, settings={"no_such": 1})
+    with pytest.raises(limn.Error):
+        limn.convert([], same)
+    with pytest.raises(TypeError):
+        limn.convert(None, same)
+    info = json.loads(program("inspect", same, "--json"))
+    assert info
