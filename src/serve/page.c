@@ -47,7 +47,7 @@ void page_get(server *s, exchange *x)
     exchange_put_header(x, "X-Content-Type-Options", "nosniff");
     exchange_put_header(x, "Referrer-Policy", "same-origin");
     exchange_put_header(x, "Cross-Origin-Opener-Policy", "same-origin");
-    exchange_put_header(x, "Cache-Control", "no-cache");
+    exchange_put_header(x, "Cache-Control", "no-store");
     exchange_answer(x, 200, "text/html; charset=utf-8", b.text, b.size);
     text_release(&b);
 }

@@ -52,7 +52,9 @@ async function call(path, options = {}) {
 async function* events(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let text = '';;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await reader.read().catch(e => {
+      throw e.name === 'AbortError' ? e : new Error('the connection to the server broke');
+    });
     if (done) return;
     text += value;
     for (let end; (end = text.indexOf('\n\n')) >= 0; text = text.slice(end + 2)) {
@@ -134,7 +136,8 @@ function showFacts() {
   const others = ['256x256', '512x512', '1024x1024'].filter(size => size !== facts?.size && !facts?.sizes.includes(size));
   $('size').replaceChildren(
     make('option', { value: '', textContent: facts ? spaced(facts.size) : 'The model’s own' }),
-    ...(facts?.sizes || []).filter(size => size !== facts.size).map(size => make('option', { value: size, textContent: spaced(size) })),
+    ...(facts?.sizes || []).filter(size => size !== facts.size)
+      .map(size => make('option', { value: size, textContent: spaced(size) })),
     ...others.map(size => make('option', { value: size, textContent: `${spaced(size)}, scaled` })));
   $('size').value = chosen;
   if ($('size').selectedIndex < 0) $('size').selectedIndex = 0;
@@ -182,6 +185,7 @@ async function bodyOf(values, job) {
   const request = requestOf(values, job);
   if (!edit.file) return ['/v1/images/generations', JSON.stringify(request), { 'Content-Type': 'application/json' }];
   const form = new FormData(), mask = await maskFile();
+  Object.assign(job, { image: edit.file, mask });
   for (const [name, value] of Object.entries(request)) form.append(name, value);
   form.append('image', edit.file, edit.file.name || 'picture.png');
   if (mask) form.append('mask', mask, 'mask.png');
@@ -194,7 +198,8 @@ async function take(job, values, event, data) {
   const seed = values.seed || /"seed": *(\d+)/.exec(data)?.[1] || '', [width, height] = event.size.split('x').map(Number);
   const text = settingsOf(new Uint8Array(await png.arrayBuffer()));
   job.done++;
-  await keep({ at: job.at, index: i, of: job.count, png, text, width, height, values: { ...values, seed } }, job.tiles[i]);
+  keep({ at: job.at, index: i, of: job.count, png, text, width, height, values: { ...values, seed }, image: job.image,
+               mask: job.mask }, job.tiles[i]);
 }
 
 async function draw() {
@@ -277,12 +282,13 @@ const database = new Promise(done => {
   r.onupgradeneeded = () => r.result.createObjectStore('pictures', { keyPath: 'id', autoIncrement: true });
   r.onsuccess = () => done(r.result);
   r.onerror = r.onblocked = () => done(null);
+  setTimeout(done, 3000, null); // a page that was left in the midst of its first opening holds it
 });
 
 // The result of one request to the store; undefined where the browser keeps nothing.
 async function store(mode, ask) {
   const db = await database;
-  return db && new Promise(done => {
+  return !db ? undefined : new Promise(done => {
     try {
       const t = db.transaction('pictures', mode), r = ask(t.objectStore('pictures'));
       t.oncomplete = () => done(r.result);
@@ -330,7 +336,7 @@ function fill(tile, p) {
   frame.firstChild.onclick = () => show(p);
   tile.ariaBusy = null;
   tile.replaceChildren(frame, make('p', { className: 'about' }, make('span', { textContent: p.values.prompt || 'A variation' }),
-    make('small', { textContent: `seed ${p.values.seed}${many}` })), toolsOf(p, false));
+    make('small', { textContent: `seed ${p.values.seed}${many}${p.mask ? ', edited' : ''}` })), toolsOf(p, false));
 }
 
 function addPicture(p, tile) {
@@ -340,16 +346,22 @@ function addPicture(p, tile) {
   fill(tile, p);
 }
 
-async function keep(p, tile) {
+function keep(p, tile) {
   addPicture(p, tile);
-  const { png, text, values, at, index, of, width, height } = p;
+  const { url, label, tile: own, ...kept } = p;
   pictures.unshift(p);
   sort();
   arrange();
-  p.id = await store('readwrite', s => s.add({ png, text, values, at, index, of, width, height }));
+  store('readwrite', s => s.add(kept)).then(id => {
+    p.id = id;
+    if (id === undefined) sayWhatStays(false);
+    else if (!pictures.includes(p)) store('readwrite', s => s.delete(id));
+  });
   let bytes = 0;
-  for (const [i, old] of [...pictures].entries())
-    if ((bytes += old.png.size) > most.bytes || i >= most.pictures) drop(old);
+  for (const [i, old] of [...pictures].entries()) {
+    bytes += old.png.size + (old.image?.size || 0) + (old.mask?.size || 0);
+    if (bytes > most.bytes || i >= most.pictures) drop(old);
+  }
 }
 
 const sort = () => pictures.sort((a, b) => b.at - a.at || a.index - b.index);
@@ -378,6 +390,10 @@ async function loadGallery() {
     $('gallery').append(p.tile);
   }
   arrange();
+  sayWhatStays(kept);
+}
+
+function sayWhatStays(kept) {
   $('kept').hidden = false;
   $('kept').textContent = kept
     ? `The newest ${most.pictures} pictures stay in this browser, and nowhere else. Each PNG carries its settings.`
@@ -399,8 +415,10 @@ function closeView() {
 $('viewer').onclose = () => $('view').replaceChildren();
 $('viewer').onclick = e => { if (e.target === $('viewer')) closeView(); };
 
-function reuse(p) {
+async function reuse(p) {
   closeView();
+  if (p.image) await setPicture(p.image, p.mask);
+  else if (edit.file) removePicture();
   for (const id of fields) {
     $(id).value = p.values[id] ?? '';
     if ($(id).selectedIndex === -1) $(id).selectedIndex = 0; // what it was isn't there any more
@@ -453,10 +471,11 @@ const stripes = (() => { // seen on pictures of any colour
 })();
 const sent = ['image/png', 'image/jpeg', 'image/webp'];
 
-async function setPicture(file) {
-  let bitmap;
+async function setPicture(file, mask) {
+  let bitmap, over = null;
   try {
     bitmap = await createImageBitmap(file);
+    if (mask) over = await createImageBitmap(mask);
   } catch {
     $('file').value = '';
     return fail(`${file.name || 'the file'}: no picture that this browser can read`, $('file'));
@@ -470,6 +489,11 @@ async function setPicture(file) {
   if (!sent.includes(file.type) || file.size > 8e6) { // as a PNG that isn't too large
     paper.drawImage(bitmap, 0, 0, edit.mask.width, edit.mask.height);
     edit.file = await new Promise(done => $('canvas').toBlob(done));
+  }
+  if (over) {
+    paintPart('0 0 1 1');
+    paint.globalCompositeOperation = 'destination-out';
+    paint.drawImage(over, 0, 0, edit.mask.width, edit.mask.height);
   }
   $('editor').hidden = false;
   $('editor').parentElement.open = true;

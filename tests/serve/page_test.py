@@ -122,6 +122,7 @@ def new_page(chromium, address):
     page.size(1280, 900)
     page.dark(False)
     page.open(address)
+    page.wait("!document.getElementById('kept').hidden")
     return page
 
 
@@ -148,6 +149,13 @@ def draw(page, more=1, seconds=120):
     page.fill("#prompt", PROMPT)
     page.key("Enter")
     page.wait(f"document.querySelectorAll('#gallery img').length >= {before + more} && {IDLE}", seconds)
+
+
+def begin_with_picture(page):
+    reset(page)
+    page.wait("!document.getElementById('kept').hidden")
+    if not pictures(page):
+        draw(page)
 
 
 # ---- tests ----
@@ -240,8 +248,7 @@ def test_cancel(page):
 
 
 def test_gallery(page):
-    reset(page)
-    page.wait("document.querySelectorAll('#gallery img').length")
+    begin_with_picture(page)
     page.fill("#seed", "18446744073709551615")
     page.fill("#guidance", "2.5")
     page.js("document.getElementById('size').value = '256x256'")
@@ -282,8 +289,7 @@ def kept_file(page):
 
 
 def test_image_prompt(page):
-    reset(page)
-    page.wait("document.querySelectorAll('#gallery img').length")
+    begin_with_picture(page)
     path = os.path.join(work, "from.png")
     with open(path, "wb") as file:
         file.write(drawn("--seed", "3"))
@@ -324,9 +330,18 @@ def test_image_prompt(page):
     check(.05 < share < .3, f"the keys painted {share} of it")
     wanted = drawn("--seed", "5", "--image-prompt", path, "--keep", keep)
     check(pixels(png_of(page)) == pixels(wanted), "what the keys painted isn't drawn as limn generate does")
-    # without paint: a variation; then away with it
+    # what is kept has the picture and its mask
+    begin_with_picture(page)
+    page.click("#gallery button[title='Reuse settings']")
+    page.wait("document.getElementById('canvas').checkVisibility()")
+    draw(page)
+    check(pixels(png_of(page)) == pixels(wanted), "the settings of an edit, reused, draw another picture")
+    # without paint: a variation, which a seed repeats; then away with it
     page.click("[data-part=clear]")
     draw(page)
+    draw(page)
+    check(pixels(png_of(page)) == pixels(png_of(page, 1)), "a variation's seed doesn't repeat it")
+    check(pixels(png_of(page)) != pixels(wanted), "a variation is the edit")
     page.click("#remove")
     check(page.js("document.getElementById('editor').hidden"), "the picture is still there")
     page.js("document.querySelector('#gallery button[title=\"Use as image prompt\"]').click()")
@@ -334,8 +349,7 @@ def test_image_prompt(page):
 
 
 def test_pages_fit(page):
-    reset(page)
-    page.wait("document.querySelectorAll('#gallery img').length")
+    begin_with_picture(page)
     for width in (390, 320):
         page.size(width, 844, mobile=True)
         page.js("document.querySelectorAll('details').forEach(d => { d.open = true; })")
@@ -386,8 +400,7 @@ def axe_text():
 
 
 def test_accessibility(page):
-    reset(page)
-    page.wait("document.querySelectorAll('#gallery img').length")
+    begin_with_picture(page)
     axe = axe_text()
     if axe:
         page.js(axe + "; undefined")
