@@ -81,6 +81,45 @@ static void test_man_page_and_completions(void **state)
     free(out);
 }
 
+/* The same asked of fish and zsh themselves, as if at their prompts. */
+static void test_completions_at_prompts(void **state)
+{
+    static const char fish[] = "command -v fish >/dev/null || exit 0; " LIMN_PROGRAM " help --format fish >limn.fish\n"
+                               "HOME=$PWD fish --no-config -c 'source limn.fish; for l in \"limn gen\" \"limn generate "
+                               "--temp\" \"limn convert "
+                               "--type q\" \"limn train co\"; complete -C $l; end' | cut -f 1";
+    /* Ctrl-T shows the line that TAB has completed, Ctrl-U clears it */
+    static const char zsh[] =
+        "command -v zsh >/dev/null || exit 0; " LIMN_PROGRAM " help --format zsh >_limn; cat >try.zsh <<'END'\n"
+        "zmodload zsh/zpty || exit 0\n"
+        "zpty z zsh -f -i\n"
+        "zpty -w z \"PROMPT=; TERM=dumb; fpath=($PWD \\$fpath); autoload -Uz compinit; compinit -u -D; print "
+        "set''up\"\n"
+        "zpty -r -m z said '*setup*'\n"
+        "zpty -w z 'show() { print -r -- \"<$BUFFER>\" }; zle -N show; bindkey \"^T\" show; print re''ady'\n"
+        "zpty -r -m z said '*ready*'\n"
+        "for typed in 'limn gen' 'limn train cod' 'limn generate --temp'; do\n"
+        "    zpty -w -n z \"$typed\"$'\\t\\x14'\n"
+        "    zpty -r -m z said '*<limn*>*'\n"
+        "    print -r -- \"${${said##*<}%%>*}\"\n"
+        "    zpty -w -n z $'\\x15'\n"
+        "done\n"
+        "[[ $said == *'--temperature  -- Below'* ]] && print listed\n"
+        "END\n"
+        "timeout 120 zsh -f try.zsh";
+    (void)state;
+    assert_int_equal(cli_shell(fish), 0);
+    char *out = cli_slurp(".shell");
+    if (*out)
+        assert_string_equal(out, "generate\n--temperature\nq4_0\nq8_0\ncodec\n");
+    free(out);
+    assert_int_equal(cli_shell(zsh), 0);
+    out = cli_slurp(".shell");
+    if (*out)
+        assert_string_equal(out, "limn generate \nlimn train codec \nlimn generate --temp\nlisted\n");
+    free(out);
+}
+
 /* ---- usage ---- */
 
 static void test_usage_errors(void **state)
@@ -337,11 +376,17 @@ static void test_inspect_others(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_help),           cmocka_unit_test(test_man_page_and_completions),
-        cmocka_unit_test(test_usage_errors),   cmocka_unit_test(test_keep_errors),
-        cmocka_unit_test(test_option_forms),   cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_tokenize),       cmocka_unit_test(test_train_tokenizer),
-        cmocka_unit_test(test_inspect_models), cmocka_unit_test(test_inspect_others),
+        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_man_page_and_completions),
+        cmocka_unit_test(test_completions_at_prompts),
+        cmocka_unit_test(test_usage_errors),
+        cmocka_unit_test(test_keep_errors),
+        cmocka_unit_test(test_option_forms),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_tokenize),
+        cmocka_unit_test(test_train_tokenizer),
+        cmocka_unit_test(test_inspect_models),
+        cmocka_unit_test(test_inspect_others),
     };
     if (!cli_enter())
         return 1;
