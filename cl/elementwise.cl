@@ -42,6 +42,20 @@ __kernel void slice(IN(float, x), OUT(float, y), const int d, const int n, const
 #undef COPY
 }
 
+/* y[n,ca+cb]: rows of a[n,ca], and behind them those of b[n,cb]; a group takes a row */
+__kernel void join(IN(float, a), IN(float, b), OUT(float, y), const int ca, const int cb)
+{
+    size_t row = GROUP(0);
+    __global const float *first = AT(a) + row * ca, *second = AT(b) + row * cb;
+    __global float *to = AT(y) + row * (ca + cb), *behind = to + ca;
+#define FIRST(LOAD)  LOAD(first)
+#define SECOND(LOAD) LOAD(second)
+    ROW_SET(to, ca, FIRST)
+    ROW_SET(behind, cb, SECOND)
+#undef FIRST
+#undef SECOND
+}
+
 /* y[b, h*f, w*f, c] = x[b, y/f, x/f, c]; plain `upsample` is a function of OpenCL C */
 __kernel void upsample_nearest(IN(float, x), OUT(float, y), const int w, const int c, const int f)
 {
@@ -155,6 +169,22 @@ __kernel void slice_back(IN(float, dy), OUT(float, dx), const int d, const int n
     } else if (!add)
         ROW_SET(to, d, NOTHING)
 #undef NOTHING
+#undef COPY
+#undef ADD
+}
+
+/* dx[n,d] from the columns first to first + d - 1 of dy[n,all]; a group takes a row */
+__kernel void join_back(IN(float, dy), OUT(float, dx), const int d, const int all, const int first, const int add)
+{
+    size_t row = GROUP(0);
+    __global const float *from = AT(dy) + row * all + first;
+    __global float *to = AT(dx) + row * d;
+#define COPY(LOAD) LOAD(from)
+#define ADD(LOAD)  LOAD(to) + LOAD(from)
+    if (add)
+        ROW_SET(to, d, ADD)
+    else
+        ROW_SET(to, d, COPY)
 #undef COPY
 #undef ADD
 }

@@ -1,8 +1,8 @@
 /* Ops that touch each element once. */
 #include "ops/ops_internal.h"
 
-static tape_function activate_back, add_back, scale_add_back, slice_back, upsample_back, position_back, mean_back,
-    scale_exp_back;
+static tape_function activate_back, add_back, scale_add_back, slice_back, join_back, upsample_back, position_back,
+    mean_back, scale_exp_back;
 
 const char *const activation_names[ACT_COUNT] = {"none",       "relu",    "gelu_erf", "gelu_tanh", "silu",
                                                  "quick_gelu", "sigmoid", "tanh",     "leaky_relu"};
@@ -100,6 +100,32 @@ static void slice_back(run *r, tape *t, const tape_step *s)
     LAUNCH(r, "elementwise:slice_back", backward(work_rows(rows_of(&x), 0, 8.0 * (double)tensor_count(&x))),
            ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(x.shape[2]), ARG_I(s->out.shape[1]), ARG_I(x.shape[1]),
            ARG_I(s->i[0]), ARG_I(add));
+}
+
+tensor op_join(run *r, tensor a, tensor b)
+{
+    if (run_failed(r))
+        return (tensor){0};
+    int64_t n = rows_of(&a), ca = last_of(&a), cb = last_of(&b);
+    REQUIRE(r, a.nd == b.nd && rows_of(&b) == n);
+    tensor y = tensor_like(r, &a, ca + cb);
+    LAUNCH(r, "elementwise:join", work_rows(n, 0, 8.0 * (double)(n * (ca + cb))), ARG_T(a), ARG_T(b), ARG_T(y),
+           ARG_I(ca), ARG_I(cb));
+    tape_push(r, &(tape_step){.back = join_back, .in = {a, b}, .out = y});
+    return y;
+}
+
+static void join_back(run *r, tape *t, const tape_step *s)
+{
+    for (int i = 0; i < 2; i++) {
+        int add;
+        tensor dx = wanted(t, s->in[i], &add);
+        int64_t n = rows_of(&s->in[i]), d = last_of(&s->in[i]);
+        if (dx.buf)
+            LAUNCH(r, "elementwise:join_back", backward(work_rows(n, 0, 8.0 * (double)(n * d))),
+                   ARG_T(tape_gradient(t, s->out)), ARG_T(dx), ARG_I(d), ARG_I(last_of(&s->out)),
+                   ARG_I(i ? last_of(&s->in[0]) : 0), ARG_I(add));
+    }
 }
 
 tensor op_upsample(run *r, tensor x, int factor)

@@ -220,6 +220,8 @@ tensor op_add(run *r, tensor a, tensor b); /* of one shape */
 tensor op_scale_add(run *r, tensor a, float wa, tensor b, float wb);
 /* y[b,n,d] = x[b, first : first + n, d] */
 tensor op_slice(run *r, tensor x, int64_t first, int64_t n);
+/* y[...,ca+cb]: the channels of a[...,ca], then those of b[...,cb] */
+tensor op_join(run *r, tensor a, tensor b);
 /* y[b, h*factor, w*factor, c], nearest neighbour */
 tensor op_upsample(run *r, tensor x, int factor);
 /* to[i] = from[i % count of from]; the count of `to` is a multiple of it.  Both are F32 or I32, or both F16.  `from` is

@@ -168,3 +168,36 @@ double check_inverse_haar(ops_env *v, const shape *s)
     p.x = own;
     return both(v, &p, haar_op, haar_reference, n, n, dx, c, false);
 }
+
+/* ---- channels ---- */
+
+static tensor join_op(run *r, void *context)
+{
+    const inputs *p = context;
+    return op_join(r, p->tx, p->tk);
+}
+
+static void join_reference(double *y, void *context)
+{
+    const inputs *p = context;
+    ref_join(y, p->x, p->k, p->s->b * p->s->h * p->s->w, p->s->c, p->s->d);
+}
+
+double check_join(ops_env *v, const shape *s)
+{
+    int rows = s->b * s->h * s->w, n = rows * s->c, m = rows * s->d, all = s->c + s->d;
+    inputs p = {.s = s, .x = ops_numbers(v, n), .k = ops_numbers(v, m)};
+    p.tx = ops_input(v, s, SHAPE(s->b, s->h, s->w, s->c), p.x);
+    p.tk = ops_input(v, s, SHAPE(s->b, s->h, s->w, s->d), p.k);
+    double *y = ops_memory(v, (size_t)(n + m), sizeof *y), *da = ops_memory(v, (size_t)n, sizeof *da);
+    double *db = ops_memory(v, (size_t)m, sizeof *db);
+    float *c = ops_numbers(v, n + m);
+    for (int i = 0; i < n + m; i++)
+        *(i % all < s->c ? &da[i / all * s->c + i % all] : &db[i / all * s->d + i % all - s->c]) = (double)c[i];
+    join_reference(y, &p);
+    double error = ops_error(v, join_op(v->r, &p), y, n + m);
+    const gradient_case g = {
+        &p, join_op, join_reference, n + m, c, false, {{"a", p.tx, p.x, n, da}, {"b", p.tk, p.k, m, db}}};
+    double gradient = gradient_error(v, &g);
+    return error > gradient ? error : gradient;
+}

@@ -357,6 +357,10 @@ static const shape haar_shapes[] = {{.b = 2, .h = 2, .w = 3, .c = 3, .tiny = tru
                                     {.b = 1, .h = 9, .w = 7, .c = 3, .view = true},
                                     {.b = 1, .h = 5, .w = 5, .c = 20}};
 
+static const shape join_shapes[] = {{.b = 2, .h = 2, .w = 3, .c = 3, .d = 2, .tiny = true},
+                                    {.b = 1, .h = 5, .w = 4, .c = 70, .d = 33, .view = true},
+                                    {.b = 2, .h = 3, .w = 3, .c = 16, .d = 320}};
+
 static const shape repeat_shapes[] = {{.m = 2, .n = 5, .tiny = true},
                                       {.m = 1, .n = 100},
                                       {.m = 5, .n = 33, .view = true},
@@ -580,6 +584,7 @@ const ops_row ops_rows[] = {
     {"distances", check_distances, 5e-14, "F32 sums", SHAPES(distances_shapes)},
     {"max_pool", check_max_pool, 1e-14, "a copy; gradients added", SHAPES(max_pool_shapes)},
     {"inverse_haar", check_inverse_haar, 1e-14, "three roundings", SHAPES(haar_shapes)},
+    {"join", check_join, 1e-10, "a copy", SHAPES(join_shapes)},
     {"straight_through", check_straight_through, 1e-14, "a copy", SHAPES(row_shapes)},
     {"hinge", check_hinge, 1e-10, "F32 sums", SHAPES(hinge_shapes)},
     {"balance", check_balance, 1e-10, "F32 sums", SHAPES(balance_shapes)},

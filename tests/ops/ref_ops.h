@@ -40,6 +40,8 @@ void ref_distances(double *y, const float *x, const float *table, int m, int k, 
 void ref_max_pool(double *y, const float *x, int b, int h, int w, int c, int factor);
 /* y[b,2h,2w,c]; x[b,h,w,4c] */
 void ref_inverse_haar(double *y, const float *x, int b, int h, int w, int c);
+/* rows of a[rows,ca] and b[rows,cb] side by side */
+void ref_join(double *y, const float *a, const float *b, int rows, int ca, int cb);
 /* ref_gate.c */
 void ref_glu(double *y, const float *x, int m, int d, activation act);
 void ref_divide_max(double *y, const float *x, int m, int d);

@@ -61,3 +61,11 @@ void ref_inverse_haar(double *y, const float *x, int b, int h, int w, int c)
                     0.5 * (cell[k] + down * high[0] + right * high[1] + down * right * high[2]);
             }
 }
+
+void ref_join(double *y, const float *a, const float *b, int rows, int ca, int cb)
+{
+    for (int i = 0; i < rows * (ca + cb); i++) {
+        int row = i / (ca + cb), c = i % (ca + cb);
+        y[i] = c < ca ? a[row * ca + c] : b[row * cb + c - ca];
+    }
+}
