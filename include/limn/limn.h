@@ -201,7 +201,12 @@ typedef struct limn_model_info {
     /* [n_sizes][2]: widths and heights of the pictures that limn_model_options can choose from, the file's first */
     const int *sizes;
     int n_sizes;
-    int default_steps; /* of a model that fills all cells at once, in steps; else 0 */
+    int default_steps; /* of a model that draws all of a picture at once, in steps; else 0 */
+    /* Of a diffusion model, whose pictures are latents instead of codes; else 0.  A place has so many numbers, which
+     * stand side by side: grid_width counts them all.  They are floats, whose bits stand in the arrays of codes. */
+    int latent_channels;
+    int size_step; /* the pictures' sides may be any multiples of it; 0: one of `sizes` */
+    const char *default_sampler, *default_spacing; /* of a diffusion model; NULL: none, or the sampler's own spacing */
 } limn_model_info;
 LIMN_API const limn_model_info *limn_model_get_info(const limn_model *m);
 
@@ -282,6 +287,15 @@ typedef struct limn_generate_options {
      * step, and falls to 0; at 0 each cell takes its most likely code. */
     int steps;
     float strength;
+    /* Of diffusion models (limn_model_info, latent_channels), else NULL: how noise becomes latents, and which times the
+     * steps have.  NULL: the model's own.  Their `steps` are those of the sampler.
+     * sampler: "ddim", "pndm", "euler", "euler_karras", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde",
+     * "dpmpp_2m_sde_karras" or "lcm".  spacing: "leading", "linspace" or "trailing". */
+    const char *sampler, *spacing;
+    /* Instead of random numbers, to compare with other programs: float [n_noise, latents], of unit variance, the
+     * latents in the order of codes: what the picture begins with, then that of each step that draws noise. */
+    const float *noise;
+    int n_noise;
 } limn_generate_options;
 
 /* Options with the model's own defaults. */
@@ -349,8 +363,11 @@ typedef struct limn_request {
     float guidance;      /* 0: the model's own; 1: none */
     const uint8_t *keep; /* as in limn_generate_options */
     const int32_t *kept_codes;
-    int steps; /* both as in limn_generate_options */
+    int steps; /* these as in limn_generate_options */
     float strength;
+    const char *sampler, *spacing;
+    const float *noise;
+    int n_noise;
 } limn_request;
 
 /* options may be NULL. */

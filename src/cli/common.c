@@ -10,6 +10,7 @@
 
 #include "base/ranks.h"
 #include "cli/guard.h"
+#include "cli/latents.h"
 #include "cli/model_input.h"
 #include "cli/probe.h"
 #include "cli/watchdog.h"
@@ -114,7 +115,12 @@ static bool open_model(opened_model *s, const options *o, int width, int height,
 
 bool command_resize(opened_model *s, const options *o, int width, int height, err *e)
 {
-    const int *own = s->info->sizes;
+    const int *own = s->info->sizes, step = s->info->size_step;
+    if (step && width > 0 && height > 0 && width % step == 0 && height % step == 0 &&
+        (s->info->width != width || s->info->height != height)) {
+        limn_model_free(&s->model);
+        return open_model(s, o, width, height, e);
+    }
     for (int i = 0; i < s->info->n_sizes; i++)
         if (own[2 * i] == width && own[2 * i + 1] == height && (s->info->width != width || s->info->height != height)) {
             limn_model_free(&s->model);
@@ -256,6 +262,12 @@ static void shape_text(const npy *a, char out[96])
 
 bool codes_read(npy *a, int *n, const char *path, const opened_model *s, bool masked, err *e)
 {
+    if (s->info->latent_channels) {
+        int32_t *bits = NULL;
+        bool ok = latents_read(&bits, n, path, s->info, e);
+        *a = (npy){.type = DTYPE_I32, .nd = 2, .shape = {*n, s->cells}, .data = bits, .count = (int64_t)*n * s->cells};
+        return ok;
+    }
     if (!input_check(path, e) || !npy_read(a, path, DTYPE_I32, e))
         return false;
     int64_t rows = -1, h = s->info->grid_height, w = s->info->grid_width, cells = s->cells;

@@ -3,15 +3,21 @@
 
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/latents.h"
 
 static bool encode_write(const opened_model *s, const options *o, int n, const int32_t *codes, const float *logits,
                          err *e)
 {
     const limn_model_info *i = s->info;
     const char *out = options_text(o, "output", NULL), *logits_out = options_text(o, "logits-out", NULL);
-    if (!npy_write(out, DTYPE_I32, 2, (int64_t[]){n, s->cells}, codes, e))
+    const bool latents = i->latent_channels;
+    if (!(latents ? latents_write(out, i, n, codes, e)
+                  : npy_write(out, DTYPE_I32, 2, (int64_t[]){n, s->cells}, codes, e)))
         return false;
-    say_wrote(out, "%d row%s of %d codes", n, n == 1 ? "" : "s", s->cells);
+    if (latents)
+        say_wrote(out, "the latents of %d picture%s", n, n == 1 ? "" : "s");
+    else
+        say_wrote(out, "%d row%s of %d codes", n, n == 1 ? "" : "s", s->cells);
     if (!logits_out)
         return true;
     if (!npy_write(logits_out, DTYPE_F32, 4, (int64_t[]){n, i->codebook, i->grid_height, i->grid_width}, logits, e))

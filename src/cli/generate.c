@@ -6,6 +6,7 @@
 #include "base/ranks.h"
 #include "cli/commands.h"
 #include "cli/generate.h"
+#include "cli/latents.h"
 #include "cli/watchdog.h"
 
 /* Pictures that are asked for before the first of them is finished: more than are drawn together. */
@@ -25,6 +26,7 @@ typedef struct job {
     limn_generate_options g; /* of the pictures at work */
     uint8_t *kept;           /* [cells] */
     int32_t *kept_codes;     /* [cells] */
+    int32_t *noise;          /* of --noise, bits of floats */
     results results;
     int begin, end; /* the items of this rank */
     int at, next;   /* the first item that isn't finished, and the first that isn't asked for */
@@ -41,6 +43,7 @@ static void job_release(job *j)
     results_release(&j->results);
     free(j->kept);
     free(j->kept_codes);
+    free(j->noise);
     limn_generation_free(&j->generation);
     free(j->message);
     ranking_release(&j->ranking);
@@ -199,6 +202,25 @@ static void warn_of_negative(const job *j)
         say(LOG_WARNING, "--negative: it has no effect without guidance (add --guidance 3, or another number above 1)");
 }
 
+/* What only diffusion models are asked for; the library refuses it of others. */
+static bool fill_diffusion(job *j, err *e)
+{
+    const options *o = j->o;
+    const char *noise = options_text(o, "noise", NULL), *name = j->s.info->name;
+    limn_generate_options *g = &j->g;
+    const bool latents = j->s.info->latent_channels;
+    g->sampler = options_text(o, "sampler", g->sampler);
+    g->spacing = options_text(o, "spacing", g->spacing);
+    if (!latents && (noise || j->q.latents_out))
+        return err_set(e, ERR_USAGE, "%s: %s draws codes, not latents (diffusion models do; leave it out)",
+                       noise ? "--noise" : "--latents-out", name);
+    if (latents && j->q.codes_out)
+        return err_set(e, ERR_USAGE, "--codes-out: %s draws latents, not codes (--latents-out writes them)", name);
+    bool ok = !noise || latents_read(&j->noise, &g->n_noise, noise, j->s.info, e);
+    g->noise = (const float *)j->noise;
+    return ok;
+}
+
 static bool fill_options(job *j, err *e)
 {
     const options *o = j->o;
@@ -226,7 +248,7 @@ static bool fill_options(job *j, err *e)
     if (ranks_size() > 1 && !(j->message = array_new(message_bytes(j), 1, "picture", e)))
         return false;
     warn_of_negative(j);
-    return true;
+    return fill_diffusion(j, e);
 }
 
 static bool read_image_prompt(job *j, err *e)
@@ -296,7 +318,11 @@ static bool ask(job *j, err *e)
                             .keep = g->keep,
                             .kept_codes = g->kept_codes,
                             .steps = g->steps,
-                            .strength = g->strength};
+                            .strength = g->strength,
+                            .sampler = g->sampler,
+                            .spacing = g->spacing,
+                            .noise = g->noise,
+                            .n_noise = g->n_noise};
     asked *a = &j->asked[j->n_asked];
     *a = (asked){.item = j->next, .picture = picture, .n = n};
     if (!limn_generation_add(j->generation, &q, &a->id, e))
@@ -339,7 +365,7 @@ static bool draw(job *j, err *e)
         .size = sizeof how, .kv_cache_f16 = j->g.kv_cache_f16, .decoder = j->g.preview, .draft = j->g.draft};
     int32_t *codes = array_new(TOGETHER, (size_t)j->s.cells * sizeof *codes, "codes", e);
     bool ok = codes && (j->generation = limn_generation_open(j->s.model, &how, e));
-    progress_begin(&j->bar, "generate", "codes");
+    progress_begin(&j->bar, "generate", j->s.info->latent_channels ? "latents" : "codes");
     leave_word(j);
     j->at = j->next = j->begin;
     while (ok && j->at < j->end)

@@ -24,7 +24,7 @@ typedef struct request {
     char *out;     /* "limn.png" or what is free, where -o isn't given */
     bool out_free; /* the latter: it must not take a file's place */
     bool numbered, grid;
-    const char *codes_out, *preview, *image_prompt, *rank, *negative;
+    const char *codes_out, *latents_out, *preview, *image_prompt, *rank, *negative;
     char *adapters; /* --lora's, "style:0.5, other"; NULL: none */
     char *rank_own; /* what --convert made of --rank's file */
     prompts prompts;
@@ -77,7 +77,7 @@ typedef struct results {
     int *order;                     /* [total] with a ranking: the picture of the seed that an item shows, from 0 */
     float *scores;                  /* [total] */
     int ranked;                     /* items whose order is known */
-    int32_t *codes;                 /* [total, cells] with --codes-out */
+    int32_t *codes;                 /* [total, cells] with --codes-out, or --latents-out */
     int32_t *one;                   /* [cells] of the first */
     bool all_same;
     double grid_seconds, grid_since; /* what writing the grid takes, and when that was */

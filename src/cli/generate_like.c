@@ -5,6 +5,7 @@
 
 #include "base/ranks.h"
 #include "cli/generate.h"
+#include "generate/settings.h"
 
 static bool is_limns(const parameters *p)
 {
@@ -109,11 +110,11 @@ bool like_ids(const request *q, int32_t **ids, size_t *n, err *e)
 void like_settings(const request *q, const limn_model_info *m, limn_generate_options *g)
 {
     const parameters *p = &q->like;
-    if (p->has & PARAMETERS_TEMPERATURE)
+    if (p->has & PARAMETERS_TEMPERATURE && !m->latent_channels)
         g->temperature = p->temperature;
-    if (p->has & PARAMETERS_TOP_K)
+    if (p->has & PARAMETERS_TOP_K && !m->latent_channels)
         g->top_k = p->top_k;
-    if (p->has & PARAMETERS_TOP_P)
+    if (p->has & PARAMETERS_TOP_P && !m->latent_channels)
         g->top_p = p->top_p;
     if (p->has & PARAMETERS_GUIDANCE)
         g->guidance = p->guidance;
@@ -121,6 +122,10 @@ void like_settings(const request *q, const limn_model_info *m, limn_generate_opt
         g->steps = p->steps;
     if (p->has & PARAMETERS_STRENGTH && m->default_steps && q->image_prompt && is_limns(p))
         g->strength = p->strength;
+    if (m->latent_channels && is_limns(p)) {
+        g->sampler = settings_sampler(p->sampler);
+        g->spacing = p->spacing;
+    }
     g->kv_cache_f16 = p->kv_cache && strcmp(p->kv_cache, "f16") == 0;
 }
 

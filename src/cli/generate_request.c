@@ -300,7 +300,8 @@ static bool check_outputs(request *q, file_set *files, err *e)
                        q->numbered ? "add --grid, or name a file" : "name a file for the picture, or leave out --json");
     if (q->preview && picture_is_stream(q->preview))
         return err_set(e, ERR_USAGE, "--preview: %s can't be written again and again (name a file)", q->preview);
-    bool ok = output_check("codes-out", q->codes_out, ".npy", e) && picture_check("preview", q->preview, e);
+    bool ok = output_check("codes-out", q->codes_out, ".npy", e) &&
+              output_check("latents-out", q->latents_out, ".npy", e) && picture_check("preview", q->preview, e);
     if (ok && !q->out && ranks_rank() == 0)
         ok = q->out_free = request_choose_file(q, e);
     ok = ok && picture_check("output", q->out, e);
@@ -312,6 +313,7 @@ static bool check_outputs(request *q, file_set *files, err *e)
         free(name);
     }
     files_write(files, "--codes-out", q->codes_out);
+    files_write(files, "--latents-out", q->latents_out);
     files_write(files, "--preview", q->preview);
     return ok;
 }
@@ -327,6 +329,7 @@ static bool check_inputs(request *q, file_set *files, err *e)
     files_read(files, "--keep", mask);
     files_read(files, "--rank", clip);
     files_read(files, "--text-ids", options_text(o, "text-ids", NULL));
+    files_read(files, "--noise", options_text(o, "noise", NULL));
     for (int i = 0; (path = options_list(o, "prompts", i)); i++)
         files_read(files, "--prompts", path);
     if ((mask && !input_check(mask, e)) || (q->image_prompt && !input_check(q->image_prompt, e)) ||
@@ -365,6 +368,7 @@ bool request_read(request *q, const options *o, err *e)
                    .class = -1,
                    .out = out ? strdup(out) : NULL,
                    .codes_out = options_text(o, "codes-out", NULL),
+                   .latents_out = options_text(o, "latents-out", NULL),
                    .preview = options_text(o, "preview", NULL),
                    .image_prompt = options_text(o, "image-prompt", NULL),
                    .rank = options_text(o, "rank", NULL),

@@ -10,6 +10,7 @@
 
 #include "base/ranks.h"
 #include "cli/generate.h"
+#include "cli/latents.h"
 #include "generate/settings.h"
 
 #define GAP 2 /* white pixels between the pictures of a grid */
@@ -27,7 +28,7 @@ bool results_begin(results *r, request *q, const opened_model *s, ranking *k, co
     bool ok = r->there && r->one;
     if (ok && (q->grid || q->preview || q->rank))
         ok = (r->held = array_new(n, sizeof *r->held, "pictures", e)) != NULL;
-    if (ok && q->codes_out)
+    if (ok && (q->codes_out || q->latents_out))
         ok = (r->codes = array_new(n, cells * sizeof *r->codes, "codes", e)) != NULL;
     if (ok && q->rank) {
         r->order = array_new(n, sizeof *r->order, "ranking", e);
@@ -138,6 +139,8 @@ bool results_unfinished(const results *r, image *ims, const int32_t *codes, int 
 {
     const limn_generate_options *g = r->g;
     size_t cells = (size_t)r->s->cells, all = (size_t)n * cells;
+    if (r->s->info->latent_channels) /* all of a picture is known a little */
+        return pictures_decode(r->s, codes, n, ims, NULL, e);
     int32_t *shown = array_new(all, sizeof *shown, "preview", e);
     bool ok = shown != NULL;
     for (size_t i = 0; ok && i < all; i++)
@@ -295,6 +298,8 @@ bool results_settle(results *r, err *e)
 static bool write_codes(const results *r, err *e)
 {
     int64_t shape[] = {r->before, r->s->cells};
+    if (r->codes && r->q->latents_out)
+        return r->before == 0 || latents_write(r->q->latents_out, r->s->info, r->before, r->codes, e);
     return !r->codes || r->before == 0 || npy_write(r->q->codes_out, DTYPE_I32, 2, shape, r->codes, e);
 }
 
@@ -383,6 +388,11 @@ static void print_results(const results *r, bool ok)
     json_object_set_new(j, "device", json_text(limn_device_get_info(r->s->device)->name));
     json_object_set_new(j, "width", json_integer(r->s->info->width));
     json_object_set_new(j, "height", json_integer(r->s->info->height));
+    if (r->s->info->latent_channels) {
+        json_object_set_new(j, "sampler", json_string(g->sampler ? g->sampler : r->s->info->default_sampler));
+        json_object_set_new(j, "spacing", text_or_null(g->spacing ? g->spacing : r->s->info->default_spacing));
+        json_object_set_new(j, "latents_out", text_or_null(r->before > 0 ? q->latents_out : NULL));
+    }
     json_object_set_new(j, "temperature", number(g->temperature));
     json_object_set_new(j, "top_k", json_integer(g->top_k));
     json_object_set_new(j, "top_p", number(g->top_p > 0 ? g->top_p : 1));
@@ -424,7 +434,9 @@ void results_say(const results *r, bool ok)
     }
     if (ok && q->preview)
         say_wrote(q->preview, "the preview");
-    if (r->codes && r->before > 0)
+    if (r->codes && r->before > 0 && q->latents_out)
+        say_wrote(q->latents_out, "the latents of %d picture%s", r->before, r->before == 1 ? "" : "s");
+    else if (r->codes && r->before > 0)
         say_wrote(q->codes_out, "%d row%s of %d codes", r->before, r->before == 1 ? "" : "s", r->s->cells);
     if (ok && q->n_sources == 1 && q->total > 1 && r->all_same)
         say(LOG_WARNING, "all %d pictures are the same: the model is that sure of this prompt (%s)", q->total,

@@ -69,7 +69,21 @@ const option generate_table[] = {
      .kind = OPTION_INTEGER,
      .min = 1,
      .max = 1000,
-     .help = "Of models that fill all cells at once (aMUSEd): in how many steps. Default: the model's."},
+     .help = "Of models that draw all of a picture at once (aMUSEd, Stable Diffusion): in how many steps. Default: the "
+             "model's."},
+    {.name = "sampler",
+     .argument = "NAME",
+     .kind = OPTION_CHOICE,
+     .words = "ddim|pndm|euler|euler_karras|euler_a|dpmpp_2m|dpmpp_2m_karras|dpmpp_2m_sde|dpmpp_2m_sde_karras|lcm",
+     .help =
+         "Of diffusion models (Stable Diffusion): how noise becomes a picture. euler_a and those with sde add noise in "
+         "each step; lcm is for models that were trained for it. Default: the model's."},
+    {.name = "spacing",
+     .argument = "NAME",
+     .kind = OPTION_CHOICE,
+     .words = "leading|linspace|trailing",
+     .help = "Of diffusion models: which times the steps have, even from the smallest on, with both ends, or from the "
+             "largest on. Default: the model's, or what the sampler's authors took."},
     {.name = "negative",
      .argument = "P",
      .kind = OPTION_TEXT,
@@ -157,6 +171,18 @@ const option generate_table[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .help = "Write the codes of all pictures too: int32 [n, h*w]."},
+    {.name = "latents-out",
+     .argument = "FILE.npy",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help = "Of diffusion models: write the latents of all pictures too, float32 [n, channels, h, w]."},
+    {.name = "noise",
+     .argument = "FILE.npy",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help =
+         "Of diffusion models, to compare with other programs: in place of random numbers float32 [1 + k, channels, "
+         "h, w] of unit variance, what a picture begins with and that of each step that draws noise."},
     JSON,
     OPTIONS_END,
 };

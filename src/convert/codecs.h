@@ -11,6 +11,8 @@
 /* VQGANs of taming-transformers and those who took them over: minDALL-E, ruDALL-E (its wavelet decoder too),
  * min-dalle's detokenizer, LlamaGen.  What only training needs (loss.*, model_ema.*) is left out. */
 bool import_vqgan(import *im, const char *prefix, int grid, err *e);
+/* Autoencoders of latents, in diffusers' names: with group norms of so many groups, and latents of that scale. */
+bool import_autoencoder_kl(import *im, const char *prefix, int grid, int groups, float scale, err *e);
 /* The keys and tensors of one of these hyper-parameters. */
 bool import_resnet_vq(import *im, const resnet_vq_config *k, const import_map *maps, err *e);
 /* Finds one; false where there is none. */

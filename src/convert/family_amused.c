@@ -4,42 +4,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/log.h"
 #include "convert/codecs.h"
 #include "convert/config_json.h"
+#include "convert/diffusers.h"
 #include "convert/networks.h"
-#include "io/json_file.h"
-#include "models/prompt.h"
 #include "models/transformers/masked.h"
-#include "text/tokenizer.h"
 
 #define MARK   "embed.embeddings.weight"
 #define TOKENS "text_model.embeddings.token_embedding.weight"
 
-enum { LAYERS_MOST = 1024, HEAD = 64, CONDITIONS = 5, PATH_BYTES = 4352 };
+enum { LAYERS_MOST = 1024, HEAD = 64, CONDITIONS = 5 };
 
 static bool recognise(const source *s)
 {
     return source_has(s, MARK) && source_has(s, "mlm_layer.conv2.weight");
 }
 
-static const import_row text[] = {
-    {"embedding.weight", {TOKENS}},
-    {"position.weight", {"text_model.embeddings.position_embedding.weight"}},
-    {"block.{i}.norm1.*", {"text_model.encoder.layers.{i}.layer_norm1.*"}},
-    {"block.{i}.qkv.*",
-     {"text_model.encoder.layers.{i}.self_attn.q_proj.*", "text_model.encoder.layers.{i}.self_attn.k_proj.*",
-      "text_model.encoder.layers.{i}.self_attn.v_proj.*"}},
-    {"block.{i}.out.*", {"text_model.encoder.layers.{i}.self_attn.out_proj.*"}},
-    {"block.{i}.norm2.*", {"text_model.encoder.layers.{i}.layer_norm2.*"}},
-    {"block.{i}.up.*", {"text_model.encoder.layers.{i}.mlp.fc1.*"}},
-    {"block.{i}.down.*", {"text_model.encoder.layers.{i}.mlp.fc2.*"}},
-    {"norm_after.*", {"text_model.final_layer_norm.*"}},
-    {"projection.weight", {"text_projection.weight"}},
-    {NULL, {"text_model.embeddings.position_ids"}},
-};
 /* The blocks of one side, behind "down_block." or "up_block.". */
 static const import_row units[] = {
     {"{i}.depthwise.weight", {"res_blocks.{i}.depthwise.weight"}, IMPORT_SHAPED},
@@ -88,59 +69,13 @@ static const import_row rest[] = {
     {"last_norm.weight", {"mlm_layer.layer_norm.weight"}},
     {"head.weight", {"mlm_layer.conv2.weight"}, IMPORT_SHAPED},
 };
-static const import_map maps[] = {{"transformer.text.", "", IMPORT_ROWS(text)},
+static const import_map maps[] = {{"transformer.text.", "", IMPORT_ROWS(diffusers_text)},
                                   {"transformer.before.", "down_block.", IMPORT_ROWS(units)},
                                   {"transformer.after.", "up_block.", IMPORT_ROWS(units)},
                                   {"transformer.", "", IMPORT_ROWS(rest)},
                                   {0}};
 
-/* ---- what lies beside the weights ---- */
-
-/* A path from the folder of the file that has this tensor. */
-static void path_from(const import *im, const char *mark, const char *name, char path[PATH_BYTES])
-{
-    const char *file = im->from->files ? im->from->paths[0] : "";
-    for (size_t i = 0; i < im->from->n; i++)
-        if (!strcmp(im->from->tensors[i].own.name, mark))
-            file = im->from->tensors[i].file;
-    const char *slash = strrchr(file, '/');
-    snprintf(path, PATH_BYTES, "%.*s%s%s", slash ? (int)(slash - file) : 1, slash ? file : ".", "/", name);
-}
-
-/* That JSON file; *root is NULL where there is none. */
-static bool read_json(const import *im, const char *mark, const char *name, json_t **root, err *e)
-{
-    char path[PATH_BYTES];
-    *root = NULL;
-    path_from(im, mark, name, path);
-    if (access(path, F_OK) != 0)
-        return true;
-    *root = json_file_load(path, 0, NULL, e);
-    return *root;
-}
-
 /* ---- sizes ---- */
-
-static bool read_text(import *im, const json_t *root, masked *t, err *e)
-{
-    clip *c = &t->text;
-    const char *act = json_string_value(json_object_get(root, "hidden_act"));
-    c->text.width = import_size(im, 1, TOKENS);
-    c->text.layers = import_mapped_count(im, maps, "transformer.text.block.{i}.up.weight", LAYERS_MOST);
-    c->text.mlp = import_mapped_size(im, maps, 0, "transformer.text.block.0.up.weight");
-    c->text.heads = import_json_int(root, "num_attention_heads", c->text.width / HEAD);
-    c->dim = import_mapped_size(im, maps, 0, "transformer.text.projection.weight");
-    c->text_length = import_mapped_size(im, maps, 0, "transformer.text.position.weight");
-    c->vocabulary = import_size(im, 0, TOKENS);
-    c->start_id = c->vocabulary - 2;
-    c->end_id = c->pad_id = c->vocabulary - 1;
-    c->act = act && !strcmp(act, "gelu") ? ACT_GELU_ERF : ACT_QUICK_GELU;
-    c->eps = (float)import_json_number(root, "layer_norm_eps", 1e-5);
-    return !act || !strcmp(act, "gelu") || !strcmp(act, "quick_gelu") ||
-           err_set(e, ERR_FAILED,
-                   "config.json of the text encoder: \"hidden_act\": \"%.64s\", and CLIP's are gelu and quick_gelu",
-                   act);
-}
 
 /* The pixels of a cell's side: of the VQGAN beside it, or as published. */
 static int step_of(const import *im)
@@ -176,7 +111,7 @@ static void read_sizes(import *im, const json_t *root, masked *t)
 static bool read_scheduler(const import *im, masked *t, err *e)
 {
     json_t *root = NULL;
-    bool ok = read_json(im, MARK, "../scheduler/scheduler_config.json", &root, e);
+    bool ok = diffusers_json(im, MARK, "../scheduler/scheduler_config.json", &root, e);
     const char *schedule = json_string_value(json_object_get(root, "masking_schedule"));
     t->base.mask_code = import_json_int(root, "mask_token_id", t->code_rows - 1);
     if (ok && schedule && strcmp(schedule, "cosine"))
@@ -186,55 +121,18 @@ static bool read_scheduler(const import *im, masked *t, err *e)
     return ok;
 }
 
-/* ---- tokenizer ---- */
-
-/* The file that --tokenizer names or that lies in its folder; or in tokenizer/, or beside the text encoder. */
-static bool find_tokenizer(const import *im, char path[PATH_BYTES])
-{
-    static const char *const places[] = {"../tokenizer/merges.txt", "merges.txt"};
-    if (im->tokenizer) {
-        snprintf(path, PATH_BYTES, "%.4000s/merges.txt", im->tokenizer);
-        if (access(path, F_OK) != 0)
-            snprintf(path, PATH_BYTES, "%.4000s", im->tokenizer);
-        return true;
-    }
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        path_from(im, TOKENS, places[i], path);
-        if (access(path, F_OK) == 0)
-            return true;
-    }
-    return false;
-}
-
-static bool put_tokenizer(import *im, const clip *c, err *e)
-{
-    char path[PATH_BYTES];
-    size_t n;
-    if (!find_tokenizer(im, path)) {
-        log_write(LOG_WARNING, "convert: without `tokenizer` merges.txt the model reads token ids, no words");
-        return true;
-    }
-    if (!tokenizer_import(im->to, tokenizer_clip.name, path, &n, e))
-        return false;
-    if (n != (size_t)c->vocabulary)
-        return err_set(e, ERR_FAILED, "%s: %zu tokens, and the text encoder knows %d (give its own by `tokenizer`)",
-                       path, n, c->vocabulary);
-    tokenizer_clip_as_is(im->to);
-    prompt_form_put(&(prompt_form){.begin_id = c->start_id, .ends = true, .end_id = c->end_id}, im->to);
-    return true;
-}
-
 /* ---- all of it ---- */
 
 static bool put_transformer(import *im, masked *t, err *e)
 {
     param_table params = {0};
     json_t *root = NULL, *encoder = NULL;
-    bool ok = read_json(im, MARK, "config.json", &root, e) && read_json(im, TOKENS, "config.json", &encoder, e) &&
-              read_text(im, encoder, t, e);
+    bool ok = diffusers_json(im, MARK, "config.json", &root, e) &&
+              diffusers_json(im, TOKENS, "config.json", &encoder, e) &&
+              diffusers_read_text(im, maps, encoder, &t->text, e);
     if (ok)
         read_sizes(im, root, t);
-    ok = ok && !im->error.code && read_scheduler(im, t, e) && put_tokenizer(im, &t->text, e) &&
+    ok = ok && !im->error.code && read_scheduler(im, t, e) && diffusers_put_tokenizer(im, TOKENS, &t->text, false, e) &&
          masked_prepare(t, "convert", e);
     if (ok) {
         masked_declare(t, &params);

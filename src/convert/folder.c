@@ -28,7 +28,8 @@ typedef struct candidate {
     float values[VALUES];
     int n_values;
     size_t bytes;
-    bool safetensors, ema, dropped, broken;
+    bool safetensors, dropped, broken;
+    int ema; /* is_ema_name */
 } candidate;
 
 typedef struct folder {
@@ -62,15 +63,18 @@ static bool is_weights_name(const char *name)
     return ends_in(name, ".index.json");
 }
 
-static bool is_ema_name(const char *name)
+/* Averaged weights: 1; "non_ema", which says that others are: -1. */
+static int is_ema_name(const char *name)
 {
+    int sign = 1;
     for (const char *at = name; *at;) {
         size_t n = strcspn(at, "._-");
         if (n == 3 && !strncasecmp(at, "ema", 3))
-            return true;
+            return sign;
+        sign = n == 3 && !strncasecmp(at, "non", 3) ? -1 : 1;
         at += n + (at[n] != 0);
     }
-    return false;
+    return 0;
 }
 
 /* What the candidate's files hold. */
@@ -244,7 +248,7 @@ static bool choose_between(const folder *f, candidate *a, candidate *b)
         bool second = a->safetensors != b->safetensors ? b->safetensors : b->bytes > a->bytes;
         say_dropped(f, second ? a : b, second ? b : a, "they hold the same weights");
     } else if (a->shapes == b->shapes && a->ema != b->ema) {
-        say_dropped(f, a->ema ? b : a, a->ema ? a : b, "averaged weights (EMA) are preferred");
+        say_dropped(f, a->ema > b->ema ? b : a, a->ema > b->ema ? a : b, "averaged weights (EMA) are preferred");
     } else if (both == b->set && both != a->set) {
         say_dropped(f, b, a, "the first has all that the second has");
     } else if (both == a->set && both != b->set) {
@@ -344,7 +348,9 @@ static bool add_parts(folder *f, err *e)
     bool ok = true;
     for (struct dirent *entry; d && ok && (entry = readdir(d));) {
         snprintf(path, sizeof path, "%s/%s", f->path, entry->d_name);
-        if (*entry->d_name != '.' && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        /* a classifier of finished pictures beside Stable Diffusion, which draws without it */
+        if (*entry->d_name != '.' && strcmp(entry->d_name, "safety_checker") != 0 && stat(path, &st) == 0 &&
+            S_ISDIR(st.st_mode)) {
             snprintf(path, sizeof path, "%s/", entry->d_name);
             ok = path_list_add(&inner, path, e);
         }

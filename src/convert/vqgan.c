@@ -6,7 +6,8 @@
  *   detokenizer  min-dalle's: embedding and decoder alone, values 0 to 1, another eps
  *   LlamaGen   stages are conv_blocks, in the order in which they run; entries are used at length 1.  Janus's is the
  * same transformers  Janus's: LlamaGen's with taming's names, its stages in the order in which they run
- *   diffusers  VQModel, of aMUSEd: its own names, no attention in the middle, values 0 to 1 */
+ *   diffusers  VQModel, of aMUSEd: its own names, no attention in the middle, values 0 to 1; and AutoencoderKL, of
+ *              Stable Diffusion: the same names, attention in the middle, latents instead of a codebook */
 #include "models/codecs/vqgan.h"
 
 #include <stdio.h>
@@ -20,6 +21,7 @@
 typedef struct layout {
     const char *prefix;
     bool gumbel, wavelet, detokenizer, llamagen, transformers, diffusers;
+    bool named_anew; /* of diffusers: its attention has the later names */
     int stages;
 } layout;
 
@@ -78,6 +80,16 @@ static const import_row transformers[] = {
 };
 static const import_row diffusers[] = {
     {"codebook.weight", {"{codebook}.weight"}},
+    {"encoder.mid.attn_1.norm.*", {"encoder.mid_block.attentions.0.group_norm.*"}},
+    {"encoder.mid.attn_1.q.*", {"encoder.mid_block.attentions.0.{q}.*"}, IMPORT_SHAPED},
+    {"encoder.mid.attn_1.k.*", {"encoder.mid_block.attentions.0.{k}.*"}, IMPORT_SHAPED},
+    {"encoder.mid.attn_1.v.*", {"encoder.mid_block.attentions.0.{v}.*"}, IMPORT_SHAPED},
+    {"encoder.mid.attn_1.proj_out.*", {"encoder.mid_block.attentions.0.{out}.*"}, IMPORT_SHAPED},
+    {"decoder.mid.attn_1.norm.*", {"decoder.mid_block.attentions.0.group_norm.*"}},
+    {"decoder.mid.attn_1.q.*", {"decoder.mid_block.attentions.0.{q}.*"}, IMPORT_SHAPED},
+    {"decoder.mid.attn_1.k.*", {"decoder.mid_block.attentions.0.{k}.*"}, IMPORT_SHAPED},
+    {"decoder.mid.attn_1.v.*", {"decoder.mid_block.attentions.0.{v}.*"}, IMPORT_SHAPED},
+    {"decoder.mid.attn_1.proj_out.*", {"decoder.mid_block.attentions.0.{out}.*"}, IMPORT_SHAPED},
     {"encoder.mid.block_1.*", {"encoder.mid_block.resnets.0.*"}},
     {"encoder.mid.block_2.*", {"encoder.mid_block.resnets.1.*"}},
     {"encoder.norm_out.*", {"encoder.conv_norm_out.*"}},
@@ -117,6 +129,10 @@ static void map_names(const layout *l, import_map maps[MAPS])
                                                  : l->gumbel    ? "quantize.embed"
                                                                 : "quantize.embedding"};
     names.values[1] = (import_value){"stages", .number = l->stages};
+    names.values[2] = (import_value){"q", l->named_anew ? "to_q" : "query"};
+    names.values[3] = (import_value){"k", l->named_anew ? "to_k" : "key"};
+    names.values[4] = (import_value){"v", l->named_anew ? "to_v" : "value"};
+    names.values[5] = (import_value){"out", l->named_anew ? "to_out.0" : "proj_attn"};
     maps[0] = names;
     maps[1] = (import_map){"codec.", l->prefix, IMPORT_ROWS(training)};
     maps[2] = (import_map){"codec.", "", IMPORT_ROWS(ema_rows)};
@@ -139,6 +155,7 @@ static layout layout_of(const import *im, const char *prefix)
                 .detokenizer = import_has(im, "%sembedding.weight", prefix),
                 .transformers = ends_in(prefix, "vqmodel."),
                 .diffusers = import_has(im, "%sdecoder.up_blocks.0.resnets.0.norm1.weight", prefix),
+                .named_anew = import_has(im, "%sdecoder.mid_block.attentions.0.to_q.weight", prefix),
                 .llamagen = import_has(im, "%sdecoder.conv_blocks.0.res.0.norm1.weight", prefix)};
     const char *form = l.llamagen    ? "%sdecoder.conv_blocks.%d.res.0.norm1.weight"
                        : l.diffusers ? "%sdecoder.up_blocks.%d.resnets.0.norm1.weight"
@@ -163,20 +180,24 @@ static void read_side(import *im, const import_map *maps, int stages, const char
     }
 }
 
-static resnet_vq_config read_config(import *im, const layout *l, const import_map *maps, int grid)
+/* latents: it has no codebook, but latents of that scale. */
+static resnet_vq_config read_config(import *im, const layout *l, const import_map *maps, int grid, float latents)
 {
-    resnet_vq_config k = {.codes = import_mapped_size(im, maps, 0, "codec.codebook.weight"),
-                          .code_dim = import_mapped_size(im, maps, 1, "codec.codebook.weight"),
-                          .latent = import_mapped_size(im, maps, 0, "codec.post_quant_conv.weight"),
-                          .stages = l->stages,
-                          .groups = 32,
-                          .eps = l->detokenizer ? 1e-5f : 1e-6f,
-                          .has_encoder = !l->detokenizer,
-                          .gumbel = l->gumbel,
-                          .wavelet = l->wavelet,
-                          .unit_range = l->detokenizer || l->diffusers,
-                          .plain_middle = l->diffusers &&
-                                          !import_has(im, "%sdecoder.mid_block.attentions.0.to_q.weight", l->prefix)};
+    const bool codes = latents == 0;
+    resnet_vq_config k = {
+        .codes = codes ? import_mapped_size(im, maps, 0, "codec.codebook.weight") : 0,
+        .code_dim = import_mapped_size(im, maps, 1, codes ? "codec.codebook.weight" : "codec.post_quant_conv.weight"),
+        .latents = !codes,
+        .scale = latents,
+        .latent = import_mapped_size(im, maps, 0, "codec.post_quant_conv.weight"),
+        .stages = l->stages,
+        .groups = 32,
+        .eps = l->detokenizer ? 1e-5f : 1e-6f,
+        .has_encoder = !l->detokenizer,
+        .gumbel = l->gumbel,
+        .wavelet = l->wavelet,
+        .unit_range = l->detokenizer || (l->diffusers && codes),
+        .plain_middle = l->diffusers && !import_mapped_has(im, maps, "codec.decoder.mid.attn_1.q.weight")};
     read_side(im, maps, l->stages, "decoder.up", &k.decoder);
     if (k.has_encoder) {
         k.stem = import_mapped_size(im, maps, 0, "codec.encoder.conv_in.weight");
@@ -207,6 +228,16 @@ bool import_vqgan(import *im, const char *prefix, int grid, err *e)
     import_map maps[MAPS];
     const layout l = layout_of(im, prefix);
     map_names(&l, maps);
-    const resnet_vq_config k = read_config(im, &l, maps, grid);
+    const resnet_vq_config k = read_config(im, &l, maps, grid, 0);
+    return import_resnet_vq(im, &k, maps, e);
+}
+
+bool import_autoencoder_kl(import *im, const char *prefix, int grid, int groups, float scale, err *e)
+{
+    import_map maps[MAPS];
+    const layout l = layout_of(im, prefix);
+    map_names(&l, maps);
+    resnet_vq_config k = read_config(im, &l, maps, grid, scale);
+    k.groups = groups;
     return import_resnet_vq(im, &k, maps, e);
 }

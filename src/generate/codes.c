@@ -56,8 +56,10 @@ static bool make_room(plan *p, model *m, plan_job job, int n, err *e)
 static bool encode(model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, const limn_control *k, err *e)
 {
     const codec *c = &m->codec;
-    int64_t cells = (int64_t)c->grid_width * c->grid_height;
+    int64_t cells = codec_numbers(c);
     bool ok = model_needs_encoder(m, e);
+    if (ok && c->latents && logits)
+        return err_set(e, ERR_USAGE, "%s: its pictures are latents, which have no `logits`", gguf_name(m->gguf));
     float *host = ok && logits ? scratch_for(c, (size_t)cells * (size_t)c->codes, e) : NULL;
     int64_t pixels = (int64_t)codec_input_width(c) * codec_input_height(c) * 3;
     const plan_job job = {
@@ -114,16 +116,30 @@ static void report_tiles(const codec *c, int cuts)
               c->grid_width, c->grid_height, n, width, height, c->reach);
 }
 
+static bool check_codes(const codec *c, const int32_t *codes, int n, err *e)
+{
+    int64_t cells = codec_numbers(c);
+    for (int64_t i = 0; i < n * cells; i++) {
+        float latent;
+        memcpy(&latent, &codes[i], sizeof latent);
+        if (c->latents && !isfinite(latent))
+            return err_set(e, ERR_USAGE, "codes: number %d in row %d is no latent: they are the bits of floats",
+                           (int)(i % cells), (int)(i / cells));
+        if (!c->latents && (codes[i] < 0 || codes[i] >= c->codes))
+            return err_set(e, ERR_USAGE, "codes: %d in row %d is outside of the codebook of %d", codes[i],
+                           (int)(i / cells), c->codes);
+    }
+    return true;
+}
+
 static bool decode(model *m, const int32_t *codes, int n, const pixel_place *to, const limn_control *k, err *e)
 {
     const codec *c = &m->codec;
     if (!model_needs_codec(m, e))
         return false;
-    int64_t cells = (int64_t)c->grid_width * c->grid_height, area = (int64_t)c->width * c->height;
-    for (int64_t i = 0; i < n * cells; i++)
-        if (codes[i] < 0 || codes[i] >= c->codes)
-            return err_set(e, ERR_USAGE, "codes: %d in row %d is outside of the codebook of %d", codes[i],
-                           (int)(i / cells), c->codes);
+    int64_t cells = codec_numbers(c), area = (int64_t)c->width * c->height;
+    if (!check_codes(c, codes, n, e))
+        return false;
     float *host = scratch_for(c, (size_t)area * 3, e);
     const plan_job job = {.what = "decode", .uses = USE_DECODER, .cuts = codec_most_cuts(c), .walk = codec_walk_decode};
     plan p = {0};

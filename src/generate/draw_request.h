@@ -1,6 +1,7 @@
 /* A request: the texts that its pictures are drawn of, and how their codes are chosen. */
 #ifndef GENERATE_DRAW_REQUEST_H
 #define GENERATE_DRAW_REQUEST_H
+#include "generate/sampler.h"
 #include "models/model.h"
 
 typedef struct draw_request {
@@ -16,8 +17,11 @@ typedef struct draw_request {
     int steps, start;
     float share;
     sampling sampling; /* of picture 0 of the seed */
-    int first, count;  /* pictures of the seed */
-    int begun;         /* of these */
+    sampler *sampler;  /* of diffusion models, else NULL; guidance, seed and stream of `sampling` count there */
+    float *noise;      /* [n_noise, cells], or NULL: by the seed */
+    int n_noise;
+    int first, count; /* pictures of the seed */
+    int begun;        /* of these */
 } draw_request;
 
 /* Checks o and reads its texts: o->prompt, text_ids, count, first, seed, what chooses codes, negative and keep; what is

@@ -18,8 +18,7 @@ static void picture_free(picture *p)
     free(p);
 }
 
-/* The next picture of the request that waits longest. */
-static picture *next_picture(generation *g, err *e)
+picture *generation_next_picture(generation *g, err *e)
 {
     draw_request *q = g->waiting;
     picture *p = calloc(1, sizeof *p);
@@ -83,7 +82,7 @@ static bool bring_in(generation *g, err *e)
 {
     int free_rows = g->batch.rows - used_rows(g), first = g->n_work;
     for (; g->waiting && generation_sequences(g->waiting) <= free_rows && generation_fits(g, g->waiting); g->n_work++) {
-        picture *p = next_picture(g, e);
+        picture *p = generation_next_picture(g, e);
         if (!p)
             return false;
         g->work[g->n_work] = p;
@@ -211,6 +210,11 @@ static void finish(generation *g, picture *p)
     *at = p;
 }
 
+void generation_finish(generation *g, int i)
+{
+    finish(g, leave(g, i));
+}
+
 /* The codes of finished pictures to the host. */
 static bool collect(generation *g, err *e)
 {
@@ -223,7 +227,7 @@ static bool collect(generation *g, err *e)
         g->work[i]->known = g->work[i]->chosen;
     for (int i = 0; i < g->n_work;)
         if (is_finished(g, g->work[i]))
-            finish(g, leave(g, i));
+            generation_finish(g, i);
         else
             i++;
     return true;
@@ -297,6 +301,8 @@ static bool fill_step(generation *g, err *e)
 /* What generation_step does; where it fails, the pictures at work have to begin again. */
 static bool go_on(generation *g, err *e)
 {
+    if (g->d->latents)
+        return generation_denoise(g, e);
     if (g->batch.rows && !g->n_work && !generation_fits(g, g->waiting) && !generation_close_batch(g, false, e))
         return false;
     if (!g->batch.rows && !generation_open_batch(g, e))
@@ -338,7 +344,7 @@ generation *generation_open(model *m, const limn_generation_options *options, er
     g->d = m->transformer;
     g->cells = g->d->grid_width * g->d->grid_height;
     g->keys = o.kv_cache_f16 ? DTYPE_F16 : DTYPE_F32;
-    g->draft = g->d->kind->fill ? 1 : o.draft ? o.draft : m->dev->tune.draft;
+    g->draft = g->d->kind->fill || g->d->latents ? 1 : o.draft ? o.draft : m->dev->tune.draft;
     g->limit = o.rows;
     g->decoder = o.decoder && m->codec.kind;
     g->r = run_new(m->dev, e);
@@ -405,6 +411,10 @@ bool generation_add_request(generation *g, const limn_request *request, uint64_t
     o.kept_codes = q.kept_codes;
     o.steps = q.steps;
     o.strength = q.strength;
+    o.sampler = q.sampler;
+    o.spacing = q.spacing;
+    o.noise = q.noise;
+    o.n_noise = q.n_noise;
     if (q.temperature != 0 || q.greedy)
         o.temperature = q.greedy ? 0 : q.temperature;
     if (q.top_k != 0)
@@ -498,14 +508,16 @@ bool generation_peek(generation *g, uint64_t id, int number, int32_t *codes, int
                        (unsigned long long)id);
     int known = p ? p->known : 0;
     if (codes && p && known < g->cells && known > 0) {
-        run_read(g->r, tensor_rows(g->batch.s.codes, p->row, 1), p->codes);
+        run_read(g->r, g->d->latents ? g->denoiser.clean : tensor_rows(g->batch.s.codes, p->row, 1), p->codes);
         if (!run_finish(g->r, e)) {
             begin_again(g);
             return false;
         }
     }
     const bool masked = g->d->kind->fill && known > 0;
-    for (int c = 0; codes && c < g->cells; c++)
+    for (int c = 0; codes && g->d->latents && c < g->cells; c++)
+        codes[c] = known > 0 ? p->codes[c] : 0;
+    for (int c = 0; codes && !g->d->latents && c < g->cells; c++)
         codes[c] = masked      ? p->codes[c] < g->d->codes ? p->codes[c] : -1
                    : c < known ? p->codes[c]
                    : q->kept   ? q->kept[c]

@@ -2,6 +2,7 @@
 #ifndef GENERATE_GENERATION_H
 #define GENERATE_GENERATION_H
 #include "generate/batch.h"
+#include "generate/denoise.h"
 #include "generate/draw_request.h"
 #include "models/plan.h"
 
@@ -28,10 +29,11 @@ typedef struct limn_generation {
     draw_request *waiting;
     picture *work[BATCH_MOST], *finished;
     int n_work;
-    run *r;       /* not the model's: a caller may decode pictures meanwhile */
-    batch batch;  /* rows 0: nothing is at work */
-    bool changed; /* pictures left the batch since it was told what it has */
-    bool alone;   /* nobody else uses the model until all pictures are finished */
+    run *r;            /* not the model's: a caller may decode pictures meanwhile */
+    batch batch;       /* rows 0: nothing is at work */
+    denoiser denoiser; /* of diffusion models, instead of the batch */
+    bool changed;      /* pictures left the batch since it was told what it has */
+    bool alone;        /* nobody else uses the model until all pictures are finished */
     plan plan;
     int planned;         /* the items that there is room for at once; 0: nothing is planned */
     int most, most_rows; /* what is planned for: items at once, and the sequences of all of them */
@@ -63,6 +65,20 @@ bool generation_add(generation *g, const limn_generate_options *o, uint64_t *id,
 bool generation_begin_masked(generation *g, int first, err *e);
 /* A step of each. */
 void generation_fill(generation *g);
+
+/* ---- pictures of diffusion models: generation_latents.c ---- */
+
+/* A step of the picture at work; the next one begins where there is none. */
+bool generation_denoise(generation *g, err *e);
+/* On the counting twin: all work of a picture of so many sequences.  n, which is open then, is to be released. */
+bool generation_walk_latents(const generation *g, denoiser *n, run *r, int rows, err *e);
+
+/* ---- generation.c, for those ---- */
+
+/* The next picture of the request that waits longest. */
+picture *generation_next_picture(generation *g, err *e);
+/* Picture i of those at work is finished, and its codes are there. */
+void generation_finish(generation *g, int i);
 
 /* ---- the memory of a batch: generation_memory.c ---- */
 

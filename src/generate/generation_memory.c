@@ -47,10 +47,10 @@ static void choose_items(generation *g)
         rows = g->limit;
     }
     g->unit = guided ? 2 : 1;
-    g->mixed = guided && plain;
+    g->mixed = guided && plain && !g->d->latents;
     g->by_choice = guided;
-    g->most = rows / g->unit;
-    g->most_rows = rows;
+    g->most = g->d->latents ? 1 : rows / g->unit;
+    g->most_rows = g->d->latents ? g->unit : rows;
 }
 
 /* The step of all rows, and that of fewer whose windows have more positions together, if there are such. */
@@ -80,9 +80,14 @@ static bool walk(void *context, run *r, int n, err *e)
     int rows = rows_of(g, n > 0 ? n : 1), pictures = g->mixed ? rows : rows / g->unit;
     static const sampling none[BATCH_MOST];
     batch b = {0};
+    denoiser latents = {0};
     run *decoder = g->decoder ? run_new(run_device(r), e) : NULL;
-    bool ok = (decoder || !g->decoder) && batch_open(&b, g->d, r, rows, g->text, g->keys, g->draft, e);
-    for (int i = 0; ok && i < rows; i++)
+    bool ok = decoder || !g->decoder;
+    if (g->d->latents)
+        ok = ok && generation_walk_latents(g, &latents, r, rows, e);
+    else
+        ok = ok && batch_open(&b, g->d, r, rows, g->text, g->keys, g->draft, e);
+    for (int i = 0; ok && i < rows && !g->d->latents; i++)
         b.row[i] = (batch_row){.used = true, .length = g->text};
     if (ok && g->d->kind->fill) {
         int32_t *text = calloc((size_t)g->text, sizeof *text);
@@ -94,13 +99,15 @@ static bool walk(void *context, run *r, int n, err *e)
             masked_fill(&b, &(masked_picture){.s = {.temperature = 1, .other = g->by_choice ? 1 : -1}, .steps = 2});
         }
         free(text);
-    } else if (ok && batch_write(&b, none, pictures, e)) {
+    } else if (ok && !g->d->latents && batch_write(&b, none, pictures, e)) {
         batch_begin(&b, 0, pictures);
         walk_steps(g, &b, rows);
     }
     ok = ok && (!decoder || codec_walk_decode(c, decoder, n > 0 ? 1 : count_cut(codec_most_cuts(c)), e));
     if (b.rows)
         batch_release(&b);
+    if (latents.rows)
+        denoiser_release(&latents);
     run_free(decoder);
     return ok;
 }
@@ -110,7 +117,8 @@ static bool make_room(generation *g, err *e)
 {
     char help[128];
     snprintf(help, sizeof help, "convert the model with `type` q8_0 or q4_0%s%s",
-             g->keys == DTYPE_F32 ? ", give `kv_cache_f16`" : "", g->by_choice ? ", do without `guidance`" : "");
+             g->keys == DTYPE_F32 && !g->d->latents ? ", give `kv_cache_f16`" : "",
+             g->by_choice ? ", do without `guidance`" : "");
     const plan_job job = {
         .what = "generate",
         .uses = USE_TRANSFORMER | (g->decoder ? USE_DECODER : 0),
@@ -133,6 +141,8 @@ bool generation_open_batch(generation *g, err *e)
     if (!g->planned && !make_room(g, e))
         return false;
     run_reset(g->r);
+    if (g->d->latents)
+        return denoiser_open(&g->denoiser, diffusion_of(g->d), g->r, g->most_rows, e);
     return batch_open(&g->batch, g->d, g->r, rows_of(g, g->planned), g->text, g->keys, g->draft, e);
 }
 
@@ -161,7 +171,8 @@ void generation_report(generation *g)
     if (g->draft > 1 && g->passes > 0)
         log_write(LOG_INFO, "generate: %.2f codes of a picture in each pass, where up to %d are drafted",
                   (double)g->chosen / (double)g->passes, g->draft);
-    if (!g->plan.layers || g->steps == 0 || g->d->kind->fill) /* of a forward pass the copies are a small part */
+    if (!g->plan.layers || g->steps == 0 || g->d->kind->fill ||
+        g->d->latents) /* of a forward pass the copies are a small part */
         return;
     const char *what = g->draft > 1 ? "pass" : "code";
     double step = g->seconds / (double)g->steps, alone = fmin(seconds_of_step(g), step),
@@ -180,6 +191,8 @@ bool generation_close_batch(generation *g, bool more, err *e)
     bool ok = run_finish(g->r, e); /* nothing may still read what goes now */
     if (g->batch.rows)
         batch_release(&g->batch);
+    if (g->denoiser.rows)
+        denoiser_release(&g->denoiser);
     g->changed = false;
     if (more)
         return ok;

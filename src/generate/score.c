@@ -100,7 +100,7 @@ static bool score_once(model *m, const int32_t *text_ids, size_t n_text_ids, con
     *result = (limn_score){0};
     if (!text_ids && n_text_ids)
         return err_set(e, ERR_USAGE, "score: no text ids");
-    if (!model_needs_transformer(m, e))
+    if (!model_needs_codes(m, e))
         return false;
     const transformer *d = m->transformer;
     int cells = d->grid_width * d->grid_height, ids = d->text_head ? (int)d->text_head->w.shape[0] : 0;
@@ -192,7 +192,7 @@ static bool next_once(model *m, next_code *k, err *e)
 bool score_next(model *m, const int32_t *text_ids, size_t n_text_ids, const int32_t *codes, int n_codes, float *logits,
                 err *e)
 {
-    if (!model_needs_transformer(m, e))
+    if (!model_needs_codes(m, e))
         return false;
     const transformer *d = m->transformer;
     int cells = d->grid_width * d->grid_height;

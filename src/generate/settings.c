@@ -4,18 +4,51 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "models/diffusion/schedule.h"
+
+/* As front ends call them. */
+static const char *const sampler_titles[SAMPLERS] = {
+    "DDIM",
+    "PLMS",
+    "Euler",
+    "Euler Karras",
+    "Euler a",
+    "DPM++ 2M",
+    "DPM++ 2M Karras",
+    "DPM++ 2M SDE",
+    "DPM++ 2M SDE Karras",
+    "LCM",
+};
+
+const char *settings_sampler(const char *title)
+{
+    for (int i = 0; title && i < SAMPLERS; i++)
+        if (!strcmp(sampler_titles[i], title))
+            return sampler_names[i];
+    return NULL;
+}
+
+static const char *sampler_title(const limn_model_info *i, const limn_generate_options *g)
+{
+    int k = sampler_find(g->sampler ? g->sampler : i->default_sampler);
+    return sampler_titles[k < 0 ? 0 : k];
+}
 
 parameters settings_parameters(const limn_model_info *i, const limn_generate_options *g)
 {
     return (parameters){.negative = g->negative,
-                        .sampler = g->temperature <= 0 ? "Greedy"
-                                   : i->default_steps  ? "MaskGIT"
-                                                       : "Gumbel-Max",
+                        .sampler = i->latent_channels    ? sampler_title(i, g)
+                                   : g->temperature <= 0 ? "Greedy"
+                                   : i->default_steps    ? "MaskGIT"
+                                                         : "Gumbel-Max",
                         .model = i->name,
                         .version = "limn " LIMN_VERSION,
+                        .spacing = g->spacing,
                         .kv_cache = g->kv_cache_f16 ? "f16" : NULL,
                         .has = PARAMETERS_STEPS | PARAMETERS_GUIDANCE | PARAMETERS_SEED | PARAMETERS_SIZE |
-                               PARAMETERS_TEMPERATURE | PARAMETERS_TOP_K | PARAMETERS_TOP_P |
+                               (i->latent_channels ? 0 : PARAMETERS_TEMPERATURE | PARAMETERS_TOP_K | PARAMETERS_TOP_P) |
                                (g->strength > 0 ? PARAMETERS_STRENGTH : 0),
                         .steps = g->steps           ? g->steps
                                  : i->default_steps ? i->default_steps

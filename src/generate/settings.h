@@ -8,4 +8,6 @@
 parameters settings_parameters(const limn_model_info *i, const limn_generate_options *g);
 /* All of it, as limn_settings_text; NULL where memory is short. */
 char *settings_text(const limn_model_info *i, const limn_generate_options *g, const limn_settings *s);
+/* The sampler's name of limn_generate_options for what a picture says; NULL: it is none of limn's. */
+const char *settings_sampler(const char *title);
 #endif

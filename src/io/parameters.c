@@ -23,6 +23,7 @@ static const struct field {
 } fields[] = {
     {"Steps", INTEGER, offsetof(parameters, steps), PARAMETERS_STEPS},
     {"Sampler", TEXT, offsetof(parameters, sampler), 0},
+    {"Spacing", TEXT, offsetof(parameters, spacing), 0},
     {"CFG scale", NUMBER, offsetof(parameters, guidance), PARAMETERS_GUIDANCE},
     {"Seed", SEED, offsetof(parameters, seed), PARAMETERS_SEED},
     {"Model", TEXT, offsetof(parameters, model), 0},

@@ -30,7 +30,7 @@ enum {
 /* Texts that aren't there are NULL; the prompt is "" where the text is settings alone. */
 typedef struct parameters {
     const char *prompt, *negative;
-    const char *sampler, *model, *version;
+    const char *sampler, *spacing, *model, *version;
     const char *kv_cache, *image_prompt, *keep;
     const char *text_ids; /* "5 7 9": stands for the prompt, which then only describes it */
     unsigned has;

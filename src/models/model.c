@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "models/lora.h"
+#include "models/transformers/diffusion.h"
 #include "weights/config.h"
 
 bool model_is_foreign(const char *path)
@@ -73,7 +74,11 @@ static bool check_together(const model *m, err *e)
         return err_set(e, ERR_FAILED, "%s: neither codec nor transformer nor CLIP inside", gguf_name(m->gguf));
     /* a transformer may write fewer codes than the codec has, and a tokenizer know more words than the transformer:
      * those are refused where they enter */
-    if (c->kind && d && (c->grid_width != d->grid_width || c->grid_height != d->grid_height || c->codes < d->codes))
+    if (c->kind && d && c->latents != d->latents)
+        return err_set(e, ERR_FAILED,
+                       "%s: its codec has %d numbers a latent, and what draws them %d (0: codes instead of latents)",
+                       gguf_name(m->gguf), c->latents, d->latents);
+    if (c->kind && d && (codec_columns(c) != d->grid_width || c->grid_height != d->grid_height || c->codes < d->codes))
         return err_set(e, ERR_FAILED, "%s: the codec has %d x %d cells of %d codes, and the transformer %d x %d of %d",
                        gguf_name(m->gguf), c->grid_width, c->grid_height, c->codes, d->grid_width, d->grid_height,
                        d->codes);
@@ -145,14 +150,27 @@ static bool refuse_size(const model *m, int width, int height, err *e)
                    m->info.n_sizes == 1 ? " alone" : "");
 }
 
+/* Where any size is possible whose sides are multiples of step. */
+static bool choose_any_size(model *m, int step, int width, int height, err *e)
+{
+    if (width < step || height < step || width > 16384 || height > 16384 || width % step || height % step)
+        return err_set(e, ERR_USAGE, "%s: %d x %d: the sides of its pictures are multiples of %d, up to 16384",
+                       gguf_name(m->gguf), width, height, step);
+    gguf_replace_int(m->gguf, width_key, width);
+    gguf_replace_int(m->gguf, height_key, height);
+    return true;
+}
+
 /* From here on the file says that its pictures, and their grid, have this size. */
 static bool choose_size(model *m, int width, int height, err *e)
 {
     int64_t columns = 0, rows = 0;
-    if (!read_sizes(m, e))
+    if (!read_sizes(m, e) || !diffusion_read_step(m->gguf, &m->info.size_step, e))
         return false;
     if (!width && !height)
         return true;
+    if (m->info.size_step)
+        return choose_any_size(m, m->info.size_step, width, height, e);
     for (int i = 0; i < m->info.n_sizes; i++) {
         int own_width = m->sizes[0], own_height = m->sizes[1];
         if (m->sizes[2 * i] != width || m->sizes[2 * i + 1] != height)
@@ -184,7 +202,7 @@ static void fill_info(model *m)
     i->height = c->height;
     i->encode_width = codec_input_width(c);
     i->encode_height = codec_input_height(c);
-    i->grid_width = d ? d->grid_width : c->grid_width;
+    i->grid_width = d ? d->grid_width : codec_columns(c);
     i->grid_height = d ? d->grid_height : c->grid_height;
     i->codes = d ? d->codes : c->codes;
     i->codebook = c->kind ? c->codes : d ? d->codes : 0;
@@ -192,6 +210,12 @@ static void fill_info(model *m)
         i->clip_dim = m->clip->dim;
         i->clip_image_size = m->clip->image_size;
         i->clip_text_length = m->clip->text_length;
+    }
+    i->latent_channels = d ? d->latents : c->latents;
+    if (diffusion_of(d)) {
+        const schedule *n = &diffusion_of(d)->noise;
+        i->default_sampler = sampler_names[n->with];
+        i->default_spacing = n->spacing ? spacing_names[n->spacing - 1] : NULL;
     }
     if (d) {
         i->text_length = d->text_length;
@@ -201,7 +225,7 @@ static void fill_info(model *m)
         i->default_top_k = d->top_k;
         i->default_top_p = d->top_p;
         i->default_guidance = d->guidance;
-        i->default_steps = d->kind->fill ? d->steps : 0;
+        i->default_steps = d->kind->fill || d->latents ? d->steps : 0;
     }
 }
 
@@ -356,6 +380,14 @@ bool model_needs_transformer(const model *m, err *e)
 {
     return m->transformer ||
            err_set(e, ERR_USAGE, "%s: no transformer inside (give a model file that has one)", gguf_name(m->gguf));
+}
+
+bool model_needs_codes(const model *m, err *e)
+{
+    return model_needs_transformer(m, e) &&
+           (!m->transformer->latents ||
+            err_set(e, ERR_USAGE, "%s: a diffusion model draws latents: there are no codes with likelihoods",
+                    gguf_name(m->gguf)));
 }
 
 bool model_needs_clip(const model *m, err *e)

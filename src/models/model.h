@@ -72,5 +72,6 @@ limn_generate_options model_generate_defaults(const model *m);
 bool model_needs_codec(const model *m, err *e);
 bool model_needs_encoder(const model *m, err *e); /* and that codec's */
 bool model_needs_transformer(const model *m, err *e);
+bool model_needs_codes(const model *m, err *e); /* and that they are drawn, not latents */
 bool model_needs_clip(const model *m, err *e);
 #endif

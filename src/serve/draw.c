@@ -227,7 +227,7 @@ static bool make_file(const drawing *a, int32_t *codes, const char *text, uint8_
     uint8_t *unknown = calloc((size_t)cells, 1);
     bool scale = j->width && (j->width != i->width || j->height != i->height);
     for (int c = 0; unknown && c < cells; c++)
-        if ((unknown[c] = codes[c] < 0))
+        if ((unknown[c] = codes[c] < 0 && !i->latent_channels))
             codes[c] = 0;
     bool ok = (unknown || err_no_memory(e, "picture", (size_t)cells)) && image_new(&im, i->width, i->height, e) &&
               limn_decode_pixels(a->d->m, codes, 1, LIMN_U8, im.pixels, NULL, e);

@@ -66,6 +66,9 @@ void tokenizer_warn(tokenizer *t, const char *name, const char *text);
 bool tokenizer_import(gguf_writer *w, const char *kind, const char *path, size_t *size, err *e);
 /* For those who make files with a "clip": its texts are composed (NFC) and not repaired, as transformers reads them. */
 void tokenizer_clip_as_is(gguf_writer *w);
+/* This token's text is it wherever it stands, as if it were alone: what transformers' CLIPTokenizer makes of the token
+ * that it pads with. */
+void tokenizer_clip_apart(gguf_writer *w, int id);
 /* The id of [PAD] in the files of a "char-bpe", which the text's end is filled up with. */
 bool tokenizer_char_bpe_pad(const char *path, int *id, err *e);
 #endif

@@ -14,11 +14,13 @@
 
 #define KEY_MERGES "tokenizer.ggml.merges"
 #define KEY_AS_IS  "limn.tokenizer.as_is"
+#define KEY_APART  "limn.tokenizer.apart_id"
 #define N_MERGES   48894 /* what SimpleTokenizer reads of its longer file */
 
 typedef struct clip_bpe {
     bpe *b;
     int32_t inner[256], last[256]; /* the id of a byte, and of one that ends a piece */
+    int apart;                     /* the id of a token whose text is always it, as if alone; -1: there is none */
     bool as_is;                    /* text isn't repaired, but composed alone, as transformers' CLIPTokenizer has it */
 } clip_bpe;
 
@@ -83,12 +85,16 @@ static void *open_self(const gguf *g, err *e)
     const char *const *merges;
     size_t n;
     bool as_is = false;
+    int64_t apart = -1;
     if (!gguf_get_strings(g, KEY_MERGES, &merges, &n, e) ||
-        (gguf_has(g, KEY_AS_IS) && !gguf_get_bool(g, KEY_AS_IS, &as_is, e)))
+        (gguf_has(g, KEY_AS_IS) && !gguf_get_bool(g, KEY_AS_IS, &as_is, e)) ||
+        (gguf_has(g, KEY_APART) && !gguf_get_int(g, KEY_APART, 0, 511 + (int64_t)n, &apart, e)))
         return NULL;
     clip_bpe *t = build(gguf_name(g), merges, n, e);
-    if (t)
+    if (t) {
         t->as_is = as_is;
+        t->apart = (int)apart;
+    }
     return t;
 }
 
@@ -118,6 +124,11 @@ void tokenizer_clip_as_is(gguf_writer *w)
     gguf_put_bool(w, KEY_AS_IS, true);
 }
 
+void tokenizer_clip_apart(gguf_writer *w, int id)
+{
+    gguf_put_int(w, KEY_APART, id);
+}
+
 /* As it is split: repaired or composed, in small letters. */
 static char *clean(const clip_bpe *t, const char *text, size_t *bytes, err *e)
 {
@@ -145,7 +156,19 @@ static size_t special_at(const clip_bpe *t, const char *text, int32_t *id)
             return n;
         }
     }
-    return 0;
+    *id = t->apart;
+    size_t n = t->apart >= 0 ? strlen(t->b->tokens[t->apart]) : 0;
+    return n && !strncmp(text, t->b->tokens[t->apart], n) ? n : 0;
+}
+
+/* How many bytes of a piece are before the token that stands apart. */
+static size_t before_apart(const clip_bpe *t, const char *piece, size_t bytes)
+{
+    size_t n = t->apart >= 0 ? strlen(t->b->tokens[t->apart]) : 0;
+    for (size_t i = 1; n && i + n <= bytes; i++)
+        if (!strncmp(piece + i, t->b->tokens[t->apart], n))
+            return i;
+    return bytes;
 }
 
 static bool encode(const void *self, const char *text, int32_t **ids, size_t *n, err *e)
@@ -168,7 +191,7 @@ static bool encode(const void *self, const char *text, int32_t **ids, size_t *n,
             ++*n;
             continue;
         }
-        step = piece_bytes(in + at, bytes - at);
+        step = before_apart(t, in + at, piece_bytes(in + at, bytes - at));
         size_t count = step;
         for (size_t i = 0; i < step; i++)
             out[*n + i] = (i + 1 < step ? t->inner : t->last)[(uint8_t)in[at + i]];

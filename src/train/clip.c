@@ -219,7 +219,7 @@ static bool codec_memory(stage *s, const model *m, err *e)
         return err_set(e, ERR_USAGE,
                        "%s: its pictures have %d x %d pixels, and the CLIP's %d x %d (give `image_size` %d)", o->codec,
                        c->width, c->height, s->c.image_size, s->c.image_size, c->width);
-    size_t cells = (size_t)c->grid_width * (size_t)c->grid_height, one = (size_t)c->width * (size_t)c->height * 3;
+    size_t cells = (size_t)codec_numbers(c), one = (size_t)c->width * (size_t)c->height * 3;
     s->coded = malloc(CODEC_BATCH * one);
     s->decoded = malloc(CODEC_BATCH * one * sizeof *s->decoded);
     s->codes = malloc(CODEC_BATCH * cells * sizeof *s->codes);

@@ -210,8 +210,12 @@ static bool open_init(stage *s, err *e)
     const char *path = s->o->run.init;
     if (!path || !train_file_open(&s->init, path, e))
         return !path;
-    if (config_has_section(s->init.g, SECTION))
-        return prompt_form_read(&s->form, s->init.g, e) && transformer_open(&s->d, s->init.g, NULL, e);
+    if (config_has_section(s->init.g, SECTION)) {
+        if (!prompt_form_read(&s->form, s->init.g, e) || !transformer_open(&s->d, s->init.g, NULL, e))
+            return false;
+        return !s->d || !s->d->latents ||
+               err_set(e, ERR_USAGE, "%s: a diffusion model, and this trains those that draw codes", path);
+    }
     train_file_release(&s->init);
     return true;
 }
@@ -258,6 +262,8 @@ static bool open_codec(stage *s, device *dev, err *e)
                        path);
     const codec *c = &s->codec->codec;
     const transformer *d = s->d;
+    if (c->latents)
+        return err_set(e, ERR_USAGE, "%s: its codec makes latents, not codes (give another `codec`)", path);
     s->cells = c->grid_width * c->grid_height;
     if (d && (c->grid_width != d->grid_width || c->grid_height != d->grid_height || c->codes < d->codes))
         return err_set(e, ERR_USAGE,

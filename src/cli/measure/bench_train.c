@@ -126,9 +126,13 @@ static bool train_file(bench *b, const bench_case *c, err *e)
 {
     file_stage s = {.batch = (int)c->a};
     model *m = model_open_keys(b->d, options_text(b->o, "model", NULL), e);
-    bool ok = m && (transformer_open(&s.d, m->gguf, &s.params, e)), there = ok && s.d && !s.d->own_lengths;
+    bool ok = m && (transformer_open(&s.d, m->gguf, &s.params, e)),
+         there = ok && s.d && s.d->kind->forward && !s.d->own_lengths;
     if (ok && !there)
-        bench_skip(b, c->name, s.d ? "texts of any length aren't trained" : "the model has no transformer");
+        bench_skip(b, c->name,
+                   !s.d                  ? "the model has no transformer"
+                   : !s.d->kind->forward ? "it draws all of a picture at once"
+                                         : "texts of any length aren't trained");
     s.cells = there ? s.d->grid_width * s.d->grid_height : 0;
     ok = ok && (!there || (trainer_load(&s.params, b->r, NULL, 1, e) &&
                            session_open(&s.s, s.d, b->r, s.batch, s.d->text_length, DTYPE_F32, e) &&

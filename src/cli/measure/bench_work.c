@@ -154,8 +154,8 @@ static bool generation(bench *b, const bench_case *c, err *e)
     double decode = 0, flops, bytes;
     if (!m)
         return e->code == ERR_NONE;
-    if (!m->transformer) {
-        bench_skip(b, c->name, "the model has no transformer");
+    if (!m->transformer || m->transformer->latents) {
+        bench_skip(b, c->name, m->transformer ? "the model draws latents" : "the model has no transformer");
         model_free(m);
         return true;
     }

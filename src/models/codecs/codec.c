@@ -80,10 +80,21 @@ bool codec_owns_tensor(const char *name)
     return !strncmp(name, "codec.", 6);
 }
 
+int codec_columns(const codec *c)
+{
+    return c->latents ? c->grid_width * c->latents : c->grid_width;
+}
+
+int64_t codec_numbers(const codec *c)
+{
+    return (int64_t)codec_columns(c) * c->grid_height;
+}
+
 tensor codec_decode(run *r, const codec *c, tensor codes)
 {
-    int64_t shape[] = {codes.shape[0], c->grid_height, c->grid_width, c->codebook->shape[1]};
-    tensor y = c->kind->decode_grid(r, c, tensor_shaped(op_embed(r, codes, *c->codebook), 4, shape));
+    int64_t shape[] = {codes.shape[0], c->grid_height, c->grid_width, c->latents ? c->latents : c->codebook->shape[1]};
+    tensor x = c->latents ? codes : op_embed(r, codes, *c->codebook);
+    tensor y = c->kind->decode_grid(r, c, tensor_shaped(x, 4, shape));
     return c->logits ? op_activate(r, y, ACT_SIGMOID) : y;
 }
 
@@ -98,27 +109,67 @@ void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map)
         out[i] = rgb[i] / 255.0f * map.scale + map.shift;
 }
 
+static tensor uploaded(run *r, const codec *c, const float *pixels, int n)
+{
+    const int64_t shape[] = {n, codec_input_height(c), codec_input_width(c), 3};
+    run_reset(r);
+    return run_upload(r, DTYPE_F32, 4, shape, pixels);
+}
+
+/* What a codec of codes chooses; of latents nothing is chosen. */
 static tensor choose(run *r, const codec *c, tensor x)
 {
+    if (c->latents)
+        return c->kind->encode(r, c, x);
     return c->kind->choose ? c->kind->choose(r, c, x) : op_argmax(r, c->kind->encode(r, c, x));
+}
+
+bool codec_moments(run *r, const codec *c, const float *pixels, int n, float *moments, err *e)
+{
+    run_read(r, c->kind->encode(r, c, uploaded(r, c, pixels, n)), moments);
+    if (!run_finish(r, e))
+        return false;
+    int64_t count = 2 * n * codec_numbers(c);
+    for (int64_t i = 0; i < count; i++)
+        if (i % (2 * c->latents) >= c->latents)
+            moments[i] = fminf(fmaxf(moments[i], -30), 20);
+    return true;
+}
+
+/* The most likely latents. */
+static bool encode_latents(run *r, const codec *c, const float *pixels, int n, int32_t *codes, err *e)
+{
+    int64_t count = n * codec_numbers(c);
+    float *moments = malloc(2 * (size_t)count * sizeof *moments);
+    bool ok = moments ? codec_moments(r, c, pixels, n, moments, e)
+                      : err_no_memory(e, "latents", 2 * (size_t)count * sizeof *moments);
+    for (int64_t i = 0; ok && i < count; i++) {
+        float z = moments[i / c->latents * 2 * c->latents + i % c->latents] * c->scale;
+        memcpy(&codes[i], &z, sizeof z);
+    }
+    free(moments);
+    return ok;
+}
+
+static bool encode_codes(run *r, const codec *c, const float *pixels, int n, int32_t *codes, float *logits, err *e)
+{
+    tensor x = uploaded(r, c, pixels, n), q = logits ? c->kind->encode(r, c, x) : (tensor){0};
+    run_read(r, logits ? op_argmax(r, q) : choose(r, c, x), codes);
+    if (logits)
+        run_read(r, q, logits);
+    return run_finish(r, e);
 }
 
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e)
 {
-    int width = codec_input_width(c), height = codec_input_height(c);
-    int64_t count = (int64_t)n * height * width * 3;
+    int64_t count = (int64_t)n * codec_input_height(c) * codec_input_width(c) * 3;
     float *host = malloc((size_t)count * sizeof *host);
     if (!host)
         return err_no_memory(e, "pictures", (size_t)count * sizeof *host);
     codec_floats(host, rgb, count, c->input);
-    run_reset(r);
-    tensor x = run_upload(r, DTYPE_F32, 4, (int64_t[]){n, height, width, 3}, host);
-    tensor q = logits ? c->kind->encode(r, c, x) : (tensor){0};
-    run_read(r, logits ? op_argmax(r, q) : choose(r, c, x), codes);
-    if (logits)
-        run_read(r, q, logits);
+    bool ok = c->latents ? encode_latents(r, c, host, n, codes, e) : encode_codes(r, c, host, n, codes, logits, e);
     free(host);
-    return run_finish(r, e);
+    return ok;
 }
 
 bool codec_encode_walk(void *context, run *r, int n, err *e)

@@ -14,7 +14,7 @@ typedef struct codec_kind {
     bool (*open)(codec *c, const gguf *g, param_table *p, err *e);
     /* x[b,height,width,3] (codec_input_height, codec_input_width), mapped by `input` ->
      * logits[b,grid_height,grid_width,codes] of q(z|x); a vqvae's are minus the squared distances to the codebook's
-     * rows
+     * rows; of latents there are means and ln variances[b,grid_height,grid_width,2 latents] instead
      */
     tensor (*encode)(run *r, const codec *c, tensor x);
     /* The codes I32 [b,cells] or of encode's shape whose logits are the largest, where the kind can choose them without
@@ -37,7 +37,9 @@ typedef struct pixel_map {
 struct codec {
     const codec_kind *kind;
     int width, height, grid_width, grid_height, codes;
-    const tensor *codebook; /* in the state: [codes, code_dim] */
+    const tensor *codebook; /* in the state: [codes, code_dim]; NULL: there is none */
+    int latents;            /* numbers of a cell, where there is no codebook and codes is 0; else 0 */
+    float scale;            /* of these: latents are so many times what the encoder gives */
     int channels;           /* of decoded pictures: at least 3 */
     bool logits;            /* decode_grid gives the pixels' logits */
     int reach;              /* how far away the cells are, at most, that a decoded pixel depends on; -1: all count */
@@ -63,15 +65,24 @@ bool codec_owns_tensor(const char *name);
 int codec_input_width(const codec *c);
 int codec_input_height(const codec *c);
 
-/* codes I32 [b, cells] -> [b,height,width,channels]; `output` maps the first three channels to pixels */
+/* How many numbers a picture's codes are: one a cell, or `latents`, which are floats: their bits stand in the arrays of
+ * codes, the numbers of a cell side by side. */
+int64_t codec_numbers(const codec *c);
+/* Those of a row of cells. */
+int codec_columns(const codec *c);
+/* codes I32 [b, codec_numbers], or latents F32 -> [b,height,width,channels]; `output` maps the first three channels to
+ * pixels */
 tensor codec_decode(run *r, const codec *c, tensor codes);
 /* For training: distributions q[b,grid_height,grid_width,codes] over the codebook -> [b,height,width,channels] */
 tensor codec_decode_soft(run *r, const codec *c, tensor q);
 /* out[n] = map of u8 / 255 */
 void codec_floats(float *out, const uint8_t *rgb, int64_t n, pixel_map map);
-/* rgb[n,input height,input width,3] -> the most likely codes[n,cells]; logits[n,cells,codes] of q(z|x), or NULL.
- * Resets the run. */
+/* rgb[n,input height,input width,3] -> the most likely codes[n,codec_numbers]; logits[n,cells,codes] of q(z|x), or
+ * NULL. Resets the run. */
 bool codec_encode(run *r, const codec *c, const uint8_t *rgb, int n, int32_t *codes, float *logits, err *e);
+/* Of latents, from pixels[n,input height,input width,3] as `input` maps them: moments[n,cells,2 latents], means and ln
+ * variances in -30..20, not scaled.  Resets the run. */
+bool codec_moments(run *r, const codec *c, const float *pixels, int n, float *moments, err *e);
 /* Count_works (device/count.h): what codec_encode has on the device without logits, and with.  context: the codec. */
 bool codec_encode_walk(void *c, run *r, int n, err *e);
 bool codec_logits_walk(void *c, run *r, int n, err *e);

@@ -22,7 +22,7 @@ bool codec_decode_pictures(run *r, const codec *c, const int32_t *codes, int n, 
     if (!host)
         return err_no_memory(e, "pictures", (size_t)(count * c->channels) * sizeof *host);
     run_reset(r);
-    tensor z = run_upload(r, DTYPE_I32, 2, (int64_t[]){n, c->grid_height * c->grid_width}, codes);
+    tensor z = run_upload(r, c->latents ? DTYPE_F32 : DTYPE_I32, 2, (int64_t[]){n, codec_numbers(c)}, codes);
     run_read(r, codec_decode(r, c, z), host);
     bool ok = run_finish(r, e);
     if (ok)
@@ -145,6 +145,6 @@ bool codec_walk_decode(void *context, run *r, int n, err *e)
         codec_tiles(c, count_cuts(n), &width, &height);
         part = part_of(c, width, height);
     }
-    codec_decode(r, &part, TENSOR(r, DTYPE_I32, n > 0 ? n : 1, part.grid_height * part.grid_width));
+    codec_decode(r, &part, TENSOR(r, c->latents ? DTYPE_F32 : DTYPE_I32, n > 0 ? n : 1, codec_numbers(&part)));
     return run_finish(r, e);
 }

@@ -138,7 +138,8 @@ static tensor logits_of(run *r, const resnet_vq *v, tensor x)
 
 static tensor encode(run *r, const codec *c, tensor x)
 {
-    return logits_of(r, c->state, encode_grid(r, c, x));
+    x = encode_grid(r, c, x);
+    return c->latents ? x : logits_of(r, c->state, x);
 }
 
 /* Some cells at a time: all logits of a picture of 64 x 64 cells by 64000 codes are 1 GiB. */
@@ -167,6 +168,8 @@ static tensor decode_grid(run *r, const codec *c, tensor x)
     const resnet_vq *v = c->state;
     const side *s = &v->decoder;
     int n = v->k.stages, groups = v->k.groups;
+    if (v->k.latents)
+        x = op_scale_add(r, x, 1 / v->k.scale, (tensor){0}, 0);
     x = op_conv2d(r, op_conv2d(r, x, &v->from_code, ACT_NONE, (tensor){0}), &s->in, ACT_NONE, (tensor){0});
     run_next(r);
     x = middle_forward(r, s, groups, x);
@@ -192,7 +195,7 @@ static tensor decode_grid(run *r, const codec *c, tensor x)
 static const config_field fields[] = {
     {"limn.image.width", offsetof(resnet_vq_config, width), 1, 16384},
     {"limn.image.height", offsetof(resnet_vq_config, height), 1, 16384},
-    {"limn.codec.codes", offsetof(resnet_vq_config, codes), 2, 1 << 20},
+    {"limn.codec.codes", offsetof(resnet_vq_config, codes), 2, 1 << 20, .optional = true},
     {"limn.codec.code_dim", offsetof(resnet_vq_config, code_dim), 1, 65536},
     {"limn.codec.latent", offsetof(resnet_vq_config, latent), 1, 65536},
     {"limn.codec.groups", offsetof(resnet_vq_config, groups), 1, 65536},
@@ -203,6 +206,8 @@ static const config_field fields[] = {
     {"limn.codec.mixes", offsetof(resnet_vq_config, mixes), .kind = CONFIG_BIT, .optional = true},
     {"limn.codec.unit_range", offsetof(resnet_vq_config, unit_range), .kind = CONFIG_BIT},
     {"limn.codec.plain_middle", offsetof(resnet_vq_config, plain_middle), .kind = CONFIG_BIT, .optional = true},
+    {"limn.codec.latents", offsetof(resnet_vq_config, latents), .kind = CONFIG_BIT, .optional = true},
+    {"limn.codec.scale", offsetof(resnet_vq_config, scale), 0, 1 << 20, CONFIG_FLOAT, .optional = true},
     {"limn.codec.decoder_blocks", offsetof(resnet_vq_config, decoder.blocks), 1, BLOCKS},
     {"limn.codec.norm_eps", offsetof(resnet_vq_config, eps), 0, 1, CONFIG_FLOAT},
 };
@@ -257,6 +262,9 @@ static bool check(const resnet_vq_config *k, const char *file, err *e)
     if (k->has_encoder &&
         (!config_check(file, encoder_fields, ENCODER_FIELDS, k, e) || !check_side(k, &k->encoder, "encoder", file, e)))
         return false;
+    if (k->latents ? k->codes || !(k->scale > 0) || k->gumbel : !k->codes)
+        return err_set(e, ERR_FAILED, "%s: limn.codec.codes: %d, and %s", file, k->codes,
+                       k->latents ? "a codec of latents has none, and a scale" : "2 or more are possible");
     if (k->stages < 1 || k->stages > STAGES)
         return err_set(e, ERR_FAILED, "%s: limn.codec.decoder_channels: %d stages, and 1 to %d are possible", file,
                        k->stages, STAGES);
@@ -370,11 +378,12 @@ static void declare_encoder(resnet_vq *v, param_table *p)
         declare_stage(&d, &v->encoder.stage[i], &k->encoder, i, in, false);
     declare_middle(&d, &v->encoder, in);
     declare_norm(&d, &v->encoder.norm, in, "norm_out", "");
-    declare_conv(&d, &v->encoder.out, in, k->latent, 3, "conv_out", "");
+    const int of = k->latents ? 2 : 1; /* numbers for each: mean and ln variance */
+    declare_conv(&d, &v->encoder.out, in, of * k->latent, 3, "conv_out", "");
     if (k->bounded)
         param_conv(p, &v->bound, k->code_dim, k->code_dim, 1, 1, 0, "codec.quantize.bound");
-    params_use(p, USE_ENCODER | USE_DECODER);
-    param_conv(p, &v->to_code, k->latent, k->code_dim, 1, 1, 0, "codec.quant_conv");
+    params_use(p, k->latents ? USE_ENCODER : USE_ENCODER | USE_DECODER);
+    param_conv(p, &v->to_code, of * k->latent, of * k->code_dim, 1, 1, 0, "codec.quant_conv");
     if (k->gumbel)
         param_conv(p, &v->logits, k->code_dim, k->codes, 1, 1, 0, "codec.quantize.proj");
 }
@@ -404,7 +413,9 @@ bool resnet_vq_prepare(codec *c, const resnet_vq_config *k, const char *file, er
     resnet_vq *v = c->state;
     v->k = *k;
     c->codes = k->codes;
-    c->codebook = &v->codebook;
+    c->codebook = k->latents ? NULL : &v->codebook;
+    c->latents = k->latents ? k->code_dim : 0;
+    c->scale = k->scale;
     if (k->unit_range)
         c->input = c->output = (pixel_map){1, 0};
     c->doubles = k->wavelet;
@@ -419,8 +430,9 @@ void resnet_vq_declare(codec *c, param_table *p)
     const resnet_vq_config *k = &v->k;
     if (k->has_encoder)
         declare_encoder(v, p);
-    params_use(p, USE_ENCODER | USE_DECODER);
-    param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
+    params_use(p, k->latents ? USE_DECODER : USE_ENCODER | USE_DECODER);
+    if (!k->latents)
+        param_matrix(p, &v->codebook, k->codes, k->code_dim, PARAM_TABLE, "codec.codebook.weight");
     declare_decoder(v, p);
 }
 

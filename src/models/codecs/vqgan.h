@@ -29,6 +29,9 @@ typedef struct resnet_vq_config {
     bool wavelet;      /* the decoder gives Haar coefficients of pictures twice as wide and high as the encoder's */
     bool unit_range;   /* pictures are 0 to 1; false: -1 to 1 */
     bool plain_middle; /* without attention between the two blocks in the middle */
+    bool latents;      /* no codebook: cells have code_dim numbers, of which the encoder gives mean and ln variance
+                          (an autoencoder of diffusion models: Rombach et al. 2022); codes is 0 */
+    float scale;       /* of these: latents are `scale` times those that the networks know */
     resnet_vq_side encoder, decoder;
 } resnet_vq_config;
 

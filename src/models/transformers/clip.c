@@ -106,6 +106,14 @@ tensor clip_text_states(run *r, const clip *c, tensor ids, const int32_t *ends, 
     return states;
 }
 
+tensor clip_text_context(run *r, const clip *c, tensor ids)
+{
+    const clip_tower *w = &c->text;
+    tensor x = op_add_position(r, op_embed(r, ids, c->tokens), (tensor){0}, w->position);
+    x = states_before(r, c, w, x, w->layers);
+    return w->norm_after ? op_layer_norm(r, x, &w->after) : x;
+}
+
 void clip_pixels(const clip *c, float *out, const uint8_t *rgb)
 {
     int side = c->image_size, p = c->patch;
@@ -286,7 +294,8 @@ static void declare_tower(const clip *c, clip_tower *w, const char *side, param_
     if (w->norm_after)
         param_norm(p, &w->after, w->width, c->eps, NAMED("%s.norm_after", side));
 #undef NAMED
-    param_matrix(p, &w->out.w, c->dim, w->width, PARAM_MATRIX, "%s.projection.weight", side);
+    if (c->dim)
+        param_matrix(p, &w->out.w, c->dim, w->width, PARAM_MATRIX, "%s.projection.weight", side);
 }
 
 void clip_declare_text(clip *c, const char *name, param_table *p)

@@ -36,7 +36,7 @@ typedef struct clip_tower {
 } clip_tower;
 
 typedef struct clip {
-    int dim;               /* of the joint space */
+    int dim;               /* of the joint space; 0: of a text tower alone that has no projection */
     int image_size, patch; /* pixels: pictures are square, and patch divides them */
     float mean[3], std[3]; /* the image tower reads (pixel - mean) / std, pixels in 0..1 */
     int filter;            /* an image_filter: by which pictures are brought to that size */
@@ -87,6 +87,9 @@ tensor clip_text(run *r, const clip *c, tensor ids, const int32_t *ends);
 /* As clip_prepare, without checking ranges; as clip_declare, the names beginning with `name`. */
 bool clip_prepare_text(clip *c, const char *file, err *e);
 void clip_declare_text(clip *c, const char *name, param_table *p);
+/* y[b,text_length,width], what the tower's norm gives of its last block's states.  Without dim there is no projection.
+ */
+tensor clip_text_context(run *r, const clip *c, tensor ids);
 /* y[b,text_length,width], the states that the last block reads; *projected[b,dim]: as clip_text, of any length. */
 tensor clip_text_states(run *r, const clip *c, tensor ids, const int32_t *ends, tensor *projected);
 #endif

@@ -7,12 +7,14 @@
 #include "base/log.h"
 #include "models/transformers/bart.h"
 #include "models/transformers/dalle_pytorch.h"
+#include "models/transformers/diffusion.h"
 #include "models/transformers/gpt.h"
 #include "models/transformers/masked.h"
 #include "weights/config.h"
 
 static const transformer_kind *const kinds[] = {
-    &transformer_dalle, &transformer_dalle_pytorch, &transformer_gpt, &transformer_bart, &transformer_masked,
+    &transformer_dalle, &transformer_dalle_pytorch, &transformer_gpt,
+    &transformer_bart,  &transformer_masked,        &transformer_diffusion,
 };
 
 static transformer *open_kind(const char *name, const gguf *g, err *e)
@@ -35,7 +37,7 @@ static bool read_sampling(transformer *t, const gguf *g, err *e)
         {"limn.sampling.guidance", offsetof(transformer, guidance), 0, 1000000, CONFIG_FLOAT, .optional = true},
         {"limn.sampling.steps", offsetof(transformer, steps), 1, STEPS_MOST, .optional = true},
     };
-    t->steps = t->kind->fill ? 12 : 0;
+    t->steps = t->kind->fill ? 12 : t->latents ? 50 : 0;
     t->temperature = 1;
     t->guidance = 1;
     t->top_p = 1;

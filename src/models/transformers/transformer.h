@@ -68,8 +68,10 @@ struct transformer {
     bool keeps_keys; /* the kept tensors are keys and values, so they have the caches' type; else they are F32 */
     float guidance, temperature, top_p; /* defaults for sampling, which the registry reads */
     int top_k;
-    int steps;               /* of kinds with `fill`: how many draw a picture, by default */
-    int mask_code;           /* and what stands for a masked cell */
+    int steps;     /* of kinds with `fill`, and of latents: how many draw a picture, by default */
+    int mask_code; /* and what stands for a masked cell */
+    int latents; /* of kinds that draw latents (transformers/diffusion.h): numbers of a place, which stand side by side
+                    in the grid: a row of it is so many times wider than the latents; codes is 0 then */
     const linear *text_head; /* NULL if text isn't predicted */
     const linear *image_head;
 };

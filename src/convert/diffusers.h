@@ -1,0 +1,26 @@
+/* Folders of diffusers: what lies beside the weights of their parts, and the text tower of a CLIP (transformers'
+ * names), for the families that are published so. */
+#ifndef CONVERT_DIFFUSERS_H
+#define CONVERT_DIFFUSERS_H
+#include <jansson.h>
+
+#include "convert/mapping.h"
+#include "models/transformers/clip.h"
+
+enum { DIFFUSERS_PATH = 4352 };
+
+/* A path from the folder of the file that has this tensor; the JSON file there, *root NULL where there is none. */
+void diffusers_path(const import *im, const char *mark, const char *name, char path[DIFFUSERS_PATH]);
+bool diffusers_json(const import *im, const char *mark, const char *name, json_t **root, err *e);
+
+/* Parameters of clip_declare_text, behind its name. */
+#define DIFFUSERS_TEXT_ROWS 11
+extern const import_row diffusers_text[DIFFUSERS_TEXT_ROWS];
+/* The sizes of the text tower whose parameters are "transformer.text.…" in maps, of these and of its config.json (root,
+ * or NULL).  dim is 0 where it has no projection. */
+bool diffusers_read_text(import *im, const import_map *maps, const json_t *root, clip *c, err *e);
+
+/* CLIP's tokenizer: of --tokenizer, or of tokenizer/ beside the folder of that tensor, or that folder itself.  With
+ * `padding` its files tell c->pad_id. */
+bool diffusers_put_tokenizer(import *im, const char *mark, clip *c, bool padding, err *e);
+#endif

@@ -1,0 +1,241 @@
+/* The U-Net of latent diffusion: its forward pass, and what it keeps on the device. */
+#include "models/diffusion/unet.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- what is kept ----------------------------------------------------------------------------------------------- */
+
+static bool keep_text(unet_memory *m, const unet *u, device *d, int text, err *e)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < u->transformers; i++) {
+        const unet_transformer *t = &u->transformer[i];
+        int64_t shape[] = {m->rows, t->heads, text, t->channels / t->heads};
+        ok = tensor_new(&m->text[i].k, d, DTYPE_F32, 4, shape, NULL, false, "keys of the text", e) &&
+             tensor_new(&m->text[i].v, d, DTYPE_F32, 4, shape, NULL, false, "values of the text", e);
+    }
+    return ok;
+}
+
+bool unet_memory_open(unet_memory *m, const unet *u, device *d, int rows, int height, int width, int text, err *e)
+{
+    *m = (unet_memory){.rows = rows};
+    bool ok =
+        tensor_new(&m->time, d, DTYPE_F32, 2, (int64_t[]){1, 4 * (int64_t)u->k.channels[0]}, NULL, false, "time", e) &&
+        keep_text(m, u, d, text, e);
+    for (int i = 0; ok && i < u->skips; i++) {
+        int h = height, w = width;
+        for (int k = 0; k < u->skip_level[i]; k++) {
+            h = (h + 1) / 2;
+            w = (w + 1) / 2;
+        }
+        int64_t shape[] = {rows, h, w, u->skip_channels[i]};
+        ok = tensor_in_one_piece(d, DTYPE_F32, 4, shape, "U-Net", e) &&
+             tensor_new(&m->skip[i], d, DTYPE_F32, 4, shape, NULL, false, "U-Net", e);
+    }
+    if (!ok)
+        unet_memory_release(m);
+    return ok;
+}
+
+void unet_memory_release(unet_memory *m)
+{
+    for (int i = 0; i < UNET_TRANSFORMERS; i++) {
+        buffer_free(m->text[i].k.buf);
+        buffer_free(m->text[i].v.buf);
+    }
+    for (int i = 0; i < UNET_SKIPS; i++)
+        buffer_free(m->skip[i].buf);
+    buffer_free(m->time.buf);
+    *m = (unet_memory){0};
+}
+
+/* The first b rows of what is kept of a text. */
+static kv_cache text_of(const unet_memory *m, int i, int64_t b)
+{
+    return (kv_cache){tensor_rows(m->text[i].k, 0, b), tensor_rows(m->text[i].v, 0, b)};
+}
+
+void unet_read_text(run *r, const unet *u, const unet_memory *m, tensor states)
+{
+    for (int i = 0; i < u->transformers && !run_failed(r); i++) {
+        const kv_cache cache = text_of(m, i, states.shape[0]);
+        op_cross_keys(r, op_linear(r, states, &u->transformer[i].kv, ACT_NONE), &cache);
+    }
+}
+
+/* ---- time ------------------------------------------------------------------------------------------------------- */
+
+/* The published code has these angles in float: at time 999 that makes a difference in the fifth digit. */
+static tensor sinusoids(run *r, float x, int n, int fewer, bool cosines_first)
+{
+    int half = n / 2;
+    float *host = run_failed(r) ? NULL : calloc((size_t)n, sizeof *host);
+    if (!host) {
+        if (!run_failed(r))
+            err_no_memory(run_error(r), "time", (size_t)n * sizeof *host);
+        return (tensor){0};
+    }
+    for (int i = 0; i < half; i++) {
+        float angle = x * expf(-logf(10000) * (float)i / (float)(half - fewer));
+        host[cosines_first ? i : half + i] = cosf(angle);
+        host[cosines_first ? half + i : i] = sinf(angle);
+    }
+    tensor y = run_upload(r, DTYPE_F32, 2, (int64_t[]){1, n}, host);
+    free(host);
+    return y;
+}
+
+void unet_set_time(run *r, const unet *u, const unet_memory *m, float time, float guidance)
+{
+    tensor x = sinusoids(r, time, u->k.channels[0], 0, true);
+    if (u->k.guidance) {
+        float w = guidance > 0 ? guidance - 1 : 0;
+        x = op_linear_add(r, sinusoids(r, 1000 * w, u->k.guidance, 1, false), &u->guidance, x);
+    }
+    x = op_linear(r, op_linear(r, x, &u->time[0], ACT_SILU), &u->time[1], ACT_SILU); /* all blocks read it so */
+    if (!run_failed(r))
+        op_repeat(r, m->time, x);
+}
+
+/* ---- blocks ----------------------------------------------------------------------------------------------------- */
+
+/* Each block finds x in the run's other arena and leaves its result there (run_next).  Without a skip layer the result
+ * is written over x. */
+static tensor resnet(run *r, const unet *u, const unet_memory *m, const unet_resnet *b, tensor x)
+{
+    if (run_failed(r))
+        return x;
+    const conv_input before = {&b->norm1, u->k.groups, ACT_SILU}, between = {&b->norm2, u->k.groups, ACT_SILU};
+    const int64_t n = b->conv1.out;
+    conv first = b->conv1; /* the time is the same for all places: a part of the bias */
+    tensor time = op_linear_add(r, m->time, &b->time, tensor_shaped(b->conv1.b, 2, (int64_t[]){1, n}));
+    if (run_failed(r))
+        return x;
+    first.b = tensor_shaped(time, 1, &n);
+    tensor y = b->skip.w.buf ? op_linear(r, x, &b->skip, ACT_NONE) : x;
+    tensor h = op_conv2d_of(r, x, &before, &first, ACT_NONE);
+    y = op_conv2d_onto(r, h, &between, &b->conv2, 1, y);
+    if (b->skip.w.buf) {
+        run_next(r);
+    } else {
+        run_give_back(r, h);
+        run_give_back(r, time);
+    }
+    return y;
+}
+
+static tensor attend_itself(run *r, const unet_transformer *t, tensor x)
+{
+    int64_t b = x.shape[0], n = x.shape[1], heads = t->heads, head = t->channels / t->heads;
+    const attention_mask mask = {.kind = MASK_ALL, .text = (int)n, .grid_width = 1, .kernel = 1};
+    kv_cache cache = {TENSOR(r, DTYPE_F32, b, heads, n, head), TENSOR(r, DTYPE_F32, b, heads, n, head)};
+    tensor start = tensor_rows(run_zeros(r, 1), 0, 1);
+    start.type = DTYPE_I32;
+    tensor qkv = op_linear(r, op_layer_norm(r, x, &t->norm1), &t->qkv, ACT_NONE);
+    return op_linear_add(r, op_attention(r, qkv, t->heads, &cache, start, &mask), &t->self_out, x);
+}
+
+/* x[b,h,w,c] */
+static tensor transform(run *r, const unet *u, const unet_memory *m, const unet_transformer *t, tensor x)
+{
+    if (!t || run_failed(r))
+        return x;
+    int64_t b = x.shape[0], rows[] = {b, x.shape[1] * x.shape[2], x.shape[3]};
+    const kv_cache text = text_of(m, (int)(t - u->transformer), b);
+    tensor y = op_group_norm(r, x, &t->norm, u->k.groups, ACT_NONE);
+    if (run_failed(r))
+        return x;
+    y = attend_itself(r, t, op_linear(r, tensor_shaped(y, 3, rows), &t->in, ACT_NONE));
+    tensor q = op_linear(r, op_layer_norm(r, y, &t->norm2), &t->q, ACT_NONE);
+    y = op_linear_add(r, op_cross_attention(r, q, &text, (tensor){0}, 0), &t->cross_out, y);
+    tensor up = op_linear(r, op_layer_norm(r, y, &t->norm3), &t->up, ACT_NONE);
+    y = op_linear_add(r, op_glu(r, up, ACT_GELU_ERF), &t->down, y);
+    y = op_linear_add(r, y, &t->out, tensor_shaped(x, 3, rows));
+    run_next(r);
+    return run_failed(r) ? x : tensor_shaped(y, 4, x.shape);
+}
+
+/* The first rows and columns of x[b,h,w,c]. */
+static tensor crop(run *r, tensor x, int64_t h, int64_t w)
+{
+    int64_t b = x.shape[0], c = x.shape[3];
+    x = op_slice(r, tensor_shaped(x, 3, (int64_t[]){b, x.shape[1], x.shape[2] * c}), 0, h);
+    if (run_failed(r))
+        return x;
+    x = op_slice(r, tensor_shaped(x, 3, (int64_t[]){b * h, x.shape[2] / c, c}), 0, w);
+    return run_failed(r) ? x : tensor_shaped(x, 4, (int64_t[]){b, h, w, c});
+}
+
+/* To the size of the next skip: twice, or one less where halving an odd side gave more than a half. */
+static tensor twice(run *r, const conv *c, tensor x, const tensor *skip)
+{
+    int64_t h = skip->shape[1], w = skip->shape[2];
+    if (run_failed(r))
+        return x;
+    if (h == 2 * x.shape[1] && w == 2 * x.shape[2])
+        x = op_upsample_conv2d(r, x, 2, c, ACT_NONE);
+    else
+        x = op_conv2d(r, crop(r, op_upsample(r, x, 2), h, w), c, ACT_NONE, (tensor){0});
+    run_next(r);
+    return x;
+}
+
+/* ---- the whole -------------------------------------------------------------------------------------------------- */
+
+static void keep(run *r, const unet_memory *m, int i, tensor x)
+{
+    if (!run_failed(r))
+        op_repeat(r, tensor_rows(m->skip[i], 0, x.shape[0]), x);
+}
+
+static tensor halve(run *r, const conv *c, tensor x)
+{
+    x = op_conv2d(r, x, c, ACT_NONE, (tensor){0});
+    run_next(r);
+    return x;
+}
+
+static tensor go_down(run *r, const unet *u, const unet_memory *m, tensor x)
+{
+    int at = 0;
+    x = halve(r, &u->in, x);
+    keep(r, m, at++, x);
+    for (int i = 0; i < u->k.levels; i++) {
+        const unet_level *l = &u->level[i];
+        for (int j = 0; j < u->k.layers; j++) {
+            x = transform(r, u, m, l->down_attention[j], resnet(r, u, m, &l->down[j], x));
+            keep(r, m, at++, x);
+        }
+        if (i + 1 < u->k.levels) {
+            x = halve(r, &l->halve, x);
+            keep(r, m, at++, x);
+        }
+    }
+    return x;
+}
+
+static tensor go_up(run *r, const unet *u, const unet_memory *m, tensor x)
+{
+    int at = u->skips;
+    for (int i = u->k.levels - 1; i >= 0; i--) {
+        const unet_level *l = &u->level[i];
+        for (int j = 0; j <= u->k.layers && !run_failed(r); j++) {
+            x = op_join(r, x, tensor_rows(m->skip[--at], 0, x.shape[0]));
+            x = transform(r, u, m, l->up_attention[j], resnet(r, u, m, &l->up[j], x));
+        }
+        if (i > 0)
+            x = twice(r, &l->twice, x, &m->skip[at - 1]);
+    }
+    return x;
+}
+
+tensor unet_forward(run *r, const unet *u, const unet_memory *m, tensor x)
+{
+    const conv_input last = {&u->norm_out, u->k.groups, ACT_SILU};
+    x = go_down(r, u, m, x);
+    x = transform(r, u, m, u->middle_attention, resnet(r, u, m, &u->middle[0], x));
+    x = go_up(r, u, m, resnet(r, u, m, &u->middle[1], x));
+    return op_conv2d_of(r, x, &last, &u->out, ACT_NONE);
+}

@@ -1,0 +1,82 @@
+/* The U-Net of latent diffusion (Ronneberger et al. 2015; Rombach et al. 2022): what it says of noisy latents at a
+ * time, beside a text.  Levels of ResNet blocks halve the latents and double them again; what is halved goes over to
+ * the other side; transformers behind the blocks attend to all places and to the text. */
+#ifndef MODELS_DIFFUSION_UNET_H
+#define MODELS_DIFFUSION_UNET_H
+#include "weights/params.h"
+
+#define UNET_LEVELS       6
+#define UNET_LAYERS       4
+#define UNET_SKIPS        (1 + UNET_LEVELS * (UNET_LAYERS + 1))
+#define UNET_TRANSFORMERS (UNET_LEVELS * (2 * UNET_LAYERS + 1) + 1)
+
+typedef struct unet_config {
+    int in, out;               /* channels: of latents, or with mask and masked latents behind them */
+    int levels, layers;        /* ResNet blocks of a level on the way down; up has one more */
+    int channels[UNET_LEVELS]; /* of the levels, the first of which has the latents' size */
+    int heads[UNET_LEVELS];    /* of the transformers; the middle has the last level's */
+    int attends[UNET_LEVELS];  /* 1: it has them */
+    int context;               /* width of the text's states */
+    int groups;                /* of all group norms */
+    float eps;                 /* of those in ResNet blocks */
+    int guidance;              /* numbers that tell it how much the text counts (Meng et al. 2023); 0: none do */
+} unet_config;
+
+/* y = skip(x) + conv2(silu(norm2(conv1(silu(norm1(x))) + time(silu(t))))) */
+typedef struct unet_resnet {
+    norm norm1, norm2;
+    conv conv1, conv2;
+    linear time;
+    linear skip; /* empty where x is as wide */
+} unet_resnet;
+
+/* Between `in` and `out` of norm(x): attention to all places, attention to the text, an MLP. */
+typedef struct unet_transformer {
+    norm norm, norm1, norm2, norm3;
+    linear in, qkv, self_out, q, kv, cross_out, up, down, out;
+    int channels, heads;
+} unet_transformer;
+
+typedef struct unet_level {
+    unet_resnet down[UNET_LAYERS], up[UNET_LAYERS + 1];
+    unet_transformer *down_attention[UNET_LAYERS], *up_attention[UNET_LAYERS + 1]; /* NULL: none */
+    conv halve, twice;
+} unet_level;
+
+typedef struct unet {
+    unet_config k;
+    linear time[2], guidance;
+    conv in, out;
+    norm norm_out;
+    unet_level level[UNET_LEVELS];
+    unet_resnet middle[2];
+    unet_transformer transformer[UNET_TRANSFORMERS]; /* in the order in which they run */
+    int transformers;
+    unet_transformer *middle_attention;
+    int skips, skip_channels[UNET_SKIPS], skip_level[UNET_SKIPS];
+} unet;
+
+/* The limn.unet.… keys of g; for those who make model files: checks u->k (`file` is for messages) and fills the sizes;
+ * declares the parameters; writes the keys. */
+bool unet_read(unet *u, const gguf *g, err *e);
+bool unet_prepare(unet *u, const char *file, err *e);
+void unet_declare(unet *u, param_table *p);
+void unet_put(const unet *u, gguf_writer *w);
+
+/* What stays on the device while pictures of one size are drawn, for up to `rows` latents at once. */
+typedef struct unet_memory {
+    int rows;
+    kv_cache text[UNET_TRANSFORMERS]; /* [rows, heads, text's positions, channels / heads] */
+    tensor skip[UNET_SKIPS];          /* [rows, height, width, channels] of their levels */
+    tensor time;                      /* [1, 4 channels] */
+} unet_memory;
+bool unet_memory_open(unet_memory *m, const unet *u, device *d, int rows, int height, int width, int text, err *e);
+void unet_memory_release(unet_memory *m);
+
+/* states[b,text's positions,context] of the texts of rows 0 to b - 1 */
+void unet_read_text(run *r, const unet *u, const unet_memory *m, tensor states);
+/* The time of the next calls, which may lie between two; guidance: how much the text counts, where it is told that. */
+void unet_set_time(run *r, const unet *u, const unet_memory *m, float time, float guidance);
+/* y[b,h,w,out] of x[b,h,w,in], rows 0 to b - 1 of m */
+tensor unet_forward(run *r, const unet *u, const unet_memory *m, tensor x);
+#endif

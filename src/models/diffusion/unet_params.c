@@ -1,0 +1,216 @@
+/* The U-Net of latent diffusion: hyper-parameters and parameters. */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "models/diffusion/unet.h"
+#include "weights/config.h"
+
+#define TRANSFORMER_EPS 1e-6f /* of the norm before a transformer, as published */
+#define LAYER_EPS       1e-5f
+
+static const config_field fields[] = {
+    {"limn.unet.in", offsetof(unet_config, in), 1, 4096},
+    {"limn.unet.out", offsetof(unet_config, out), 1, 4096},
+    {"limn.unet.layers", offsetof(unet_config, layers), 1, UNET_LAYERS},
+    {"limn.unet.context", offsetof(unet_config, context), 1, 1 << 16},
+    {"limn.unet.groups", offsetof(unet_config, groups), 1, 1 << 16},
+    {"limn.unet.norm_eps", offsetof(unet_config, eps), 0, 1, CONFIG_FLOAT},
+    {"limn.unet.guidance", offsetof(unet_config, guidance), 0, 1 << 16, .optional = true},
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+static const char *const channels_key = "limn.unet.channels", *const heads_key = "limn.unet.heads",
+                         *const attends_key = "limn.unet.attention";
+
+void unet_put(const unet *u, gguf_writer *w)
+{
+    const unet_config *k = &u->k;
+    config_put(w, fields, FIELDS, k);
+    config_put_ints(w, channels_key, k->channels, k->levels);
+    config_put_ints(w, heads_key, k->heads, k->levels);
+    config_put_ints(w, attends_key, k->attends, k->levels);
+}
+
+/* ---- sizes ------------------------------------------------------------------------------------------------------ */
+
+static bool check_levels(const unet_config *k, const char *file, err *e)
+{
+    if (k->levels < 1 || k->levels > UNET_LEVELS)
+        return err_set(e, ERR_FAILED, "%s: %s: %d levels, and 1 to %d are possible", file, channels_key, k->levels,
+                       UNET_LEVELS);
+    if (k->channels[0] % 2 || k->guidance % 2 || k->guidance == 2)
+        return err_set(e, ERR_FAILED, "%s: %s: %d, and guidance %d: sinusoids stand in pairs", file, channels_key,
+                       k->channels[0], k->guidance);
+    for (int i = 0; i < k->levels; i++) {
+        int c = k->channels[i], heads = k->heads[i];
+        if (c < 1 || c > 1 << 16 || c % k->groups)
+            return err_set(e, ERR_FAILED, "%s: %s: a level has %d, and up to 65536 that %d groups divide are possible",
+                           file, channels_key, c, k->groups);
+        if (heads < 1 || c % heads || c / heads > HEAD_MOST)
+            return err_set(e, ERR_FAILED, "%s: %s: %d do not divide %d channels into heads of at most %d", file,
+                           heads_key, heads, c, HEAD_MOST);
+    }
+    return true;
+}
+
+static unet_transformer *add_transformer(unet *u, int level)
+{
+    unet_transformer *t = &u->transformer[u->transformers++];
+    t->channels = u->k.channels[level];
+    t->heads = u->k.heads[level];
+    return t;
+}
+
+static void add_skip(unet *u, int channels, int level)
+{
+    u->skip_channels[u->skips] = channels;
+    u->skip_level[u->skips++] = level;
+}
+
+bool unet_prepare(unet *u, const char *file, err *e)
+{
+    const unet_config *k = &u->k;
+    if (!config_check(file, fields, FIELDS, k, e) || !check_levels(k, file, e))
+        return false;
+    u->skips = u->transformers = 0;
+    add_skip(u, k->channels[0], 0);
+    for (int i = 0; i < k->levels; i++) {
+        for (int j = 0; j < k->layers; j++) {
+            u->level[i].down_attention[j] = k->attends[i] ? add_transformer(u, i) : NULL;
+            add_skip(u, k->channels[i], i);
+        }
+        if (i + 1 < k->levels)
+            add_skip(u, k->channels[i], i + 1);
+    }
+    u->middle_attention = add_transformer(u, k->levels - 1);
+    for (int i = k->levels - 1; i >= 0; i--)
+        for (int j = 0; j <= k->layers; j++)
+            u->level[i].up_attention[j] = k->attends[i] ? add_transformer(u, i) : NULL;
+    return true;
+}
+
+static bool read_levels(const gguf *g, const char *key, int min, int *values, int levels, err *e)
+{
+    int n = 0;
+    return config_ints(g, key, min, 1 << 16, UNET_LEVELS, values, &n, e) &&
+           (n == levels ||
+            err_set(e, ERR_FAILED, "%s: key '%s': %d numbers, and there are %d levels", gguf_name(g), key, n, levels));
+}
+
+bool unet_read(unet *u, const gguf *g, err *e)
+{
+    unet_config *k = &u->k;
+    return config_fields(g, fields, FIELDS, k, e) &&
+           config_ints(g, channels_key, 1, 1 << 16, UNET_LEVELS, k->channels, &k->levels, e) &&
+           read_levels(g, heads_key, 1, k->heads, k->levels, e) &&
+           read_levels(g, attends_key, 0, k->attends, k->levels, e) && unet_prepare(u, gguf_name(g), e);
+}
+
+/* ---- parameters ------------------------------------------------------------------------------------------------- */
+
+/* Declares under a path of names: "unet.down.0". */
+typedef struct declarer {
+    param_table *p;
+    const unet *u;
+    int layer; /* the next one that may be streamed */
+} declarer;
+
+#define NAMED(...) (snprintf(name, sizeof name, __VA_ARGS__), name)
+
+static void unbiased(param_table *p, linear *l, int64_t in, int64_t out, const char *name)
+{
+    param_weight(p, l, in, out, "%s.weight", name);
+}
+
+static void declare_resnet(const declarer *d, unet_resnet *b, int in, int out, const char *path)
+{
+    char name[96];
+    const unet_config *k = &d->u->k;
+    param_norm(d->p, &b->norm1, in, k->eps, NAMED("%s.norm1", path));
+    param_conv(d->p, &b->conv1, in, out, 3, 1, 1, NAMED("%s.conv1", path));
+    param_linear(d->p, &b->time, 4 * (int64_t)k->channels[0], out, NAMED("%s.time", path));
+    param_norm(d->p, &b->norm2, out, k->eps, NAMED("%s.norm2", path));
+    param_conv(d->p, &b->conv2, out, out, 3, 1, 1, NAMED("%s.conv2", path));
+    if (in != out)
+        param_linear(d->p, &b->skip, in, out, NAMED("%s.skip", path));
+}
+
+static void declare_transformer(declarer *d, unet_transformer *t, const char *path)
+{
+    char name[96];
+    int64_t c = t ? t->channels : 0;
+    if (!t)
+        return;
+    params_layer(d->p, d->layer++);
+    param_norm(d->p, &t->norm, c, TRANSFORMER_EPS, NAMED("%s.norm", path));
+    param_linear(d->p, &t->in, c, c, NAMED("%s.in", path));
+    param_norm(d->p, &t->norm1, c, LAYER_EPS, NAMED("%s.norm1", path));
+    unbiased(d->p, &t->qkv, c, 3 * c, NAMED("%s.qkv", path));
+    param_linear(d->p, &t->self_out, c, c, NAMED("%s.self_out", path));
+    param_norm(d->p, &t->norm2, c, LAYER_EPS, NAMED("%s.norm2", path));
+    unbiased(d->p, &t->q, c, c, NAMED("%s.q", path));
+    unbiased(d->p, &t->kv, d->u->k.context, 2 * c, NAMED("%s.kv", path));
+    param_linear(d->p, &t->cross_out, c, c, NAMED("%s.cross_out", path));
+    param_norm(d->p, &t->norm3, c, LAYER_EPS, NAMED("%s.norm3", path));
+    param_linear(d->p, &t->up, c, 8 * c, NAMED("%s.up", path));
+    param_linear(d->p, &t->down, 4 * c, c, NAMED("%s.down", path));
+    param_linear(d->p, &t->out, c, c, NAMED("%s.out", path));
+    params_layer(d->p, -1);
+}
+
+static void declare_down(declarer *d, unet *u)
+{
+    char path[64];
+    for (int i = 0, in = u->k.channels[0]; i < u->k.levels; i++) {
+        unet_level *l = &u->level[i];
+        int c = u->k.channels[i];
+        for (int j = 0; j < u->k.layers; j++, in = c) {
+            snprintf(path, sizeof path, "unet.down.%d.resnet.%d", i, j);
+            declare_resnet(d, &l->down[j], in, c, path);
+            snprintf(path, sizeof path, "unet.down.%d.transformer.%d", i, j);
+            declare_transformer(d, l->down_attention[j], path);
+        }
+        snprintf(path, sizeof path, "unet.down.%d.sample", i);
+        if (i + 1 < u->k.levels)
+            param_conv(d->p, &l->halve, c, c, 3, 2, 1, path);
+    }
+}
+
+static void declare_up(declarer *d, unet *u)
+{
+    char path[64];
+    int at = u->skips, in = u->k.channels[u->k.levels - 1];
+    for (int i = u->k.levels - 1; i >= 0; i--) {
+        unet_level *l = &u->level[i];
+        int c = u->k.channels[i];
+        for (int j = 0; j <= u->k.layers; j++, in = c) {
+            snprintf(path, sizeof path, "unet.up.%d.resnet.%d", i, j);
+            declare_resnet(d, &l->up[j], in + u->skip_channels[--at], c, path);
+            snprintf(path, sizeof path, "unet.up.%d.transformer.%d", i, j);
+            declare_transformer(d, l->up_attention[j], path);
+        }
+        snprintf(path, sizeof path, "unet.up.%d.sample", i);
+        if (i > 0)
+            param_conv(d->p, &l->twice, c, c, 3, 1, 1, path);
+    }
+}
+
+void unet_declare(unet *u, param_table *p)
+{
+    declarer d = {.p = p, .u = u};
+    const unet_config *k = &u->k;
+    int c = k->channels[0], last = k->channels[k->levels - 1];
+    param_linear(p, &u->time[0], c, 4 * (int64_t)c, "unet.time.0");
+    param_linear(p, &u->time[1], 4 * (int64_t)c, 4 * (int64_t)c, "unet.time.1");
+    if (k->guidance)
+        unbiased(p, &u->guidance, k->guidance, c, "unet.guidance");
+    param_conv(p, &u->in, k->in, c, 3, 1, 1, "unet.in");
+    declare_down(&d, u);
+    declare_resnet(&d, &u->middle[0], last, last, "unet.mid.resnet.0");
+    declare_transformer(&d, u->middle_attention, "unet.mid.transformer.0");
+    declare_resnet(&d, &u->middle[1], last, last, "unet.mid.resnet.1");
+    declare_up(&d, u);
+    param_norm(p, &u->norm_out, c, k->eps, "unet.norm_out");
+    param_conv(p, &u->out, c, k->out, 3, 1, 1, "unet.out");
+}
