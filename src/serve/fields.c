@@ -164,7 +164,7 @@ bool fields_integer(const fields *p, const char *name, long long min, long long 
 bool fields_seed(const fields *p, const char *name, uint64_t *value, bool *given, api_error *a)
 {
     json_t *v = field(p, name);
-    const char *text = p->root ? large_of(v) : json_string_value(v);
+    const char *text = large_of(v) ? large_of(v) : json_string_value(v); /* JavaScript has no such numbers */
     bool ok = true;
     *given = v != NULL;
     if (json_is_integer(v)) {

@@ -79,6 +79,7 @@ def pictures_of_a_seed(s):
         a = s.generate(prompt="ab", seed=seed)
         check("seed", a.json["seed"] == seed, a.body[:300])
     same("seed 2^64 - 1", a.pictures(), drawn("ab", "--seed", str(2**64 - 1)))
+    check("seed as text", s.generate(prompt="ab", seed=str(2**64 - 1)).json["seed"] == 2**64 - 1)
     a, b = s.generate(prompt="ab"), s.generate(prompt="ab", seed=-1)
     check("random seeds", a.json["seed"] != b.json["seed"], a.json["seed"])
     same("a random seed", a.pictures(), drawn("ab", "--seed", str(a.json["seed"])))
@@ -137,7 +138,7 @@ def what_is_wrong(s):
             ({"prompt": 3}, "prompt"), ({"prompt": ["a"]}, "prompt"), ({"prompt": "a" * 40000}, "prompt")] + [
             ({"prompt": "a", name: value}, name)
             for name, values in {
-                "n": ["3", True, 0, -1, 1.5, 1000, [], 10**30], "seed": ["x", "3", 1.5, -2, 2**64, 10**40, True, {}],
+                "n": ["3", True, 0, -1, 1.5, 1000, [], 10**30], "seed": ["x", "", " 3", 1.5, -2, 2**64, 10**40, True, {}],
                 "guidance": [-1, 1001, "3", True], "temperature": [-0.1, 101, "1"], "top_k": [-1, 1.5, "3", 2 * 10**9],
                 "top_p": [-0.1, 1.1, "x"], "steps": [0, 1001, 1.5, "9"], "response_format": ["gif", 3, "URL"],
                 "output_format": ["gif", 3], "output_compression": [-1, 101, "9"], "stream": ["true", 1],
