@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/control.h"
+#include "generate/region.h"
 #include "generate/settings.h"
 #include "io/image.h"
 #include "limn/limn.h"
@@ -81,16 +82,31 @@ static bool split(image *im, uint8_t **alpha, const limn_picture *p, err *e)
     return *alpha || err_no_memory(e, "mask", n);
 }
 
-bool limn_picture_mask(const limn_model *m, const limn_picture *p, uint8_t *keep, limn_error *e)
+bool limn_picture_mask(const limn_model *m, const limn_picture *p, uint8_t *cells, limn_error *e)
 {
     const limn_model_info *i = &m->info;
     image whole = {0};
     uint8_t *alpha = NULL;
     bool ok =
         model_needs_codec(m, e) && check(p, e) && split(&whole, &alpha, p, e) &&
-        image_mask_cells(keep, &whole, alpha, i->encode_width, i->encode_height, i->grid_height, i->grid_width, e);
+        image_mask_cells(cells, &whole, alpha, i->encode_width, i->encode_height, i->grid_height, i->grid_width, e);
     image_release(&whole);
     free(alpha);
+    return ok;
+}
+
+bool limn_picture_keep(const limn_model *m, const char *region, uint8_t *cells, limn_error *e)
+{
+    keep k;
+    limn_picture mask = {0};
+    if (!region)
+        return err_set(e, ERR_USAGE, "`keep`: there is no region");
+    if (!model_needs_codec(m, e) || !keep_parse(&k, region, e))
+        return false;
+    if (k.kind != KEEP_MASK)
+        return region_cells(cells, &k, &m->info, e);
+    bool ok = limn_picture_read(region, &mask, e) && limn_picture_mask(m, &mask, cells, e);
+    free(mask.pixels);
     return ok;
 }
 

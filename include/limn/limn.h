@@ -247,6 +247,9 @@ LIMN_API bool limn_picture_fit(const limn_model *m, const limn_picture *p, uint8
 /* The cells that a mask keeps, for limn_generate_options: keep[grid_height * grid_width] is 1 where the mask, cut and
  * resized as by limn_picture_fit, is opaque, or white where no part of it is transparent. */
 LIMN_API bool limn_picture_mask(const limn_model *m, const limn_picture *p, uint8_t *keep, limn_error *e);
+/* The same of a region as `limn generate --keep` has it: "top:F", "bottom:F", "left:F", "right:F" or "box:X,Y,W,H", in
+ * fractions of the picture up to 1, or in whole pixels where one of them is above 1; or the path of a mask. */
+LIMN_API bool limn_picture_keep(const limn_model *m, const char *region, uint8_t *keep, limn_error *e);
 
 /* ---- generation ---------------------------------------------------------------------------------------------- */
 

@@ -111,6 +111,29 @@ static void masks_keep_what_is_white_or_opaque(void **state)
         assert_int_equal(keep[c], 0);
 }
 
+static void regions_are_those_of_the_command_line(void **state)
+{
+    (void)state;
+    limn_error e = {0};
+    uint8_t keep[CELLS], of_mask[CELLS];
+    good(limn_picture_keep(tiny, "left:0.5", keep, &e), &e);
+    for (int c = 0; c < CELLS; c++)
+        assert_int_equal(keep[c], c % 4 < 2);
+    good(limn_picture_keep(tiny, "box:2,4,2,4", keep, &e), &e); /* pixels, 2 a cell */
+    for (int c = 0; c < CELLS; c++)
+        assert_int_equal(keep[c], c % 4 == 1 && c / 4 >= 2);
+    limn_picture p;
+    good(limn_picture_keep(tiny, TEST_DATA "/pictures/alpha.webp", keep, &e), &e);
+    good(limn_picture_read(TEST_DATA "/pictures/alpha.webp", &p, &e) && limn_picture_mask(tiny, &p, of_mask, &e), &e);
+    assert_memory_equal(keep, of_mask, sizeof keep);
+    limn_free(p.pixels);
+    assert_false(limn_picture_keep(tiny, "top:9", keep, &e));
+    has(e.text, "8 x 8 pixels");
+    assert_int_equal(e.code, LIMN_USAGE);
+    e = (limn_error){0};
+    assert_false(limn_picture_keep(tiny, NULL, keep, &e));
+}
+
 static void says(const limn_generate_options *o, const limn_settings *s, const char *want)
 {
     limn_error e = {0};
@@ -149,6 +172,7 @@ int main(void)
         cmocka_unit_test(files_are_read_as_the_commands_do),
         cmocka_unit_test(what_is_no_picture_is_an_error),
         cmocka_unit_test(masks_keep_what_is_white_or_opaque),
+        cmocka_unit_test(regions_are_those_of_the_command_line),
         cmocka_unit_test(settings_are_those_of_the_command_line),
     };
     device *d = support_device(); /* says so, and skips, where there is none */

@@ -116,17 +116,24 @@ def test_an_image_prompt(model, program, tmp_path):
     assert a == b and "Keep: \"top:0.5\"" in a
     a, b = drawn("--image-prompt", dog, "--keep", mask, image_prompt=dog, keep=mask)
     assert a == b
+    a, b = drawn("--image-prompt", dog, "--keep", "box:0.25,0,0.5,1", image_prompt=str(dog), keep="box:0.25,0,0.5,1")
+    assert a == b
     cells = np.zeros((model.info.grid_height, model.info.grid_width), bool)
     cells[:, : cells.shape[1] // 2] = True
-    for keep in (PIL.Image.open(mask), white, cells, cells.reshape(-1)):
-        drawn("--image-prompt", dog, "--keep", mask, image_prompt=PIL.Image.open(dog), keep=keep)
+    want = model.generate("a cat", seed=5, image_prompt=dog, keep=mask)
+    for keep in (PIL.Image.open(mask), white, cells, cells.reshape(-1), str(mask), bytes(mask)):
+        assert equal(model.generate("a cat", seed=5, image_prompt=PIL.Image.open(dog), keep=keep), want)
     a, b = drawn("--image-prompt", tmp_path / "clear.png", image_prompt=tmp_path / "clear.png")
     assert a == b
-    drawn("--image-prompt", tmp_path / "clear.png", image_prompt=clear)
+    want = model.generate("a cat", seed=5, image_prompt=tmp_path / "clear.png")
+    assert equal(model.generate("a cat", seed=5, image_prompt=clear), want)
     kept = model.generate_codes("a cat", seed=5, image_prompt=dog, keep=cells)
     assert np.array_equal(kept[0][cells.reshape(-1)], model.encode(dog)[0][cells.reshape(-1)])
     with pytest.raises(limn.UsageError, match="image_prompt"):
         model.generate("a cat", keep=cells)
+    for keep in ("top:", "top:2", "left:0", "none.png", "word:1"):
+        with pytest.raises(limn.Error, match="keep|none.png"):
+            model.generate("a cat", image_prompt=dog, keep=keep)
     with pytest.raises(ValueError, match="cells"):
         model.generate("a cat", image_prompt=dog, keep=cells[1:])
 

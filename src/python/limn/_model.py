@@ -240,8 +240,9 @@ class Model:
         negative      what guidance leads away from
         steps         of models that fill all cells at once
         image_prompt  a picture of which a part stays (PIL.Image, u8 [H, W, 3 or 4], or a path)
-        keep          which part: a mask (PIL.Image, u8 [H, W], a path; white or opaque stays) or cells (bool
-                      [grid_height, grid_width]); None: what is opaque in the picture, else its upper half
+        keep          which part: "top:0.5", "left:F", "box:X,Y,W,H" and the like, as of the command line; a mask
+                      (PIL.Image, u8 [H, W], a path; white or opaque stays); or cells (bool [grid_height, grid_width]);
+                      None: what is opaque in the picture, else its upper half
         strength      of models that fill all cells at once: how much of the image prompt changes, above 0 and up to 1
         draft         codes that are drafted and checked in one pass; 0: as the device likes; the pictures are the same
         kv_cache      "f16" halves the memory of attention's keys and values, and may change a code now and then
@@ -398,7 +399,7 @@ class Model:
             if pixels.shape[2] == 4:
                 self._mask(cells, pixels)
             if cells.all() or not cells.any():
-                cells[:] = np.arange(self.info.grid_height).repeat(self.info.grid_width) * 2 + 1 < self.info.grid_height
+                self._fill_kept(cells, "top:0.5")
                 r.name("keep", b"top:0.5")
         r.alive += [codes, cells]
         r.c.keep = _pictures.pointer(cells, "uint8_t[]")
@@ -413,6 +414,9 @@ class Model:
             if a.shape not in (grid, (len(cells),)):
                 raise ValueError(f"keep: the shape of cells is {a.shape}, and {grid} is wanted")
             cells[:] = a.reshape(-1)
+        elif isinstance(keep, str):
+            region = text_of(keep, "keep")
+            self._call(lambda m, e: lib.limn_picture_keep(m, region, _pictures.pointer(cells, "uint8_t[]"), e))
         else:
             self._mask(cells, _pictures.pixels_of(keep, "keep"))
 
