@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 16 }; /* of an input that go through a layer together */
+enum { ROWS = 16 };     /* of an input that go through a layer together */
+enum { COLUMNS = 256 }; /* of a convolution's numbers that are multiplied together */
 
 /* The source tensor as floats, a new array; of nd dimensions, and where `rows` isn't NULL *rows and *columns are its
  * sizes.  NULL with im's error filled. */
@@ -188,15 +189,20 @@ static bool multiply_conv(const picture_conv *c, const float *m, const float *b,
     if (!to->w || !to->b)
         return err_no_memory(e, "convert", (size_t)rows * row * sizeof *to->w);
     for (int r = 0; r < rows; r++) {
-        float *w = to->w + (size_t)r * row;
         to->b[r] = b ? b[r] : 0;
-        for (int i = 0; i < c->out; i++) {
-            const float factor = m[(size_t)r * (size_t)c->out + (size_t)i], *from = c->w + (size_t)i * row;
-            to->b[r] += factor * c->b[i];
-            for (size_t k = 0; factor != 0 && k < row; k++)
-                w[k] += factor * from[k];
-        }
+        for (int i = 0; i < c->out; i++)
+            to->b[r] += m[(size_t)r * (size_t)c->out + (size_t)i] * c->b[i];
     }
+    for (size_t first = 0; first < row; first += COLUMNS) /* of all outputs, which stay in the processor's cache */
+        for (int r = 0; r < rows; r++) {
+            size_t n = row - first < COLUMNS ? row - first : COLUMNS;
+            float *w = to->w + (size_t)r * row + first;
+            for (int i = 0; i < c->out; i++) {
+                const float factor = m[(size_t)r * (size_t)c->out + (size_t)i], *from = c->w + (size_t)i * row + first;
+                for (size_t k = 0; factor != 0 && k < n; k++)
+                    w[k] += factor * from[k];
+            }
+        }
     return true;
 }
 
