@@ -122,6 +122,13 @@ function requestOf(values, job) {
 let models = [];
 const factsOf = id => models.find(m => m.id === id)?.limn; // they are known once it was open
 
+// JSON, with the seed as a number of digits of its own: those of JavaScript end at 2^53.
+function jsonOf(request) {
+  const { seed, ...rest } = request;
+  const text = JSON.stringify(rest);
+  return seed ? text.replace(/}$/, `,"seed":${/^\d+$/.test(seed) ? seed.replace(/^0+(?=.)/, '') : Number(seed)}}`) : text;
+}
+
 async function showModels() {
   const chosen = $('model').value;
   models = (await (await call('/v1/models')).json()).data;
@@ -183,7 +190,7 @@ async function watch(job) {
 
 async function bodyOf(values, job) {
   const request = requestOf(values, job);
-  if (!edit.file) return ['/v1/images/generations', JSON.stringify(request), { 'Content-Type': 'application/json' }];
+  if (!edit.file) return ['/v1/images/generations', jsonOf(request), { 'Content-Type': 'application/json' }];
   const form = new FormData(), mask = await maskFile();
   Object.assign(job, { image: edit.file, mask });
   for (const [name, value] of Object.entries(request)) form.append(name, value);
