@@ -299,6 +299,13 @@ typedef struct limn_generate_options {
      * latents in the order of codes: what the picture begins with, then that of each step that draws noise. */
     const float *noise;
     int n_noise;
+    /* Of diffusion models: a picture that is changed, u8 [height, width, 3] of the model's size, or NULL.  `strength`,
+     * above 0 and up to 1, says how much: only so much of the steps is done, from the picture with as much noise; 0
+     * means 0.8, and 1 where `paint` is given.  paint: u8 [height, width], not 0 where it is painted anew (inpainting);
+     * the rest stays, as far as the codec keeps it.  NULL: everywhere.  `noise` has then, in this order, that by which
+     * the picture's latents are drawn (not where all of the steps are done by a model for painting, which sees what
+     * stays), what the steps begin with, with `paint` that of the latents of what stays, and that of the steps. */
+    const uint8_t *image, *paint;
 } limn_generate_options;
 
 /* Options with the model's own defaults. */
@@ -371,6 +378,7 @@ typedef struct limn_request {
     const char *sampler, *spacing;
     const float *noise;
     int n_noise;
+    const uint8_t *image, *paint;
 } limn_request;
 
 /* options may be NULL. */

@@ -27,6 +27,7 @@ typedef struct job {
     uint8_t *kept;           /* [cells] */
     int32_t *kept_codes;     /* [cells] */
     int32_t *noise;          /* of --noise, bits of floats */
+    uint8_t *image, *paint;  /* of --image-prompt and --mask, for diffusion models */
     results results;
     int begin, end; /* the items of this rank */
     int at, next;   /* the first item that isn't finished, and the first that isn't asked for */
@@ -44,6 +45,8 @@ static void job_release(job *j)
     free(j->kept);
     free(j->kept_codes);
     free(j->noise);
+    free(j->image);
+    free(j->paint);
     limn_generation_free(&j->generation);
     free(j->message);
     ranking_release(&j->ranking);
@@ -202,6 +205,47 @@ static void warn_of_negative(const job *j)
         say(LOG_WARNING, "--negative: it has no effect without guidance (add --guidance 3, or another number above 1)");
 }
 
+/* The mask: 1 where it is white. */
+static bool read_mask(job *j, err *e)
+{
+    image im = {0};
+    size_t n = (size_t)j->s.info->width * (size_t)j->s.info->height;
+    bool ok = picture_read(&im, j->q.mask, &j->s, e);
+    for (size_t i = 0; ok && i < n; i++)
+        j->paint[i] = (im.pixels[3 * i] + im.pixels[3 * i + 1] + im.pixels[3 * i + 2]) / 3 >= 128;
+    image_release(&im);
+    return ok;
+}
+
+/* All but what --keep names. */
+static bool read_region(job *j, err *e)
+{
+    const limn_model_info *m = j->s.info;
+    uint8_t *kept = array_new((size_t)j->s.cells, 1, "image prompt", e);
+    bool ok = kept && keep_cells(kept, &j->q.keep, j->q.image_prompt, &j->s, e);
+    for (int y = 0; ok && y < m->height; y++)
+        for (int x = 0; x < m->width; x++)
+            j->paint[y * m->width + x] =
+                !kept[y / m->size_step * m->grid_width + x / m->size_step * m->latent_channels];
+    free(kept);
+    return ok;
+}
+
+/* A picture that a diffusion model changes, and where. */
+static bool read_changed(job *j, err *e)
+{
+    image im = {0};
+    size_t n = (size_t)j->s.info->width * (size_t)j->s.info->height;
+    const bool region = j->q.keep.kind != KEEP_DEFAULT;
+    j->image = array_new(n, 3, "image prompt", e);
+    j->paint = j->q.mask || region ? array_new(n, 1, "mask", e) : NULL;
+    bool ok = j->image && (j->paint || !(j->q.mask || region)) && picture_read(&im, j->q.image_prompt, &j->s, e);
+    if (ok)
+        memcpy(j->image, im.pixels, 3 * n);
+    image_release(&im);
+    return ok && (!j->q.mask || read_mask(j, e)) && (!region || read_region(j, e));
+}
+
 /* What only diffusion models are asked for; the library refuses it of others. */
 static bool fill_diffusion(job *j, err *e)
 {
@@ -216,8 +260,13 @@ static bool fill_diffusion(job *j, err *e)
                        noise ? "--noise" : "--latents-out", name);
     if (latents && j->q.codes_out)
         return err_set(e, ERR_USAGE, "--codes-out: %s draws latents, not codes (--latents-out writes them)", name);
+    if (!latents && j->q.mask)
+        return err_set(e, ERR_USAGE, "--mask: %s draws codes (--keep MASK says what stays of their pictures)", name);
     bool ok = !noise || latents_read(&j->noise, &g->n_noise, noise, j->s.info, e);
     g->noise = (const float *)j->noise;
+    ok = ok && (!latents || !j->q.image_prompt || read_changed(j, e));
+    g->image = j->image;
+    g->paint = j->paint;
     return ok;
 }
 
@@ -253,7 +302,7 @@ static bool fill_options(job *j, err *e)
 
 static bool read_image_prompt(job *j, err *e)
 {
-    if (!j->q.image_prompt)
+    if (!j->q.image_prompt || j->s.info->latent_channels)
         return true;
     image im = {0};
     size_t cells = (size_t)j->s.cells;
@@ -276,7 +325,7 @@ static bool check_prompts(job *j, err *e)
     int32_t *codes = j->q.image_prompt ? array_new((size_t)j->s.cells, sizeof *codes, "image prompt", e) : NULL;
     if (j->q.image_prompt && !codes)
         return false;
-    g.kept_codes = g.strength > 0 ? codes : NULL; /* the picture's aren't known yet */
+    g.kept_codes = g.strength > 0 && !g.image ? codes : NULL; /* the picture's aren't known yet */
     terminal_mute(true);
     for (int i = 0; ok && i < j->q.n_sources; i++) {
         const source *s = &j->q.sources[i];
@@ -322,7 +371,9 @@ static bool ask(job *j, err *e)
                             .sampler = g->sampler,
                             .spacing = g->spacing,
                             .noise = g->noise,
-                            .n_noise = g->n_noise};
+                            .n_noise = g->n_noise,
+                            .image = g->image,
+                            .paint = g->paint};
     asked *a = &j->asked[j->n_asked];
     *a = (asked){.item = j->next, .picture = picture, .n = n};
     if (!limn_generation_add(j->generation, &q, &a->id, e))

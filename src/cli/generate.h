@@ -24,7 +24,7 @@ typedef struct request {
     char *out;     /* "limn.png" or what is free, where -o isn't given */
     bool out_free; /* the latter: it must not take a file's place */
     bool numbered, grid;
-    const char *codes_out, *latents_out, *preview, *image_prompt, *rank, *negative;
+    const char *codes_out, *latents_out, *preview, *image_prompt, *mask, *rank, *negative;
     char *adapters; /* --lora's, "style:0.5, other"; NULL: none */
     char *rank_own; /* what --convert made of --rank's file */
     prompts prompts;

@@ -327,13 +327,14 @@ static bool check_inputs(request *q, file_set *files, err *e)
     files_read(files, "--like", options_text(o, "like", NULL));
     files_read(files, "--image-prompt", q->image_prompt);
     files_read(files, "--keep", mask);
+    files_read(files, "--mask", q->mask);
     files_read(files, "--rank", clip);
     files_read(files, "--text-ids", options_text(o, "text-ids", NULL));
     files_read(files, "--noise", options_text(o, "noise", NULL));
     for (int i = 0; (path = options_list(o, "prompts", i)); i++)
         files_read(files, "--prompts", path);
-    if ((mask && !input_check(mask, e)) || (q->image_prompt && !input_check(q->image_prompt, e)) ||
-        (clip && !model_input(o, clip, &q->rank_own, e)))
+    if ((mask && !input_check(mask, e)) || (q->mask && !input_check(q->mask, e)) ||
+        (q->image_prompt && !input_check(q->image_prompt, e)) || (clip && !model_input(o, clip, &q->rank_own, e)))
         return false;
     q->rank = q->rank_own ? q->rank_own : q->rank;
     return true;
@@ -371,6 +372,7 @@ bool request_read(request *q, const options *o, err *e)
                    .latents_out = options_text(o, "latents-out", NULL),
                    .preview = options_text(o, "preview", NULL),
                    .image_prompt = options_text(o, "image-prompt", NULL),
+                   .mask = options_text(o, "mask", NULL),
                    .rank = options_text(o, "rank", NULL),
                    .negative = options_text(o, "negative", NULL)};
     if (out && !q->out)
@@ -381,6 +383,10 @@ bool request_read(request *q, const options *o, err *e)
         return err_set(e, ERR_USAGE, "--keep: there is no picture to keep a part of (add --image-prompt IMG)");
     if (!region && q->image_prompt && q->like.keep)
         region = q->like.keep;
+    if (q->mask && (!q->image_prompt || region))
+        return err_set(e, ERR_USAGE, "--mask: %s",
+                       region ? "--keep says already what stays (leave one of them out)"
+                              : "there is no picture to paint in (add --image-prompt IMG)");
     if (options_given(o, "strength") && !q->image_prompt)
         return err_set(e, ERR_USAGE, "--strength: there is no picture to change (add --image-prompt IMG)");
     choose_seed(q);

@@ -140,8 +140,17 @@ const option generate_table[] = {
      .kind = OPTION_NUMBER,
      .min = 0.001,
      .max = 1,
-     .help = "Of models that fill all cells at once: how much of the image prompt changes, everywhere but in what "
-             "--keep names. Only that share of the steps is done, on fewer masked cells; 1: all is drawn anew."},
+     .help =
+         "Of models that draw all of a picture at once: how much of the image prompt changes, everywhere but in what "
+         "stays. Only that share of the steps is done, on fewer masked cells or from the picture with so much noise; "
+         "1: all is drawn anew. Default: of diffusion models 0.8, or 1 with --mask or --keep."},
+    {.name = "mask",
+     .argument = "MASK",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .help =
+         "Of diffusion models: the picture of a mask: what is white in it is painted anew, and the rest of the image "
+         "prompt stays (--keep says the same the other way round). It is cut and resized like the image prompt."},
     {.name = "keep",
      .argument = "REGION",
      .kind = OPTION_TEXT,

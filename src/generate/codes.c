@@ -85,6 +85,17 @@ bool codes_encode(model *m, const uint8_t *rgb, int n, int32_t *codes, float *lo
     return true;
 }
 
+bool codes_moments(model *m, const float *pixels, float *moments, err *e)
+{
+    const plan_job job = {.what = "encode", .uses = USE_ENCODER, .walk = codec_encode_walk};
+    err why = {0};
+    plan p = {0};
+    while (!(make_room(&p, m, job, 1, &why) && codec_moments(m->run, &m->codec, pixels, 1, moments, &why)))
+        if (!plan_smaller(m, "encode", &why))
+            return err_copy(e, &why);
+    return true;
+}
+
 /* To the nearest; NaN becomes 0. */
 static uint8_t byte_of(float v)
 {

@@ -16,6 +16,10 @@ bool denoiser_open(denoiser *n, const diffusion *d, run *r, int rows, err *e)
               latents_new(n, &n->x, e) && latents_new(n, &n->clean, e) && latents_new(n, &n->kept, e);
     for (int i = 0; ok && i < SAMPLER_HISTORY; i++)
         ok = latents_new(n, &n->history[i], e);
+    ok = ok && latents_new(n, &n->mask, e) && latents_new(n, &n->stays, e) && latents_new(n, &n->noise, e);
+    const int64_t behind[] = {1, d->height, d->width, d->net.k.in - d->net.k.out};
+    if (ok && behind[3] > 0)
+        ok = tensor_new(&n->behind, run_device(r), DTYPE_F32, 4, behind, NULL, false, "latents", e);
     if (!ok)
         denoiser_release(n);
     return ok;
@@ -29,6 +33,9 @@ void denoiser_release(denoiser *n)
     buffer_free(n->kept.buf);
     for (int i = 0; i < SAMPLER_HISTORY; i++)
         buffer_free(n->history[i].buf);
+    tensor *const painting[] = {&n->mask, &n->stays, &n->noise, &n->behind};
+    for (size_t i = 0; i < sizeof painting / sizeof *painting; i++)
+        buffer_free(painting[i]->buf);
     *n = (denoiser){0};
 }
 
@@ -47,10 +54,12 @@ void denoiser_begin(denoiser *n, const int32_t *text, int rows, const float *lat
 tensor denoiser_ask(denoiser *n, const sampler_step *k, int rows, float guidance)
 {
     run *r = n->r;
-    int64_t shape[] = {rows, n->d->height, n->d->width, n->d->base.latents};
+    int64_t shape[] = {rows, n->d->height, n->d->width, n->d->net.k.in};
     run_reset(r);
     unet_set_time(r, &n->d->net, &n->memory, k->time, guidance);
     tensor x = op_scale_add(r, n->x, k->scale_in, (tensor){0}, 0);
+    if (n->behind.buf)
+        x = op_join(r, x, n->behind);
     if (rows > 1) {
         tensor both = run_tensor(r, DTYPE_F32, 4, shape);
         if (!run_failed(r))
@@ -61,6 +70,43 @@ tensor denoiser_ask(denoiser *n, const sampler_step *k, int rows, float guidance
     if (rows > 1 && !run_failed(r))
         x = op_scale_add(r, tensor_rows(x, 0, 1), guidance, tensor_rows(x, 1, 1), 1 - guidance);
     return x;
+}
+
+void denoiser_paint(denoiser *n, const float *mask, const float *latents, const float *noise)
+{
+    int channels = n->d->base.latents;
+    int64_t count = tensor_count(&n->x);
+    float *host = malloc(3 * (size_t)count * sizeof *host);
+    if (!host) {
+        if (!run_failed(n->r))
+            err_no_memory(run_error(n->r), "mask", 3 * (size_t)count * sizeof *host);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++) {
+        float own = mask[i / channels];
+        host[i] = own;
+        host[count + i] = (1 - own) * latents[i];
+        host[2 * count + i] = (1 - own) * noise[i];
+    }
+    run_write(n->r, n->mask, host);
+    run_write(n->r, n->stays, host + count);
+    run_write(n->r, n->noise, host + 2 * count);
+    free(host);
+}
+
+void denoiser_put_behind(denoiser *n, const float *behind)
+{
+    run_write(n->r, n->behind, behind);
+}
+
+void denoiser_blend(denoiser *n, float latents, float noise)
+{
+    run *r = n->r;
+    tensor x = op_multiply(r, n->x, n->mask);
+    x = op_scale_add(r, x, 1, n->stays, latents);
+    x = op_scale_add(r, x, 1, n->noise, noise);
+    if (!run_failed(r))
+        op_repeat(r, n->x, x);
 }
 
 /* to = a x + b o */

@@ -4,10 +4,8 @@
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
-#include "models/transformers/diffusion.h"
 
 static int cells_of(const model *m)
 {
@@ -17,7 +15,7 @@ static int cells_of(const model *m)
 /* Whether an image prompt is drawn anew in part. */
 static bool redraws(const limn_generate_options *o)
 {
-    return o->strength > 0 && o->strength < 1;
+    return o->kept_codes && o->strength > 0 && o->strength < 1;
 }
 
 static bool check_kept(const model *m, const limn_generate_options *o, err *e)
@@ -62,36 +60,6 @@ static bool check_steps(const model *m, const limn_generate_options *o, err *e)
     return true;
 }
 
-/* What diffusion models are asked for; their steps are the sampler's to check. */
-static bool check_diffusion(const model *m, const limn_generate_options *o, err *e)
-{
-    const char *name = gguf_name(m->gguf);
-    if (o->top_k || (o->top_p > 0 && o->top_p < 1) || o->temperature != 1)
-        return err_set(e, ERR_USAGE,
-                       "%s: a diffusion model draws no codes (leave out `top_k`, `top_p` and `temperature`)", name);
-    if (o->keep || o->kept_codes || o->strength != 0)
-        return err_set(
-            e, ERR_USAGE,
-            "%s: image prompts of diffusion models aren't there yet (aMUSEd's change a picture by `strength`)", name);
-    if (diffusion_of(m->transformer)->net.k.in != m->transformer->latents)
-        return err_set(
-            e, ERR_USAGE,
-            "%s: this model paints holes of pictures, and image prompts of diffusion models aren't there yet "
-            "(take the model that it was made of)",
-            name);
-    if (o->sampler && sampler_find(o->sampler) < 0)
-        return err_set(e, ERR_USAGE, "generate: `sampler`: there is no \"%.60s\" (ddim, pndm, euler, …)", o->sampler);
-    if (o->spacing && spacing_find(o->spacing) < 0)
-        return err_set(e, ERR_USAGE, "generate: `spacing`: there is no \"%.60s\" (leading, linspace, trailing)",
-                       o->spacing);
-    if (o->noise ? o->n_noise < 1 || o->n_noise > SCHEDULE_TIMES + 1 : o->n_noise)
-        return err_set(e, ERR_USAGE, "generate: `noise`: %d rows of it", o->n_noise);
-    for (int64_t i = 0; i < (int64_t)o->n_noise * cells_of(m); i++)
-        if (!isfinite(o->noise[i]))
-            return err_set(e, ERR_USAGE, "generate: `noise`: there is a number that isn't finite");
-    return true;
-}
-
 static bool check(const model *m, const limn_generate_options *o, err *e)
 {
     int most = INT_MAX / cells_of(m);
@@ -107,7 +75,7 @@ static bool check(const model *m, const limn_generate_options *o, err *e)
     if (!o->prompt && !o->text_ids && o->n_text_ids)
         return err_set(e, ERR_USAGE, "generate: neither a prompt nor text ids");
     if (m->transformer->latents)
-        return check_diffusion(m, o, e);
+        return draw_latents_check(m, o, e);
     return check_steps(m, o, e) && check_kept(m, o, e);
 }
 
@@ -168,43 +136,6 @@ static void plan_steps(const model *m, const limn_generate_options *o, draw_requ
         q->start = q->steps - 1;
 }
 
-/* How many rows of noise the steps read. */
-static int noise_of(const sampler *s)
-{
-    int n = 1;
-    for (int i = s->start; i < s->n; i++)
-        if (sampler_at(s, i).noise != 0)
-            n = sampler_draws(s) ? i - s->start + 2 : n;
-    return n;
-}
-
-static bool plan_sampler(const model *m, const limn_generate_options *o, draw_request *q, err *e)
-{
-    const diffusion *d = diffusion_of(m->transformer);
-    const sampler_options s = {.kind = o->sampler ? sampler_find(o->sampler) : -1,
-                               .spacing = o->spacing ? spacing_find(o->spacing) : -1,
-                               .steps = o->steps ? o->steps : d->base.steps,
-                               .strength = o->strength};
-    size_t bytes = (size_t)o->n_noise * (size_t)cells_of(m) * sizeof *q->noise;
-    q->sampler = malloc(sizeof *q->sampler);
-    if (!q->sampler)
-        return err_no_memory(e, "sampler", sizeof *q->sampler);
-    if (!sampler_open(q->sampler, &d->noise, &s, e))
-        return false;
-    q->guided = o->guidance > 1 && !d->net.k.guidance;
-    if (!o->noise)
-        return true;
-    if (o->n_noise < noise_of(q->sampler))
-        return err_set(e, ERR_USAGE, "generate: `noise`: it has %d rows, and these steps read %d", o->n_noise,
-                       noise_of(q->sampler));
-    q->noise = malloc(bytes);
-    if (!q->noise)
-        return err_no_memory(e, "noise", bytes);
-    memcpy(q->noise, o->noise, bytes);
-    q->n_noise = o->n_noise;
-    return true;
-}
-
 draw_request *draw_request_new(const model *m, const limn_generate_options *o, bool checking, err *e)
 {
     if (!model_needs_transformer(m, e) || !check(m, o, e))
@@ -236,7 +167,7 @@ draw_request *draw_request_new(const model *m, const limn_generate_options *o, b
         q->shown[i] = o->kept_codes[i];
     if (m->transformer->kind->fill)
         plan_steps(m, o, q);
-    if ((m->transformer->latents && !plan_sampler(m, o, q, e)) || !read_text(m, o, checking, q, e)) {
+    if ((m->transformer->latents && !draw_latents_plan(m, o, q, e)) || !read_text(m, o, checking, q, e)) {
         draw_request_drop(q);
         return NULL;
     }
@@ -252,5 +183,8 @@ void draw_request_drop(draw_request *q)
     free(q->shown);
     free(q->sampler);
     free(q->noise);
+    free(q->image);
+    free(q->stays);
+    free(q->paint);
     free(q);
 }

@@ -20,6 +20,11 @@ typedef struct draw_request {
     sampler *sampler;  /* of diffusion models, else NULL; guidance, seed and stream of `sampling` count there */
     float *noise;      /* [n_noise, cells], or NULL: by the seed */
     int n_noise;
+    int draws; /* rows of noise that are drawn before those of the steps */
+    /* what an image prompt is to these: moments[places, 2 latents] (codec_moments) of the picture, and for networks
+     * that read it of what stays, or NULL; paint[places]: 1 where it is painted anew, or NULL: everywhere */
+    float *image, *stays;
+    uint8_t *paint;
     int first, count; /* pictures of the seed */
     int begun;        /* of these */
 } draw_request;
@@ -27,6 +32,9 @@ typedef struct draw_request {
 /* Checks o and reads its texts: o->prompt, text_ids, count, first, seed, what chooses codes, negative and keep; what is
  * given may go afterwards.  NULL with e filled where o can't be drawn.  checking: nothing will be, so no warnings. */
 draw_request *draw_request_new(const model *m, const limn_generate_options *o, bool checking, err *e);
+/* For diffusion models (draw_latents.c): checks o; fills guided, sampler, noise, draws and paint. */
+bool draw_latents_check(const model *m, const limn_generate_options *o, err *e);
+bool draw_latents_plan(const model *m, const limn_generate_options *o, draw_request *q, err *e);
 /* One user less; the last one frees it.  Accepts NULL. */
 void draw_request_drop(draw_request *q);
 #endif

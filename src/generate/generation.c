@@ -381,6 +381,10 @@ bool generation_add(generation *g, const limn_generate_options *o, uint64_t *id,
     draw_request *q = draw_request_new(g->m, o, false, e), **end = &g->waiting;
     if (!q)
         return false;
+    if (o->image && !generation_read_image(g, q, o, e)) {
+        draw_request_drop(q);
+        return false;
+    }
     if (g->limit && generation_sequences(q) > g->limit) {
         draw_request_drop(q);
         return err_set(e, ERR_USAGE, "generate: guidance takes two rows, and there is %d", g->limit);
@@ -415,6 +419,8 @@ bool generation_add_request(generation *g, const limn_request *request, uint64_t
     o.spacing = q.spacing;
     o.noise = q.noise;
     o.n_noise = q.n_noise;
+    o.image = q.image;
+    o.paint = q.paint;
     if (q.temperature != 0 || q.greedy)
         o.temperature = q.greedy ? 0 : q.temperature;
     if (q.top_k != 0)

@@ -68,6 +68,8 @@ void generation_fill(generation *g);
 
 /* ---- pictures of diffusion models: generation_latents.c ---- */
 
+/* The latents of an image prompt, and of what of it stays. */
+bool generation_read_image(generation *g, draw_request *q, const limn_generate_options *o, err *e);
 /* A step of the picture at work; the next one begins where there is none. */
 bool generation_denoise(generation *g, err *e);
 /* On the counting twin: all work of a picture of so many sequences.  n, which is open then, is to be released. */

@@ -131,7 +131,8 @@ static void put_start(sampler *s, const sampler_options *o)
 {
     if (!(o->strength > 0 && o->strength < 1))
         return;
-    int some = (int)((double)o->steps * (double)o->strength);
+    double strength = nearbyint((double)o->strength * 1e6) / 1e6; /* 0.7, not the float below it: 7 of 10 steps */
+    int some = (int)(o->steps * strength);
     s->start = o->steps - (some > 1 ? some : 1);
 }
 

@@ -417,6 +417,108 @@ static void check_refused(model *m, const limn_generate_options *o, const char *
     refused_with(limn_generate(m, o, codes, &e), &e, part, part, NULL);
 }
 
+/* ---- image prompts ---------------------------------------------------------------------------------------------- */
+
+static uint8_t *read_bytes(golden_npz *f, const char *name)
+{
+    npy a = golden_npz_read(f, name, DTYPE_I32);
+    uint8_t *bytes = malloc((size_t)a.count);
+    for (int64_t i = 0; i < a.count; i++)
+        bytes[i] = (uint8_t)((const int32_t *)a.data)[i];
+    npy_release(&a);
+    return bytes;
+}
+
+/* A picture that is changed everywhere, or where the mask says, by a model for that or by any. */
+static void check_edit(model *m, golden_npz *f, const json_t *c, const uint8_t *image, const uint8_t *mask)
+{
+    err e = {0};
+    char whole[64];
+    const char *name = json_string_value(json_object_get(c, "name")), *behind = strchr(name, '_') + 1;
+    int cells = m->info.grid_width * m->info.grid_height;
+    npy want = array_of(f, name, "final_latents"), noise = array_of(f, name, "noise");
+    snprintf(whole, sizeof whole, "%s_pixels_u8", name);
+    uint8_t *rgb = read_bytes(f, whole), *have = calloc(3, 64 * 64);
+    int32_t *codes = calloc((size_t)cells, sizeof *codes);
+    limn_generate_options o = limn_generate_defaults(m);
+    turn(&want);
+    turn(&noise);
+    sampler_of(behind, &o.sampler, &o.spacing);
+    if (!strncmp(behind, "dpmpp", 5))
+        o.sampler = strstr(behind, "karras") ? "dpmpp_2m_karras" : "dpmpp_2m";
+    o.prompt = text_at(json_object_get(c, "prompt"), 0);
+    o.steps = (int)json_integer_value(json_object_get(c, "num_inference_steps"));
+    o.guidance = (float)json_number_value(json_object_get(c, "guidance_scale"));
+    o.strength = (float)json_number_value(json_object_get(c, "strength"));
+    o.image = image;
+    o.paint = strstr(name, "inpaint") ? mask : NULL;
+    o.noise = noise.data;
+    o.n_noise = (int)noise.shape[0];
+    good(limn_generate(m, &o, codes, &e), &e);
+    close_to((const float *)codes, want.data, cells, LATENTS, name);
+    good(limn_decode_pixels(m, codes, 1, LIMN_U8, have, NULL, &e), &e);
+    for (int k = 0; k < 3 * 64 * 64; k++)
+        if (abs(have[k] - rgb[k]) > 1)
+            fail_msg("%s: number %d of the pixels is %d, not %d", name, k, have[k], rgb[k]);
+    free(rgb);
+    free(have);
+    free(codes);
+    npy_release(&want);
+    npy_release(&noise);
+}
+
+static void check_edits_refused(model *plain, model *painter, const uint8_t *image, const uint8_t *mask)
+{
+    limn_generate_options o = limn_generate_defaults(painter);
+    o.prompt = "a";
+    check_refused(painter, &o, "it paints parts of pictures");
+    o.image = image;
+    check_refused(painter, &o, "`paint`");
+    o = limn_generate_defaults(plain);
+    o.prompt = "a";
+    o.paint = mask;
+    check_refused(plain, &o, "`paint`");
+    o.paint = NULL;
+    o.strength = 0.5f;
+    check_refused(plain, &o, "no picture");
+    o.image = image;
+    o.strength = 2;
+    check_refused(plain, &o, "outside 0 to 1");
+    o.strength = 0;
+    o.kept_codes = (const int32_t[1]){0};
+    check_refused(plain, &o, "keeps parts of pictures");
+}
+
+static void test_edits(void **state)
+{
+    (void)state;
+    char paths[2][512];
+    golden_npz f;
+    convert("sd15", paths[0]);
+    convert("sd15_inpaint", paths[1]);
+    model *models[] = {open_sized(paths[0], 64, 64), open_sized(paths[1], 64, 64)};
+    golden_npz_open(&f, FOLDER "sd15_inpaint/reference.npz");
+    err e = {0};
+    good(model_load(models[1], USE_TRANSFORMER | USE_TEXT, &e), &e);
+    check_unet(models[1], &f, "unet");
+    check_unet(models[1], &f, "unet_wide");
+    uint8_t *image = read_bytes(&f, "image"), *mask = read_bytes(&f, "mask");
+    json_t *root = json_load_file(FOLDER "sd15_inpaint/cases.json", 0, NULL);
+    assert_true(json_array_size(root) > 0);
+    for (size_t i = 0; i < json_array_size(root); i++) {
+        const json_t *c = json_array_get(root, i);
+        const bool painter = strstr(json_string_value(json_object_get(c, "name")), "inpaint9");
+        check_edit(models[painter], &f, c, image, mask);
+    }
+    check_edits_refused(models[0], models[1], image, mask);
+    json_decref(root);
+    free(image);
+    free(mask);
+    golden_npz_release(&f);
+    limn_model_free(&models[0]);
+    limn_model_free(&models[1]);
+}
+
 static void test_generation(void **state)
 {
     (void)state;
@@ -493,6 +595,7 @@ int main(int argc, char **argv)
                                        {"sd21", test_instance, NULL, NULL, sd21},
                                        {"sd_turbo", test_instance, NULL, NULL, turbo},
                                        {"lcm", test_instance, NULL, NULL, lcm},
+                                       TEST(test_edits),
                                        TEST(test_generation),
                                        TEST(test_odd),
                                        TEST(test_others)};
