@@ -151,7 +151,8 @@ class Page:
 
     def key(self, key, shift=False):
         code, text = KEYS.get(key, (ord(key.upper()[0]), key))
-        common = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": code, "modifiers": 8 if shift else 0}
+        common = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": code,
+                  "modifiers": 8 if shift else 0}
         written = {"text": text} if text else {}
         self.call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **common, **written)
         self.call("Input.dispatchKeyEvent", type="keyUp", **common)
@@ -178,6 +179,11 @@ class Page:
         x, y, width, height = self.box(selector)
         self.mouse("mousePressed", x + width / 2, y + height / 2)
         self.mouse("mouseReleased", x + width / 2, y + height / 2)
+
+    def choose(self, selector, path):
+        """Gives a file to a control that takes one."""
+        found = self.call("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")["result"]
+        self.call("DOM.setFileInputFiles", files=[path], objectId=found["objectId"])
 
     def size(self, width, height, mobile=False):
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)

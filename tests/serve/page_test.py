@@ -107,7 +107,8 @@ window.fetch = (path, options) => {
     spy.masks.push(createImageBitmap(options.body.get('mask')).then(b => {
       const c = new OffscreenCanvas(b.width, b.height).getContext('2d');
       c.drawImage(b, 0, 0);
-      return { width: b.width, height: b.height, alpha: [...c.getImageData(0, 0, b.width, b.height).data].filter((v, i) => i % 4 === 3) };
+      const all = [...c.getImageData(0, 0, b.width, b.height).data];
+      return { width: b.width, height: b.height, alpha: all.filter((v, i) => i % 4 === 3) };
     }));
   return send(path, options);
 };
@@ -268,7 +269,8 @@ def test_gallery(page):
     page.click("#gallery button[title='Copy settings']")
     page.wait("document.getElementById('live').textContent === 'Settings copied'")
     check(page.js("navigator.clipboard.readText()") == settings(first), "what was copied")
-    link = page.js("(a => [a.download, a.href === document.querySelector('#gallery img').src])(document.querySelector('#gallery a'))")
+    link = page.js("""(a => [a.download, a.href === document.querySelector('#gallery img').src])
+        (document.querySelector('#gallery a'))""")
     check(link == ["limn-a-panda-18446744073709551615.png", True], f"the download: {link}")
     page.click("#gallery button[title=Delete]")
     page.wait(f"document.querySelectorAll('#gallery img').length === {n}")
@@ -294,9 +296,7 @@ def test_image_prompt(page):
     with open(path, "wb") as file:
         file.write(drawn("--seed", "3"))
     # by a button
-    page.call("DOM.setFileInputFiles", files=[path], backendNodeId=page.call(
-        "DOM.describeNode", objectId=page.call("Runtime.evaluate", expression="document.getElementById('file')")["result"]["objectId"])
-        ["node"]["backendNodeId"])
+    page.choose("#file", path)
     page.wait("document.getElementById('canvas').checkVisibility() && document.getElementById('canvas').width === 512")
     page.click("[data-part='0 .5 1 .5']")
     page.fill("#seed", "5")
@@ -361,12 +361,14 @@ def test_pages_fit(page):
         check(not page.js(wide), f"{width}: too wide: {page.js(wide)}")
         small = page.js("""[...document.querySelectorAll('button, a, input, select, textarea, summary')].filter(e =>
             e.checkVisibility() && !e.closest('.seen-not')).map(e => [e, e.getBoundingClientRect()])
-            .filter(([, b]) => b.width < 24 || b.height < 24).map(([e, b]) => `${e.outerHTML.slice(0, 60)} ${b.width}x${b.height}`)""")
+            .filter(([, b]) => b.width < 24 || b.height < 24)
+            .map(([e, b]) => `${e.outerHTML.slice(0, 60)} ${b.width}x${b.height}`)""")
         check(not small, f"{width}: targets under 24 pixels: {small}")
         letters = page.js("parseFloat(getComputedStyle(document.getElementById('prompt')).fontSize)")
         check(letters >= 16, f"letters of {letters} pixels in the prompt")
         page.js("document.querySelector('#gallery button[title=View]').click()")
-        check(page.js("document.getElementById('viewer').getBoundingClientRect().right") <= width, f"{width}: the view is too wide")
+        right = page.js("document.getElementById('viewer').getBoundingClientRect().right")
+        check(right <= width, f"{width}: the view is too wide")
         check(not page.js(wide), f"{width}: too wide in the view: {page.js(wide)}")
         page.key("Escape")
     page.size(1280, 900)
@@ -459,8 +461,9 @@ def test_errors_are_sentences(page):
     check(page.js("document.getElementById('error').hidden"), "the error is still there")
 
 
-def test_key(page):
-    locked = Server("--api-key", "secret")
+def test_key_and_models(page):
+    model = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src", "models", "emoji.gguf")
+    locked = Server("--api-key", "secret", "-m", model, "-m", model)
     try:
         page.open(locked.address + "/")
         page.wait("document.getElementById('ask').open && document.activeElement.id === 'key'")
@@ -470,16 +473,24 @@ def test_key(page):
         page.type("secret")
         page.key("Enter")
         page.wait(ready)
+        check(page.js("[...document.getElementById('model').options].map(o => o.value)") == ["emoji", "emoji-2"], "the models")
+        first = "document.getElementById('size').options[0].textContent"
+        page.js("document.getElementById('model').value = 'emoji-2'; document.getElementById('model').onchange()")
+        check("own" in page.js(first), "the size of a model that wasn't open yet")
         draw(page)
+        page.wait(first + " === '64 × 64'")
         page.open("about:blank#")
         page.open(locked.address + "/")
-        page.wait(ready)
+        page.wait(ready + " && document.querySelectorAll('#gallery img').length")
+        page.click("#gallery button[title='Reuse settings']")
+        check(page.js("document.getElementById('model').value") == "emoji-2", "the model of a picture isn't reused")
     finally:
         locked.close()
 
 
 TESTS = [test_structure, test_draws_the_picture_of_its_seed, test_keyboard_alone, test_cancel, test_gallery, test_image_prompt,
-         test_pages_fit, test_accessibility, test_asks_nobody_else_and_says_nothing, test_errors_are_sentences, test_key]
+         test_pages_fit, test_accessibility, test_asks_nobody_else_and_says_nothing, test_errors_are_sentences,
+         test_key_and_models]
 
 
 def main():
