@@ -2,9 +2,8 @@
 
 import json
 
-import pytest
-
 import limn
+import pytest
 from conftest import DATA
 
 CLIP = DATA / "clip" / "huggingface"

@@ -13,7 +13,6 @@ import urllib.request
 import numpy as np
 import PIL.Image
 import pytest
-
 from conftest import ROOT
 
 FRONTENDS = ROOT / "tools" / "frontends"
@@ -155,7 +154,9 @@ def form(fields, files):
     boundary = "0123456789abcdef0123456789abcdef"
     parts = []
     for name, value in fields.items():
-        parts.append((f'Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name="{name}"', value.encode()))
+        parts.append(
+            (f'Content-Type: text/plain; charset=utf-8\r\nContent-Disposition: form-data; name="{name}"', value.encode())
+        )
     for name, file, data in files:
         head = f'Content-Type: image/png\r\nContent-Disposition: form-data; name="{name}"; filename="{file}"'
         parts.append((head, data))

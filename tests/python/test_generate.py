@@ -3,11 +3,10 @@
 import json
 import warnings
 
+import limn
 import numpy as np
 import PIL.Image
 import pytest
-
-import limn
 from conftest import DATA
 
 PROMPT = "a cat to the left of a dog"  # the model is less sure of it than of one thing
@@ -113,7 +112,7 @@ def test_an_image_prompt(model, program, tmp_path):
         return p.info["parameters"], PIL.Image.open(out).info["parameters"]
 
     a, b = drawn("--image-prompt", dog, image_prompt=dog)
-    assert a == b and "Keep: \"top:0.5\"" in a
+    assert a == b and 'Keep: "top:0.5"' in a
     a, b = drawn("--image-prompt", dog, "--keep", mask, image_prompt=dog, keep=mask)
     assert a == b
     a, b = drawn("--image-prompt", dog, "--keep", "box:0.25,0,0.5,1", image_prompt=str(dog), keep="box:0.25,0,0.5,1")
@@ -139,7 +138,7 @@ def test_an_image_prompt(model, program, tmp_path):
 
 
 def test_pictures_keep_their_settings(model, program, tmp_path):
-    p = model.generate("a frog, \"green\"\n☃", seed=1)
+    p = model.generate('a frog, "green"\n☃', seed=1)
     text = p.info["parameters"]
     for name in ("x.png", "x.jpg", "x.webp"):
         p.copy().save(tmp_path / name)

@@ -13,10 +13,9 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
+import limn
 import numpy as np
 import pytest
-
-import limn
 
 PROMPT = "a cat to the left of a dog"
 
@@ -216,9 +215,7 @@ print("again", m.generate("x", seed=1) == m.generate("x", seed=1), flush=True)
     ],
 )
 def test_an_interrupt_is_raised_soon(work):
-    process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED.format(work=work)], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", INTERRUPTED.format(work=work)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.5)
     sent = time.monotonic()
@@ -238,6 +235,25 @@ def test_an_interrupt_that_nobody_catches_ends_the_program():
     process.send_signal(signal.SIGINT)
     _, complaint = process.communicate(timeout=30)
     assert "KeyboardInterrupt" in complaint and process.returncode in (-signal.SIGINT, 130, 1)
+
+
+def test_an_interrupt_while_kernels_are_compiled_ends_the_program(tmp_path):
+    text = "import limn\nm = limn.Model()\nprint('ready', flush=True)\nm.generate('x', seed=1)"
+    caches = {"LIMN_CACHE_DIR": str(tmp_path), "POCL_CACHE_DIR": str(tmp_path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", text],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **caches},
+    )
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    _, complaint = process.communicate(timeout=30)
+    assert "KeyboardInterrupt" in complaint and process.returncode == -signal.SIGINT
+    assert time.monotonic() - begin < 5
 
 
 def test_a_program_may_end_anyhow(script):

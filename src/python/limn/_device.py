@@ -6,9 +6,10 @@ import os
 import threading
 import weakref
 from dataclasses import dataclass, fields
-from typing import Any, Callable, List, TypeVar
+from typing import Any, Callable, TypeVar
 
 from . import _native
+from ._arguments import integer
 from ._native import UsageError, ffi, lib, string, text_of
 from ._work import Progress, Worker, call, checked
 
@@ -73,7 +74,7 @@ def _info(c: Any) -> DeviceInfo:
     return record(DeviceInfo, c, type=_TYPES.get(c.type, "accel"))
 
 
-def devices() -> List[DeviceInfo]:
+def devices() -> list[DeviceInfo]:
     """All devices of all OpenCL platforms, also those that limn can't use (``problem``).
 
     Raises NoDeviceError, which says what to install, where there are none.
@@ -154,16 +155,3 @@ class Device:
 
     def __repr__(self) -> str:
         return f"<limn.Device {self.info.name!r}{' closed' if self.closed else ''}>"
-
-
-def integer(value: Any, name: str, low: int, high: int) -> int:
-    """A whole number of any type that is one (NumPy's too).  TypeError, ValueError."""
-    if isinstance(value, bool):
-        raise TypeError(f"{name}: a whole number is wanted, not a bool")
-    try:
-        v = value.__index__()
-    except AttributeError:
-        raise TypeError(f"{name}: a whole number is wanted, not {type(value).__name__}") from None
-    if not low <= v <= high:
-        raise ValueError(f"{name}: {v} is outside of {low} to {high}")
-    return v

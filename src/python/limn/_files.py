@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Union
 
 from ._device import record
 from ._native import ffi, lib, path_of, string, text_of
@@ -19,7 +20,7 @@ class TensorInfo:
 
     name: str
     type: str
-    shape: Tuple[int, ...]
+    shape: tuple[int, ...]
     bytes: int
 
 
@@ -36,8 +37,8 @@ class Inspection:
     shards: bool
     family: str | None
     note: str | None
-    keys: Dict[str, Any]
-    tensors: List[TensorInfo]
+    keys: dict[str, Any]
+    tensors: list[TensorInfo]
 
 
 def inspect(path: Path | None = None) -> Inspection:
@@ -97,7 +98,7 @@ def convert(
 
     What was chosen or left out is logged ("limn").  No device is needed.
     """
-    alive: List[Any] = []
+    alive: list[Any] = []
 
     def kept(data: bytes) -> Any:
         alive.append(ffi.new("char[]", data))
@@ -131,5 +132,7 @@ def convert(
 
 
 def _setting(name: Any, value: Any) -> bytes:
-    text = str(int(value)) if isinstance(value, bool) else os.fsdecode(value) if isinstance(value, os.PathLike) else str(value)
+    if isinstance(value, bool):
+        value = int(value)
+    text = os.fsdecode(value) if isinstance(value, (bytes, os.PathLike)) else str(value)
     return text_of(name, "settings") + b"=" + text_of(text, "settings")

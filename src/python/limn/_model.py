@@ -7,21 +7,27 @@ import os
 import secrets
 import warnings
 import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Iterator, List, NamedTuple, Sequence, Tuple, Union, overload
+from typing import Any, Callable, Literal, NamedTuple, overload
 
 import numpy as np
 
 from . import _native, _pictures
-from ._device import Device, integer, record
-from ._native import Interrupted, UsageError, ffi, lib, path_of, string, text_of, version
+from ._arguments import Adapter, Prompt, integer, number, put_adapters, token_ids
+from ._device import Device, record
+from ._native import (
+    Interrupted,
+    UsageError,
+    ffi,
+    lib,
+    path_of,
+    string,
+    text_of,
+    version,
+)
 from ._pictures import Picture, PictureLike
 from ._work import Progress, checked, control
-
-Prompt = Union[str, Sequence[int], np.ndarray]
-"""A text, or the model's own token ids in its place (of a model that draws classes: one, the class)."""
-
-Adapter = Union[str, bytes, "os.PathLike[str]", Tuple[Union[str, bytes, "os.PathLike[str]"], float]]
 
 _AT_ONCE = 8  # pictures that are decoded or encoded in one call; between two of them the caller is asked
 _SOFTWARE = f"limn {version}"
@@ -57,7 +63,7 @@ class ModelInfo:
     default_guidance: float
     default_top_k: int
     default_steps: int
-    sizes: Tuple[Tuple[int, int], ...]
+    sizes: tuple[tuple[int, int], ...]
 
 
 class Score(NamedTuple):
@@ -82,7 +88,7 @@ class _Request:
 
     def __init__(self, options: Any) -> None:
         self.c = options
-        self.alive: List[Any] = []
+        self.alive: list[Any] = []
         self.settings = ffi.new("limn_settings *", {"size": ffi.sizeof("limn_settings")})
 
     def keep(self, c: Any) -> Any:
@@ -110,7 +116,7 @@ class Model:
         path: str | bytes | os.PathLike[str] | None = None,
         device: str | int | Device | None = None,
         *,
-        size: Tuple[int, int] | None = None,
+        size: tuple[int, int] | None = None,
         lora: Adapter | Sequence[Adapter] | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -121,7 +127,7 @@ class Model:
             width, height = size
             options.width = integer(width, "size", 1, 2**31 - 1)
             options.height = integer(height, "size", 1, 2**31 - 1)
-        self._adapters, alive = _adapters(lora, options)
+        self._adapters, alive = put_adapters(lora, options)
         self._owns = not isinstance(device, Device)
         self._device: Device = device if isinstance(device, Device) else Device(device)
 
@@ -205,10 +211,12 @@ class Model:
     # ---- drawing ----
 
     @overload
+    def generate(self, prompt: Prompt, *, as_array: Literal[True], **settings: Any) -> np.ndarray: ...
+    @overload
     def generate(self, prompt: Prompt, *, n: None = None, **settings: Any) -> Picture: ...
     @overload
-    def generate(self, prompt: Prompt, *, n: int, **settings: Any) -> List[Picture]: ...
-    def generate(
+    def generate(self, prompt: Prompt, *, n: int, **settings: Any) -> list[Picture]: ...
+    def generate(  # type: ignore[misc]
         self,
         prompt: Prompt,
         *,
@@ -273,7 +281,7 @@ class Model:
                 raise TypeError(f"generate_codes() got an unexpected keyword argument {name!r}")
         return self._draw(prompt, n, progress, settings)[1]
 
-    def _draw(self, prompt: Prompt, n: int | None, progress: Any, settings: dict) -> Tuple[_Request, np.ndarray]:
+    def _draw(self, prompt: Prompt, n: int | None, progress: Any, settings: dict) -> tuple[_Request, np.ndarray]:
         count = 1 if n is None else integer(n, "n", 1, 10**7)
         with self._turn:
             m = self._open()
@@ -313,8 +321,11 @@ class Model:
         q.top_k = o.top_k or -1
         q.top_p = o.top_p or 1
         q.guidance = o.guidance or 1
-        # the request is the call's, too: nobody may wait for it any more
-        self._device._call(lambda e, alive=request: lib.limn_generation_add(g, q, ffi.NULL, e))
+
+        def add(e: Any, alive: _Request = request) -> Any:  # the request is the call's, too: nobody may wait for it
+            return lib.limn_generation_add(g, q, ffi.NULL, e)
+
+        self._device._call(add)
 
     def _steps(self, g: Any, codes: np.ndarray) -> Iterator[int]:
         """Draws all rows of codes; how many of the codes are known after each step."""
@@ -360,7 +371,7 @@ class Model:
             ("strength", strength, 1),
         ):
             if value is not None:
-                setattr(o, name, _number(value, name, most))
+                setattr(o, name, number(value, name, most))
         if top_k is not None:
             o.top_k = integer(top_k, "top_k", 0, 10**9)
         if steps is not None:
@@ -383,7 +394,7 @@ class Model:
         if isinstance(prompt, str):
             r.c.prompt = r.keep(ffi.new("char[]", text_of(prompt, "prompt")))
             return
-        ids = _ids(prompt)
+        ids = token_ids(prompt)
         r.alive.append(ids)
         r.c.text_ids = _pictures.pointer(ids, "int32_t[]")
         r.c.n_text_ids = len(ids)
@@ -453,7 +464,7 @@ class Model:
         pictures = [_pictures.picture_of(rgb, None, _SOFTWARE) for rgb in pixels]
         return pictures[0] if one else pictures
 
-    def _rows(self, codes: Any) -> Tuple[np.ndarray, bool]:
+    def _rows(self, codes: Any) -> tuple[np.ndarray, bool]:
         """int32 [n, cells], and whether one row was meant."""
         a = np.asarray(codes)
         h, w = self.info.grid_height, self.info.grid_width
@@ -482,7 +493,7 @@ class Model:
         """
         return self._encoded(_pictures.list_of(picture, "picture"), progress)
 
-    def _encoded(self, pictures: List[np.ndarray], progress: Progress | None = None) -> np.ndarray:
+    def _encoded(self, pictures: list[np.ndarray], progress: Progress | None = None) -> np.ndarray:
         i = self.info
         fitted = np.empty((len(pictures), i.encode_height, i.encode_width, 3), np.uint8)
         codes = np.empty((len(pictures), i.grid_height * i.grid_width), np.int32)
@@ -537,7 +548,7 @@ class Model:
         picture: as encode's, or codes, int [grid_height * grid_width] or [n, grid_height * grid_width].  text may be
         token ids.
         """
-        ids = self.tokenize(text) if isinstance(text, str) else _ids(text)
+        ids = self.tokenize(text) if isinstance(text, str) else token_ids(text)
         if _are_codes(picture):
             rows, one = self._rows(picture)
         else:
@@ -572,30 +583,6 @@ def _info(c: Any) -> ModelInfo:
     return record(ModelInfo, c, sizes=tuple((c.sizes[2 * i], c.sizes[2 * i + 1]) for i in range(c.n_sizes)))
 
 
-def _number(value: Any, name: str, most: float) -> float:
-    if isinstance(value, (bool, str, bytes)):
-        raise TypeError(f"{name}: a number is wanted, not {type(value).__name__}")
-    try:
-        v = float(value)
-    except (TypeError, OverflowError):
-        raise TypeError(f"{name}: a number is wanted, not {type(value).__name__}") from None
-    if not 0 <= v <= most:
-        raise ValueError(f"{name}: {v:g} is outside of 0 to {most}")
-    return v
-
-
-def _ids(value: Any) -> np.ndarray:
-    """int32 [n] of token ids."""
-    if isinstance(value, (bytes, bytearray)) or not (hasattr(value, "__array__") or hasattr(value, "__iter__")):
-        raise TypeError(f"prompt: a str or token ids are wanted, not {type(value).__name__}")
-    a = np.asarray(value)
-    if a.dtype.kind not in "iu" or a.ndim != 1:
-        raise TypeError(f"prompt: a str or a row of whole numbers is wanted, not {a.dtype} {a.shape}")
-    if len(a) and not -(2**31) <= int(a.min()) <= int(a.max()) < 2**31:
-        raise ValueError("prompt: token ids are outside of 32 bits")
-    return np.ascontiguousarray(a, np.int32)
-
-
 def _are_codes(picture: Any) -> bool:
     """Whether numbers are codes: pixels are u8 alone, and of 3 or more dimensions."""
     a = picture if hasattr(picture, "__array__") and hasattr(picture, "dtype") else None
@@ -606,22 +593,3 @@ def _are_codes(picture: Any) -> bool:
 
 def _is_one(picture: Any) -> bool:
     return not isinstance(picture, (list, tuple)) and not (hasattr(picture, "shape") and len(picture.shape) == 4)
-
-
-def _adapters(lora: Any, options: Any) -> Tuple[bytes | None, List[Any]]:
-    """Puts adapters into options; as text for the settings, and what must live until the model is open."""
-    if lora is None:
-        return None, []
-    one = isinstance(lora, (str, bytes, os.PathLike)) or (
-        isinstance(lora, tuple) and len(lora) == 2 and isinstance(lora[1], (int, float))
-    )
-    names, several, alive = [], [lora] if one else list(lora), []
-    array = ffi.new("limn_adapter[]", max(1, len(several)))
-    for a, adapter in zip(array, several):
-        path, scale = adapter if isinstance(adapter, tuple) else (adapter, 1.0)
-        data = path_of(path, "lora")
-        alive.append(ffi.new("char[]", data))
-        a.path, a.scale = alive[-1], float(scale)
-        names.append(data if not isinstance(adapter, tuple) else data + b":%s" % format(float(scale), "g").encode())
-    options.adapters, options.n_adapters = array, len(several)
-    return b", ".join(names) or None, alive + [array]

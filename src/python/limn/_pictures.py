@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Any, List, Union
+from typing import Any, Union
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin
@@ -89,9 +89,7 @@ def pixels_of(picture: Any, name: str) -> np.ndarray:
     elif hasattr(picture, "__array__"):
         a = np.asarray(picture)
     else:
-        raise TypeError(
-            f"{name}: a PIL.Image, an array or the path of a picture is wanted, not {type(picture).__name__}"
-        )
+        raise TypeError(f"{name}: a PIL.Image, an array or the path of a picture is wanted, not {type(picture).__name__}")
     if a.dtype != np.uint8:
         raise TypeError(f"{name}: pixels are of {a.dtype}, and uint8 is wanted (of floats in 0..1: (255 * a).round())")
     if a.ndim == 2:
@@ -101,7 +99,7 @@ def pixels_of(picture: Any, name: str) -> np.ndarray:
     return np.ascontiguousarray(a)
 
 
-def list_of(pictures: Any, name: str) -> List[np.ndarray]:
+def list_of(pictures: Any, name: str) -> list[np.ndarray]:
     """Of one picture or several (a sequence of them, or an array [n, H, W, 3]), each u8 [H, W, 3 or 4]."""
     one = isinstance(pictures, (Image.Image, str, bytes, os.PathLike))
     if one or (hasattr(pictures, "__array__") and np.ndim(pictures) < 4):

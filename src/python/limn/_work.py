@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import logging
+import os
+import signal
+import sys
 import threading
+import time
 import weakref
 from queue import SimpleQueue
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Optional
 
 from ._native import UsageError, error_of, ffi, is_forked
 
@@ -16,7 +21,7 @@ and is raised there; False ends it with limn.Interrupted."""
 
 Function = Callable[[Any], Any]
 
-_threads: Dict[threading.Thread, SimpleQueue] = {}
+_threads: dict[threading.Thread, SimpleQueue] = {}
 
 
 class _Job:
@@ -150,6 +155,20 @@ def _end() -> None:
     """Drivers clean up when the process ends, which they can't while a thread is within them."""
     if is_forked():
         return
+    hurried = getattr(sys, "last_type", None) is KeyboardInterrupt  # which nobody caught
+    begin = time.monotonic()
     for thread, jobs in list(_threads.items()):
         jobs.put(None)
-        thread.join()
+        thread.join(max(0.0, begin + 1 - time.monotonic()) if hurried else None)
+        if thread.is_alive():  # a driver may compile for minutes
+            _die()
+
+
+def _die() -> None:
+    """As Python does where KeyboardInterrupt ends a program, but at once."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
