@@ -265,6 +265,28 @@ def test_models_that_fill_all_cells_at_once(amused, program, tmp_path):
         assert same(m.generate("a cat", seed=3, image_prompt=picture, strength=0.6), tmp_path / "changed.png")
 
 
+def test_diffusion_models(program, tmp_path):
+    path, out, latents = tmp_path / "sd.gguf", tmp_path / "out.png", tmp_path / "latents.npy"
+    limn.convert(DATA / "golden" / "diffusion" / "sd15", path)
+    with limn.Model(path) as m:
+        given = {"steps": 3, "sampler": "euler_a", "guidance": 4, "negative": "a dog"}
+        options = [x for k, v in given.items() for x in (f"--{k}", v)]
+        program("generate", "a cat", "-m", path, "--seed", 3, *options, "-o", out, "--latents-out", latents)
+        p = m.generate("a cat", seed=3, **given)
+        assert same(p, out) and p.info == PIL.Image.open(out).info
+        z = m.generate_codes("a cat", seed=3, **given)
+        assert z.dtype == np.float32 and np.array_equal(z, np.load(latents))
+        assert equal(m.decode(z), [p]) and equal(m.decode(z[0]), p)
+        program("encode", out, "-m", path, "-o", latents)
+        assert np.array_equal(m.encode(p), np.load(latents))
+        with pytest.raises(TypeError):
+            m.decode(np.zeros((1, 8), np.int32))
+        with pytest.raises(ValueError, match="shape"):
+            m.decode(z[:, :1])
+        with pytest.raises(limn.UsageError, match="sampler"):
+            m.generate("a cat", sampler="none")
+
+
 def test_scores(model, program, tmp_path):
     p = model.generate(PROMPT, seed=1)
     p.save(tmp_path / "p.png")

@@ -39,7 +39,9 @@ class ModelInfo:
 
     ``width`` and ``height`` of its pictures in pixels, ``encode_width`` and ``encode_height`` of those that its encoder
     sees; ``grid_width`` x ``grid_height`` codes are a picture, each below ``codes`` (those that are drawn) or
-    ``codebook`` (those that can be decoded); ``sizes``: what ``Model(size=...)`` can be.
+    ``codebook`` (those that can be decoded); ``sizes``: what ``Model(size=...)`` can be, or any multiples of ``size_step``.
+    Of a diffusion model a picture is latents instead of codes: [latent_channels, grid_height, grid_width /
+    latent_channels].
     """
 
     name: str
@@ -63,6 +65,10 @@ class ModelInfo:
     default_guidance: float
     default_top_k: int
     default_steps: int
+    default_sampler: str | None
+    default_spacing: str | None
+    latent_channels: int
+    size_step: int
     sizes: tuple[tuple[int, int], ...]
 
 
@@ -229,6 +235,8 @@ class Model:
         guidance: float | None = None,
         negative: str | None = None,
         steps: int | None = None,
+        sampler: str | None = None,
+        spacing: str | None = None,
         image_prompt: PictureLike | None = None,
         keep: Any = None,
         strength: float | None = None,
@@ -246,12 +254,13 @@ class Model:
         top_k, top_p  sample among so many, or so much of the probability, of the codes; 0: all
         guidance      classifier-free guidance, how much more the prompt counts; 0 or 1: none
         negative      what guidance leads away from
-        steps         of models that fill all cells at once
+        steps         of models that draw all of a picture at once, in steps
+        sampler       of diffusion models: "ddim", "euler", "dpmpp_2m_karras", ...; spacing: "leading", "linspace", "trailing"
         image_prompt  a picture of which a part stays (PIL.Image, u8 [H, W, 3 or 4], or a path)
         keep          which part: "top:0.5", "left:F", "box:X,Y,W,H" and the like, as of the command line; a mask
                       (PIL.Image, u8 [H, W], a path; white or opaque stays); or cells (bool [grid_height, grid_width]);
                       None: what is opaque in the picture, else its upper half
-        strength      of models that fill all cells at once: how much of the image prompt changes, above 0 and up to 1
+        strength      of models that draw all of a picture at once: how much of the image prompt changes, above 0 and up to 1
         draft         codes that are drafted and checked in one pass; 0: as the device likes; the pictures are the same
         kv_cache      "f16" halves the memory of attention's keys and values, and may change a code now and then
         progress      called with the codes that are done, and with all; returning False ends it with limn.Interrupted
@@ -275,11 +284,12 @@ class Model:
         return pictures[0] if n is None else pictures
 
     def generate_codes(self, prompt: Prompt, *, n: int = 1, progress: Progress | None = None, **settings: Any) -> np.ndarray:
-        """The codes of generate's pictures, not decoded: int32 [n, grid_height * grid_width].  settings: as generate's."""
+        """The codes of generate's pictures, not decoded: int32 [n, grid_height * grid_width]; of a diffusion model the
+        latents, float32 [n, channels, height, width].  settings: as generate's."""
         for name in settings:
             if name not in _SETTINGS:
                 raise TypeError(f"generate_codes() got an unexpected keyword argument {name!r}")
-        return self._draw(prompt, n, progress, settings)[1]
+        return self._given(self._draw(prompt, n, progress, settings)[1])
 
     def _draw(self, prompt: Prompt, n: int | None, progress: Any, settings: dict) -> tuple[_Request, np.ndarray]:
         count = 1 if n is None else integer(n, "n", 1, 10**7)
@@ -315,7 +325,7 @@ class Model:
         q = ffi.new("limn_request *", {"size": ffi.sizeof("limn_request")})
         for name in ("prompt", "text_ids", "n_text_ids", "negative", "seed", "first", "count", "temperature", "keep"):
             setattr(q, name, getattr(o, name))
-        for name in ("kept_codes", "steps", "strength"):
+        for name in ("kept_codes", "steps", "strength", "sampler", "spacing"):
             setattr(q, name, getattr(o, name))
         q.greedy = o.temperature == 0
         q.top_k = o.top_k or -1
@@ -351,6 +361,8 @@ class Model:
         guidance: float | None = None,
         negative: str | None = None,
         steps: int | None = None,
+        sampler: str | None = None,
+        spacing: str | None = None,
         image_prompt: PictureLike | None = None,
         keep: Any = None,
         strength: float | None = None,
@@ -380,6 +392,9 @@ class Model:
             o.negative = r.keep(ffi.new("char[]", text_of(negative, "negative")))
             if o.guidance in (0, 1):
                 warnings.warn("negative has no effect without guidance (add guidance=3)", stacklevel=4)
+        for name, text in (("sampler", sampler), ("spacing", spacing)):
+            if text is not None:
+                setattr(o, name, r.keep(ffi.new("char[]", text_of(text, name))))
         if kv_cache not in (None, "f32", "f16"):
             raise ValueError(f'kv_cache: "f32" or "f16" is wanted, not {kv_cache!r}')
         o.kv_cache_f16 = kv_cache == "f16"
@@ -452,7 +467,8 @@ class Model:
             raise UsageError(f"{self.info.name}: no image codec inside (generate_codes has the codes alone)")
 
     def decode(self, codes: Any, *, progress: Progress | None = None, as_array: bool = False) -> Any:
-        """Pictures of codes: of [grid_height * grid_width] one, of [n, grid_height * grid_width] a list of n.
+        """Pictures of codes: of [grid_height * grid_width] one, of [n, grid_height * grid_width] a list of n; of latents
+        [channels, height, width] or [n, channels, height, width].
 
         as_array: NumPy, u8 [H, W, 3] or [n, H, W, 3].  Other shapes are ValueErrors, and so are codes that aren't those
         of this model.
@@ -468,6 +484,8 @@ class Model:
         """int32 [n, cells], and whether one row was meant."""
         a = np.asarray(codes)
         h, w = self.info.grid_height, self.info.grid_width
+        if self.info.latent_channels:
+            return self._latent_rows(a)
         if a.dtype.kind not in "iu":
             raise TypeError(f"codes: whole numbers are wanted, not {a.dtype}")
         if a.shape[-1:] == (h * w,) and a.ndim <= 2:
@@ -480,18 +498,40 @@ class Model:
             raise ValueError(f"codes: they reach from {a.min()} to {a.max()}, outside of this model's")
         return np.ascontiguousarray(a.reshape(-1, h * w), np.int32), one
 
+    def _latent_rows(self, a: np.ndarray) -> tuple[np.ndarray, bool]:
+        c, h, w = self._latents
+        if a.dtype.kind != "f":
+            raise TypeError(f"latents: floats are wanted, not {a.dtype}")
+        if a.shape[-3:] != (c, h, w) or a.ndim > 4:
+            raise ValueError(f"latents: the shape is {a.shape}, and this model's are ({c}, {h}, {w}) or (n, {c}, {h}, {w})")
+        rows = np.ascontiguousarray(a.reshape(-1, c, h, w).transpose(0, 2, 3, 1), np.float32)
+        return rows.reshape(len(rows), -1).view(np.int32), a.ndim == 3
+
+    @property
+    def _latents(self) -> tuple[int, int, int]:
+        c = self.info.latent_channels
+        return c, self.info.grid_height, self.info.grid_width // c
+
+    def _given(self, rows: np.ndarray) -> np.ndarray:
+        """What callers get of the library's rows: codes, or the latents whose bits stand there, channels last."""
+        if not self.info.latent_channels:
+            return rows
+        c, h, w = self._latents
+        return np.ascontiguousarray(rows.view(np.float32).reshape(-1, h, w, c).transpose(0, 3, 1, 2))
+
     def _decoded(self, rows: np.ndarray, progress: Progress | None = None) -> np.ndarray:
         out = np.empty((len(rows), self.info.height, self.info.width, 3), np.uint8)
         self._in_parts("decode", lib.limn_decode_pixels, rows, "int32_t[]", out, "uint8_t[]", progress, to_pixels=True)
         return out
 
     def encode(self, picture: Any, *, progress: Progress | None = None) -> np.ndarray:
-        """The most likely codes of a picture, or of several: int32 [n, grid_height * grid_width].
+        """The most likely codes of a picture, or of several: int32 [n, grid_height * grid_width]; of a diffusion model its
+        latents, float32 [n, channels, height, width].
 
         picture: a PIL.Image, an array u8 [H, W, 3] or [n, H, W, 3], a path, or a sequence of these, of any size: the
         largest centred part of the model's shape is resized.
         """
-        return self._encoded(_pictures.list_of(picture, "picture"), progress)
+        return self._given(self._encoded(_pictures.list_of(picture, "picture"), progress))
 
     def _encoded(self, pictures: list[np.ndarray], progress: Progress | None = None) -> np.ndarray:
         i = self.info
