@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import limn
 import numpy as np
 import pytest
+from conftest import ROOT
 
 PROMPT = "a cat to the left of a dog"
 
@@ -215,7 +216,9 @@ print("again", m.generate("x", seed=1) == m.generate("x", seed=1), flush=True)
     ],
 )
 def test_an_interrupt_is_raised_soon(work):
-    process = subprocess.Popen([sys.executable, "-c", INTERRUPTED.format(work=work)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED.format(work=work)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.5)
     sent = time.monotonic()
@@ -229,7 +232,9 @@ def test_an_interrupt_is_raised_soon(work):
 def test_an_interrupt_that_nobody_catches_ends_the_program():
     text = "import limn\nm = limn.Model()\nm.generate('x', seed=1)\nprint('ready', flush=True)\n"
     text += "m.generate('x', n=100000, seed=1, temperature=1)"
-    process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
@@ -245,6 +250,7 @@ def test_an_interrupt_while_kernels_are_compiled_ends_the_program(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        cwd=ROOT,
         env={**os.environ, **caches},
     )
     assert process.stdout.readline() == "ready\n"
@@ -305,7 +311,7 @@ def resident():
 
 def test_memory_does_not_grow(model, tiny, request):
     n = request.config.getoption("--generations")
-    with limn.Model(tiny) if tiny else limn.Model() as m:
+    with limn.Model(tiny) as m:
         picture = m.generate("a", seed=0)
         for i in range(n // 4):
             m.generate("a b", n=2, seed=i, image_prompt=picture)
