@@ -15,6 +15,7 @@
  *   parameters      the settings that pictures carry as text
  *   prompts         a file of prompts
  *   keep, options   the regions of --keep; command lines, an argument a line
+ *   http            what limn serve reads of a connection
  *   bpe, dalle_mini, char_bpe   vocab.json, merges.txt and a text, with lines "%%" between them
  *   tokenizer_json, clip_bpe, yttm, spiece   the kind's file and a text
  *   text, bpe_train   a text, through tokenizers of all kinds; texts that one is trained on
@@ -38,6 +39,7 @@
     X(parameters)                                                                                                      \
     X(keep)                                                                                                            \
     X(options)                                                                                                         \
+    X(http)                                                                                                            \
     X(prompts)                                                                                                         \
     X(bpe)                                                                                                             \
     X(tokenizer_json)                                                                                                  \

@@ -156,6 +156,16 @@ class Server:
         with open(f"/proc/{self.process.pid}/smaps_rollup") as f:
             return 1024 * sum(int(line.split()[1]) for line in f if line.startswith(("Private_Dirty", "Swap:")))
 
+    def resident(self):
+        with open(f"/proc/{self.process.pid}/statm") as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def seconds(self):
+        """Of processors, that it has used."""
+        with open(f"/proc/{self.process.pid}/stat") as f:
+            fields = f.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def ask(self, method, path, body=None, headers=None, timeout=300):
         """body: bytes, or what is sent as JSON."""
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
