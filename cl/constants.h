@@ -118,6 +118,10 @@ typedef enum mask_kind {
 #ifndef LINEAR_X_ROWS_GPU
 #define LINEAR_X_ROWS_GPU 4
 #endif
+/* 1: bytes of quantised weights are taken out of words as vectors of chars, else by shifts (linear.cl). */
+#ifndef LINEAR_BYTE_VECTORS
+#define LINEAR_BYTE_VECTORS 0
+#endif
 /* Quantised weights on CPUs.  A panel is so many rows of w, as many as a vector has lanes: a layout. */
 #define LINEAR_PANEL 16
 /* Integers of x for each 32 columns: 16 pairs, the scale, the sum of the 32 integers: a layout. */

@@ -248,9 +248,10 @@ inline void four_f16(float *to, __global const half *p, size_t c)
 }
 #define two_f16(to, p, c) two_halves(to, ((__global const uint *)(p))[c])
 
-/* A word's bytes, with and without signs, so written that compilers make one conversion of each: of chars in a word some
- * make two or three instructions.  Where a register of a subgroup is read by regions, others know them in vectors. */
-#ifdef cl_intel_subgroups
+/* A word's bytes, with and without signs, so written that compilers make one conversion of each.  Where native vectors
+ * hold more bytes than a word, instructions read their registers by bytes, and compilers know these as chars of vectors;
+ * elsewhere they make two or three instructions of such a char, and one of what shifts take out. */
+#if LINEAR_BYTE_VECTORS
 #define CHARS(v)  convert_float4(as_char4(v))
 #define UCHARS(v) convert_float4(as_uchar4(v))
 #else

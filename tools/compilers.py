@@ -180,11 +180,17 @@ def compile_spirv(_, source, defines, out):
     return {}
 
 
+def capabilities(target):
+    """What a device's driver says of it, as src/device/tuning.c makes definitions of it."""
+    return ["-DLINEAR_BYTE_VECTORS=1"] if target in INTEL else []  # its native vectors are of 16 chars
+
+
 def compile_one(target, source, defines, folder):
     """(kernels, folder of what was made, complaint)"""
     out = Path(tempfile.mkdtemp(dir=folder))
     if Path(source).stem in FEW_GROUPS and not any(d.startswith("-DWG=") for d in defines):
         defines = defines + ["-DWG=256"]
+    defines = defines + [d for d in capabilities(target) if d.split("=")[0] not in {x.split("=")[0] for x in defines}]
     how = (compile_intel if target in INTEL else compile_amd if target in AMD else
            compile_nvidia if target in NVIDIA else compile_spirv)
     try:

@@ -84,6 +84,7 @@ typedef struct limn_device_info {
     uint32_t vector_width;   /* floats of a native vector: 16, 8, 4; 1 if work-items are scalar */
     uint32_t base_alignment; /* bytes */
     bool unified_memory, fp16, subgroups, int8_dot, command_buffer;
+    bool byte_vectors; /* its native vectors hold more bytes than a word does */
     /* Measured by `limn bench` or `limn tune` on this machine; 0 if it wasn't. */
     double gflops, gbytes_per_s;
     /* Why limn can't use this device: "limn needs OpenCL 1.2, and this device has 1.1"; "" if it can. */

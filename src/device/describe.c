@@ -249,6 +249,7 @@ bool describe_device(device_entry *d, const char *platform_version, err *e)
     i->base_alignment = VALUE(cl_uint, CL_DEVICE_MEM_BASE_ADDR_ALIGN, 8 * 4096) / 8;
     if (i->base_alignment == 0)
         i->base_alignment = 4096;
+    i->byte_vectors = VALUE(cl_uint, CL_DEVICE_NATIVE_VECTOR_WIDTH_CHAR, 1) > 4;
     i->unified_memory = VALUE(cl_bool, CL_DEVICE_HOST_UNIFIED_MEMORY, CL_FALSE);
     i->type = type & CL_DEVICE_TYPE_CPU   ? LIMN_CPU
               : type & CL_DEVICE_TYPE_GPU ? (i->unified_memory ? LIMN_INTEGRATED_GPU : LIMN_DISCRETE_GPU)

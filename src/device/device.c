@@ -43,6 +43,7 @@ tuning device_form_tuning(const limn_device_info *i, bool cpu_form)
                 .wide = 4,
                 .tile_k = TILE_K,
                 .x_rows = LINEAR_X_ROWS_GPU,
+                .byte_vectors = i->byte_vectors,
                 .attention_keys = cpu_form ? 256 : 128,
                 .items_few = 8,
                 .items_many = 8,

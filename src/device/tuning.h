@@ -28,6 +28,7 @@ typedef struct tuning {
     int tile_k;         /* TILE_K of products, convolutions and Winograd's product */
     int x_rows;         /* rows of x that products of few rows make at once, where there are more than four */
     int attention_keys; /* the fewest keys of a part of a query's */
+    bool byte_vectors;  /* LINEAR_BYTE_VECTORS: whether bytes of quantised weights are taken out of words as vectors */
     /* CPU form */
     int items_few, items_many; /* work-items of a compute unit for products of up to 4 rows, and of more of them */
     int ahead, chunk;          /* LINEAR_AHEAD, LINEAR_CHUNK (0: the kernel's choice) */

@@ -39,6 +39,7 @@ static const struct step {
     {"wide", ROWS, "times as many where rows are few"},
     {"attention_keys", MASK(TUNE_DECODE), "the fewest keys of a part of a query's"},
     {"x_rows", MORE, "rows of a pass over the weights"},
+    {"byte_vectors", FEW, "bytes of quantised weights taken out of words as vectors"},
     {"tile_k", PRODUCTS | PICTURES, "numbers of the sums in local memory"},
     {"winograd_channels", MASK(TUNE_WINOGRAD), "the fewest channels for Winograd's way"},
     {"items_few", FEW, "work-items of a compute unit, for up to 4 rows"},

@@ -154,6 +154,7 @@ static size_t list_styles(const device *d, bool tiny, bool lens, const char **na
     gpu.gemm_side = i->max_work_group >= 256 ? 16 : 8;
     gpu.gemm_item = 8;
     gpu.tiles = true;
+    gpu.byte_vectors = !wide.byte_vectors;
     cpu.tiles = wide.tiles = tiny;
     tuning *all[] = {&cpu, &wide, &gpu};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
