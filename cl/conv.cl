@@ -142,4 +142,20 @@ CONV(conv_transpose2d, 1)
 #define TILE_SCALAR
 #include "conv_gpu.clh"
 
+/* y[pixels,width] = act(the sum of parts[n][pixels][out] + b[out]) + residual */
+__kernel void join_parts(IN(float, parts), IN(float, b), IN(float, residual), OUT(float, y), const int n,
+                         const int pixels, const int out, const int width, const int act)
+{
+    const int col = get_global_id(0), row = get_global_id(1);
+    const size_t at = (size_t)row * width + col;
+    __global const float *from = AT(parts) + (size_t)row * out + col;
+    float v = from[0];
+    for (int i = 1; i < n; i++)
+        v += from[(size_t)i * pixels * out];
+    if (b_buffer)
+        v += AT(b)[col];
+    v = activate_float(v, act);
+    AT(y)[at] = residual_buffer ? v + AT(residual)[at] : v;
+}
+
 #endif

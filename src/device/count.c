@@ -14,6 +14,7 @@ device *device_counting(device *d, err *e)
     device *twin = d->counting;
     twin->info = d->info;
     twin->tune = d->tune;
+    twin->cores = d->cores;
     twin->memory_limit = UINT64_MAX;
     return twin;
 }
@@ -29,6 +30,7 @@ device *device_described(const limn_device_info *info, err *e)
         return NULL;
     }
     d->info = *info;
+    d->cores = info->compute_units;
     d->tune = device_form_tuning(info, info->type == LIMN_CPU);
     d->tune.clblast = false; /* of its kernels nothing is known */
     d->memory_limit = UINT64_MAX;

@@ -14,6 +14,9 @@
 #define DEVICE_PCI_DOMAIN_NV 0x400A
 #define DEVICE_TOPOLOGY_AMD  0x4037 /* cl_amd_device_attribute_query: type 1, 17 bytes unused, bus, device, function */
 
+#define SLICES_INTEL    0x4252 /* cl_intel_device_attribute_query */
+#define SUBSLICES_INTEL 0x4253 /* of a slice: each has local memory, and several compute units */
+
 #define TEXT_LIMIT (1 << 20) /* a string that a driver says is longer is a wrong answer */
 
 /* ---- texts ---------------------------------------------------------------------------------------------------- */
@@ -265,4 +268,14 @@ bool describe_device(device_entry *d, const char *platform_version, err *e)
     find_problem(d, type, platform_version);
     device_score_load(i);
     return true;
+}
+
+uint32_t describe_cores(cl_device_id id, const limn_device_info *i)
+{
+    cl_uint slices = 0, each = 0;
+    if (clGetDeviceInfo(id, SLICES_INTEL, sizeof slices, &slices, NULL) == CL_SUCCESS &&
+        clGetDeviceInfo(id, SUBSLICES_INTEL, sizeof each, &each, NULL) == CL_SUCCESS && slices && each &&
+        each <= i->compute_units / slices)
+        return slices * each;
+    return i->compute_units;
 }

@@ -35,7 +35,7 @@ tuning device_form_tuning(const limn_device_info *i, bool cpu_form)
                 .wg = 1,
                 .gemm_side = 1,
                 .gemm_item = 8,
-                .winograd = 16, /* for fewer the transformed weights are written for too little */
+                .winograd = cpu_form ? 16 : 40, /* for fewer the transformed weights are written for too little */
                 .winograd_channels = cpu_form ? 0 : 48,
                 .winograd_cache = 4 << 20,
                 .strip = 2 << 20,
@@ -160,6 +160,7 @@ device *device_open(const char *spec, const limn_device_options *o, err *e)
             tuning_text(&d->tune, &d->info, text);
             log_write(LOG_INFO, "tuned: %s", text[0] ? text : "as it is by itself");
         }
+        d->cores = describe_cores(d->id, &d->info);
         d->memory_limit = o && o->memory_limit ? o->memory_limit : default_limit(&d->info);
         d->no_cache = o && o->no_cache;
         ok = !timed || (d->profile = profile_new(e));

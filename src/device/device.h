@@ -27,6 +27,7 @@ struct limn_device {
     cl_platform_id platform;
     cl_device_id id;
     cl_context context;
+    uint32_t cores;               /* units that have local memory of their own: each runs whole work-groups */
     cl_command_queue queue;       /* NULL on a counting twin */
     struct limn_device *counting; /* its counting twin, once somebody has asked for it: count.h */
     struct launch_list *launches; /* of a described device, which isn't there: what was counted; else NULL */

@@ -13,6 +13,8 @@ void text_clean(const char *from, char *out, size_t size);
 void describe_platform(cl_platform_id platform, int index, char name[128], char version[128]);
 /* Fills d->info for d->id.  False with the query in e, where nobody could use such a device. */
 bool describe_device(device_entry *d, const char *platform_version, err *e);
+/* Units that have local memory of their own; the compute units, where a driver doesn't tell of others. */
+uint32_t describe_cores(cl_device_id id, const limn_device_info *i);
 
 /* same.c: marks those that are the same hardware under another platform's driver as alternatives of the best one. */
 void devices_match(device_entry *list, size_t n);

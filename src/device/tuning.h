@@ -42,8 +42,8 @@ typedef struct tuning {
 #define CLBLAST_SETS 4 /* with the 0 */
 
 /* One number of it that limn tune may change.  Any of its values gives right results.  In the CPU form they are the
- * same to the bit whatever the tuning; in the GPU form cpu_form, wg, wide, attention_keys, winograd_channels and
- * CLBlast change the order of sums, and so their rounding. */
+ * same to the bit whatever the tuning; in the GPU form cpu_form, wg, wide, attention_keys, winograd_channels,
+ * CLBlast, and of small pictures what makes tiles or strips change the order of sums, and so their rounding. */
 typedef struct tunable {
     const char *name; /* in the file, and in messages */
     size_t at;        /* in tuning */

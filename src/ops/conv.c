@@ -1,6 +1,39 @@
 /* Convolutions as implicit products. */
 #include "ops/ops_internal.h"
 
+#define SUM_PARTS 4   /* the most parts of a sum */
+#define SUM_SHARE 256 /* the fewest numbers of one */
+#define SUM_GAINS 0.8 /* of the time: what more parts must leave at most */
+
+/* How many parts of a convolution's sums different groups of a GPU make, where its tiles are `groups`, too few for the
+ * device's cores; *share: channels of a part. */
+static int64_t sum_parts_of(const device *d, int64_t groups, int64_t in, int64_t taps, int64_t *share)
+{
+    const int64_t step = d->tune.tile_k, cores = d->cores;
+    int64_t best = 1;
+    double least = (double)((groups + cores - 1) / cores * in);
+    *share = in;
+    for (int64_t n = 2; n <= SUM_PARTS && in % step == 0; n++) {
+        int64_t each = (in + n - 1) / n, parts;
+        each = (each + step - 1) / step * step;
+        parts = (in + each - 1) / each;
+        double time = (double)((groups * parts + cores - 1) / cores * each);
+        if (each * taps < SUM_SHARE || time > SUM_GAINS * least)
+            continue;
+        best = parts;
+        least = time;
+        *share = each;
+    }
+    return best;
+}
+
+/* Groups that make the tiles of so many pixels and channels. */
+static int64_t groups_of(const tuning *t, int64_t pixels, int64_t out)
+{
+    const int64_t tall = TILE_M_OF((int64_t)t->gemm_side), wide = TILE_N_OF((int64_t)t->gemm_side, t->gemm_item);
+    return (pixels + tall - 1) / tall * ((out + wide - 1) / wide);
+}
+
 /* The channels first to first + out - 1 of y[b,oh,ow,channels] from x[b,h,w,c] by panels that are in one buffer.  Of a
  * transposed convolution parts of the output, its phases, share their taps. */
 static void channels_product(run *r, bool transposed, tensor x, const conv *c, tensor panels, int64_t first, int out,
@@ -25,14 +58,32 @@ static void channels_product(run *r, bool transposed, tensor x, const conv *c, t
     double taps = (double)(c->kernel * c->kernel) / phases;
     size.flops = 2.0 * (double)pixels * out * c->in * taps;
     size.bytes = 4.0 * (double)(tensor_count(&x) + pixels * out + tensor_count(&panels));
-    tensor zeros = run_zeros(r, (int64_t)c->kernel * c->in), bias = c->b;
-    int64_t width = y.shape[3];
+    tensor zeros = run_zeros(r, (int64_t)c->kernel * c->in), bias = c->b, none = {0};
+    int64_t width = y.shape[3], share, parts = 1;
     bias.at += first;
     residual.at += first;
     y.at += first;
-    LAUNCH(r, name, size, ARG_T(x), ARG_T(panels), ARG_T(bias), ARG_T(residual), ARG_T(zeros), ARG_T(y), ARG_I(pixels),
-           ARG_I(h), ARG_I(w), ARG_I(c->in), ARG_I(oh), ARG_I(ow), ARG_I(out), ARG_I(width), ARG_I(c->kernel),
-           ARG_I(c->stride), ARG_I(pad_top), ARG_I(c->pad), ARG_I(act), ARG_I(each));
+    if (!d->tune.cpu_form) { /* a picture's sums must be the same whatever the batch is; training asks for speed */
+        int64_t images = run_tape(r) ? 1 : b;
+        parts = sum_parts_of(d, groups_of(&d->tune, (int64_t)in_phase / images, out) * phases, c->in, (int64_t)taps,
+                             &share);
+        size.global[2] *= (size_t)parts;
+        each = (size_t)share;
+    }
+    bool whole = parts == 1;
+    tensor to = whole ? y : TENSOR(r, DTYPE_F32, parts, pixels, out);
+    size.bytes += 4.0 * (double)(pixels * out) * (double)(parts - 1);
+    LAUNCH(r, name, size, ARG_T(x), ARG_T(panels), ARG_T(whole ? bias : none), ARG_T(whole ? residual : none),
+           ARG_T(zeros), ARG_T(to), ARG_I(pixels), ARG_I(h), ARG_I(w), ARG_I(c->in), ARG_I(oh), ARG_I(ow), ARG_I(out),
+           ARG_I(whole ? width : out), ARG_I(c->kernel), ARG_I(c->stride), ARG_I(pad_top), ARG_I(c->pad),
+           ARG_I(whole ? act : ACT_NONE), ARG_I(each));
+    if (whole)
+        return;
+    LAUNCH(r, "conv:join_parts",
+           ((work){.global = {(size_t)out, (size_t)pixels}, .bytes = 4.0 * (double)(pixels * out * (parts + 1))}),
+           ARG_T(to), ARG_T(bias), ARG_T(residual), ARG_T(y), ARG_I(parts), ARG_I(pixels), ARG_I(out), ARG_I(width),
+           ARG_I(act));
+    run_give_back(r, to);
 }
 
 /* y[b,oh,ow,out] from x[b,h,w,c] by c's panels, buffer by buffer. */

@@ -48,7 +48,7 @@ typedef struct shape {
 /* Runs an op on a shape; the error against the reference. */
 typedef double ops_check(ops_env *v, const shape *s);
 
-ops_check check_linear, check_conv, check_conv_parts, check_layer_norm, check_layer_norm_twice, check_glu_norm,
+ops_check check_linear, check_conv, check_conv_parts, check_conv_sums, check_layer_norm, check_layer_norm_twice, check_glu_norm,
     check_group_norm, check_softmax, check_attention, check_attention_rounding, check_activate, check_add, check_slice,
     check_upsample, check_repeat, check_guide, check_embed, check_embed_sequence, check_argmax;
 

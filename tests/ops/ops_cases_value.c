@@ -114,6 +114,41 @@ double check_conv_parts(ops_env *v, const shape *s)
     return error;
 }
 
+/* The first picture of a batch is what it is alone. */
+static void check_alone(ops_env *v, const shape *s)
+{
+    const int picture = s->h * s->w * s->c;
+    conv layer = {.in = s->c, .out = s->out, .kernel = s->kernel, .stride = s->stride, .pad = s->pad};
+    tensor w = ops_tensor(v, s->type, SHAPE(s->out, s->kernel, s->kernel, s->c),
+                          ops_numbers(v, s->out * s->kernel * s->kernel * s->c)),
+           x = ops_tensor(v, DTYPE_F32, SHAPE(s->b, s->h, s->w, s->c), ops_numbers(v, s->b * picture)), y[2];
+    err e = {0};
+    float *got[2];
+    if (!conv_pack(v->r, &layer.panels, w, "test", &e))
+        fail_msg("%s", e.text);
+    for (int i = 0; i < 2; i++) {
+        tensor in = tensor_rows(x, 0, i ? 1 : s->b);
+        y[i] = s->transposed ? op_conv_transpose2d(v->r, in, &layer, s->act)
+                             : op_conv2d(v->r, in, &layer, s->act, (tensor){0});
+        got[i] = ops_memory(v, (size_t)tensor_count(&y[i]), sizeof(float));
+        run_read(v->r, y[i], got[i]);
+    }
+    assert_memory_equal(got[0], got[1], (size_t)tensor_count(&y[1]) * sizeof(float));
+    buffer_free(layer.panels.buf);
+}
+
+/* On a device with many cores, where GPUs' kernels make the sums of small pictures in parts. */
+double check_conv_sums(ops_env *v, const shape *s)
+{
+    const uint32_t cores = v->d->cores;
+    v->d->cores = 1000;
+    double error = check_conv(v, s);
+    if (s->b > 1)
+        check_alone(v, s);
+    v->d->cores = cores;
+    return error;
+}
+
 /* Weights around 1 and an input away from 0, where a variance by the difference of squares would cancel. */
 static norm make_norm(ops_env *v, int d, float *x, int count, float **w, float **b)
 {

@@ -69,6 +69,7 @@ static const shape conv_shapes[] = {
     {.b = 2, .h = 11, .w = 12, .c = 17, .out = 40, .kernel = 3, .stride = 1, .residual = true, .view = true},
     {.b = 1, .h = 8, .w = 8, .c = 16, .out = 65, .kernel = 1, .stride = 2, .act = ACT_GELU_ERF},
     {.b = 1, .h = 7, .w = 7, .c = 32, .out = 32, .kernel = 3, .stride = 1, .pad = 2, .type = DTYPE_F16, .bias = true},
+    {.b = 1, .h = 4, .w = 4, .c = 20, .out = 6, .kernel = 2, .stride = 2, .type = DTYPE_F16, .tiny = true},
     {.b = 1, .h = 8, .w = 9, .c = 32, .out = 40, .kernel = 3, .stride = 1, .pad = 1, .type = DTYPE_Q8_0},
     {.b = 2, .h = 6, .w = 4, .c = 5, .out = 7, .kernel = 3, .stride = 2, .pad_end = 1, .bias = true, .tiny = true},
     {.b = 1, .h = 16, .w = 10, .c = 33, .out = 40, .kernel = 3, .stride = 2, .pad_end = 1, .bias = true},
@@ -135,6 +136,25 @@ static const shape winograd_part_shapes[] = {
 static const shape winograd_gradient_shapes[] = {
     {THREE, .b = 1, .h = 16, .w = 15, .c = 16, .out = 17, .pad = 1, .bias = true},
     {THREE, UP, .b = 1, .h = 14, .w = 16, .c = 16, .out = 16, .pad = 1, .bias = true},
+};
+
+/* Of a device with many cores. */
+static const shape conv_sums_shapes[] = {
+    {.b = 2, .h = 3, .w = 3, .c = 64, .out = 5, .kernel = 3, .stride = 2, .pad = 1, .bias = true, .tiny = true},
+    {.b = 1,
+     .h = 9,
+     .w = 7,
+     .c = 256,
+     .out = 70,
+     .kernel = 3,
+     .stride = 2,
+     .pad = 1,
+     .residual = true,
+     .act = ACT_RELU},
+    {.b = 2, .h = 4, .w = 4, .c = 1088, .out = 40, .kernel = 1, .stride = 1, .bias = true, .residual = true},
+    {UP, .b = 2, .h = 4, .w = 5, .c = 272, .out = 36, .kernel = 4, .stride = 2, .pad = 1, .bias = true,
+     .type = DTYPE_F16},
+    {.b = 1, .h = 5, .w = 5, .c = 320, .out = 70, .kernel = 2, .stride = 1, .type = DTYPE_F16, .split = 32},
 };
 
 /* step: rows of a strip, rounded to 4 (a whole tile of Winograd's).  The first of them are also for the backward pass.
@@ -510,6 +530,7 @@ const ops_row ops_rows[] = {
     {"conv2d", check_conv, 1e-12, "F32 sums", SHAPES(conv_shapes)},
     {"conv 3x3", check_conv, 3e-12, "F32 sums of 36 products", SHAPES(winograd_shapes)},
     {"conv 3x3 in parts", check_conv_parts, 3e-12, "F32 sums of 36 products", SHAPES(winograd_part_shapes)},
+    {"conv of sums in parts", check_conv_sums, 1e-12, "F32 sums", SHAPES(conv_sums_shapes)},
     {"conv of panels in several buffers", check_conv, 3e-12, "F32 sums", SHAPES(conv_split_shapes)},
     {"conv by strips", check_conv_strips, 3e-12, "F32 sums of 36 products", SHAPES(strip_shapes)},
     {"conv by strips, gradient", check_conv_strips_gradient, 1e-11, "F32 sums", strip_shapes, STRIPS_BACK},

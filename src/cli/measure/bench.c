@@ -407,7 +407,10 @@ static device *open_device(bench *b, predict_device *described, err *e)
     if (!predict_parse(described, text, e))
         return NULL;
     b->on = described;
-    return device_described(&described->info, e);
+    device *d = device_described(&described->info, e);
+    if (d)
+        d->cores = (uint32_t)described->clusters;
+    return d;
 }
 
 int command_bench(const options *o)
