@@ -8,10 +8,13 @@
  *
  * CPU: a work-item computes CONV_ROWS pixels x panels_each * 32 channels, 8 x 32 at a time in registers; a tap outside
  * the picture reads from `zeros`, which holds at least kernel * c zeros.  else: work-groups of SIDE x SIDE compute
- * TILE_M pixels x TILE_N channels; those named _scalar for numbers of channels that can't be read by fours. */
+ * TILE_M pixels x TILE_N channels; those named _scalar for numbers of channels that can't be read by fours.  panel.clh:
+ * the type of panels. */
+
+#include "panel.clh"
 
 #define CONV_ARGUMENTS                                                                                                 \
-    IN(float, x), IN(float, panels), IN(float, b), IN(float, residual), IN(float, zeros), OUT(float, y),               \
+    IN(float, x), IN(PANEL, panels), IN(float, b), IN(float, residual), IN(float, zeros), OUT(float, y),               \
         const int pixels, const int h, const int w, const int c, const int oh, const int ow, const int out,            \
         const int width, const int kernel_side, const int stride, const int pad_top, const int pad, const int act
 

@@ -6,11 +6,14 @@
  * for all the item's rows; their sums are kept meanwhile.
  * else: work-groups of SIDE x SIDE compute TILE_M x TILE_N through local memory (tile_gpu.clh); gemm_scalar: the same
  * for rows of x that can't be read by fours.
+ * PANEL_F16 (else): panels of F16 weights are F16 (panel.clh).
  * gemm_epilogue: bias, activation and residual after a product by a library.
  *
  * With -DBACKWARD, the kernels of gradients instead (inference never compiles them):
  * pack_columns_T, transpose_panels: panels of w's columns, for products with w where the forward pass has w transposed.
  * weight_gradient: sums over pixels of products of two tensors' channels, for linear layers and convolutions. */
+#include "panel.clh"
+
 #ifndef BACKWARD
 
 /* One work-item (else: a group): 16 elements of k (or the rest) of one panel.  w is a piece of n rows.
@@ -46,12 +49,12 @@
 #define PACK_K (SIDE < 4 ? 4 : 16) /* at a time: where there is little local memory, tiles are small too */
 #define PACK(T, TYPE)                                                                                                  \
     __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void pack_##T(                                            \
-        IN(TYPE, w), OUT(float, panels), const int n, const int k, const int first_panel)                              \
+        IN(TYPE, w), OUT(PANEL, panels), const int n, const int k, const int first_panel)                              \
     {                                                                                                                  \
         __local float block[PACK_K][33];                                                                               \
         const int group = (uint)get_global_id(0) / WG, blocks = (k + 15) / 16;                                         \
         const int k0 = group % blocks * 16, panel = group / blocks;                                                    \
-        __global float *to = AT(panels) + ((size_t)(first_panel + panel) * k + k0) * 32;                               \
+        __global PANEL *to = AT(panels) + ((size_t)(first_panel + panel) * k + k0) * 32;                               \
         for (int k1 = 0; k1 < 16; k1 += PACK_K) {                                                                      \
             barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
             PACK_UNROLL for (int t = get_local_id(0); t < 32 * PACK_K; t += WG)                                        \
@@ -62,18 +65,20 @@
             barrier(CLK_LOCAL_MEM_FENCE);                                                                              \
             for (int t = get_local_id(0); t < 32 * PACK_K; t += WG)                                                    \
                 if (k0 + k1 + t / 32 < k)                                                                              \
-                    to[k1 * 32 + t] = block[t / 32][t % 32];                                                           \
+                    PANEL_PUT(block[t / 32][t % 32], k1 * 32 + t, to);                                                 \
         }                                                                                                              \
     }
 #define PACK_UNROLL _Pragma("unroll 8")
 #endif
-PACK(f32, float)
 PACK(f16, half)
+#ifndef PANEL_F16
+PACK(f32, float)
 PACK(q8_0, uchar)
 PACK(q4_0, uchar)
+#endif
 
 #define GEMM_ARGUMENTS                                                                                                 \
-    IN(float, x), IN(float, panels), IN(float, b), IN(float, residual), OUT(float, y), const int m, const int n,       \
+    IN(float, x), IN(PANEL, panels), IN(float, b), IN(float, residual), OUT(float, y), const int m, const int n,       \
         const int k, const int act, const int item_rows
 
 #if CPU
@@ -197,13 +202,13 @@ PACK_COLUMNS(q4_0, uchar)
 
 /* A convolution's panels [ceil(out/32)][taps][in][32] to those of its transpose, [ceil(in/32)][taps][out][32], zeros
  * beyond `in`.  One work-item: a row of those. */
-__kernel void transpose_panels(IN(float, panels), OUT(float, y), const int taps, const int in, const int out)
+__kernel void transpose_panels(IN(PANEL, panels), OUT(float, y), const int taps, const int in, const int out)
 {
     int o = get_global_id(0), tap = get_global_id(1), c0 = get_global_id(2) * 32;
-    __global const float *from = AT(panels) + (((size_t)(o / 32) * taps + tap) * in + c0) * 32 + o % 32;
+    __global const PANEL *from = AT(panels) + (((size_t)(o / 32) * taps + tap) * in + c0) * 32 + o % 32;
     __global float *to = AT(y) + (((size_t)(c0 / 32) * taps + tap) * out + o) * 32;
     for (int j = 0; j < 32; j++)
-        to[j] = c0 + j < in ? from[j * 32] : 0.0f;
+        to[j] = c0 + j < in ? PANEL_ONE(from, j * 32) : 0.0f;
 }
 
 /* y[row,tap,col] (+)= sum over the pixels of a small grid of a[.., row] b[.., col]: one of a and b lies on the small

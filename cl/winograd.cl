@@ -10,6 +10,8 @@
  * CPU: a work-item transforms 16 channels at a time, and winograd_output makes the products of u and v as well.  else:
  * one channel, so that neighbours read neighbours; winograd_product makes m[36][n][32 panels] of u and v, by
  * work-groups of SIDE x SIDE and tiles of TILE_M x TILE_N (tile_gpu.clh). */
+#include "panel.clh"
+
 #if CPU
 #define LANES float16
 #else
@@ -177,19 +179,19 @@ CPU_KERNEL void winograd_output(IN(float, u), IN(float, v), IN(float, b), IN(flo
 
 /* u of the panels from `first` on.  flip: of the transposed convolution, whose taps are in the opposite order.  One
  * work-item: a channel of the input, one of the output. */
-__kernel void winograd_weights(IN(float, panels), OUT(float, u), const int in, const int first, const int n,
+__kernel void winograd_weights(IN(PANEL, panels), OUT(float, u), const int in, const int first, const int n,
                                const int flip)
 {
     const int c = get_global_id(0) / 32, j = get_global_id(0) % 32, panel = get_global_id(1);
     const size_t plane = (size_t)n * in * 32, tap = (size_t)in * 32;
-    __global const float *g = AT(panels) + ((size_t)(first + panel) * 9 * in + c) * 32 + j;
+    __global const PANEL *g = AT(panels) + ((size_t)(first + panel) * 9 * in + c) * 32 + j;
     __global float *to = AT(u) + ((size_t)panel * in + c) * 32 + j;
     float rows[18];
     UNROLL
     for (int x = 0; x < 3; x++) {
         const int kx = flip ? 2 - x : x;
-        const float top = g[(flip ? 6 + kx : kx) * tap], middle = g[(3 + kx) * tap],
-                    bottom = g[(flip ? kx : 6 + kx) * tap];
+        const float top = PANEL_ONE(g, (flip ? 6 + kx : kx) * tap), middle = PANEL_ONE(g, (3 + kx) * tap),
+                    bottom = PANEL_ONE(g, (flip ? kx : 6 + kx) * tap);
 #define THREE(i, value) rows[(i)*3 + x] = value
         WEIGHTS(top, middle, bottom, THREE)
     }

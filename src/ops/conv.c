@@ -57,7 +57,9 @@ static void channels_product(run *r, bool transposed, tensor x, const conv *c, t
     const char *name = names[transposed][d->tune.cpu_form || tile_by_fours(r, c->in, x)];
     double taps = (double)(c->kernel * c->kernel) / phases;
     size.flops = 2.0 * (double)pixels * out * c->in * taps;
-    size.bytes = 4.0 * (double)(tensor_count(&x) + pixels * out + tensor_count(&panels));
+    size.bytes =
+        4.0 * (double)(tensor_count(&x) + pixels * out) + (double)dtype_row_bytes(panels.type, tensor_count(&panels));
+    size.options = PANEL_OPTIONS(panels);
     tensor zeros = run_zeros(r, (int64_t)c->kernel * c->in), bias = c->b, none = {0};
     int64_t width = y.shape[3], share, parts = 1;
     bias.at += first;

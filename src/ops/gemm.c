@@ -22,8 +22,14 @@ static void unpack(run *r, tensor w, tensor y, int64_t first, int64_t count, int
            ARG_I(lanes), ARG_I(panel));
 }
 
-/* Panels of w into `panels`, which holds ceil(n/32) * k * 32 floats.  Either may be in several buffers of whole panels.
- */
+/* The type of w's panels: on GPUs panels of halves are halves, with the same values. */
+static dtype panel_type(run *r, tensor w)
+{
+    return w.type == DTYPE_F16 && !run_device(r)->tune.cpu_form ? DTYPE_F16 : DTYPE_F32;
+}
+
+/* Panels of w into `panels`, which holds ceil(n/32) * k * 32 numbers.  Either may be in several buffers of whole
+ * panels. */
 static void pack(run *r, tensor panels, tensor w)
 {
     int64_t n = w.shape[0], k = w.shape[1], next;
@@ -42,7 +48,8 @@ static void pack(run *r, tensor panels, tensor w)
         work size = {.global = {blocks, n_panels}, .local = {1, 1, 1}};
         if (!run_device(r)->tune.cpu_form)
             size = (work){.global = {blocks * n_panels}, .unit = UNIT_ROW};
-        size.bytes = (double)dtype_row_bytes(w.type, (next - row) * k) + 4.0 * (double)((next - row) * k);
+        size.bytes = (double)(dtype_row_bytes(w.type, (next - row) * k) + dtype_row_bytes(to.type, (next - row) * k));
+        size.options = PANEL_OPTIONS(to);
         LAUNCH(r, TYPED("gemm:pack_", w.type), size, ARG_T(from), ARG_T(to), ARG_I(next - row), ARG_I(k),
                ARG_I(row / 32 - to_panel));
     }
@@ -52,7 +59,8 @@ bool conv_pack(run *r, tensor *panels, tensor w, const char *what, err *e)
 {
     int64_t k = tensor_count(&w) / w.shape[0], n = (w.shape[0] + 31) / 32;
     *panels = (tensor){0};
-    if (run_failed(r) || !tensor_new(panels, run_device(r), DTYPE_F32, 3, (int64_t[]){n, k, 32}, NULL, false, what, e))
+    if (run_failed(r) ||
+        !tensor_new(panels, run_device(r), panel_type(r, w), 3, (int64_t[]){n, k, 32}, NULL, false, what, e))
         return false;
     pack(r, *panels, tensor_shaped(w, 2, (int64_t[]){w.shape[0], k}));
     return !run_failed(r);
@@ -80,7 +88,8 @@ static void panel_product(run *r, tensor x, tensor panels, tensor b, activation 
     if (!d->tune.cpu_form)
         size = (work){.global = {(size_t)n, (size_t)m}, .unit = UNIT_TILE};
     size.flops = 2.0 * (double)m * (double)n * (double)k;
-    size.bytes = 4.0 * (double)(m * n + m * k + n * k);
+    size.bytes = 4.0 * (double)(m * n + m * k) + (double)dtype_row_bytes(panels.type, n * k);
+    size.options = PANEL_OPTIONS(panels);
     const char *name = d->tune.cpu_form || tile_by_fours(r, k, x) ? "gemm:gemm" : "gemm:gemm_scalar";
     LAUNCH(r, name, size, ARG_T(x), ARG_T(panels), ARG_T(b), ARG_T(residual), ARG_T(y), ARG_I(m), ARG_I(n), ARG_I(k),
            ARG_I(act), ARG_I(rows));
@@ -210,7 +219,7 @@ bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, te
     /* pieces other than the last must fill their panels */
     if (split && l->w.buf->rows % 32)
         return false;
-    tensor panels = TENSOR(r, DTYPE_F32, (n + 31) / 32, k, 32);
+    tensor panels = TENSOR(r, panel_type(r, l->w), (n + 31) / 32, k, 32);
     pack(r, panels, l->w);
     panel_product(r, x, panels, l->b, act, residual, y);
     run_give_back(r, panels);
@@ -253,7 +262,7 @@ tensor conv_transpose_panels(run *r, const conv *c)
     LAUNCH(r, "gemm:transpose_panels",
            ((work){.global = {(size_t)c->out, (size_t)taps, (size_t)panels},
                    .bytes = 8.0 * (double)tensor_count(&y),
-                   .options = "-DBACKWARD"}),
+                   .options = c->panels.type == DTYPE_F16 ? "-DBACKWARD -DPANEL_F16" : "-DBACKWARD"}),
            ARG_T(c->panels), ARG_T(y), ARG_I(taps), ARG_I(c->in), ARG_I(c->out));
     return y;
 }

@@ -50,7 +50,8 @@ typedef struct low_rank {
 /* A convolution or transposed convolution with square kernel; weights packed for the product kernels (conv_pack). */
 typedef struct conv {
     tensor w;      /* in training: F32 [out, kernel, kernel, in], which the panels are packed from; else empty */
-    tensor panels; /* F32 [ceil(out/32), kernel*kernel*in, 32]: panel p, row (ky, kx, c), channels 32p to 32p+31 */
+    tensor panels; /* [ceil(out/32), kernel*kernel*in, 32]: panel p, row (ky, kx, c), channels 32p to 32p+31; F32, or
+                    * F16 in the GPU form if the weights are */
     tensor b;      /* [out] F32, or empty */
     int in, out, kernel, stride, pad;
     int pad_end; /* further rows and columns of zeros at the bottom and at the right; not for transposed ones */

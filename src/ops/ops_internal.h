@@ -187,6 +187,8 @@ void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, int 
 void gemm_columns(run *r, tensor x, tensor w, tensor y, int add);
 /* y[n,k] (+)= dy[m,n]^T x[m,k] */
 void gemm_weight_gradient(run *r, tensor dy, tensor x, tensor y, int add);
+/* Build options of kernels that read panels of weights, or make them: cl/panel.clh. */
+#define PANEL_OPTIONS(panels) ((panels).type == DTYPE_F16 ? "-DPANEL_F16" : NULL)
 /* The panels of c's weight with in and out exchanged. */
 tensor conv_transpose_panels(run *r, const conv *c);
 /* The grids that a convolution joins: its taps are kernel * kernel pixels of the large one around

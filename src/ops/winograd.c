@@ -46,7 +46,8 @@ static void transform_weights(run *r, const parts *p, tensor panels, int64_t fir
     if (!cpu)
         size = (work){.global = {(size_t)in * 32, (size_t)n}, .local = {group_of(r, in * 32), 1, 1}};
     size.flops = 90 * (double)(n * in * 32);
-    size.bytes = 4 * 45 * (double)(n * in * 32);
+    size.bytes = 4 * 36 * (double)(n * in * 32) + (double)dtype_row_bytes(panels.type, 9 * n * in * 32);
+    size.options = PANEL_OPTIONS(panels);
     LAUNCH(r, "winograd:winograd_weights", size, ARG_T(panels), ARG_T(p->u), ARG_I(in), ARG_I(first), ARG_I(n),
            ARG_I(p->transposed));
 }

@@ -115,12 +115,17 @@ double check_conv_gradient(ops_env *v, const shape *s)
     p.tx = ops_input(v, s, SHAPE(s->b, s->h, s->w, s->c), p.x);
     p.layer = (conv){
         .in = s->c, .out = s->out, .kernel = s->kernel, .stride = s->stride, .pad = s->pad, .pad_end = s->pad_end};
-    p.layer.w = ops_tensor(v, DTYPE_F32, SHAPE(s->out, s->kernel, s->kernel, s->c), NULL);
+    const bool trains = s->type != DTYPE_F16; /* halves are those of a model that is only gone through */
+    tensor w =
+        ops_tensor(v, trains ? DTYPE_F32 : s->type, SHAPE(s->out, s->kernel, s->kernel, s->c), trains ? NULL : p.w);
     err e = {0};
-    if (!conv_pack(v->r, &p.layer.panels, p.layer.w, "test", &e))
+    if (!conv_pack(v->r, &p.layer.panels, w, "test", &e))
         fail_msg("%s", e.text);
-    run_write(v->r, p.layer.w, p.w);
-    conv_repack(v->r, &p.layer);
+    if (trains) {
+        p.layer.w = w;
+        run_write(v->r, w, p.w);
+        conv_repack(v->r, &p.layer);
+    }
     if (s->bias) {
         p.b = ops_numbers(v, s->out);
         p.layer.b = ops_tensor(v, DTYPE_F32, SHAPE(s->out), p.b);
