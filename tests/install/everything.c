@@ -203,6 +203,37 @@ static void draw_alone(limn_model *m, const limn_model_info *i)
     free(floats);
 }
 
+/* A picture of another size for the model, the cells of a mask and of a region, and what a picture says of its
+ * settings. */
+static void read_picture(limn_model *m, const limn_model_info *i)
+{
+    size_t cells = (size_t)i->grid_width * (size_t)i->grid_height;
+    uint8_t *keep = (uint8_t *)array(cells, 1), *all = (uint8_t *)array(cells, 1), grey[3] = {200, 200, 200};
+    uint8_t *rgb = (uint8_t *)array(3 * (size_t)i->encode_width * (size_t)i->encode_height, 1);
+    limn_picture p;
+    limn_settings settings;
+    limn_error why;
+    memset(&why, 0, sizeof why);
+    memset(&settings, 0, sizeof settings);
+    CHECK(!limn_picture_read("none.png", &p, &why) && p.pixels == NULL);
+    p.width = p.height = 1;
+    p.channels = 3;
+    p.pixels = grey;
+    good(limn_picture_fit(m, &p, rgb, &e) && limn_picture_mask(m, &p, all, &e));
+    good(limn_picture_keep(m, "top:0.5", keep, &e));
+    CHECK(rgb[0] == 200 && all[0] && all[cells - 1] && keep[0] && !keep[cells - 1]);
+    limn_generate_options o = limn_generate_defaults(m);
+    o.prompt = "a panda";
+    settings.size = sizeof settings;
+    settings.keep = "top:0.5";
+    char *text = limn_settings_text(m, &o, &settings, &e);
+    CHECK(text != NULL && strstr(text, "a panda") == text && strstr(text, "top:0.5") != NULL);
+    limn_free(text);
+    free(keep);
+    free(all);
+    free(rgb);
+}
+
 /* Pictures of different requests together: each is the one that it is alone. */
 static void draw_together(limn_model *m, size_t cells)
 {
@@ -291,6 +322,7 @@ int main(void)
     CHECK(i->has_codec && i->has_transformer && i->has_tokenizer);
     read_text(m);
     draw_alone(m, i);
+    read_picture(m, i);
     good(limn_model_rest(m, &e));
     draw_together(m, (size_t)i->grid_width * (size_t)i->grid_height);
     ask_profile(d);
