@@ -279,6 +279,18 @@ def test_diffusion_models(program, tmp_path):
         assert equal(m.decode(z), [p]) and equal(m.decode(z[0]), p)
         program("encode", out, "-m", path, "-o", latents)
         assert np.array_equal(m.encode(p), np.load(latents))
+        mask = tmp_path / "mask.png"
+        white = np.zeros((m.info.height, m.info.width), np.uint8)
+        white[:, : m.info.width // 2] = 255
+        PIL.Image.fromarray(white).save(mask)
+        for name, value in (("strength", 0.5), ("mask", mask), ("keep", "left:0.5"), ("keep", mask)):
+            program("generate", "a cat", "-m", path, "--steps", 3, "--seed", 3, "--image-prompt", out, f"--{name}", value,
+                    "-o", tmp_path / "changed.png")  # fmt: skip
+            q = m.generate("a cat", seed=3, steps=3, image_prompt=out, **{name: value})
+            assert same(q, tmp_path / "changed.png") and q.info == PIL.Image.open(tmp_path / "changed.png").info
+        assert equal(q, m.generate("a cat", seed=3, steps=3, image_prompt=p, keep=white))
+        with pytest.raises(limn.UsageError, match="mask"):
+            m.generate("a cat", image_prompt=p, keep=white, mask=white)
         with pytest.raises(TypeError):
             m.decode(np.zeros((1, 8), np.int32))
         with pytest.raises(ValueError, match="shape"):

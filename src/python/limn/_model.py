@@ -239,6 +239,7 @@ class Model:
         spacing: str | None = None,
         image_prompt: PictureLike | None = None,
         keep: Any = None,
+        mask: PictureLike | None = None,
         strength: float | None = None,
         draft: int = 0,
         kv_cache: str | None = None,
@@ -259,7 +260,8 @@ class Model:
         image_prompt  a picture of which a part stays (PIL.Image, u8 [H, W, 3 or 4], or a path)
         keep          which part: "top:0.5", "left:F", "box:X,Y,W,H" and the like, as of the command line; a mask
                       (PIL.Image, u8 [H, W], a path; white or opaque stays); or cells (bool [grid_height, grid_width]);
-                      None: what is opaque in the picture, else its upper half
+                      None: what is opaque in the picture, else its upper half; of diffusion models none of it
+        mask          of diffusion models, instead of keep: what is white in it is painted anew
         strength      of models that draw all of a picture at once: how much of the image prompt changes, above 0 and up to 1
         draft         codes that are drafted and checked in one pass; 0: as the device likes; the pictures are the same
         kv_cache      "f16" halves the memory of attention's keys and values, and may change a code now and then
@@ -325,7 +327,7 @@ class Model:
         q = ffi.new("limn_request *", {"size": ffi.sizeof("limn_request")})
         for name in ("prompt", "text_ids", "n_text_ids", "negative", "seed", "first", "count", "temperature", "keep"):
             setattr(q, name, getattr(o, name))
-        for name in ("kept_codes", "steps", "strength", "sampler", "spacing"):
+        for name in ("kept_codes", "steps", "strength", "sampler", "spacing", "image", "paint"):
             setattr(q, name, getattr(o, name))
         q.greedy = o.temperature == 0
         q.top_k = o.top_k or -1
@@ -365,6 +367,7 @@ class Model:
         spacing: str | None = None,
         image_prompt: PictureLike | None = None,
         keep: Any = None,
+        mask: PictureLike | None = None,
         strength: float | None = None,
         draft: int = 0,
         kv_cache: str | None = None,
@@ -398,10 +401,16 @@ class Model:
         if kv_cache not in (None, "f32", "f16"):
             raise ValueError(f'kv_cache: "f32" or "f16" is wanted, not {kv_cache!r}')
         o.kv_cache_f16 = kv_cache == "f16"
-        if image_prompt is not None:
+        if image_prompt is None and (keep is not None or mask is not None):
+            raise UsageError(f"{'mask' if keep is None else 'keep'}: there is no picture to change (add image_prompt)")
+        if keep is not None and mask is not None:
+            raise UsageError("mask: keep says already what stays (leave one of them out)")
+        if mask is not None and not self.info.latent_channels:
+            raise UsageError(f"mask: {self.info.name} draws codes (keep says what stays of its pictures)")
+        if image_prompt is not None and self.info.latent_channels:
+            self._put_changed(r, image_prompt, keep, mask)
+        elif image_prompt is not None:
             self._put_image_prompt(r, image_prompt, keep)
-        elif keep is not None:
-            raise UsageError("keep: there is no picture to keep a part of (add image_prompt)")
         r.name("adapters", self._adapters)
         return r
 
@@ -430,8 +439,32 @@ class Model:
         r.alive += [codes, cells]
         r.c.keep = _pictures.pointer(cells, "uint8_t[]")
         r.c.kept_codes = _pictures.pointer(codes, "int32_t[]")
-        name = picture if isinstance(picture, (str, bytes, os.PathLike)) else getattr(picture, "filename", "")
-        r.name("image_prompt", path_of(name, "image_prompt") if name else b"in memory")
+        _name_prompt(r, picture)
+
+    def _put_changed(self, r: _Request, picture: Any, keep: Any, mask: Any) -> None:
+        """A picture that a diffusion model changes, and where."""
+        i = self.info
+        image, paint = self._fitted(_pictures.pixels_of(picture, "image_prompt")), None
+        if keep is not None:
+            cells = np.zeros(i.grid_height * i.grid_width, np.uint8)
+            self._fill_kept(cells, keep)
+            anew = 1 - cells.reshape(i.grid_height, i.grid_width)[:, :: i.latent_channels]
+            paint = np.ascontiguousarray(anew.repeat(i.size_step, 0).repeat(i.size_step, 1))
+            r.name("keep", path_of(keep, "keep") if isinstance(keep, (str, bytes, os.PathLike)) else None)
+        elif mask is not None:
+            white = self._fitted(_pictures.pixels_of(mask, "mask")).sum(2, dtype=np.uint32) // 3 >= 128
+            paint = white.astype(np.uint8)
+        r.c.image = r.keep(_pictures.pointer(image, "uint8_t[]"))
+        if paint is not None:
+            r.c.paint = r.keep(_pictures.pointer(paint, "uint8_t[]"))
+        _name_prompt(r, picture)
+
+    def _fitted(self, pixels: np.ndarray) -> np.ndarray:
+        """What the model sees of a picture: u8 [encode_height, encode_width, 3]."""
+        fitted = np.empty((self.info.encode_height, self.info.encode_width, 3), np.uint8)
+        p, to = _pictures.struct_of(pixels), _pictures.pointer(fitted, "uint8_t[]")
+        self._call(lambda m, e: lib.limn_picture_fit(m, p, to, e))
+        return fitted
 
     def _fill_kept(self, cells: np.ndarray, keep: Any) -> None:
         grid = (self.info.grid_height, self.info.grid_width)
@@ -538,8 +571,7 @@ class Model:
         fitted = np.empty((len(pictures), i.encode_height, i.encode_width, 3), np.uint8)
         codes = np.empty((len(pictures), i.grid_height * i.grid_width), np.int32)
         for a, to in zip(pictures, fitted):
-            p = _pictures.struct_of(a)
-            self._call(lambda m, e: lib.limn_picture_fit(m, p, _pictures.pointer(to, "uint8_t[]"), e))
+            to[:] = self._fitted(a)
         self._in_parts("encode", lib.limn_encode_pixels, fitted, "uint8_t[]", codes, "int32_t[]", progress)
         return codes
 
@@ -621,6 +653,12 @@ _SETTINGS = frozenset(Model._request.__annotations__) - {"prompt", "count", "ret
 
 def _info(c: Any) -> ModelInfo:
     return record(ModelInfo, c, sizes=tuple((c.sizes[2 * i], c.sizes[2 * i + 1]) for i in range(c.n_sizes)))
+
+
+def _name_prompt(r: _Request, picture: Any) -> None:
+    """What the settings call an image prompt."""
+    name = picture if isinstance(picture, (str, bytes, os.PathLike)) else getattr(picture, "filename", "")
+    r.name("image_prompt", path_of(name, "image_prompt") if name else b"in memory")
 
 
 def _are_codes(picture: Any) -> bool:
