@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
-import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import Any, Callable, Literal, NamedTuple, overload
 import numpy as np
 
 from . import _native, _pictures
-from ._arguments import Adapter, Prompt, integer, number, put_adapters, token_ids
+from ._arguments import Adapter, Prompt, integer, put_adapters, token_ids
 from ._device import Device, record
 from ._native import (
     Interrupted,
@@ -27,6 +25,7 @@ from ._native import (
     version,
 )
 from ._pictures import Picture, PictureLike
+from ._request import Request, request_of
 from ._work import Progress, checked, control
 
 _AT_ONCE = 8  # pictures that are decoded or encoded in one call; between two of them the caller is asked
@@ -87,24 +86,6 @@ class Score(NamedTuple):
     @property
     def text_bits_per_token(self) -> float:
         return -self.text_log_likelihood / (self.text_tokens * math.log(2)) if self.text_tokens else math.nan
-
-
-class _Request:
-    """A limn_generate_options with all that it points to."""
-
-    def __init__(self, options: Any) -> None:
-        self.c = options
-        self.alive: list[Any] = []
-        self.settings = ffi.new("limn_settings *", {"size": ffi.sizeof("limn_settings")})
-
-    def keep(self, c: Any) -> Any:
-        self.alive.append(c)
-        return c
-
-    def name(self, field: str, value: bytes | None) -> None:
-        """A text of the settings."""
-        if value is not None:
-            setattr(self.settings, field, self.keep(ffi.new("char[]", value)))
 
 
 class Model:
@@ -293,11 +274,11 @@ class Model:
                 raise TypeError(f"generate_codes() got an unexpected keyword argument {name!r}")
         return self._given(self._draw(prompt, n, progress, settings)[1])
 
-    def _draw(self, prompt: Prompt, n: int | None, progress: Any, settings: dict) -> tuple[_Request, np.ndarray]:
+    def _draw(self, prompt: Prompt, n: int | None, progress: Any, settings: dict) -> tuple[Request, np.ndarray]:
         count = 1 if n is None else integer(n, "n", 1, 10**7)
         with self._turn:
             m = self._open()
-            request = self._request(prompt, count, **settings)
+            request = request_of(self, prompt, count, **settings)
             self._call(lambda m, e: lib.limn_generate_check(m, ffi.addressof(request.c), e))
             cells = self.info.grid_width * self.info.grid_height
             codes = np.empty((count, cells), np.int32)
@@ -311,7 +292,7 @@ class Model:
                 _native.release("generation", g)
         return request, codes
 
-    def _generation(self, m: Any, request: _Request, draft: int) -> Any:
+    def _generation(self, m: Any, request: Request, draft: int) -> Any:
         options = ffi.new(
             "limn_generation_options *",
             {
@@ -322,7 +303,7 @@ class Model:
         )
         return self._device._call(lambda e: lib.limn_generation_open(m, options, e))
 
-    def _add(self, g: Any, request: _Request) -> None:
+    def _add(self, g: Any, request: Request) -> None:
         o = request.c
         q = ffi.new("limn_request *", {"size": ffi.sizeof("limn_request")})
         for name in ("prompt", "text_ids", "n_text_ids", "negative", "seed", "first", "count", "temperature", "keep"):
@@ -334,7 +315,7 @@ class Model:
         q.top_p = o.top_p or 1
         q.guidance = o.guidance or 1
 
-        def add(e: Any, alive: _Request = request) -> Any:  # the request is the call's, too: nobody may wait for it
+        def add(e: Any, alive: Request = request) -> Any:  # the request is the call's, too: nobody may wait for it
             return lib.limn_generation_add(g, q, ffi.NULL, e)
 
         self._device._call(add)
@@ -351,139 +332,7 @@ class Model:
                 taken += 1
             yield taken * codes.shape[1] + lib.limn_generation_get_status(g).codes
 
-    def _request(
-        self,
-        prompt: Prompt,
-        count: int,
-        seed: int | None = None,
-        first: int = 0,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        guidance: float | None = None,
-        negative: str | None = None,
-        steps: int | None = None,
-        sampler: str | None = None,
-        spacing: str | None = None,
-        image_prompt: PictureLike | None = None,
-        keep: Any = None,
-        mask: PictureLike | None = None,
-        strength: float | None = None,
-        draft: int = 0,
-        kv_cache: str | None = None,
-    ) -> _Request:
-        m = self._open()
-        r = _Request(lib.limn_generate_defaults(m))
-        o = r.c
-        self._put_prompt(r, prompt)
-        o.count = count
-        o.first = integer(first, "first", 0, 2**31 - 1 - count)
-        o.seed = secrets.randbits(32) if seed is None else integer(seed, "seed", 0, 2**64 - 1)
-        for name, value, most in (
-            ("temperature", temperature, 100),
-            ("top_p", top_p, 1),
-            ("guidance", guidance, 1000),
-            ("strength", strength, 1),
-        ):
-            if value is not None:
-                setattr(o, name, number(value, name, most))
-        if top_k is not None:
-            o.top_k = integer(top_k, "top_k", 0, 10**9)
-        if steps is not None:
-            o.steps = integer(steps, "steps", 1, 1000)
-        if negative is not None:
-            o.negative = r.keep(ffi.new("char[]", text_of(negative, "negative")))
-            if o.guidance in (0, 1):
-                warnings.warn("negative has no effect without guidance (add guidance=3)", stacklevel=4)
-        for name, text in (("sampler", sampler), ("spacing", spacing)):
-            if text is not None:
-                setattr(o, name, r.keep(ffi.new("char[]", text_of(text, name))))
-        if kv_cache not in (None, "f32", "f16"):
-            raise ValueError(f'kv_cache: "f32" or "f16" is wanted, not {kv_cache!r}')
-        o.kv_cache_f16 = kv_cache == "f16"
-        if image_prompt is None and (keep is not None or mask is not None):
-            raise UsageError(f"{'mask' if keep is None else 'keep'}: there is no picture to change (add image_prompt)")
-        if keep is not None and mask is not None:
-            raise UsageError("mask: keep says already what stays (leave one of them out)")
-        if mask is not None and not self.info.latent_channels:
-            raise UsageError(f"mask: {self.info.name} draws codes (keep says what stays of its pictures)")
-        if image_prompt is not None and self.info.latent_channels:
-            self._put_changed(r, image_prompt, keep, mask)
-        elif image_prompt is not None:
-            self._put_image_prompt(r, image_prompt, keep)
-        r.name("adapters", self._adapters)
-        return r
-
-    def _put_prompt(self, r: _Request, prompt: Any) -> None:
-        if isinstance(prompt, str):
-            r.c.prompt = r.keep(ffi.new("char[]", text_of(prompt, "prompt")))
-            return
-        ids = token_ids(prompt)
-        r.alive.append(ids)
-        r.c.text_ids = _pictures.pointer(ids, "int32_t[]")
-        r.c.n_text_ids = len(ids)
-
-    def _put_image_prompt(self, r: _Request, picture: Any, keep: Any) -> None:
-        pixels = _pictures.pixels_of(picture, "image_prompt")
-        codes = self._encoded([pixels])
-        cells = np.zeros(self.info.grid_height * self.info.grid_width, np.uint8)
-        if keep is not None:
-            self._fill_kept(cells, keep)
-            r.name("keep", path_of(keep, "keep") if isinstance(keep, (str, bytes, os.PathLike)) else None)
-        elif not 0 < r.c.strength:
-            if pixels.shape[2] == 4:
-                self._mask(cells, pixels)
-            if cells.all() or not cells.any():
-                self._fill_kept(cells, "top:0.5")
-                r.name("keep", b"top:0.5")
-        r.alive += [codes, cells]
-        r.c.keep = _pictures.pointer(cells, "uint8_t[]")
-        r.c.kept_codes = _pictures.pointer(codes, "int32_t[]")
-        _name_prompt(r, picture)
-
-    def _put_changed(self, r: _Request, picture: Any, keep: Any, mask: Any) -> None:
-        """A picture that a diffusion model changes, and where."""
-        i = self.info
-        image, paint = self._fitted(_pictures.pixels_of(picture, "image_prompt")), None
-        if keep is not None:
-            cells = np.zeros(i.grid_height * i.grid_width, np.uint8)
-            self._fill_kept(cells, keep)
-            anew = 1 - cells.reshape(i.grid_height, i.grid_width)[:, :: i.latent_channels]
-            paint = np.ascontiguousarray(anew.repeat(i.size_step, 0).repeat(i.size_step, 1))
-            r.name("keep", path_of(keep, "keep") if isinstance(keep, (str, bytes, os.PathLike)) else None)
-        elif mask is not None:
-            white = self._fitted(_pictures.pixels_of(mask, "mask")).sum(2, dtype=np.uint32) // 3 >= 128
-            paint = white.astype(np.uint8)
-        r.c.image = r.keep(_pictures.pointer(image, "uint8_t[]"))
-        if paint is not None:
-            r.c.paint = r.keep(_pictures.pointer(paint, "uint8_t[]"))
-        _name_prompt(r, picture)
-
-    def _fitted(self, pixels: np.ndarray) -> np.ndarray:
-        """What the model sees of a picture: u8 [encode_height, encode_width, 3]."""
-        fitted = np.empty((self.info.encode_height, self.info.encode_width, 3), np.uint8)
-        p, to = _pictures.struct_of(pixels), _pictures.pointer(fitted, "uint8_t[]")
-        self._call(lambda m, e: lib.limn_picture_fit(m, p, to, e))
-        return fitted
-
-    def _fill_kept(self, cells: np.ndarray, keep: Any) -> None:
-        grid = (self.info.grid_height, self.info.grid_width)
-        if hasattr(keep, "__array__") and getattr(keep, "dtype", None) == np.bool_:
-            a = np.asarray(keep)
-            if a.shape not in (grid, (len(cells),)):
-                raise ValueError(f"keep: the shape of cells is {a.shape}, and {grid} is wanted")
-            cells[:] = a.reshape(-1)
-        elif isinstance(keep, str):
-            region = text_of(keep, "keep")
-            self._call(lambda m, e: lib.limn_picture_keep(m, region, _pictures.pointer(cells, "uint8_t[]"), e))
-        else:
-            self._mask(cells, _pictures.pixels_of(keep, "keep"))
-
-    def _mask(self, cells: np.ndarray, pixels: np.ndarray) -> None:
-        p = _pictures.struct_of(pixels)
-        self._call(lambda m, e: lib.limn_picture_mask(m, p, _pictures.pointer(cells, "uint8_t[]"), e))
-
-    def _settings_text(self, request: _Request, i: int) -> str:
+    def _settings_text(self, request: Request, i: int) -> str:
         request.settings.picture = i
         m = self._open()
         text = checked(lambda e: lib.limn_settings_text(m, ffi.addressof(request.c), request.settings, e))
@@ -565,6 +414,13 @@ class Model:
         largest centred part of the model's shape is resized.
         """
         return self._given(self._encoded(_pictures.list_of(picture, "picture"), progress))
+
+    def _fitted(self, pixels: np.ndarray) -> np.ndarray:
+        """What the model sees of a picture: u8 [encode_height, encode_width, 3]."""
+        fitted = np.empty((self.info.encode_height, self.info.encode_width, 3), np.uint8)
+        p, to = _pictures.struct_of(pixels), _pictures.pointer(fitted, "uint8_t[]")
+        self._call(lambda m, e: lib.limn_picture_fit(m, p, to, e))
+        return fitted
 
     def _encoded(self, pictures: list[np.ndarray], progress: Progress | None = None) -> np.ndarray:
         i = self.info
@@ -648,17 +504,11 @@ class Model:
         return scores
 
 
-_SETTINGS = frozenset(Model._request.__annotations__) - {"prompt", "count", "return"}
+_SETTINGS = frozenset(request_of.__annotations__) - {"model", "prompt", "count", "return"}
 
 
 def _info(c: Any) -> ModelInfo:
     return record(ModelInfo, c, sizes=tuple((c.sizes[2 * i], c.sizes[2 * i + 1]) for i in range(c.n_sizes)))
-
-
-def _name_prompt(r: _Request, picture: Any) -> None:
-    """What the settings call an image prompt."""
-    name = picture if isinstance(picture, (str, bytes, os.PathLike)) else getattr(picture, "filename", "")
-    r.name("image_prompt", path_of(name, "image_prompt") if name else b"in memory")
 
 
 def _are_codes(picture: Any) -> bool:

@@ -1,0 +1,174 @@
+"""Requests: what generate is asked for, as the library reads it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _pictures
+from ._arguments import Prompt, integer, number, token_ids
+from ._native import UsageError, ffi, lib, path_of, text_of
+from ._pictures import PictureLike
+
+if TYPE_CHECKING:
+    from ._model import Model
+
+
+class Request:
+    """A limn_generate_options with all that it points to."""
+
+    def __init__(self, options: Any) -> None:
+        self.c = options
+        self.alive: list[Any] = []
+        self.settings = ffi.new("limn_settings *", {"size": ffi.sizeof("limn_settings")})
+
+    def keep(self, c: Any) -> Any:
+        self.alive.append(c)
+        return c
+
+    def name(self, field: str, value: bytes | None) -> None:
+        """A text of the settings."""
+        if value is not None:
+            setattr(self.settings, field, self.keep(ffi.new("char[]", value)))
+
+
+def request_of(
+    model: Model,
+    prompt: Prompt,
+    count: int,
+    seed: int | None = None,
+    first: int = 0,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    guidance: float | None = None,
+    negative: str | None = None,
+    steps: int | None = None,
+    sampler: str | None = None,
+    spacing: str | None = None,
+    image_prompt: PictureLike | None = None,
+    keep: Any = None,
+    mask: PictureLike | None = None,
+    strength: float | None = None,
+    draft: int = 0,
+    kv_cache: str | None = None,
+) -> Request:
+    """What generate is asked for, checked as far as the library doesn't."""
+    m = model._open()
+    r = Request(lib.limn_generate_defaults(m))
+    o = r.c
+    _put_prompt(r, prompt)
+    o.count = count
+    o.first = integer(first, "first", 0, 2**31 - 1 - count)
+    o.seed = secrets.randbits(32) if seed is None else integer(seed, "seed", 0, 2**64 - 1)
+    for name, value, most in (
+        ("temperature", temperature, 100),
+        ("top_p", top_p, 1),
+        ("guidance", guidance, 1000),
+        ("strength", strength, 1),
+    ):
+        if value is not None:
+            setattr(o, name, number(value, name, most))
+    if top_k is not None:
+        o.top_k = integer(top_k, "top_k", 0, 10**9)
+    if steps is not None:
+        o.steps = integer(steps, "steps", 1, 1000)
+    if negative is not None:
+        o.negative = r.keep(ffi.new("char[]", text_of(negative, "negative")))
+        if o.guidance in (0, 1):
+            warnings.warn("negative has no effect without guidance (add guidance=3)", stacklevel=4)
+    for name, text in (("sampler", sampler), ("spacing", spacing)):
+        if text is not None:
+            setattr(o, name, r.keep(ffi.new("char[]", text_of(text, name))))
+    if kv_cache not in (None, "f32", "f16"):
+        raise ValueError(f'kv_cache: "f32" or "f16" is wanted, not {kv_cache!r}')
+    o.kv_cache_f16 = kv_cache == "f16"
+    if image_prompt is None and (keep is not None or mask is not None):
+        raise UsageError(f"{'mask' if keep is None else 'keep'}: there is no picture to change (add image_prompt)")
+    if keep is not None and mask is not None:
+        raise UsageError("mask: keep says already what stays (leave one of them out)")
+    if mask is not None and not model.info.latent_channels:
+        raise UsageError(f"mask: {model.info.name} draws codes (keep says what stays of its pictures)")
+    if image_prompt is not None and model.info.latent_channels:
+        _put_changed(model, r, image_prompt, keep, mask)
+    elif image_prompt is not None:
+        _put_image_prompt(model, r, image_prompt, keep)
+    r.name("adapters", model._adapters)
+    return r
+
+
+def _put_prompt(r: Request, prompt: Any) -> None:
+    if isinstance(prompt, str):
+        r.c.prompt = r.keep(ffi.new("char[]", text_of(prompt, "prompt")))
+        return
+    ids = token_ids(prompt)
+    r.alive.append(ids)
+    r.c.text_ids = _pictures.pointer(ids, "int32_t[]")
+    r.c.n_text_ids = len(ids)
+
+
+def _put_image_prompt(model: Model, r: Request, picture: Any, keep: Any) -> None:
+    pixels = _pictures.pixels_of(picture, "image_prompt")
+    codes = model._encoded([pixels])
+    cells = np.zeros(model.info.grid_height * model.info.grid_width, np.uint8)
+    if keep is not None:
+        _fill_kept(model, cells, keep)
+        r.name("keep", path_of(keep, "keep") if isinstance(keep, (str, bytes, os.PathLike)) else None)
+    elif not 0 < r.c.strength:
+        if pixels.shape[2] == 4:
+            _mask(model, cells, pixels)
+        if cells.all() or not cells.any():
+            _fill_kept(model, cells, "top:0.5")
+            r.name("keep", b"top:0.5")
+    r.alive += [codes, cells]
+    r.c.keep = _pictures.pointer(cells, "uint8_t[]")
+    r.c.kept_codes = _pictures.pointer(codes, "int32_t[]")
+    _name_prompt(r, picture)
+
+
+def _put_changed(model: Model, r: Request, picture: Any, keep: Any, mask: Any) -> None:
+    """A picture that a diffusion model changes, and where."""
+    i = model.info
+    image, paint = model._fitted(_pictures.pixels_of(picture, "image_prompt")), None
+    if keep is not None:
+        cells = np.zeros(i.grid_height * i.grid_width, np.uint8)
+        _fill_kept(model, cells, keep)
+        anew = 1 - cells.reshape(i.grid_height, i.grid_width)[:, :: i.latent_channels]
+        paint = np.ascontiguousarray(anew.repeat(i.size_step, 0).repeat(i.size_step, 1))
+        r.name("keep", path_of(keep, "keep") if isinstance(keep, (str, bytes, os.PathLike)) else None)
+    elif mask is not None:
+        white = model._fitted(_pictures.pixels_of(mask, "mask")).sum(2, dtype=np.uint32) // 3 >= 128
+        paint = white.astype(np.uint8)
+    r.c.image = r.keep(_pictures.pointer(image, "uint8_t[]"))
+    if paint is not None:
+        r.c.paint = r.keep(_pictures.pointer(paint, "uint8_t[]"))
+    _name_prompt(r, picture)
+
+
+def _fill_kept(model: Model, cells: np.ndarray, keep: Any) -> None:
+    grid = (model.info.grid_height, model.info.grid_width)
+    if hasattr(keep, "__array__") and getattr(keep, "dtype", None) == np.bool_:
+        a = np.asarray(keep)
+        if a.shape not in (grid, (len(cells),)):
+            raise ValueError(f"keep: the shape of cells is {a.shape}, and {grid} is wanted")
+        cells[:] = a.reshape(-1)
+    elif isinstance(keep, str):
+        region = text_of(keep, "keep")
+        model._call(lambda m, e: lib.limn_picture_keep(m, region, _pictures.pointer(cells, "uint8_t[]"), e))
+    else:
+        _mask(model, cells, _pictures.pixels_of(keep, "keep"))
+
+
+def _mask(model: Model, cells: np.ndarray, pixels: np.ndarray) -> None:
+    p = _pictures.struct_of(pixels)
+    model._call(lambda m, e: lib.limn_picture_mask(m, p, _pictures.pointer(cells, "uint8_t[]"), e))
+
+
+def _name_prompt(r: Request, picture: Any) -> None:
+    """What the settings call an image prompt."""
+    name = picture if isinstance(picture, (str, bytes, os.PathLike)) else getattr(picture, "filename", "")
+    r.name("image_prompt", path_of(name, "image_prompt") if name else b"in memory")
