@@ -198,6 +198,11 @@ bool limn_decode_pixels(limn_model *m, const int32_t *codes, int n, limn_pixel_t
     GUARDED_MODEL(m, codes_decode(m, codes, n, &to, control, e));
 }
 
+bool limn_preview(limn_model *m, const int32_t *codes, int n, uint8_t *rgb, limn_error *e)
+{
+    GUARDED_MODEL(m, codes_preview(m, codes, n, rgb, e));
+}
+
 limn_generate_options limn_generate_defaults(const limn_model *m)
 {
     return model_generate_defaults(m);

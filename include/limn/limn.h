@@ -252,6 +252,10 @@ LIMN_API bool limn_picture_mask(const limn_model *m, const limn_picture *p, uint
  * fractions of the picture up to 1, or in whole pixels where one of them is above 1; or the path of a mask. */
 LIMN_API bool limn_picture_keep(const limn_model *m, const char *region, uint8_t *keep, limn_error *e);
 
+/* How pictures look, quickly: rgb u8 [n, height, width, 3].  Of codes as limn_decode_pixels has them; of latents by a
+ * linear map of each place alone, since decoding them takes as long as some steps. */
+LIMN_API bool limn_preview(limn_model *m, const int32_t *codes, int n, uint8_t *rgb, limn_error *e);
+
 /* ---- generation ---------------------------------------------------------------------------------------------- */
 
 /* A text that is too long for the model is cut, with a warning, if the model's authors cut it; else it is an error. */

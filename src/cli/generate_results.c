@@ -135,12 +135,21 @@ static bool write_picture(results *r, int t, const image *im, err *e)
 
 /* ---- the grid of all ------------------------------------------------------------------------------------------ */
 
+static bool show_latents(const results *r, image *ims, const int32_t *codes, int n, err *e)
+{
+    bool ok = true;
+    for (int i = 0; ok && i < n; i++)
+        ok = image_new(&ims[i], r->s->info->width, r->s->info->height, e) &&
+             limn_preview(r->s->model, codes + (size_t)i * (size_t)r->s->cells, 1, ims[i].pixels, e);
+    return ok;
+}
+
 bool results_unfinished(const results *r, image *ims, const int32_t *codes, int n, err *e)
 {
     const limn_generate_options *g = r->g;
     size_t cells = (size_t)r->s->cells, all = (size_t)n * cells;
     if (r->s->info->latent_channels) /* all of a picture is known a little */
-        return pictures_decode(r->s, codes, n, ims, NULL, e);
+        return show_latents(r, ims, codes, n, e);
     int32_t *shown = array_new(all, sizeof *shown, "preview", e);
     bool ok = shown != NULL;
     for (size_t i = 0; ok && i < all; i++)

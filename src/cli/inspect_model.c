@@ -55,13 +55,17 @@ static void print_use(const limn_inspection *in, const char *codec, const char *
     int64_t width = doubled * number(in, "limn.image.width"), height = doubled * number(in, "limn.image.height");
     int64_t classes = number(in, "limn.transformer.classes"), most = number(in, "limn.transformer.text_length");
     most = most ? most : number(in, "limn.transformer.text.length"); /* of a text encoder */
+    int64_t step = number(in, "limn.image.step");                    /* of diffusion models */
     if (codec)
         printf("  %s: pictures of %" PRId64 " x %" PRId64 " pixels", transformer ? "draws" : "codes", width, height);
     if (codec)
         print_sizes(find(in, "limn.image.sizes") ? find(in, "limn.image.sizes")->text : "");
     else if (transformer)
         printf("  draws: codes alone (it needs its codec, by limn convert)");
-    if (transformer)
+    if (transformer && step > 0)
+        printf(", or with other sides that are multiples of %" PRId64 ", by %" PRId64 " x %" PRId64 " latents, from ",
+               step, width / step, height / step);
+    else if (transformer)
         printf(", by %" PRId64 " x %" PRId64 " codes, from ", number(in, "limn.transformer.grid_width"),
                number(in, "limn.transformer.grid_height"));
     if (transformer && classes > 0)
@@ -80,8 +84,14 @@ static void print_parts(const limn_inspection *in, const char *codec, const char
     if (transformer) {
         fputs("transformer (", stdout);
         print_clean(transformer);
-        printf(", %" PRId64 " layers of %" PRId64 ")", number(in, "limn.transformer.layers"),
-               number(in, "limn.transformer.dim"));
+        if (find(in, "limn.unet.channels")) {
+            fputs(", a U-Net of ", stdout);
+            print_clean(find(in, "limn.unet.channels")->text);
+            fputs(" channels)", stdout);
+        } else {
+            printf(", %" PRId64 " layers of %" PRId64 ")", number(in, "limn.transformer.layers"),
+                   number(in, "limn.transformer.dim"));
+        }
         comma = ", ";
     }
     if (codec) {

@@ -35,6 +35,8 @@ typedef struct pixel_place {
 bool codes_encode(model *m, const uint8_t *rgb, int n, int32_t *codes, float *logits, const limn_control *k, err *e);
 bool codes_encode_pixels(model *m, limn_pixel_type type, const void *pixels, int n, int32_t *codes,
                          const limn_control *k, err *e);
+/* As limn_preview. */
+bool codes_preview(model *m, const int32_t *codes, int n, uint8_t *rgb, err *e);
 /* Of latents: codec_moments of one picture. */
 bool codes_moments(model *m, const float *pixels, float *moments, err *e);
 bool codes_decode(model *m, const int32_t *codes, int n, const pixel_place *to, const limn_control *k, err *e);

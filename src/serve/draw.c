@@ -93,6 +93,30 @@ static bool blame(err *e)
     return false;
 }
 
+/* Diffusion models take the picture itself, and what of it is painted anew: where the mask or the region says, or what
+ * is transparent; else all of it changes. */
+static bool take_picture(drawing *a, image *fitted, err *e)
+{
+    const limn_model_info *i = a->d->info;
+    const job *j = a->j;
+    bool part = j->region || j->mask.size > 0, has = false;
+    a->image = fitted->pixels;
+    *fitted = (image){0};
+    if (a->vary > 0)
+        a->o.strength = a->vary;
+    if (a->vary > 0 || (part && !choose_cells(a->keep, j, a->d, e)) ||
+        (!part && !read_mask(a->keep, &has, &j->picture, "image", a->d, e)))
+        return a->vary > 0 || blame(e);
+    if (!part && !(has && divides(a->keep, a->d)))
+        return true;
+    a->paint = calloc((size_t)i->width, (size_t)i->height);
+    for (int p = 0; a->paint && p < i->width * i->height; p++) {
+        int y = p / i->width / i->size_step, x = p % i->width / i->size_step;
+        a->paint[p] = !a->keep[y * i->grid_width + x * i->latent_channels];
+    }
+    return a->paint || err_no_memory(e, "mask", (size_t)i->width * (size_t)i->height);
+}
+
 static bool read_picture(drawing *a, err *e)
 {
     const limn_model_info *i = a->d->info;
@@ -106,6 +130,11 @@ static bool read_picture(drawing *a, err *e)
                  image_fit(&fitted, &whole, i->encode_width, i->encode_height, e)) ||
                 blame(e));
     image_release(&whole);
+    if (i->latent_channels) {
+        ok = ok && take_picture(a, &fitted, e);
+        image_release(&fitted);
+        return ok;
+    }
     ok = ok && limn_encode(a->d->m, fitted.pixels, 1, a->kept, NULL, e);
     image_release(&fitted);
     bool all = a->o.strength > 0 && !j->region && j->mask.size == 0; /* changes */
@@ -159,8 +188,10 @@ static bool add_request(drawing *a, int picture, int count, limn_error *e)
                             .guidance = o->guidance > 0 ? o->guidance : 1,
                             .steps = o->steps,
                             .strength = o->strength,
-                            .keep = stays,
-                            .kept_codes = stays ? a->kept : NULL};
+                            .keep = a->image ? NULL : stays,
+                            .kept_codes = stays && !a->image ? a->kept : NULL,
+                            .image = a->image,
+                            .paint = a->paint};
     return limn_generation_add(a->d->g, &q, &a->ids[a->n_ids], e) && ++a->n_ids;
 }
 
@@ -206,6 +237,10 @@ void drawing_end(drawing *a)
     free(a->ids);
     free(a->keep);
     free(a->kept);
+    free(a->image);
+    free(a->paint);
+    a->image = NULL;
+    a->paint = NULL;
     a->ids = NULL;
     a->keep = NULL;
     a->kept = NULL;
@@ -230,7 +265,8 @@ static bool make_file(const drawing *a, int32_t *codes, const char *text, uint8_
         if ((unknown[c] = codes[c] < 0 && !i->latent_channels))
             codes[c] = 0;
     bool ok = (unknown || err_no_memory(e, "picture", (size_t)cells)) && image_new(&im, i->width, i->height, e) &&
-              limn_decode_pixels(a->d->m, codes, 1, LIMN_U8, im.pixels, NULL, e);
+              (text ? limn_decode_pixels(a->d->m, codes, 1, LIMN_U8, im.pixels, NULL, e)
+                    : limn_preview(a->d->m, codes, 1, im.pixels, e));
     for (int c = 0; ok && c < cells; c++)
         if (unknown[c])
             image_grey_cell(&im, i->grid_height, i->grid_width, c);

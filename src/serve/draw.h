@@ -23,7 +23,8 @@ typedef struct drawing {
     limn_generate_options o; /* the job's settings, with the model's where it has none */
     uint8_t *keep;           /* [count, or 1][cells], with kept codes; or NULL */
     int32_t *kept;
-    uint64_t *ids; /* of its requests: one, or one for each picture */
+    uint8_t *image, *paint; /* of diffusion models, instead of both: the picture, and where it is painted anew */
+    uint64_t *ids;          /* of its requests: one, or one for each picture */
     int n_ids;
     bool apart; /* each picture is a request */
     float vary; /* as the job has it, for the model */

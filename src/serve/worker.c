@@ -120,8 +120,13 @@ static bool open_device(hand *h, limn_error *e)
     return h->device;
 }
 
+/* Of pictures that may have any size: larger ones take minutes, and gigabytes. */
+enum { SIDE_MOST = 2048 };
+
 static bool has_size(const limn_model_info *i, int width, int height)
 {
+    if (i->size_step && width % i->size_step == 0 && height % i->size_step == 0)
+        return width > 0 && height > 0 && width <= SIDE_MOST && height <= SIDE_MOST;
     for (int k = 0; k < i->n_sizes; k++)
         if (i->sizes[2 * k] == width && i->sizes[2 * k + 1] == height)
             return true;

@@ -376,6 +376,7 @@ static void check_same(model *m, int cells)
     limn_generate_options o = limn_generate_defaults(m);
     int calls = 0, left = 1, number, n = 0;
     uint64_t id;
+    uint8_t *rgb = calloc(3, (size_t)m->info.width * (size_t)m->info.height);
     o.prompt = "an oil painting of a lighthouse in a storm";
     o.seed = 7;
     o.first = 1;
@@ -386,6 +387,13 @@ static void check_same(model *m, int cells)
     o.preview = true;
     draw(m, &o, codes);
     assert_int_equal(calls, 3);
+    good(limn_preview(m, codes, 1, rgb, &e), &e);
+    const float *first = (const float *)codes;
+    double red =
+        0.298 * (double)first[0] + 0.187 * (double)first[1] - 0.158 * (double)first[2] - 0.184 * (double)first[3];
+    assert_true(fabs(255 * fmin(fmax(red / 2 + 0.5, 0), 1) - rgb[0]) < 1);
+    assert_memory_equal(rgb, rgb + 3, 3);
+    free(rgb);
     o.first = 0;
     o.count = 2;
     o.progress = NULL;
