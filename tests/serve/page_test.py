@@ -278,6 +278,15 @@ def test_gallery(page):
     time.sleep(0.2)
     reset(page)
     page.wait(f"document.querySelectorAll('#gallery img').length === {n}")
+    page.js("most.pictures = 1") # what is more than may be kept goes, the oldest first
+    page.fill("#seed", "12")
+    page.fill("#prompt", PROMPT)
+    page.key("Enter")
+    page.wait(f"document.querySelectorAll('#gallery img').length === 1 && {IDLE}")
+    check("Seed: 12" in settings(png_of(page)), "another than the newest was kept")
+    time.sleep(0.2)
+    reset(page)
+    page.wait("document.querySelectorAll('#gallery img').length === 1")
 
 
 def kept_file(page):
@@ -486,6 +495,10 @@ def test_key_and_models(page):
         check(page.js("document.getElementById('model').value") == "emoji-2", "the model of a picture isn't reused")
     finally:
         locked.close()
+    page.fill("#prompt", PROMPT)
+    page.key("Enter")
+    page.wait("document.getElementById('error').textContent.includes('can’t be reached')")
+    check(page.js(IDLE) and not page.js("!!document.querySelector('#gallery [aria-busy]')"), "it goes on without a server")
 
 
 TESTS = [test_structure, test_draws_the_picture_of_its_seed, test_keyboard_alone, test_cancel, test_gallery, test_image_prompt,
