@@ -55,6 +55,7 @@ for file in "$cl"/*.cl; do
     if has BACKWARD; then options+=(-DBACKWARD); fi
     if has CROSS; then options+=("${options[@]/%/ -DCROSS}"); fi
     if has KV; then options+=("${options[@]/%/ -DKV_F16}"); fi
+    if has PANEL; then options+=("${options[@]/%/ -DPANEL_F16}"); fi
     if has HEAD_DIM; then sizes=(-DHEAD_DIM=64 -DHEAD_DIM=36 -DHEAD_DIM=10); fi
     for form in "${forms[@]}"; do
         for option in "${options[@]}"; do
