@@ -364,15 +364,13 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *c, const
             s->o.handle(s->o.context, x);
     }
     pthread_mutex_lock(&x->lock);
-    enum MHD_Result result = MHD_YES;
-    if (x->status && !x->queued) {
-        result = queue_answer(x);
-    } else if (!x->status) {
+    bool answers = x->status && !x->queued;
+    if (!x->status) {
         x->suspended = true;
         MHD_suspend_connection(c);
     }
     pthread_mutex_unlock(&x->lock);
-    return result;
+    return answers ? queue_answer(x) : MHD_YES; /* what it reads doesn't change any more */
 }
 
 /* ---- the server -------------------------------------------------------------------------------------------------- */
@@ -466,12 +464,6 @@ http_server *http_start(const http_options *o, err *e)
     }
     s->o = *o;
     int fd = listen_at(o->host, o->port, &s->port, e), most = most_connections(o->connections);
-    if (fd >= 0)
-        s->daemon = MHD_start_daemon(
-            MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0,
-            NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL, MHD_OPTION_CONNECTION_LIMIT,
-            2 * (unsigned)most, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)131072, MHD_OPTION_NOTIFY_COMPLETED,
-            on_completed, s, MHD_OPTION_END);
     const gate_options gate = {.listener = fd,
                                .connections = most,
                                .deadline = o->deadline,
@@ -479,13 +471,19 @@ http_server *http_start(const http_options *o, err *e)
                                .admit = admit,
                                .refuse = refuse,
                                .context = s};
-    s->gate = s->daemon ? gate_start(&gate) : NULL;
+    s->gate = fd >= 0 ? gate_new(&gate) : NULL;
     if (s->gate)
+        s->daemon = MHD_start_daemon(
+            MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0,
+            NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL, MHD_OPTION_CONNECTION_LIMIT,
+            2 * (unsigned)most, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)131072, MHD_OPTION_NOTIFY_COMPLETED,
+            on_completed, s, MHD_OPTION_END);
+    if (s->daemon && gate_start(s->gate))
         return s;
-    if (fd >= 0) {
+    if (fd >= 0 && !s->gate)
         close(fd);
+    if (fd >= 0)
         err_set(e, ERR_FAILED, "%.200s, port %d: the server doesn't start: no threads or no memory", o->host, o->port);
-    }
     http_stop(&s);
     return NULL;
 }
@@ -505,9 +503,11 @@ void http_stop(http_server **at)
     http_server *s = *at;
     if (!s)
         return;
-    gate_stop(&s->gate);
+    if (s->gate)
+        gate_stop(s->gate);
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
+    gate_free(&s->gate);
     free(s);
     *at = NULL;
 }

@@ -45,6 +45,7 @@ typedef struct wire {
 struct http_gate {
     gate_options o;
     pthread_t thread;
+    bool started;
     int wake[2];
     pthread_mutex_t lock; /* of the list and the two below; the gate's thread alone changes the list */
     bool quiet, stops;
@@ -71,11 +72,10 @@ static bool later(void)
 
 static void begin_closing(http_gate *g, wire *l)
 {
+    pthread_mutex_lock(&g->lock);
     if (l->inner >= 0)
         close(l->inner);
-    l->inner = -1;
-    pthread_mutex_lock(&g->lock);
-    l->other = -1; /* the number may become another connection's */
+    l->inner = l->other = -1; /* the numbers may become another connection's */
     pthread_mutex_unlock(&g->lock);
     l->state = CLOSING;
     l->since = l->moved = now();
@@ -479,12 +479,13 @@ void gate_answered(http_gate *g, int fd)
     wake(g);
 }
 
-http_gate *gate_start(const gate_options *o)
+http_gate *gate_new(const gate_options *o)
 {
     http_gate *g = calloc(1, sizeof *g);
     if (!g)
         return NULL;
     g->o = *o;
+    g->wake[0] = g->wake[1] = -1;
     pthread_mutex_init(&g->lock, NULL);
     g->polled = calloc(2 * ((size_t)o->connections + 1), sizeof *g->polled);
     bool ok = g->polled && pipe(g->wake) == 0;
@@ -492,17 +493,16 @@ http_gate *gate_start(const gate_options *o)
         fcntl(g->wake[i], F_SETFL, O_NONBLOCK);
         fcntl(g->wake[i], F_SETFD, FD_CLOEXEC);
     }
-    ok = ok && fcntl(o->listener, F_SETFL, O_NONBLOCK) == 0;
-    if (ok && pthread_create(&g->thread, NULL, run, g) == 0)
+    if (ok && fcntl(o->listener, F_SETFL, O_NONBLOCK) == 0)
         return g;
-    if (g->wake[1]) {
-        close(g->wake[0]);
-        close(g->wake[1]);
-    }
-    pthread_mutex_destroy(&g->lock);
-    free(g->polled);
-    free(g);
+    g->o.listener = -1; /* it stays its owner's */
+    gate_free(&g);
     return NULL;
+}
+
+bool gate_start(http_gate *g)
+{
+    return g->started = pthread_create(&g->thread, NULL, run, g) == 0;
 }
 
 void gate_quiesce(http_gate *g)
@@ -513,20 +513,30 @@ void gate_quiesce(http_gate *g)
     wake(g);
 }
 
-void gate_stop(http_gate **at)
+void gate_stop(http_gate *g)
 {
-    http_gate *g = *at;
-    if (!g)
-        return;
     pthread_mutex_lock(&g->lock);
     g->quiet = g->stops = true;
     pthread_mutex_unlock(&g->lock);
     wake(g);
-    pthread_join(g->thread, NULL);
-    close(g->wake[0]);
-    close(g->wake[1]);
+    if (g->started)
+        pthread_join(g->thread, NULL);
+    g->started = false;
+}
+
+void gate_free(http_gate **at)
+{
+    http_gate *g = *at;
+    *at = NULL;
+    if (!g)
+        return;
+    gate_stop(g);
+    for (int i = 0; i < 2; i++)
+        if (g->wake[i] >= 0)
+            close(g->wake[i]);
+    if (g->o.listener >= 0)
+        close(g->o.listener);
     pthread_mutex_destroy(&g->lock);
     free(g->polled);
     free(g);
-    *at = NULL;
 }

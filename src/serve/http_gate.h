@@ -23,12 +23,15 @@ typedef struct gate_options {
     void *context;
 } gate_options;
 
-/* NULL: no thread for it, or no memory. */
-http_gate *gate_start(const gate_options *o);
+/* NULL: there is no memory for it. */
+http_gate *gate_new(const gate_options *o);
+/* Takes connections from now on.  False: there is no thread for it. */
+bool gate_start(http_gate *g);
 /* From any thread: the answer to the request at that end is written. */
 void gate_answered(http_gate *g, int fd);
 /* No new connections from now on. */
 void gate_quiesce(http_gate *g);
-/* Ends when clients have the answers that are there. */
-void gate_stop(http_gate **g);
+/* Ends when clients have the answers that are there; gate_answered may still be called until it is freed. */
+void gate_stop(http_gate *g);
+void gate_free(http_gate **g);
 #endif
