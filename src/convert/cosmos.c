@@ -5,7 +5,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "convert/codecs.h"
@@ -146,8 +145,7 @@ static int place_of(int r, int s, int channel, int channels)
  * of four frames.  op_inverse_haar halves. */
 static bool fold_out(import *im, err *e)
 {
-    static float factors[LEFT * ALL];
-    memset(factors, 0, sizeof factors);
+    float factors[LEFT * ALL] = {0};
     for (int i = 0; i < ALL; i++) {
         int outer = i / (8 * COLOURS), inner = i / COLOURS % 8, colour = i % COLOURS;
         int channel = place_of(inner / 2 % 2, inner % 2, colour, COLOURS);
@@ -184,8 +182,7 @@ static bool fold_decoder(import *im, const resnet_vq_config *k, err *e)
  * pixels that differences of rows (r) and columns (s) make negative.  Differences in time are 0. */
 static bool fold_in(import *im, err *e)
 {
-    static float factors[ALL * COLOURS * CELL * CELL];
-    memset(factors, 0, sizeof factors);
+    float factors[ALL * COLOURS * CELL * CELL] = {0};
     for (int i = 0; i < ALL; i++) {
         int outer = i / (8 * COLOURS), inner = i / COLOURS % 8, colour = i % COLOURS;
         for (int y = 0; outer < 4 && inner < 4 && y < CELL; y++)

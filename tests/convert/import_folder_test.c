@@ -64,6 +64,41 @@ static void published_folders_are_models(void **state)
     }
 }
 
+#define SIMPLEAR(files) "convert|" files "|--set|image_size=48|-o|b.gguf"
+
+/* SimpleAR's codec is another repository's: in a folder beside, first or last, or as the one file of both its networks.
+ */
+static void a_codec_lies_in_a_folder_of_its_own(void **state)
+{
+    (void)state;
+    saved_list s = {0};
+    size_t kept = 0;
+    shell("rm -rf f g; mkdir g; cp -r " GOLDEN "/simplear f; mv f/*.jit g/; echo '{}' >g/config.json");
+    cli_good(SIMPLEAR(GOLDEN "/simplear"));
+    shell("mv b.gguf a.gguf");
+    cli_good(SIMPLEAR("f|g"));
+    assert_true(support_same_files("a.gguf", "b.gguf"));
+    cli_good(SIMPLEAR("g|f"));
+    assert_true(support_same_files("a.gguf", "b.gguf"));
+    saved_load(&s, "g/decoder.jit", "");
+    saved_load(&s, "g/encoder.jit", "");
+    for (size_t i = 0; i < s.n; i++) { /* that of the decoder has the codebook under another name */
+        saved_tensor one = s.list[i];
+        s.list[i] = s.list[kept];
+        one.type = DTYPE_BF16;
+        s.list[kept] = one;
+        kept += strncmp(one.name, "inv_quant.", 10) != 0;
+    }
+    saved_write_safetensors("g/autoencoder.safetensors", &s, 0, kept);
+    saved_free(&s);
+    cli_result r = cli_good(SIMPLEAR("f|g"));
+    cli_has(r.err, "reads autoencoder.safetensors, not encoder.jit");
+    assert_true(support_same_files("a.gguf", "b.gguf"));
+    shell("rm g/autoencoder.safetensors g/encoder.jit");
+    r = cli_good(SIMPLEAR("f|g"));
+    cli_has(r.err, "without the Cosmos tokenizer's encoder.jit the model can't read pictures");
+}
+
 static saved_list vae(void)
 {
     saved_list s = {0};
@@ -287,6 +322,7 @@ int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_folders_are_models),
+        cmocka_unit_test(a_codec_lies_in_a_folder_of_its_own),
         cmocka_unit_test(safetensors_are_preferred_to_the_same_in_pickles),
         cmocka_unit_test(two_models_are_a_question),
         cmocka_unit_test(averaged_files_are_preferred),
