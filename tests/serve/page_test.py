@@ -9,6 +9,7 @@ import glob
 import json
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -531,6 +532,8 @@ def main():
     finally:
         chromium.close()
         server.close()
+    if not failed:
+        shutil.rmtree(work)
     print(f"{len(tests) - failed} passed, {failed} failed" + (f": screenshots in {work}" if failed else ""))
     return failed > 0
 
