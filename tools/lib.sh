@@ -103,3 +103,26 @@ build() {
     cmake -S "$root" -B "$folder" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release "$@" || return
     cmake --build "$folder" --parallel "$(nproc)"
 }
+
+# other_apt FOLDER KIND [ARCHITECTURE]: apt's view of Debian's sources (KIND deb-src) or of another architecture's packages
+# (deb), kept in FOLDER, from the places that this machine's packages come from; its own lists stay as they are.
+# apt_options: what apt-get has to be given.
+other_apt() {
+    local folder=$1 kind=$2 architecture=${3-} file
+    command -v apt-get >/dev/null || die "this needs Debian's apt-get"
+    mkdir -p "$folder/parts" "$folder/lists/partial" "$folder/archives/partial"
+    rm -f "$folder"/parts/*
+    for file in /etc/apt/sources.list /etc/apt/sources.list.d/{debian,ubuntu}.sources; do
+        [[ -e $file ]] || continue
+        sed -E "s/^Types:.*/Types: $kind/; s/^deb(-src)? /$kind /" "$file" >"$folder/parts/$(basename "$file")"
+    done
+    apt_options=(-o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$folder/parts"
+        -o "Dir::State::lists=$folder/lists" -o "Dir::Cache::archives=$folder/archives"
+        -o APT::Sandbox::User=root -o "Dir::Cache::pkgcache=" -o "Dir::Cache::srcpkgcache=")
+    if [[ $architecture ]]; then # of which nothing is installed
+        : >"$folder/status"
+        apt_options+=(-o "APT::Architecture=$architecture" -o "APT::Architectures=$architecture"
+            -o "Dir::State::status=$folder/status")
+    fi
+    apt-get "${apt_options[@]}" -qq update
+}

@@ -86,9 +86,10 @@ int os_list(const char *folder, struct dirent ***list, int (*passes)(const struc
 bool os_matches(const char *pattern, const char *name); /* "a*" and "abc" */
 
 const char *os_temporary_folder(void);
-FILE *os_temporary_file(void);   /* without a name, gone when it is closed */
-char *os_cache_folder(void);     /* where limn's caches go unless somebody says otherwise, a new string, or NULL */
-void os_use_slashes(char *path); /* of a path that a user gave */
+FILE *os_temporary_file(void); /* without a name, gone when it is closed */
+char *os_cache_folder(void);   /* where limn's caches go unless somebody says otherwise, a new string, or NULL */
+int os_stat(const char *path, struct stat *st); /* where a folder's path may end in a slash */
+void os_use_slashes(char *path);                /* of a path that a user gave */
 
 /* Text in the making: written to a stream, then a new string. */
 typedef struct os_text {

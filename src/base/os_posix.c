@@ -316,6 +316,11 @@ char *os_cache_folder(void)
     return home && *home ? joined(home, "/.cache/limn") : NULL;
 }
 
+int os_stat(const char *path, struct stat *st)
+{
+    return stat(path, st);
+}
+
 void os_use_slashes(char *path)
 {
     (void)path; /* a backslash is a letter like others */

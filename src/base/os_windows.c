@@ -338,6 +338,7 @@ struct timespec os_changed(const struct stat *st)
 static bool id_of(HANDLE h, os_id *id)
 {
     BY_HANDLE_FILE_INFORMATION i;
+    *id = (os_id){0};
     if (!GetFileInformationByHandle(h, &i))
         return failed();
     *id = (os_id){i.dwVolumeSerialNumber, (uint64_t)i.nFileIndexHigh << 32 | i.nFileIndexLow};
@@ -353,6 +354,7 @@ bool os_id_at(const char *path, os_id *id)
 {
     HANDLE h = CreateFileA(path, 0, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING,
                            FILE_FLAG_BACKUP_SEMANTICS, NULL); /* folders too */
+    *id = (os_id){0};
     if (h == INVALID_HANDLE_VALUE)
         return failed();
     bool ok = id_of(h, id);
@@ -421,8 +423,6 @@ const char *os_temporary_folder(void)
     if (n == 0 || n > MAX_PATH)
         return ".";
     os_use_slashes(folder);
-    if (n > 1 && folder[n - 1] == '/' && folder[n - 2] != ':')
-        folder[n - 1] = 0;
     return folder;
 }
 
@@ -464,9 +464,23 @@ char *os_cache_folder(void)
 
 void os_use_slashes(char *path)
 {
-    for (; *path; path++) /* no byte of a longer letter is a backslash */
-        if (*path == '\\')
-            *path = '/';
+    size_t n = strlen(path);
+    for (size_t i = 0; i < n; i++) /* no byte of a longer letter is a backslash */
+        if (path[i] == '\\')
+            path[i] = '/';
+    if (n > 1 && path[n - 1] == '/' && path[n - 2] != ':' && path[n - 2] != '/')
+        path[n - 1] = 0;
+}
+
+int os_stat(const char *path, struct stat *st)
+{
+    char *own = strdup(path);
+    if (!own)
+        return -1;
+    os_use_slashes(own);
+    int status = stat(own, st);
+    free(own);
+    return status;
 }
 
 bool os_text_open(os_text *t)

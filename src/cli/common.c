@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "base/ranks.h"
 #include "cli/guard.h"
 #include "cli/latents.h"

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "convert/convert_internal.h"
 #include "convert/names.h"
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/os.h"
 #include "io/json_file.h"
 #include "io/safetensors.h"
 #include "models/transformers/gpt.h"

@@ -407,7 +407,7 @@ bool dataset_captions(dataset *d, dataset_caption_callback *callback, void *cont
 }
 
 /* A cause's problems since the last time: one with its name, several with their number and the first names. */
-static void tell(dataset *d, cause *c)
+static void tell_cause(dataset *d, cause *c)
 {
     char names[1024] = "";
     size_t at = 0, n = 0;
@@ -439,10 +439,10 @@ void dataset_log_problems(dataset *d)
     for (size_t i = 0; i < d->n_problems; i++) /* in the order of the items */
         for (size_t k = 0; k < d->n_causes && !d->problems[i].told; k++)
             if (!strcmp(d->causes[k].reason, d->problems[i].reason))
-                tell(d, &d->causes[k]);
+                tell_cause(d, &d->causes[k]);
     for (size_t k = 0; k < d->n_causes; k++) {
         if (d->causes[k].told < d->causes[k].n)
-            tell(d, &d->causes[k]);
+            tell_cause(d, &d->causes[k]);
         counted += d->causes[k].n;
     }
     if (all > counted && d->untold != all - counted)

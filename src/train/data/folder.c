@@ -370,7 +370,7 @@ static bool add_links(walk *w, err *e)
         struct stat st;
         if (!full)
             ok = err_no_memory(e, "data set", w->links.used);
-        else if (stat(full, &st))
+        else if (os_stat(full, &st))
             dataset_note(w->d, -1, full, strerror(errno));
         else
             ok = add_folder(w, below, e);
@@ -413,7 +413,7 @@ bool folder_walk_below(folder_walk *w, const char *name, err *e)
     struct stat st;
     char *below = join(name, *name ? "/" : "", ""), *full = join(w->d->sources[w->source].path, "/", name);
     bool ok = below && full ? true : err_no_memory(e, "data set", strlen(name));
-    if (ok && stat(full, &st))
+    if (ok && os_stat(full, &st))
         ok = err_set(e, ERR_FAILED, "%s: cannot open: %s", full, strerror(errno));
     w->untold = ok ? strlen(below) : 0;
     ok = ok && add_folder(w, below, e) && add_links(w, e);

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "base/file.h"
+#include "base/os.h" /* strndup, where the C library has none */
 #include "train/data/dataset.h"
 
 /* Strings end to end, each with its NUL.  Zero-initialised is empty. */
