@@ -122,6 +122,10 @@ typedef enum mask_kind {
 #ifndef LINEAR_BYTE_VECTORS
 #define LINEAR_BYTE_VECTORS 0
 #endif
+/* Times these rows of w that a group of linear_norm.cl takes at most. */
+#define LINEAR_EACH_GPU 64
+/* Numbers of x that a work-item of it keeps in registers at most. */
+#define LINEAR_OWN_GPU 24
 /* Quantised weights on CPUs.  A panel is so many rows of w, as many as a vector has lanes: a layout. */
 #define LINEAR_PANEL 16
 /* Integers of x for each 32 columns: 16 pairs, the scale, the sum of the 32 integers: a layout. */

@@ -217,79 +217,14 @@ inline int16 pairs(lanes w, int x)
 
 #else
 
-inline void store_sum(float v, __global const float *b, uint b_at, __global const float *residual, uint residual_at,
-                      __global float *y, uint y_at, int row, int col, int act, int ldy, int column)
-{
-    if (b)
-        v += b[b_at + column + col];
-    v = activate_float(v, act);
-    size_t at = (size_t)row * ldy + column + col;
-    if (residual)
-        v += residual[residual_at + at];
-    y[y_at + at] = v;
-}
+#define TEAM    WG
+#define W_END   n
+#define W_FROM  AT(w)
+#define W_TALL  n
+#define X_SPACE __global
 #define STORE(v, row, col)                                                                                             \
     store_sum(v, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, row, col, act, ldy, column)
-
-/* to[4], or to[2], = neighbours of a row, which begins at a multiple of their size: vloads don't say so.  Stored as the
- * vectors that they are, since some compilers take a vector apart into loads of its elements. */
-#define four_f32(to, p, c) vstore4(((__global const float4 *)(p))[c], 0, to)
-#define two_f32(to, p, c)  vstore2(((__global const float2 *)(p))[c], 0, to)
-inline void two_halves(float *to, uint v)
-{
-    vstore2(vload_half2(0, (const half *)&v), 0, to);
-}
-inline void four_f16(float *to, __global const half *p, size_t c)
-{
-    uint v[2];
-    vstore2(((__global const uint2 *)p)[c], 0, v);
-    two_halves(to, v[0]);
-    two_halves(to + 2, v[1]);
-}
-#define two_f16(to, p, c) two_halves(to, ((__global const uint *)(p))[c])
-
-/* A word's bytes, with and without signs, so written that compilers make one conversion of each.  Where native vectors
- * hold more bytes than a word, instructions read their registers by bytes, and compilers know these as chars of vectors;
- * elsewhere they make two or three instructions of such a char, and one of what shifts take out. */
-#if LINEAR_BYTE_VECTORS
-#define CHARS(v)  convert_float4(as_char4(v))
-#define UCHARS(v) convert_float4(as_uchar4(v))
-#else
-#define CHARS(v)  (float4)((int)((v) << 24) >> 24, (int)((v) << 16) >> 24, (int)((v) << 8) >> 24, (int)(v) >> 24)
-#define UCHARS(v) (float4)((v)&255, (v) >> 8 & 255, (v) >> 16 & 255, (v) >> 24)
-#endif
-
-/* Some turns of a loop at once, with the addresses of one and the loads of all on their way. */
-#define UNROLL_2 _Pragma("unroll 2")
-#define UNROLL_4 _Pragma("unroll 4")
-
-/* Each of a group's rows of w, and of x. */
-#define EACH_W UNROLL for (int j = 0; j < LINEAR_W_ROWS_GPU; j++)
-#define EACH_X UNROLL for (int i = 0; i < GROUP_ROWS; i++)
-
-/* A work-item's columns of quantised weights: 4 from the 4 at-th on, and 16 behind them, in `block`. */
-#if WG >= 4
-#define EACH_UNIT                                                                                                      \
-    for (uint block = l / 4, at = block * 8 + l % 4; block < (uint)k / 32; block += WG / 4, at += 2 * WG)
-#else
-#define EACH_UNIT for (uint t = l, block, at; block = t / 4, at = t + block * 4, t < (uint)k / 8; t += WG)
-#endif
-
-/* partial[row of x]: sums of 4 rows of w for each of `parts` work-items.  Four parts become one, the last ones results. */
-#define FOLDED(parts) ((parts) >= 4 ? (parts) / 4 : 1)
-#define FOLD(parts)                                                                                                    \
-    {                                                                                                                  \
-        barrier(CLK_LOCAL_MEM_FENCE);                                                                                  \
-        for (uint t = l; t < GROUP_ROWS * 4 * FOLDED(parts); t += WG) {                                                \
-            __local float *p = (__local float *)partial[t / (4 * FOLDED(parts))] + t % (4 * FOLDED(parts));            \
-            float s = p[0];                                                                                            \
-            UNROLL for (int i = 1; i < (parts) / FOLDED(parts); i++) s += p[i * 4 * FOLDED(parts)];                    \
-            if (FOLDED(parts) > 1)                                                                                     \
-                *p = s;                                                                                                \
-            else if (row + (int)t / 4 < m && first + (int)t % 4 < n)                                                   \
-                STORE(s, row + t / 4, first + t % 4);                                                                  \
-        }                                                                                                              \
-    }
+#include "linear_rows.clh"
 
 #define GROUP_T    f32
 #define GROUP_TYPE float

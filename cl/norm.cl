@@ -64,29 +64,6 @@ __kernel void layer_norm_twice(IN(float, x), IN(float, w), IN(float, b), IN(floa
     ROW_SET(yr, d, Y)
 #undef Y
 }
-
-/* y[row,d] = the norm of x[row,0:d] act(x[row,d:2d]) */
-__kernel void glu_norm(IN(float, x), IN(float, w), IN(float, b), OUT(float, y), const int d, const int act,
-                       const float eps)
-{
-    SCRATCH
-    size_t row = GROUP(0);
-    __global const float *value = AT(x) + row * 2 * d, *gate = value + d;
-    __global float *yr = AT(y) + row * d;
-    float mean, variance;
-#define GLU(LOAD) LOAD(value) * activate_float(LOAD(gate), act)
-    ROW_SET(yr, d, GLU)
-#undef GLU
-    barrier(CLK_GLOBAL_MEM_FENCE);
-    __global const float *xr = yr;
-    ROW_SUM(mean, d, X)
-    mean /= d;
-    ROW_SUM(variance, d, SQUARE)
-    float scale = rsqrt(variance / d + eps);
-#define Y(LOAD) (LOAD(xr) - mean) * scale * LOAD(AT(w)) + LOAD(AT(b))
-    ROW_SET(yr, d, Y)
-#undef Y
-}
 #endif
 
 /* y[row,d] = x / sqrt(mean(x^2) + eps) * w */

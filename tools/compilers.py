@@ -16,13 +16,14 @@ AMD = ["gfx90a", "gfx1030", "gfx1100"]  # Instinct MI200, Radeon RX 6800, Radeon
 NVIDIA = ["sm_75", "sm_86", "sm_90"]  # Turing, Ampere (RTX 3060), Hopper
 # end the name of a file that is compiled with these definitions
 BACKWARD, CROSS, KV_F16, SHARED = " BACKWARD", " CROSS", " KV_F16", " KV_F16 QUERY_HEADS=7"
-PANEL_F16 = " PANEL_F16"
+PANEL_F16, TWICE, RMS = " PANEL_F16", " TWICE GATED", " RMS"
 VARIANTS = {BACKWARD: r"^#ifn?def BACKWARD$", CROSS: r"^#ifdef CROSS$", KV_F16: r"\b(?:IN|OUT)\(KV,",
-            SHARED: r"^#ifndef QUERY_HEADS$", PANEL_F16: r"\bIN\(PANEL,"}  # what such a file has
-FEW_GROUPS = ["attention", "norm", "sample"]  # files whose groups are larger (src/device/program.c)
+            SHARED: r"^#ifndef QUERY_HEADS$", PANEL_F16: r"\bIN\(PANEL,", TWICE: r"^#ifdef TWICE$",
+            RMS: r"^#ifdef RMS$"}  # what such a file has
+FEW_GROUPS = ["attention", "linear_norm", "norm", "sample"]  # files whose groups are larger (src/device/program.c)
 BITCODE = ["/usr/lib/x86_64-linux-gnu/amdgcn/bitcode", "/usr/lib/aarch64-linux-gnu/amdgcn/bitcode", "/opt/rocm/amdgcn/bitcode"]
 LIBCLC = ["/usr/lib/clc/nvptx64--nvidiacl.bc", "/usr/share/clc/nvptx64--nvidiacl.bc"]
-WIDE = ["attention", "norm", "sample"]  # files whose groups share rows by 4 WG: few_groups in src/device/program.c
+WIDE = ["attention", "linear_norm", "norm", "sample"]  # files whose groups share rows by 4 WG: few_groups in src/device/program.c
 CLANG = ["clang-15", "-x", "cl", "-cl-std=CL1.2", "-Xclang", "-finclude-default-header", "-Wno-linker-warnings"]
 IGA = ["/usr/lib/x86_64-linux-gnu/libiga64.so.1", "/usr/local/lib/libiga64.so.1"]
 

@@ -19,9 +19,10 @@ typedef struct program {
     char options[];
 } program;
 
-/* Kernels of few rows, for each of which one group is all there is: a decode step's norms, attention and sampling.
- * Their groups, what they call WG, are larger, so that more loads are on their way. */
-static const char *const few_groups[] = {"attention", "norm", "sample"};
+/* Kernels of few rows, for each of which one group is all there is: a decode step's norms, attention and sampling, and
+ * products that begin with a norm.  Their groups, what they call WG, are larger, so that more loads are on their way.
+ */
+static const char *const few_groups[] = {"attention", "linear_norm", "norm", "sample"};
 
 tuning kernel_tuning(const device *d, const char *name)
 {

@@ -25,7 +25,7 @@ const tunable tunables[] = {
     {AT(wide), VALUES(1, 2, 4, 8), .form = FORM_GPU},
     {AT(tile_k), VALUES(8, 16, 32), .form = FORM_GPU, IN("conv gemm winograd", TILE_K)},
     {AT(x_rows), VALUES(4, 8), .form = FORM_GPU, IN("linear", LINEAR_X_ROWS_GPU)},
-    {AT(byte_vectors), FLAG, .form = FORM_GPU, IN("linear", LINEAR_BYTE_VECTORS)},
+    {AT(byte_vectors), FLAG, .form = FORM_GPU, IN("linear linear_norm", LINEAR_BYTE_VECTORS)},
     {AT(attention_keys), VALUES(64, 128, 256, 512), .form = FORM_GPU},
     {AT(winograd_channels), VALUES(0, 24, 48, 96, 192), .form = FORM_GPU},
     {AT(winograd_cache), VALUES(1 << 18, 1 << 19, 1 << 20, 2 << 20, 4 << 20, 8 << 20)},

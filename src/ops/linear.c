@@ -1,8 +1,6 @@
 /* Linear layers: the choice between the kernels for few rows and the products for many. */
 #include "ops/ops_internal.h"
 
-#define FEW_ROWS 32 /* up to here reading the weights bounds the time, and sums don't depend on the number of rows */
-
 /* How many of `items` a CPU's work-item takes one after another for m rows: starting one costs as much as reading some
  * KiB, and each compute unit gets enough of them to share the work evenly. */
 static int64_t each_of(const device *d, int64_t items, int64_t m)
@@ -18,11 +16,15 @@ static int64_t load_of(int64_t k)
     return k % 4 == 0 ? 4 : k % 2 == 0 ? 2 : 1;
 }
 
+bool linear_wide(tensor w)
+{
+    return dtype_table[w.type].block > 1 ? w.panels : w.shape[1] % 4 == 0;
+}
+
 /* The GPU's kernel for m rows of x; those of panels and of aligned rows make 1, 2 or x_rows of them at once. */
 static const char *group_kernel(const device *d, int64_t m, tensor w)
 {
-    bool wide = dtype_table[w.type].block > 1 ? w.panels : w.shape[1] % 4 == 0;
-    return !wide                     ? TYPED("linear:rows_", w.type)
+    return !linear_wide(w)           ? TYPED("linear:rows_", w.type)
            : m == 1                  ? TYPED("linear:rows1_", w.type)
            : m <= d->tune.x_rows / 2 ? TYPED("linear:rows2_", w.type)
            : d->tune.x_rows == 4     ? TYPED("linear:rows4_", w.type)

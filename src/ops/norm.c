@@ -27,16 +27,10 @@ tensor op_layer_norm_add(run *r, tensor x, const norm *n, tensor residual)
     return run_tape(r) ? op_add(r, residual, op_layer_norm(r, x, n)) : layer_norm(r, x, n, residual);
 }
 
-/* What follows from each other in one launch: on GPUs, where a launch takes longer than such work. */
-static bool joins(run *r)
-{
-    return !run_device(r)->tune.cpu_form && !run_tape(r);
-}
-
 tensor op_layer_norm_twice(run *r, tensor x, const norm *after, tensor residual, const norm *before, tensor *sum)
 {
     REQUIRE(r, !residual.buf || tensor_count(&x) == tensor_count(&residual));
-    if (!joins(r)) {
+    if (!ops_join(r)) {
         *sum = residual.buf ? op_layer_norm_add(r, x, after, residual) : op_layer_norm(r, x, after);
         return op_layer_norm(r, *sum, before);
     }
@@ -46,19 +40,6 @@ tensor op_layer_norm_twice(run *r, tensor x, const norm *after, tensor residual,
     LAUNCH(r, "norm:layer_norm_twice", work_rows(rows_of(&x), 16 * count, (residual.buf ? 16 : 12) * count), ARG_T(x),
            ARG_T(after->w), ARG_T(after->b), ARG_T(residual), ARG_T(*sum), ARG_T(before->w), ARG_T(before->b), ARG_T(y),
            ARG_I(last_of(&x)), ARG_F(after->eps), ARG_F(before->eps));
-    return y;
-}
-
-tensor op_glu_norm(run *r, tensor x, activation act, const norm *n)
-{
-    if (!joins(r))
-        return op_layer_norm(r, op_glu(r, x, act), n);
-    int64_t d = last_of(&x) / 2;
-    REQUIRE(r, last_of(&x) % 2 == 0);
-    tensor y = tensor_like(r, &x, d);
-    double count = (double)(rows_of(&x) * d);
-    LAUNCH(r, "norm:glu_norm", work_rows(rows_of(&x), 8 * count, 12 * count), ARG_T(x), ARG_T(n->w), ARG_T(n->b),
-           ARG_T(y), ARG_I(d), ARG_I(act), ARG_F(n->eps));
     return y;
 }
 

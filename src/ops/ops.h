@@ -95,8 +95,6 @@ tensor op_layer_norm_add(run *r, tensor x, const norm *n, tensor residual);
 /* y = op_layer_norm(*sum, before), where *sum = op_layer_norm_add(x, after, residual), or without a residual (empty)
  * op_layer_norm(x, after) */
 tensor op_layer_norm_twice(run *r, tensor x, const norm *after, tensor residual, const norm *before, tensor *sum);
-/* y = op_layer_norm(op_glu(x, act), n) */
-tensor op_glu_norm(run *r, tensor x, activation act, const norm *n);
 /* y = x / sqrt(mean(x^2) + eps) * w over the last dimension (n->b is empty): Zhang & Sennrich 2019 */
 tensor op_rms_norm(run *r, tensor x, const norm *n);
 /* The same over h, w and the channels of each group of x[b,h,w,c], then act: Wu & He 2018 */
@@ -105,6 +103,28 @@ tensor op_group_norm(run *r, tensor x, const norm *n, int groups, activation act
 tensor op_softmax(run *r, tensor x);
 /* y = x / sqrt(sum x^2 + eps) over the last dimension */
 tensor op_l2_normalise(run *r, tensor x, float eps);
+
+/* ---- products of what goes through a norm first, and gated ones: linear_norm.c ---- */
+
+/* x through a norm, for the products that read it.  On GPUs products of few rows do the norm themselves, in their own
+ * launch; otherwise it is done for the first of them, and kept for the others. */
+typedef struct normed {
+    tensor x;
+    const norm *norm;
+    bool rms;          /* op_rms_norm, else op_layer_norm */
+    const norm *after; /* or NULL: x is what a branch ended with.  Whoever reads it first makes x of it: residual, if it
+                        * isn't empty, + op_layer_norm(x, after), and sets this to NULL.  Not with rms. */
+    tensor residual;
+    tensor y; /* what came out; empty until then */
+} normed;
+/* What comes out. */
+tensor op_normed(run *r, normed *x);
+/* op_linear(op_normed(x), l, act), and op_linear_add of it */
+tensor op_linear_normed(run *r, normed *x, const linear *l, activation act);
+tensor op_linear_normed_add(run *r, normed *x, const linear *l, tensor residual);
+/* y[...,o] = u act(g) (Shazeer 2020), u and g the products of op_normed(x) with `up` and `gate`; gate NULL: the first
+ * half of up's rows are of u, the second half of g. */
+tensor op_gated_normed(run *r, normed *x, const linear *up, const linear *gate, activation act);
 
 /* ---- attention: attention.c, attention_tile.c, kv_cache.c ---- */
 

@@ -68,6 +68,12 @@ static inline work backward(work w)
     return w;
 }
 
+/* Whether what follows from each other is done in one launch: on GPUs, where a launch takes longer than such work. */
+static inline bool ops_join(run *r)
+{
+    return !run_device(r)->tune.cpu_form && !run_tape(r);
+}
+
 /* The tensor that x's gradient is added to (tape_gradient_of); empty if x wants none. */
 static inline tensor wanted(tape *t, tensor x, int *add)
 {
@@ -140,6 +146,10 @@ void gradient_add(run *r, tape *t, tensor x, tensor dy);
 void softmax_gradient(run *r, tape *t, tensor x, tensor y, tensor out, float scale);
 /* Whether GPUs may read rows of n numbers of x by fours, for tiles of products: gemm.c. */
 bool tile_by_fours(run *r, int64_t n, tensor x);
+/* Whether GPUs' kernels for few rows read this weight by vectors: in panels, or rows that begin at multiples of 4; and
+ * the rows up to which there are such kernels: linear.c. */
+bool linear_wide(tensor w);
+#define FEW_ROWS 32 /* up to here reading the weights bounds the time, and sums don't depend on the number of rows */
 /* y = act(x w^T + b) + residual for many rows; y is all of the output: gemm.c. */
 bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, tensor y);
 

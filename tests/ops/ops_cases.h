@@ -49,9 +49,10 @@ typedef struct shape {
 typedef double ops_check(ops_env *v, const shape *s);
 
 ops_check check_linear, check_conv, check_conv_parts, check_conv_sums, check_layer_norm, check_layer_norm_twice,
-    check_glu_norm, check_group_norm, check_softmax, check_attention, check_attention_rounding, check_activate,
-    check_add, check_slice, check_upsample, check_repeat, check_guide, check_embed, check_embed_sequence, check_argmax;
+    check_group_norm, check_softmax, check_attention, check_attention_rounding, check_activate, check_add, check_slice,
+    check_upsample, check_repeat, check_guide, check_embed, check_embed_sequence, check_argmax;
 
+ops_check check_linear_normed;                        /* ops_cases_normed.c */
 ops_check check_linear_gradient, check_conv_gradient; /* ops_cases_product_gradient.c */
 ops_check check_low_rank;                             /* ops_cases_low_rank.c: values and gradients */
 /* ops_cases_row_gradient.c */

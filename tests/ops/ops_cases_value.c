@@ -199,20 +199,6 @@ double check_layer_norm_twice(ops_env *v, const shape *s)
     return fmax(error, ops_error(v, y, reference, count));
 }
 
-double check_glu_norm(ops_env *v, const shape *s)
-{
-    int count = s->m * s->d;
-    float *x = ops_numbers(v, 2 * count), *w, *b, *gated = ops_memory(v, (size_t)count, sizeof *gated);
-    norm n = make_norm(v, s->d, gated, count, &w, &b);
-    tensor y = op_glu_norm(v->r, ops_input(v, s, SHAPE(s->m, 2 * s->d), x), s->act, &n);
-    double *reference = reference_of(v, count);
-    ref_glu(reference, x, s->m, s->d, s->act);
-    for (int i = 0; i < count; i++)
-        gated[i] = (float)reference[i];
-    ref_layer_norm(reference, gated, w, b, n.eps, s->m, s->d);
-    return ops_error(v, y, reference, count);
-}
-
 double check_group_norm(ops_env *v, const shape *s)
 {
     int count = s->b * s->h * s->w * s->c;

@@ -20,6 +20,11 @@ static const shape products[] = {
     {.m = 64, .n = 128, .k = 32, .type = DTYPE_Q8_0},
     {.m = 64, .n = 128, .k = 32, .type = DTYPE_Q4_0},
 };
+/* ops_cases_normed.c */
+static const shape normed_products[] = {
+    {.m = 2, .n = 64, .k = 1024, .type = DTYPE_Q8_0, .first = 3},
+    {.m = 2, .n = 30, .k = 1024, .type = DTYPE_Q8_0, .factor = 1, .act = ACT_GELU_ERF},
+};
 static const shape conv_3[] = {
     {.b = 1, .h = 8, .w = 8, .c = 32, .out = 128, .kernel = 3, .stride = 1, .pad = 1, .bias = true},
     {.b = 1, .h = 8, .w = 8, .c = 64, .out = 128, .kernel = 1, .stride = 1, .bias = true},
@@ -76,6 +81,7 @@ static const shape embedded_back[] = {{.m = 50, .n = 64, .d = 256}};
 #define SHAPES(x) (x), sizeof(x) / sizeof *(x)
 const ops_lens ops_lenses[] = {
     {check_linear, SHAPES(products)},
+    {check_linear_normed, SHAPES(normed_products)},
     {check_conv, SHAPES(conv_3)},
     {check_attention, SHAPES(attention)},
     {check_cross_attention, SHAPES(cross)},

@@ -56,6 +56,21 @@ static const shape linear_shapes[] = {
     {.m = 700, .n = 41, .k = 150, .bias = true},
 };
 
+/* first: LAYER, RMS, AFTER, ADDED of ops_cases_normed.c; factor: weights of a gated product */
+static const shape normed_shapes[] = {
+    {.m = 1, .n = 7, .k = 20, .bias = true, .tiny = true},
+    {.m = 2, .n = 9, .k = 32, .type = DTYPE_Q8_0, .first = 3, .residual = true, .tiny = true},
+    {.m = 3, .n = 10, .k = 32, .type = DTYPE_Q4_0, .first = 1, .factor = 2, .act = ACT_SILU, .tiny = true},
+    {.m = 2, .n = 6, .k = 18, .type = DTYPE_F16, .first = 2, .factor = 1, .bias = true, .act = ACT_RELU, .tiny = true},
+    {.m = 2, .n = 70, .k = 1024, .type = DTYPE_Q8_0, .first = 3, .factor = 1, .act = ACT_GELU_ERF},
+    {.m = 4, .n = 130, .k = 96, .bias = true, .act = ACT_GELU_TANH, .view = true},
+    {.m = 1, .n = 50, .k = 256, .type = DTYPE_Q4_0, .first = 1, .residual = true},
+    {.m = 2, .n = 21, .k = 2730, .type = DTYPE_F16, .residual = true},
+    {.m = 7, .n = 21, .k = 64, .type = DTYPE_F16, .factor = 1, .bias = true, .act = ACT_SILU},
+    {.m = 40, .n = 20, .k = 33, .first = 3, .factor = 2, .act = ACT_SILU},
+    {.m = 2, .n = 50, .k = 33, .first = 2, .split = 7},
+};
+
 #define UP .transposed = true
 static const shape conv_shapes[] = {
     {.b = 1, .h = 5, .w = 6, .c = 3, .out = 5, .kernel = 3, .stride = 1, .pad = 1, .bias = true, .tiny = true},
@@ -527,6 +542,7 @@ static const shape codebook_shapes[] = {{.m = 9, .k = 7, .d = 3, .tiny = true},
 #define SHAPES(x) (x), sizeof(x) / sizeof *(x)
 const ops_row ops_rows[] = {
     {"linear", check_linear, 1e-12, "F32 sums", SHAPES(linear_shapes)},
+    {"linear of a norm", check_linear_normed, 3e-12, "F32 sums of numbers around 10", SHAPES(normed_shapes)},
     {"conv2d", check_conv, 1e-12, "F32 sums", SHAPES(conv_shapes)},
     {"conv 3x3", check_conv, 3e-12, "F32 sums of 36 products", SHAPES(winograd_shapes)},
     {"conv 3x3 in parts", check_conv_parts, 3e-12, "F32 sums of 36 products", SHAPES(winograd_part_shapes)},
@@ -544,7 +560,6 @@ const ops_row ops_rows[] = {
     {"layer_norm", check_layer_norm, 3e-12, "the same, one rounding more", SHAPES(layer_norm_add_shapes)},
     {"layer_norm_twice", check_layer_norm_twice, 3e-12, "F32 sums of numbers around 10", SHAPES(layer_norm_shapes)},
     {"layer_norm_twice", check_layer_norm_twice, 3e-12, "the same, one rounding more", SHAPES(layer_norm_add_shapes)},
-    {"glu_norm", check_glu_norm, 3e-12, "F32 sums, erf", SHAPES(glu_shapes)},
     {"rms_norm", check_rms_norm, 5e-14, "F32 sums", SHAPES(layer_norm_shapes)},
     {"rotary", check_rotary, 1e-13, "sine and cosine", SHAPES(rotary_shapes)},
     {"rotate_grid", check_rotate_grid, 1e-13, "exp, sine and cosine", SHAPES(rotate_grid_shapes)},

@@ -43,6 +43,22 @@ static const struct kernel_cost {
     {"linear:rows_f16", KIND_WEIGHTS, 2, {5.8f, 5.9f, 4.2f, 5.1f}, {0}},
     {"linear:rows_q8_0", KIND_WEIGHTS, 2, {5.8f, 5.9f, 5.9f, 5}, {0}},
     {"linear:rows_q4_0", KIND_WEIGHTS, 2, {5.8f, 5.8f, 6.5f, 5.6f}, {0}},
+    {"linear_norm:*1_f32", KIND_WEIGHTS, 1, {1.9f, 2.1f, 2.3f, 2.1f}, {0}},
+    {"linear_norm:*1_f16", KIND_WEIGHTS, 1, {4.1f, 3.2f, 2.3f, 3}, {0}},
+    {"linear_norm:*1_q8_0", KIND_WEIGHTS, 1, {2.9f, 3, 2.75f, 3}, {0}},
+    {"linear_norm:*1_q4_0", KIND_WEIGHTS, 1, {3.6f, 3.6f, 3.5f, 3.5f}, {0}},
+    {"linear_norm:*2_f32", KIND_WEIGHTS, 2, {2.9f, 3.1f, 3.5f, 3.3f}, {0}},
+    {"linear_norm:*2_f16", KIND_WEIGHTS, 2, {5, 5, 3.4f, 4.1f}, {0}},
+    {"linear_norm:*2_q8_0", KIND_WEIGHTS, 2, {4.1f, 4.1f, 4, 4.1f}, {0}},
+    {"linear_norm:*2_q4_0", KIND_WEIGHTS, 2, {5, 5, 5.1f, 4.9f}, {0}},
+    {"linear_norm:*4_f32", KIND_WEIGHTS, 4, {5.2f, 5.4f, 5.9f, 5.8f}, {0}},
+    {"linear_norm:*4_f16", KIND_WEIGHTS, 4, {6.2f, 5.4f, 6.1f, 6.8f}, {0}},
+    {"linear_norm:*4_q8_0", KIND_WEIGHTS, 4, {6.6f, 6.7f, 7, 6.7f}, {0}},
+    {"linear_norm:*4_q4_0", KIND_WEIGHTS, 4, {8, 8.2f, 8.5f, 7.9f}, {0}},
+    {"linear_norm:*_f32", KIND_WEIGHTS, 2, {3.7f, 4, 4.2f, 3.5f}, {0}},
+    {"linear_norm:*_f16", KIND_WEIGHTS, 2, {5.8f, 5.9f, 4.2f, 5.1f}, {0}},
+    {"linear_norm:*_q8_0", KIND_WEIGHTS, 2, {5.8f, 5.9f, 5.9f, 5}, {0}},
+    {"linear_norm:*_q4_0", KIND_WEIGHTS, 2, {5.8f, 5.8f, 6.5f, 5.6f}, {0}},
     {"gemm:gemm", KIND_TILES, 1, {.71f, .64f, .77f, .84f}, {.67f, .64f, 1, 1}},
     {"gemm:gemm_scalar", KIND_TILES, 1, {.67f, .52f, .68f, .75f}, {.67f, .64f, 1, 1}},
     {"gemm:weight_gradient", KIND_TILES, 1, {.50f, .44f, .59f, .42f}, {.67f, .64f, 1, 1}},
@@ -53,11 +69,20 @@ static const struct kernel_cost {
     {"attention:attention*", KIND_ATTENTION, 128, {5, 5, 5, 5}, {8, 8, 8, 8}},
     {"norm:layer_norm_twice", KIND_NORM, 4, {6, 6, 6, 6}, {13, 13, 13, 13}},
     {"norm:layer_norm*", KIND_NORM, 4, {3, 3, 3, 3}, {6, 6, 6, 6}},
-    {"norm:glu_norm", KIND_NORM, 4, {4, 4, 4, 4}, {7, 7, 7, 7}},
     {"norm:rms_norm*", KIND_NORM, 4, {2, 2, 2, 2}, {3, 3, 3, 3}},
     {"norm:softmax*", KIND_NORM, 4, {3, 3, 3, 3}, {6, 6, 6, 6}},
     {"sample:sample", KIND_SAMPLE, 17, {.1f, .1f, .1f, .1f}, {3, 3, 3, 3}},
     {"sample:argmax", KIND_SAMPLE, 1, {1, 1, 1, .25f}, {9, 9, 9, 9}},
+};
+
+/* Norms that each group of a product begins with: a lane's instructions for a number of x (of two rows of 1024), loads
+ * that wait, barriers. */
+static const struct norm_cost {
+    const char *pattern;
+    float each[PREDICT_ISAS], waits, barriers;
+} norm_costs[] = {
+    {"linear_norm:normed*", {36, 36, 19, 22}, 2, 9},
+    {"linear_norm:twice*", {63, 63, 40, 41}, 3, 17},
 };
 
 #define OF_BANDWIDTH 0.88
@@ -160,6 +185,20 @@ static double latency_us(const predict_device *d, const counted_launch *l, const
     }
 }
 
+/* Seconds before a product whose groups begin with a norm: all of them do it at once. */
+static double norm_seconds(const predict_device *d, const counted_launch *l)
+{
+    for (size_t i = 0; i < sizeof norm_costs / sizeof *norm_costs; i++) {
+        const struct norm_cost *n = &norm_costs[i];
+        if (os_matches(n->pattern, l->kernel)) {
+            double numbers = groups_of(l) * rows_of(&l->x[0]) * last_of(&l->x[0]);
+            return numbers * (double)n->each[d->isa] / (d->issue * 1e9 * OF_ISSUE) +
+                   ((double)n->waits * d->near_us + (double)n->barriers * d->barrier_us) * 1e-6;
+        }
+    }
+    return 0;
+}
+
 static void add_kernel(prediction *p, const char *name, double launches, double seconds)
 {
     int i = 0;
@@ -178,7 +217,8 @@ void predict_launch(prediction *p, const predict_device *d, const counted_launch
     const struct kernel_cost *k = cost_of(l->kernel);
     predict_part part;
     double seconds = latency_us(d, l, k, &part) * 1e-6 * (part == PREDICT_OTHER ? 1 : fmax(1, fills(d, l))),
-           bandwidth = l->w.bytes / (d->gbytes * 1e9 * OF_BANDWIDTH), issue = k ? issue_seconds(d, l, k) : 0;
+           bandwidth = l->w.bytes / (d->gbytes * 1e9 * OF_BANDWIDTH), issue = k ? issue_seconds(d, l, k) : 0,
+           norm = norm_seconds(d, l);
     if (bandwidth > seconds) {
         seconds = bandwidth;
         part = PREDICT_BANDWIDTH;
@@ -193,7 +233,8 @@ void predict_launch(prediction *p, const predict_device *d, const counted_launch
     p->bytes += times * l->w.bytes;
     p->instructions += k ? times * instructions_of(d, l, k) : 0;
     p->part[part] += times * seconds;
-    add_kernel(p, l->kernel, times, times * seconds);
+    p->part[PREDICT_NORM] += times * norm;
+    add_kernel(p, l->kernel, times, times * (seconds + norm));
     for (int i = 0; i < 2; i++)
         p->gaps[i] += times * d->launch_us[i] * 1e-6;
 }

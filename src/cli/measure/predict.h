@@ -7,6 +7,7 @@
  * more than local memory feeds, and each cluster of units its share of the groups);
  * - latency: loads that wait for each other, of attention over a cache, norms and sampling, for as many rounds as its
  *   groups fill the device.
+ * Products whose groups begin with a norm do that first, and then take such a time.
  * Instructions, shares and loads that wait are those of compiled code, by the kernel's name: predict.c has the table.
  */
 #ifndef CLI_MEASURE_PREDICT_H

@@ -10,36 +10,36 @@
 
 /* ---- forward ---- */
 
-/* x[b,t,dim] between two blocks or parts of one, and as the next reads it: y = norm(x). */
-typedef struct stream {
-    tensor x, y;
-} stream;
+/* s.x[b,t,dim] goes through the model: each part of a block adds something to it, and reads it through a norm. */
 
-/* x + norm(attention), the attention from y to `keys`; next: the norm that the next part begins with.  ids: of the keys
- */
-static stream attend(run *r, const bart *b, const bart_attention *a, stream s, const kv_cache *keys, tensor ids,
-                     const norm *next)
+/* s.x + the norm `after` of y, as `next` reads it. */
+static normed add_norm(normed s, tensor y, const norm *after, const norm *next)
 {
-    tensor q = op_linear(r, s.y, &a->q, ACT_NONE);
-    tensor y = op_linear(r, op_cross_attention(r, q, keys, ids, b->pad_id), &a->out, ACT_NONE);
-    s.y = op_layer_norm_twice(r, y, &a->after, s.x, next, &s.x);
-    return s;
+    return (normed){.x = y, .after = after, .residual = s.x, .norm = next};
 }
 
-/* x + mlp(y) */
-static tensor feed(run *r, const bart *b, const bart_block *k, stream s)
+/* What the attention from s to `keys` ends with.  ids: of the keys */
+static tensor attend(run *r, const bart *b, const bart_attention *a, normed *s, const kv_cache *keys, tensor ids)
 {
-    tensor up = op_linear(r, s.y, &k->up, ACT_NONE);
-    return op_linear_add(r, op_glu_norm(r, up, b->act, &k->middle), &k->down, s.x);
+    tensor q = op_linear_normed(r, s, &a->q, ACT_NONE);
+    return op_linear(r, op_cross_attention(r, q, keys, ids, b->pad_id), &a->out, ACT_NONE);
+}
+
+/* s.x + mlp(s) */
+static tensor feed(run *r, const bart *b, const bart_block *k, normed s)
+{
+    normed up = {.x = op_gated_normed(r, &s, &k->up, NULL, b->act), .norm = &k->middle};
+    return op_linear_normed_add(r, &up, &k->down, s.x);
 }
 
 static tensor encoder_block(run *r, const bart *b, const bart_block *k, tensor x, tensor ids)
 {
     int64_t n = x.shape[0], t = x.shape[1], head = b->base.dim / b->base.heads;
     kv_cache keys = {TENSOR(r, DTYPE_F32, n, b->base.heads, t, head), TENSOR(r, DTYPE_F32, n, b->base.heads, t, head)};
-    stream s = {x, op_layer_norm(r, x, &k->cross.before)};
-    op_cross_keys(r, op_linear(r, s.y, &k->cross.kv, ACT_NONE), &keys);
-    return feed(r, b, k, attend(r, b, &k->cross, s, &keys, ids, &k->before));
+    normed s = {.x = x, .norm = &k->cross.before};
+    op_cross_keys(r, op_linear_normed(r, &s, &k->cross.kv, ACT_NONE), &keys);
+    tensor y = attend(r, b, &k->cross, &s, &keys, ids);
+    return feed(r, b, k, add_norm(s, y, &k->cross.after, &k->before));
 }
 
 /* What layer i keeps of the text. */
@@ -66,14 +66,15 @@ static void encode(run *r, const bart *b, tensor ids, const transformer_memory *
     run_next(r);
 }
 
-static tensor decoder_block(run *r, const bart *b, const bart_block *k, stream s, const kv_cache *cache,
+static tensor decoder_block(run *r, const bart *b, const bart_block *k, normed s, const kv_cache *cache,
                             tensor position, const kv_cache *keys, tensor ids)
 {
     const attention_mask mask = {.kind = MASK_FULL, .text = 1, .grid_width = b->base.grid_width, .kernel = 1};
-    tensor qkv = op_linear(r, s.y, &k->self.qkv, ACT_NONE);
+    tensor qkv = op_linear_normed(r, &s, &k->self.qkv, ACT_NONE);
     tensor y = op_linear(r, op_attention(r, qkv, b->base.heads, cache, position, &mask), &k->self.out, ACT_NONE);
-    s.y = op_layer_norm_twice(r, y, &k->self.after, s.x, &k->cross.before, &s.x);
-    return feed(r, b, k, attend(r, b, &k->cross, s, keys, ids, &k->before));
+    s = add_norm(s, y, &k->self.after, &k->cross.before);
+    y = attend(r, b, &k->cross, &s, keys, ids);
+    return feed(r, b, k, add_norm(s, y, &k->cross.after, &k->before));
 }
 
 static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, const transformer_memory *m,
@@ -82,18 +83,17 @@ static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, co
     const bart *b = (const bart *)t;
     if (ids.buf)
         encode(r, b, ids, m);
-    stream s;
-    s.x = op_embed_decoder(r, codes, b->image, b->image_position, position, n, b->start_code);
-    s.y = op_layer_norm_twice(r, s.x, &b->image_norm, (tensor){0}, &b->decoder[0].self.before, &s.x);
+    tensor x = op_embed_decoder(r, codes, b->image, b->image_position, position, n, b->start_code);
+    normed s = {.x = x, .after = &b->image_norm, .norm = &b->decoder[0].self.before};
     for (int i = 0; i < b->base.layers; i++) {
         const kv_cache keys = text_keys(b, m, i);
         run_next(r);
-        if (i)
-            s.y = op_layer_norm(r, s.x, &b->decoder[i].self.before);
-        s.x = decoder_block(r, b, &b->decoder[i], s, &m->caches[i], position, &keys, m->ids);
+        x = decoder_block(r, b, &b->decoder[i], s, &m->caches[i], position, &keys, m->ids);
+        if (i + 1 < b->base.layers)
+            s = (normed){.x = x, .norm = &b->decoder[i + 1].self.before};
     }
     run_next(r);
-    return op_layer_norm(r, s.x, &b->final);
+    return op_layer_norm(r, x, &b->final);
 }
 
 /* ---- hyper-parameters and parameters ---- */

@@ -12,7 +12,7 @@
 
 /* ---- forward ---- */
 
-static tensor normed(run *r, const gpt *d, tensor x, const norm *n)
+static tensor norm_of(run *r, const gpt *d, tensor x, const norm *n)
 {
     return d->rms ? op_rms_norm(r, x, n) : op_layer_norm(r, x, n);
 }
@@ -32,21 +32,29 @@ static int64_t key_width(const gpt *d)
     return (int64_t)transformer_key_heads(&d->base) * d->base.head_dim;
 }
 
+/* The same, as norm2 reads it. */
+static normed attention_out(run *r, const gpt *d, const gpt_block *k, tensor x, tensor residual)
+{
+    if (!d->sandwich || d->rms)
+        return (normed){.x = branch_out(r, d, x, &k->out, &k->norm1_out, residual), .norm = &k->norm2, .rms = d->rms};
+    return (normed){
+        .x = op_linear(r, x, &k->out, ACT_NONE), .after = &k->norm1_out, .residual = residual, .norm = &k->norm2};
+}
+
 /* x + attention(norm(x)), then x + mlp(norm(x)); x[b,t,dim].  place: the position where texts have as many ids as
  * `ids` has room for */
 static tensor block_forward(run *r, const gpt *d, const gpt_block *k, tensor x, const kv_cache *cache, tensor position,
                             tensor place, tensor ids)
 {
-    tensor qkv = op_linear(r, normed(r, d, x, &k->norm1), &k->qkv, ACT_NONE);
+    normed h = {.x = x, .norm = &k->norm1, .rms = d->rms};
+    tensor qkv = op_linear_normed(r, &h, &k->qkv, ACT_NONE);
     if (d->grid == GPT_GRID_ROTARY)
         qkv = op_rotate_grid(r, qkv, d->base.heads, place, (int)ids.shape[1], d->base.grid_width);
     if (d->rotary)
         qkv = op_rotary(r, qkv, d->base.dim + key_width(d), d->frequencies, position);
-    x = branch_out(r, d, op_attention(r, qkv, d->base.heads, cache, position, &k->mask), &k->out, &k->norm1_out, x);
-    tensor h = normed(r, d, x, &k->norm2), up = op_linear(r, h, &k->up, d->gated ? ACT_NONE : d->act);
-    if (d->gated)
-        up = op_multiply(r, up, op_linear(r, h, &k->gate, d->act));
-    return branch_out(r, d, up, &k->down, &k->norm2_out, x);
+    h = attention_out(r, d, k, op_attention(r, qkv, d->base.heads, cache, position, &k->mask), x);
+    tensor up = d->gated ? op_gated_normed(r, &h, &k->up, &k->gate, d->act) : op_linear_normed(r, &h, &k->up, d->act);
+    return branch_out(r, d, up, &k->down, &k->norm2_out, h.x);
 }
 
 /* Block i as a tape_part; in: x, keys, values, position, place, ids. */
@@ -100,9 +108,9 @@ static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, co
         x = t->recompute ? tape_recompute(r, block_part, d, i, in) : block_part(r, d, i, in);
     }
     run_next(r);
-    x = normed(r, d, x, &d->final);
+    x = norm_of(r, d, x, &d->final);
     if (d->head_norm)
-        x = normed(r, d, x, &d->before_heads);
+        x = norm_of(r, d, x, &d->before_heads);
     return d->deep_head ? op_linear(r, x, &d->head_up, ACT_GELU_ERF) : x;
 }
 
