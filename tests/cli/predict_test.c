@@ -210,7 +210,7 @@ static void the_program_needs_no_device(void **state)
 }
 
 /* Of a code of DALL-E Mini with guidance: all, and those that fill less than a quarter of an Iris Xe. */
-enum { STEP_LAUNCHES = 148, STEP_LITTLE = 51 };
+enum { STEP_LAUNCHES = 100, STEP_LITTLE = 3 };
 
 /* Launches are what a small step takes most of the time of, so that they don't become more unseen. */
 static void a_step_of_dalle_mini_is_few_launches(void **state)
