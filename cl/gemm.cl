@@ -14,6 +14,8 @@
  * weight_gradient: sums over pixels of products of two tensors' channels, for linear layers and convolutions. */
 #include "panel.clh"
 
+#define PACK_K      (SIDE < 4 ? 4 : 16) /* at a time: where there is little local memory, tiles are small too */
+#define PACK_UNROLL _Pragma("unroll 8")
 #ifndef BACKWARD
 
 /* One work-item (else: a group): 16 elements of k (or the rest) of one panel.  w is a piece of n rows.
@@ -46,7 +48,6 @@
                          0, to + i * 32 + j);                                                                          \
     }
 #else
-#define PACK_K (SIDE < 4 ? 4 : 16) /* at a time: where there is little local memory, tiles are small too */
 #define PACK(T, TYPE)                                                                                                  \
     __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void pack_##T(                                            \
         IN(TYPE, w), OUT(PANEL, panels), const int n, const int k, const int first_panel)                              \
@@ -68,7 +69,6 @@
                     PANEL_PUT(block[t / 32][t % 32], k1 * 32 + t, to);                                                 \
         }                                                                                                              \
     }
-#define PACK_UNROLL _Pragma("unroll 8")
 #endif
 PACK(f16, half)
 #ifndef PANEL_F16
@@ -201,7 +201,9 @@ PACK_COLUMNS(q8_0, uchar)
 PACK_COLUMNS(q4_0, uchar)
 
 /* A convolution's panels [ceil(out/32)][taps][in][32] to those of its transpose, [ceil(in/32)][taps][out][32], zeros
- * beyond `in`.  One work-item: a row of those. */
+ * beyond `in`.  CPU: one work-item, a row of those.  else: a group, 32 of them through local memory, so that neighbours
+ * read and write neighbours. */
+#if CPU
 __kernel void transpose_panels(IN(PANEL, panels), OUT(float, y), const int taps, const int in, const int out)
 {
     int o = get_global_id(0), tap = get_global_id(1), c0 = get_global_id(2) * 32;
@@ -210,6 +212,27 @@ __kernel void transpose_panels(IN(PANEL, panels), OUT(float, y), const int taps,
     for (int j = 0; j < 32; j++)
         to[j] = c0 + j < in ? PANEL_ONE(from, j * 32) : 0.0f;
 }
+#else
+__kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void
+transpose_panels(IN(PANEL, panels), OUT(float, y), const int taps, const int in, const int out)
+{
+    __local float block[PACK_K][33];
+    const int group = (uint)get_global_id(0) / WG, blocks = (out + 31) / 32;
+    const int o0 = group % blocks * 32, tap = group / blocks % taps, c0 = group / blocks / taps * 32;
+    __global const PANEL *from = AT(panels) + (((size_t)(o0 / 32) * taps + tap) * in + c0) * 32;
+    __global float *to = AT(y) + (((size_t)(c0 / 32) * taps + tap) * out + o0) * 32;
+    for (int o1 = 0; o1 < 32; o1 += PACK_K) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        PACK_UNROLL for (int t = get_local_id(0); t < 32 * PACK_K; t += WG)
+            block[t % PACK_K][t / PACK_K] =
+                c0 + t / PACK_K < in ? PANEL_ONE(from, t / PACK_K * 32 + o1 + t % PACK_K) : 0.0f;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int t = get_local_id(0); t < 32 * PACK_K; t += WG)
+            if (o0 + o1 + t / 32 < out)
+                to[o1 * 32 + t] = block[t / 32][t % 32];
+    }
+}
+#endif
 
 /* y[row,tap,col] (+)= sum over the pixels of a small grid of a[.., row] b[.., col]: one of a and b lies on the small
  * grid (images, h, w), the other on the large one (images, large_h, large_w), where the pixel that tap (ky, kx) sees is

@@ -55,11 +55,12 @@ __kernel void gumbel_noise(NOISE_ARGUMENTS)
     if (n <= 0)
         return;
     uint4 r = philox((uint4)(block, step, stream + picture * stride, 0), (uint2)(seed_low, seed_high));
-    float g[4];
-    vstore4(-log(-log((float4)(UNIFORM(r.x), UNIFORM(r.y), UNIFORM(r.z), UNIFORM(r.w)))), 0, g);
-    size_t at = (size_t)picture * per + 4 * block;
-    for (int j = 0; j < n; j++)
-        AT(y)[at + j] = x_buffer ? (AT(x)[at + j] + g[j]) * scale : g[j];
+    float4 v = -log(-log((float4)(UNIFORM(r.x), UNIFORM(r.y), UNIFORM(r.z), UNIFORM(r.w))));
+    const size_t at = (size_t)picture * per + 4 * block;
+    const int whole = per % 4 == 0 && y_at % 4 == 0 && x_at % 4 == 0;
+    if (x_buffer)
+        v = (load_four(AT(x) + at, n, whole) + v) * scale;
+    store_four(v, AT(y) + at, n, whole);
 }
 #endif
 

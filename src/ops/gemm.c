@@ -259,11 +259,12 @@ tensor conv_transpose_panels(run *r, const conv *c)
 {
     int64_t taps = c->kernel * c->kernel, panels = (c->in + 31) / 32;
     tensor y = TENSOR(r, DTYPE_F32, panels, taps * c->out, 32);
-    LAUNCH(r, "gemm:transpose_panels",
-           ((work){.global = {(size_t)c->out, (size_t)taps, (size_t)panels},
-                   .bytes = 8.0 * (double)tensor_count(&y),
-                   .options = c->panels.type == DTYPE_F16 ? "-DBACKWARD -DPANEL_F16" : "-DBACKWARD"}),
-           ARG_T(c->panels), ARG_T(y), ARG_I(taps), ARG_I(c->in), ARG_I(c->out));
+    work size = {.global = {(size_t)c->out, (size_t)taps, (size_t)panels}};
+    if (!run_device(r)->tune.cpu_form)
+        size = (work){.global = {(size_t)((c->out + 31) / 32 * taps * panels)}, .unit = UNIT_ROW};
+    size.bytes = 8.0 * (double)tensor_count(&y);
+    size.options = c->panels.type == DTYPE_F16 ? "-DBACKWARD -DPANEL_F16" : "-DBACKWARD";
+    LAUNCH(r, "gemm:transpose_panels", size, ARG_T(c->panels), ARG_T(y), ARG_I(taps), ARG_I(c->in), ARG_I(c->out));
     return y;
 }
 
