@@ -14,6 +14,12 @@ typedef struct joined {
     tensor residual;
 } joined;
 
+/* Numbers of a row that a work-item of the norm has in registers at most: of more, compilers keep some in memory. */
+static int64_t own_most(const joined *j, int64_t rows)
+{
+    return j->x->after ? 8 : rows > 2 ? 4 : LINEAR_OWN_GPU / rows;
+}
+
 /* Rows of x that the kernel makes at once. */
 static int64_t rows_at_once(int64_t m, tensor w)
 {
@@ -31,7 +37,7 @@ static bool joins(run *r, const joined *j)
 {
     const device *d = run_device(r);
     const tensor x = j->x->x, w = j->value.w, g = j->gate.w;
-    if (!ops_join(r) || w.buf->next || w.at % 4 != 0)
+    if (!ops_fuses(r) || w.buf->next || w.at % 4 != 0)
         return false;
     if (g.buf && (g.buf->next || g.at % 4 != 0 || g.type != w.type || g.panels != w.panels))
         return false;
@@ -39,7 +45,7 @@ static bool joins(run *r, const joined *j)
     const int64_t most = !j->norms ? FEW_ROWS : j->x->after ? 2 : LINEAR_X_ROWS_GPU; /* two norms of 4 rows spill */
     if (m > most || local_bytes(j, rows, wg) > d->info.local_memory)
         return false;
-    return !j->norms || rows * ((k + wg - 1) / wg) <= LINEAR_OWN_GPU;
+    return !j->norms || (k + wg - 1) / wg <= own_most(j, rows);
 }
 
 /* Panels of 4 rows that a group takes: as it does the norm for all of them, few groups, that still fill the device.  Of

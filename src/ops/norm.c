@@ -30,7 +30,7 @@ tensor op_layer_norm_add(run *r, tensor x, const norm *n, tensor residual)
 tensor op_layer_norm_twice(run *r, tensor x, const norm *after, tensor residual, const norm *before, tensor *sum)
 {
     REQUIRE(r, !residual.buf || tensor_count(&x) == tensor_count(&residual));
-    if (!ops_join(r)) {
+    if (!ops_fuses(r)) {
         *sum = residual.buf ? op_layer_norm_add(r, x, after, residual) : op_layer_norm(r, x, after);
         return op_layer_norm(r, *sum, before);
     }

@@ -69,7 +69,7 @@ static inline work backward(work w)
 }
 
 /* Whether what follows from each other is done in one launch: on GPUs, where a launch takes longer than such work. */
-static inline bool ops_join(run *r)
+static inline bool ops_fuses(run *r)
 {
     return !run_device(r)->tune.cpu_form && !run_tape(r);
 }
