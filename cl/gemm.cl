@@ -350,7 +350,7 @@ CPU_KERNEL void weight_gradient(GRADIENT_ARGUMENTS)
 #define GRADIENT_A_OF(i) ((int)(lid % SIDE) * 4)
 #define GRADIENT_A_K(i)  ((int)(lid / SIDE) + (i)*SIDE)
 
-/* Work-groups of SIDE x SIDE make 4 SIDE rows x ITEM SIDE columns. */
+/* Work-groups of SIDE x SIDE make 4 SIDE rows x ITEM SIDE columns, which lie side by side in y. */
 __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void weight_gradient(GRADIENT_ARGUMENTS)
 {
     TILED_DECLARE
@@ -394,14 +394,13 @@ __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void weight_gr
 #include "tile_gpu_multiply.clh"
     }
     __global float *to = AT(y) + (size_t)(get_global_id(2) / taps) * part + (size_t)tap * tap_stride;
+    const int whole = nb % 4 == 0 && row_stride % 4 == 0 && tap_stride % 4 == 0 && part % 4 == 0 && y_at % 4 == 0;
     UNROLL
     for (int q = 0; q < ITEM; q++) {
         const int r = row0 + 4 * ly + q / (ITEM / 4), c = col0 + 4 * lx + q % (ITEM / 4) * 4 * SIDE;
-        const float four[4] = {acc[q].x, acc[q].y, acc[q].z, acc[q].w};
-        UNROLL
-        for (int j = 0; j < 4; j++)
-            if (r < na && c + j < nb)
-                ADD_TO(to + (size_t)r * row_stride + (size_t)(c + j) * column_stride, four[j]);
+        __global float *at = to + (size_t)r * row_stride + c;
+        if (r < na && c < nb)
+            store_four(add ? acc[q] + load_four(at, nb - c, whole) : acc[q], at, nb - c, whole);
     }
 }
 

@@ -61,7 +61,8 @@ __kernel void column_sums(IN(float, x), OUT(float, y), const int rows, const int
 
 #endif
 
-/* y[count] (+)= sum of parts[n][count]; one work-item: 16 elements */
+/* y[count] (+)= sum of parts[n][count]; one work-item: an element (CPU: 16) */
+#if CPU
 __kernel void sum_parts(IN(float, parts), OUT(float, y), const int count, const int n, const int add)
 {
     int at = get_global_id(0) * 16;
@@ -79,3 +80,15 @@ __kernel void sum_parts(IN(float, parts), OUT(float, y), const int count, const 
         ADD_TO(AT(y) + at, s);
     }
 }
+#else
+__kernel void sum_parts(IN(float, parts), OUT(float, y), const int count, const int n, const int add)
+{
+    const int at = get_global_id(0);
+    if (at >= count)
+        return;
+    float s = AT(parts)[at];
+    for (int i = 1; i < n; i++)
+        s += AT(parts)[(size_t)i * count + at];
+    ADD_TO(AT(y) + at, s);
+}
+#endif

@@ -25,8 +25,9 @@ int64_t row_parts(run *r, int64_t n, int64_t least, int64_t tiles, int64_t *part
 void sum_parts(run *r, tensor parts, int64_t n, tensor y, int add)
 {
     int64_t count = tensor_count(&y);
-    LAUNCH(r, "reduce:sum_parts", ((work){.global = {(size_t)(count + 15) / 16}, .bytes = 4.0 * (double)(count * n)}),
-           ARG_T(parts), ARG_T(y), ARG_I(count), ARG_I(n), ARG_I(add));
+    const size_t items = run_device(r)->tune.cpu_form ? (size_t)(count + 15) / 16 : round_up((size_t)count, 64);
+    LAUNCH(r, "reduce:sum_parts", ((work){.global = {items}, .bytes = 4.0 * (double)(count * n)}), ARG_T(parts),
+           ARG_T(y), ARG_I(count), ARG_I(n), ARG_I(add));
 }
 
 void column_sums(run *r, tensor x, tensor y, int add)
