@@ -244,7 +244,8 @@ static void say_dropped(const folder *f, candidate *dropped, const candidate *ke
 static bool choose_between(const folder *f, candidate *a, candidate *b)
 {
     unsigned int both = a->set & b->set;
-    if (is_same(a, b)) {
+    const bool others = a->ema != b->ema && (a->ema < 0 || b->ema < 0); /* averages may be as near as rounding */
+    if (is_same(a, b) && !others) {
         bool second = a->safetensors != b->safetensors ? b->safetensors : b->bytes > a->bytes;
         say_dropped(f, second ? a : b, second ? b : a, "they hold the same weights");
     } else if (a->shapes == b->shapes && a->ema != b->ema) {

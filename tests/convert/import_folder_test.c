@@ -163,6 +163,17 @@ static void averaged_files_are_preferred(void **state)
     cli_result r = cli_good("convert|f|-o|out.gguf");
     cli_has(r.err, "reads model_ema.pt, not model.pt: averaged weights (EMA) are preferred");
     assert_true(support_same_files("out.gguf", "plain.gguf"));
+    /* those beside which others are called so, however near they are */
+    shell("rm f/*");
+    s = vae();
+    saved_write("f/model.pt", &s);
+    for (size_t i = 0; i < s.n; i++)
+        s.list[i].values[0] *= 1.001f;
+    saved_write("f/model.non_ema.pt", &s);
+    saved_free(&s);
+    r = cli_good("convert|f|-o|out.gguf");
+    cli_has(r.err, "reads model.pt, not model.non_ema.pt: averaged weights (EMA) are preferred");
+    assert_true(support_same_files("out.gguf", "plain.gguf"));
 }
 
 /* ---- shards ----------------------------------------------------------------------------------------------------- */
