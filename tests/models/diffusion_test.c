@@ -314,6 +314,8 @@ static void check_pictures(const char *path, golden_npz *f, const char *name)
     for (size_t i = 0; i < json_array_size(root); i++) {
         const json_t *c = json_array_get(root, i), *prompts = json_object_get(c, "prompt");
         size_t pictures = json_is_array(prompts) ? json_array_size(prompts) : 1;
+        if (getenv("LIMN_TEST_BRIEF") && json_integer_value(json_object_get(c, "num_inference_steps")) > 6)
+            continue; /* the same kernels; their numbers: sampler_test */
         model *m = open_sized(path, (int)json_integer_value(json_object_get(c, "width")),
                               (int)json_integer_value(json_object_get(c, "height")));
         for (size_t k = 0; k < pictures; k++)
