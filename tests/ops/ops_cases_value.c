@@ -223,12 +223,12 @@ double check_softmax(ops_env *v, const shape *s)
 }
 
 /* In steps of s->step positions (0: all at once), so that decoding is compared with the same reference as prefilling.
- * The cache, of s->type, is larger than what is used of it, in both dimensions.  type: what the reference's keys and
- * values are rounded to. */
+ * The cache, of s->type, is larger than what is used of it, in both dimensions; s->n: or has that room.  type: what the
+ * reference's keys and values are rounded to. */
 static double attention_error(ops_env *v, const shape *s, dtype type)
 {
     int keys = s->kv_heads ? s->kv_heads : s->heads, d = s->heads * s->head_dim, row = d + 2 * keys * s->head_dim;
-    int length = s->t + 3, step = s->step ? s->step : s->t;
+    int length = (s->n ? s->n : s->t) + 3, step = s->step ? s->step : s->t;
     float *qkv = ops_numbers(v, s->b * s->t * row), *y = ops_memory(v, (size_t)(s->b * s->t * d), sizeof *y);
     kv_cache cache = ops_cache(v, s, length);
     const attention_mask mask = {s->mask, s->text, s->grid_width, s->kernel};

@@ -22,8 +22,14 @@ static const shape products[] = {
 };
 /* ops_cases_normed.c */
 static const shape normed_products[] = {
-    {.m = 2, .n = 64, .k = 1024, .type = DTYPE_Q8_0, .first = 3},
+    {.m = 1, .n = 32, .k = 256, .type = DTYPE_F16, .bias = true},
+    {.m = 2, .n = 32, .k = 1024, .type = DTYPE_Q8_0, .first = 1},
+    {.m = 2, .n = 32, .k = 1024, .type = DTYPE_Q8_0, .first = 3},
     {.m = 2, .n = 30, .k = 1024, .type = DTYPE_Q8_0, .factor = 1, .act = ACT_GELU_ERF},
+    {.m = 2, .n = 32, .k = 1024, .type = DTYPE_Q4_0},
+    {.m = 1, .n = 32, .k = 1024, .type = DTYPE_Q4_0, .first = 3},
+    {.m = 1, .n = 32, .k = 1024, .type = DTYPE_Q4_0},
+    {.m = 1, .n = 32, .k = 1366, .type = DTYPE_F16}, /* half of DALL-E Mini's 2730: rows begin at multiples of 2 */
 };
 static const shape conv_3[] = {
     {.b = 1, .h = 8, .w = 8, .c = 32, .out = 128, .kernel = 3, .stride = 1, .pad = 1, .bias = true},
@@ -31,15 +37,20 @@ static const shape conv_3[] = {
     {.b = 1, .h = 8, .w = 8, .c = 32, .out = 3, .kernel = 3, .stride = 1, .pad = 1, .bias = true},
     {.b = 1, .h = 8, .w = 8, .c = 16, .out = 128, .kernel = 4, .stride = 2, .pad = 1, .transposed = true},
 };
+static const shape conv_sums[] = {
+    {.b = 1, .h = 8, .w = 8, .c = 64, .out = 64, .kernel = 3, .stride = 2, .pad = 1, .bias = true}};
 static const shape conv_back[] = {
     {.b = 1, .h = 8, .w = 8, .c = 32, .out = 64, .kernel = 3, .stride = 1, .pad = 1, .bias = true},
     {.b = 1, .h = 4, .w = 4, .c = 32, .out = 64, .kernel = 4, .stride = 2, .pad = 1, .transposed = true},
 };
-static const shape linear_back[] = {{.m = 64, .n = 128, .k = 64, .bias = true}};
+static const shape linear_back[] = {
+    {.m = 64, .n = 128, .k = 64, .bias = true}, {.m = 136, .n = 64, .k = 32, .bias = true}, /* sums by parts */
+};
 /* 64 queries by tiles, then one by one */
 static const shape attention[] = {
     {.b = 1, .t = 66, .heads = 1, .head_dim = 64, .step = 65},
     {.b = 1, .t = 66, .heads = 1, .head_dim = 64, .step = 65, .type = DTYPE_F16},
+    {.b = 1, .t = 66, .n = 512, .heads = 1, .head_dim = 64, .step = 65, .type = DTYPE_F16}, /* keys by parts */
 };
 static const shape attention_back[] = {{.b = 1, .t = 64, .heads = 1, .head_dim = 64}};
 static const shape cross[] = {{.b = 1, .t = 1, .n = 64, .heads = 2, .head_dim = 64, .residual = true}};
@@ -49,6 +60,7 @@ static const shape group_rows[] = {{.b = 1, .h = 8, .w = 8, .c = 128, .groups = 
 static const shape many[] = {{.m = 2, .n = 1024, .k = 1024, .d = 1024, .act = ACT_GELU_ERF}};
 static const shape choices[] = {{.m = 2, .k = 2048}};
 static const shape rotated[] = {{.b = 1, .t = 2, .heads = 6, .head_dim = 64, .k = 32, .step = 1}};
+static const shape rotated_halves[] = {{.b = 1, .t = 2, .heads = 6, .head_dim = 64, .k = 128, .step = 1}};
 static const shape rotated_grid[] = {
     {.b = 1, .t = 5, .heads = 2, .head_dim = 64, .text = 1, .grid_width = 4, .step = 1}};
 static const shape embedded[] = {
@@ -83,6 +95,7 @@ const ops_lens ops_lenses[] = {
     {check_linear, SHAPES(products)},
     {check_linear_normed, SHAPES(normed_products)},
     {check_conv, SHAPES(conv_3)},
+    {check_conv_sums, SHAPES(conv_sums)},
     {check_attention, SHAPES(attention)},
     {check_cross_attention, SHAPES(cross)},
     {check_self_attention, SHAPES(self)},
@@ -98,6 +111,7 @@ const ops_lens ops_lenses[] = {
     {check_repeat, SHAPES(many)},
     {check_glu, SHAPES(many)},
     {check_rotate, SHAPES(rotated)},
+    {check_rotary, SHAPES(rotated_halves)},
     {check_rotate_grid, SHAPES(rotated_grid)},
     {check_embed, SHAPES(embedded)},
     {check_embed_sequence, SHAPES(sequence)},

@@ -26,12 +26,28 @@ KNOWN = {
 }
 
 
+def check_hot(build):
+    """Complaints: of lens_hot's figures of made-up bounds, and of the kernels that time goes to."""
+    bounds = {"a / linear_group:rows1_f16": {"32": {"load": 100.0, "lanes": 90.0}, "16": {"load": 50.0}},
+              "b / linear_group:rows1_f16": {"32": {"load": 70.0}}, "small shapes / linear_group:rows1_f16": {"32": {"load": 9.0}},
+              "small shapes / norm:softmax": {"16": {"store": 30.0}}}
+    want = {"linear:rows1_f16": {"load": {"32": (70.0, "b"), "16": (50.0, "a")}, "lanes": {"32": (90.0, "a")}},
+            "norm:softmax": {"store": {"16": (30.0, "small shapes")}}}
+    found = lens.lens_hot.worst(bounds, {"linear", "linear_norm", "norm"})
+    bad = [] if found == want else [f"the worst of each kernel: {found}, not {want}"]
+    files = {f.stem for f in (TOOLS.parent / "cl").glob("*.cl")}
+    lines, complaints = lens.lens_hot.report(Path(build) / "limn", lens.bounds.load(lens.BOUNDS), files)
+    if len(lines) < 30:
+        bad.append(f"only {len(lines)} lines on hot kernels")
+    return bad + complaints
+
+
 def main(build):
     files = lens.needed(Path(build))
     with tempfile.TemporaryDirectory() as folder:
         launches = lens.run(files, [Path(build) / "tests/lens_program"], Path(folder) / "0", 8)
     found = {name: lens.figures_of(s) for name, s in lens.gather(launches, lambda launch: launch["test"]).items()}
-    bad = []
+    bad = check_hot(build)
     for name, views in KNOWN.items():
         for view, figures in views.items():
             for figure, value in figures.items():
