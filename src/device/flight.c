@@ -131,7 +131,7 @@ static bool no_answer(device *d, double seconds, err *e)
 static bool look(device *d, cl_event event, double limit, err *e)
 {
     double start = clock_seconds(), now = start;
-    for (int i = 0;; i++) {
+    for (;;) {
         cl_int status = CL_COMPLETE;
         if (!device_ok(d, clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL),
                        "clGetEventInfo", e))

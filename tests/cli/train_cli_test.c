@@ -35,8 +35,8 @@ static void an_earlier_run_is_not_replaced(void **state)
     cli_good("generate|red on blue|-m|model.gguf|-o|picture.png");
     assert_int_equal(cli_shell("md5sum codec.gguf* model.gguf* tokens.gguf >sums 2>err; true"), 0);
     static const char *const again[] = {
-        "train|codec|--data|data|-o|codec.gguf|--steps|3" CODEC, "train|codec|data|-o|./codec.gguf|--steps|3" CODEC,
-        "train|dalle|data|-o|model.gguf|--steps|3" DALLE, "train|tokenizer|data|-o|codec.gguf",
+        ("train|codec|--data|data|-o|codec.gguf|--steps|3" CODEC), ("train|codec|data|-o|./codec.gguf|--steps|3" CODEC),
+        ("train|dalle|data|-o|model.gguf|--steps|3" DALLE), "train|tokenizer|data|-o|codec.gguf",
         "train|clip|data|--tokenizer|tokens.gguf|-o|model.gguf|--steps|3"};
     for (size_t i = 0; i < sizeof again / sizeof *again; i++) {
         r = cli_run(again[i]);
