@@ -96,7 +96,7 @@ static void check_row(model *m, const char *text, const npy *want)
     err e = {0};
     const transformer *d = m->transformer;
     int32_t *ids = NULL, *row = calloc((size_t)d->text_length, sizeof *row);
-    size_t n = 0, used;
+    size_t n = 0, used = 0;
     assert_int_equal(want->count, d->text_length);
     good(limn_tokenize(m, text, &ids, &n, &e) && d->kind->text_row(d, ids, n, row, &used, &e), &e);
     assert_int_equal(used, n);

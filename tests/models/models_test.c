@@ -136,7 +136,7 @@ static void meet_text_ids(model *m)
     assert_int_equal(m->info.text_length, TEXT);
     for (int i = 0; i < PROMPTS; i++) {
         err e = {0};
-        size_t n, used;
+        size_t n, used = 0;
         good(limn_tokenize(m, prompt(i), &ids, &n, &e) && text_row(m, ids, n, row, &used, &e), &e);
         assert_int_equal(used, n);
         same(row, want + i * TEXT, TEXT, "text_ids");

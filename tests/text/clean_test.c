@@ -162,8 +162,8 @@ static void opened_release(opened *o)
 static void assert_same(const opened *o, const char *text, const char *as)
 {
     err e = {0};
-    int32_t *a, *b;
-    size_t n, m;
+    int32_t *a, *b = NULL;
+    size_t n, m = 0;
     assert_true(tokenizer_encode(o->t, text, &a, &n, &e) && tokenizer_encode(o->t, as, &b, &m, &e));
     if (n != m || (n && memcmp(a, b, n * sizeof *a) != 0))
         fail_msg("%s: \"%s\" has other ids than \"%s\"", tokenizer_kind_name(o->t), text, as);
