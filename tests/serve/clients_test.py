@@ -3,9 +3,11 @@
 there by the `openai` client, and those of AUTOMATIC1111's web interface.  Pictures are those of limn generate."""
 import base64
 import concurrent.futures
+import glob
 import json
 import os
 import random
+import site
 import socket
 import subprocess
 import sys
@@ -15,6 +17,9 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from limn_server import Server, black, check, form, pixels, png, run, settings, split_answers, tiny
 
+CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+for folder in glob.glob(os.path.join(CACHE, "limn", "openai", "lib", "python*", "site-packages")):
+    site.addsitedir(folder)  # where tools/test --matrix puts the package
 try:
     import openai
 except ImportError:
