@@ -208,9 +208,15 @@ static void warn_of_negative(const job *j)
 /* The mask: 1 where it is white. */
 static bool read_mask(job *j, err *e)
 {
-    image im = {0};
+    image im = {0}, changed = {0}, mask = {0};
     size_t n = (size_t)j->s.info->width * (size_t)j->s.info->height;
-    bool ok = picture_read(&im, j->q.mask, &j->s, e);
+    bool ok = image_read(&changed, j->q.image_prompt, e) && image_read(&mask, j->q.mask, e);
+    if (ok && (changed.width != mask.width || changed.height != mask.height))
+        ok = err_set(e, ERR_USAGE, "--mask: %s has %d x %d pixels, and %s %d x %d (give one of the same size)",
+                     j->q.mask, mask.width, mask.height, j->q.image_prompt, changed.width, changed.height);
+    ok = ok && image_fit(&im, &mask, j->s.info->encode_width, j->s.info->encode_height, e);
+    image_release(&changed);
+    image_release(&mask);
     for (size_t i = 0; ok && i < n; i++)
         j->paint[i] = (im.pixels[3 * i] + im.pixels[3 * i + 1] + im.pixels[3 * i + 2]) / 3 >= 128;
     image_release(&im);

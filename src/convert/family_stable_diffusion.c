@@ -16,7 +16,7 @@
 #define TOKENS "text.text_model.embeddings.token_embedding.weight"
 #define VAE    "vae.post_quant_conv.weight"
 
-enum { GROUPS = 32, HEAD = 64, HEADS = 8, SIZE = 512, MAPS = 3 };
+enum { GROUPS = 32, HEAD = 64, HEADS = 8, SIZE = 512, SIDE_MOST = 16384, MAPS = 3 };
 
 static bool recognise(const source *s)
 {
@@ -108,7 +108,41 @@ static void read_heads(import *im, const json_t *root, unet_config *k)
         is_linear =
             is_linear || (!strcmp(t[i].own.name, "unet.mid_block.attentions.0.proj_in.weight") && t[i].own.nd == 2);
     for (int i = 0; i < k->levels; i++)
-        k->heads[i] = level_of(heads, i, is_linear ? k->channels[i] / HEAD : HEADS);
+        k->heads[i] = level_of(heads, i, is_linear && !root ? k->channels[i] / HEAD : HEADS);
+}
+
+/* Whether a text of the file, where it is there, is one of two. */
+static bool is_one_of(const json_t *root, const char *key, const char *a, const char *b)
+{
+    const char *text = json_string_value(json_object_get(root, key));
+    return !text || !strcmp(text, a) || !strcmp(text, b);
+}
+
+static bool is_number(const json_t *root, const char *key, double value)
+{
+    double own = import_json_number(root, key, value);
+    return own >= value && own <= value;
+}
+
+/* Settings under which the same weights would say something else. */
+static bool check_unet(const json_t *root, err *e)
+{
+    static const char *const off[] = {"center_input_sample", "dual_cross_attention", "only_cross_attention",
+                                      "resnet_skip_time_act"};
+    static const struct {
+        const char *key;
+        double value;
+    } numbers[] = {
+        {"freq_shift", 0}, {"downsample_padding", 1}, {"mid_block_scale_factor", 1}, {"resnet_out_scale_factor", 1}};
+    const char *key = NULL;
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+        key = json_is_true(json_object_get(root, off[i])) ? off[i] : key;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        key = is_number(root, numbers[i].key, numbers[i].value) ? key : numbers[i].key;
+    key = json_is_false(json_object_get(root, "flip_sin_to_cos")) ? "flip_sin_to_cos" : key;
+    key = is_one_of(root, "act_fn", "silu", "swish") ? key : "act_fn";
+    key = is_one_of(root, "resnet_time_scale_shift", "default", "default") ? key : "resnet_time_scale_shift";
+    return !key || err_set(e, ERR_FAILED, "config.json of the U-Net: \"%s\": limn's U-Net has another", key);
 }
 
 static void read_unet(import *im, const import_map *maps, const json_t *root, unet_config *k)
@@ -162,14 +196,43 @@ static void choose_sampler(const json_t *root, schedule *s)
                   sampler_names[s->with]);
 }
 
+/* The same of the sampler that the file names; NULL: there are none. */
+static const char *other_setting(const json_t *root, const schedule *s)
+{
+    const bool dpm = s->with >= SAMPLER_DPMPP_2M && s->with <= SAMPLER_DPMPP_2M_SDE_KARRAS;
+    if (dpm && !is_one_of(root, "algorithm_type", "dpmsolver++", "sde-dpmsolver++"))
+        return "algorithm_type";
+    if (dpm && !is_number(root, "solver_order", 2))
+        return "solver_order";
+    if (dpm && json_is_string(json_object_get(root, "solver_type")) && is_one_of(root, "solver_type", "heun", "heun"))
+        return "solver_type";
+    if (s->with >= SAMPLER_EULER && s->with <= SAMPLER_DPMPP_2M_SDE_KARRAS &&
+        !is_one_of(root, "final_sigmas_type", "zero", "zero"))
+        return "final_sigmas_type";
+    if (!is_one_of(root, "interpolation_type", "linear", "linear"))
+        return "interpolation_type";
+    if (!is_one_of(root, "timestep_type", "discrete", "discrete"))
+        return "timestep_type";
+    if (s->with == SAMPLER_PNDM && json_is_false(json_object_get(root, "skip_prk_steps")))
+        return "skip_prk_steps";
+    if (s->with == SAMPLER_LCM && !is_number(root, "original_inference_steps", 50))
+        return "original_inference_steps";
+    return s->with == SAMPLER_LCM && !is_number(root, "timestep_scaling", 10) ? "timestep_scaling" : NULL;
+}
+
 /* Settings under which latents would be others. */
-static bool check_scheduler(const json_t *root, err *e)
+static bool check_scheduler(const json_t *root, const schedule *s, err *e)
 {
     static const char *const off[] = {"rescale_betas_zero_snr", "thresholding",    "clip_sample",
-                                      "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"};
+                                      "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas",
+                                      "use_flow_sigmas"};
     for (size_t i = 0; i < sizeof off / sizeof *off; i++)
         if (json_is_true(json_object_get(root, off[i])))
             return err_set(e, ERR_FAILED, "scheduler_config.json: \"%s\": true: limn's samplers don't do that", off[i]);
+    const char *other = other_setting(root, s);
+    if (other)
+        return err_set(e, ERR_FAILED, "scheduler_config.json: \"%s\": limn's sampler %s has another", other,
+                       sampler_names[s->with]);
     const json_t *trained = json_object_get(root, "trained_betas");
     return !trained || json_is_null(trained) ||
            err_set(e, ERR_FAILED, "scheduler_config.json: \"trained_betas\": limn reads schedules, not lists of betas");
@@ -225,7 +288,7 @@ static bool read_scheduler(import *im, schedule *s, err *e)
                      "scheduler_config.json: \"timestep_spacing\": \"%.64s\": limn knows leading, "
                      "linspace and trailing",
                      p);
-    ok = ok && check_scheduler(root, e) && read_betas(root, s, e) && read_prediction(im, root, s, e);
+    ok = ok && check_scheduler(root, s, e) && read_betas(root, s, e) && read_prediction(im, root, s, e);
     json_decref(root);
     return ok;
 }
@@ -252,9 +315,13 @@ static bool put_model(import *im, diffusion *d, int step, err *e)
               diffusers_read_text(im, maps, encoder, &d->text, e);
     if (ok)
         read_unet(im, maps, root, &d->net.k);
-    int grid = import_json_int(root, "sample_size", 0);
-    d->width = d->height = import_setting(im, "image_size", grid ? grid * step : SIZE) / step;
-    ok = ok && !im->error.code && read_scheduler(im, &d->noise, e) &&
+    int grid = level_of(json_object_get(root, "sample_size"), 0, 0);
+    int size = import_setting(im, "image_size", !grid ? SIZE : grid <= SIDE_MOST / step ? grid * step : 0);
+    d->width = d->height = size / step;
+    if (ok && (size < 1 || size % step))
+        ok = err_set(e, ERR_FAILED, "convert: pictures of %d pixels: multiples of %d up to %d are possible", size, step,
+                     SIDE_MOST);
+    ok = ok && check_unet(root, e) && !im->error.code && read_scheduler(im, &d->noise, e) &&
          diffusers_put_tokenizer(im, TOKENS, &d->text, true, e) && diffusion_prepare(d, "convert", e);
     if (ok) {
         diffusion_declare(d, &params);
@@ -277,9 +344,11 @@ static bool put_autoencoder(import *im, const diffusion *d, int step, err *e)
         gguf_put_int(im->to, "limn.image.height", d->height * step);
         return true;
     }
-    bool ok = diffusers_json(im, VAE, "config.json", &root, e) &&
-              import_autoencoder_kl(im, "vae.", d->width, import_json_int(root, "norm_num_groups", GROUPS),
-                                    (float)import_json_number(root, "scaling_factor", 0.18215), e);
+    bool ok = diffusers_json(im, VAE, "config.json", &root, e);
+    if (ok && !is_number(root, "shift_factor", 0))
+        ok = err_set(e, ERR_FAILED, "config.json of the autoencoder: \"shift_factor\": limn's latents have none");
+    ok = ok && import_autoencoder_kl(im, "vae.", d->width, import_json_int(root, "norm_num_groups", GROUPS),
+                                     (float)import_json_number(root, "scaling_factor", 0.18215), e);
     json_decref(root);
     return ok;
 }

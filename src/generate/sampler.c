@@ -139,6 +139,7 @@ static void put_start(sampler *s, const sampler_options *o)
 bool sampler_open(sampler *s, const schedule *c, const sampler_options *o, err *e)
 {
     *s = (sampler){.kind = o->kind < 0 ? c->with : (sampler_kind)o->kind, .predicts = c->predicts, .initial = 1};
+    s->all = c->times;
     spacing p = spacing_of(c, o, s->kind);
     int most = s->kind == SAMPLER_LCM ? LCM_STEPS : is_dpm(s->kind) && p == SPACING_LEADING ? c->times - 1 : c->times;
     if (o->steps < 1 || o->steps > most || (s->kind == SAMPLER_LCM && c->times < LCM_STEPS))
@@ -176,7 +177,7 @@ static parts parts_of(const sampler *s, double a, double b)
 
 static double kept_at(const sampler *s, double time)
 {
-    return time < 0 ? s->last_kept : s->kept[(int)time];
+    return time < 0 ? s->last_kept : s->kept[(int)fmin(time, s->all - 1)]; /* with an offset PNDM looks behind them */
 }
 
 static sampler_step begin(double time, const parts *p)

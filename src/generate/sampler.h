@@ -24,6 +24,7 @@ typedef struct sampler {
     prediction predicts;
     int n;          /* steps; of PNDM one more than were asked for, if that was more than one */
     int start;      /* the first that is done: below n */
+    int all;        /* times that the model was trained with */
     int each;       /* times from one step to the next, of DDIM and PNDM */
     double initial; /* of the first latents, of unit variance */
     double times[SCHEDULE_TIMES + 1];

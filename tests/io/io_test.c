@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "base/file.h"
+#include "io/json_file.h"
 #include "io/npy.h"
 #include "io/safetensors.h"
 
@@ -345,6 +346,44 @@ static void npy_survives_any_truncation_and_byte(void **state)
     unlink(path());
 }
 
+/* ---- JSON ------------------------------------------------------------------------------------------------------ */
+
+static json_t *read_json(const char *text, err *e)
+{
+    char path[] = "/tmp/limn-json-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+    close(fd);
+    json_t *root = json_file_load(path, 0, NULL, e);
+    unlink(path);
+    return root;
+}
+
+/* Diffusers writes an infinity, transformers a length of 31 digits: neither is JSON, as jansson reads it. */
+static void json_of_python_is_read(void **state)
+{
+    (void)state;
+    err e = {0};
+    json_t *root =
+        read_json("{\"low\": -Infinity, \"n\": [NaN, Infinity, 7], \"most\": 1000000000000000019884624838656,"
+                  " \"text\": \"a \\\" NaN, -Infinity\", \"end\": 0.5}",
+                  &e);
+    assert_non_null(root);
+    assert_true(json_is_string(json_object_get(root, "low")) && json_is_string(json_object_get(root, "most")));
+    assert_int_equal(json_integer_value(json_array_get(json_object_get(root, "n"), 2)), 7);
+    assert_string_equal(json_string_value(json_object_get(root, "text")), "a \" NaN, -Infinity");
+    assert_true(json_real_value(json_object_get(root, "end")) > 0.4);
+    json_decref(root);
+    static const char *const broken[] = {"{\"a\": -Infinity", "{\"a\": Infinit}", "NaN", "\"NaN", ""};
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        e = (err){0};
+        root = read_json(broken[i], &e);
+        if (root)
+            fail_msg("%s is read", broken[i]);
+        assert_int_equal(e.code, ERR_FAILED);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -356,6 +395,7 @@ int main(void)
         cmocka_unit_test(npy_of_every_readable_type_is_converted),
         cmocka_unit_test(npy_corruptions_are_refused_by_field),
         cmocka_unit_test(npy_survives_any_truncation_and_byte),
+        cmocka_unit_test(json_of_python_is_read),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }

@@ -257,7 +257,12 @@ static bool check_side(const resnet_vq_config *k, const resnet_vq_side *s, const
 
 static bool check(const resnet_vq_config *k, const char *file, err *e)
 {
-    if (!config_check(file, fields, FIELDS, k, e) || !check_side(k, &k->decoder, "decoder", file, e))
+    if (!config_check(file, fields, FIELDS, k, e))
+        return false;
+    if (k->stages < 1 || k->stages > STAGES) /* before lists of so many numbers are read */
+        return err_set(e, ERR_FAILED, "%s: limn.codec.decoder_channels: %d stages, and 1 to %d are possible", file,
+                       k->stages, STAGES);
+    if (!check_side(k, &k->decoder, "decoder", file, e))
         return false;
     if (k->has_encoder &&
         (!config_check(file, encoder_fields, ENCODER_FIELDS, k, e) || !check_side(k, &k->encoder, "encoder", file, e)))
@@ -265,9 +270,9 @@ static bool check(const resnet_vq_config *k, const char *file, err *e)
     if (k->latents ? k->codes || !(k->scale > 0) || k->gumbel : !k->codes)
         return err_set(e, ERR_FAILED, "%s: limn.codec.codes: %d, and %s", file, k->codes,
                        k->latents ? "a codec of latents has none, and a scale" : "2 or more are possible");
-    if (k->stages < 1 || k->stages > STAGES)
-        return err_set(e, ERR_FAILED, "%s: limn.codec.decoder_channels: %d stages, and 1 to %d are possible", file,
-                       k->stages, STAGES);
+    if (k->latents && (int64_t)(k->width >> (k->stages - 1)) * (k->height >> (k->stages - 1)) * k->code_dim > 1 << 28)
+        return err_set(e, ERR_FAILED, "%s: limn.codec.code_dim: %d numbers a latent of %d x %d pixels are too many",
+                       file, k->code_dim, k->width, k->height);
     if (k->has_encoder && k->stem % k->groups)
         return err_set(e, ERR_FAILED, "%s: limn.codec.stem: %d channels, which %d groups don't divide", file, k->stem,
                        k->groups);

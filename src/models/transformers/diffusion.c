@@ -104,6 +104,9 @@ bool diffusion_prepare(diffusion *d, const char *file, err *e)
     b->latents = d->net.k.out;
     b->grid_width = d->width * b->latents;
     b->grid_height = d->height;
+    if ((int64_t)b->grid_width * b->grid_height > 1 << 28)
+        return err_set(e, ERR_FAILED, "%s: limn.image.width, height: latents of %d x %d with %d numbers are too many",
+                       file, d->width, d->height, b->latents);
     d->text.text.causal = true;
     d->text.text.norm_after = true;
     d->text.text.pooling = CLIP_END;
