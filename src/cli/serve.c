@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/probe.h"
 
 #ifdef LIMN_SERVE
 #include "device/find.h"
@@ -64,6 +65,9 @@ int command_serve(const options *o)
     const char *devices[DEVICES_MOST];
     char numbers[DEVICES_MOST][16];
     const char *models[LIST_MOST], *origins[LIST_MOST];
+    err e = {0};
+    if (!probe_check(false, &e)) /* so that one bad driver doesn't end the server */
+        return report(&e);
     const serve_options s = {.host = options_text(o, "host", "127.0.0.1"),
                              .port = (int)options_integer(o, "port", 8080),
                              .models = models,
@@ -80,7 +84,6 @@ int command_serve(const options *o)
                              .n_devices = choose_devices(command_device_spec(o), devices, numbers),
                              .memory_limit = options_unsigned(o, "mem-limit", 0),
                              .no_cache = options_given(o, "no-cache")};
-    err e = {0};
     os_catch_once(SIGINT, on_signal); /* a second one ends it at once */
     os_catch_once(SIGTERM, on_signal);
     return serve_run(&s, &stops, on_ready, &e) ? 0 : report(&e);

@@ -4,7 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <utf8proc.h>
+
 #include "serve/request.h"
+
+/* What is cut within a letter, or comes from a path, may be no UTF-8, as JSON must be: such bytes become question
+ * marks. */
+static void mend(char *text)
+{
+    utf8proc_int32_t c;
+    for (utf8proc_ssize_t n; *text; text += n)
+        if ((n = utf8proc_iterate((const utf8proc_uint8_t *)text, -1, &c)) < 1) {
+            *text = '?';
+            n = 1;
+        }
+}
 
 bool api_fail(api_error *a, int status, const char *param, const char *code, const char *message, ...)
 {
@@ -18,6 +32,7 @@ bool api_fail(api_error *a, int status, const char *param, const char *code, con
     va_start(list, message);
     vsnprintf(a->message, sizeof a->message, message, list);
     va_end(list);
+    mend(a->message);
     return false;
 }
 

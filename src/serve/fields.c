@@ -90,7 +90,10 @@ static json_t *field(const fields *p, const char *name)
         return json_is_null(v) ? NULL : json_incref(v);
     }
     const http_part *one = part_of(p, name);
-    return one && one->size > 0 ? json_stringn(one->text, one->size) : NULL;
+    if (!one || one->size == 0)
+        return NULL;
+    json_t *text = json_stringn(one->text, one->size);
+    return text ? text : json_string("?"); /* no UTF-8: neither a number nor a word */
 }
 
 bool fields_has(const fields *p, const char *name)
@@ -106,9 +109,10 @@ bool fields_text(const fields *p, const char *name, const char **value, api_erro
     if (!p->root) {
         const http_part *one = part_of(p, name);
         json_t *text = one ? json_stringn(one->text, one->size) : NULL;
-        if (one && !text)
-            return api_fail(a, 400, name, NULL, "%s: not text in UTF-8", name);
+        bool whole = text && strlen(one->text) == one->size; /* a 0 would cut it */
         json_decref(text);
+        if (one && !whole)
+            return api_fail(a, 400, name, NULL, "%s: not text in UTF-8", name);
         if (one)
             *value = one->text;
         return true;

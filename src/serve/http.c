@@ -356,6 +356,9 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *c, const
     }
     if (!x->handled) {
         x->handled = true;
+        if (x->form) /* a form without its end lacks a part of its last field */
+            x->malformed = MHD_destroy_post_processor(x->form) != MHD_YES || x->malformed;
+        x->form = NULL;
         if (x->too_large)
             s->o.refuse(s->o.context, x, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
         else if (x->malformed)

@@ -203,6 +203,8 @@ static void pass_body(http_gate *g, wire *l)
 /* The client sends no more, and what it sent is passed on, as far as it is of this request. */
 static void end_input(http_gate *g, wire *l)
 {
+    while (l->state == ANSWER && l->n >= 2 && !memcmp(l->in, "\r\n", 2)) /* some send an empty line behind a body */
+        consume(l, 2);
     if (l->state == ANSWER && l->n == 0 && !l->shut) {
         shutdown(l->inner, SHUT_WR); /* whoever works on the answer sees that nobody waits for it */
         l->shut = true;

@@ -65,7 +65,17 @@ static bool read_length(http_head *h, const char *value, size_t n)
 /* How often each of the fields was there that frame a request, or say whom it is for. */
 typedef struct counts {
     int hosts, lengths, codings;
+    int parts; /* of cookies */
 } counts;
+
+/* How many of the bytes are one of the two. */
+static int count(const char *text, size_t n, char a, char b)
+{
+    int sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += text[i] == a || text[i] == b;
+    return sum;
+}
 
 static http_found read_field(http_head *h, const char *line, size_t n, counts *c)
 {
@@ -87,6 +97,8 @@ static http_found read_field(http_head *h, const char *line, size_t n, counts *c
             return bad(h, c->codings > 1 ? 400 : 501, "Transfer-Encoding: chunked alone is known");
         h->framing = HTTP_CHUNKS;
     }
+    if (is_field(line, name, "Cookie") && (c->parts += 1 + count(value, size, ';', ',')) > HTTP_PARTS_MOST)
+        return bad(h, 431, "there are too many cookies");
     if (is_field(line, name, "Expect") && !is_field(value, size, "100-continue"))
         return bad(h, 417, "Expect: 100-continue alone is known");
     return HTTP_WHOLE;
@@ -106,6 +118,8 @@ static http_found read_lines(http_head *h, const char *text)
         bool first = line == text + h->begin;
         if (first && n > HTTP_LINE_MOST)
             return bad(h, 414, "the path is too long");
+        if (first && (c.parts = count(line, n, '&', '&')) > HTTP_PARTS_MOST)
+            return bad(h, 414, "the path has too many arguments");
         if (!first && ++fields > HTTP_FIELDS_MOST)
             return bad(h, 431, "there are too many headers");
         if ((first ? read_line(h, line, n, &old) : read_field(h, line, n, &c)) == HTTP_BAD)

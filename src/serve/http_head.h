@@ -5,7 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { HTTP_HEAD_MOST = 32768, HTTP_LINE_MOST = 8192, HTTP_FIELDS_MOST = 128 }; /* bytes of it and of its first line */
+enum { HTTP_HEAD_MOST = 32768, HTTP_LINE_MOST = 8192, HTTP_FIELDS_MOST = 128, HTTP_PARTS_MOST = 256 };
+/* The first two: bytes of it and of its first line; the last: of its query and its cookies together, since
+ * libmicrohttpd takes 64 bytes of a connection's memory for each, and answers in HTML where that is short. */
 
 typedef enum http_framing { HTTP_NO_BODY, HTTP_LENGTH, HTTP_CHUNKS } http_framing;
 typedef enum http_found { HTTP_MORE, HTTP_WHOLE, HTTP_BAD } http_found;

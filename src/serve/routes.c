@@ -47,11 +47,12 @@ static void host_of(const char *text, char out[256])
  * only this machine's names, numbers and the name that was given are served. */
 static bool is_own_host(const server *s, const exchange *x)
 {
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_:[]%";
     const char *given = exchange_header(x, "Host");
     char host[256];
     if (!given) /* HTTP/1.0, which browsers don't speak */
         return true;
-    if (!*given)
+    if (!*given || strlen(given) > 255 || strspn(given, letters) != strlen(given)) /* it stands in urls and JSON */
         return false;
     host_of(given, host);
     bool number = strspn(host, "0123456789.") == strlen(host) || *host == '[';
@@ -87,9 +88,11 @@ static bool refuse(exchange *x, int status, const char *code, const char *why)
 
 static void health(server *s, exchange *x)
 {
-    bool ready = worker_is_ready(s->worker);
-    const char *text = ready ? "{\"status\":\"ok\"}" : "{\"status\":\"starting\"}";
-    exchange_answer(x, ready ? 200 : 503, "application/json", text, strlen(text));
+    static const char text[] = "{\"status\":\"ok\"}";
+    if (worker_is_ready(s->worker))
+        exchange_answer(x, 200, "application/json", text, sizeof text - 1);
+    else
+        refuse(x, 503, NULL, "the device is being opened again, or the server ends");
 }
 
 /* /pictures/NAME.png */

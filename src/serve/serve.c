@@ -96,6 +96,8 @@ static bool check_options(const serve_options *o, err *e)
     if (!server_is_loopback(o->host) && !o->key && !o->insecure)
         return err_set(e, ERR_USAGE, "%s: others can reach the server there: it needs an API key (or --insecure)",
                        o->host);
+    if (o->key && !*o->key)
+        return err_set(e, ERR_USAGE, "--api-key: it is empty, and no key at all");
     return true;
 }
 
@@ -137,8 +139,9 @@ bool serve_run(const serve_options *o, volatile const int *stop, void (*ready)(c
         http_quiesce(s.http);
     if (ok)
         worker_drain(s.worker, o->drain);
-    worker_stop(&s.worker); /* every exchange has its answer then */
+    worker_stop(s.worker); /* every exchange has its answer then */
     http_stop(&s.http);
+    worker_free(&s.worker); /* requests came until now */
     store_free(&s.store);
     for (size_t i = 0; i < s.n_models; i++) {
         free(s.models[i].path);

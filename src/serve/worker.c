@@ -13,6 +13,7 @@
 
 enum {
     REMEMBERED = 64,  /* jobs that have ended, for who asks */
+    SIZES_MOST = 8,   /* other than the models' own that stay open without work */
     FAILURES_MOST = 2 /* one after the other, and a device is opened again */
 };
 
@@ -24,6 +25,7 @@ typedef struct hand {
     const char *spec;
     /* under the queue's lock */
     drawing *work; /* changed by the thread alone, as are the next ones */
+    job *begins;   /* it is neither among the waiting ones nor at work yet */
     int load;      /* pictures of it that aren't finished */
     bool ready;    /* its device works */
     /* the thread's own */
@@ -47,7 +49,8 @@ struct worker {
     worker_counts counts;
 };
 
-static const limn_error cancelled = {LIMN_FAILED, "cancelled", LIMN_CAUSE_INTERRUPTED};
+static const limn_error cancelled = {LIMN_FAILED, "cancelled", LIMN_CAUSE_INTERRUPTED},
+                        reopened = {LIMN_FAILED, "the device is being opened again", LIMN_CAUSE_DEVICE_LOST};
 
 /* ---- jobs -------------------------------------------------------------------------------------------------------- */
 
@@ -80,6 +83,25 @@ static void end_job(worker *w, job *j, job_state state, const limn_error *e)
         job *next = forgotten->next;
         job_release(forgotten);
         forgotten = next;
+    }
+}
+
+/* Ends the jobs that wait, unless a device works that can take them. */
+static void end_waiting(worker *w, job_state state, const limn_error *e)
+{
+    for (job *j = NULL;; end_job(w, j, state, e)) {
+        bool ready = false;
+        pthread_mutex_lock(&w->lock);
+        for (int i = 0; i < w->n_hands; i++)
+            ready |= w->hands[i].ready;
+        j = ready ? NULL : w->waiting;
+        if (j) {
+            w->waiting = j->next;
+            w->n_waiting--;
+        }
+        pthread_mutex_unlock(&w->lock);
+        if (!j)
+            return;
     }
 }
 
@@ -133,12 +155,36 @@ static bool has_size(const limn_model_info *i, int width, int height)
     return false;
 }
 
+/* Closes the least recently used size, if there are many without work. */
+static void close_oldest(hand *h)
+{
+    drawer **oldest = NULL;
+    int n = 0;
+    for (drawer **at = &h->drawers; *at; at = &(*at)->next)
+        if ((*at)->width && (*at)->jobs == 0) {
+            oldest = at;
+            n++;
+        }
+    if (n < SIZES_MOST)
+        return;
+    drawer *d = *oldest;
+    *oldest = d->next;
+    close_drawer(d);
+}
+
 /* The model, open for pictures of that size (0: its own). */
 static drawer *open_drawer(hand *h, served *model, int width, int height, limn_error *e)
 {
-    for (drawer *d = h->drawers; d; d = d->next)
-        if (d->model == model && d->width == width && d->height == height)
-            return d;
+    for (drawer **at = &h->drawers; *at; at = &(*at)->next) {
+        drawer *d = *at;
+        if (d->model == model && d->width == width && d->height == height) {
+            *at = d->next; /* the last used one is the first */
+            d->next = h->drawers;
+            return h->drawers = d;
+        }
+    }
+    if (width)
+        close_oldest(h);
     drawer *d = calloc(1, sizeof *d);
     if (!d) {
         err_no_memory(e, "model", sizeof *d);
@@ -180,10 +226,13 @@ static void put_back(hand *h, job *j)
     j->next = w->waiting;
     w->waiting = j;
     w->n_waiting++;
+    h->begins = NULL;
     h->load -= j->count;
     pthread_mutex_unlock(&w->lock);
     h->drains = true;
 }
+
+static void fail_jobs(hand *h, const drawer *d, const limn_error *e);
 
 static void begin_job(hand *h, job *j)
 {
@@ -194,6 +243,7 @@ static void begin_job(hand *h, job *j)
     if (!j->pictures)
         j->pictures = calloc((size_t)j->count, sizeof *j->pictures);
     bool ok = a && j->pictures ? d && drawing_begin(a, d, j, &e) : err_no_memory(&e, "job", sizeof *a);
+    bool lost = !ok && e.cause == LIMN_CAUSE_DEVICE_LOST;
     if (!ok) {
         free(a);
         if (h->work && lacks_room(&e)) {
@@ -202,11 +252,18 @@ static void begin_job(hand *h, job *j)
         }
         pthread_mutex_lock(&w->lock);
         h->load -= j->count;
+        h->begins = NULL;
         pthread_mutex_unlock(&w->lock);
         end_job(w, j, JOB_FAILED, &e);
+        if (lost) { /* encoding the picture, or loading the model */
+            log_write(LOG_ERROR, "serve: %s (the device is opened again)", e.text);
+            fail_jobs(h, NULL, &e);
+            close_device(h);
+        }
         return;
     }
     pthread_mutex_lock(&w->lock);
+    h->begins = NULL;
     j->state = JOB_WORKING;
     j->all_codes = j->count * d->info->grid_width * d->info->grid_height;
     a->next = h->work;
@@ -242,14 +299,15 @@ static bool has_turn(const hand *h)
     return turn;
 }
 
-/* The next job that is this device's, or that nobody waits for; NULL: there is none. */
-static job *next_job(hand *h)
+/* The next job that is this device's, or that nobody waits for (*unwanted); NULL: there is none. */
+static job *next_job(hand *h, bool *unwanted)
 {
     worker *w = h->w;
     pthread_mutex_lock(&w->lock);
     job **at = &w->waiting;
     while (*at && !job_is_unwanted(*at))
         at = &(*at)->next;
+    *unwanted = *at != NULL;
     if (!*at && has_turn(h))
         at = &w->waiting;
     job *j = *at;
@@ -257,6 +315,7 @@ static job *next_job(hand *h)
         *at = j->next;
         j->next = NULL;
         w->n_waiting--;
+        h->begins = *unwanted ? NULL : j;
         h->load += j->count;
         pthread_cond_broadcast(&w->change);
     }
@@ -268,8 +327,9 @@ static job *next_job(hand *h)
 static void take_jobs(hand *h)
 {
     h->drains = h->drains && h->work;
-    for (job *j; (j = next_job(h));) {
-        if (!job_is_unwanted(j)) {
+    bool unwanted = false;
+    for (job *j; h->device && (j = next_job(h, &unwanted));) { /* a device can be lost while a job begins */
+        if (!unwanted) {
             begin_job(h, j);
             continue;
         }
@@ -403,6 +463,7 @@ static void *run_hand(void *context)
         double begin = job_seconds();
         if (!h->device && !open_device(h, &e)) {
             log_write(LOG_ERROR, "serve: %s", e.text);
+            end_waiting(h->w, JOB_FAILED, &reopened);
             nanosleep(&(struct timespec){1, 0}, NULL);
             continue;
         }
@@ -427,7 +488,7 @@ static bool start_hand(hand *h, err *e)
 {
     if (!open_device(h, e) || !open_drawer(h, &h->w->o.models[0], 0, 0, e))
         return false;
-    h->ready = true;
+    set_ready(h, true);
     h->started = pthread_create(&h->thread, NULL, run_hand, h) == 0;
     return h->started || err_set(e, ERR_FAILED, "worker: no thread for it");
 }
@@ -451,7 +512,8 @@ worker *worker_start(const worker_options *o, err *e)
         ok = start_hand(&w->hands[i], e);
     if (ok)
         return w;
-    worker_stop(&w);
+    worker_stop(w);
+    worker_free(&w);
     return NULL;
 }
 
@@ -479,10 +541,14 @@ bool worker_cancel(worker *w, const char *id)
     for (job *j = w->waiting; j; j = j->next)
         if (!strcmp(j->id, id))
             found = j->cancelled = true;
-    for (int i = 0; i < w->n_hands; i++)
+    for (int i = 0; i < w->n_hands; i++) {
+        job *begins = w->hands[i].begins;
+        if (begins && !strcmp(begins->id, id))
+            found = begins->cancelled = true;
         for (drawing *a = w->hands[i].work; a; a = a->next)
             if (!strcmp(a->j->id, id))
                 found = a->j->cancelled = true;
+    }
     pthread_cond_broadcast(&w->change);
     pthread_mutex_unlock(&w->lock);
     return found;
@@ -496,6 +562,10 @@ bool worker_first(worker *w, const job_answers *of, void (*see)(void *context, j
         for (drawing *a = w->hands[i].work; a; a = a->next)
             if (a->j->answers == of && !a->j->cancelled && (!first || a->j->created < first->created))
                 first = a->j;
+    for (int i = 0; i < w->n_hands && !first; i++) {
+        job *j = w->hands[i].begins;
+        first = j && j->answers == of && !j->cancelled ? j : NULL;
+    }
     for (job *j = w->waiting; j && !first; j = j->next)
         first = j->answers == of && !j->cancelled ? j : NULL;
     if (first)
@@ -509,9 +579,12 @@ void worker_each(worker *w, void (*see)(void *context, const job *j), void *cont
     pthread_mutex_lock(&w->lock);
     for (const job *j = w->waiting; j; j = j->next)
         see(context, j);
-    for (int i = 0; i < w->n_hands; i++)
+    for (int i = 0; i < w->n_hands; i++) {
+        if (w->hands[i].begins)
+            see(context, w->hands[i].begins);
         for (const drawing *a = w->hands[i].work; a; a = a->next)
             see(context, a->j);
+    }
     for (const job *j = w->ended; j; j = j->next)
         see(context, j);
     pthread_mutex_unlock(&w->lock);
@@ -545,9 +618,8 @@ void worker_drain(worker *w, double seconds)
     pthread_mutex_unlock(&w->lock);
 }
 
-void worker_stop(worker **at)
+void worker_stop(worker *w)
 {
-    worker *w = *at;
     if (!w)
         return;
     pthread_mutex_lock(&w->lock);
@@ -560,10 +632,14 @@ void worker_stop(worker **at)
         else
             close_device(&w->hands[i]);
     const limn_error ends = {LIMN_FAILED, "the server ends", LIMN_CAUSE_BUSY};
-    for (job *j = w->waiting, *next; j; j = next) {
-        next = j->next;
-        end_job(w, j, JOB_CANCELLED, &ends);
-    }
+    end_waiting(w, JOB_CANCELLED, &ends);
+}
+
+void worker_free(worker **at)
+{
+    worker *w = *at;
+    if (!w)
+        return;
     for (job *j = w->ended, *next; j; j = next) {
         next = j->next;
         job_release(j);

@@ -37,5 +37,7 @@ void worker_count(worker *w, worker_counts *c);
 bool worker_is_ready(worker *w);
 /* Takes no more jobs; ends once those that are there are finished, or after `seconds`, and then cancels them. */
 void worker_drain(worker *w, double seconds);
-void worker_stop(worker **w);
+/* Ends the threads; every exchange has its answer then, and what still comes is refused. */
+void worker_stop(worker *w);
+void worker_free(worker **w);
 #endif
