@@ -20,10 +20,11 @@ static int64_t own_most(const joined *j, int64_t rows)
     return j->x->after ? 8 : rows > 2 ? 4 : LINEAR_OWN_GPU / rows;
 }
 
-/* Rows of x that the kernel makes at once. */
+/* Rows of x that the kernel makes at once.  One alone is one whatever the weight, so that products of streamed weights,
+ * which aren't in panels, are joined wherever the plan, which has them in panels, leaves no memory for the norm. */
 static int64_t rows_at_once(int64_t m, tensor w)
 {
-    return !linear_wide(w) || m == 2 ? 2 : m == 1 ? 1 : LINEAR_X_ROWS_GPU;
+    return m == 1 ? 1 : !linear_wide(w) || m == 2 ? 2 : LINEAR_X_ROWS_GPU;
 }
 
 static uint64_t local_bytes(const joined *j, int64_t rows, int64_t wg)
@@ -49,12 +50,12 @@ static bool joins(run *r, const joined *j)
 }
 
 /* Panels of 4 rows that a group takes: as it does the norm for all of them, few groups, that still fill the device.  Of
- * GPUs that are integrated, a compute unit is 8 lanes where there are many, and a multiprocessor where there are few.
- */
+ * GPUs that are integrated, a compute unit is 8 lanes where there are many that share local memory, and else a
+ * multiprocessor. */
 static int64_t each_of(const device *d, const joined *j, int64_t wg)
 {
     const int64_t teams = wg / d->tune.wg, units = (int64_t)d->info.compute_units;
-    const bool lanes = d->info.type == LIMN_INTEGRATED_GPU && units > 16;
+    const bool lanes = d->info.type == LIMN_INTEGRATED_GPU && units > 16 && d->cores < units;
     const int64_t groups = lanes ? (units + 2) / 3 : d->info.type == LIMN_INTEGRATED_GPU ? 2 * units : 4 * units;
     int64_t each = (j->n + LINEAR_W_ROWS_GPU - 1) / LINEAR_W_ROWS_GPU / groups;
     each = each < teams ? teams : each / teams * teams;
