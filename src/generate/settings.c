@@ -97,7 +97,7 @@ char *settings_text(const limn_model_info *i, const limn_generate_options *g, co
         if (!ids)
             return NULL;
         p.prompt = ids;
-        p.text_ids = ids + sizeof "token ids";
+        p.text_ids = g->n_text_ids ? ids + sizeof "token ids" : "";
     }
     char *text = parameters_text(&p);
     free(ids);

@@ -64,6 +64,8 @@ def test_token_ids_stand_for_a_prompt(model, program, tmp_path):
     assert same(p, tmp_path / "out.png") and p.info == PIL.Image.open(tmp_path / "out.png").info
     assert equal(p, model.generate(PROMPT, seed=3)) and equal(p, model.generate(list(ids), seed=3))
     assert model.token(int(ids[0])) and model.token(10**9) is None
+    text = model.generate(np.empty(0, np.int32), seed=3).info["parameters"]
+    assert 'Text ids: "", ' in text
 
 
 def test_codes(model, program, tmp_path):
@@ -208,6 +210,7 @@ def test_progress(model):
         (ValueError, "a", {"kv_cache": "f8"}),
         (ValueError, "a", {"steps": 5}),
         (ValueError, "a", {"strength": 0.5}),
+        (ValueError, "a", {"noise": np.zeros((1, 4, 8, 8), np.float32)}),
         (ValueError, "a", {"image_prompt": np.zeros((8, 8, 2), np.uint8)}),
         (ValueError, [10**6], {}),
         (ValueError, [2**40], {}),
@@ -276,7 +279,7 @@ def test_diffusion_models(program, tmp_path):
         assert same(p, out) and p.info == PIL.Image.open(out).info
         z = m.generate_codes("a cat", seed=3, **given)
         assert z.dtype == np.float32 and np.array_equal(z, np.load(latents))
-        assert equal(m.decode(z), [p]) and equal(m.decode(z[0]), p)
+        assert equal(m.decode(z), [p]) and equal(m.decode(z[0]), p) and m.decode(z[:0]) == []
         program("encode", out, "-m", path, "-o", latents)
         assert np.array_equal(m.encode(p), np.load(latents))
         mask = tmp_path / "mask.png"
@@ -297,6 +300,25 @@ def test_diffusion_models(program, tmp_path):
             m.decode(z[:, :1])
         with pytest.raises(limn.UsageError, match="sampler"):
             m.generate("a cat", sampler="none")
+        h, w = z.shape[2:]
+        half = np.zeros((h, w), bool)
+        half[:, : w // 2] = True
+        left = m.generate("a cat", seed=3, steps=3, image_prompt=out, keep="left:0.5")
+        assert equal(left, m.generate("a cat", seed=3, steps=3, image_prompt=out, keep=half))
+        noise = np.random.default_rng(1).standard_normal((1, *z.shape[1:]), np.float32)
+        np.save(tmp_path / "noise.npy", noise)
+        program("generate", "a cat", "-m", path, "--steps", 3, "--sampler", "ddim", "--noise", tmp_path / "noise.npy",
+                "--seed", 3, "-o", tmp_path / "given.png")  # fmt: skip
+        given = m.generate("a cat", seed=3, steps=3, sampler="ddim", noise=noise)
+        assert same(given, tmp_path / "given.png")
+        assert equal(given, m.generate("a cat", seed=4, steps=3, sampler="ddim", noise=noise[0].astype(np.float64)))
+        for wrong in (noise[:, :1], noise[:0]):
+            with pytest.raises(ValueError, match="noise"):
+                m.generate("a cat", noise=wrong)
+        with pytest.raises(TypeError, match="noise"):
+            m.generate("a cat", noise=noise.astype(np.int32))
+        with pytest.raises(limn.UsageError, match="noise"):  # each of its steps draws some
+            m.generate("a cat", steps=3, sampler="euler_a", noise=noise)
 
 
 def test_scores(model, program, tmp_path):

@@ -81,6 +81,31 @@ def test_what_can_not_be_opened(tmp_path, tiny):
         limn.Model(tiny, size=(17, 3))
 
 
+def test_what_can_not_be_opened_leaves_no_thread(tiny, tmp_path):
+    threads = threading.active_count()
+    for _ in range(3):
+        with pytest.raises(limn.Error):
+            limn.Device("there is no such device")
+        with pytest.raises(limn.Error):
+            limn.Model(tmp_path / "none.gguf")
+    for _ in range(100):
+        if threading.active_count() <= threads:
+            break
+        time.sleep(0.05)
+    assert threading.active_count() <= threads
+
+
+def test_models_of_one_device_go_while_another_draws(tiny):
+    with limn.Device() as d, limn.Model(tiny, d) as m, ThreadPoolExecutor(1) as pool:
+        others = [limn.Model(tiny, d) for _ in range(8)]
+        want = [other.generate("a", seed=1) for other in others][0]
+        drawn = pool.submit(m.generate, "a", n=40, seed=1)
+        while others:
+            others.pop()  # nobody has closed it
+            time.sleep(0.01)
+        assert np.array_equal(np.asarray(drawn.result()[0]), np.asarray(want))
+
+
 def test_paths(tiny, tmp_path):
     folder = tmp_path / "a folder, ünï"
     folder.mkdir()
@@ -289,6 +314,20 @@ def test_messages_are_logged(model, caplog):
     with caplog.at_level("DEBUG", "limn"):
         model.generate("a cat " * 200, seed=1)
     assert any(r.levelname == "WARNING" and "cut" in r.getMessage() for r in caplog.records)
+
+
+def test_a_log_handler_may_use_the_model(script):
+    code, printed, complaint = script(
+        "import limn, logging\n"
+        "with limn.Model() as m:\n"
+        "    class Handler(logging.Handler):\n"
+        "        def emit(self, record): ids.append(len(m.tokenize('a')))\n"
+        "    ids = []\n"
+        "    logging.getLogger('limn').addHandler(Handler())\n"
+        "    m.generate('a cat ' * 200, seed=1)\n"
+        "    assert ids"
+    )
+    assert code == 0, complaint
 
 
 def test_models_go_with_their_last_reference(tiny):

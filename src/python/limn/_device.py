@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -109,7 +110,18 @@ class Device:
         self._lock = threading.RLock()
         self._worker = Worker()
         self._handle = None
-        handle = self._worker.call(lambda job: checked(lambda e: lib.limn_device_open(name, options, e)))
+
+        def opened(job: Any) -> Any:
+            handle = checked(lambda e: lib.limn_device_open(name, options, e))
+            if job.stopped:  # nobody waits for it
+                _native.release("device", handle)
+            return handle
+
+        try:
+            handle = self._worker.call(opened)
+        except BaseException:
+            self._worker.close()
+            raise
         self._handle = handle
         self._release = weakref.finalize(self, _native.release, "device", handle)
         self._end = weakref.finalize(self, self._worker.close)
@@ -127,6 +139,11 @@ class Device:
         return self._worker.call(lambda job: checked(function), progress)
 
     @property
+    def _turn(self) -> Any:
+        """The lock of those who use it; a log handler, which its own thread calls, is within somebody's turn."""
+        return contextlib.nullcontext() if self._worker.is_here else self._lock
+
+    @property
     def closed(self) -> bool:
         return self._handle is None or not self._release.alive  # the end of the program closes it, too
 
@@ -135,7 +152,7 @@ class Device:
         if _native.is_forked():  # its lock may be another process's thread's
             self._handle = None
             return
-        with self._lock:
+        with self._turn:
             self._handle = None
             self._release()
 
@@ -154,4 +171,6 @@ class Device:
         raise TypeError("cannot pickle 'limn.Device' object: a device belongs to its process (open it in the other one)")
 
     def __repr__(self) -> str:
+        if not hasattr(self, "info"):
+            return "<limn.Device>"
         return f"<limn.Device {self.info.name!r}{' closed' if self.closed else ''}>"

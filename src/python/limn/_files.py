@@ -124,7 +124,7 @@ def convert(
     if tokenizer is not None:
         options.tokenizer = kept(path_of(tokenizer, "tokenizer"))
 
-    def work(job: Any) -> Any:
+    def work(job: Any, alive: Any = (alive, names, sets)) -> Any:  # the call's, too: nobody may wait for it
         c = control(job)
         return checked(lambda e: lib.limn_convert(options, c, e))
 

@@ -127,14 +127,14 @@ class Model:
             return handle
 
         try:
-            with self._device._lock:
+            with self._device._turn:
                 handle = self._device._worker.call(opened, progress)
         except BaseException:
             if self._owns:
                 self._device._discard()
             raise
         self._handle = handle
-        self._release = weakref.finalize(self, _native.release, "model", handle)
+        self._release = weakref.finalize(self, self._device._worker.free, "model", handle)
         self.info: ModelInfo = _info(lib.limn_model_get_info(handle))
 
     # ---- what every call does ----
@@ -149,7 +149,7 @@ class Model:
     def _turn(self) -> Any:
         """The lock of those who use the device."""
         self._open()  # behind a fork, the lock may be that of a thread which isn't there
-        return self._device._lock
+        return self._device._turn
 
     def _call(self, function: Callable[[Any, Any], Any]) -> Any:
         """checked(function(model, error)) in the device's thread."""
@@ -170,10 +170,11 @@ class Model:
         if _native.is_forked():
             self._handle = None
             return
-        with self._device._lock:
+        with self._device._turn:
             if self._handle is not None:
-                self._handle = None
-                self._release()
+                handle, self._handle = self._handle, None
+                if self._release.detach():  # at once: it is our turn
+                    _native.release("model", handle)
                 if self._owns:
                     self._device._discard()
 
@@ -222,6 +223,7 @@ class Model:
         keep: Any = None,
         mask: PictureLike | None = None,
         strength: float | None = None,
+        noise: Any = None,
         draft: int = 0,
         kv_cache: str | None = None,
         progress: Progress | None = None,
@@ -240,10 +242,13 @@ class Model:
         sampler       of diffusion models: "ddim", "euler", "dpmpp_2m_karras", ...; spacing: "leading", "linspace", "trailing"
         image_prompt  a picture of which a part stays (PIL.Image, u8 [H, W, 3 or 4], or a path)
         keep          which part: "top:0.5", "left:F", "box:X,Y,W,H" and the like, as of the command line; a mask
-                      (PIL.Image, u8 [H, W], a path; white or opaque stays); or cells (bool [grid_height, grid_width]);
-                      None: what is opaque in the picture, else its upper half; of diffusion models none of it
+                      (PIL.Image, u8 [H, W], a path; white or opaque stays); or cells (bool [grid_height, grid_width],
+                      of diffusion models also [height, width] of latents); None: what is opaque in the picture, else
+                      its upper half; of diffusion models none of it
         mask          of diffusion models, instead of keep: what is white in it is painted anew
         strength      of models that draw all of a picture at once: how much of the image prompt changes, above 0 and up to 1
+        noise         of diffusion models, in place of random numbers: float [1 + k, channels, height, width], what every
+                      picture begins with and that of each step that draws some; limn.h says what image_prompt adds
         draft         codes that are drafted and checked in one pass; 0: as the device likes; the pictures are the same
         kv_cache      "f16" halves the memory of attention's keys and values, and may change a code now and then
         progress      called with the codes that are done, and with all; returning False ends it with limn.Interrupted
@@ -308,7 +313,7 @@ class Model:
         q = ffi.new("limn_request *", {"size": ffi.sizeof("limn_request")})
         for name in ("prompt", "text_ids", "n_text_ids", "negative", "seed", "first", "count", "temperature", "keep"):
             setattr(q, name, getattr(o, name))
-        for name in ("kept_codes", "steps", "strength", "sampler", "spacing", "image", "paint"):
+        for name in ("kept_codes", "steps", "strength", "sampler", "spacing", "noise", "n_noise", "image", "paint"):
             setattr(q, name, getattr(o, name))
         q.greedy = o.temperature == 0
         q.top_k = o.top_k or -1
@@ -380,14 +385,14 @@ class Model:
             raise ValueError(f"codes: they reach from {a.min()} to {a.max()}, outside of this model's")
         return np.ascontiguousarray(a.reshape(-1, h * w), np.int32), one
 
-    def _latent_rows(self, a: np.ndarray) -> tuple[np.ndarray, bool]:
+    def _latent_rows(self, a: np.ndarray, name: str = "latents") -> tuple[np.ndarray, bool]:
         c, h, w = self._latents
         if a.dtype.kind != "f":
-            raise TypeError(f"latents: floats are wanted, not {a.dtype}")
+            raise TypeError(f"{name}: floats are wanted, not {a.dtype}")
         if a.shape[-3:] != (c, h, w) or a.ndim > 4:
-            raise ValueError(f"latents: the shape is {a.shape}, and this model's are ({c}, {h}, {w}) or (n, {c}, {h}, {w})")
+            raise ValueError(f"{name}: the shape is {a.shape}, and this model's are ({c}, {h}, {w}) or (n, {c}, {h}, {w})")
         rows = np.ascontiguousarray(a.reshape(-1, c, h, w).transpose(0, 2, 3, 1), np.float32)
-        return rows.reshape(len(rows), -1).view(np.int32), a.ndim == 3
+        return rows.reshape(len(rows), c * h * w).view(np.int32), a.ndim == 3
 
     @property
     def _latents(self) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ import weakref
 from typing import Any, Union
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
 from ._native import ffi, lib, path_of
 from ._work import checked
@@ -16,6 +16,7 @@ PictureLike = Union[Image.Image, np.ndarray, str, bytes, "os.PathLike[str]"]
 """A PIL.Image; an array u8 [H, W, 3], [H, W, 4] (RGBA) or [H, W] (grey); or the path of a PNG, JPEG or WebP file."""
 
 _WITH_EXIF = ("JPEG", "WEBP")
+_SOFTWARE, _EXIF, _USER_COMMENT = 0x131, 0x8769, 0x9286  # of Exif
 
 
 class Picture(Image.Image):
@@ -33,8 +34,9 @@ class Picture(Image.Image):
             params["pnginfo"] = texts
         elif text and kind.upper() in _WITH_EXIF and "exif" not in params:
             exif = Image.Exif()
-            exif[ExifTags.Base.Software.value] = software or ""
-            exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment.value] = b"UNICODE\0" + text.encode("utf-16-be")
+            exif[_SOFTWARE] = software or ""
+            # before Pillow 11.1 what get_ifd gives of a new Exif isn't written
+            exif[_EXIF] = {_USER_COMMENT: b"UNICODE\0" + text.encode("utf-16-be")}
             params["exif"] = exif
         super().save(fp, format, **params)
 

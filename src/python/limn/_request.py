@@ -54,6 +54,7 @@ def request_of(
     keep: Any = None,
     mask: PictureLike | None = None,
     strength: float | None = None,
+    noise: Any = None,
     draft: int = 0,
     kv_cache: str | None = None,
 ) -> Request:
@@ -84,6 +85,8 @@ def request_of(
     for name, text in (("sampler", sampler), ("spacing", spacing)):
         if text is not None:
             setattr(o, name, r.keep(ffi.new("char[]", text_of(text, name))))
+    if noise is not None:
+        _put_noise(model, r, noise)
     if kv_cache not in (None, "f32", "f16"):
         raise ValueError(f'kv_cache: "f32" or "f16" is wanted, not {kv_cache!r}')
     o.kv_cache_f16 = kv_cache == "f16"
@@ -111,6 +114,15 @@ def _put_prompt(r: Request, prompt: Any) -> None:
     r.c.n_text_ids = len(ids)
 
 
+def _put_noise(model: Model, r: Request, noise: Any) -> None:
+    if not model.info.latent_channels:
+        raise UsageError(f"noise: {model.info.name} draws codes, not latents (diffusion models do; leave it out)")
+    rows, _ = model._latent_rows(np.asarray(noise), "noise")
+    if not 0 < len(rows) < 2**20:
+        raise ValueError(f"noise: {len(rows)} rows of it")
+    r.c.noise, r.c.n_noise = r.keep(_pictures.pointer(rows, "float[]")), len(rows)
+
+
 def _put_image_prompt(model: Model, r: Request, picture: Any, keep: Any) -> None:
     pixels = _pictures.pixels_of(picture, "image_prompt")
     codes = model._encoded([pixels])
@@ -136,6 +148,10 @@ def _put_changed(model: Model, r: Request, picture: Any, keep: Any, mask: Any) -
     image, paint = model._fitted(_pictures.pixels_of(picture, "image_prompt")), None
     if keep is not None:
         cells = np.zeros(i.grid_height * i.grid_width, np.uint8)
+        if hasattr(keep, "__array__") and getattr(keep, "dtype", None) == np.bool_:
+            keep = np.asarray(keep)
+            if keep.shape == model._latents[1:]:  # of places, which have several cells each
+                keep = keep.repeat(i.latent_channels, 1)
         _fill_kept(model, cells, keep)
         anew = 1 - cells.reshape(i.grid_height, i.grid_width)[:, :: i.latent_channels]
         paint = np.ascontiguousarray(anew.repeat(i.size_step, 0).repeat(i.size_step, 1))

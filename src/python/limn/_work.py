@@ -13,7 +13,7 @@ import weakref
 from queue import SimpleQueue
 from typing import Any, Callable, Optional
 
-from ._native import UsageError, error_of, ffi, is_forked
+from ._native import UsageError, error_of, ffi, is_forked, release
 
 Progress = Callable[[int, int], Optional[bool]]
 """Called with how much is done and how much there is in all, in the thread of the caller.  What it raises ends the work
@@ -95,7 +95,7 @@ class Worker:
 
     def call(self, function: Function, progress: Progress | None = None) -> Any:
         """What function(job) returns; the library may ask ``control(job)``."""
-        if threading.current_thread() is self._thread:  # a log handler that calls
+        if self.is_here:  # a log handler that calls
             return function(_Job(function, None))
         with self._starting:
             if self._closed:
@@ -107,6 +107,20 @@ class Worker:
         job = _Job(function, progress)
         self._jobs.put(job)
         return job.wait()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its thread is the one that asks: a log handler's."""
+        return threading.current_thread() is self._thread
+
+    def free(self, kind: str, handle: Any) -> None:
+        """limn_KIND_free after the calls that it has: in another thread it would be in the way of the next of them, which
+        the library refuses then.  Nobody waits for it, and it takes no lock: garbage is collected anywhere."""
+        thread = self._thread
+        if self._closed or thread is None or not thread.is_alive() or self.is_here:
+            release(kind, handle)
+        else:
+            self._jobs.put(_Job(lambda job: release(kind, handle), None))
 
     def close(self) -> None:
         """The thread ends after the calls that it has; nobody waits for that."""

@@ -15,6 +15,10 @@ except ImportError:  # outside of ComfyUI
 
 BUILT_IN = "the small model that is built in"
 OWN = -1.0  # of a number: the model's own
+SAMPLERS = [
+    "the model's own", "ddim", "pndm", "euler", "euler_karras", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde",
+    "dpmpp_2m_sde_karras", "lcm",
+]  # fmt: skip
 
 if folder_paths is not None and "limn" not in folder_paths.folder_names_and_paths:
     _folder = os.path.join(folder_paths.models_dir, "limn")
@@ -70,7 +74,16 @@ class LimnGenerate:
             "optional": {
                 "negative": ("STRING", {"multiline": True, "default": ""}),
                 "image_prompt": ("IMAGE",),
-                "mask": ("MASK", {"tooltip": "what is drawn anew of the image prompt; without one its lower half"}),
+                "mask": (
+                    "MASK",
+                    {"tooltip": "what is drawn anew of the image prompt; without one its lower half, or by diffusion all"},
+                ),
+                "strength": (
+                    "FLOAT",
+                    {**number, "max": 1.0, "tooltip": "of models that draw in steps: how much of the image prompt changes"},
+                ),
+                "steps": ("INT", {"default": 0, "min": 0, "max": 1000, "tooltip": "0: the model's own"}),
+                "sampler": (SAMPLERS, {"default": SAMPLERS[0], "tooltip": "of diffusion models"}),
             },
         }
 
@@ -87,15 +100,25 @@ class LimnGenerate:
         negative="",
         image_prompt=None,
         mask=None,
+        strength=OWN,
+        steps=0,
+        sampler=SAMPLERS[0],
     ):
         settings = {"temperature": temperature, "guidance": guidance, "top_k": top_k, "top_p": top_p}
         settings = {name: value for name, value in settings.items() if value >= 0}
+        if steps > 0:
+            settings["steps"] = steps
+        if sampler != SAMPLERS[0]:
+            settings["sampler"] = sampler
         if negative:
             settings["negative"] = negative
         if image_prompt is not None:
             settings["image_prompt"] = _bytes(image_prompt[0])
+        if image_prompt is not None and strength > 0:
+            settings["strength"] = strength
         if image_prompt is not None and mask is not None:
-            settings["keep"] = 255 - _bytes(mask[0] if mask.ndim == 3 else mask)
+            anew = _bytes(mask[0] if mask.ndim == 3 else mask)
+            settings.update({"mask": anew} if model.info.latent_channels else {"keep": 255 - anew})
         pictures = model.generate(prompt, n=count, seed=seed, progress=_progress(), **settings)
         pixels = np.stack([np.asarray(p) for p in pictures]).astype(np.float32) / 255
         return (torch.from_numpy(pixels), pictures[0].info["parameters"])
