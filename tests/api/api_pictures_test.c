@@ -22,13 +22,8 @@ static limn_model *tiny;
 static int open_tiny(void **state)
 {
     (void)state;
-    limn_error e = {0};
-    const char *path = support_path("tiny.gguf");
-    dev = limn_device_open(getenv("LIMN_DEVICE"), NULL, &e);
-    if (dev && tiny_model_write(path, &(tiny_config){0}, &e))
-        tiny = limn_model_open(dev, path, &e);
-    if (!tiny)
-        print_error("%s\n", e.text);
+    dev = support_device();
+    tiny = support_tiny(dev);
     return tiny ? 0 : -1;
 }
 

@@ -299,10 +299,8 @@ static bool text_row(const transformer *t, const int32_t *ids, size_t n, int32_t
     while (n && ids[n - 1] == b->pad_id)
         n--;
     n = transformer_cut(n, (size_t)t->text_length); /* min-dalle cuts </s> too */
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= t->vocabulary)
-            return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
-                           t->vocabulary);
+    if (!transformer_check_ids(t, ids, n, e))
+        return false;
     for (int i = 0; i < t->text_length; i++)
         row[i] = (size_t)i < n ? ids[i] : b->pad_id;
     if (!n)

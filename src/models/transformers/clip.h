@@ -55,6 +55,26 @@ typedef struct clip {
     tensor log_scale;   /* [1]: ln of what products are multiplied by in training */
 } clip;
 
+/* Of the config_field tables of kinds that read texts by a CLIP's tower: struct KIND has it as `text`.  Its sizes, then
+ * its words. */
+#define CLIP_TOWER_FIELDS(KIND)                                                                                        \
+    {"limn.transformer.text.width", offsetof(KIND, text.text.width), 1, 1 << 16},                                      \
+        {"limn.transformer.text.layers", offsetof(KIND, text.text.layers), 1, 1024},                                   \
+        {"limn.transformer.text.heads", offsetof(KIND, text.text.heads), 1, 1 << 16},                                  \
+    {                                                                                                                  \
+        "limn.transformer.text.mlp", offsetof(KIND, text.text.mlp), 1, 1 << 20                                         \
+    }
+#define CLIP_WORD_FIELDS(KIND, SHORTEST)                                                                               \
+    {"limn.transformer.text.length", offsetof(KIND, text.text_length), SHORTEST, 65536},                               \
+        {"limn.transformer.text.vocabulary", offsetof(KIND, text.vocabulary), 2, 1 << 24},                             \
+        {"limn.transformer.text.start_id", offsetof(KIND, text.start_id), 0, (1 << 24) - 1},                           \
+        {"limn.transformer.text.end_id", offsetof(KIND, text.end_id), 0, (1 << 24) - 1},                               \
+        {"limn.transformer.text.pad_id", offsetof(KIND, text.pad_id), 0, (1 << 24) - 1},                               \
+        {"limn.transformer.text.activation", offsetof(KIND, text.act), 0, ACT_COUNT, CONFIG_CHOICE, activation_names}, \
+    {                                                                                                                  \
+        "limn.transformer.text.norm_eps", offsetof(KIND, text.eps), 0, 1, CONFIG_FLOAT                                 \
+    }
+
 /* Reads the hyper-parameters and declares the parameters.  *c is NULL where the file holds no CLIP. */
 bool clip_open(clip **c, const gguf *g, param_table *p, err *e);
 void clip_free(clip *c);

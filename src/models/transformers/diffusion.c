@@ -22,10 +22,8 @@ static bool text_row(const transformer *base, const int32_t *ids, size_t n, int3
         n--;
     }
     n = transformer_cut(n, (size_t)base->text_room);
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= base->vocabulary)
-            return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
-                           base->vocabulary);
+    if (!transformer_check_ids(base, ids, n, e))
+        return false;
     *used = n + 2;
     row[0] = c->start_id;
     for (size_t i = 1; i < (size_t)base->text_length; i++)
@@ -36,17 +34,8 @@ static bool text_row(const transformer *base, const int32_t *ids, size_t n, int3
 /* ---- hyper-parameters ------------------------------------------------------------------------------------------- */
 
 static const config_field fields[] = {
-    {"limn.transformer.text.width", offsetof(diffusion, text.text.width), 1, 1 << 16},
-    {"limn.transformer.text.layers", offsetof(diffusion, text.text.layers), 1, 1024},
-    {"limn.transformer.text.heads", offsetof(diffusion, text.text.heads), 1, 1 << 16},
-    {"limn.transformer.text.mlp", offsetof(diffusion, text.text.mlp), 1, 1 << 20},
-    {"limn.transformer.text.length", offsetof(diffusion, text.text_length), 3, 65536},
-    {"limn.transformer.text.vocabulary", offsetof(diffusion, text.vocabulary), 2, 1 << 24},
-    {"limn.transformer.text.start_id", offsetof(diffusion, text.start_id), 0, (1 << 24) - 1},
-    {"limn.transformer.text.end_id", offsetof(diffusion, text.end_id), 0, (1 << 24) - 1},
-    {"limn.transformer.text.pad_id", offsetof(diffusion, text.pad_id), 0, (1 << 24) - 1},
-    {"limn.transformer.text.activation", offsetof(diffusion, text.act), 0, ACT_COUNT, CONFIG_CHOICE, activation_names},
-    {"limn.transformer.text.norm_eps", offsetof(diffusion, text.eps), 0, 1, CONFIG_FLOAT},
+    CLIP_TOWER_FIELDS(diffusion),
+    CLIP_WORD_FIELDS(diffusion, 3),
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 

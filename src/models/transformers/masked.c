@@ -239,10 +239,8 @@ static bool text_row(const transformer *base, const int32_t *ids, size_t n, int3
         n--;
     }
     n = transformer_cut(n, (size_t)base->text_room);
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= base->vocabulary)
-            return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
-                           base->vocabulary);
+    if (!transformer_check_ids(base, ids, n, e))
+        return false;
     *used = (size_t)clip_text_row(c, ids, n, row) + 1;
     return true;
 }
@@ -268,18 +266,9 @@ static const config_field fields[] = {
     {"limn.transformer.picture_width", offsetof(masked, width), 1, 16384},
     {"limn.transformer.picture_height", offsetof(masked, height), 1, 16384},
     {"limn.transformer.norm_eps", offsetof(masked, eps), 0, 1, CONFIG_FLOAT},
-    {"limn.transformer.text.width", offsetof(masked, text.text.width), 1, 1 << 16},
-    {"limn.transformer.text.layers", offsetof(masked, text.text.layers), 1, 1024},
-    {"limn.transformer.text.heads", offsetof(masked, text.text.heads), 1, 1 << 16},
-    {"limn.transformer.text.mlp", offsetof(masked, text.text.mlp), 1, 1 << 20},
+    CLIP_TOWER_FIELDS(masked),
     {"limn.transformer.text.dim", offsetof(masked, text.dim), 1, 1 << 16},
-    {"limn.transformer.text.length", offsetof(masked, text.text_length), 2, 65536},
-    {"limn.transformer.text.vocabulary", offsetof(masked, text.vocabulary), 2, 1 << 24},
-    {"limn.transformer.text.start_id", offsetof(masked, text.start_id), 0, (1 << 24) - 1},
-    {"limn.transformer.text.end_id", offsetof(masked, text.end_id), 0, (1 << 24) - 1},
-    {"limn.transformer.text.pad_id", offsetof(masked, text.pad_id), 0, (1 << 24) - 1},
-    {"limn.transformer.text.activation", offsetof(masked, text.act), 0, ACT_COUNT, CONFIG_CHOICE, activation_names},
-    {"limn.transformer.text.norm_eps", offsetof(masked, text.eps), 0, 1, CONFIG_FLOAT},
+    CLIP_WORD_FIELDS(masked, 2),
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 

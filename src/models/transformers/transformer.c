@@ -75,6 +75,15 @@ size_t transformer_cut(size_t n, size_t room)
     return room;
 }
 
+bool transformer_check_ids(const transformer *t, const int32_t *ids, size_t n, err *e)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= t->vocabulary)
+            return err_set(e, ERR_USAGE, "text ids: %d at place %zu is outside of the vocabulary of %d", ids[i], i,
+                           t->vocabulary);
+    return true;
+}
+
 bool transformer_open(transformer **out, const gguf *g, param_table *p, err *e)
 {
     const char *key = "limn.transformer.kind", *name = transformer_dalle.name;

@@ -87,6 +87,8 @@ static inline int transformer_key_heads(const transformer *t)
 
 /* For text_row: the smaller of n and room, with a warning if ids are cut. */
 size_t transformer_cut(size_t n, size_t room);
+/* Whether all are in the vocabulary. */
+bool transformer_check_ids(const transformer *t, const int32_t *ids, size_t n, err *e);
 
 /* Opens the file's transformer and declares its parameters in p, which may be NULL.  *t is NULL if the file holds none,
  * which is no error.  In any case *t is freed by transformer_free, after p, which points into it. */
