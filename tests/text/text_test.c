@@ -331,7 +331,7 @@ static void damaged_vocabulary(void **state)
         {"\"ab\": 256", "\"ab\": 261", "token \"ab\": id 261 is outside 0..260"},
         {"\"ab\": 256", "\"ab\": -1", "token \"ab\": id -1 "},
         {"\"ab\": 256", "\"ab\": 9223372036854775807", "token \"ab\": id 9223372036854775807 "},
-        {"\"ab\": 256", "\"ab\": 99999999999999999999", "line 1"},
+        {"\"ab\": 256", "\"ab\": 99999999999999999999", "token \"ab\": its id is not an integer"},
         {"\"ab\": 256", "\"ab\": 98", "tokens \"b\" and \"ab\" both have id 98"},
         {"\"ab\": 256", "\"ab\": \"256\"", "token \"ab\": its id is not an integer"},
         {"\"ab\": 256", "\"ab\": 256.0", "token \"ab\": its id is not an integer"},
