@@ -73,12 +73,15 @@ bool diffusers_read_text(import *im, const import_map *maps, const json_t *root,
 
 /* ---- tokenizer -------------------------------------------------------------------------------------------------- */
 
-/* merges.txt */
+/* merges.txt, or tokenizer.json, which is all that transformers from 5 on writes */
 static bool find_tokenizer(const import *im, const char *mark, char path[DIFFUSERS_PATH])
 {
-    static const char *const places[] = {"../tokenizer/merges.txt", "merges.txt"};
+    static const char *const places[] = {"../tokenizer/merges.txt", "merges.txt", "../tokenizer/tokenizer.json",
+                                         "tokenizer.json"};
     if (im->tokenizer) {
         snprintf(path, DIFFUSERS_PATH, "%.4000s/merges.txt", im->tokenizer);
+        if (access(path, F_OK) != 0)
+            snprintf(path, DIFFUSERS_PATH, "%.4000s/tokenizer.json", im->tokenizer);
         if (access(path, F_OK) != 0)
             snprintf(path, DIFFUSERS_PATH, "%.4000s", im->tokenizer);
         return true;
@@ -100,27 +103,47 @@ static bool json_beside(const char *merges, const char *name, json_t **root, err
     return import_json_in(folder, name, root, e);
 }
 
+/* The id of a token, by the files beside merges.txt; -1: none tells. */
+static bool find_id(const char *merges, const char *token, int64_t *id, err *e)
+{
+    json_t *ids = NULL;
+    *id = -1;
+    if (!json_beside(merges, "vocab.json", &ids, e))
+        return false;
+    const json_t *found = json_object_get(ids, token);
+    if (!ids) { /* transformers from 5 on: all in one */
+        if (!json_beside(merges, "tokenizer.json", &ids, e))
+            return false;
+        const json_t *added = json_object_get(ids, "added_tokens");
+        found = json_object_get(json_object_get(json_object_get(ids, "model"), "vocab"), token);
+        for (size_t i = 0; i < json_array_size(added); i++) {
+            const json_t *own = json_array_get(added, i);
+            const char *text = json_string_value(json_object_get(own, "content"));
+            found = text && !strcmp(text, token) ? json_object_get(own, "id") : found;
+        }
+    }
+    if (json_is_integer(found))
+        *id = json_integer_value(found);
+    json_decref(ids);
+    return true;
+}
+
 /* The text of the token that fills rows; the end token where no file tells. */
 static bool read_padding(const char *merges, clip *c, err *e)
 {
     static const char *const files[] = {"special_tokens_map.json", "tokenizer_config.json"};
-    json_t *root = NULL, *ids = NULL;
-    bool ok = true, known = false;
-    for (size_t i = 0; ok && !known && i < sizeof files / sizeof *files; i++) {
+    int64_t id = -1;
+    bool ok = true;
+    for (size_t i = 0; ok && id < 0 && i < sizeof files / sizeof *files; i++) {
+        json_t *root = NULL;
         ok = json_beside(merges, files[i], &root, e);
         const json_t *pad = json_object_get(root, "pad_token");
         const char *text = json_string_value(json_is_object(pad) ? json_object_get(pad, "content") : pad);
-        ok = ok && (!text || json_beside(merges, "vocab.json", &ids, e));
-        const json_t *id = text ? json_object_get(ids, text) : NULL;
-        known = json_is_integer(id);
-        if (known)
-            c->pad_id = json_integer_value(id) >= 0 && json_integer_value(id) < c->vocabulary
-                            ? (int)json_integer_value(id)
-                            : c->pad_id;
+        ok = ok && (!text || find_id(merges, text, &id, e));
         json_decref(root);
-        json_decref(ids);
-        root = ids = NULL;
     }
+    if (id >= 0 && id < c->vocabulary)
+        c->pad_id = (int)id;
     return ok;
 }
 
@@ -129,7 +152,8 @@ bool diffusers_put_tokenizer(import *im, const char *mark, clip *c, bool padding
     char path[DIFFUSERS_PATH];
     size_t n;
     if (!find_tokenizer(im, mark, path)) {
-        log_write(LOG_WARNING, "convert: without `tokenizer` merges.txt the model reads token ids, no words");
+        log_write(LOG_WARNING, "convert: without `tokenizer`, a folder with merges.txt or tokenizer.json, the model "
+                               "reads token ids, no words");
         return true;
     }
     if (!tokenizer_import(im->to, tokenizer_clip.name, path, &n, e) || (padding && !read_padding(path, c, e)))

@@ -13,6 +13,13 @@ enum { DIFFUSERS_PATH = 4352 };
 void diffusers_path(const import *im, const char *mark, const char *name, char path[DIFFUSERS_PATH]);
 bool diffusers_json(const import *im, const char *mark, const char *name, json_t **root, err *e);
 
+/* diffusers_settings.c: what their files say and limn has no computation for is an error.  root: NULL where there is no
+ * file. */
+bool diffusers_check_unet(const json_t *root, err *e);
+bool diffusers_check_scheduler(const json_t *root, err *e);
+bool diffusers_check_autoencoder(const json_t *root, err *e);
+bool diffusers_check_text(const json_t *root, err *e);
+
 /* Parameters of clip_declare_text, behind its name. */
 #define DIFFUSERS_TEXT_ROWS 11
 extern const import_row diffusers_text[DIFFUSERS_TEXT_ROWS];

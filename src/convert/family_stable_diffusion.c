@@ -51,6 +51,24 @@ static bool recognise(const source *s)
             theirs ".proj_out.*"                                                                                       \
         }                                                                                                              \
     }
+/* The blocks of a transformer behind its first one. */
+#define MORE ".transformer_blocks.{k}."
+#define MORE_BLOCKS(ours, theirs)                                                                                      \
+    {ours ".block.{k}.norm1.*", {theirs MORE "norm1.*"}},                                                              \
+        {ours ".block.{k}.qkv.*",                                                                                      \
+         {theirs MORE "attn1.to_q.*", theirs MORE "attn1.to_k.*", theirs MORE "attn1.to_v.*"}},                        \
+        {ours ".block.{k}.self_out.*", {theirs MORE "attn1.to_out.0.*"}},                                              \
+        {ours ".block.{k}.norm2.*", {theirs MORE "norm2.*"}}, {ours ".block.{k}.q.*", {theirs MORE "attn2.to_q.*"}},   \
+        {ours ".block.{k}.kv.*", {theirs MORE "attn2.to_k.*", theirs MORE "attn2.to_v.*"}},                            \
+        {ours ".block.{k}.cross_out.*", {theirs MORE "attn2.to_out.0.*"}},                                             \
+        {ours ".block.{k}.norm3.*", {theirs MORE "norm3.*"}},                                                          \
+        {ours ".block.{k}.up.*", {theirs MORE "ff.net.0.proj.*"}},                                                     \
+    {                                                                                                                  \
+        ours ".block.{k}.down.*",                                                                                      \
+        {                                                                                                              \
+            theirs MORE "ff.net.2.*"                                                                                   \
+        }                                                                                                              \
+    }
 
 static const import_row unet_rows[] = {
     {"time.0.*", {"time_embedding.linear_1.*"}},
@@ -67,6 +85,9 @@ static const import_row unet_rows[] = {
     TRANSFORMER("down.{i}.transformer.{j}", "down_blocks.{i}.attentions.{j}"),
     TRANSFORMER("mid.transformer.{j}", "mid_block.attentions.{j}"),
     TRANSFORMER("up.{i}.transformer.{j}", "up_blocks.{levels-1-i}.attentions.{j}"),
+    MORE_BLOCKS("down.{i}.transformer.{j}", "down_blocks.{i}.attentions.{j}"),
+    MORE_BLOCKS("mid.transformer.{j}", "mid_block.attentions.{j}"),
+    MORE_BLOCKS("up.{i}.transformer.{j}", "up_blocks.{levels-1-i}.attentions.{j}"),
 };
 
 static int count_levels(const import *im)
@@ -111,42 +132,30 @@ static void read_heads(import *im, const json_t *root, unet_config *k)
         k->heads[i] = level_of(heads, i, is_linear && !root ? k->channels[i] / HEAD : HEADS);
 }
 
-/* Whether a text of the file, where it is there, is one of two. */
-static bool is_one_of(const json_t *root, const char *key, const char *a, const char *b)
+static void read_depth(import *im, const import_map *maps, unet_config *k)
 {
-    const char *text = json_string_value(json_object_get(root, key));
-    return !text || !strcmp(text, a) || !strcmp(text, b);
+    char name[80];
+    for (int i = 0; i < k->levels && i < UNET_LEVELS; i++) {
+        snprintf(name, sizeof name, "unet.down.%d.transformer.0.block.{i}.norm1.weight", i);
+        if (i + 1 == k->levels && !k->attends[i])
+            snprintf(name, sizeof name, "unet.mid.transformer.0.block.{i}.norm1.weight");
+        int depth = import_mapped_count(im, maps, name, UNET_DEPTH);
+        k->depth[i] = depth > 1 ? depth : 1;
+    }
 }
 
-static bool is_number(const json_t *root, const char *key, double value)
+/* The first that there is. */
+static const char *text_reader(const import *im, const import_map *maps, const unet_config *k, char name[80])
 {
-    double own = import_json_number(root, key, value);
-    return own >= value && own <= value;
-}
-
-/* Settings under which the same weights would say something else. */
-static bool check_unet(const json_t *root, err *e)
-{
-    static const char *const off[] = {"center_input_sample", "dual_cross_attention", "only_cross_attention",
-                                      "resnet_skip_time_act"};
-    static const struct {
-        const char *key;
-        double value;
-    } numbers[] = {
-        {"freq_shift", 0}, {"downsample_padding", 1}, {"mid_block_scale_factor", 1}, {"resnet_out_scale_factor", 1}};
-    const char *key = NULL;
-    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
-        key = json_is_true(json_object_get(root, off[i])) ? off[i] : key;
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        key = is_number(root, numbers[i].key, numbers[i].value) ? key : numbers[i].key;
-    key = json_is_false(json_object_get(root, "flip_sin_to_cos")) ? "flip_sin_to_cos" : key;
-    key = is_one_of(root, "act_fn", "silu", "swish") ? key : "act_fn";
-    key = is_one_of(root, "resnet_time_scale_shift", "default", "default") ? key : "resnet_time_scale_shift";
-    return !key || err_set(e, ERR_FAILED, "config.json of the U-Net: \"%s\": limn's U-Net has another", key);
+    snprintf(name, 80, "unet.mid.transformer.0.kv.weight");
+    for (int i = 0; i < k->levels && i < UNET_LEVELS && !import_mapped_has(im, maps, "%s", name); i++)
+        snprintf(name, 80, "unet.down.%d.transformer.0.kv.weight", i);
+    return name;
 }
 
 static void read_unet(import *im, const import_map *maps, const json_t *root, unet_config *k)
 {
+    char name[80];
     k->levels = count_levels(im);
     k->layers = import_mapped_count(im, maps, "unet.down.0.resnet.{i}.norm1.weight", UNET_LAYERS);
     k->in = import_mapped_size(im, maps, 1, "unet.in.weight");
@@ -155,7 +164,9 @@ static void read_unet(import *im, const import_map *maps, const json_t *root, un
         k->channels[i] = import_mapped_size(im, maps, 0, "unet.down.%d.resnet.0.conv1.weight", i);
         k->attends[i] = import_mapped_has(im, maps, "unet.down.%d.transformer.0.norm.weight", i);
     }
-    k->context = import_mapped_size(im, maps, 1, "unet.mid.transformer.0.kv.weight");
+    k->middle = import_mapped_has(im, maps, "unet.mid.resnet.0.norm1.weight") ? UNET_MIDDLE_ATTENDS : UNET_MIDDLE_NONE;
+    read_depth(im, maps, k);
+    k->context = import_mapped_size(im, maps, 1, "%s", text_reader(im, maps, k, name));
     k->groups = import_json_int(root, "norm_num_groups", GROUPS);
     k->eps = (float)import_json_number(root, "norm_eps", 1e-5);
     if (import_mapped_has(im, maps, "unet.guidance.weight"))
@@ -166,27 +177,38 @@ static void read_unet(import *im, const import_map *maps, const json_t *root, un
 
 /* ---- scheduler -------------------------------------------------------------------------------------------------- */
 
+/* The classes of diffusers, and what they take where the file doesn't say it. */
 static const struct {
     const char *name;
     sampler_kind plain, karras;
+    bool latent;      /* the betas of Stable Diffusion; else Ho et al.'s */
+    bool ends_at_one; /* set_alpha_to_one */
 } classes[] = {
-    {"DDIMScheduler", SAMPLER_DDIM, SAMPLER_DDIM},
+    {"DDIMScheduler", SAMPLER_DDIM, SAMPLER_DDIM, .ends_at_one = true},
     {"PNDMScheduler", SAMPLER_PNDM, SAMPLER_PNDM},
     {"EulerDiscreteScheduler", SAMPLER_EULER, SAMPLER_EULER_KARRAS},
     {"EulerAncestralDiscreteScheduler", SAMPLER_EULER_A, SAMPLER_EULER_A},
     {"DPMSolverMultistepScheduler", SAMPLER_DPMPP_2M, SAMPLER_DPMPP_2M_KARRAS},
-    {"LCMScheduler", SAMPLER_LCM, SAMPLER_LCM},
+    {"LCMScheduler", SAMPLER_LCM, SAMPLER_LCM, .latent = true},
 };
 enum { CLASSES = sizeof classes / sizeof *classes };
+
+/* CLASSES: limn has none, or the file names none. */
+static size_t class_of(const json_t *root)
+{
+    const char *name = json_string_value(json_object_get(root, "_class_name"));
+    size_t i = 0;
+    while (i < CLASSES && (!name || strcmp(classes[i].name, name) != 0))
+        i++;
+    return i;
+}
 
 static void choose_sampler(const json_t *root, schedule *s)
 {
     const char *name = json_string_value(json_object_get(root, "_class_name"));
     const char *algorithm = json_string_value(json_object_get(root, "algorithm_type"));
     const bool karras = json_is_true(json_object_get(root, "use_karras_sigmas"));
-    size_t i = 0;
-    while (name && i < CLASSES && strcmp(classes[i].name, name) != 0)
-        i++;
+    const size_t i = class_of(root);
     s->with = !name ? SAMPLER_PNDM : i == CLASSES ? SAMPLER_EULER : karras ? classes[i].karras : classes[i].plain;
     if (algorithm && !strcmp(algorithm, "sde-dpmsolver++") && i < CLASSES && classes[i].plain == SAMPLER_DPMPP_2M)
         s->with = karras ? SAMPLER_DPMPP_2M_SDE_KARRAS : SAMPLER_DPMPP_2M_SDE;
@@ -196,55 +218,17 @@ static void choose_sampler(const json_t *root, schedule *s)
                   sampler_names[s->with]);
 }
 
-/* The same of the sampler that the file names; NULL: there are none. */
-static const char *other_setting(const json_t *root, const schedule *s)
-{
-    const bool dpm = s->with >= SAMPLER_DPMPP_2M && s->with <= SAMPLER_DPMPP_2M_SDE_KARRAS;
-    if (dpm && !is_one_of(root, "algorithm_type", "dpmsolver++", "sde-dpmsolver++"))
-        return "algorithm_type";
-    if (dpm && !is_number(root, "solver_order", 2))
-        return "solver_order";
-    if (dpm && json_is_string(json_object_get(root, "solver_type")) && is_one_of(root, "solver_type", "heun", "heun"))
-        return "solver_type";
-    if (s->with >= SAMPLER_EULER && s->with <= SAMPLER_DPMPP_2M_SDE_KARRAS &&
-        !is_one_of(root, "final_sigmas_type", "zero", "zero"))
-        return "final_sigmas_type";
-    if (!is_one_of(root, "interpolation_type", "linear", "linear"))
-        return "interpolation_type";
-    if (!is_one_of(root, "timestep_type", "discrete", "discrete"))
-        return "timestep_type";
-    if (s->with == SAMPLER_PNDM && json_is_false(json_object_get(root, "skip_prk_steps")))
-        return "skip_prk_steps";
-    if (s->with == SAMPLER_LCM && !is_number(root, "original_inference_steps", 50))
-        return "original_inference_steps";
-    return s->with == SAMPLER_LCM && !is_number(root, "timestep_scaling", 10) ? "timestep_scaling" : NULL;
-}
-
-/* Settings under which latents would be others. */
-static bool check_scheduler(const json_t *root, const schedule *s, err *e)
-{
-    static const char *const off[] = {"rescale_betas_zero_snr", "thresholding",    "clip_sample",
-                                      "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas",
-                                      "use_flow_sigmas"};
-    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
-        if (json_is_true(json_object_get(root, off[i])))
-            return err_set(e, ERR_FAILED, "scheduler_config.json: \"%s\": true: limn's samplers don't do that", off[i]);
-    const char *other = other_setting(root, s);
-    if (other)
-        return err_set(e, ERR_FAILED, "scheduler_config.json: \"%s\": limn's sampler %s has another", other,
-                       sampler_names[s->with]);
-    const json_t *trained = json_object_get(root, "trained_betas");
-    return !trained || json_is_null(trained) ||
-           err_set(e, ERR_FAILED, "scheduler_config.json: \"trained_betas\": limn reads schedules, not lists of betas");
-}
-
 static bool read_betas(const json_t *root, schedule *s, err *e)
 {
     static const char *const names[] = {"scaled_linear", "linear", "squaredcos_cap_v2"};
     const char *name = json_string_value(json_object_get(root, "beta_schedule"));
+    const size_t class = class_of(root);
+    const bool latent = class == CLASSES || classes[class].latent;
     s->times = import_json_int(root, "num_train_timesteps", 1000);
-    s->beta_start = (float)import_json_number(root, "beta_start", 0.00085);
-    s->beta_end = (float)import_json_number(root, "beta_end", 0.012);
+    s->beta_start = (float)import_json_number(root, "beta_start", latent ? 0.00085 : 0.0001);
+    s->beta_end = (float)import_json_number(root, "beta_end", latent ? 0.012 : 0.02);
+    s->betas = latent ? BETAS_SCALED : BETAS_LINEAR;
+    s->zero_snr = json_is_true(json_object_get(root, "rescale_betas_zero_snr")) && s->with != SAMPLER_PNDM;
     for (int i = 0; name && i < BETAS_COUNT; i++)
         if (!strcmp(name, names[i])) {
             s->betas = (schedule_betas)i;
@@ -273,22 +257,35 @@ static bool read_prediction(import *im, const json_t *root, schedule *s, err *e)
     return true;
 }
 
+/* diffusers' pipelines of Stable Diffusion correct what was wrong in early files. */
+static int usual_offset(const json_t *root, sampler_kind with)
+{
+    const int own = import_json_int(root, "steps_offset", 1);
+    if (own != 1 && with != SAMPLER_LCM) /* it reads none */
+        log_write(LOG_WARNING, "convert: scheduler_config.json: \"steps_offset\": %d is taken as 1, as diffusers does",
+                  own);
+    if (json_is_true(json_object_get(root, "clip_sample")) && with != SAMPLER_LCM)
+        log_write(LOG_WARNING, "convert: scheduler_config.json: \"clip_sample\" is taken as false, as diffusers does");
+    return 1;
+}
+
 static bool read_scheduler(import *im, schedule *s, err *e)
 {
     json_t *root = NULL;
     bool ok = diffusers_json(im, MARK, "../scheduler/scheduler_config.json", &root, e);
     const char *p = json_string_value(json_object_get(root, "timestep_spacing"));
     const json_t *one = json_object_get(root, "set_alpha_to_one");
+    const size_t class = class_of(root);
     choose_sampler(root, s);
-    s->offset = import_json_int(root, "steps_offset", root ? 0 : 1);
-    s->ends_at_one = one ? json_is_true(one) : root && s->with == SAMPLER_DDIM;
+    s->offset = usual_offset(root, s->with);
+    s->ends_at_one = json_is_boolean(one) ? json_is_true(one) : class < CLASSES && classes[class].ends_at_one;
     s->spacing = p ? spacing_find(p) + 1 : 0;
     if (ok && p && !s->spacing)
         ok = err_set(e, ERR_FAILED,
                      "scheduler_config.json: \"timestep_spacing\": \"%.64s\": limn knows leading, "
                      "linspace and trailing",
                      p);
-    ok = ok && check_scheduler(root, s, e) && read_betas(root, s, e) && read_prediction(im, root, s, e);
+    ok = ok && diffusers_check_scheduler(root, e) && read_betas(root, s, e) && read_prediction(im, root, s, e);
     json_decref(root);
     return ok;
 }
@@ -311,17 +308,23 @@ static bool put_model(import *im, diffusion *d, int step, err *e)
     json_t *root = NULL, *encoder = NULL;
     map_names(im, maps);
     bool ok = diffusers_json(im, MARK, "config.json", &root, e) &&
-              diffusers_json(im, TOKENS, "config.json", &encoder, e) &&
+              diffusers_json(im, TOKENS, "config.json", &encoder, e) && diffusers_check_text(encoder, e) &&
               diffusers_read_text(im, maps, encoder, &d->text, e);
     if (ok)
         read_unet(im, maps, root, &d->net.k);
-    int grid = level_of(json_object_get(root, "sample_size"), 0, 0);
+    const json_t *sizes = json_object_get(root, "sample_size");
+    int grid = level_of(sizes, 0, 0);
+    if (json_is_array(sizes) && !json_equal(json_array_get(sizes, 0), json_array_get(sizes, 1)))
+        log_write(
+            LOG_WARNING,
+            "convert: config.json of the U-Net: \"sample_size\" isn't square: pictures are as wide as high, unless "
+            "another size is asked for");
     int size = import_setting(im, "image_size", !grid ? SIZE : grid <= SIDE_MOST / step ? grid * step : 0);
     d->width = d->height = size / step;
     if (ok && (size < 1 || size % step))
         ok = err_set(e, ERR_FAILED, "convert: pictures of %d pixels: multiples of %d up to %d are possible", size, step,
                      SIDE_MOST);
-    ok = ok && check_unet(root, e) && !im->error.code && read_scheduler(im, &d->noise, e) &&
+    ok = ok && diffusers_check_unet(root, e) && !im->error.code && read_scheduler(im, &d->noise, e) &&
          diffusers_put_tokenizer(im, TOKENS, &d->text, true, e) && diffusion_prepare(d, "convert", e);
     if (ok) {
         diffusion_declare(d, &params);
@@ -339,16 +342,15 @@ static bool put_model(import *im, diffusion *d, int step, err *e)
 static bool put_autoencoder(import *im, const diffusion *d, int step, err *e)
 {
     json_t *root = NULL;
-    if (!source_has(im->from, VAE)) {
+    if (!source_has(im->from, VAE) && !source_has(im->from, "vae.decoder.conv_in.weight")) {
         gguf_put_int(im->to, "limn.image.width", d->width * step);
         gguf_put_int(im->to, "limn.image.height", d->height * step);
         return true;
     }
-    bool ok = diffusers_json(im, VAE, "config.json", &root, e);
-    if (ok && !is_number(root, "shift_factor", 0))
-        ok = err_set(e, ERR_FAILED, "config.json of the autoencoder: \"shift_factor\": limn's latents have none");
-    ok = ok && import_autoencoder_kl(im, "vae.", d->width, import_json_int(root, "norm_num_groups", GROUPS),
-                                     (float)import_json_number(root, "scaling_factor", 0.18215), e);
+    bool ok = diffusers_json(im, "vae.decoder.conv_in.weight", "config.json", &root, e);
+    ok = ok && diffusers_check_autoencoder(root, e) &&
+         import_autoencoder_kl(im, "vae.", d->width, import_json_int(root, "norm_num_groups", GROUPS),
+                               (float)import_json_number(root, "scaling_factor", 0.18215), e);
     json_decref(root);
     return ok;
 }

@@ -50,11 +50,14 @@ typedef struct network {
          .all = {"quant_conv.conv3d.weight", "encoder.conv_in.0.conv3d.weight"})                                       \
     EACH(NETWORK_AMUSED, .name = "aMUSEd's transformer", .all = {"embed.embeddings.weight", "mlm_layer.conv2.weight"}) \
     EACH(NETWORK_UNET, .name = "a U-Net of latent diffusion",                                                          \
-         .all = {"time_embedding.linear_1.weight", "down_blocks.0.resnets.0.time_emb_proj.weight",                     \
-                 "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"},                                     \
+         .all = {"time_embedding.linear_1.weight", "down_blocks.0.resnets.0.time_emb_proj.weight"},                    \
+         .any = {{"mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight",                                     \
+                  "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight",                                 \
+                  "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight",                                 \
+                  "down_blocks.2.attentions.0.transformer_blocks.0.attn2.to_k.weight"}},                               \
          .to = "unet.")                                                                                                \
     EACH(NETWORK_AUTOENCODER_KL, .name = "an autoencoder of latents",                                                  \
-         .all = {"post_quant_conv.weight", "decoder.up_blocks.0.resnets.0.norm1.weight", "decoder.conv_in.weight"},    \
+         .all = {"decoder.up_blocks.0.resnets.0.norm1.weight", "decoder.conv_in.weight"},                              \
          .none = "quantize.embedding.weight", .to = "vae.")                                                            \
     EACH(NETWORK_DIFFUSION_TEXT, .name = "a CLIP's text tower without projection",                                     \
          .all = {"text_model.final_layer_norm.weight", "text_model.embeddings.position_embedding.weight"},             \

@@ -6,6 +6,8 @@
 
 enum { LCM_STEPS = 50 }; /* of the teacher that latent consistency models were made of */
 
+#define LEAST_KEPT (1.0 / (1 << 24)) /* for samplers that divide by what is left of a picture: as diffusers has it */
+
 static bool goes_by_sigma(sampler_kind k)
 {
     return k >= SAMPLER_EULER && k <= SAMPLER_DPMPP_2M_SDE_KARRAS;
@@ -33,9 +35,11 @@ bool sampler_draws(const sampler *s)
 
 /* ---- sigmas ----------------------------------------------------------------------------------------------------- */
 
+/* In float, and so are their logarithms: what follows from them is rounded to whole times, as in the published code. */
 static double sigma_at(const sampler *s, int time)
 {
-    return sqrt((1 - s->kept[time]) / s->kept[time]);
+    const float kept = (float)s->kept[time];
+    return (double)sqrtf((1 - kept) / kept);
 }
 
 /* Between two times they are interpolated. */
@@ -46,39 +50,45 @@ static double sigma_of(const sampler *s, double time)
     return (1 - share) * sigma_at(s, below) + share * sigma_at(s, above);
 }
 
+static float log_at(const sampler *s, int time)
+{
+    return (float)log(sigma_at(s, time));
+}
+
 /* The time that has a sigma: interpolated between the logarithms. */
 static double time_of(const sampler *s, double sigma, int times)
 {
     int below = 0;
     if (times < 2)
         return 0;
-    while (below < times - 2 && sigma_at(s, below + 1) <= sigma)
+    while (below < times - 2 && (double)log_at(s, below + 1) <= log(sigma))
         below++;
-    double low = log(sigma_at(s, below)), high = log(sigma_at(s, below + 1));
-    double share = (low - log(sigma)) / (low - high);
+    const float low = log_at(s, below), high = log_at(s, below + 1);
+    double share = ((double)low - log(sigma)) / (double)(low - high);
     return below + fmin(fmax(share, 0), 1);
 }
 
 /* Karras et al. 2022, equation 5 with rho = 7: from `most` down to `least`. */
-static void put_karras(sampler *s, double most, double least, int times)
+static void put_karras(sampler *s, const schedule *c, double most, double least)
 {
+    const double a = pow(most, 1 / 7.0), b = pow(least, 1 / 7.0);
     for (int i = 0; i < s->n; i++) {
-        double share = s->n > 1 ? (double)i / (s->n - 1) : 0, a = pow(most, 1 / 7.0), b = pow(least, 1 / 7.0);
+        double share = s->n > 1 ? (double)i / (s->n - 1) : 0;
         s->sigmas[i] = pow(a + share * (b - a), 7);
-        double time = time_of(s, s->sigmas[i], times);
-        s->times[i] = is_dpm(s->kind) ? nearbyint(time) : time;
+        double time = time_of(s, s->sigmas[i], c->times);
+        s->times[i] = !is_dpm(s->kind) ? time : c->betas == BETAS_COSINE ? floor(time) : nearbyint(time);
     }
 }
 
-static void put_sigmas(sampler *s, spacing p, int times)
+static void put_sigmas(sampler *s, const schedule *c, spacing p)
 {
     double most = 0;
     for (int i = 0; i < s->n; i++)
         s->sigmas[i] = sigma_of(s, s->times[i]);
     if (is_karras(s->kind) && is_dpm(s->kind))
-        put_karras(s, sigma_at(s, times - 1), sigma_at(s, 0), times);
+        put_karras(s, c, sigma_at(s, c->times - 1), sigma_at(s, 0));
     else if (is_karras(s->kind))
-        put_karras(s, s->sigmas[0], s->sigmas[s->n - 1], times);
+        put_karras(s, c, s->sigmas[0], s->sigmas[s->n - 1]);
     s->sigmas[s->n] = 0;
     for (int i = 0; i < s->n; i++)
         most = fmax(most, s->sigmas[i]);
@@ -91,11 +101,12 @@ static void put_times(sampler *s, const schedule *c, spacing p, int n)
 {
     int all = c->times, dpm = is_dpm(s->kind);
     bool whole = !goes_by_sigma(s->kind) || dpm;
+    const double trailing = (all - (double)all / n) - all; /* numpy's arange takes the difference of its first two */
     for (int i = 0; i < n; i++) { /* the products are as the published code has them: rounding depends on them */
         double t;
         int down = n - 1 - i;
         if (p == SPACING_TRAILING) {
-            t = nearbyint(all - i * ((double)all / n)) - 1;
+            t = nearbyint(all + i * trailing) - 1;
         } else if (p == SPACING_LEADING) {
             t = (double)(down + dpm) * (all / (n + dpm)) + c->offset;
         } else {
@@ -146,13 +157,15 @@ bool sampler_open(sampler *s, const schedule *c, const sampler_options *o, err *
         return err_set(e, ERR_USAGE, "generate: `steps`: %d is outside 1 to %d, which the sampler %s takes", o->steps,
                        most, sampler_names[s->kind]);
     schedule_kept(c, s->kept);
+    if (c->zero_snr && s->kind != SAMPLER_DDIM && s->kind != SAMPLER_LCM)
+        s->kept[c->times - 1] = fmax(s->kept[c->times - 1], LEAST_KEPT);
     s->last_kept = c->ends_at_one ? 1 : s->kept[0];
     if (s->kind == SAMPLER_LCM)
         put_lcm_times(s, c, o->steps);
     else
         put_times(s, c, p, o->steps);
     if (goes_by_sigma(s->kind))
-        put_sigmas(s, p, c->times);
+        put_sigmas(s, c, p);
     if (s->kind == SAMPLER_PNDM && s->n > 1) { /* the second stands twice */
         memmove(s->times + 2, s->times + 1, (size_t)(s->n - 1) * sizeof *s->times);
         s->n++;

@@ -55,6 +55,11 @@ bool bpe_read_merges(const char *path, char **text, const char ***merges, size_t
 /* tokens[id] = the token, of n that have no gaps; `value` is the id. */
 bool bpe_put_token(const char *path, const char *token, const json_t *value, const char **tokens, size_t n, err *e);
 
+/* Of the root of a tokenizer.json: its tokens by id, with those that were added to the vocabulary, a new array of
+ * pointers into root; and its merges, a new array of pointers into *text, a new block. */
+const char **bpe_json_tokens(const char *path, const json_t *root, size_t *n, err *e);
+const char **bpe_json_merges(const char *path, const json_t *root, char **text, size_t *n, err *e);
+
 /* bpe_build of a vocab.json and a merges.txt. */
 bpe *bpe_read(const char *vocab_path, const char *merges_path, bool byte_level, bool lowercase, err *e);
 #endif

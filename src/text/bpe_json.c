@@ -124,8 +124,7 @@ static bool read_rules(json_rules *r, const json_t *root, err *e)
            (r->bytes || refuse(r, "pre_tokenizer", NULL, e));
 }
 
-/* The tokens by id, with those that were added to the vocabulary: a new array of pointers into root. */
-static const char **json_tokens(const char *path, const json_t *root, size_t *n, err *e)
+const char **bpe_json_tokens(const char *path, const json_t *root, size_t *n, err *e)
 {
     json_t *vocabulary = json_object_get(json_object_get(root, "model"), "vocab"), *value;
     const json_t *added = json_object_get(root, "added_tokens");
@@ -173,8 +172,7 @@ static const char *put_merge(const json_t *one, char *to, size_t *at)
     return out;
 }
 
-/* A new array of pointers into *text, a new block. */
-static const char **json_merges(const char *path, const json_t *root, char **text, size_t *n, err *e)
+const char **bpe_json_merges(const char *path, const json_t *root, char **text, size_t *n, err *e)
 {
     const json_t *list = json_object_get(json_object_get(root, "model"), "merges");
     size_t bytes = 0, at = 0;
@@ -226,8 +224,8 @@ static bpe *build(json_rules *r, const json_t *root, err *e)
     char *text = NULL;
     size_t n_tokens, n_merges;
     bpe *b = NULL;
-    if (read_rules(r, root, e) && (tokens = json_tokens(r->path, root, &n_tokens, e)) &&
-        (merges = json_merges(r->path, root, &text, &n_merges, e)))
+    if (read_rules(r, root, e) && (tokens = bpe_json_tokens(r->path, root, &n_tokens, e)) &&
+        (merges = bpe_json_merges(r->path, root, &text, &n_merges, e)))
         b = bpe_build(r->path, tokens, n_tokens, r->path, merges, n_merges, true, r->lowercase, e);
     free(merges);
     free(text);

@@ -6,6 +6,7 @@
 #include <utf8proc.h>
 #include <zlib.h>
 
+#include "io/json_file.h"
 #include "text/bpe_internal.h"
 #include "text/bpe_split.h"
 #include "text/clean.h"
@@ -230,11 +231,65 @@ static char *read_text(const char *path, size_t *bytes)
     return NULL;
 }
 
-/* path: bpe_simple_vocab_16e6.txt or its .gz. */
+static bool put(clip_bpe *t, const char *const *merges, size_t n, gguf_writer *w, size_t *size)
+{
+    if (!t)
+        return false;
+    gguf_put_strings(w, KEY_MERGES, merges, n);
+    *size = bpe_size(t->b);
+    free_self(t);
+    return true;
+}
+
+/* Whether the file's ids are those that follow from its merges. */
+static bool check_tokens(const clip_bpe *t, const char *path, const char *const *tokens, size_t n, err *e)
+{
+    if (n != bpe_size(t->b))
+        return err_set(e, ERR_FAILED, "%s: %zu tokens, and CLIP's vocabulary of its merges has %zu", path, n,
+                       bpe_size(t->b));
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(tokens[i], t->b->tokens[i]) != 0)
+            return err_set(e, ERR_FAILED, "%s: token %zu is \"%.40s\", and in CLIP's order of its merges \"%.40s\"",
+                           path, i, tokens[i], t->b->tokens[i]);
+    return true;
+}
+
+/* path: HuggingFace's tokenizer.json, as transformers from 5 on writes it alone. */
+static bool import_json(gguf_writer *w, const char *path, size_t *size, err *e)
+{
+    json_t *root = json_file_load(path, JSON_REJECT_DUPLICATES, "HuggingFace's tokenizer.json is one", e);
+    const char *end = json_string_value(json_object_get(json_object_get(root, "model"), "end_of_word_suffix"));
+    const char **tokens = NULL, **merges = NULL;
+    char *text = NULL;
+    clip_bpe *t = NULL;
+    size_t n_tokens, n;
+    if (root && (!end || strcmp(end, "</w>") != 0))
+        err_set(e, ERR_FAILED, "%s: \"end_of_word_suffix\" isn't \"</w>\", so it is no tokenizer of CLIP", path);
+    else if (root && (tokens = bpe_json_tokens(path, root, &n_tokens, e)) &&
+             (merges = bpe_json_merges(path, root, &text, &n, e)))
+        t = build(path, merges, n, e);
+    if (t && !check_tokens(t, path, tokens, n_tokens, e)) {
+        free_self(t);
+        t = NULL;
+    }
+    bool ok = put(t, merges, n, w, size);
+    free(tokens);
+    free(merges);
+    free(text);
+    json_decref(root);
+    return ok;
+}
+
+/* path: bpe_simple_vocab_16e6.txt or its .gz, merges.txt, or tokenizer.json. */
 static bool import_file(gguf_writer *w, const char *path, size_t *size, err *e)
 {
     size_t n = 0, line = 0, lines = 1, bytes;
+    bool ok = false;
     char *text = read_text(path, &bytes);
+    if (text && text[strspn(text, " \t\r\n")] == '{') {
+        free(text);
+        return import_json(w, path, size, e);
+    }
     if (text && !bpe_check_merges(path, text, bytes, e)) {
         free(text);
         return false;
@@ -258,15 +313,11 @@ static bool import_file(gguf_writer *w, const char *path, size_t *size, err *e)
         err_set(e, ERR_FAILED, "%s: it holds no merges (download it again)", path);
     else
         t = build(path, merges, n, e);
-    if (t) {
-        gguf_put_strings(w, KEY_MERGES, merges, n);
-        *size = bpe_size(t->b);
-        free_self(t);
-    }
+    ok = put(t, merges, n, w, size);
 done:
     free(text);
     free(merges);
-    return t != NULL;
+    return ok;
 }
 
 const tokenizer_kind tokenizer_clip = {"clip", open_self,   free_self, size_of, token_of,

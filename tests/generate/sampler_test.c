@@ -110,6 +110,58 @@ static void test_times(void **state)
     golden_npz_release(&f);
 }
 
+/* Of other schedules, as diffusers 0.42.1 has them: its floats decide which whole times these are. */
+static void test_others(void **state)
+{
+    (void)state;
+    static const struct {
+        schedule_betas betas;
+        sampler_kind kind;
+        int spacing, all, n, times[12];
+    } cases[] = {
+        {BETAS_COSINE, SAMPLER_DPMPP_2M_KARRAS, -1, 1000, 3, {998, 997, 0}},
+        {BETAS_COSINE, SAMPLER_DPMPP_2M_KARRAS, -1, 1000, 8, {998, 998, 998, 998, 994, 965, 508, 0}},
+        {BETAS_SCALED, SAMPLER_DPMPP_2M_KARRAS, -1, 1000, 8, {999, 890, 746, 549, 299, 90, 12, 0}},
+        {BETAS_LINEAR, SAMPLER_DDIM, SPACING_TRAILING, 500, 24, {499, 478, 457, 437, 416, 395, 374, 353, 332, 312}},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        err e = {0};
+        sampler s;
+        schedule c = published;
+        c.betas = cases[i].betas;
+        c.times = cases[i].all;
+        good(sampler_open(&s, &c, &(sampler_options){cases[i].kind, cases[i].spacing, cases[i].n, 0}, &e), &e);
+        for (int k = 0; k < s.n && k < 10; k++)
+            close_to((double)sampler_at(&s, k).time, cases[i].times[k], 1e-6, "a time", s.n, k);
+    }
+}
+
+/* Noise up to the last bit of a picture: Lin et al. 2023. */
+static void test_zero_snr(void **state)
+{
+    (void)state;
+    err e = {0};
+    sampler s;
+    double kept[SCHEDULE_TIMES];
+    schedule c = published;
+    c.zero_snr = true;
+    refused_with(schedule_check(&c, "FILE", &e), &e, "predict v", "a schedule that leaves nothing to predict noise of",
+                 NULL);
+    c.predicts = PREDICTION_V;
+    schedule_kept(&c, kept);
+    static const double want[][2] = {{0, 0.99914998}, {500, 0.24101864}, {998, 1.9679634e-07}, {999, 0}};
+    for (size_t i = 0; i < COUNT(want); i++)
+        assert_true(fabs(kept[(int)want[i][0]] - want[i][1]) <= 1e-7);
+    for (int k = 0; k < SAMPLERS; k++) {
+        e = (err){0};
+        good(sampler_open(&s, &c, &(sampler_options){(sampler_kind)k, SPACING_TRAILING, 4, 0}, &e), &e);
+        for (int i = 0; i < s.n; i++)
+            assert_true(isfinite(sampler_at(&s, i).x) && isfinite(sampler_at(&s, i).o));
+        if (k == SAMPLER_EULER)
+            close_to(s.sigmas[0], 4096, 1e-3, "a sigma", 4, 0);
+    }
+}
+
 /* ---- trajectories ----------------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -236,6 +288,7 @@ static void test_refused(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_betas), TEST(test_times), TEST(test_trajectories), TEST(test_refused)};
+    const struct CMUnitTest tests[] = {TEST(test_betas),    TEST(test_times),        TEST(test_others),
+                                       TEST(test_zero_snr), TEST(test_trajectories), TEST(test_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,6 +33,7 @@ static const config_field fields[] = {
     {"limn.scheduler.prediction", offsetof(schedule, predicts), 0, PREDICTION_COUNT, CONFIG_CHOICE, prediction_names},
     {"limn.scheduler.offset", offsetof(schedule, offset), 0, SCHEDULE_TIMES - 1},
     {"limn.scheduler.ends_at_one", offsetof(schedule, ends_at_one), .kind = CONFIG_BOOL},
+    {"limn.scheduler.zero_snr", offsetof(schedule, zero_snr), .kind = CONFIG_BOOL, .optional = true},
     {"limn.scheduler.sampler", offsetof(schedule, with), 0, SAMPLERS, CONFIG_CHOICE, sampler_names},
     {"limn.scheduler.spacing", offsetof(schedule, spacing), 0, SPACINGS + 1, CONFIG_CHOICE, own_spacing_names,
      .optional = true},
@@ -43,6 +44,11 @@ bool schedule_check(const schedule *s, const char *file, err *e)
 {
     if (!config_check(file, fields, FIELDS, s, e))
         return false;
+    if (s->zero_snr && s->predicts != PREDICTION_V)
+        return err_set(e, ERR_FAILED,
+                       "%s: limn.scheduler.zero_snr: where nothing is left of a picture its noise doesn't tell what it "
+                       "is (models for that predict v)",
+                       file);
     /* nothing is left of a picture where a beta is 1, and nothing is known of it then */
     return (s->beta_end < 1 && s->beta_start > 0 && s->beta_start <= s->beta_end) ||
            err_set(e, ERR_FAILED, "%s: limn.scheduler.beta_start: %g, and beta_end %g: 0 < start <= end < 1 is wanted",
@@ -67,25 +73,50 @@ static double cosine(double t)
     return c * c;
 }
 
-static double beta_at(const schedule *s, int i)
+/* The number that was written, of which a float has 7 digits. */
+static double written(float x)
 {
-    double share = s->times > 1 ? (double)i / (s->times - 1) : 0, a = (double)s->beta_start, b = (double)s->beta_end;
-    switch (s->betas) {
-    case BETAS_COSINE:
-        return fmin(1 - cosine((double)(i + 1) / s->times) / cosine((double)i / s->times), 0.999);
-    case BETAS_SCALED:
-        a = sqrt(a) + share * (sqrt(b) - sqrt(a));
-        return a * a;
-    default:
-        return a + share * (b - a);
+    double rounded = nearbyint((double)x * 1e9) / 1e9;
+    return fabs(rounded - (double)x) <= fabs((double)x) * 6e-8 ? rounded : (double)x;
+}
+
+/* As the published code has it, in float: samplers round what follows from it to whole times. */
+static float beta_at(const schedule *s, int i)
+{
+    const int last = s->times - 1;
+    if (s->betas == BETAS_COSINE)
+        return (float)fmin(1 - cosine((double)(i + 1) / s->times) / cosine((double)i / s->times), 0.999);
+    const bool roots = s->betas == BETAS_SCALED;
+    const float from = (float)(roots ? sqrt(written(s->beta_start)) : written(s->beta_start)),
+                to = (float)(roots ? sqrt(written(s->beta_end)) : written(s->beta_end)),
+                step = last > 0 ? (to - from) / (float)last : 0, /* from the nearer end */
+        x = i < s->times / 2 || !last ? fmaf(step, (float)i, from) : fmaf(-step, (float)(last - i), to);
+    return roots ? x * x : x;
+}
+
+/* Lin et al. 2023, algorithm 1. */
+static void rescale(const schedule *s, double kept[SCHEDULE_TIMES])
+{
+    const float first = sqrtf((float)kept[0]), last = sqrtf((float)kept[s->times - 1]), scale = first / (first - last);
+    float before = 1;
+    double product = 1;
+    for (int i = 0; first > last && i < s->times; i++) {
+        const float root = (sqrtf((float)kept[i]) - last) * scale, now = root * root, beta = 1 - now / before;
+        before = now;
+        product *= (double)(1 - beta);
+        kept[i] = (double)(float)product;
     }
 }
 
 void schedule_kept(const schedule *s, double kept[SCHEDULE_TIMES])
 {
     double product = 1;
-    for (int i = 0; i < s->times; i++)
-        kept[i] = product *= 1 - beta_at(s, i);
+    for (int i = 0; i < s->times; i++) {
+        product *= (double)(1 - beta_at(s, i));
+        kept[i] = (double)(float)product;
+    }
+    if (s->zero_snr)
+        rescale(s, kept);
 }
 
 static int find(const char *const *names, int n, const char *name)

@@ -56,6 +56,7 @@ typedef struct schedule {
     prediction predicts;
     int offset;        /* of leading times */
     bool ends_at_one;  /* behind the last step nothing is noise; false: as much as at time 0 */
+    bool zero_snr;     /* at the last time nothing is left of a picture: Lin et al. 2023, algorithm 1 */
     sampler_kind with; /* the model's own, */
     int spacing;       /* and its spacing, from 1 on; 0: the sampler's usual one */
 } schedule;

@@ -137,21 +137,31 @@ static tensor attend_itself(run *r, const unet_transformer *t, tensor x)
     return op_linear_add(r, op_attention(r, qkv, t->heads, &cache, start, &mask), &t->self_out, x);
 }
 
+/* A block of a transformer: y[b,places,c] */
+static tensor transform_block(run *r, const unet *u, const unet_memory *m, const unet_transformer *t, tensor y)
+{
+    if (run_failed(r))
+        return y;
+    const kv_cache text = text_of(m, (int)(t - u->transformer), y.shape[0]);
+    y = attend_itself(r, t, y);
+    tensor q = op_linear(r, op_layer_norm(r, y, &t->norm2), &t->q, ACT_NONE);
+    y = op_linear_add(r, op_cross_attention(r, q, &text, (tensor){0}, 0), &t->cross_out, y);
+    tensor up = op_linear(r, op_layer_norm(r, y, &t->norm3), &t->up, ACT_NONE);
+    return op_linear_add(r, op_glu(r, up, ACT_GELU_ERF), &t->down, y);
+}
+
 /* x[b,h,w,c] */
 static tensor transform(run *r, const unet *u, const unet_memory *m, const unet_transformer *t, tensor x)
 {
     if (!t || run_failed(r))
         return x;
-    int64_t b = x.shape[0], rows[] = {b, x.shape[1] * x.shape[2], x.shape[3]};
-    const kv_cache text = text_of(m, (int)(t - u->transformer), b);
+    int64_t rows[] = {x.shape[0], x.shape[1] * x.shape[2], x.shape[3]};
     tensor y = op_group_norm(r, x, &t->norm, u->k.groups, ACT_NONE);
     if (run_failed(r))
         return x;
-    y = attend_itself(r, t, op_linear(r, tensor_shaped(y, 3, rows), &t->in, ACT_NONE));
-    tensor q = op_linear(r, op_layer_norm(r, y, &t->norm2), &t->q, ACT_NONE);
-    y = op_linear_add(r, op_cross_attention(r, q, &text, (tensor){0}, 0), &t->cross_out, y);
-    tensor up = op_linear(r, op_layer_norm(r, y, &t->norm3), &t->up, ACT_NONE);
-    y = op_linear_add(r, op_glu(r, up, ACT_GELU_ERF), &t->down, y);
+    y = op_linear(r, tensor_shaped(y, 3, rows), &t->in, ACT_NONE);
+    for (const unet_transformer *block = t; block; block = block->more)
+        y = transform_block(r, u, m, block, y);
     y = op_linear_add(r, y, &t->out, tensor_shaped(x, 3, rows));
     run_next(r);
     return run_failed(r) ? x : tensor_shaped(y, 4, x.shape);
@@ -235,7 +245,10 @@ tensor unet_forward(run *r, const unet *u, const unet_memory *m, tensor x)
 {
     const conv_input last = {&u->norm_out, u->k.groups, ACT_SILU};
     x = go_down(r, u, m, x);
-    x = transform(r, u, m, u->middle_attention, resnet(r, u, m, &u->middle[0], x));
-    x = go_up(r, u, m, resnet(r, u, m, &u->middle[1], x));
+    if (u->middle_attention) {
+        x = transform(r, u, m, u->middle_attention, resnet(r, u, m, &u->middle[0], x));
+        x = resnet(r, u, m, &u->middle[1], x);
+    }
+    x = go_up(r, u, m, x);
     return op_conv2d_of(r, x, &last, &u->out, ACT_NONE);
 }

@@ -8,7 +8,15 @@
 #define UNET_LEVELS       6
 #define UNET_LAYERS       4
 #define UNET_SKIPS        (1 + UNET_LEVELS * (UNET_LAYERS + 1))
-#define UNET_TRANSFORMERS (UNET_LEVELS * (2 * UNET_LAYERS + 1) + 1)
+#define UNET_DEPTH        16
+#define UNET_TRANSFORMERS 192 /* blocks of them in all */
+
+/* What stands between the way down and the way up. */
+typedef enum unet_middle {
+    UNET_MIDDLE_ATTENDS, /* two ResNet blocks with a transformer between them */
+    UNET_MIDDLE_NONE,    /* nothing: Kim et al. 2023 */
+    UNET_MIDDLES
+} unet_middle;
 
 typedef struct unet_config {
     int in, out;               /* channels: of latents, or with mask and masked latents behind them */
@@ -16,10 +24,12 @@ typedef struct unet_config {
     int channels[UNET_LEVELS]; /* of the levels, the first of which has the latents' size */
     int heads[UNET_LEVELS];    /* of the transformers; the middle has the last level's */
     int attends[UNET_LEVELS];  /* 1: it has them */
-    int context;               /* width of the text's states */
-    int groups;                /* of all group norms */
-    float eps;                 /* of those in ResNet blocks */
-    int guidance;              /* numbers that tell it how much the text counts (Meng et al. 2023); 0: none do */
+    int depth[UNET_LEVELS];    /* how many blocks of attention and MLP each of them has; the middle as the last level */
+    unet_middle middle;
+    int context;  /* width of the text's states */
+    int groups;   /* of all group norms */
+    float eps;    /* of those in ResNet blocks */
+    int guidance; /* numbers that tell it how much the text counts (Meng et al. 2023); 0: none do */
 } unet_config;
 
 /* y = skip(x) + conv2(silu(norm2(conv1(silu(norm1(x))) + time(silu(t))))) */
@@ -30,11 +40,13 @@ typedef struct unet_resnet {
     linear skip; /* empty where x is as wide */
 } unet_resnet;
 
-/* Between `in` and `out` of norm(x): attention to all places, attention to the text, an MLP. */
+/* Between `in` and `out` of norm(x): attention to all places, attention to the text, an MLP; and the same again in
+ * `more`, which has no norm, in and out of its own. */
 typedef struct unet_transformer {
     norm norm, norm1, norm2, norm3;
     linear in, qkv, self_out, q, kv, cross_out, up, down, out;
     int channels, heads;
+    struct unet_transformer *more; /* NULL: none */
 } unet_transformer;
 
 typedef struct unet_level {
@@ -52,7 +64,7 @@ typedef struct unet {
     unet_resnet middle[2];
     unet_transformer transformer[UNET_TRANSFORMERS]; /* in the order in which they run */
     int transformers;
-    unet_transformer *middle_attention;
+    unet_transformer *middle_attention; /* NULL: there is no middle */
     int skips, skip_channels[UNET_SKIPS], skip_level[UNET_SKIPS];
 } unet;
 

@@ -9,6 +9,8 @@
 #define TRANSFORMER_EPS 1e-6f /* of the norm before a transformer, as published */
 #define LAYER_EPS       1e-5f
 
+static const char *const middle_names[UNET_MIDDLES] = {"attention", "none"};
+
 static const config_field fields[] = {
     {"limn.unet.in", offsetof(unet_config, in), 1, 4096},
     {"limn.unet.out", offsetof(unet_config, out), 1, 4096},
@@ -17,11 +19,21 @@ static const config_field fields[] = {
     {"limn.unet.groups", offsetof(unet_config, groups), 1, 1 << 16},
     {"limn.unet.norm_eps", offsetof(unet_config, eps), 0, 1, CONFIG_FLOAT},
     {"limn.unet.guidance", offsetof(unet_config, guidance), 0, 1 << 16, .optional = true},
+    {"limn.unet.middle", offsetof(unet_config, middle), 0, UNET_MIDDLES, CONFIG_CHOICE, middle_names, .optional = true},
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
 static const char *const channels_key = "limn.unet.channels", *const heads_key = "limn.unet.heads",
-                         *const attends_key = "limn.unet.attention";
+                         *const attends_key = "limn.unet.attention", *const depth_key = "limn.unet.depth";
+
+/* Files of models whose transformers have a block each don't say so. */
+static bool is_deep(const unet_config *k)
+{
+    for (int i = 0; i < k->levels; i++)
+        if (k->depth[i] != 1)
+            return true;
+    return false;
+}
 
 void unet_put(const unet *u, gguf_writer *w)
 {
@@ -30,6 +42,8 @@ void unet_put(const unet *u, gguf_writer *w)
     config_put_ints(w, channels_key, k->channels, k->levels);
     config_put_ints(w, heads_key, k->heads, k->levels);
     config_put_ints(w, attends_key, k->attends, k->levels);
+    if (is_deep(k))
+        config_put_ints(w, depth_key, k->depth, k->levels);
 }
 
 /* ---- sizes ------------------------------------------------------------------------------------------------------ */
@@ -50,15 +64,26 @@ static bool check_levels(const unet_config *k, const char *file, err *e)
         if (heads < 1 || c % heads || c / heads > HEAD_MOST)
             return err_set(e, ERR_FAILED, "%s: %s: %d do not divide %d channels into heads of at most %d", file,
                            heads_key, heads, c, HEAD_MOST);
+        if (k->depth[i] < 1 || k->depth[i] > UNET_DEPTH)
+            return err_set(e, ERR_FAILED, "%s: %s: transformers of %d blocks, and 1 to %d are possible", file,
+                           depth_key, k->depth[i], UNET_DEPTH);
     }
     return true;
 }
 
+/* Its blocks follow each other; NULL: there is no room for them. */
 static unet_transformer *add_transformer(unet *u, int level)
 {
-    unet_transformer *t = &u->transformer[u->transformers++];
-    t->channels = u->k.channels[level];
-    t->heads = u->k.heads[level];
+    const int depth = u->k.depth[level], first = u->transformers;
+    u->transformers += depth;
+    if (u->transformers > UNET_TRANSFORMERS)
+        return NULL;
+    unet_transformer *t = &u->transformer[first];
+    for (int i = 0; i < depth; i++) {
+        t[i].channels = u->k.channels[level];
+        t[i].heads = u->k.heads[level];
+        t[i].more = i + 1 < depth ? &t[i + 1] : NULL;
+    }
     return t;
 }
 
@@ -83,11 +108,13 @@ bool unet_prepare(unet *u, const char *file, err *e)
         if (i + 1 < k->levels)
             add_skip(u, k->channels[i], i + 1);
     }
-    u->middle_attention = add_transformer(u, k->levels - 1);
+    u->middle_attention = k->middle == UNET_MIDDLE_ATTENDS ? add_transformer(u, k->levels - 1) : NULL;
     for (int i = k->levels - 1; i >= 0; i--)
         for (int j = 0; j <= k->layers; j++)
             u->level[i].up_attention[j] = k->attends[i] ? add_transformer(u, i) : NULL;
-    return true;
+    return u->transformers <= UNET_TRANSFORMERS ||
+           err_set(e, ERR_FAILED, "%s: %s: %d blocks of transformers in all, and %d are possible", file, depth_key,
+                   u->transformers, UNET_TRANSFORMERS);
 }
 
 static bool read_levels(const gguf *g, const char *key, int min, int *values, int levels, err *e)
@@ -98,13 +125,21 @@ static bool read_levels(const gguf *g, const char *key, int min, int *values, in
             err_set(e, ERR_FAILED, "%s: key '%s': %d numbers, and there are %d levels", gguf_name(g), key, n, levels));
 }
 
+static bool read_depth(unet_config *k, const gguf *g, err *e)
+{
+    for (int i = 0; i < k->levels; i++)
+        k->depth[i] = 1;
+    return !gguf_has(g, depth_key) || read_levels(g, depth_key, 1, k->depth, k->levels, e);
+}
+
 bool unet_read(unet *u, const gguf *g, err *e)
 {
     unet_config *k = &u->k;
     return config_fields(g, fields, FIELDS, k, e) &&
            config_ints(g, channels_key, 1, 1 << 16, UNET_LEVELS, k->channels, &k->levels, e) &&
            read_levels(g, heads_key, 1, k->heads, k->levels, e) &&
-           read_levels(g, attends_key, 0, k->attends, k->levels, e) && unet_prepare(u, gguf_name(g), e);
+           read_levels(g, attends_key, 0, k->attends, k->levels, e) && read_depth(k, g, e) &&
+           unet_prepare(u, gguf_name(g), e);
 }
 
 /* ---- parameters ------------------------------------------------------------------------------------------------- */
@@ -136,15 +171,10 @@ static void declare_resnet(const declarer *d, unet_resnet *b, int in, int out, c
         param_linear(d->p, &b->skip, in, out, NAMED("%s.skip", path));
 }
 
-static void declare_transformer(declarer *d, unet_transformer *t, const char *path)
+static void declare_block(declarer *d, unet_transformer *t, const char *path)
 {
     char name[96];
-    int64_t c = t ? t->channels : 0;
-    if (!t)
-        return;
-    params_layer(d->p, d->layer++);
-    param_norm(d->p, &t->norm, c, TRANSFORMER_EPS, NAMED("%s.norm", path));
-    param_linear(d->p, &t->in, c, c, NAMED("%s.in", path));
+    int64_t c = t->channels;
     param_norm(d->p, &t->norm1, c, LAYER_EPS, NAMED("%s.norm1", path));
     unbiased(d->p, &t->qkv, c, 3 * c, NAMED("%s.qkv", path));
     param_linear(d->p, &t->self_out, c, c, NAMED("%s.self_out", path));
@@ -155,6 +185,24 @@ static void declare_transformer(declarer *d, unet_transformer *t, const char *pa
     param_norm(d->p, &t->norm3, c, LAYER_EPS, NAMED("%s.norm3", path));
     param_linear(d->p, &t->up, c, 8 * c, NAMED("%s.up", path));
     param_linear(d->p, &t->down, 4 * c, c, NAMED("%s.down", path));
+}
+
+/* The first block is named as if it were the only one. */
+static void declare_transformer(declarer *d, unet_transformer *t, const char *path)
+{
+    char name[96];
+    int64_t c = t ? t->channels : 0;
+    if (!t)
+        return;
+    params_layer(d->p, d->layer++);
+    param_norm(d->p, &t->norm, c, TRANSFORMER_EPS, NAMED("%s.norm", path));
+    param_linear(d->p, &t->in, c, c, NAMED("%s.in", path));
+    declare_block(d, t, path);
+    for (int i = 1; t[i - 1].more; i++) {
+        char block[80];
+        snprintf(block, sizeof block, "%s.block.%d", path, i);
+        declare_block(d, &t[i], block);
+    }
     param_linear(d->p, &t->out, c, c, NAMED("%s.out", path));
     params_layer(d->p, -1);
 }
@@ -207,9 +255,11 @@ void unet_declare(unet *u, param_table *p)
         unbiased(p, &u->guidance, k->guidance, c, "unet.guidance");
     param_conv(p, &u->in, k->in, c, 3, 1, 1, "unet.in");
     declare_down(&d, u);
-    declare_resnet(&d, &u->middle[0], last, last, "unet.mid.resnet.0");
-    declare_transformer(&d, u->middle_attention, "unet.mid.transformer.0");
-    declare_resnet(&d, &u->middle[1], last, last, "unet.mid.resnet.1");
+    if (u->middle_attention) {
+        declare_resnet(&d, &u->middle[0], last, last, "unet.mid.resnet.0");
+        declare_transformer(&d, u->middle_attention, "unet.mid.transformer.0");
+        declare_resnet(&d, &u->middle[1], last, last, "unet.mid.resnet.1");
+    }
     declare_up(&d, u);
     param_norm(p, &u->norm_out, c, k->eps, "unet.norm_out");
     param_conv(p, &u->out, c, k->out, 3, 1, 1, "unet.out");
