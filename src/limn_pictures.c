@@ -84,12 +84,10 @@ static bool split(image *im, uint8_t **alpha, const limn_picture *p, err *e)
 
 bool limn_picture_mask(const limn_model *m, const limn_picture *p, uint8_t *cells, limn_error *e)
 {
-    const limn_model_info *i = &m->info;
     image whole = {0};
     uint8_t *alpha = NULL;
-    bool ok =
-        model_needs_codec(m, e) && check(p, e) && split(&whole, &alpha, p, e) &&
-        image_mask_cells(cells, &whole, alpha, i->encode_width, i->encode_height, i->grid_height, i->grid_width, e);
+    bool ok = model_needs_codec(m, e) && check(p, e) && split(&whole, &alpha, p, e) &&
+              mask_cells(cells, &whole, alpha, &m->info, e);
     image_release(&whole);
     free(alpha);
     return ok;

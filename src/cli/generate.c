@@ -205,17 +205,16 @@ static void warn_of_negative(const job *j)
         say(LOG_WARNING, "--negative: it has no effect without guidance (add --guidance 3, or another number above 1)");
 }
 
-/* The mask: 1 where it is white. */
-static bool read_mask(job *j, err *e)
+/* The mask of a picture: 1 where it is white. */
+static bool read_mask(job *j, const image *changed, err *e)
 {
-    image im = {0}, changed = {0}, mask = {0};
+    image im = {0}, mask = {0};
     size_t n = (size_t)j->s.info->width * (size_t)j->s.info->height;
-    bool ok = image_read(&changed, j->q.image_prompt, e) && image_read(&mask, j->q.mask, e);
-    if (ok && (changed.width != mask.width || changed.height != mask.height))
+    bool ok = image_read(&mask, j->q.mask, e);
+    if (ok && (changed->width != mask.width || changed->height != mask.height))
         ok = err_set(e, ERR_USAGE, "--mask: %s has %d x %d pixels, and %s %d x %d (give one of the same size)",
-                     j->q.mask, mask.width, mask.height, j->q.image_prompt, changed.width, changed.height);
+                     j->q.mask, mask.width, mask.height, j->q.image_prompt, changed->width, changed->height);
     ok = ok && image_fit(&im, &mask, j->s.info->encode_width, j->s.info->encode_height, e);
-    image_release(&changed);
     image_release(&mask);
     for (size_t i = 0; ok && i < n; i++)
         j->paint[i] = (im.pixels[3 * i] + im.pixels[3 * i + 1] + im.pixels[3 * i + 2]) / 3 >= 128;
@@ -240,16 +239,19 @@ static bool read_region(job *j, err *e)
 /* A picture that a diffusion model changes, and where. */
 static bool read_changed(job *j, err *e)
 {
-    image im = {0};
+    image whole = {0}, im = {0};
     size_t n = (size_t)j->s.info->width * (size_t)j->s.info->height;
     const bool region = j->q.keep.kind != KEEP_DEFAULT;
     j->image = array_new(n, 3, "image prompt", e);
     j->paint = j->q.mask || region ? array_new(n, 1, "mask", e) : NULL;
-    bool ok = j->image && (j->paint || !(j->q.mask || region)) && picture_read(&im, j->q.image_prompt, &j->s, e);
+    bool ok = j->image && (j->paint || !(j->q.mask || region)) && image_read(&whole, j->q.image_prompt, e) &&
+              image_fit(&im, &whole, j->s.info->encode_width, j->s.info->encode_height, e);
     if (ok)
         memcpy(j->image, im.pixels, 3 * n);
     image_release(&im);
-    return ok && (!j->q.mask || read_mask(j, e)) && (!region || read_region(j, e));
+    ok = ok && (!j->q.mask || read_mask(j, &whole, e)) && (!region || read_region(j, e));
+    image_release(&whole);
+    return ok;
 }
 
 /* What only diffusion models are asked for; the library refuses it of others. */

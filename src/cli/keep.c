@@ -9,12 +9,10 @@
  * image prompt, so that a mask painted over it keeps its place.  *transparent: whether it has such parts. */
 static bool picture_cells(uint8_t *cells, bool *transparent, const char *path, const opened_model *s, err *e)
 {
-    const limn_model_info *i = s->info;
     image whole = {0};
     uint8_t *alpha = NULL;
-    bool ok =
-        input_check(path, e) && image_read_alpha(&whole, &alpha, path, e) &&
-        image_mask_cells(cells, &whole, alpha, i->encode_width, i->encode_height, i->grid_height, i->grid_width, e);
+    bool ok = input_check(path, e) && image_read_alpha(&whole, &alpha, path, e) &&
+              mask_cells(cells, &whole, alpha, s->info, e);
     *transparent = alpha != NULL;
     image_release(&whole);
     free(alpha);

@@ -6,7 +6,6 @@
 #include <strings.h>
 
 #include "base/number.h"
-#include "io/image.h"
 
 static const char forms[] = "give top:0.5, bottom:F, left:F, right:F, box:X,Y,W,H, or the picture of a mask";
 
@@ -68,6 +67,20 @@ bool keep_parse(keep *k, const char *text, err *e)
     return true;
 }
 
+/* A place of a picture is a code, or the numbers of a latent, which have a cell each, side by side. */
+static int places_across(const limn_model_info *i)
+{
+    return i->latent_channels ? i->grid_width / i->latent_channels : i->grid_width;
+}
+
+/* What was found of each place becomes that of all of its cells. */
+static void spread(uint8_t *cells, const limn_model_info *i)
+{
+    const int each = i->latent_channels;
+    for (int place = i->grid_height * places_across(i) - 1; each && place >= 0; place--)
+        memset(cells + (size_t)place * (size_t)each, cells[place], (size_t)each);
+}
+
 bool region_cells(uint8_t *cells, const keep *k, const limn_model_info *i, err *e)
 {
     double w = k->pixels ? i->width : 1, h = k->pixels ? i->height : 1;
@@ -97,7 +110,7 @@ bool region_cells(uint8_t *cells, const keep *k, const limn_model_info *i, err *
                        "`keep`: \"%s\" reaches out of the picture, which is %d x %d pixels (numbers up to 1 "
                        "are fractions of it)",
                        k->text, i->width, i->height);
-    int rows = i->grid_height, columns = i->grid_width;
+    int rows = i->grid_height, columns = places_across(i);
     int kept = 0;
     for (int r = 0; r < rows; r++) {
         for (int c = 0; c < columns; c++) {
@@ -106,6 +119,16 @@ bool region_cells(uint8_t *cells, const keep *k, const limn_model_info *i, err *
             kept += cells[r * columns + c];
         }
     }
+    spread(cells, i);
     return kept > 0 || err_set(e, ERR_USAGE, "`keep`: \"%s\" keeps none of the %d x %d cells (give a larger region)",
                                k->text, columns, rows);
+}
+
+bool mask_cells(uint8_t *cells, image *whole, const uint8_t *alpha, const limn_model_info *i, err *e)
+{
+    bool ok =
+        image_mask_cells(cells, whole, alpha, i->encode_width, i->encode_height, i->grid_height, places_across(i), e);
+    if (ok)
+        spread(cells, i);
+    return ok;
 }

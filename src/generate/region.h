@@ -4,6 +4,7 @@
 #include <limn/limn.h>
 
 #include "base/err.h"
+#include "io/image.h"
 
 typedef enum keep_kind { KEEP_TOP, KEEP_BOTTOM, KEEP_LEFT, KEEP_RIGHT, KEEP_BOX, KEEP_MASK, KEEP_DEFAULT } keep_kind;
 
@@ -18,7 +19,9 @@ typedef struct keep {
  * is greater than 1, all are whole pixels.  NULL: what is opaque in the image prompt where that has transparent parts,
  * else the upper half.  Errors are ERR_USAGE. */
 bool keep_parse(keep *k, const char *text, err *e);
-/* cells[grid_height][grid_width] = 1 where the centre of a cell lies in a region that is no mask.  ERR_USAGE if it
- * reaches out of the picture or holds no cell. */
+/* cells[grid_height][grid_width] = 1 where the centre of a code, or of a latent with all of its numbers, lies in a
+ * region that is no mask.  ERR_USAGE if it reaches out of the picture or holds no cell. */
 bool region_cells(uint8_t *cells, const keep *k, const limn_model_info *i, err *e);
+/* The same of a picture that is a mask, as image_mask_cells has it; its pixels are lost where it has an alpha. */
+bool mask_cells(uint8_t *cells, image *whole, const uint8_t *alpha, const limn_model_info *i, err *e);
 #endif
