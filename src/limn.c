@@ -16,7 +16,9 @@
 
 const char *limn_version(void)
 {
-    return LIMN_VERSION;
+    /* what is behind it is read in the file, by who builds a Python package with this library (src/python) */
+    static const char text[] = LIMN_VERSION "\0limn.h " LIMN_HEADER;
+    return text;
 }
 
 void limn_set_log(limn_log_function *function, void *context)

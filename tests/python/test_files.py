@@ -1,10 +1,13 @@
-"""inspect and convert."""
+"""inspect and convert, and what a wheel is made of."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import limn
 import pytest
-from conftest import DATA
+from conftest import DATA, ROOT
 
 CLIP = DATA / "clip" / "huggingface"
 
@@ -46,3 +49,14 @@ def test_convert(program, tmp_path):
         limn.convert(None, same)
     info = json.loads(program("inspect", same, "--json"))
     assert info
+
+
+@pytest.mark.skipif(not shutil.which("cmake"), reason="CMake isn't there")
+def test_a_wheel_takes_no_other_library(tmp_path):
+    """The table of functions and structs is made of limn.h: a library of another one would be called wrongly."""
+    done = subprocess.run(
+        ["cmake", "-S", ROOT / "src" / "python", "-B", tmp_path, f"-DLIMN_LIBRARY={sys.executable}"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0 and "was built with another limn.h" in " ".join(done.stderr.split()), done.stderr

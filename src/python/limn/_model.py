@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import weakref
@@ -257,9 +258,7 @@ class Model:
         None means the model's own.  ``picture.info["parameters"]`` has the settings as the command line writes them,
         and saving it as PNG, JPEG or WebP keeps them.
         """
-        settings = dict(locals())
-        for name in ("self", "prompt", "n", "progress", "as_array"):
-            del settings[name]
+        settings = {name: value for name, value in locals().items() if name in _SETTINGS}
         with self._turn:
             self._needs_codec()
             request, codes = self._draw(prompt, n, progress, settings)
@@ -283,7 +282,7 @@ class Model:
         count = 1 if n is None else integer(n, "n", 1, 10**7)
         with self._turn:
             m = self._open()
-            request = request_of(self, prompt, count, **settings)
+            request = request_of(self, prompt, count, settings)
             self._call(lambda m, e: lib.limn_generate_check(m, ffi.addressof(request.c), e))
             cells = self.info.grid_width * self.info.grid_height
             codes = np.empty((count, cells), np.int32)
@@ -509,7 +508,8 @@ class Model:
         return scores
 
 
-_SETTINGS = frozenset(request_of.__annotations__) - {"model", "prompt", "count", "return"}
+# What a request says of how its pictures are drawn: generate's arguments are the one list of it.
+_SETTINGS = frozenset(inspect.signature(Model.generate).parameters) - {"self", "prompt", "n", "progress", "as_array"}
 
 
 def _info(c: Any) -> ModelInfo:

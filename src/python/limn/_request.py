@@ -12,7 +12,6 @@ import numpy as np
 from . import _pictures
 from ._arguments import Prompt, integer, number, token_ids
 from ._native import UsageError, ffi, lib, path_of, text_of
-from ._pictures import PictureLike
 
 if TYPE_CHECKING:
     from ._model import Model
@@ -36,60 +35,35 @@ class Request:
             setattr(self.settings, field, self.keep(ffi.new("char[]", value)))
 
 
-def request_of(
-    model: Model,
-    prompt: Prompt,
-    count: int,
-    seed: int | None = None,
-    first: int = 0,
-    temperature: float | None = None,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    guidance: float | None = None,
-    negative: str | None = None,
-    steps: int | None = None,
-    sampler: str | None = None,
-    spacing: str | None = None,
-    image_prompt: PictureLike | None = None,
-    keep: Any = None,
-    mask: PictureLike | None = None,
-    strength: float | None = None,
-    noise: Any = None,
-    draft: int = 0,
-    kv_cache: str | None = None,
-) -> Request:
-    """What generate is asked for, checked as far as the library doesn't."""
+def request_of(model: Model, prompt: Prompt, count: int, settings: dict[str, Any]) -> Request:
+    """What generate is asked for, checked as far as the library doesn't; settings: by the names of its arguments, None
+    where they aren't given."""
     m = model._open()
     r = Request(lib.limn_generate_defaults(m))
-    o = r.c
+    o, given = r.c, {name: value for name, value in settings.items() if value is not None}
     _put_prompt(r, prompt)
     o.count = count
-    o.first = integer(first, "first", 0, 2**31 - 1 - count)
-    o.seed = secrets.randbits(32) if seed is None else integer(seed, "seed", 0, 2**64 - 1)
-    for name, value, most in (
-        ("temperature", temperature, 100),
-        ("top_p", top_p, 1),
-        ("guidance", guidance, 1000),
-        ("strength", strength, 1),
-    ):
-        if value is not None:
-            setattr(o, name, number(value, name, most))
-    if top_k is not None:
-        o.top_k = integer(top_k, "top_k", 0, 10**9)
-    if steps is not None:
-        o.steps = integer(steps, "steps", 1, 1000)
-    if negative is not None:
-        o.negative = r.keep(ffi.new("char[]", text_of(negative, "negative")))
-        if o.guidance in (0, 1):
-            warnings.warn("negative has no effect without guidance (add guidance=3)", stacklevel=4)
-    for name, text in (("sampler", sampler), ("spacing", spacing)):
-        if text is not None:
-            setattr(o, name, r.keep(ffi.new("char[]", text_of(text, name))))
-    if noise is not None:
-        _put_noise(model, r, noise)
-    if kv_cache not in (None, "f32", "f16"):
+    o.first = integer(given.get("first", 0), "first", 0, 2**31 - 1 - count)
+    o.seed = integer(given["seed"], "seed", 0, 2**64 - 1) if "seed" in given else secrets.randbits(32)
+    for name, most in (("temperature", 100), ("top_p", 1), ("guidance", 1000), ("strength", 1)):
+        if name in given:
+            setattr(o, name, number(given[name], name, most))
+    if "top_k" in given:
+        o.top_k = integer(given["top_k"], "top_k", 0, 10**9)
+    if "steps" in given:
+        o.steps = integer(given["steps"], "steps", 1, 1000)
+    for name in ("negative", "sampler", "spacing"):
+        if name in given:
+            setattr(o, name, r.keep(ffi.new("char[]", text_of(given[name], name))))
+    if "negative" in given and o.guidance in (0, 1):
+        warnings.warn("negative has no effect without guidance (add guidance=3)", stacklevel=4)
+    if "noise" in given:
+        _put_noise(model, r, given["noise"])
+    kv_cache = given.get("kv_cache", "f32")
+    if kv_cache not in ("f32", "f16"):
         raise ValueError(f'kv_cache: "f32" or "f16" is wanted, not {kv_cache!r}')
     o.kv_cache_f16 = kv_cache == "f16"
+    image_prompt, keep, mask = (given.get(name) for name in ("image_prompt", "keep", "mask"))
     if image_prompt is None and (keep is not None or mask is not None):
         raise UsageError(f"{'mask' if keep is None else 'keep'}: there is no picture to change (add image_prompt)")
     if keep is not None and mask is not None:
