@@ -25,7 +25,8 @@ bool batch_open(batch *b, const transformer *d, run *r, int rows, int text, dtyp
     /* rows that aren't used yet stand beside others */
     size_t most = (size_t)(cells > d->dim ? cells : d->dim) * (size_t)(rows + spare);
     int32_t *zeros = ok ? calloc(most, sizeof *zeros) : NULL;
-    if (ok && !zeros)
+    b->texts = ok ? calloc((size_t)rows * (size_t)text, sizeof *b->texts) : NULL;
+    if (ok && !(zeros && b->texts))
         ok = err_no_memory(e, "batch", most * sizeof *zeros);
     if (ok) {
         run_write(r, b->s.codes, zeros);
@@ -45,6 +46,7 @@ void batch_release(batch *b)
     buffer_free(b->settings.buf);
     buffer_free(b->last.buf);
     buffer_free(b->known.buf);
+    free(b->texts);
     *b = (batch){0};
 }
 
@@ -131,19 +133,61 @@ static bool same_text(const batch *b, int i, int j)
             (x->text && y->text && !memcmp(x->text, y->text, (size_t)x->length * sizeof *x->text)));
 }
 
-/* The text of row `first` into its caches, and copies of these to the n - 1 rows after it: cheaper than reading it
- * again. One at a time, so that sums don't depend on how many there are. */
+/* A row whose caches begin with row i's text; -1: there is none. */
+static int find_text(const batch *b, int i)
+{
+    const batch_row *row = &b->row[i];
+    int j = 0;
+    while (j < b->rows && !(row->text && b->lengths[j] == row->length &&
+                            !memcmp(b->texts + j * b->s.text, row->text, (size_t)row->length * sizeof *row->text)))
+        j++;
+    return j < b->rows ? j : -1;
+}
+
+static void note_text(batch *b, int i)
+{
+    const batch_row *row = &b->row[i];
+    b->lengths[i] = row->text ? row->length : 0;
+    if (row->text)
+        memcpy(b->texts + i * b->s.text, row->text, (size_t)row->length * sizeof *row->text);
+}
+
+/* The text of row `first` into its caches, and where it ends into `last` of n rows from there on: one at a time, so
+ * that sums don't depend on how many there are. */
 static void read_text(batch *b, int first, int n)
 {
     const transformer *d = b->s.d;
     run *r = b->s.r;
-    run_reset(r); /* the queue is in order: what runs still is done before its memory is written */
     transformer_memory m = *session_rows(&b->s, first, 1);
     m.no_text = b->row[first].text && b->row[first].text[0] >= d->vocabulary;
     tensor x = d->kind->forward(r, d, tensor_rows(b->s.ids, first, 1), tensor_rows(b->s.codes, first, 1), &m,
                                 tensor_rows(b->position, first, 1), prefix_of(b, first));
     op_repeat(r, tensor_rows(b->last, first, n), op_slice(r, x, prefix_of(b, first) - 1, 1));
-    session_repeat_row(&b->s, first, n - 1);
+}
+
+/* What row `from` has of its text to n rows from `to` on. */
+static void copy_text(batch *b, int from, int to, int n)
+{
+    session_repeat_row(&b->s, from, to, n);
+    if (n > 0)
+        op_repeat(b->s.r, tensor_rows(b->last, to, n), tensor_rows(b->last, from, 1));
+}
+
+/* The text of n rows from `first` on into their caches, by copies as far as possible: they are cheaper. */
+static void put_text(batch *b, int first, int n)
+{
+    int from = find_text(b, first);
+    run_reset(b->s.r); /* the queue is in order: what runs still is done before its memory is written */
+    if (from < 0)
+        read_text(b, first, n);
+    else if (from != first)
+        copy_text(b, from, first, 1);
+    if (from < 0)
+        session_repeat_row(&b->s, first, first + 1, n - 1);
+    else
+        copy_text(b, first, first + 1, n - 1);
+    for (int i = first; i < first + n; i++)
+        note_text(b, i);
 }
 
 static void advance(batch *b, int first, int n, int by)
@@ -197,7 +241,7 @@ void batch_begin(batch *b, int first, int pictures)
         while (begins(b, i + n) && same_text(b, i, i + n))
             n++;
         rows = i + n;
-        read_text(b, i, n);
+        put_text(b, i, n);
         advance(b, i, n, prefix_of(b, i) - 1);
     }
     run_reset(r);
@@ -222,6 +266,8 @@ void batch_move(batch *b, int from, int to)
     run *r = b->s.r;
     session_copy_row(&b->s, from, to);
     op_repeat(r, tensor_rows(b->last, to, 1), tensor_rows(b->last, from, 1));
+    b->lengths[to] = b->lengths[from];
+    memcpy(b->texts + to * b->s.text, b->texts + from * b->s.text, (size_t)b->s.text * sizeof *b->texts);
     b->row[to] = b->row[from];
     b->row[from] = (batch_row){0};
 }

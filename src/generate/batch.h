@@ -24,12 +24,14 @@ typedef struct batch {
     tensor last;     /* F32 [rows, 1, dim]: the last states of their texts */
     tensor known;    /* I32 [rows]: codes that are known, where there are drafts */
     batch_row row[BATCH_MOST];
-    int rows;       /* that there is memory for */
-    int recorded;   /* sequences of the step that is recorded; 0: none is */
-    int pictures;   /* of it */
-    bool by_choice; /* it has op_guide, which chooses rows of logits */
-    int draft;      /* positions of a sequence that a step reads, at most: drafts behind the last known code */
-    int window;     /* those that it reads now */
+    int32_t *texts;          /* [rows, the session's text]: those that the rows' caches begin with, used or not */
+    int lengths[BATCH_MOST]; /* of these; 0: with none yet */
+    int rows;                /* that there is memory for */
+    int recorded;            /* sequences of the step that is recorded; 0: none is */
+    int pictures;            /* of it */
+    bool by_choice;          /* it has op_guide, which chooses rows of logits */
+    int draft;               /* positions of a sequence that a step reads, at most: drafts behind the last known code */
+    int window;              /* those that it reads now */
     int window_recorded;
 } batch;
 
@@ -42,8 +44,8 @@ void batch_release(batch *b);
 bool batch_fit_window(batch *b, int rows);
 /* Tells the device what the rows are, and how n pictures are chosen. */
 bool batch_write(batch *b, const sampling *pictures, int n, err *e);
-/* Reads the texts of the rows that are used and at position 0; those that follow each other and are the same are read
- * once.  Then chooses the first codes of the pictures from number `first` on, of `pictures` in all. */
+/* Reads the texts of the rows that are used and at position 0, each once: what a row's caches begin with already is
+ * copied.  Then chooses the first codes of the pictures from number `first` on, of `pictures` in all. */
 void batch_begin(batch *b, int first, int pictures);
 /* Makes row `to` what row `from` is, which is unused then. */
 void batch_move(batch *b, int from, int to);

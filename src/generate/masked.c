@@ -39,7 +39,7 @@ void masked_begin(batch *b)
             continue;
         row->position = 1;
         if (i > 0 && row[-1].used && row[-1].text == row->text) {
-            session_repeat_row(&b->s, i - 1, 1);
+            session_repeat_row(&b->s, i - 1, i, 1);
             continue;
         }
         run_reset(r); /* the queue is in order: what runs still is done before its memory is written */

@@ -114,10 +114,10 @@ static void repeat_memory(session *s, int from, int to, int n)
         repeat(s->r, s->memory.kept[i], from, to, n);
 }
 
-void session_repeat_row(session *s, int row, int n)
+void session_repeat_row(session *s, int from, int to, int n)
 {
     if (n > 0)
-        repeat_memory(s, row, row + 1, n);
+        repeat_memory(s, from, to, n);
 }
 
 void session_copy_row(session *s, int from, int to)

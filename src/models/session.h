@@ -20,8 +20,8 @@ bool session_open(session *s, const transformer *d, run *r, int rows, int text, 
 void session_release(session *s);
 /* The memory of n rows from `first` on; valid until the next call. */
 const transformer_memory *session_rows(session *s, int first, int n);
-/* Copies a row's memory to the n rows after it. */
-void session_repeat_row(session *s, int row, int n);
+/* Copies the memory of row `from` to n rows from `to` on. */
+void session_repeat_row(session *s, int from, int to, int n);
 /* Copies row `from` to row `to`, with its ids and codes. */
 void session_copy_row(session *s, int from, int to);
 #endif

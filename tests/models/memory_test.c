@@ -355,7 +355,7 @@ static void step_logits(model *m, dtype keys, float logits[STEPS * CODES])
     tensor x = d->kind->forward(r, d, tensor_rows(s.ids, 0, 1), tensor_rows(s.codes, 0, 1), session_rows(&s, 0, 1),
                                 s.position, d->prefix);
     run_read(r, op_linear(r, op_slice(r, x, d->prefix - 1, 1), d->image_head, ACT_NONE), logits);
-    session_repeat_row(&s, 0, 1);
+    session_repeat_row(&s, 0, 1, 1);
     op_advance(r, s.position, d->prefix);
     for (int i = 1; i < STEPS; i++) {
         float both[2 * CODES];
