@@ -30,10 +30,26 @@ const char *settings_sampler(const char *title)
     return NULL;
 }
 
+const char *settings_sampler_title(const char *name)
+{
+    int k = sampler_find(name);
+    return k < 0 ? NULL : sampler_titles[k];
+}
+
+const char *settings_sampler_name(int i)
+{
+    return i < SAMPLERS ? sampler_names[i] : NULL;
+}
+
+const char *settings_spacing_name(int i)
+{
+    return i < SPACINGS ? spacing_names[i] : NULL;
+}
+
 static const char *sampler_title(const limn_model_info *i, const limn_generate_options *g)
 {
-    int k = sampler_find(g->sampler ? g->sampler : i->default_sampler);
-    return sampler_titles[k < 0 ? 0 : k];
+    const char *title = settings_sampler_title(g->sampler ? g->sampler : i->default_sampler);
+    return title ? title : sampler_titles[0];
 }
 
 parameters settings_parameters(const limn_model_info *i, const limn_generate_options *g)

@@ -39,9 +39,9 @@ bool api_fail(api_error *a, int status, const char *param, const char *code, con
 /* The field of a request that a text is about: its first word, or the first of its settings in backticks. */
 static const char *field_of(const char *text)
 {
-    static const char *const names[] = {"image",       "keep",           "mask",     "n",     "prompt", "seed",
-                                        "size",        "steps",          "strength", "top_k", "top_p",  "guidance",
-                                        "temperature", "negative_prompt"};
+    static const char *const names[] = {
+        "image", "keep",  "mask",     "n",           "prompt",          "seed",    "size",   "steps", "strength",
+        "top_k", "top_p", "guidance", "temperature", "negative_prompt", "sampler", "spacing"};
     const char *tick = strchr(text, '`'), *at = tick ? tick + 1 : text;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         size_t n = strlen(names[i]);

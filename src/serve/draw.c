@@ -11,6 +11,7 @@
 
 enum {
     ROWS = 32,         /* sequences at once, if there is memory */
+    TOGETHER = 8,      /* pictures that are decoded together */
     VARIATION = 0x5641 /* stream of random numbers: which cells a variation keeps */
 };
 
@@ -42,15 +43,17 @@ static bool divides(const uint8_t *stays, const drawer *d)
 }
 
 /* stays[cells] = 1 where a picture is opaque, or, where all of it is, white; *has says whether it has an alpha. */
-static bool read_mask(uint8_t *stays, bool *has, const text_buffer *file, const char *name, const drawer *d, err *e)
+static bool read_mask(uint8_t *stays, bool *has, const drawing *a, const text_buffer *file, const char *name, err *e)
 {
-    const limn_model_info *i = d->info;
     image whole = {0};
     uint8_t *alpha = NULL;
+    const bool own = file == &a->j->mask && a->j->mask_is == STAYS_OPAQUE; /* OpenAI's: others are resized */
     bool ok = image_read_alpha_memory(&whole, &alpha, file->text, file->size, name, e);
     *has = alpha != NULL;
-    ok = ok &&
-         image_mask_cells(stays, &whole, alpha, i->encode_width, i->encode_height, i->grid_height, i->grid_width, e);
+    if (ok && own && (whole.width != a->whole_width || whole.height != a->whole_height))
+        ok = err_set(e, ERR_USAGE, "%s: it has %dx%d pixels, and the image %dx%d (give one of the same size)", name,
+                     whole.width, whole.height, a->whole_width, a->whole_height);
+    ok = ok && mask_cells(stays, &whole, alpha, a->d->info, e);
     image_release(&whole);
     free(alpha);
     return ok;
@@ -58,21 +61,23 @@ static bool read_mask(uint8_t *stays, bool *has, const text_buffer *file, const 
 
 /* The cells that stay: by the region or the mask; else where the picture is opaque, if that divides it, else the upper
  * half. */
-static bool choose_cells(uint8_t *stays, const job *j, const drawer *d, err *e)
+static bool choose_cells(uint8_t *stays, const drawing *a, err *e)
 {
+    const job *j = a->j;
+    const drawer *d = a->d;
     bool has = false;
     keep k;
     if (j->region)
         return keep_parse(&k, j->region, e) && region_cells(stays, &k, d->info, e);
     if (j->mask.size > 0) {
-        if (!read_mask(stays, &has, &j->mask, "mask", d, e))
+        if (!read_mask(stays, &has, a, &j->mask, "mask", e))
             return false;
         for (int i = 0; j->mask_is == STAYS_BLACK && i < cells_of(d); i++)
             stays[i] = !stays[i];
         return j->mask_is != STAYS_OPAQUE || has ||
                err_set(e, ERR_USAGE, "mask: no part of it is transparent, and those are drawn anew");
     }
-    if (!read_mask(stays, &has, &j->picture, "image", d, e))
+    if (!read_mask(stays, &has, a, &j->picture, "image", e))
         return false;
     return (has && divides(stays, d)) || (keep_parse(&k, "top:0.5", e) && region_cells(stays, &k, d->info, e));
 }
@@ -104,8 +109,8 @@ static bool take_picture(drawing *a, image *fitted, err *e)
     *fitted = (image){0};
     if (a->vary > 0)
         a->o.strength = a->vary;
-    if (a->vary > 0 || (part && !choose_cells(a->keep, j, a->d, e)) ||
-        (!part && !read_mask(a->keep, &has, &j->picture, "image", a->d, e)))
+    if (a->vary > 0 || (part && !choose_cells(a->keep, a, e)) ||
+        (!part && !read_mask(a->keep, &has, a, &j->picture, "image", e)))
         return a->vary > 0 || blame(e);
     if (!part && !(has && divides(a->keep, a->d)))
         return true;
@@ -129,6 +134,8 @@ static bool read_picture(drawing *a, err *e)
     ok = ok && ((image_read_memory(&whole, j->picture.text, j->picture.size, "image", e) &&
                  image_fit(&fitted, &whole, i->encode_width, i->encode_height, e)) ||
                 blame(e));
+    a->whole_width = whole.width;
+    a->whole_height = whole.height;
     image_release(&whole);
     if (i->latent_channels) {
         ok = ok && take_picture(a, &fitted, e);
@@ -139,7 +146,7 @@ static bool read_picture(drawing *a, err *e)
     image_release(&fitted);
     bool all = a->o.strength > 0 && !j->region && j->mask.size == 0; /* changes */
     if (ok && a->vary <= 0 && !all)
-        ok = choose_cells(a->keep, j, a->d, e) || blame(e);
+        ok = choose_cells(a->keep, a, e) || blame(e);
     for (size_t k = 0; ok && a->vary > 0 && k < n; k++)
         choose_variation(a->keep + k * cells, a, (int)k, (int)cells);
     return ok;
@@ -167,6 +174,10 @@ static limn_generate_options settings_of(const job *j, limn_model *m)
         o.steps = j->steps;
     if (!j->denoise || limn_model_get_info(m)->default_steps)
         o.strength = j->strength;
+    if (!j->lenient || limn_model_get_info(m)->latent_channels) {
+        o.sampler = j->sampler;
+        o.spacing = j->spacing;
+    }
     return o;
 }
 
@@ -188,6 +199,8 @@ static bool add_request(drawing *a, int picture, int count, limn_error *e)
                             .guidance = o->guidance > 0 ? o->guidance : 1,
                             .steps = o->steps,
                             .strength = o->strength,
+                            .sampler = o->sampler,
+                            .spacing = o->spacing,
                             .keep = a->image ? NULL : stays,
                             .kept_codes = stays && !a->image ? a->kept : NULL,
                             .image = a->image,
@@ -207,8 +220,11 @@ bool drawing_begin(drawing *a, drawer *d, job *j, limn_error *e)
     if (limn_tokenize(d->m, j->prompt, &ids, &n_ids, NULL))
         j->text_tokens = (int)n_ids;
     free(ids);
+    const parameters said = settings_parameters(d->info, &a->o);
     j->drawn_width = d->info->width;
     j->drawn_height = d->info->height;
+    j->drawn_by = said.sampler;
+    j->drawn_guidance = said.guidance;
     if (j->strict_size && j->width && (j->width != d->info->width || j->height != d->info->height))
         return err_set(e, ERR_USAGE, "size: this model's pictures are %dx%d", d->info->width, d->info->height);
     if (!d->info->has_codec || !d->info->has_transformer)
@@ -249,37 +265,22 @@ void drawing_end(drawing *a)
 
 /* ---- files ------------------------------------------------------------------------------------------------------ */
 
-/* codes -> a file of the job's format and size, with its settings unless it is a preview, which is grey where a code is
- * -1. */
-static bool make_file(const drawing *a, int32_t *codes, const char *text, uint8_t **file, size_t *size, err *e)
+/* A picture of the model's -> a file of the job's format and size, with its settings unless it is a preview. */
+static bool make_file(const drawing *a, const image *im, const char *text, uint8_t **file, size_t *size, err *e)
 {
     const job *j = a->j;
-    const limn_model_info *i = a->d->info;
     const image_text texts[] = {{"Software", "limn " LIMN_VERSION}, {"parameters", text}};
     const image_write_options o = {.format = j->format, .quality = j->quality, .texts = texts, .n_texts = text ? 2 : 0};
-    int cells = cells_of(a->d);
-    image im = {0}, scaled = {0};
-    uint8_t *unknown = calloc((size_t)cells, 1);
-    bool scale = j->width && (j->width != i->width || j->height != i->height);
-    for (int c = 0; unknown && c < cells; c++)
-        if ((unknown[c] = codes[c] < 0 && !i->latent_channels))
-            codes[c] = 0;
-    bool ok = (unknown || err_no_memory(e, "picture", (size_t)cells)) && image_new(&im, i->width, i->height, e) &&
-              (text ? limn_decode_pixels(a->d->m, codes, 1, LIMN_U8, im.pixels, NULL, e)
-                    : limn_preview(a->d->m, codes, 1, im.pixels, e));
-    for (int c = 0; ok && c < cells; c++)
-        if (unknown[c])
-            image_grey_cell(&im, i->grid_height, i->grid_width, c);
-    ok = ok && (!scale || image_scale(&scaled, &im, j->width, j->height, e)) &&
-         image_encode(file, size, scale ? &scaled : &im, &o, "picture", e);
-    image_release(&im);
+    image scaled = {0};
+    bool scale = j->width && (j->width != im->width || j->height != im->height);
+    bool ok = (!scale || image_scale(&scaled, im, j->width, j->height, e)) &&
+              image_encode(file, size, scale ? &scaled : im, &o, "picture", e);
     image_release(&scaled);
-    free(unknown);
     return ok;
 }
 
 /* Picture i of its seed as `limn generate` writes it. */
-static bool finish(drawing *a, int picture, int32_t *codes, err *e)
+static bool finish(drawing *a, int picture, const image *im, err *e)
 {
     job *j = a->j;
     job_picture *p = &j->pictures[picture];
@@ -292,7 +293,7 @@ static bool finish(drawing *a, int picture, int32_t *codes, err *e)
         said.pictures = j->count;
     }
     char *text = parameters_text(&said);
-    bool ok = text ? make_file(a, codes, text, &p->file, &p->size, e) : err_no_memory(e, "settings", 1);
+    bool ok = text ? make_file(a, im, text, &p->file, &p->size, e) : err_no_memory(e, "settings", 1);
     if (ok)
         p->settings = text;
     else
@@ -318,23 +319,54 @@ static void send_missing(job *j, int picture)
         j->answers->preview(j, picture, p->previews++, p->file, p->size);
 }
 
-bool drawings_take(drawing *list, drawer *d, limn_error *e)
+/* A picture whose codes were taken. */
+typedef struct taken {
+    drawing *a;
+    int picture;
+} taken;
+
+/* The codes of up to TOGETHER pictures, those that somebody waits for; how many there are. */
+static int take_codes(drawing *list, const drawer *d, taken *all, int32_t *codes)
 {
-    int32_t *codes = calloc((size_t)cells_of(d), sizeof *codes);
-    bool ok = codes || err_no_memory(e, "codes", (size_t)cells_of(d));
+    int n = 0, number;
     uint64_t id;
-    int number;
-    while (ok && limn_generation_take(d->g, &id, &number, codes)) {
+    while (n < TOGETHER && limn_generation_take(d->g, &id, &number, codes + (size_t)n * (size_t)cells_of(d))) {
         int request = 0;
         drawing *a = find(list, d, id, &request);
-        int picture = a && a->j->own_seeds ? request : number;
-        ok = !a || finish(a, picture, codes, e);
-        if (a && ok) {
-            send_missing(a->j, picture);
-            a->j->finished++;
-            if (a->j->answers->picture)
-                a->j->answers->picture(a->j, picture);
+        if (a)
+            all[n++] = (taken){a, a->j->own_seeds ? request : number};
+    }
+    return n;
+}
+
+static bool finish_all(const taken *all, int n, const drawer *d, const int32_t *codes, uint8_t *pixels, err *e)
+{
+    const limn_model_info *i = d->info;
+    bool ok = limn_decode_pixels(d->m, codes, n, LIMN_U8, pixels, NULL, e);
+    for (int k = 0; ok && k < n; k++) {
+        job *j = all[k].a->j;
+        const image im = {i->width, i->height, pixels + 3 * (size_t)k * (size_t)i->width * (size_t)i->height};
+        ok = finish(all[k].a, all[k].picture, &im, e);
+        if (ok) {
+            send_missing(j, all[k].picture);
+            j->finished++;
+            if (j->answers->picture)
+                j->answers->picture(j, all[k].picture);
         }
+    }
+    return ok;
+}
+
+bool drawings_take(drawing *list, drawer *d, limn_error *e)
+{
+    const size_t bytes = 3 * (size_t)d->info->width * (size_t)d->info->height;
+    int32_t *codes = malloc(TOGETHER * (size_t)cells_of(d) * sizeof *codes);
+    taken all[TOGETHER];
+    bool ok = codes || err_no_memory(e, "codes", TOGETHER * (size_t)cells_of(d) * sizeof *codes);
+    for (int n; ok && (n = take_codes(list, d, all, codes)) > 0;) {
+        uint8_t *pixels = malloc((size_t)n * bytes);
+        ok = pixels ? finish_all(all, n, d, codes, pixels, e) : err_no_memory(e, "pictures", (size_t)n * bytes);
+        free(pixels);
     }
     free(codes);
     return ok;
@@ -345,13 +377,33 @@ static uint64_t id_of(const drawing *a, int picture)
     return a->ids[a->apart ? picture : 0];
 }
 
+/* Codes -> pixels as limn_preview makes them, grey where a code is -1. */
+static bool look_at(image *im, const drawer *d, int32_t *codes, err *e)
+{
+    const limn_model_info *i = d->info;
+    int cells = cells_of(d);
+    uint8_t *unknown = calloc((size_t)cells, 1);
+    for (int c = 0; unknown && c < cells; c++)
+        if ((unknown[c] = codes[c] < 0 && !i->latent_channels))
+            codes[c] = 0;
+    bool ok = (unknown || err_no_memory(e, "picture", (size_t)cells)) && image_new(im, i->width, i->height, e) &&
+              limn_preview(d->m, codes, 1, im->pixels, e);
+    for (int c = 0; ok && c < cells; c++)
+        if (unknown[c])
+            image_grey_cell(im, i->grid_height, i->grid_width, c);
+    free(unknown);
+    return ok;
+}
+
 /* A picture as it is now, in the job's format. */
 static bool peek(drawing *a, int picture, uint8_t **file, size_t *size, err *e)
 {
     int32_t *codes = calloc((size_t)cells_of(a->d), sizeof *codes);
+    image im = {0};
     bool ok = (codes || err_no_memory(e, "codes", (size_t)cells_of(a->d))) &&
               limn_generation_peek(a->d->g, id_of(a, picture), number_of(a->j, picture), codes, NULL, e) &&
-              make_file(a, codes, NULL, file, size, e);
+              look_at(&im, a->d, codes, e) && make_file(a, &im, NULL, file, size, e);
+    image_release(&im);
     free(codes);
     return ok;
 }

@@ -26,8 +26,9 @@ typedef struct drawing {
     uint8_t *image, *paint; /* of diffusion models, instead of both: the picture, and where it is painted anew */
     uint64_t *ids;          /* of its requests: one, or one for each picture */
     int n_ids;
-    bool apart; /* each picture is a request */
-    float vary; /* as the job has it, for the model */
+    int whole_width, whole_height; /* of the picture as it was sent */
+    bool apart;                    /* each picture is a request */
+    float vary;                    /* as the job has it, for the model */
 } drawing;
 
 /* Begins a job on a drawer, whose model has the job's size if it can.  False with e filled where it can't be drawn:

@@ -20,6 +20,7 @@ struct http_server {
     struct MHD_Daemon *daemon;
     http_gate *gate;
     int port;
+    size_t held; /* bytes of bodies without an answer; by atomic operations */
 };
 
 struct exchange {
@@ -33,7 +34,8 @@ struct exchange {
     struct MHD_PostProcessor *form;
     http_part *parts;
     size_t n_parts, bytes; /* bytes: read so far, of all of the body */
-    bool too_large, malformed, handled;
+    size_t held;           /* of these */
+    bool too_large, too_many, malformed, handled;
     bool early; /* it is answered before its body is read */
     /* the answer */
     int status; /* 0: none yet */
@@ -79,6 +81,21 @@ void exchange_hold(exchange *x)
     pthread_mutex_unlock(&x->lock);
 }
 
+/* What the client has sent, behind the headers.  Who handles it has taken what it needs, so it counts until there is an
+ * answer. */
+static void drop_body(exchange *x)
+{
+    for (size_t i = 0; i < x->n_parts; i++) {
+        free(x->parts[i].name);
+        free(x->parts[i].file);
+        free(x->parts[i].text);
+    }
+    free(x->parts);
+    x->parts = NULL;
+    x->n_parts = 0;
+    text_release(&x->body);
+}
+
 void exchange_release(exchange *x)
 {
     pthread_mutex_lock(&x->lock);
@@ -86,16 +103,11 @@ void exchange_release(exchange *x)
     pthread_mutex_unlock(&x->lock);
     if (!last)
         return;
-    for (size_t i = 0; i < x->n_parts; i++) {
-        free(x->parts[i].name);
-        free(x->parts[i].file);
-        free(x->parts[i].text);
-    }
-    free(x->parts);
+    __atomic_sub_fetch(&x->s->held, x->held, __ATOMIC_RELAXED);
+    drop_body(x);
     free(x->method);
     free(x->path);
     free(x->type);
-    text_release(&x->body);
     text_release(&x->headers);
     text_release(&x->out);
     pthread_mutex_destroy(&x->lock);
@@ -169,12 +181,33 @@ static enum MHD_Result take_part(void *context, enum MHD_ValueKind kind, const c
     return MHD_YES;
 }
 
+/* Whether there is room for so many bytes more. */
+static bool hold_bytes(exchange *x, size_t size)
+{
+    if (__atomic_add_fetch(&x->s->held, size, __ATOMIC_RELAXED) > x->s->o.bodies_most) {
+        __atomic_sub_fetch(&x->s->held, size, __ATOMIC_RELAXED);
+        return false;
+    }
+    x->held += size;
+    return true;
+}
+
 /* Bytes of the body; those beyond what may be are counted and forgotten. */
 static bool take_body(exchange *x, const char *data, size_t size)
 {
     x->bytes += size;
     x->too_large = x->too_large || x->bytes > x->s->o.body_most;
-    if (x->too_large)
+    if (!x->too_large && !x->too_many)
+        x->too_many = !hold_bytes(x, size);
+    if (x->too_many && x->held > 0) { /* the others have its room */
+        if (x->form)
+            MHD_destroy_post_processor(x->form);
+        x->form = NULL;
+        drop_body(x);
+        __atomic_sub_fetch(&x->s->held, x->held, __ATOMIC_RELAXED);
+        x->held = 0;
+    }
+    if (x->too_large || x->too_many)
         return x->bytes < 2 * x->s->o.body_most; /* a client that goes on is cut off */
     if (!x->form && exchange_is_form(x) && x->bytes == size)
         x->form = MHD_create_post_processor(x->c, 65536, take_part, x);
@@ -325,14 +358,19 @@ static void on_completed(void *context, struct MHD_Connection *c, void **own, en
     *own = NULL;
 }
 
+static const char too_many[] = "the bodies of all requests together are too large now: try again in a moment";
+
 /* The headers are there. */
 static enum MHD_Result begin_request(http_server *s, struct MHD_Connection *c, exchange *x)
 {
     const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
     x->early = length || MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Transfer-Encoding");
     s->o.begin(s->o.context, x);
-    if (!x->status && length && strtoull(length, NULL, 10) > s->o.body_most)
+    const size_t comes = length ? strtoull(length, NULL, 10) : 0, held = __atomic_load_n(&s->held, __ATOMIC_RELAXED);
+    if (!x->status && comes > s->o.body_most)
         s->o.refuse(s->o.context, x, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
+    else if (!x->status && comes > 0 && (held > s->o.bodies_most || comes > s->o.bodies_most - held))
+        s->o.refuse(s->o.context, x, MHD_HTTP_SERVICE_UNAVAILABLE, too_many);
     if (x->status)
         return queue_answer(x);
     x->early = false;
@@ -361,10 +399,13 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *c, const
         x->form = NULL;
         if (x->too_large)
             s->o.refuse(s->o.context, x, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
+        else if (x->too_many)
+            s->o.refuse(s->o.context, x, MHD_HTTP_SERVICE_UNAVAILABLE, too_many);
         else if (x->malformed)
             s->o.refuse(s->o.context, x, MHD_HTTP_BAD_REQUEST, "the form is malformed");
         else
             s->o.handle(s->o.context, x);
+        drop_body(x);
     }
     pthread_mutex_lock(&x->lock);
     bool answers = x->status && !x->queued;

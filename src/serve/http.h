@@ -16,6 +16,7 @@ typedef struct http_options {
     const char *host;   /* address or name to listen at */
     int port;           /* 0: a free one */
     size_t body_most;   /* bytes of a request's body */
+    size_t bodies_most; /* of those of all requests that have no answer yet */
     int connections;    /* at once */
     int deadline;       /* seconds in which a request must be whole */
     const char *server; /* what answers say of the program, "limn/0.2" */
@@ -38,7 +39,7 @@ void http_quiesce(http_server *s);
 /* Ends when all connections are closed: those that wait for an answer must have one. */
 void http_stop(http_server **s);
 
-/* ---- requests: all texts live as long as the exchange ---- */
+/* ---- requests: all texts live as long as the exchange, but the body and fields only until handle returns ---- */
 
 const char *exchange_method(const exchange *x);
 const char *exchange_path(const exchange *x);                     /* without the query, decoded */

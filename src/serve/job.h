@@ -59,6 +59,8 @@ struct job {
     bool own_seeds;                     /* picture i is the first one of seed + i, else the i-th of the seed */
     float temperature, top_p, guidance; /* as in limn_request */
     int top_k, steps;                   /* steps: of models that have them */
+    const char *sampler, *spacing;      /* of diffusion models; static names, or NULL */
+    bool lenient;                       /* what the model hasn't a sampler for is drawn without */
     text_buffer picture, mask;          /* files: an image prompt, and what of it stays */
     mask_meaning mask_is;
     char *region; /* what stays, as limn generate's --keep says it; or NULL */
@@ -76,8 +78,11 @@ struct job {
     bool cancelled; /* it is asked to end */
     int codes, all_codes, text_tokens;
     int drawn_width, drawn_height; /* as the model drew them */
-    double created;                /* seconds since 1970 */
-    job_picture *pictures;         /* [count] */
+    const char *drawn_by;          /* its sampler, as front ends call it; or NULL */
+    float drawn_guidance;
+    int all_steps;         /* of each picture */
+    double created;        /* seconds since 1970 */
+    job_picture *pictures; /* [count] */
     int finished;
     bool peeked;      /* somebody wants to see it */
     text_buffer view; /* a picture of it as it was then, PNG */

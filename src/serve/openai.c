@@ -1,5 +1,5 @@
 /* OpenAI's Images API: generations, edits and variations; beyond its fields seed, guidance, temperature, top_k, top_p,
- * steps, negative_prompt, and of edits keep and strength. */
+ * steps, sampler, spacing, negative_prompt, and of edits keep and strength. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -231,7 +231,7 @@ static bool read_job(server *s, const fields *p, endpoint of, job *j, api_error 
     j->strict_size = s->o.strict_size;
     return fields_text(p, "model", &model, a) && (j->model = server_model(s, model, a)) &&
            request_prompt(p, j, of != VARY, a) && read_output(p, j, q, a) && read_size(p, j, a) &&
-           request_sampling(p, j, "guidance", a) &&
+           request_sampling(p, j, "guidance", a) && request_sampler(p, j, a) &&
            (of == GENERATE ? refuse_kept(p, a) : read_pictures(p, j, of == EDIT, a));
 }
 

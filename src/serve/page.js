@@ -82,8 +82,10 @@ function settingsOf(png) {
 }
 
 // ---- the form --------------------------------------------------------------------------------------------------
-const numbers = { count: 'n', guidance: 'guidance', temperature: 'temperature', steps: 'steps', top_k: 'top_k', top_p: 'top_p' };
-const fields = ['prompt', 'model', 'size', 'seed', 'negative', ...Object.keys(numbers)];
+const numbers = { count: 'n', guidance: 'guidance', temperature: 'temperature', steps: 'steps', top_k: 'top_k', top_p: 'top_p',
+                  strength: 'strength' };
+const fields = ['prompt', 'model', 'size', 'seed', 'negative', 'sampler', ...Object.keys(numbers)];
+const more = ['negative', 'sampler', 'temperature', 'steps', 'top_k', 'top_p'];
 
 function fail(text, field) {
   $('error').hidden = !text;
@@ -115,9 +117,13 @@ function requestOf(values, job) {
   if (values.size) body.size = values.size;
   if (values.seed) body.seed = values.seed;
   if (values.negative) body.negative_prompt = values.negative;
-  for (const [id, name] of Object.entries(numbers)) if (values[id]) body[name] = Number(values[id]);
+  if (values.sampler && isThere('sampler')) body.sampler = values.sampler;
+  for (const [id, name] of Object.entries(numbers)) if (values[id] && isThere(id)) body[name] = Number(values[id]);
+  if (!edit.file) delete body.strength;
   return body;
 }
+
+const isThere = id => !$(id).parentElement.hidden; // the model has it
 
 let models = [];
 const factsOf = id => models.find(m => m.id === id)?.limn; // they are known once it was open
@@ -141,16 +147,26 @@ async function showModels() {
 function showFacts() {
   const facts = factsOf($('model').value), chosen = $('size').value, spaced = size => size.replace('x', ' × ');
   const others = ['256x256', '512x512', '1024x1024'].filter(size => size !== facts?.size && !facts?.sizes.includes(size));
+  const draws = size => facts?.size_step && size.split('x').every(side => side % facts.size_step === 0);
   $('size').replaceChildren(
     make('option', { value: '', textContent: facts ? spaced(facts.size) : 'The model’s own' }),
     ...(facts?.sizes || []).filter(size => size !== facts.size)
       .map(size => make('option', { value: size, textContent: spaced(size) })),
-    ...others.map(size => make('option', { value: size, textContent: `${spaced(size)}, scaled` })));
+    ...others.map(size => make('option', { value: size, textContent: spaced(size) + (draws(size) ? '' : ', scaled') })));
   $('size').value = chosen;
   if ($('size').selectedIndex < 0) $('size').selectedIndex = 0;
-  for (const id of ['guidance', 'temperature', 'top_k', 'top_p', 'steps'])
-    $(id).placeholder = facts ? facts[id] || id === 'temperature' ? String(+facts[id].toPrecision(4)) : 'none' : 'model’s';
-  $('steps').parentElement.hidden = facts && !facts.steps;
+  for (const id of ['guidance', 'temperature', 'top_k', 'top_p', 'steps']) {
+    $(id).parentElement.hidden = facts && (facts[id] === null || (id === 'steps' && !facts.steps));
+    $(id).placeholder = !facts ? 'model’s' : !isThere(id) ? '' : facts[id] || id === 'temperature'
+      ? String(+facts[id].toPrecision(4)) : 'none';
+  }
+  const sampler = $('sampler').value;
+  $('sampler').parentElement.hidden = !facts?.samplers.length;
+  $('sampler').replaceChildren(make('option', { value: '', textContent: `The model’s: ${facts?.sampler}` }),
+    ...(facts?.samplers || []).map(name => make('option', { value: name, textContent: name })));
+  $('sampler').value = sampler;
+  if ($('sampler').selectedIndex < 0) $('sampler').selectedIndex = 0;
+  $('strength').parentElement.hidden = !facts?.strength;
 }
 
 // ---- drawing ---------------------------------------------------------------------------------------------------
@@ -193,10 +209,12 @@ async function bodyOf(values, job) {
   if (!edit.file) return ['/v1/images/generations', jsonOf(request), { 'Content-Type': 'application/json' }];
   const form = new FormData(), mask = await maskFile();
   Object.assign(job, { image: edit.file, mask });
+  const whole = !mask && isThere('strength'); // changes
+  if (whole) request.strength ??= .8;
   for (const [name, value] of Object.entries(request)) form.append(name, value);
   form.append('image', edit.file, edit.file.name || 'picture.png');
   if (mask) form.append('mask', mask, 'mask.png');
-  return [mask ? '/v1/images/edits' : '/v1/images/variations', form, {}];
+  return [mask || whole ? '/v1/images/edits' : '/v1/images/variations', form, {}];
 }
 
 async function take(job, values, event, data) {
@@ -431,7 +449,7 @@ async function reuse(p) {
     if ($(id).selectedIndex === -1) $(id).selectedIndex = 0; // what it was isn't there any more
     if (id === 'model') showFacts();
   }
-  $('more').open ||= ['negative', 'temperature', 'steps', 'top_k', 'top_p'].some(id => p.values[id]);
+  $('more').open ||= more.some(id => p.values[id]);
   fail('');
   $('prompt').focus();
   announce('Its settings are in the form');
@@ -460,7 +478,7 @@ function forget(p) {
 
 // ---- the image prompt and its mask -----------------------------------------------------------------------------
 // The mask is a canvas of its own, transparent where the picture stays.
-const edit = { file: null, bitmap: null, mask: make('canvas'), x: .5, y: .5, last: null, seen: false };
+const edit = { file: null, bitmap: null, size: null, mask: make('canvas'), x: .5, y: .5, last: null, seen: false };
 const paper = $('canvas').getContext('2d'), paint = edit.mask.getContext('2d', { willReadFrequently: true });
 const tint = make('canvas').getContext('2d');
 const stripes = (() => { // seen on pictures of any colour
@@ -491,15 +509,18 @@ async function setPicture(file, mask) {
   const long = Math.max(bitmap.width, bitmap.height), scale = long > 1024 ? 1024 / long : Math.ceil(512 / long);
   edit.bitmap = bitmap;
   edit.file = file;
+  edit.size = { width: bitmap.width, height: bitmap.height };
   $('canvas').width = edit.mask.width = Math.max(1, Math.round(bitmap.width * scale));
   $('canvas').height = edit.mask.height = Math.max(1, Math.round(bitmap.height * scale));
   if (!sent.includes(file.type) || file.size > 8e6) { // as a PNG that isn't too large
     paper.drawImage(bitmap, 0, 0, edit.mask.width, edit.mask.height);
     edit.file = await new Promise(done => $('canvas').toBlob(done));
+    edit.size = { width: edit.mask.width, height: edit.mask.height };
   }
   if (over) {
     paintPart('0 0 1 1');
     paint.globalCompositeOperation = 'destination-out';
+    paint.imageSmoothingEnabled = false;
     paint.drawImage(over, 0, 0, edit.mask.width, edit.mask.height);
   }
   $('editor').hidden = false;
@@ -579,17 +600,19 @@ function paintPart(part) {
   redraw();
 }
 
-// The mask as the server wants it, transparent where it is painted; null without paint.
+// The mask as the server wants it, of the picture's size and transparent where it is painted; null without paint.
 async function maskFile() {
-  const { width, height } = edit.mask, pixels = paint.getImageData(0, 0, width, height);
+  const { width, height } = edit.size, canvas = make('canvas', { width, height }), to = canvas.getContext('2d');
+  to.imageSmoothingEnabled = false;
+  to.drawImage(edit.mask, 0, 0, width, height);
+  const pixels = to.getImageData(0, 0, width, height);
   let painted = false;
   for (let i = 3; i < pixels.data.length; i += 4) {
     painted ||= pixels.data[i] > 127;
     pixels.data[i] = pixels.data[i] > 127 ? 0 : 255;
   }
   if (!painted) return null;
-  const canvas = make('canvas', { width, height });
-  canvas.getContext('2d').putImageData(pixels, 0, 0);
+  to.putImageData(pixels, 0, 0);
   return new Promise(done => canvas.toBlob(done));
 }
 

@@ -1,9 +1,12 @@
 /* From fields to jobs. */
 #include "serve/request.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+
+#include "generate/settings.h"
 
 bool request_short(api_error *a)
 {
@@ -39,6 +42,31 @@ bool request_sampling(const fields *p, job *j, const char *guidance, api_error *
     if (ok && !given && getrandom(&j->seed, sizeof j->seed, 0) == sizeof j->seed)
         j->seed >>= 32; /* as limn generate's; JavaScript has such numbers exactly */
     return ok;
+}
+
+/* One of the names that limn has for something, as *value, which stays where the field isn't there. */
+static bool read_name(const fields *p, const char *field, const char *(*name_of)(int i), const char **value,
+                      api_error *a)
+{
+    const char *text = NULL, *name;
+    char known[256] = "";
+    if (!fields_text(p, field, &text, a))
+        return false;
+    for (int i = 0; text && *text && (name = name_of(i)); i++) {
+        size_t at = strlen(known);
+        snprintf(known + at, sizeof known - at, "%s%s", i ? ", " : "", name);
+        if (!strcmp(text, name)) {
+            *value = name;
+            return true;
+        }
+    }
+    return !text || !*text || api_fail(a, 400, field, NULL, "%s: \"%.40s\" is none of %s", field, text, known);
+}
+
+bool request_sampler(const fields *p, job *j, api_error *a)
+{
+    return read_name(p, "sampler", settings_sampler_name, &j->sampler, a) &&
+           read_name(p, "spacing", settings_spacing_name, &j->spacing, a);
 }
 
 void request_submit(server *s, exchange *x, job *j, bool ok, api_error *a)

@@ -1,10 +1,12 @@
 /* The paths of AUTOMATIC1111's web interface, for front ends that speak these alone.  What limn has no like of is
- * ignored, such as samplers, or answered by an empty list. */
+ * ignored, as that interface does with samplers that it doesn't know, or answered by an empty list. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "generate/settings.h"
 #include "serve/request.h"
 
 /* What the answer needs beside the job. */
@@ -39,9 +41,9 @@ static json_t *info_of(const job *j)
         "all_negative_prompts", repeat(negative, j->count), "seed", (json_int_t)j->seed, "all_seeds", seeds, "subseed",
         (json_int_t)j->seed, "all_subseeds", seeds, "subseed_strength", 0, "width",
         j->width ? j->width : j->drawn_width, "height", j->height ? j->height : j->drawn_height, "sampler_name",
-        "Gumbel-Max", "cfg_scale", j->guidance < 0 ? 1.0 : (double)j->guidance, "steps", j->all_codes / j->count,
-        "batch_size", j->count, "sd_model_name", j->model->id, "extra_generation_params", "index_of_first_image", 0,
-        "infotexts", texts, "styles", "clip_skip", 1);
+        j->drawn_by ? j->drawn_by : "", "cfg_scale", (double)j->drawn_guidance, "steps", j->all_steps, "batch_size",
+        j->count, "sd_model_name", j->model->id, "extra_generation_params", "index_of_first_image", 0, "infotexts",
+        texts, "styles", "clip_skip", 1);
     char *text = json_dumps(info, JSON_COMPACT);
     json_t *result = text ? json_string(text) : NULL;
     free(text);
@@ -116,6 +118,38 @@ static bool read_model(server *s, const fields *p, job *j, api_error *a)
     return j->model;
 }
 
+/* limn's name of a sampler under its title there, which may end in the name of a scheduler; NULL: it has none such. */
+static const char *find_sampler(const char *title, const char *scheduler)
+{
+    static const char karras[] = " Karras";
+    char whole[64];
+    size_t n = strlen(title), end = sizeof karras - 1;
+    bool by_karras = scheduler && !strcasecmp(scheduler, karras + 1);
+    if (n > end && !strcasecmp(title + n - end, karras)) {
+        by_karras = true;
+        n -= end;
+    }
+    if (n >= sizeof whole - end)
+        return NULL;
+    snprintf(whole, sizeof whole, "%.*s%s", (int)n, title, by_karras ? karras : "");
+    const char *found = settings_sampler(whole);
+    whole[n] = 0;
+    return found ? found : settings_sampler(whole);
+}
+
+/* A sampler that limn hasn't leaves the model its own. */
+static bool read_sampler(const fields *p, job *j, api_error *a)
+{
+    const char *title = NULL, *older = NULL, *scheduler = NULL;
+    bool ok = fields_text(p, "sampler_name", &title, a) && fields_text(p, "sampler_index", &older, a) &&
+              fields_text(p, "scheduler", &scheduler, a);
+    j->lenient = true;
+    title = title && *title ? title : older;
+    if (ok && title)
+        j->sampler = find_sampler(title, scheduler);
+    return ok;
+}
+
 static bool read_numbers(const fields *p, job *j, api_error *a)
 {
     int batch = 1, times = 1;
@@ -132,7 +166,8 @@ static bool read_numbers(const fields *p, job *j, api_error *a)
     return ok;
 }
 
-/* What of a picture stays: what is black in the mask, or inverted white; without one a share of its cells. */
+/* What of a picture stays: what is black in the mask, or inverted white; without one a share of its cells; all of it
+ * where nothing may change. */
 static bool read_pictures(const fields *p, job *j, api_error *a)
 {
     int invert = 0;
@@ -145,9 +180,12 @@ static bool read_pictures(const fields *p, job *j, api_error *a)
     if (j->picture.size == 0)
         return api_fail(a, 400, "init_images", "missing_required_parameter", "init_images: it is missing");
     j->mask_is = invert ? STAYS_WHITE : STAYS_BLACK;
-    if (j->strength <= 0 && j->mask.size == 0 && !(j->region = strdup("top:1")))
-        return request_short(a);
-    return true;
+    if (j->strength > 0)
+        return true;
+    text_release(&j->mask);
+    j->steps = 1;
+    j->region = strdup("top:1");
+    return j->region || request_short(a);
 }
 
 /* The request as it is told again. */
@@ -182,7 +220,7 @@ static void handle(server *s, exchange *x, bool of_picture)
     if (ok && !p.root)
         ok = api_fail(&a, 400, "", NULL, "JSON is wanted");
     ok = ok && read_own(&p, j, &a) && read_model(s, &p, j, &a) && request_prompt(&p, j, false, &a) &&
-         read_numbers(&p, j, &a) && (!of_picture || read_pictures(&p, j, &a));
+         read_numbers(&p, j, &a) && read_sampler(&p, j, &a) && (!of_picture || read_pictures(&p, j, &a));
     if (ok)
         j->strict_size = s->o.strict_size;
     if (ok && j->negative && !*j->negative) { /* front ends send it always */
@@ -207,7 +245,7 @@ void sdapi_img2img(server *s, exchange *x)
 
 /* Of the job that began first. */
 typedef struct progress {
-    int count, codes, all;
+    int count, codes, all, steps;
     double since;
     bool look;
     text_buffer view;
@@ -219,6 +257,7 @@ static void see_progress(void *context, job *j)
     p->count = j->count;
     p->codes = j->codes;
     p->all = j->all_codes;
+    p->steps = j->all_steps;
     p->since = j->created;
     j->peeked = p->look;
     if (p->look && j->view.size > 0)
@@ -235,8 +274,8 @@ void sdapi_progress(server *s, exchange *x)
         "{s:f, s:f, s:{s:b, s:b, s:b, s:s, s:i, s:s, s:i, s:i, s:i}, s:s?, s:n}", "progress", share, "eta_relative",
         share > 0 ? spent * (1 - share) / share : 0.0, "state", "skipped", 0, "interrupted", 0, "stopping_generation",
         0, "job", works ? "task" : "", "job_count", works ? p.count : 0, "job_timestamp", "0", "job_no",
-        p.all ? (int)((int64_t)p.codes * p.count / p.all) : 0, "sampling_step", p.count ? p.codes / p.count : 0,
-        "sampling_steps", p.count ? p.all / p.count : 0, "current_image", p.view.text, "textinfo");
+        p.all ? (int)((int64_t)p.codes * p.count / p.all) : 0, "sampling_step", (int)(share * p.steps),
+        "sampling_steps", p.steps, "current_image", p.view.text, "textinfo");
     text_release(&p.view);
     answer_json(x, root);
 }
@@ -292,13 +331,53 @@ void sdapi_set_options(server *s, exchange *x)
         api_answer_error(x, &a);
 }
 
+/* Whether the chosen model has samplers; one that hasn't been open yet may. */
+static bool has_samplers(const server *s, bool *known)
+{
+    const served *m = find_model(s, NULL, NULL);
+    const char *facts = __atomic_load_n(&m->facts, __ATOMIC_ACQUIRE);
+    json_t *root = facts ? json_loads(facts, 0, NULL) : NULL;
+    bool has = json_array_size(json_object_get(root, "samplers")) > 0;
+    *known = root;
+    json_decref(root);
+    return has || !*known;
+}
+
+static json_t *sampler_entry(const char *name, const char *alias)
+{
+    json_t *aliases = json_array();
+    if (alias)
+        json_array_append_new(aliases, json_string(alias));
+    return json_pack("{s:s, s:o, s:{}}", "name", name, "aliases", aliases, "options");
+}
+
+void sdapi_samplers(server *s, exchange *x)
+{
+    bool known, has = has_samplers(s, &known);
+    const char *name;
+    json_t *list = json_array();
+    for (int i = 0; has && (name = settings_sampler_name(i)); i++)
+        json_array_append_new(list, sampler_entry(settings_sampler_title(name), name));
+    if (!has || !known)
+        json_array_append_new(list, sampler_entry("Gumbel-Max", NULL));
+    answer_json(x, list);
+}
+
+void sdapi_schedulers(server *s, exchange *x)
+{
+    static const char *const names[] = {"automatic", "karras"}, *const labels[] = {"Automatic", "Karras"};
+    bool known, has = has_samplers(s, &known);
+    json_t *list = json_array();
+    for (int i = 0; i < 1 + has; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:n, s:f, s:b}", "name", names[i], "label", labels[i],
+                                              "aliases", "default_rho", i ? 7.0 : -1.0, "need_inner_model", 0));
+    answer_json(x, list);
+}
+
 /* Paths whose answer is always the same. */
 static const struct fixed {
     const char *name, *answer;
 } fixed[] = {
-    {"samplers", "[{\"name\":\"Gumbel-Max\",\"aliases\":[],\"options\":{}}]"},
-    {"schedulers", "[{\"name\":\"automatic\",\"label\":\"Automatic\",\"aliases\":null,\"default_rho\":-1.0,"
-                   "\"need_inner_model\":false}]"},
     {"upscalers", "[{\"name\":\"None\",\"model_name\":null,\"model_path\":null,\"model_url\":null,\"scale\":1.0}]"},
     {"embeddings", "{\"loaded\":{},\"skipped\":{}}"},
     {"scripts", "{\"txt2img\":[],\"img2img\":[]}"},

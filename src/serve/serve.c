@@ -9,7 +9,7 @@
 
 #include "serve/routes.h"
 
-enum { BODY_MOST = 32 << 20, CONNECTIONS = 1000, DEADLINE = 75, STORE_BYTES = 256 << 20 };
+enum { BODY_MOST = 32 << 20, BODIES_MOST = 256 << 20, CONNECTIONS = 1000, DEADLINE = 75, STORE_BYTES = 256 << 20 };
 
 /* ---- models ------------------------------------------------------------------------------------------------------ */
 
@@ -113,6 +113,7 @@ static bool start(server *s, err *e)
     const http_options h = {.host = s->o.host,
                             .port = s->o.port,
                             .body_most = BODY_MOST,
+                            .bodies_most = s->o.bodies_most ? s->o.bodies_most : BODIES_MOST,
                             .connections = CONNECTIONS,
                             .deadline = s->o.deadline ? s->o.deadline : DEADLINE,
                             .server = "limn/" LIMN_VERSION,

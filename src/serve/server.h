@@ -20,6 +20,7 @@ typedef struct serve_options {
     int most; /* jobs that may wait or be at work */
     bool strict_size;
     int deadline;               /* seconds in which a request must be whole; 0: 75 */
+    size_t bodies_most;         /* bytes of all requests that have no answer yet; 0: 256 MiB */
     double drain;               /* seconds that work may go on after the signal to end */
     const char *const *devices; /* [n_devices] SPECs, one at least */
     int n_devices;
@@ -77,6 +78,8 @@ void sdapi_interrupt(server *s, exchange *x);
 void sdapi_models(server *s, exchange *x);
 void sdapi_options(server *s, exchange *x);
 void sdapi_set_options(server *s, exchange *x);
+void sdapi_samplers(server *s, exchange *x);
+void sdapi_schedulers(server *s, exchange *x);
 void sdapi_fixed(server *s, exchange *x);
 void sdapi_nothing(server *s, exchange *x);
 void jobs_list(server *s, exchange *x);

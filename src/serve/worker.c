@@ -9,6 +9,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "generate/settings.h"
 #include "serve/draw.h"
 
 enum {
@@ -266,6 +267,7 @@ static void begin_job(hand *h, job *j)
     h->begins = NULL;
     j->state = JOB_WORKING;
     j->all_codes = j->count * d->info->grid_width * d->info->grid_height;
+    j->all_steps = settings_parameters(d->info, &a->o).steps;
     a->next = h->work;
     h->work = a;
     w->n_working++;

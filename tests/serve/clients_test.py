@@ -40,13 +40,13 @@ LOWER_BLACK = png(24, 24, bytes(255 if y < 12 else 0 for y in range(24) for x in
 LOWER_WHITE = png(24, 24, bytes(0 if y < 12 else 255 for y in range(24) for x in range(24) for c in range(3)))
 
 
-def drawn(prompt, *arguments, count=1, files=()):
+def drawn(prompt, *arguments, count=1, files=(), model=None):
     """The PNGs of limn generate."""
     with tempfile.TemporaryDirectory() as folder:
         for name, data in files:
             with open(os.path.join(folder, name), "wb") as f:
                 f.write(data)
-        subprocess.run([LIMN, "generate", prompt, "-m", MODEL, "-n", str(count), "-o", "a.png", "-q", *arguments],
+        subprocess.run([LIMN, "generate", prompt, "-m", model or MODEL, "-n", str(count), "-o", "a.png", "-q", *arguments],
                        cwd=folder, check=True, timeout=300)
         names = ["a.png"] if count == 1 else [f"a-{i + 1:0{len(str(count))}}.png" for i in range(count)]
         data = []
@@ -147,7 +147,8 @@ def what_is_wrong(s):
                 "guidance": [-1, 1001, "3", True], "temperature": [-0.1, 101, "1"], "top_k": [-1, 1.5, "3", 2 * 10**9],
                 "top_p": [-0.1, 1.1, "x"], "steps": [0, 1001, 1.5, "9"], "response_format": ["gif", 3, "URL"],
                 "output_format": ["gif", 3], "output_compression": [-1, 101, "9"], "stream": ["true", 1],
-                "partial_images": [-1, 4, "1"], "negative_prompt": [3], "model": [3], "user": [3], "keep": ["top:0.5"]
+                "partial_images": [-1, 4, "1"], "negative_prompt": [3], "model": [3], "user": [3], "keep": ["top:0.5"],
+                "sampler": [3, "none", "euler"], "spacing": [3, "none"]
             }.items() for value in values]:
         a = s.ask("POST", GENERATIONS, body, {"Content-Type": "application/json"})
         check(str(body)[:100], a.status == 400, a.status, a.body)
@@ -213,6 +214,7 @@ def edits(s):
             ("half a picture", [("image", ("a.png", PICTURE[:100])), ("prompt", "b")], "image"),
             ("opaque mask", whole + [("mask", ("m.png", PICTURE))], "mask"),
             ("no mask", whole + [("mask", ("m.png", b"x"))], "mask"),
+            ("a mask of another size", whole + [("mask", ("m.png", png(12, 12, b"\0" * 576, 4)))], "mask"),
             ("keep", whole + [("keep", "middle:0.5")], "keep"), ("keep", whole + [("keep", "top:0.001")], "keep"),
             ("keep", whole + [("keep", "box:0,0,2,9999")], "keep"), ("keep", whole + [("keep", "/etc/passwd")], "keep"),
             ("n", whole + [("n", "0")], "n"), ("n", whole + [("n", "two")], "n"), ("n", whole + [("n", "nan")], "n"),
@@ -309,6 +311,7 @@ def text_to_picture(s):
     pictures = [base64.b64decode(p) for p in a.json["images"]]
     info = json.loads(a.json["info"])
     check("txt2img", len(pictures) == 4 and info["all_seeds"] == [7, 8, 9, 10] and info["seed"] == 7, info)
+    check("sampler", info["sampler_name"] == "Gumbel-Max" and info["cfg_scale"] == 3 and info["steps"] > 0, info)
     check("infotexts", info["infotexts"] == [settings(p) for p in pictures], info["infotexts"])
     check("parameters", a.json["parameters"]["prompt"] == "ab" and a.json["parameters"]["batch_size"] == 2, a.body[-900:])
     for i, p in enumerate(pictures):
@@ -340,6 +343,8 @@ def picture_to_picture(s):
     same("inverted", ask(mask="data:image/png;base64," + base64.b64encode(LOWER_BLACK).decode(),
                          inpainting_mask_invert=1, denoising_strength=0.3), want)
     same("strength 0", ask(denoising_strength=0), ask(denoising_strength=0, seed=99))
+    same("strength 0 with a mask", ask(denoising_strength=0, mask=base64.b64encode(LOWER_WHITE).decode()),
+         ask(denoising_strength=0))
     half = ask(denoising_strength=0.5, batch_size=2)
     same("strength", half, ask(denoising_strength=0.5, batch_size=2))
     same("the second seed", half[1:], ask(denoising_strength=0.5, seed=6))
@@ -384,6 +389,65 @@ def interrupted(s):
             if seen:
                 return
     print("        it was never seen at work")
+
+
+# ---- diffusion models ----
+
+def diffusion():
+    """Beside a model that draws codes: samplers under both APIs' names, pictures that are changed, what a model tells."""
+    path = os.path.join(folder.name, "sd.gguf")
+    golden = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "golden", "diffusion", "sd15")
+    subprocess.run([LIMN, "convert", golden, "-o", path, "-q"], check=True)
+    with Server(LIMN, "-m", MODEL, "-m", path) as s:
+        def want(*options, **more):
+            return drawn("a cat", "--steps", "3", "--seed", "5", *options, model=path, **more)
+
+        def ask(**fields):
+            return s.generate(model="sd", prompt="a cat", seed=5, steps=3, **fields)
+
+        def web(kind="txt2img", **fields):
+            a = s.ask("POST", "/sdapi/v1/" + kind, {"prompt": "a cat", "seed": 5, "steps": 3, **fields})
+            check("web", a.status == 200, a.body[:500])
+            return [base64.b64decode(p) for p in a.json["images"]], json.loads(a.json["info"])
+        names = [x["name"] for x in s.ask("GET", "/sdapi/v1/samplers").json]
+        check("samplers of codes", names == ["Gumbel-Max"], names)
+        check("facts", s.ask("GET", "/v1/models/tiny").json["limn"]["samplers"] == [], "codes have none")
+        same("own sampler", ask().pictures(), want())
+        for sampler, spacing in (("euler_a", "trailing"), ("dpmpp_2m_karras", None)):
+            options = ["--sampler", sampler] + (["--spacing", spacing] if spacing else [])
+            same(sampler, ask(sampler=sampler, spacing=spacing).pictures(), want(*options))
+        for fields, param in (({"sampler": "Euler a"}, "sampler"), ({"spacing": "none"}, "spacing"), ({"top_k": 3}, "top_k")):
+            a = ask(**fields)
+            check(param, a.status == 400 and a.error["param"] == param, a.status, a.body)
+        facts = s.ask("GET", "/v1/models/sd").json["limn"]
+        check("facts", "euler_a" in facts["samplers"] and facts["sampler"] in facts["samplers"] and facts["strength"] and
+              facts["steps"] > 0 and facts["temperature"] is None and facts["size_step"] > 0, facts)
+        s.ask("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "sd"})
+        names = [x["name"] for x in s.ask("GET", "/sdapi/v1/samplers").json]
+        check("samplers", {"Euler", "Euler a", "DPM++ 2M", "DPM++ 2M Karras", "DDIM"} <= set(names), names)
+        check("schedulers", [x["label"] for x in s.ask("GET", "/sdapi/v1/schedulers").json] == ["Automatic", "Karras"])
+        for fields, sampler, title in [
+                ({"sampler_name": "Euler a"}, "euler_a", "Euler a"), ({"sampler_index": "DDIM"}, "ddim", "DDIM"),
+                ({"sampler_name": "DPM++ 2M", "scheduler": "Karras"}, "dpmpp_2m_karras", "DPM++ 2M Karras"),
+                ({"sampler_name": "DPM++ 2M Karras", "scheduler": "automatic"}, "dpmpp_2m_karras", "DPM++ 2M Karras"),
+                ({"sampler_name": "Euler a Karras"}, "euler_a", "Euler a"),
+                ({"sampler_name": "Restart", "scheduler": "Align Your Steps"}, None, None)]:
+            pictures, info = web(cfg_scale=4, **fields)
+            same(str(fields), pictures, want("--guidance", "4", *(["--sampler", sampler] if sampler else [])))
+            check("info", info["steps"] == 3 and info["cfg_scale"] == 4 and info["sampler_name"] == (title or
+                  info["sampler_name"]) and info["infotexts"] == [settings(p) for p in pictures], info)
+        files = [("p.png", PICTURE), ("m.png", LOWER_BLACK), ("w.png", LOWER_WHITE)]
+        coded = base64.b64encode(PICTURE).decode()
+        given = ["--image-prompt", "p.png"]
+        same("img2img", web("img2img", init_images=[coded], denoising_strength=0.5, sampler_name="Euler")[0],
+             want(*given, "--strength", "0.5", "--sampler", "euler", files=files))
+        same("strength 0", web("img2img", init_images=[coded], denoising_strength=0)[0],
+             web("img2img", init_images=[coded], denoising_strength=0, mask=base64.b64encode(LOWER_WHITE).decode())[0])
+        for keep in ("m.png", "left:0.3", "box:0.1,0.2,0.55,0.7"):
+            a = s.post_form(EDITS, [("model", "sd"), ("prompt", "a cat"), ("seed", "5"), ("steps", "3"), ("sampler", "euler"),
+                                    ("response_format", "b64_json"), ("image", ("p.png", PICTURE)),
+                                    ("keep", ("m.png", LOWER_BLACK) if keep == "m.png" else keep)])
+            same(keep, a.pictures(), want(*given, "--keep", keep, "--sampler", "euler", files=files))
 
 
 # ---- who may call ----
@@ -484,4 +548,4 @@ if __name__ == "__main__":
         if not openai:
             print("the openai package isn't there: its client isn't tried (pip install openai)")
         status = run(tests + ([openai_client] if openai else []), server)
-    sys.exit(run([keys_and_sites, strict_sizes]) or status)
+    sys.exit(run([keys_and_sites, strict_sizes, diffusion]) or status)

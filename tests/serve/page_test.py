@@ -471,6 +471,40 @@ def test_errors_are_sentences(page):
     check(page.js("document.getElementById('error').hidden"), "the error is still there")
 
 
+def test_what_a_model_can(page):
+    """A diffusion model: a sampler, steps and strength, and nothing that only codes are drawn by."""
+    model, start = os.path.join(work, "sd.gguf"), os.path.join(work, "start.png")
+    golden = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "golden", "diffusion", "sd15")
+    subprocess.run([limn, "convert", golden, "-o", model], check=True, stderr=subprocess.DEVNULL)
+    own = Server("-m", model)
+    there = "['sampler', 'steps', 'strength', 'temperature', 'top_k'].filter(id => !document.getElementById(id).closest('[hidden]'))"
+    try:
+        page.open(own.address + "/")
+        page.wait(ready)
+        page.js("document.getElementById('more').open = true")
+        check(page.js(there) == ["sampler", "steps"], page.js(there))
+        page.js("document.getElementById('sampler').value = 'euler'")
+        page.fill("#steps", "2")
+        page.fill("#seed", "5")
+        draw(page)
+        options = ["-m", model, "--sampler", "euler", "--steps", "2", "--seed", "5"]
+        check(png_of(page) == drawn(*options), f"another picture than limn generate's: {settings(png_of(page))}")
+        with open(start, "wb") as file:
+            file.write(png_of(page))
+        page.js("document.querySelector('#gallery button[title=\"Use as image prompt\"]').click()")
+        page.wait("document.getElementById('canvas').checkVisibility()")
+        check(page.js(there) == ["sampler", "steps", "strength"], page.js(there))
+        page.fill("#strength", "0.5")
+        draw(page)
+        options += ["--image-prompt", start, "--strength", "0.5"]
+        check(pixels(png_of(page)) == pixels(drawn(*options)), "a changed picture isn't limn generate's")
+        page.click("[data-part='0 .5 1 .5']")
+        draw(page)
+        check(pixels(png_of(page)) == pixels(drawn(*options, "--keep", "top:0.5")), "a part that changes")
+    finally:
+        own.close()
+
+
 def test_key_and_models(page):
     model = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "src", "models", "emoji.gguf")
     locked = Server("--api-key", "secret", "-m", model, "-m", model)
@@ -504,7 +538,7 @@ def test_key_and_models(page):
 
 TESTS = [test_structure, test_draws_the_picture_of_its_seed, test_keyboard_alone, test_cancel, test_gallery, test_image_prompt,
          test_pages_fit, test_accessibility, test_asks_nobody_else_and_says_nothing, test_errors_are_sentences,
-         test_key_and_models]
+         test_what_a_model_can, test_key_and_models]
 
 
 def main():

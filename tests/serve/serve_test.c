@@ -586,6 +586,51 @@ static void too_many_are_sent_away(void **state)
     end();
 }
 
+/* Bodies of all requests together: what would be more is refused before it comes, or in its midst, and there is room
+ * again when a client has gone. */
+static void bodies_are_bounded(void **state)
+{
+    (void)state;
+    static char text[60000];
+    static const char half[] = "POST " GENERATIONS " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 90000\r\n\r\n",
+                      chunked[] = "POST " GENERATIONS " HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+                                  "Connection: close\r\n\r\nea60\r\n";
+    memset(text, ' ', sizeof text);
+    memcpy(text, "{}", 2);
+    begin((serve_options){.bodies_most = 100000});
+    int held = connected();
+    send_all(held, half, sizeof half - 1);
+    send_all(held, text, sizeof text);
+    for (int i = 0, status = 0; i < 500 && status != 503; i++) { /* until it is read */
+        answer a = receive(send_request("POST", GENERATIONS, "", text, sizeof text));
+        status = a.status;
+        assert_true(status == 400 || (status == 503 && strstr(a.all.text, "Retry-After: ")));
+        drop(&a);
+        if (i == 499)
+            fail_msg("all are taken");
+    }
+    int fd = connected();
+    send_all(fd, chunked, sizeof chunked - 1);
+    send_all(fd, text, sizeof text);
+    send_all(fd, "\r\n0\r\n\r\n", 7);
+    answer a = receive(fd);
+    assert_int_equal(a.status, 503);
+    drop(&a);
+    a = ask("POST", GENERATIONS, "", "{}"); /* small ones go on */
+    assert_int_equal(a.status, 400);
+    drop(&a);
+    close(held);
+    for (int i = 0, status = 0; status != 400; i++) {
+        pause_for(0.01);
+        a = receive(send_request("POST", GENERATIONS, "", text, sizeof text));
+        status = a.status;
+        drop(&a);
+        if (i == 500)
+            fail_msg("none is taken again");
+    }
+    end();
+}
+
 static uint64_t counted(const char *name)
 {
     answer a = ask("GET", "/metrics", "", "");
@@ -626,6 +671,7 @@ int main(int argc, char **argv)
         TEST(who_may_call),
         TEST(the_page_allows_only_itself),
         TEST(too_many_are_sent_away),
+        TEST(bodies_are_bounded),
         TEST(clients_that_leave_end_their_work),
     };
     err e = {0};
