@@ -4,7 +4,8 @@ them lack, with random weights, and what diffusers makes of them.  What they don
 
   deep   transformers of two blocks, three in the middle; an offset of the times that diffusers' pipelines correct
   small  no middle, attention in the last level too (as Kim et al. 2023 have it); noise up to the last bit of a picture
-         (rescale_betas_zero_snr), and clip_sample, which diffusers' pipelines correct; a tokenizer as transformers from 5 on writes it: tokenizer.json alone
+         (rescale_betas_zero_snr), and clip_sample, which diffusers' pipelines correct; tokenizer and text encoder as transformers from 5 on writes them: tokenizer.json
+         alone, names without text_model
 
 Needs `pip install torch diffusers transformers pillow`; written by 0.42.1 and 5.24.0.
 """
@@ -80,6 +81,7 @@ def write(name, unet, scheduler, cases):
     unet.half().save_pretrained(out / "unet")
     if name == "small":
         pipe.tokenizer.save_pretrained(out / "tokenizer")
+        pipe.text_encoder.half().save_pretrained(out / "text_encoder")
     for path in out.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
 

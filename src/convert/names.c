@@ -307,7 +307,8 @@ static bool search_unit(source *s, size_t number, const name_choice *c, err *e)
 {
     unit u;
     size_t first = s->n_roots;
-    bool ok = unit_open(&u, s, number, e) && unit_drop_wrappers(&u, e) && find_roots(&u, e);
+    bool ok =
+        unit_open(&u, s, number, e) && unit_drop_wrappers(&u, e) && unit_name_text_tower(&u, e) && find_roots(&u, e);
     if (ok) {
         find_parts(s, first);
         ok = drop_doubles(s, first, c, e);

@@ -136,6 +136,27 @@ bool unit_drop_wrappers(unit *u, err *e)
     return ok;
 }
 
+bool unit_name_text_tower(unit *u, err *e)
+{
+    static const char *const marks[] = {"final_layer_norm.weight", "embeddings.position_embedding.weight",
+                                        "embeddings.token_embedding.weight"};
+    static const char *const parts[] = {"embeddings.", "encoder.", "final_layer_norm."};
+    bool ok = true;
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (!unit_find(u, marks[i]))
+            return true;
+    for (size_t i = 0; ok && i < u->n; i++)
+        for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+            if (ok && name_begins(tensor_name(u->by_name[i]), parts[k])) {
+                char name[NAME_BYTES];
+                snprintf(name, sizeof name, "text_model.%.2000s", tensor_name(u->by_name[i]));
+                ok = tensor_rename(u->by_name[i], strdup(name), e);
+                break;
+            }
+    sort_unit(u);
+    return ok;
+}
+
 bool unit_open(unit *u, source *s, size_t number, err *e)
 {
     *u = (unit){.s = s, .number = number, .by_name = malloc((s->n ? s->n : 1) * sizeof *u->by_name)};
