@@ -81,7 +81,9 @@ def write(name, unet, scheduler, cases):
     unet.half().save_pretrained(out / "unet")
     if name == "small":
         pipe.tokenizer.save_pretrained(out / "tokenizer")
-        pipe.text_encoder.half().save_pretrained(out / "text_encoder")
+        fresh = CLIPTextModel(pipe.text_encoder.config)  # one that was read keeps its older names
+        fresh.load_state_dict(pipe.text_encoder.state_dict())
+        fresh.half().save_pretrained(out / "text_encoder")
     for path in out.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
