@@ -378,18 +378,23 @@ static void keep_gradients(tape *t, const tape_step *s, tensor first)
     }
 }
 
-tensor tape_recompute(run *r, tape_part *part, const void *context, int index, const tensor in[TAPE_INPUTS])
+tensor tape_recompute(run *r, tape_part *part, const void *context, int index, const tensor in[TAPE_INPUTS],
+                      int64_t last)
 {
     tape *t = run_tape(r);
     if (!t)
         return part(r, context, index, in);
-    tape_step s = {.back = part_back, .out = run_tensor(r, DTYPE_F32, in[0].nd, in[0].shape), .op = context};
+    tensor y = in[0];
+    if (y.nd)
+        y.shape[y.nd - 1] = last;
+    tape_step s = {.back = part_back, .out = run_tensor(r, DTYPE_F32, y.nd, y.shape), .op = context};
     memcpy(s.in, in, sizeof s.in);
     s.part = part;
     s.i[0] = index;
     run_aside(r);
     /* Recorded although the steps are dropped: some ops take other kernels where nothing records. */
-    tensor y = record_part(r, t, part, context, index, in);
+    y = record_part(r, t, part, context, index, in);
+    REQUIRE(r, tensor_count(&y) == tensor_count(&s.out));
     if (!run_failed(r))
         op_repeat(r, s.out, y);
     bool wanted = t->part && t->part->n > 0;

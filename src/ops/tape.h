@@ -15,7 +15,7 @@ typedef struct tape_step tape_step;
 
 #define TAPE_INPUTS 6
 
-/* A part of a forward pass: y = part(in[0], …), where y has in[0]'s shape. */
+/* A part of a forward pass: y = part(in[0], …), where y has in[0]'s shape but for the last dimension. */
 typedef tensor tape_part(run *r, const void *context, int index, const tensor in[TAPE_INPUTS]);
 
 /* A step's backward: reads the gradient of s->out and adds to the gradients of the inputs that want one. */
@@ -49,8 +49,9 @@ void tape_watch_input(tape *t, tensor x);
 /* y = part(in), keeping only y: the backward pass does the part again and then walks its steps (Chen et al. 2016,
  * "Training deep nets with sublinear memory cost").  The numbers are those of part(in) itself, to the bit.  Without a
  * tape part is just called.  Parts don't nest; a part must not call run_next; if it writes something besides (a cache),
- * it must write the same again.  context outlives the tape's contents. */
-tensor tape_recompute(run *r, tape_part *part, const void *context, int index, const tensor in[TAPE_INPUTS]);
+ * it must write the same again.  context outlives the tape's contents.  last: y's last dimension. */
+tensor tape_recompute(run *r, tape_part *part, const void *context, int index, const tensor in[TAPE_INPUTS],
+                      int64_t last);
 /* The backward pass calls this with the gradient of each parameter (tape_watch) as soon as it is complete, in an order
  * that depends on the steps alone.  A parameter that no step uses is left out.  NULL: nothing is called. */
 typedef void tape_final(void *context, tensor gradient);

@@ -297,7 +297,8 @@ static void test_parts_read_more(ops_env *v)
         tensor made = op_activate(v->r, other, ACT_SIGMOID), y = x;
         for (int i = 0; i < 2; i++) {
             const tensor in[TAPE_INPUTS] = {y};
-            y = again ? tape_recompute(v->r, both_added, &made, i, in) : both_added(v->r, &made, i, in);
+            y = again ? tape_recompute(v->r, both_added, &made, i, in, y.shape[y.nd - 1])
+                      : both_added(v->r, &made, i, in);
         }
         tape_backward(t, op_l2(v->r, y, target));
         run_read(v->r, tape_gradient(t, x), got[again][0]);

@@ -105,7 +105,7 @@ static tensor forward(run *r, const transformer *t, tensor ids, tensor codes, co
     for (int i = 0; i < t->layers; i++) {
         run_next(r);
         const tensor in[TAPE_INPUTS] = {x, m->caches[i].k, m->caches[i].v, position, place, m->ids};
-        x = t->recompute ? tape_recompute(r, block_part, d, i, in) : block_part(r, d, i, in);
+        x = t->recompute ? tape_recompute(r, block_part, d, i, in, t->dim) : block_part(r, d, i, in);
     }
     run_next(r);
     x = norm_of(r, d, x, &d->final);
