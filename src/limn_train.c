@@ -291,19 +291,19 @@ bool limn_train_codec(limn_device *d, const limn_train_options *q, const limn_tr
 
 /* ---- a transformer ---------------------------------------------------------------------------------------------- */
 
-/* The file that an adapter is written to: `output`, or where that is a folder, which is made, one in it.  A new string.
- */
-static char *lora_output(const call *c)
+/* The file that an adapter is written to: `output`, or where that is a folder, which is made, one of this name in it. A
+ * new string. */
+static char *lora_output(const call *c, const char *name)
 {
     static const char ending[] = ".safetensors";
     const char *given = c->o.output;
-    size_t n = strlen(given), room = n + sizeof "/" LORA_FILE;
+    size_t n = strlen(given), room = n + strlen(name) + 2;
     bool file = n >= strlen(ending) && !strcmp(given + n - strlen(ending), ending);
     char *path = malloc(room);
     if (!path)
         err_no_memory(c->e, given, room);
     else
-        snprintf(path, room, "%s%s", given, file ? "" : given[n - 1] == '/' ? LORA_FILE : "/" LORA_FILE);
+        snprintf(path, room, "%s%s%s", given, file || given[n - 1] == '/' ? "" : "/", file ? "" : name);
     if (path && (file || c->o.check || ranks_rank() > 0 || file_make_directory(given, c->e)))
         return path;
     free(path);
@@ -348,11 +348,48 @@ bool limn_train_dalle(limn_device *d, const limn_train_options *q, const limn_tr
                                   {0}};
     char *output = NULL;
     if (t.lora && !c.bad && c.o.output && *c.o.output) {
-        if (!(output = lora_output(&c)))
+        if (!(output = lora_output(&c, LORA_FILE)))
             return false;
         t.run.output = c.o.output = output;
     }
     bool ok = train_on(&c, t.made_codes ? NULL : t.codes, inputs, work_dalle, &t);
+    free(output);
+    return ok;
+}
+
+/* ---- a U-Net ---------------------------------------------------------------------------------------------------- */
+
+static bool work_unet(call *c, void *options)
+{
+    return train_unet(c->d, options, c->e);
+}
+
+bool limn_train_unet(limn_device *d, const limn_train_options *q, const limn_train_unet_options *options, limn_error *e)
+{
+    call c = call_of(d, q, e);
+    limn_train_unet_options o = {0};
+    train_unet_options t = train_unet_defaults();
+    control_copy(&o, sizeof o, options);
+    read_run(&c, &t.run);
+    if (!c.o.sample_every) /* a picture takes as long as dozens of steps */
+        t.run.sample_every = 0;
+    t.width = whole(&c, "width", o.width, 0, 0, 16384);
+    t.height = whole(&c, "height", o.height, 0, 0, 16384);
+    t.condition_dropout = number(&c, "condition_dropout", o.condition_dropout, 0, 1);
+    t.lora = whole(&c, "lora", o.lora, 0, 0, 65536);
+    t.mlp = o.lora_mlp;
+    t.recompute = o.recompute;
+    t.codes = o.codes_cache;
+    t.encoding = c.o.progress ? on_encoding : NULL;
+    t.run.sample = on_sample;
+    const train_input inputs[] = {{"`init`", t.run.init, true}, {0}};
+    char *output = NULL;
+    if (t.lora && !c.bad && c.o.output && *c.o.output) {
+        if (!(output = lora_output(&c, LORA_UNET)))
+            return false;
+        t.run.output = c.o.output = output;
+    }
+    bool ok = train_on(&c, t.codes, inputs, work_unet, &t);
     free(output);
     return ok;
 }

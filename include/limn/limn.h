@@ -640,6 +640,24 @@ typedef struct limn_train_dalle_options {
 LIMN_API bool limn_train_dalle(limn_device *d, const limn_train_options *run, const limn_train_dalle_options *options,
                                limn_error *e);
 
+/* The U-Net of a diffusion model, or adapters of it (Ho et al. 2020), on pictures and captions.  Of the run's options
+ * `init` is needed, a model with autoencoder and text tower, which stay as they are; these are other by default: steps
+ * 1000, batch 1, warm_up 0, lr 0.0001, decay 0.01, clip 1, sample_every none. */
+typedef struct limn_train_unet_options {
+    size_t size;
+    int width, height;       /* of the pictures, in pixels: multiples of limn_model_info.size_step; the model's */
+    float condition_dropout; /* share of captions left empty; 0 */
+    const char *codes_cache; /* path where the pictures' latents are kept; OUTPUT.codes */
+    bool recompute;          /* do blocks again on the way back, in less memory; where it must be */
+    /* Rank of low-rank adapters (Hu et al. 2021) of the attention's layers, which learn in place of the weights, of
+     * whatever type these are; 0: none, the whole network learns.  `output` is then a folder, which is made, for
+     * pytorch_lora_weights.safetensors in the layout of diffusers; or a file NAME.safetensors. */
+    int lora;
+    bool lora_mlp; /* adapters of the MLPs too */
+} limn_train_unet_options;
+LIMN_API bool limn_train_unet(limn_device *d, const limn_train_options *run, const limn_train_unet_options *options,
+                              limn_error *e);
+
 /* A CLIP that ranks pictures (Radford et al. 2021). */
 typedef struct limn_train_clip_options {
     size_t size;

@@ -21,10 +21,12 @@ int command_tokenize(const options *o);
 int command_train_clip(const options *o);
 int command_train_codec(const options *o);
 int command_train_dalle(const options *o);
+int command_train_lora(const options *o);
 int command_train_tokenizer(const options *o);
+int command_train_unet(const options *o);
 int command_tune(const options *o);
 int command_version(const options *o);
 
 extern const option generate_table[], serve_table[], train_tokenizer_table[], train_codec_table[], train_dalle_table[],
-    train_clip_table[];
+    train_clip_table[], train_lora_table[], train_unet_table[];
 #endif

@@ -85,8 +85,7 @@ static limn_model *open_adapted(const options *o, limn_device *d, const char *pa
     return model;
 }
 
-/* --size, if it is given. */
-static bool read_size(const options *o, int *width, int *height, err *e)
+bool command_size(const options *o, int *width, int *height, err *e)
 {
     const char *text = options_text(o, "size", NULL);
     int end = 0;
@@ -136,7 +135,7 @@ bool command_open(opened_model *s, const options *o, bool codec, bool transforme
     int width = 0, height = 0;
     *s = (opened_model){0};
     interrupt_catch();
-    if (!read_size(o, &width, &height, e) || !open_model(s, o, width, height, e))
+    if (!command_size(o, &width, &height, e) || !open_model(s, o, width, height, e))
         return false;
     if ((codec && !s->info->has_codec) || (transformer && !s->info->has_transformer))
         return err_set(e, ERR_FAILED, "%s: holds no %s, which limn %s needs (limn inspect shows what it holds)",

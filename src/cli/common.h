@@ -26,6 +26,8 @@ const char *command_device_spec(const options *o);
 limn_device *command_device_at(const options *o, const char *spec, err *e);
 /* The device and the model of --model, which must have what is asked for; catches interrupts from here on. */
 bool command_open(opened_model *s, const options *o, bool codec, bool transformer, err *e);
+/* --size WxH, if it is given. */
+bool command_size(const options *o, int *width, int *height, err *e);
 /* Opens the model anew for pictures of that size, if it can draw them, and they aren't what it draws. */
 bool command_resize(opened_model *s, const options *o, int width, int height, err *e);
 /* Prints the table and writes the trace of --profile; does nothing without it, or where this is not rank 0. */

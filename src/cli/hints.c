@@ -56,6 +56,7 @@ static const meaning option_meanings[] = {
      "the weights have the type of the model file: limn convert MODEL -o OUT.gguf --type f16 (or q8_0) makes another"},
 
     {"train", "learning-rate|alpha", "lr", NULL},
+    {"train lora", "lora|lora-rank|lora-r|r|network-dim|dim", "rank", NULL},
     {"train", "lora-rank|lora-r|rank|peft|adapter", "lora", NULL},
     {"train", "batch-size|bs|b|train-batch-size|per-device-batch-size|micro-batch", "batch", NULL},
     {"train", "epochs|epoch|num-epochs|num-train-epochs|max-epochs|n-epochs", "steps",
@@ -165,6 +166,7 @@ static const meaning command_meanings[] = {
     {"", "recon|roundtrip|round-trip|autoencode", "reconstruct", NULL},
     {"", "evaluate|eval|likelihood|perplexity|ppl", "score", NULL},
     {"", "rank|clip|rerank", NULL, "limn generate -n 16 --rank CLIP orders pictures, limn train clip makes a CLIP"},
+    {"", "lora|dreambooth|train-lora", NULL, "did you mean limn train lora?"},
     {"", "codec|dalle", NULL, "it is a part of train: limn train codec, limn train dalle"},
     {"", "server|web|webui|ui|gui|api|http|app", "serve", NULL},
     {"", "download|pull|fetch|get|install|models|search", NULL,

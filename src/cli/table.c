@@ -369,6 +369,35 @@ const command command_table[] = {
          "Learns text and the codes of a codec together, and writes a whole model. Sample pictures show what the "
          "model makes of some captions of the data. " PAUSES RANKS DATA,
      .example = "limn train dalle pictures/ --codec codec.gguf --tokenizer tokenizer.gguf -o model.gguf\n"},
+    {.name = "train lora",
+     .run = command_train_lora,
+     .ranks = true,
+     .options = train_lora_table,
+     .operands = "DATA...",
+     .max_operands = -1,
+     .complete = COMPLETE_FILE,
+     .summary = "teach a diffusion model a subject or a style, by an adapter",
+     .description =
+         "Trains low-rank adapters (LoRA, Hu et al. 2021) of a diffusion model's U-Net, some ten pictures of one thing "
+         "are enough, and leaves the model as it is. What it writes is in the layout of diffusers. Captions should "
+         "name the thing by a rare word: \"a photo of a zwx "
+         "dog\". Of other models limn train dalle --lora trains adapters. " PAUSES RANKS DATA,
+     .example = "limn train lora pictures/ -m sd15.gguf -o dog/\n"
+                "limn train lora pictures/ -m sd15.gguf --size 256x256 --rank 8 --steps 500 -o dog.safetensors\n"
+                "limn generate \"a photo of a zwx dog on the moon\" -m sd15.gguf --lora dog/ -o moon.png\n"},
+    {.name = "train unet",
+     .run = command_train_unet,
+     .ranks = true,
+     .options = train_unet_table,
+     .operands = "DATA...",
+     .max_operands = -1,
+     .complete = COMPLETE_FILE,
+     .summary = "train a diffusion model's whole U-Net",
+     .description =
+         "Goes on with the training of all weights of the U-Net of --init, whose autoencoder and text tower stay, and "
+         "writes a whole model. That takes 16 bytes of memory for each weight; see limn train lora for less. " PAUSES
+             RANKS DATA,
+     .example = "limn train unet pictures/ --init small.gguf --batch 8 -o model.gguf\n"},
     {.name = "train clip",
      .run = command_train_clip,
      .options = train_clip_table,

@@ -33,31 +33,31 @@ const option train_tokenizer_table[] = {
 };
 
 /* Options of all commands that learn from pictures. */
-#define TRAIN_RUN                                                                                                      \
-    {.name = "data",                                                                                                   \
-     .argument = "DATA",                                                                                               \
-     .kind = OPTION_LIST,                                                                                              \
-     .complete = COMPLETE_FILE,                                                                                        \
-     .help = "The same as DATA: pictures, with captions where text is learned. May be repeated."},                     \
-        {.name = "output",                                                                                             \
-         .letter = 'o',                                                                                                \
-         .argument = "OUT.gguf",                                                                                       \
-         .kind = OPTION_TEXT,                                                                                          \
-         .complete = COMPLETE_FILE,                                                                                    \
-         .required = true,                                                                                             \
-         .help = "Model to write. Beside it: OUT.gguf.checkpoint, OUT.gguf.csv (a line a step), OUT.gguf.events "      \
-                 "(tensorboard --logdir OUT.gguf.events) and OUT.gguf.png (sample pictures)."},                        \
-        {.name = "init",                                                                                               \
-         .argument = "FILE",                                                                                           \
-         .kind = OPTION_TEXT,                                                                                          \
-         .complete = COMPLETE_FILE,                                                                                    \
-         .help = "Begin from the weights of this model file instead of new ones. Of the same sizes; but dalle takes "  \
-                 "over the sizes of the file's transformer, whatever its kind and type (imported ones too: see "       \
-                 "convert), and its codec and tokenizer where no others are given. What it writes is F32. A model "    \
-                 "that reads classes wants captions that are their numbers."},                                         \
-        {.name = "resume",                                                                                             \
-         .help = "Go on from OUT.gguf.checkpoint, with the same data, seed and sizes. Where a run was killed before "  \
-                 "its first checkpoint, it begins anew."},                                                             \
+#define TRAIN_RUN TRAIN_DATA, TRAIN_OUTPUT, TRAIN_INIT, TRAIN_STEPS
+#define TRAIN_DATA                                                                                                     \
+    {                                                                                                                  \
+        .name = "data", .argument = "DATA", .kind = OPTION_LIST, .complete = COMPLETE_FILE,                            \
+        .help = "The same as DATA: pictures, with captions where text is learned. May be repeated."                    \
+    }
+#define TRAIN_OUTPUT                                                                                                   \
+    {                                                                                                                  \
+        .name = "output", .letter = 'o', .argument = "OUT.gguf", .kind = OPTION_TEXT, .complete = COMPLETE_FILE,       \
+        .required = true,                                                                                              \
+        .help = "Model to write. Beside it: OUT.gguf.checkpoint, OUT.gguf.csv (a line a step), OUT.gguf.events "       \
+                "(tensorboard --logdir OUT.gguf.events) and OUT.gguf.png (sample pictures)."                           \
+    }
+#define TRAIN_INIT                                                                                                     \
+    {                                                                                                                  \
+        .name = "init", .argument = "FILE", .kind = OPTION_TEXT, .complete = COMPLETE_FILE,                            \
+        .help = "Begin from the weights of this model file instead of new ones. Of the same sizes; but dalle takes "   \
+                "over the sizes of the file's transformer, whatever its kind and type (imported ones too: see "        \
+                "convert), and its codec and tokenizer where no others are given. What it writes is F32. A model "     \
+                "that reads classes wants captions that are their numbers."                                            \
+    }
+#define TRAIN_STEPS                                                                                                    \
+    {.name = "resume",                                                                                                 \
+     .help = "Go on from OUT.gguf.checkpoint, with the same data, seed and sizes. Where a run was killed before "      \
+             "its first checkpoint, it begins anew."},                                                                 \
         {.name = "overwrite",                                                                                          \
          .help = "Begin anew and replace what an earlier run left: model, checkpoint, log and event files. Without "   \
                  "it, and without --resume, that is refused."},                                                        \
@@ -66,7 +66,7 @@ const option train_tokenizer_table[] = {
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 1,                                                                                                     \
          .max = 1e12,                                                                                                  \
-         .help = "Steps in all. Default: 5000; 3000 (clip)."},                                                         \
+         .help = "Steps in all. Default: 5000; 3000 (clip), 1000 (lora, unet)."},                                      \
         {.name = "save-every",                                                                                         \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
@@ -78,7 +78,7 @@ const option train_tokenizer_table[] = {
          .kind = OPTION_INTEGER,                                                                                       \
          .min = 0,                                                                                                     \
          .max = 1e12,                                                                                                  \
-         .help = "Steps between sample pictures; 0: none. Default: as --save-every."},                                 \
+         .help = "Steps between sample pictures; 0: none. Default: as --save-every; none (lora, unet)."},              \
         {.name = "batch",                                                                                              \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
@@ -86,7 +86,7 @@ const option train_tokenizer_table[] = {
          .max = 65536,                                                                                                 \
          .help = "Pictures that go through the model at once, of each process under mpirun. Where there is no memory " \
                  "for them, an error says how many there is memory for. Default: 32 (codec), 48 (dalle), 128 "         \
-                 "(clip)."},                                                                                           \
+                 "(clip), 1 (lora, unet)."},                                                                           \
         {.name = "accumulate",                                                                                         \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
@@ -104,7 +104,7 @@ const option train_tokenizer_table[] = {
          .kind = OPTION_NUMBER,                                                                                        \
          .min = 0,                                                                                                     \
          .max = 10,                                                                                                    \
-         .help = "Largest learning rate. Default: 0.001."},                                                            \
+         .help = "Largest learning rate. Default: 0.001; 0.0001 (lora, unet)."},                                       \
         {.name = "warm-up",                                                                                            \
          .argument = "N",                                                                                              \
          .kind = OPTION_INTEGER,                                                                                       \
@@ -356,6 +356,69 @@ const option train_dalle_table[] = {
     {.name = "recompute",
      .help = "Do each block again in the backward pass instead of keeping what it made: less memory, the same result. "
              "It is done without being asked for where --mem-limit, or the device's memory, is too small otherwise."},
+    OPTIONS_END,
+};
+
+#define TRAIN_UNET                                                                                                     \
+    {.name = "size",                                                                                                   \
+     .argument = "WxH",                                                                                                \
+     .kind = OPTION_TEXT,                                                                                              \
+     .help = "Size of the pictures, of which the largest centred part of that shape is taken: multiples of 8 for "     \
+             "Stable Diffusion. Smaller ones take less memory and time. Default: the model's."},                       \
+        {.name = "condition-dropout",                                                                                  \
+         .argument = "X",                                                                                              \
+         .kind = OPTION_NUMBER,                                                                                        \
+         .min = 0,                                                                                                     \
+         .max = 1,                                                                                                     \
+         .help = "Share of captions left empty, as of the pictures that guidance leads away from. Default: 0."},       \
+        {.name = "codes-cache",                                                                                        \
+         .argument = "FILE",                                                                                           \
+         .kind = OPTION_TEXT,                                                                                          \
+         .complete = COMPLETE_FILE,                                                                                    \
+         .help = "Where the pictures' latents are kept between starts. Those of pictures that are new or have "        \
+                 "changed are made then. Default: the output's name with .codes."},                                    \
+    {                                                                                                                  \
+        .name = "recompute",                                                                                           \
+        .help = "Do each block again in the backward pass instead of keeping what it made: less memory, the same "     \
+                "result. It is done without being asked for where --mem-limit, or the device's memory, is too small "  \
+                "otherwise."                                                                                           \
+    }
+
+const option train_lora_table[] = {
+    TRAIN_DATA,
+    {.name = "output",
+     .letter = 'o',
+     .argument = "OUT",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .required = true,
+     .help =
+         "Folder, which is made, for pytorch_lora_weights.safetensors; or a file NAME.safetensors. Beside the file, "
+         "with further endings: .checkpoint, .csv (a line a step), .events (for tensorboard) and .png (sample "
+         "pictures)."},
+    {.name = "model",
+     .letter = 'm',
+     .argument = "MODEL",
+     .kind = OPTION_TEXT,
+     .complete = COMPLETE_FILE,
+     .required = true,
+     .help = "Model file of a diffusion model (see convert), of any type, which stays as it is."},
+    {.name = "rank",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 65536,
+     .help = "Rank of the adapters: 4 to 64 are usual. Default: 4."},
+    {.name = "mlp",
+     .help = "Adapters of the layers of MLPs too, beside the attention's queries, keys, values and outputs."},
+    TRAIN_UNET,
+    TRAIN_STEPS,
+    OPTIONS_END,
+};
+
+const option train_unet_table[] = {
+    TRAIN_RUN,
+    TRAIN_UNET,
     OPTIONS_END,
 };
 

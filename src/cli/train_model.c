@@ -103,6 +103,11 @@ static bool train_dalle_on(limn_device *d, const limn_train_options *q, const vo
     return limn_train_dalle(d, q, t, e);
 }
 
+static bool train_unet_on(limn_device *d, const limn_train_options *q, const void *t, limn_error *e)
+{
+    return limn_train_unet(d, q, t, e);
+}
+
 static bool train_clip_on(limn_device *d, const limn_train_options *q, const void *t, limn_error *e)
 {
     return limn_train_clip(d, q, t, e);
@@ -202,6 +207,46 @@ int command_train_dalle(const options *o)
     limn_device_free(&d);
     free(c.sources);
     return ok ? 0 : report(&e);
+}
+
+/* Both: adapters of --model, and the U-Net of --init. */
+static int train_diffusion(const options *o, bool adapters)
+{
+    err e = {0};
+    context c = {0};
+    limn_device *d = NULL;
+    limn_train_unet_options t = {.size = sizeof t};
+    t.condition_dropout = (float)train_option_number(o, "condition-dropout");
+    t.codes_cache = options_text(o, "codes-cache", NULL);
+    t.recompute = options_given(o, "recompute");
+    t.lora = adapters ? (int)options_integer(o, "rank", 4) : 0;
+    t.lora_mlp = adapters && options_given(o, "mlp");
+    bool ok = command_size(o, &t.width, &t.height, &e) && read_run(o, &c, &e);
+    c.run.init = options_text(o, adapters ? "model" : "init", NULL);
+    if (ok && !c.run.init)
+        ok = err_set(&e, ERR_USAGE, "train unet: --init FILE is missing, the model to begin from");
+    ok = ok && model_input_file(c.run.init, &e) && output_check("codes-cache", t.codes_cache, NULL, &e) &&
+         check_output(o, &c, adapters, &e) && run_training(o, &c, train_unet_on, &t, &d, &e) &&
+         command_profile(&(opened_model){.device = d}, o, &e);
+    char name[512], init[512];
+    if (ok && say_model(&c) && ranks_rank() == 0)
+        say(LOG_WARNING,
+            "next: limn generate \"PROMPT\" -m %s%s%s -o picture.png (with words as the captions have them)",
+            train_quoted(adapters ? c.run.init : c.run.output, init), adapters ? " --lora " : "",
+            adapters ? train_quoted(c.run.output, name) : "");
+    limn_device_free(&d);
+    free(c.sources);
+    return ok ? 0 : report(&e);
+}
+
+int command_train_lora(const options *o)
+{
+    return train_diffusion(o, true);
+}
+
+int command_train_unet(const options *o)
+{
+    return train_diffusion(o, false);
 }
 
 int command_train_clip(const options *o)

@@ -69,6 +69,8 @@ int lora_modules(const transformer *d, const param *p, bool heads, lora_module o
     memset(out, 0, LOW_RANK_PARTS * sizeof *out);
     if (!p->linear || p->nd != 2 || p->fixed) /* fixed: an encoder of texts that training leaves as it is */
         return 0;
+    if (d->latents)
+        return lora_unet_modules(d, p, out);
     if (llama_of(d))
         return llama_modules(d, p, heads, out);
     if (!p->layer)
@@ -79,6 +81,13 @@ int lora_modules(const transformer *d, const param *p, bool heads, lora_module o
 }
 
 /* ---- those that learn ---- */
+
+/* The deviation of a's first values: as PEFT has it, but normal: uniform within 1 / sqrt(in); of a U-Net's as
+ * diffusers' programs have it. */
+static float deviation_of(const lora *l, const param *p)
+{
+    return l->d->latents ? 1 / (float)l->rank : 1 / sqrtf(3 * (float)p->shape[1]);
+}
 
 static bool declare_one(lora *l, const param *p, err *e)
 {
@@ -91,22 +100,23 @@ static bool declare_one(lora *l, const param *p, err *e)
     for (int i = 0; i < n; i++) {
         k->outputs[i] = parts[i].n;
         if (l->rank > parts[i].n || l->rank > p->shape[1])
-            return err_set(e, ERR_USAGE,
-                           "`lora` %d: a layer of %lld by %lld numbers has no adapter of that rank (8 to 64 are usual)",
-                           l->rank, (long long)parts[i].n, (long long)p->shape[1]);
+            return err_set(
+                e, ERR_USAGE,
+                "adapters of rank %d: a layer of %lld by %lld numbers has no adapter of that rank (4 to 64 are usual)",
+                l->rank, (long long)parts[i].n, (long long)p->shape[1]);
     }
     l->of[l->n++] = p;
     param_table *t = &l->params;
     param_matrix(t, &k->a, (int64_t)n * l->rank, p->shape[1], PARAM_MATRIX, "%.70s.lora_a", p->name);
-    if (!t->error.code) /* as PEFT has it, but normal: uniform within 1 / sqrt(in) */
-        t->list[t->n - 1].deviation = 1 / sqrtf(3 * (float)p->shape[1]);
+    if (!t->error.code)
+        t->list[t->n - 1].deviation = deviation_of(l, p);
     param_matrix(t, &k->b, p->shape[0], l->rank, PARAM_MATRIX, "%.70s.lora_b", p->name);
     if (!t->error.code)
         t->list[t->n - 1].deviation = 0;
     return true;
 }
 
-bool lora_declare(lora *l, const transformer *d, const param_table *base, int rank, err *e)
+bool lora_declare(lora *l, const transformer *d, const param_table *base, int rank, bool all, err *e)
 {
     *l = (lora){.d = d, .rank = rank};
     l->list = calloc(base->n, sizeof *l->list);
@@ -114,7 +124,7 @@ bool lora_declare(lora *l, const transformer *d, const param_table *base, int ra
     if (!l->list || !l->of)
         return err_no_memory(e, "adapters", base->n * sizeof *l->list);
     for (size_t i = 0; i < base->n; i++)
-        if (!declare_one(l, &base->list[i], e))
+        if (lora_learns(d, &base->list[i], all) && !declare_one(l, &base->list[i], e))
             return false;
     return true;
 }
@@ -178,6 +188,19 @@ static bool write_config(const lora *l, const char *folder, const char *base_mod
     return ok;
 }
 
+/* "base_model.model.layers.0.self_attn.q_proj.lora_A.weight", a new string. */
+static char *tensor_name(const transformer *d, const char *module, char part, err *e)
+{
+    const char *before = d->latents ? "unet." : "base_model.model.", *prefix = d->latents ? "" : lora_prefix(d);
+    const size_t room = strlen(before) + strlen(prefix) + strlen(module) + sizeof ".lora_A.weight";
+    char *name = malloc(room);
+    if (name)
+        snprintf(name, room, "%s%s%s.lora_%c.weight", before, prefix, module, part);
+    else
+        err_no_memory(e, "adapters", room);
+    return name;
+}
+
 /* The tensors of adapter i: A and B of each of its modules, which have rows of their own of both. */
 static bool list_tensors(const lora *l, size_t i, const float *const *values, file_tensor *list, size_t *n, err *e)
 {
@@ -187,11 +210,9 @@ static bool list_tensors(const lora *l, size_t i, const float *const *values, fi
     for (int m = 0; m < lora_modules(l->d, l->of[i], false, parts); m++)
         for (int b = 0; b < 2; b++) {
             file_tensor *t = &list[(*n)++];
-            const size_t room = strlen(lora_prefix(l->d)) + strlen(parts[m].name) + 40;
-            char *name = malloc(room);
+            char *name = tensor_name(l->d, parts[m].name, "AB"[b], e);
             if (!name)
-                return err_no_memory(e, "adapters", room);
-            snprintf(name, room, "base_model.model.%s%s.lora_%c.weight", lora_prefix(l->d), parts[m].name, "AB"[b]);
+                return false;
             *t = (file_tensor){.name = name,
                                .type = DTYPE_F32,
                                .nd = 2,
@@ -210,7 +231,7 @@ bool lora_write(const lora *l, const float *const *values, const char *path, con
     bool ok = list && folder ? true : err_no_memory(e, "adapters", 2 * LOW_RANK_PARTS * l->n * sizeof *list);
     for (size_t i = 0; ok && i < l->n; i++)
         ok = list_tensors(l, i, values, list, &n, e);
-    ok = ok && write_config(l, folder, base_model, e) && safetensors_write(path, list, n, e);
+    ok = ok && (l->d->latents || write_config(l, folder, base_model, e)) && safetensors_write(path, list, n, e);
     for (size_t i = 0; list && i < n; i++)
         free((char *)list[i].name);
     free(list);

@@ -1,6 +1,7 @@
 /* The codes of a data set's pictures, made once. */
 #include "train/codes.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,6 +117,17 @@ static bool index_rows(cache *c, err *e)
     return true;
 }
 
+/* What stands in the place of each number of a picture that has none; as a float it is none. */
+#define NONE (-1)
+
+/* Whether a file's number is a code of the codec, or of its latents. */
+static bool is_code(int32_t x, int codes)
+{
+    float value;
+    memcpy(&value, &x, sizeof value);
+    return x == NONE || (codes ? x >= 0 && x < codes : isfinite(value));
+}
+
 /* Empty where there is no whole file of these codes.  False where there is one of something else, which isn't to be
  * replaced. */
 static bool cache_open(cache *c, const char *path, uint64_t maker, int64_t cells, int codes, err *e)
@@ -146,7 +158,7 @@ static bool cache_open(cache *c, const char *path, uint64_t maker, int64_t cells
     c->contents = c->n ? tensor_data(c->g, "contents", c->n, 2) : NULL;
     whole = c->codes && c->stamps && c->contents;
     for (int64_t i = 0; whole && i < c->n * cells; i++)
-        whole = c->codes[i] >= -1 && c->codes[i] < codes;
+        whole = is_code(c->codes[i], codes);
     c->n = whole ? c->n : 0;
     return index_rows(c, e);
 }
@@ -197,7 +209,7 @@ static bool look_up(train_codes *t, pictures *p, const cache *c, const dataset *
         }
         if (at >= 0)
             memcpy(t->codes + i * t->cells, c->codes + at * t->cells, row);
-        if (t->codes[i * t->cells] < 0) { /* one that couldn't be read is tried again */
+        if (t->codes[i * t->cells] == NONE) { /* one that couldn't be read is tried again */
             p->missing[p->n_missing++] = i;
             p->unread += at >= 0;
         }
@@ -262,6 +274,17 @@ static bool encode_that_fits(train_codes *t, model *m, const dataset_batch *b, p
     return true;
 }
 
+/* Each rank has some of the codes, which all get: shifted so that what none has is the smallest of all integers. */
+static void join_ranks(train_codes *t)
+{
+    const size_t n = (size_t)t->n * (size_t)t->cells;
+    for (size_t i = 0; ranks_size() > 1 && i < n; i++)
+        t->codes[i] = (int32_t)(((uint32_t)t->codes[i] - (uint32_t)NONE) ^ 0x80000000u);
+    ranks_max(t->codes, n);
+    for (size_t i = 0; ranks_size() > 1 && i < n; i++)
+        t->codes[i] = (int32_t)(((uint32_t)t->codes[i] ^ 0x80000000u) + (uint32_t)NONE);
+}
+
 /* Encodes the missing ones; *stopped: the caller wanted an end. */
 static bool encode(train_codes *t, const pictures *p, model *m, dataset *d, train_codes_progress *progress,
                    void *context, bool *stopped, err *e)
@@ -285,7 +308,7 @@ static bool encode(train_codes *t, const pictures *p, model *m, dataset *d, trai
             memcpy(t->codes + b.items[i] * t->cells, some + i * t->cells, row);
     }
     if (ok)
-        ranks_max(t->codes, (size_t)t->n * (size_t)t->cells);
+        join_ranks(t);
     dataset_batch_release(&b);
     free(some);
     return ok;
@@ -356,7 +379,7 @@ bool train_codes_open(train_codes *t, model *m, const dataset_options *options, 
     if (!d)
         return false;
     dataset_silence_problems(d); /* the data set with the captions has told of them */
-    *t = (train_codes){.n = dataset_size(d), .cells = c->grid_width * c->grid_height};
+    *t = (train_codes){.n = dataset_size(d), .cells = (int)codec_numbers(c)};
     size_t bytes = (size_t)t->n * (size_t)t->cells * sizeof *t->codes;
     pictures p = {0};
     t->codes = malloc(bytes);
@@ -395,6 +418,6 @@ void train_codes_release(train_codes *t)
 void train_codes_exclude(const train_codes *t, dataset *d)
 {
     for (int64_t i = 0; i < t->n; i++)
-        if (t->codes[i * t->cells] < 0)
+        if (t->codes[i * t->cells] == NONE)
             dataset_exclude(d, i);
 }

@@ -1,5 +1,6 @@
-/* The codes of a data set's pictures, made once and kept in a file: a GGUF file with the tensors `codes` I32 [n,
- * cells], `stamps` and `contents` (train/data/dataset.h: 8 bytes a picture, as I32 [n, 2]), and with the codec's hash.
+/* The codes of a data set's pictures, or their latents, made once and kept in a file: a GGUF file with the tensors
+ * `codes` I32 [n, cells], `stamps` and `contents` (train/data/dataset.h: 8 bytes a picture, as I32 [n, 2]), and with
+ * the codec's hash.
  */
 #ifndef TRAIN_CODES_H
 #define TRAIN_CODES_H
@@ -9,7 +10,7 @@
 typedef struct train_codes {
     int32_t *codes; /* [n, cells]; all -1 where a picture is bad */
     int64_t n;
-    int cells;
+    int cells; /* codec_numbers: those of latents are the bits of floats */
 } train_codes;
 
 /* Called with the pictures that are done; false ends the work with "interrupted". */

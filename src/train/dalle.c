@@ -214,7 +214,10 @@ static bool open_init(stage *s, err *e)
         if (!prompt_form_read(&s->form, s->init.g, e) || !transformer_open(&s->d, s->init.g, NULL, e))
             return false;
         return !s->d || !s->d->latents ||
-               err_set(e, ERR_USAGE, "%s: a diffusion model, and this trains those that draw codes", path);
+               err_set(e, ERR_USAGE,
+                       "%s: a diffusion model, and this trains those that draw codes (limn train lora, or limn train "
+                       "unet)",
+                       path);
     }
     train_file_release(&s->init);
     return true;
@@ -368,22 +371,6 @@ static bool open_memory(stage *s, err *e)
     return ok || err_no_memory(e, "batch", text * sizeof *s->ids);
 }
 
-/* Chooses captions for sample pictures: different ones of the first batch, the same in every start. */
-static bool choose_captions(stage *s, dataset *data, err *e)
-{
-    dataset_batch b = {0};
-    bool ok = dataset_next(data, &b, e);
-    for (int i = 0; ok && i < b.n && s->n_captions < SAMPLES; i++) {
-        int k = 0;
-        while (k < s->n_captions && strcmp(s->captions[k], b.captions[i]) != 0)
-            k++;
-        if (k == s->n_captions && (s->captions[k] = strdup(b.captions[i])))
-            s->n_captions++;
-    }
-    dataset_batch_release(&b);
-    return ok && dataset_seek(data, (dataset_position){0}, e);
-}
-
 static bool report(stage *s, dataset *data, err *e)
 {
     const transformer *d = s->d;
@@ -446,14 +433,15 @@ static bool open_codes(stage *s, dataset *data, err *e)
     if (ok)
         train_codes_exclude(&s->codes, data);
     free(beside);
-    return ok && check_codes(s, e) && choose_captions(s, data, e);
+    return ok && check_codes(s, e) && sample_choose(data, s->captions, &s->n_captions, e);
 }
 
 /* The weights as they are in the file, and adapters of them to train. */
 static bool open_adapters(stage *s, run *r, err *e)
 {
     const train_settings *t = &s->o->run.settings;
-    return params_load_frozen(&s->params, r, s->init.g, e) && lora_declare(&s->lora, s->d, &s->params, s->o->lora, e) &&
+    return params_load_frozen(&s->params, r, s->init.g, e) &&
+           lora_declare(&s->lora, s->d, &s->params, s->o->lora, true, e) &&
            params_load_trainable(&s->lora.params, r, NULL, t->seed, e) &&
            trainer_open(&s->t, r, &s->lora.params, t, e) && lora_attach(&s->lora, s->t.tape, e);
 }
@@ -462,21 +450,7 @@ static bool open_adapters(stage *s, run *r, err *e)
 static bool write_adapters(void *self, const char *path, err *e)
 {
     stage *s = self;
-    size_t n = s->lora.params.n;
-    float **values = calloc(n + 1, sizeof *values);
-    bool ok = values ? true : err_no_memory(e, path, n * sizeof *values);
-    for (size_t i = 0; ok && i < n; i++) {
-        const tensor *x = trainer_result(&s->t, i);
-        values[i] = malloc((size_t)tensor_bytes(x));
-        ok = values[i] ? true : err_no_memory(e, path, tensor_bytes(x));
-        if (ok)
-            run_read(s->r, *x, values[i]);
-    }
-    ok = run_finish(s->r, e) && ok && lora_write(&s->lora, (const float *const *)values, path, s->o->run.init, e);
-    for (size_t i = 0; values && i < n; i++)
-        free(values[i]);
-    free(values);
-    return ok;
+    return trainer_write_adapters(&s->t, &s->lora, path, s->o->run.init, e);
 }
 
 static bool open_stage(void *self, run *r, int batch, err *e)

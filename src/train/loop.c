@@ -225,7 +225,12 @@ static void sample(loop *l)
 {
     const train_run *q = l->q;
     train_stage *s = l->s;
-    train_sample wanted = {q->output, l->picture, NULL, s->captions, s->n_captions};
+    train_sample wanted = {.model = q->output,
+                           .picture = l->picture,
+                           .captions = s->captions,
+                           .n = s->n_captions,
+                           .width = s->sample_width,
+                           .height = s->sample_height};
     if (s->write) {
         wanted.model = q->init;
         wanted.adapter = q->output;
@@ -243,7 +248,8 @@ static bool save(loop *l, bool with_sample, bool with_checkpoint, err *e)
 {
     train_stage *s = l->s;
     const char *output = l->q->output;
-    if (!(s->write ? s->write(s->self, output, e) : trainer_write_model(s->t, output, s->keys, s->self, s->further, e)))
+    if (!(s->write ? s->write(s->self, output, e)
+                   : trainer_write_model(s->t, output, s->keys, s->self, s->further, s->beside, e)))
         return false;
     if (with_sample)
         sample(l);

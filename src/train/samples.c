@@ -49,6 +49,21 @@ bool sample_reconstructions(run *r, const codec *c, const uint8_t *rgb, int n, c
 
 #define SAMPLE_SEED 1 /* always the same, so that pictures differ by the model alone */
 
+bool sample_choose(dataset *data, char *captions[SAMPLES], int *n, err *e)
+{
+    dataset_batch b = {0};
+    bool ok = dataset_next(data, &b, e);
+    for (int i = 0; ok && i < b.n && *n < SAMPLES; i++) {
+        int k = 0;
+        while (k < *n && strcmp(captions[k], b.captions[i]) != 0)
+            k++;
+        if (k == *n && (captions[k] = strdup(b.captions[i])))
+            (*n)++;
+    }
+    dataset_batch_release(&b);
+    return ok && dataset_seek(data, (dataset_position){0}, e);
+}
+
 typedef struct asking {
     bool (*goes_on)(void *context);
     void *context;
@@ -109,8 +124,11 @@ static bool write_samples(const model *m, uint8_t *pixels, const train_sample *s
 bool sample_captions(device *d, const train_sample *s, bool (*goes_on)(void *context), void *context, err *e)
 {
     const limn_adapter adapter = {s->adapter, 1};
-    model *m =
-        model_open_with(d, s->model, &(limn_model_options){.adapters = &adapter, .n_adapters = s->adapter != NULL}, e);
+    model *m = model_open_with(
+        d, s->model,
+        &(limn_model_options){
+            .adapters = &adapter, .n_adapters = s->adapter != NULL, .width = s->width, .height = s->height},
+        e);
     if (!m)
         return false;
     asking a = {goes_on, context};

@@ -9,6 +9,9 @@
 bool sample_reconstructions(run *r, const codec *c, const uint8_t *rgb, int n, const char *path, err *e);
 /* A PNG of rows x columns pictures rgb[rows * columns, h, w, 3]. */
 bool sample_sheet(const uint8_t *rgb, int rows, int columns, int height, int width, const char *path, err *e);
+/* Captions for sample pictures: different ones of the first batch, the same in every start: captions[*n], strings of
+ * the caller's.  data is at its beginning then. */
+bool sample_choose(dataset *data, char *captions[SAMPLES], int *n, err *e);
 /* What a train_run's `sample` may do: with what the model draws with by default, a picture of each caption as one PNG,
  * whose chunk "captions" has a line for each, row by row.  goes_on: asked between codes; false ends it with
  * "interrupted". */

@@ -34,6 +34,7 @@ typedef struct train_sample {
     const char *adapter;         /* of the model's, or NULL */
     const char *const *captions;
     int n;
+    int width, height; /* of the pictures, in pixels; 0: the model's */
 } train_sample;
 
 /* What every run has. */
@@ -117,10 +118,12 @@ typedef struct train_stage {
     bool (*sample)(void *self, const char *path, err *e);
     const char *const *captions;
     int n_captions;
+    int sample_width, sample_height; /* of these, as in train_sample */
     /* Writes what was trained to q->output.  NULL: a model with `keys` and the codec of `further` is written. */
     bool (*write)(void *self, const char *path, err *e);
     trainer_keys *keys;
     const gguf *further;
+    const char *beside; /* what the names of more tensors of `further` begin with that the model needs, or NULL */
 } train_stage;
 
 /* Plans the run on d, before its first launch (plan.c): opens the stage on d's counting twin (device/count.h), does
@@ -208,6 +211,22 @@ typedef struct train_losses {
     tensor text, image;
 } train_losses;
 train_losses train_sequence_losses(run *r, const transformer *d, tensor x, tensor targets, tensor codes);
+
+/* The U-Net of a diffusion model, `init`, or adapters of it, on text and the latents of the model's autoencoder: the
+ * mean of (said - wanted)^2, where what is wanted is the noise, or v, at a uniform time of each picture (Ho et al.
+ * 2020; Salimans & Ho 2022). */
+typedef struct train_unet_options {
+    train_run run;
+    int width, height;              /* of the pictures, in pixels; 0: the model's */
+    float condition_dropout;        /* train/text.h */
+    int lora;                       /* rank of adapters that learn in place of the weights; 0: none */
+    bool mlp;                       /* adapters of the MLPs too, beside the attention's */
+    bool recompute;                 /* blocks are done again in the backward pass */
+    const char *codes;              /* file of the pictures' latents (train/codes.h); NULL: OUT.codes */
+    train_codes_progress *encoding; /* as train_dalle_options' */
+} train_unet_options;
+train_unet_options train_unet_defaults(void);
+bool train_unet(device *d, const train_unet_options *o, err *e);
 
 /* CLIP (Radford et al. 2021), which ranks pictures: captions and pictures of a batch find each other.  Two pictures of
  * a batch with equal captions are not held against each other: such pairs are left out of both softmaxes. */

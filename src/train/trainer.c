@@ -8,6 +8,7 @@
 
 #include "base/ranks.h"
 #include "models/codecs/codec.h"
+#include "models/lora.h"
 #include "train/file.h"
 
 float train_cosine(float from, float to, double progress)
@@ -166,8 +167,15 @@ const tensor *trainer_result(const trainer *t, size_t i)
     return t->slots[i].ema.buf ? &t->slots[i].ema : param_value(&t->params->list[i]);
 }
 
+/* Tensor i of the file where the model needs it too, else NULL. */
+static const file_tensor *further_tensor(const gguf *further, size_t i, const char *beside)
+{
+    const file_tensor *f = gguf_tensor(further, i);
+    return codec_owns_tensor(f->name) || (beside && !strncmp(f->name, beside, strlen(beside))) ? f : NULL;
+}
+
 bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const void *context, const gguf *further,
-                         err *e)
+                         const char *beside, err *e)
 {
     gguf_writer *w = gguf_writer_new(path);
     gguf_put_string(w, "general.architecture", "limn");
@@ -178,8 +186,8 @@ bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const
     }
     size_t more = further ? gguf_tensor_count(further) : 0;
     for (size_t i = 0; i < more; i++) {
-        const file_tensor *f = gguf_tensor(further, i);
-        if (codec_owns_tensor(f->name))
+        const file_tensor *f = further_tensor(further, i, beside);
+        if (f)
             gguf_add_tensor(w, f->name, f->type, f->nd, f->shape);
     }
     gguf_put_description(w);
@@ -187,11 +195,32 @@ bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const
     bool ok = true;
     for (size_t i = 0; ok && i < t->params->n; i++)
         ok = write_values(w, t->r, *trainer_result(t, i), t->params->list[i].name, e);
-    for (size_t i = 0; ok && i < more; i++)
-        if (codec_owns_tensor(gguf_tensor(further, i)->name))
-            gguf_write_data(w, gguf_tensor(further, i)->data, gguf_tensor(further, i)->bytes);
+    for (size_t i = 0; ok && i < more; i++) {
+        const file_tensor *f = further_tensor(further, i, beside);
+        if (f)
+            gguf_write_data(w, f->data, f->bytes);
+    }
     ok = ok && gguf_writer_commit(w, e);
     gguf_writer_free(w);
+    return ok;
+}
+
+bool trainer_write_adapters(trainer *t, const lora *l, const char *path, const char *base_model, err *e)
+{
+    size_t n = t->params->n;
+    float **values = calloc(n + 1, sizeof *values);
+    bool ok = values ? true : err_no_memory(e, path, n * sizeof *values);
+    for (size_t i = 0; ok && i < n; i++) {
+        const tensor *x = trainer_result(t, i);
+        values[i] = malloc((size_t)tensor_bytes(x));
+        ok = values[i] ? true : err_no_memory(e, path, tensor_bytes(x));
+        if (ok)
+            run_read(t->r, *x, values[i]);
+    }
+    ok = run_finish(t->r, e) && ok && lora_write(l, (const float *const *)values, path, base_model, e);
+    for (size_t i = 0; values && i < n; i++)
+        free(values[i]);
+    free(values);
     return ok;
 }
 

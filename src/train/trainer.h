@@ -77,11 +77,14 @@ void trainer_finish(trainer *t, tensor loss);
 /* Writes the model's own keys: autoencoder_put, gpt_put, bpe_put. */
 typedef void trainer_keys(const void *context, gguf_writer *w);
 /* The model alone, ready to use, with the EMA of its parameters if it is kept.  `further`: a file whose codec the model
- * needs too, or NULL. */
+ * needs too, or NULL; and, unless `beside` is NULL, those of its tensors whose names begin so. */
 bool trainer_write_model(trainer *t, const char *path, trainer_keys *keys, const void *context, const gguf *further,
-                         err *e);
+                         const char *beside, err *e);
 /* The value of parameter i that a model gets. */
 const tensor *trainer_result(const trainer *t, size_t i);
+/* Adapters that t trains: lora_write (models/lora.h). */
+struct lora;
+bool trainer_write_adapters(trainer *t, const struct lora *l, const char *path, const char *base_model, err *e);
 bool trainer_write_checkpoint(trainer *t, const char *path, uint64_t fingerprint, err *e);
 /* Values, moments, EMA, step and position.  A checkpoint of other data or another seed is an error. */
 bool trainer_read_checkpoint(trainer *t, const char *path, uint64_t fingerprint, err *e);

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "ops/tape.h"
+
 /* ---- what is kept ----------------------------------------------------------------------------------------------- */
 
 static bool keep_text(unet_memory *m, const unet *u, device *d, int text, err *e)
@@ -20,7 +22,7 @@ static bool keep_text(unet_memory *m, const unet *u, device *d, int text, err *e
 
 bool unet_memory_open(unet_memory *m, const unet *u, device *d, int rows, int height, int width, int text, err *e)
 {
-    *m = (unet_memory){.rows = rows};
+    *m = (unet_memory){.u = u, .rows = rows};
     bool ok =
         tensor_new(&m->time, d, DTYPE_F32, 2, (int64_t[]){1, 4 * (int64_t)u->k.channels[0]}, NULL, false, "time", e) &&
         keep_text(m, u, d, text, e);
@@ -57,6 +59,17 @@ static kv_cache text_of(const unet_memory *m, int i, int64_t b)
     return (kv_cache){tensor_rows(m->text[i].k, 0, b), tensor_rows(m->text[i].v, 0, b)};
 }
 
+/* The same in training, where gradients go through it. */
+static kv_cache learn_text(run *r, const unet_memory *m, const unet_transformer *t)
+{
+    const tensor x = m->states;
+    int64_t head = t->channels / t->heads;
+    kv_cache text = {TENSOR(r, DTYPE_F32, x.shape[0], t->heads, x.shape[1], head),
+                     TENSOR(r, DTYPE_F32, x.shape[0], t->heads, x.shape[1], head)};
+    op_cross_keys(r, op_linear(r, x, &t->kv, ACT_NONE), &text);
+    return text;
+}
+
 void unet_read_text(run *r, const unet *u, const unet_memory *m, tensor states)
 {
     for (int i = 0; i < u->transformers && !run_failed(r); i++) {
@@ -67,39 +80,70 @@ void unet_read_text(run *r, const unet *u, const unet_memory *m, tensor states)
 
 /* ---- time ------------------------------------------------------------------------------------------------------- */
 
-/* The published code has these angles in float: at time 999 that makes a difference in the fifth digit. */
-static tensor sinusoids(run *r, float x, int n, int fewer, bool cosines_first)
+/* Of each of the b numbers x.  The published code has these angles in float: at time 999 that makes a difference in the
+ * fifth digit. */
+static tensor sinusoids(run *r, const float *x, int64_t b, int n, int fewer, bool cosines_first)
 {
-    int half = n / 2;
-    float *host = run_failed(r) ? NULL : calloc((size_t)n, sizeof *host);
+    const int half = n / 2;
+    const size_t bytes = (size_t)b * (size_t)n * sizeof(float);
+    float *host = run_failed(r) ? NULL : calloc(1, bytes);
     if (!host) {
         if (!run_failed(r))
-            err_no_memory(run_error(r), "time", (size_t)n * sizeof *host);
+            err_no_memory(run_error(r), "time", bytes);
         return (tensor){0};
     }
-    for (int i = 0; i < half; i++) {
-        float angle = x * expf(-logf(10000) * (float)i / (float)(half - fewer));
-        host[cosines_first ? i : half + i] = cosf(angle);
-        host[cosines_first ? half + i : i] = sinf(angle);
-    }
-    tensor y = run_upload(r, DTYPE_F32, 2, (int64_t[]){1, n}, host);
+    for (int64_t k = 0; k < b; k++)
+        for (int i = 0; i < half; i++) {
+            float angle = x[k] * expf(-logf(10000) * (float)i / (float)(half - fewer));
+            host[k * n + (cosines_first ? i : half + i)] = cosf(angle);
+            host[k * n + (cosines_first ? half + i : i)] = sinf(angle);
+        }
+    tensor y = run_upload(r, DTYPE_F32, 2, (int64_t[]){b, n}, host);
     free(host);
     return y;
 }
 
+/* What all blocks read of sinusoids x. */
+static tensor time_of(run *r, const unet *u, tensor x)
+{
+    return op_linear(r, op_linear(r, x, &u->time[0], ACT_SILU), &u->time[1], ACT_SILU);
+}
+
 void unet_set_time(run *r, const unet *u, const unet_memory *m, float time, float guidance)
 {
-    tensor x = sinusoids(r, time, u->k.channels[0], 0, true);
+    tensor x = sinusoids(r, &time, 1, u->k.channels[0], 0, true);
     if (u->k.guidance) {
-        float w = guidance > 0 ? guidance - 1 : 0;
-        x = op_linear_add(r, sinusoids(r, 1000 * w, u->k.guidance, 1, false), &u->guidance, x);
+        const float w = 1000 * (guidance > 0 ? guidance - 1 : 0);
+        x = op_linear_add(r, sinusoids(r, &w, 1, u->k.guidance, 1, false), &u->guidance, x);
     }
-    x = op_linear(r, op_linear(r, x, &u->time[0], ACT_SILU), &u->time[1], ACT_SILU); /* all blocks read it so */
+    x = time_of(r, u, x);
     if (!run_failed(r))
         op_repeat(r, m->time, x);
 }
 
 /* ---- blocks ----------------------------------------------------------------------------------------------------- */
+
+/* conv1 of x with the time added, which is the same for all places: a part of the bias. */
+static tensor timed(run *r, const unet_memory *m, const unet_resnet *b, const conv_input *before, tensor x)
+{
+    const int64_t n = b->conv1.out;
+    conv first = b->conv1;
+    tensor time = op_linear_add(r, m->time, &b->time, tensor_shaped(b->conv1.b, 2, (int64_t[]){1, n}));
+    if (run_failed(r))
+        return x;
+    first.b = tensor_shaped(time, 1, &n);
+    return op_conv2d_of(r, x, before, &first, ACT_NONE);
+}
+
+/* The same where each row has a time, by a shift of what is scaled by 1 + 0. */
+static tensor learn_timed(run *r, const unet_memory *m, const unet_resnet *b, const conv_input *before, tensor x)
+{
+    tensor time = op_linear(r, m->time, &b->time, ACT_NONE), none = run_zeros(r, tensor_count(&time));
+    if (run_failed(r))
+        return x;
+    none = tensor_shaped(tensor_rows(none, 0, tensor_count(&time)), 2, time.shape);
+    return op_modulate(r, op_conv2d_of(r, x, before, &b->conv1, ACT_NONE), op_join(r, none, time));
+}
 
 /* Each block finds x in the run's other arena and leaves its result there (run_next).  Without a skip layer the result
  * is written over x. */
@@ -108,21 +152,13 @@ static tensor resnet(run *r, const unet *u, const unet_memory *m, const unet_res
     if (run_failed(r))
         return x;
     const conv_input before = {&b->norm1, u->k.groups, ACT_SILU}, between = {&b->norm2, u->k.groups, ACT_SILU};
-    const int64_t n = b->conv1.out;
-    conv first = b->conv1; /* the time is the same for all places: a part of the bias */
-    tensor time = op_linear_add(r, m->time, &b->time, tensor_shaped(b->conv1.b, 2, (int64_t[]){1, n}));
-    if (run_failed(r))
-        return x;
-    first.b = tensor_shaped(time, 1, &n);
     tensor y = b->skip.w.buf ? op_linear(r, x, &b->skip, ACT_NONE) : x;
-    tensor h = op_conv2d_of(r, x, &before, &first, ACT_NONE);
+    tensor h = m->states.buf ? learn_timed(r, m, b, &before, x) : timed(r, m, b, &before, x);
     y = op_conv2d_onto(r, h, &between, &b->conv2, 1, y);
-    if (b->skip.w.buf) {
+    if (b->skip.w.buf)
         run_next(r);
-    } else {
+    else
         run_give_back(r, h);
-        run_give_back(r, time);
-    }
     return y;
 }
 
@@ -142,7 +178,7 @@ static tensor transform_block(run *r, const unet *u, const unet_memory *m, const
 {
     if (run_failed(r))
         return y;
-    const kv_cache text = text_of(m, (int)(t - u->transformer), y.shape[0]);
+    const kv_cache text = m->states.buf ? learn_text(r, m, t) : text_of(m, (int)(t - u->transformer), y.shape[0]);
     y = attend_itself(r, t, y);
     tensor q = op_linear(r, op_layer_norm(r, y, &t->norm2), &t->q, ACT_NONE);
     y = op_linear_add(r, op_cross_attention(r, q, &text, (tensor){0}, 0), &t->cross_out, y);
@@ -194,9 +230,36 @@ static tensor twice(run *r, const conv *c, tensor x, const tensor *skip)
 
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 
-static void keep(run *r, const unet_memory *m, int i, tensor x)
+/* A ResNet block and the transformer behind it by a number: where it is, 8 times the level, and its place there. */
+enum { DOWN, MIDDLE = 64, UP = 128 };
+
+/* A tape_part: what the block makes of x, or of x with the skip in[1] behind its channels. */
+static tensor block(run *r, const void *context, int index, const tensor in[TAPE_INPUTS])
 {
-    if (!run_failed(r))
+    const unet_memory *m = context;
+    const unet *u = m->u;
+    const unet_level *l = &u->level[index / 8 % 8];
+    const int j = index % 8;
+    tensor x = in[1].buf ? op_join(r, in[0], in[1]) : in[0];
+    if (index >= UP)
+        return transform(r, u, m, l->up_attention[j], resnet(r, u, m, &l->up[j], x));
+    if (index >= MIDDLE)
+        return transform(r, u, m, j ? NULL : u->middle_attention, resnet(r, u, m, &u->middle[j], x));
+    return transform(r, u, m, l->down_attention[j], resnet(r, u, m, &l->down[j], x));
+}
+
+/* The same of so many channels. */
+static tensor do_block(run *r, const unet_memory *m, int index, int channels, tensor x, tensor skip)
+{
+    const tensor in[TAPE_INPUTS] = {x, skip};
+    return m->recompute ? tape_recompute(r, block, m, index, in, channels) : block(r, m, index, in);
+}
+
+static void keep(run *r, unet_memory *m, int i, tensor x)
+{
+    if (m->states.buf)
+        m->skip[i] = x;
+    else if (!run_failed(r))
         op_repeat(r, tensor_rows(m->skip[i], 0, x.shape[0]), x);
 }
 
@@ -207,48 +270,49 @@ static tensor halve(run *r, const conv *c, tensor x)
     return x;
 }
 
-static tensor go_down(run *r, const unet *u, const unet_memory *m, tensor x)
+static tensor go_down(run *r, const unet *u, unet_memory *m, tensor x)
 {
     int at = 0;
     x = halve(r, &u->in, x);
     keep(r, m, at++, x);
     for (int i = 0; i < u->k.levels; i++) {
-        const unet_level *l = &u->level[i];
         for (int j = 0; j < u->k.layers; j++) {
-            x = transform(r, u, m, l->down_attention[j], resnet(r, u, m, &l->down[j], x));
+            x = do_block(r, m, DOWN + 8 * i + j, u->k.channels[i], x, (tensor){0});
             keep(r, m, at++, x);
         }
         if (i + 1 < u->k.levels) {
-            x = halve(r, &l->halve, x);
+            x = halve(r, &u->level[i].halve, x);
             keep(r, m, at++, x);
         }
     }
     return x;
 }
 
-static tensor go_up(run *r, const unet *u, const unet_memory *m, tensor x)
+static tensor go_up(run *r, const unet *u, unet_memory *m, tensor x)
 {
     int at = u->skips;
     for (int i = u->k.levels - 1; i >= 0; i--) {
-        const unet_level *l = &u->level[i];
-        for (int j = 0; j <= u->k.layers && !run_failed(r); j++) {
-            x = op_join(r, x, tensor_rows(m->skip[--at], 0, x.shape[0]));
-            x = transform(r, u, m, l->up_attention[j], resnet(r, u, m, &l->up[j], x));
-        }
+        for (int j = 0; j <= u->k.layers && !run_failed(r); j++)
+            x = do_block(r, m, UP + 8 * i + j, u->k.channels[i], x, tensor_rows(m->skip[--at], 0, x.shape[0]));
         if (i > 0)
-            x = twice(r, &l->twice, x, &m->skip[at - 1]);
+            x = twice(r, &u->level[i].twice, x, &m->skip[at - 1]);
     }
     return x;
 }
 
-tensor unet_forward(run *r, const unet *u, const unet_memory *m, tensor x)
+tensor unet_forward(run *r, const unet *u, unet_memory *m, tensor x)
 {
     const conv_input last = {&u->norm_out, u->k.groups, ACT_SILU};
     x = go_down(r, u, m, x);
-    if (u->middle_attention) {
-        x = transform(r, u, m, u->middle_attention, resnet(r, u, m, &u->middle[0], x));
-        x = resnet(r, u, m, &u->middle[1], x);
-    }
+    for (int j = 0; u->middle_attention && j < 2; j++)
+        x = do_block(r, m, MIDDLE + j, u->k.channels[u->k.levels - 1], x, (tensor){0});
     x = go_up(r, u, m, x);
     return op_conv2d_of(r, x, &last, &u->out, ACT_NONE);
+}
+
+tensor unet_learn(run *r, const unet *u, unet_memory *m, tensor x, const float *times, tensor states)
+{
+    *m = (unet_memory){.u = u, .rows = (int)states.shape[0], .states = states, .recompute = m->recompute};
+    m->time = time_of(r, u, sinusoids(r, times, m->rows, u->k.channels[0], 0, true));
+    return unet_forward(r, u, m, x);
 }

@@ -75,12 +75,16 @@ bool unet_prepare(unet *u, const char *file, err *e);
 void unet_declare(unet *u, param_table *p);
 void unet_put(const unet *u, gguf_writer *w);
 
-/* What stays on the device while pictures of one size are drawn, for up to `rows` latents at once. */
+/* What stays on the device while pictures of one size are drawn, for up to `rows` latents at once; or, in training,
+ * what a pass of the run's own memory is made of, and what it made. */
 typedef struct unet_memory {
+    const unet *u;
     int rows;
-    kv_cache text[UNET_TRANSFORMERS]; /* [rows, heads, text's positions, channels / heads] */
+    kv_cache text[UNET_TRANSFORMERS]; /* [rows, heads, text's positions, channels / heads]; not in training */
     tensor skip[UNET_SKIPS];          /* [rows, height, width, channels] of their levels */
-    tensor time;                      /* [1, 4 channels] */
+    tensor time;                      /* [1, 4 channels]; in training each row has its own */
+    tensor states;                    /* in training: the texts' states; else empty */
+    bool recompute;                   /* in training: tape_recompute of each block */
 } unet_memory;
 bool unet_memory_open(unet_memory *m, const unet *u, device *d, int rows, int height, int width, int text, err *e);
 void unet_memory_release(unet_memory *m);
@@ -90,5 +94,8 @@ void unet_read_text(run *r, const unet *u, const unet_memory *m, tensor states);
 /* The time of the next calls, which may lie between two; guidance: how much the text counts, where it is told that. */
 void unet_set_time(run *r, const unet *u, const unet_memory *m, float time, float guidance);
 /* y[b,h,w,out] of x[b,h,w,in], rows 0 to b - 1 of m */
-tensor unet_forward(run *r, const unet *u, const unet_memory *m, tensor x);
+tensor unet_forward(run *r, const unet *u, unet_memory *m, tensor x);
+/* The same while a tape records: each row has a time of its own, times[b] on the host, and a text's
+ * states[b,positions,context].  *m is filled, but for `recompute`, and stays until the backward pass is done. */
+tensor unet_learn(run *r, const unet *u, unet_memory *m, tensor x, const float *times, tensor states);
 #endif
