@@ -6,6 +6,7 @@
 #include "cli/pictures.h"
 #include "cli/prompts.h"
 #include "cli/rank.h"
+#include "cli/variety.h"
 
 /* What pictures are drawn of: a prompt, or ids that stand for one. */
 typedef struct source {
@@ -66,20 +67,19 @@ bool request_choose_file(request *q, err *e);
 typedef struct results {
     request *q;
     const opened_model *s;
-    ranking *ranking;               /* clip NULL: none */
-    const limn_generate_options *g; /* the settings; its prompt is another's */
-    bool *there;                    /* [total] */
-    int count;                      /* of them */
-    int before;                     /* those at the beginning, without a gap */
-    int written;                    /* in files of their own, or in the grid */
-    uint64_t bytes;                 /* of the files */
-    image *held;                    /* [total], NULL where pictures needn't stay: of a grid, a preview, a ranking */
-    int *order;                     /* [total] with a ranking: the picture of the seed that an item shows, from 0 */
-    float *scores;                  /* [total] */
-    int ranked;                     /* items whose order is known */
-    int32_t *codes;                 /* [total, cells] with --codes-out, or --latents-out */
-    int32_t *one;                   /* [cells] of the first */
-    bool all_same;
+    ranking *ranking;                /* clip NULL: none */
+    const limn_generate_options *g;  /* the settings; its prompt is another's */
+    bool *there;                     /* [total] */
+    int count;                       /* of them */
+    int before;                      /* those at the beginning, without a gap */
+    int written;                     /* in files of their own, or in the grid */
+    uint64_t bytes;                  /* of the files */
+    image *held;                     /* [total], NULL where pictures needn't stay: of a grid, a preview, a ranking */
+    int *order;                      /* [total] with a ranking: the picture of the seed that an item shows, from 0 */
+    float *scores;                   /* [total] */
+    int ranked;                      /* items whose order is known */
+    int32_t *codes;                  /* [total, cells] with --codes-out, or --latents-out */
+    variety variety;                 /* of the prompts that have several pictures */
     double grid_seconds, grid_since; /* what writing the grid takes, and when that was */
     image blank;                     /* what stands for a picture that isn't there */
 } results;

@@ -20,12 +20,13 @@
 bool results_begin(results *r, request *q, const opened_model *s, ranking *k, const limn_generate_options *g, err *e)
 {
     size_t n = (size_t)q->total, cells = (size_t)s->cells;
-    *r = (results){.q = q, .s = s, .ranking = k, .g = g, .all_same = true};
+    *r = (results){.q = q, .s = s, .ranking = k, .g = g};
     if (ranks_rank() > 0)
         return true;
     r->there = array_new(n, sizeof *r->there, "pictures", e);
-    r->one = array_new(cells, sizeof *r->one, "codes", e);
-    bool ok = r->there && r->one;
+    bool ok = r->there != NULL, several = q->n_sources > 1 ? q->each > 1 : q->total > 1;
+    if (ok && several)
+        ok = variety_begin(&r->variety, q->n_sources, g->keep || g->image, e);
     if (ok && (q->grid || q->preview || q->rank))
         ok = (r->held = array_new(n, sizeof *r->held, "pictures", e)) != NULL;
     if (ok && (q->codes_out || q->latents_out))
@@ -44,7 +45,7 @@ void results_release(results *r)
 {
     pictures_free(r->held, r->q ? r->q->total : 0);
     free(r->there);
-    free(r->one);
+    variety_release(&r->variety);
     free(r->codes);
     free(r->order);
     free(r->scores);
@@ -280,9 +281,9 @@ bool results_take(results *r, int t, image *im, const int32_t *codes, err *e)
     size_t bytes = (size_t)r->s->cells * sizeof *codes;
     if (r->codes)
         memcpy(r->codes + (size_t)t * (size_t)r->s->cells, codes, bytes);
-    if (r->count == 0)
-        memcpy(r->one, codes, bytes);
-    r->all_same = r->all_same && memcmp(r->one, codes, bytes) == 0;
+    int picture, prompt = request_source(r->q, t, &picture);
+    if (prompt < r->variety.n)
+        variety_take(&r->variety, prompt, im);
     bool ok = r->q->grid || r->q->rank || write_picture(r, t, im, e);
     if (ok) {
         r->there[t] = true;
@@ -447,9 +448,8 @@ void results_say(const results *r, bool ok)
         say_wrote(q->latents_out, "the latents of %d picture%s", r->before, r->before == 1 ? "" : "s");
     else if (r->codes && r->before > 0)
         say_wrote(q->codes_out, "%d row%s of %d codes", r->before, r->before == 1 ? "" : "s", r->s->cells);
-    if (ok && q->n_sources == 1 && q->total > 1 && r->all_same)
-        say(LOG_WARNING, "all %d pictures are the same: the model is that sure of this prompt (%s)", q->total,
-            r->g->temperature > 0 ? "a higher --temperature gives others" : "give a --temperature above 0");
+    if (ok)
+        variety_say(&r->variety, q->sources, r->s->info, r->g);
     if (options_given(q->o, "json") && (ok || r->written > 0))
         print_results(r, ok);
     free(first);

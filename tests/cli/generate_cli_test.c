@@ -523,6 +523,36 @@ static void test_unknown_words(void **state)
     assert_int_equal(warnings, 2);
 }
 
+/* ---- pictures that don't differ ---- */
+
+static void says_nothing_of_same(const char *line)
+{
+    cli_result r = cli_good(line);
+    if (strstr(r.err, "that sure"))
+        fail_msg("%s: %s", line, r.err);
+}
+
+/* Equal pictures are told, with what gives others; the built-in model draws a pizza in one way. */
+static void test_same_pictures(void **state)
+{
+    (void)state;
+    cli_has(cli_good("generate|ab|-m|tiny.gguf|--temperature|0|-n|3|-o|s.png").err,
+            "all 3 pictures are the same: the model is that sure of this prompt (give a --temperature above 0)");
+    cli_has(cli_good("generate|ab|-m|tiny.gguf|--temperature|1|--top-k|1|-n|2|--grid|-o|s.png").err,
+            "(--top-k 1 is the most likely code each time: give a larger one)");
+    cli_has(cli_good("generate|ab|cd|-m|tiny.gguf|--temperature|0|-n|2|--grid|-o|s.png").err,
+            "\"ab\": all 2 pictures are the same, as the model is that sure, and so of other prompts (");
+    cli_has(cli_good("generate|pizza|-n|9|--grid|--seed|1|-o|s.png").err,
+            "the model is that sure of this prompt (--temperature 0.6 instead of 0.3 gives more that differ");
+    says_nothing_of_same("generate|pizza|-n|4|--grid|--seed|1|--temperature|2|--top-k|0|-o|s.png");
+    says_nothing_of_same("generate|pizza|--temperature|0|-o|s.png");
+    says_nothing_of_same("generate|ab|cd|-m|tiny.gguf|--temperature|0|-o|s.png");
+    /* parts that are kept are no sign of it */
+    cli_good("generate|pizza|--seed|1|-o|kept.png|-q");
+    says_nothing_of_same(
+        "generate|pizza|-n|3|--temperature|2|--top-k|0|--image-prompt|kept.png|--keep|top:0.9|-o|s.png");
+}
+
 /* ---- the tests ---- */
 
 int main(int argc, char **argv)
@@ -546,6 +576,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_interrupted_ranking),
         cmocka_unit_test(test_interrupted_decode),
         cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_same_pictures),
     };
     err e = {0};
     if (argc > 1)
