@@ -16,6 +16,7 @@ import functools
 import hashlib
 import importlib.util
 import io
+import os
 import pathlib
 import random
 import re
@@ -41,10 +42,10 @@ HELD_OUT_SHARE = 0.1
 SIDES = {"left of": ("left", "right"), "above": ("above", "below")}  # relation: places of the first and the second
 
 
-def demand():
-    """Ends the program, saying what to install, where a module or a file is missing."""
+def demand(files=()):
+    """Ends the program, saying what to install, where a module or a file (of these {file: package} too) is missing."""
     modules = {m: p for m, p in MODULES.items() if importlib.util.find_spec(m) is None}
-    files = {str(f): p for f, p in FILES.items() if not f.is_file()}
+    files = {str(f): p for f, p in {**FILES, **dict(files)}.items() if not f.is_file()}
     if modules or files:
         packages = sorted({*modules.values(), *files.values()})
         where = f", as {sys.executable} sees it (Debian's packages are for /usr/bin/python3)" if modules else ""
@@ -55,8 +56,8 @@ def demand():
 class Thing:
     """An emoji: its name, keywords that may stand for the name, and its picture."""
 
-    def __init__(self, name, group, keywords, sprite):
-        self.name, self.group, self.keywords = name, group, keywords
+    def __init__(self, name, group, keywords, sprite, point):
+        self.name, self.group, self.keywords, self.point = name, group, keywords, point
         self.sprite = sprite  # RGBA, square, with the font's own margins
 
 
@@ -89,7 +90,7 @@ def load_things():
         sprite.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         # Where a keyword is another thing's name ("dog" for "dog face"), the name is that thing's.
         mine = [k for k in keywords.get(chr(point), []) if k.lower() not in names]
-        things.append(Thing(name, group, mine, sprite))
+        things.append(Thing(name, group, mine, sprite, point))
     if len(things) != EXPECTED_THINGS:
         print(f"note: {len(things)} things, not the {EXPECTED_THINGS} of Debian 12: measures are not comparable",
               file=sys.stderr)
@@ -130,6 +131,24 @@ def with_article(name):
 
 def on_background(colour):
     return f"on {with_article(colour)} background"
+
+
+def write_atomically(path, write):
+    """A file by write(file): it is there when it is whole.  Returns its size."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "wb") as f:
+            write(f)
+            size = f.tell()
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return size
 
 
 # ---- held out ----
