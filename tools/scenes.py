@@ -19,7 +19,8 @@ import emoji_scenes as es
 
 SIZE, CELL = 128, 16
 BOXES = {"big": 128, "middle": 96, "small": 64}     # a thing's box, and its longer side in it
-SIDES = {"big": 116, "middle": 88, "small": 56}
+# Two small things are 14 pixels apart: an encoder of four halvings sees 15 beyond a code's own, so hardly the other.
+SIDES = {"big": 116, "middle": 88, "small": 50}
 STYLES = ("noto", "twemoji", "emojione")            # what is drawn where no style is said
 SHARES = {"noto": 0.45, "twemoji": 0.3, "emojione": 0.25}
 SAID = {"noto": "Noto", "twemoji": "Twemoji", "emojione": "EmojiOne", "outline": "outline", "pixels": "pixel art",
@@ -231,6 +232,14 @@ def put(canvas, ground, cutouts, name, style, size, x, y, mirrored, upside_down=
     canvas.alpha_composite(picture, (x + gap, y + gap))
 
 
+def free_places(size):
+    """Where a thing of that size may be: corners of its box."""
+    if size == "small":
+        return list(PLACES.values())
+    steps = range(0, SIZE - BOXES[size] + 1, CELL)
+    return [(x, y) for y in steps for x in steps]
+
+
 def mirror(name, rng):
     return rng.random() < 0.5 and not DIRECTED.search(name)
 
@@ -268,9 +277,9 @@ def phrase(thing, rng, bare=0.25, keyword=0.07):
 
 def draw_one(recipe, cutouts, things, thing, rng):
     ground, (style, said) = choose_ground(recipe, [thing.name], rng), choose_style(cutouts, [thing.name], rng)
-    size = "big" if rng.random() < 0.45 else "middle"
+    size = pick(rng, BOXES, (0.25, 0.5, 0.25))
     upside_down = rng.random() < 0.04
-    x, y = ((0, 0) if size == "big" else tuple(CELL * int(3 * rng.random()) for _ in range(2)))
+    x, y = pick(rng, free_places(size))
     canvas = ground.draw(rng)
     put(canvas, ground, cutouts, thing.name, style, size, x, y, mirror(thing.name, rng), upside_down)
 
