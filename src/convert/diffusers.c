@@ -27,6 +27,7 @@ const import_row diffusers_text[DIFFUSERS_TEXT_ROWS] = {
     {"norm_after.*", {"text_model.final_layer_norm.*"}},
     {"projection.weight", {"text_projection.weight"}},
     {NULL, {"text_model.embeddings.position_ids"}},
+    {NULL, {"text_model.encoder.layers.{i}."}, IMPORT_SAY}, /* behind the last one that config.json counts */
 };
 
 void diffusers_path(const import *im, const char *mark, const char *name, char path[DIFFUSERS_PATH])
@@ -50,11 +51,21 @@ bool diffusers_json(const import *im, const char *mark, const char *name, json_t
     return *root;
 }
 
+/* Some files count fewer layers than there are weights of ("clip skip"): the others don't run. */
+static int fewer_layers(const json_t *root, int layers)
+{
+    const int own = import_json_int(root, "num_hidden_layers", layers);
+    if (own < layers)
+        log_write(LOG_WARNING, "convert: config.json of the text encoder: %d of its %d layers run", own, layers);
+    return own;
+}
+
 bool diffusers_read_text(import *im, const import_map *maps, const json_t *root, clip *c, err *e)
 {
     const char *act = json_string_value(json_object_get(root, "hidden_act"));
     c->text.width = import_mapped_size(im, maps, 1, "transformer.text.embedding.weight");
     c->text.layers = import_mapped_count(im, maps, "transformer.text.block.{i}.up.weight", LAYERS_MOST);
+    c->text.layers = fewer_layers(root, c->text.layers);
     c->text.mlp = import_mapped_size(im, maps, 0, "transformer.text.block.0.up.weight");
     c->text.heads = import_json_int(root, "num_attention_heads", c->text.width / HEAD);
     if (import_mapped_has(im, maps, "transformer.text.projection.weight"))
@@ -134,15 +145,21 @@ static bool read_padding(const char *merges, clip *c, err *e)
     static const char *const files[] = {"special_tokens_map.json", "tokenizer_config.json"};
     int64_t id = -1;
     bool ok = true;
+    char pad_text[64] = "";
     for (size_t i = 0; ok && id < 0 && i < sizeof files / sizeof *files; i++) {
         json_t *root = NULL;
         ok = json_beside(merges, files[i], &root, e);
         const json_t *pad = json_object_get(root, "pad_token");
         const char *text = json_string_value(json_is_object(pad) ? json_object_get(pad, "content") : pad);
         ok = ok && (!text || find_id(merges, text, &id, e));
+        if (text)
+            snprintf(pad_text, sizeof pad_text, "%s", text);
         json_decref(root);
     }
-    if (id >= 0 && id < c->vocabulary)
+    if (ok && *pad_text && (id < 0 || id >= c->vocabulary))
+        return err_set(e, ERR_FAILED, "%s: \"pad_token\": \"%s\" is no token of the vocabulary beside it", merges,
+                       pad_text);
+    if (id >= 0)
         c->pad_id = (int)id;
     return ok;
 }

@@ -21,7 +21,7 @@ bool diffusers_check_autoencoder(const json_t *root, err *e);
 bool diffusers_check_text(const json_t *root, err *e);
 
 /* Parameters of clip_declare_text, behind its name. */
-#define DIFFUSERS_TEXT_ROWS 11
+#define DIFFUSERS_TEXT_ROWS 12
 extern const import_row diffusers_text[DIFFUSERS_TEXT_ROWS];
 /* The sizes of the text tower whose parameters are "transformer.text.…" in maps, of these and of its config.json (root,
  * or NULL).  dim is 0 where it has no projection. */

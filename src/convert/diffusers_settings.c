@@ -10,7 +10,7 @@
 /* "KEY": VALUE: why, of a file. */
 static bool refuse(const char *file, const char *key, const json_t *value, const char *why, err *e)
 {
-    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
     err_set(e, ERR_FAILED, "%s: \"%s\": %.80s: %s", file, key, text ? text : "", why);
     free(text);
     return false;
@@ -19,7 +19,7 @@ static bool refuse(const char *file, const char *key, const json_t *value, const
 static bool is_number(const json_t *value, double number)
 {
     const double own = json_number_value(value);
-    return !json_is_number(value) || (own >= number && own <= number);
+    return !value || json_is_null(value) || (json_is_number(value) && own >= number && own <= number);
 }
 
 /* Not there, or null, false or 0, or a list of these. */
@@ -47,7 +47,7 @@ static bool is_one_of(const json_t *value, const char *words)
 /* What a key may be: absent, null, or that. */
 typedef struct wanted {
     const char *key;
-    enum { OFF, NUMBER, WORD, ON } kind;
+    enum { OFF, NUMBER, WORD, ON, POSITIVE } kind; /* POSITIVE: any number above 0 */
     double number;
     const char *words;
 } wanted;
@@ -61,6 +61,8 @@ static bool is_as_wanted(const json_t *value, const wanted *w)
         return is_one_of(value, w->words);
     case ON:
         return !json_is_false(value);
+    case POSITIVE:
+        return !value || (json_is_number(value) && json_number_value(value) > 0);
     default:
         return is_off(value);
     }
@@ -106,6 +108,9 @@ static const wanted unet[] = {
     {"time_embedding_type", WORD, 0, "positional"},
     {"attention_type", WORD, 0, "default"},
     {"mid_block_type", WORD, 0, "UNetMidBlock2DCrossAttn"},
+    {"_class_name", WORD, 0, "UNet2DConditionModel"},
+    {"norm_num_groups", POSITIVE},
+    {"norm_eps", POSITIVE},
 };
 
 /* A list whose items differ, or that has lists in it. */
@@ -139,12 +144,25 @@ static bool check_levels(const char *file, const json_t *root, err *e)
     return true;
 }
 
+/* One number of heads, or one for each level: what is wrong there would be other heads of the same weights. */
+static bool check_heads(const char *file, const json_t *root, err *e)
+{
+    const char *key = "num_attention_heads";
+    const json_t *heads = json_object_get(root, key);
+    if (!heads || json_is_null(heads))
+        heads = json_object_get(root, key = "attention_head_dim");
+    const size_t n = json_array_size(heads), levels = json_array_size(json_object_get(root, "block_out_channels"));
+    bool ok = !heads || json_is_integer(heads) || (n > 0 && (!levels || n == levels));
+    for (size_t i = 0; i < n; i++)
+        ok = ok && json_is_integer(json_array_get(heads, i));
+    return ok || refuse(file, key, heads, "one whole number is wanted, or one for each level", e);
+}
+
 bool diffusers_check_unet(const json_t *root, err *e)
 {
     static const char *const file = "config.json of the U-Net", *const even[] = {"layers_per_block",
                                                                                  "cross_attention_dim"};
-    const json_t *depth = json_object_get(root, "transformer_layers_per_block"),
-                 *groups = json_object_get(root, "norm_num_groups");
+    const json_t *depth = json_object_get(root, "transformer_layers_per_block");
     for (size_t i = 0; i < sizeof even / sizeof *even; i++)
         if (is_mixed(json_object_get(root, even[i])))
             return refuse(file, even[i], json_object_get(root, even[i]), "limn's U-Nets have one number for all levels",
@@ -153,15 +171,18 @@ bool diffusers_check_unet(const json_t *root, err *e)
         if (!json_is_integer(json_array_get(depth, i)))
             return refuse(file, "transformer_layers_per_block", depth, "limn's U-Nets have one number for each level",
                           e);
-    if (json_is_null(groups))
-        return refuse(file, "norm_num_groups", groups, "limn's U-Nets end with a norm", e);
     return check_wanted(file, root, unet, sizeof unet / sizeof *unet, "limn has no such U-Net", e) &&
-           check_levels(file, root, e);
+           check_levels(file, root, e) && check_heads(file, root, e);
 }
 
 /* ---- the scheduler ---------------------------------------------------------------------------------------------- */
 
-static const wanted any_scheduler[] = {{"trained_betas", OFF}}, ddim[] = {{"thresholding", OFF}},
+static const wanted any_scheduler[] = {{"trained_betas", OFF},
+                                       {"beta_start", POSITIVE},
+                                       {"beta_end", POSITIVE},
+                                       {"num_train_timesteps", POSITIVE},
+                                       {"beta_schedule", WORD, 0, "scaled_linear|linear|squaredcos_cap_v2"}},
+                    ddim[] = {{"thresholding", OFF}},
                     euler[] =
                         {
                             {"interpolation_type", WORD, 0, "linear"},
@@ -227,9 +248,10 @@ bool diffusers_check_scheduler(const json_t *root, err *e)
 bool diffusers_check_autoencoder(const json_t *root, err *e)
 {
     static const wanted rows[] = {
-        {"shift_factor", OFF},      {"latents_mean", OFF},       {"latents_std", OFF},
-        {"use_quant_conv", ON},     {"use_post_quant_conv", ON}, {"act_fn", WORD, 0, "silu|swish"},
-        {"in_channels", NUMBER, 3}, {"out_channels", NUMBER, 3}, {"_class_name", WORD, 0, "AutoencoderKL"},
+        {"shift_factor", OFF},        {"latents_mean", OFF},         {"latents_std", OFF},
+        {"use_quant_conv", ON},       {"use_post_quant_conv", ON},   {"act_fn", WORD, 0, "silu|swish"},
+        {"in_channels", NUMBER, 3},   {"out_channels", NUMBER, 3},   {"_class_name", WORD, 0, "AutoencoderKL"},
+        {"scaling_factor", POSITIVE}, {"norm_num_groups", POSITIVE},
     };
     return check_wanted("config.json of the autoencoder", root, rows, sizeof rows / sizeof *rows,
                         "limn has no such autoencoder", e);
@@ -237,7 +259,12 @@ bool diffusers_check_autoencoder(const json_t *root, err *e)
 
 bool diffusers_check_text(const json_t *root, err *e)
 {
-    static const wanted rows[] = {{"use_attention_mask", OFF}, {"hidden_act", WORD, 0, "gelu|quick_gelu"}};
+    static const wanted rows[] = {{"use_attention_mask", OFF},
+                                  {"hidden_act", WORD, 0, "gelu|quick_gelu"},
+                                  {"model_type", WORD, 0, "clip_text_model|clip"},
+                                  {"num_attention_heads", POSITIVE},
+                                  {"num_hidden_layers", POSITIVE},
+                                  {"layer_norm_eps", POSITIVE}};
     return check_wanted("config.json of the text encoder", root, rows, sizeof rows / sizeof *rows,
                         "limn has no such text tower", e);
 }
