@@ -170,7 +170,7 @@ static const option convert_options[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .help = "The tokenizer's file (of DALLE-pytorch bpe_simple_vocab_16e6.txt, or a tokenizer.json), or the directory "
-             "of its files. "
+             "of its files (of a single file of Stable Diffusion: tokenizer/ of a folder of diffusers). "
              "Default: those beside the input."},
     OPTIONS_END,
 };

@@ -98,6 +98,8 @@ void import_release(import *im);
 
 /* Every tensor of the source is used, or named: left out where only training needs it, else an error. */
 bool import_check_used(import *im, err *e);
+/* Whether --set ignore says that it is left out. */
+bool import_is_ignored(import *im, const source_tensor *t);
 
 /* ---- families.c ---- */
 

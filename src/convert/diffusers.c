@@ -87,8 +87,8 @@ bool diffusers_read_text(import *im, const import_map *maps, const json_t *root,
 /* merges.txt, or tokenizer.json, which is all that transformers from 5 on writes */
 static bool find_tokenizer(const import *im, const char *mark, char path[DIFFUSERS_PATH])
 {
-    static const char *const places[] = {"../tokenizer/merges.txt", "merges.txt", "../tokenizer/tokenizer.json",
-                                         "tokenizer.json"};
+    static const char *const places[] = {"../tokenizer/merges.txt",     "tokenizer/merges.txt",     "merges.txt",
+                                         "../tokenizer/tokenizer.json", "tokenizer/tokenizer.json", "tokenizer.json"};
     if (im->tokenizer) {
         snprintf(path, DIFFUSERS_PATH, "%.4000s/merges.txt", im->tokenizer);
         if (access(path, F_OK) != 0)

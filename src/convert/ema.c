@@ -5,17 +5,30 @@
 #include "base/log.h"
 #include "convert/names_internal.h"
 
-/* LitEma's names have lost their dots. */
-static source_tensor *find_ema(const unit *u, const char *prefix, size_t length, const char *name)
+static source_tensor *find_without_dots(const unit *u, const char *prefix, size_t length, const char *name)
 {
     char bare[NAME_BYTES];
     size_t n = 0;
-    source_tensor *t = unit_find_behind(u, prefix, length, name);
     for (const char *p = name; *p && n < NAME_BYTES - 1; p++)
         if (*p != '.')
             bare[n++] = *p;
     bare[n] = 0;
-    return t ? t : unit_find_behind(u, prefix, length, bare);
+    return unit_find_behind(u, prefix, length, bare);
+}
+
+/* The average of a tensor of that whole name, whose root is as long as `before`.  LitEma's names have lost their dots,
+ * and may begin with the last parts of the root's: "model_ema.diffusion_modelout0weight". */
+static source_tensor *find_ema(const unit *u, const char *prefix, size_t length, const char *name, size_t before)
+{
+    source_tensor *t = unit_find_behind(u, prefix, length, name + before);
+    t = t ? t : find_without_dots(u, prefix, length, name + before);
+    for (size_t at = before; !t && at > 0;) {
+        do
+            at--;
+        while (at > 0 && name[at - 1] != '.');
+        t = find_without_dots(u, prefix, length, name + at);
+    }
+    return t;
 }
 
 static bool is_same_shape(const file_tensor *a, const file_tensor *b)
@@ -36,7 +49,7 @@ static size_t count_ema(const unit *u, const network_root *r, const char *prefix
             path_is_ema(name + before, strlen(name + before)) || path_is_training(name, strlen(name)))
             continue;
         ++*all;
-        ema = find_ema(u, prefix, length, name + before);
+        ema = find_ema(u, prefix, length, name, before);
         if (!ema || !is_same_shape(&ema->own, &t->own))
             continue;
         n++;

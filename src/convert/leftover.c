@@ -69,7 +69,7 @@ static bool is_buffer(const char *name)
     return false;
 }
 
-static bool is_ignored(import *im, const source_tensor *t)
+bool import_is_ignored(import *im, const source_tensor *t)
 {
     const char *prefix;
     for (size_t i = 0; (prefix = import_setting_list(im, "ignore", i)); i++)
@@ -125,7 +125,7 @@ bool import_check_used(import *im, err *e)
         const source_tensor *t = &s->tensors[i];
         if (t->used && !t->left_out)
             continue;
-        if (t->left_out || is_ignored(im, t) || has_training_word(t->own.name) || is_buffer(t->own.name)) {
+        if (t->left_out || import_is_ignored(im, t) || has_training_word(t->own.name) || is_buffer(t->own.name)) {
             if (n++ < 3)
                 first[n - 1] = t;
             continue;

@@ -9,6 +9,13 @@
 
 /* ---- the search ------------------------------------------------------------------------------------------------- */
 
+static bool has_moments(const unit *u, const char *name, size_t before)
+{
+    const source_tensor *made = unit_find_behind(u, name, before, "quant_conv.weight"),
+                        *read = unit_find_behind(u, name, before, "post_quant_conv.weight");
+    return made && read && made->own.nd > 1 && read->own.nd > 1 && made->own.shape[0] == 2 * read->own.shape[1];
+}
+
 static bool is_there(const unit *u, const network *k, const source_tensor *t, size_t before)
 {
     const char *name = tensor_name(t);
@@ -25,6 +32,8 @@ static bool is_there(const unit *u, const network *k, const source_tensor *t, si
         if (!found)
             return false;
     }
+    if (k->moments && !has_moments(u, name, before))
+        return false;
     return !k->none || !unit_find_behind(u, name, before, k->none);
 }
 

@@ -1,12 +1,14 @@
 /* The networks of published models, and what they are known by: an entry for each, which is a bit of a set too. */
 #ifndef CONVERT_NETWORKS_H
 #define CONVERT_NETWORKS_H
+#include <stdbool.h>
 
 /* A network is where all of `all` are, one of each of `any`, and not `none`. */
 typedef struct network {
     const char *name;
     const char *all[3], *any[2][4], *none;
     int kernel;         /* of the first of `all`: 1, or -1 for more; 0: any */
+    bool moments;       /* quant_conv makes twice as many numbers as post_quant_conv reads: mean and variance */
     const char *to;     /* the prefix that its family wants */
     const char *beside; /* what may stand beside the last part of its prefix: "model.layers.…" and "lm_head.weight" */
 } network;
@@ -62,6 +64,16 @@ typedef struct network {
     EACH(NETWORK_DIFFUSION_TEXT, .name = "a CLIP's text tower without projection",                                     \
          .all = {"text_model.final_layer_norm.weight", "text_model.embeddings.position_embedding.weight"},             \
          .none = "text_projection.weight", .to = "text.")                                                              \
+    EACH(NETWORK_AUTHORS_UNET, .name = "a U-Net of latent diffusion",                                                  \
+         .all = {"time_embed.0.weight", "output_blocks.0.0.in_layers.0.weight",                                        \
+                 "middle_block.1.transformer_blocks.0.attn2.to_k.weight"},                                             \
+         .to = "unet.")                                                                                                \
+    EACH(NETWORK_AUTHORS_AUTOENCODER, .name = "an autoencoder of latents",                                             \
+         .all = {"post_quant_conv.weight", "decoder.up.0.block.0.norm1.weight", "decoder.mid.attn_1.norm.weight"},     \
+         .moments = true, .to = "vae.")                                                                                \
+    EACH(NETWORK_OPENCLIP_TEXT, .name = "OpenCLIP's text tower",                                                       \
+         .all = {"ln_final.weight", "token_embedding.weight", "transformer.resblocks.0.attn.in_proj_weight"},          \
+         .none = "visual.class_embedding", .to = "text.")                                                              \
     EACH(NETWORK_CLIP_TEXT, .name = "a CLIP's text tower",                                                             \
          .all = {"text_model.final_layer_norm.weight", "text_projection.weight"},                                      \
          .none = "vision_model.embeddings.class_embedding")                                                            \

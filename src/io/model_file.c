@@ -263,6 +263,11 @@ const gguf *model_file_gguf(const model_file *m)
     return m->format == MODEL_GGUF ? m->parts[0].gguf : NULL;
 }
 
+const char *model_file_metadata(const model_file *m, const char *key)
+{
+    return m->n_parts && m->parts[0].safetensors ? safetensors_metadata(m->parts[0].safetensors, key) : NULL;
+}
+
 const pickle_value *model_file_root(const model_file *m)
 {
     return m->format == MODEL_TORCH ? torch_root(m->parts[0].torch) : NULL;

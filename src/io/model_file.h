@@ -30,5 +30,6 @@ const file_tensor *model_file_find(const model_file *m, const char *name);
 const gguf *model_file_gguf(const model_file *m); /* NULL for other formats */
 /* The files that it is: one, or the index and its shards.  NULL behind the last. */
 const char *model_file_path(const model_file *m, size_t i);
+const char *model_file_metadata(const model_file *m, const char *key); /* of safetensors; NULL where there is none */
 const pickle_value *model_file_root(const model_file *m); /* of a PyTorch file: all that it holds; else NULL */
 #endif

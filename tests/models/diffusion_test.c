@@ -1,4 +1,4 @@
-/* Stable Diffusion's golden instances, tiny models with random weights in their diffusers folders
+/* Stable Diffusion's golden instances, tiny models with random weights in their diffusers folders and single files
  * (data/golden/README.md), through limn convert: tokens, text states, what the U-Net says, the autoencoder, and whole
  * pictures by every sampler with given noise, as diffusers has them; and what generation does with such models.
  * usage: diffusion_test [PATTERN]     the tests whose names match */
@@ -89,14 +89,29 @@ static const char *whole_folder(const char *name)
     return folder;
 }
 
+/* The files of the authors' layout; NULL: the instance is a folder. */
+static const char *single_file(const char *name, const char **tokens)
+{
+    *tokens = !strcmp(name, "sd15_single") ? FOLDER "sd15/tokenizer" : FOLDER "sd21/tokenizer";
+    return !strcmp(name, "sd15_single")   ? FOLDER "sd15_single/sd15_single.safetensors"
+           : !strcmp(name, "sd21_single") ? FOLDER "sd21_single/sd21_single.ckpt"
+                                          : NULL;
+}
+
 static void convert(const char *name, char path[512])
 {
     err e = {0};
     char file[64];
-    const char *folder = whole_folder(name);
+    const char *tokens, *single = single_file(name, &tokens), *from = single ? single : whole_folder(name);
     snprintf(file, sizeof file, "%s.gguf", name);
     snprintf(path, 512, "%s", support_path(file));
-    const import_request q = {.inputs = &folder, .n_inputs = 1, .output = path};
+    const char *size = "image_size=16";
+    const import_request q = {.inputs = &from,
+                              .n_inputs = 1,
+                              .output = path,
+                              .tokenizer = single ? tokens : NULL,
+                              .settings = &size,
+                              .n_settings = single ? 1 : 0};
     good(import_convert(&q, &e), &e);
 }
 
@@ -339,7 +354,7 @@ static void test_instance(void **state)
     model *m = open_sized(path, 0, 0);
     good(model_load(m, USE_TRANSFORMER | USE_TEXT, &e), &e);
     if (strcmp(name, "lcm") != 0) { /* its parts are sd15's */
-        check_tokens(m, strcmp(name, "sd15") == 0 ? "ids_sd1" : "ids_sd2");
+        check_tokens(m, strncmp(name, "sd15", 4) == 0 ? "ids_sd1" : "ids_sd2");
         check_text(m, &f);
         check_unet(m, &f, "unet");
         check_unet(m, &f, "unet_wide");
@@ -621,11 +636,13 @@ static void test_others(void **state)
 int main(int argc, char **argv)
 {
     static char sd15[] = "sd15", sd21[] = "sd21", turbo[] = "sd_turbo", lcm[] = "lcm", deep[] = "deep",
-                small[] = "small";
+                small[] = "small", one[] = "sd15_single", two[] = "sd21_single";
     const struct CMUnitTest tests[] = {{"sd15", test_instance, NULL, NULL, sd15},
                                        {"sd21", test_instance, NULL, NULL, sd21},
                                        {"sd_turbo", test_instance, NULL, NULL, turbo},
                                        {"lcm", test_instance, NULL, NULL, lcm},
+                                       {"sd15_single", test_instance, NULL, NULL, one},
+                                       {"sd21_single", test_instance, NULL, NULL, two},
                                        {"deep", test_kind, NULL, NULL, deep},
                                        {"small", test_kind, NULL, NULL, small},
                                        TEST(test_edits),
