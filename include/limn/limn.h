@@ -153,10 +153,13 @@ LIMN_API limn_model *limn_model_open(limn_device *d, const char *path, limn_erro
 LIMN_API limn_model *limn_model_open_memory(limn_device *d, const void *data, size_t size, const char *name,
                                             limn_error *e);
 /* A low-rank adapter (Hu et al. 2021) of a model's transformer, in the layout of HuggingFace's PEFT: limn_train_dalle
- * makes them, and so do others for the published model. */
+ * makes them, and so do others for the published model.  Those of Stable Diffusion, of its U-Net and text encoder, may
+ * have kohya's layout, or diffusers'. */
 typedef struct limn_adapter {
-    const char *path; /* a folder with adapter_model.safetensors and adapter_config.json, or the first of these */
-    float scale;      /* how much of it is added to the weights: 1 as it was trained; 0: nothing */
+    /* a folder with adapter_model.safetensors and adapter_config.json, or the first of these; of Stable Diffusion any
+     * file, or a folder with pytorch_lora_weights.safetensors */
+    const char *path;
+    float scale; /* how much of it is added to the weights: 1 as it was trained; 0: nothing */
 } limn_adapter;
 
 /* Zero-initialised: nothing.  size: sizeof of the struct, or 0 for the fields of version 0.2. */

@@ -34,7 +34,8 @@
     {                                                                                                                  \
         .name = "lora", .argument = "FILE[:SCALE]", .kind = OPTION_LIST, .complete = COMPLETE_FILE,                    \
         .help = "Low-rank adapter of the model's transformer, as PEFT and limn train dalle --lora write them: the "    \
-                "folder, or adapter_model.safetensors in it. SCALE: how much of it counts; 1 where it isn't given. "   \
-                "May be repeated.",                                                                                    \
+                "folder, or adapter_model.safetensors in it; of Stable Diffusion the file that kohya's or diffusers' " \
+                "scripts write, of U-Net and text encoder (LCM's go with --sampler lcm). SCALE: how much of it "       \
+                "counts; 1 where it isn't given. May be repeated.",                                                    \
     }
 #endif

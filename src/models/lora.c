@@ -10,6 +10,7 @@
 #include "base/os.h"
 #include "io/json_file.h"
 #include "io/safetensors.h"
+#include "models/lora_internal.h"
 #include "models/transformers/gpt.h"
 
 /* ---- names ---- */
@@ -64,15 +65,15 @@ static int llama_modules(const transformer *d, const param *p, bool heads, lora_
     return n;
 }
 
-int lora_modules(const transformer *d, const param *p, bool heads, lora_module out[LOW_RANK_PARTS])
+int lora_modules(const transformer *d, const param *p, bool all, lora_module out[LOW_RANK_PARTS])
 {
     memset(out, 0, LOW_RANK_PARTS * sizeof *out);
+    if (d->latents)
+        return lora_diffusion_modules(d, p, all, out);
     if (!p->linear || p->nd != 2 || p->fixed) /* fixed: an encoder of texts that training leaves as it is */
         return 0;
-    if (d->latents)
-        return lora_unet_modules(d, p, out);
     if (llama_of(d))
-        return llama_modules(d, p, heads, out);
+        return llama_modules(d, p, all, out);
     if (!p->layer)
         return 0;
     snprintf(out[0].name, sizeof out[0].name, "%.*s", (int)(strlen(p->name) - strlen(".weight")), p->name);
@@ -191,7 +192,7 @@ static bool write_config(const lora *l, const char *folder, const char *base_mod
 /* "base_model.model.layers.0.self_attn.q_proj.lora_A.weight", a new string. */
 static char *tensor_name(const transformer *d, const char *module, char part, err *e)
 {
-    const char *before = d->latents ? "unet." : "base_model.model.", *prefix = d->latents ? "" : lora_prefix(d);
+    const char *before = d->latents ? "" : "base_model.model.", *prefix = d->latents ? "" : lora_prefix(d);
     const size_t room = strlen(before) + strlen(prefix) + strlen(module) + sizeof ".lora_A.weight";
     char *name = malloc(room);
     if (name)

@@ -11,17 +11,19 @@
 #define LORA_CONFIG "adapter_config.json"
 #define LORA_UNET   "pytorch_lora_weights.safetensors" /* as diffusers calls it */
 
+enum { LORA_NAME = 128 };
+
 /* A linear layer of the published model: rows first to first + n - 1 of a parameter. */
 typedef struct lora_module {
-    char name[128]; /* "layers.3.self_attn.q_proj" */
+    char name[LORA_NAME]; /* "layers.3.self_attn.q_proj"; of diffusion models "unet.down_…", "text_encoder.text_…" */
+    char other[LORA_NAME]; /* of a U-Net: in the authors' single files, "unet.input_blocks.1.1.…"; else "" */
     int64_t first, n;
 } lora_module;
-/* Those that make up p, in the order of its rows; 0 where p isn't the weight of a linear layer of a block, or, with
- * `heads`, of a head that the published model's adapters may have. */
-int lora_modules(const transformer *d, const param *p, bool heads, lora_module out[LOW_RANK_PARTS]);
-/* The same of a U-Net; and whether p is among those that adapters learn for: of a U-Net the attention's, or with `all`
- * the MLPs' too. */
-int lora_unet_modules(const transformer *d, const param *p, lora_module out[LOW_RANK_PARTS]);
+/* Those that make up p, in the order of its rows; 0 where p isn't the weight of a linear layer of a block (of a
+ * diffusion model: of its U-Net's), or, with `all`, of another that the published model's adapters may have: a head,
+ * the text tower's, a convolution. */
+int lora_modules(const transformer *d, const param *p, bool all, lora_module out[LOW_RANK_PARTS]);
+/* Whether p is among those that adapters learn for: of a U-Net the attention's, or with `all` the MLPs' too. */
 bool lora_learns(const transformer *d, const param *p, bool all);
 /* What stands before their names in files of the model's authors: "model." */
 const char *lora_prefix(const transformer *d);
@@ -29,7 +31,8 @@ const char *lora_prefix(const transformer *d);
 /* Adds `scale` (1: as trained) times each adapter to the weights of t, d's, after params_open and before they are on
  * the device; weights that are quantised, or F16, are rounded again.  path: a folder, or its safetensors file.  name:
  * the model's, for messages.  An adapter of other layers, or shapes, or of a kind that PEFT doesn't call LORA, is an
- * error. */
+ * error.  Those of diffusion models may have any of the layouts that are about, and no config; of layers that the model
+ * lacks, while it has others, the user is told. */
 bool lora_merge(param_table *t, const transformer *d, const char *name, const limn_adapter *adapters, size_t n, err *e);
 
 /* Adapters that learn: one for each linear layer of the blocks, or of a U-Net for those of its attention. */

@@ -4,43 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/os.h"
 #include "io/json_file.h"
-#include "io/safetensors.h"
-#include "models/lora.h"
+#include "models/lora_internal.h"
 
 #define PAGE ((size_t)4096)
-
-/* An adapter that is open. */
-typedef struct adapter {
-    char *path, *config_path;
-    file_map map;
-    safetensors *file;
-    json_t *config;
-    float scale; /* the caller's */
-} adapter;
-
-/* What is added to rows of a parameter: scale b a. */
-typedef struct change {
-    param *p;
-    int64_t first, rows; /* of the parameter */
-    int64_t repeats;     /* each `head` rows of b stand for so many of the parameter's */
-    int64_t head;
-    float scale;
-    const file_tensor *a, *b;
-    size_t order;       /* in which it was read */
-    float *of_a, *of_b; /* their numbers, while they are added */
-} change;
-
-typedef struct merging {
-    param_table *t;
-    const transformer *d;
-    const char *model;
-    change *list;
-    size_t n, room;
-} merging;
 
 /* ---- the files ---- */
 
@@ -55,12 +26,22 @@ static char *joined(const char *folder, size_t n, const char *name, err *e)
     return path;
 }
 
+/* In a folder PEFT's file, or that of diffusers. */
 static bool find_files(adapter *a, const char *path, err *e)
 {
     struct stat st;
     bool folder = stat(path, &st) == 0 && S_ISDIR(st.st_mode);
     size_t n = folder ? strlen(path) : (size_t)(file_base_name(path) - path);
     a->path = folder ? joined(path, n, LORA_FILE, e) : strdup(path);
+    if (folder && a->path && access(a->path, F_OK) != 0) {
+        char *other = joined(path, n, LORA_UNET, e);
+        if (other && access(other, F_OK) == 0) {
+            free(a->path);
+            a->path = other;
+        } else {
+            free(other);
+        }
+    }
     a->config_path = a->path ? joined(path, n, LORA_CONFIG, e) : NULL;
     return a->config_path != NULL || err_no_memory(e, path, n);
 }
@@ -84,14 +65,21 @@ static bool check_kind(const adapter *a, err *e)
     return true;
 }
 
-static bool open_adapter(adapter *a, const limn_adapter *from, err *e)
+/* Whether it may do without a config: PEFT's own file has one. */
+static bool has_config(const adapter *a, const transformer *d)
+{
+    return !d->latents || (!strcmp(file_base_name(a->path), LORA_FILE) && access(a->config_path, F_OK) == 0);
+}
+
+static bool open_adapter(adapter *a, const limn_adapter *from, const transformer *d, err *e)
 {
     a->scale = from->scale;
     if (!from->path || !isfinite(from->scale))
         return err_set(e, ERR_USAGE, "`lora`: it has no path, or a scale that is no number");
-    if (!find_files(a, from->path, e) || !file_map_open(&a->map, a->path, e) ||
-        !(a->file = safetensors_open(a->map.data, a->map.size, a->path, e)))
+    if (!find_files(a, from->path, e) || !(a->file = model_file_open(a->path, e)))
         return false;
+    if (!has_config(a, d))
+        return true;
     a->config = json_file_load(a->config_path, 0, "it is beside " LORA_FILE ", and says how strong the adapter is", e);
     return a->config && check_kind(a, e);
 }
@@ -99,8 +87,7 @@ static bool open_adapter(adapter *a, const limn_adapter *from, err *e)
 static void close_adapter(adapter *a)
 {
     json_decref(a->config);
-    safetensors_free(a->file);
-    file_map_release(&a->map);
+    model_file_free(a->file);
     free(a->path);
     free(a->config_path);
 }
@@ -120,19 +107,18 @@ static double by_pattern(const json_t *patterns, const char *layer, double other
     return otherwise;
 }
 
-/* What b a is multiplied by, for a layer of that rank. */
-static bool scale_of(const adapter *a, const char *layer, int64_t rank, float *scale, err *e)
+bool lora_scale_of(const adapter *a, const json_t *config, const char *layer, int64_t rank, float *scale, err *e)
 {
-    const json_t *alpha = json_object_get(a->config, "lora_alpha"), *r = json_object_get(a->config, "r");
-    double wanted = by_pattern(json_object_get(a->config, "rank_pattern"), layer, json_number_value(r));
+    const json_t *alpha = json_object_get(config, "lora_alpha"), *r = json_object_get(config, "r");
+    double wanted = by_pattern(json_object_get(config, "rank_pattern"), layer, json_number_value(r));
     if (!json_is_number(alpha) || !json_is_number(r))
         return err_set(e, ERR_FAILED, "%s: r and lora_alpha, which say how strong the adapter is, are missing",
                        a->config_path);
     if ((double)rank != wanted)
         return err_set(e, ERR_FAILED, "%s: %s: its rank is %lld, and %s says %g (the files aren't of one adapter)",
                        a->path, layer, (long long)rank, LORA_CONFIG, wanted);
-    double strength = by_pattern(json_object_get(a->config, "alpha_pattern"), layer, json_number_value(alpha));
-    bool stable = json_is_true(json_object_get(a->config, "use_rslora"));
+    double strength = by_pattern(json_object_get(config, "alpha_pattern"), layer, json_number_value(alpha));
+    bool stable = json_is_true(json_object_get(config, "use_rslora"));
     *scale = a->scale * (float)(strength / (stable ? sqrt((double)rank) : (double)rank));
     return true;
 }
@@ -186,7 +172,7 @@ static bool find_module(const merging *m, const char *layer, param **p, lora_mod
 
 static bool is_matrix(const file_tensor *t)
 {
-    return t && t->nd == 2 && t->shape[0] > 0 && t->shape[1] > 0 && t->type != DTYPE_OTHER &&
+    return t->nd == 2 && t->shape[0] > 0 && t->shape[1] > 0 && t->type != DTYPE_OTHER &&
            dtype_table[t->type].block == 1;
 }
 
@@ -195,22 +181,22 @@ static bool is_matrix(const file_tensor *t)
 static bool check_shapes(const adapter *a, const char *layer, change *c, err *e)
 {
     int64_t in = c->p->shape[1];
-    if (!is_matrix(c->a) || !is_matrix(c->b) || c->a->shape[0] != c->b->shape[1])
+    if (!is_matrix(&c->a) || !is_matrix(&c->b) || c->a.shape[0] != c->b.shape[1])
         return err_set(e, ERR_FAILED,
                        "%s: %s: no pair of lora_A [rank, in] and lora_B [out, rank] (is the file whole?)", a->path,
                        layer);
-    int64_t out = c->b->shape[0];
+    int64_t out = c->b.shape[0];
     c->repeats = out < c->rows && c->rows % out == 0 && out % c->head == 0 ? c->rows / out : 1;
-    if (c->a->shape[1] != in || c->repeats * out != c->rows)
+    if (c->a.shape[1] != in || c->repeats * out != c->rows)
         return err_set(
             e, ERR_FAILED,
             "%s: %s: it adapts %lld numbers to %lld, and the model's layer makes %lld of %lld (the adapter is "
             "of a model of another size)",
-            a->path, layer, (long long)c->a->shape[1], (long long)out, (long long)c->rows, (long long)in);
+            a->path, layer, (long long)c->a.shape[1], (long long)out, (long long)c->rows, (long long)in);
     return true;
 }
 
-static bool add_change(merging *m, const change *c, err *e)
+bool lora_add_change(merging *m, const change *c, err *e)
 {
     if (m->n == m->room) {
         size_t room = m->room ? 2 * m->room : 64;
@@ -233,23 +219,25 @@ static const file_tensor *partner(const adapter *a, const char *name)
     snprintf(other, sizeof other, "%s", name);
     char *at = strstr(other, ".lora_");
     at[6] = at[6] == 'A' ? 'B' : 'A';
-    return safetensors_find(a->file, other);
+    return model_file_find(a->file, other);
 }
 
 static bool read_pair(merging *m, const adapter *a, const file_tensor *t, err *e)
 {
     char layer[256];
     bool b;
-    change c = {.a = t};
+    change c = {.a = *t};
     lora_module module;
     if (strlen(t->name) > 255 || !read_name(t->name, layer, &b))
         return err_set(e, ERR_FAILED,
                        "%s: tensor %.200s: limn adds pairs of lora_A and lora_B alone (train the adapter "
                        "without modules_to_save)",
                        a->path, t->name);
-    c.b = partner(a, t->name);
-    if (b && c.b)
+    const file_tensor *other = partner(a, t->name);
+    if (b && other)
         return true; /* with its A */
+    if (other)
+        c.b = *other;
     if (!find_module(m, layer, &c.p, &module))
         return err_set(
             e, ERR_FAILED,
@@ -259,17 +247,17 @@ static bool read_pair(merging *m, const adapter *a, const file_tensor *t, err *e
     c.first = module.first;
     c.rows = module.n;
     c.head = m->d->head_dim;
-    if (!check_shapes(a, layer, &c, e) || !scale_of(a, layer, c.a->shape[0], &c.scale, e))
+    if (!check_shapes(a, layer, &c, e) || !lora_scale_of(a, a->config, layer, c.a.shape[0], &c.scale, e))
         return false;
-    return c.scale == 0 || add_change(m, &c, e);
+    return c.scale == 0 || lora_add_change(m, &c, e);
 }
 
 static bool read_adapter(merging *m, const adapter *a, err *e)
 {
-    for (size_t i = 0; i < safetensors_count(a->file); i++)
-        if (!read_pair(m, a, safetensors_tensor(a->file, i), e))
+    for (size_t i = 0; i < model_file_count(a->file); i++)
+        if (!read_pair(m, a, model_file_tensor(a->file, i), e))
             return false;
-    return safetensors_count(a->file) > 0 || err_set(e, ERR_FAILED, "%s: there are no adapters in it", a->path);
+    return model_file_count(a->file) > 0 || err_set(e, ERR_FAILED, "%s: there are no adapters in it", a->path);
 }
 
 /* ---- the sums ---- */
@@ -286,10 +274,18 @@ static float *floats_of(const file_tensor *t, err *e)
     return x;
 }
 
+int64_t lora_row(const param *p)
+{
+    int64_t n = 1;
+    for (int i = 1; i < p->nd; i++)
+        n *= p->shape[i];
+    return n;
+}
+
 /* sum += what the change adds to row o of its parameter; whether that is anything. */
 static bool add_row(const change *c, int64_t o, float *restrict sum)
 {
-    int64_t in = c->p->shape[1], rank = c->a->shape[0];
+    int64_t in = lora_row(c->p), rank = c->a.shape[0];
     if (o < c->first || o >= c->first + c->rows)
         return false;
     o -= c->first;
@@ -308,7 +304,7 @@ static bool add_row(const change *c, int64_t o, float *restrict sum)
 static void change_rows(const param *p, const change *list, size_t n, uint8_t *data, float *row, float *sum)
 {
     dtype type = p->file->type;
-    int64_t in = p->shape[1];
+    int64_t in = lora_row(p);
     size_t bytes = dtype_row_bytes(type, in);
     for (int64_t o = 0; o < p->shape[0]; o++) {
         uint8_t *to = data + (size_t)o * bytes;
@@ -329,13 +325,13 @@ static void change_rows(const param *p, const change *list, size_t n, uint8_t *d
 static bool merge(change *list, size_t n, err *e)
 {
     param *p = list->p;
-    size_t bytes = dtype_row_bytes(p->file->type, file_tensor_count(p->file)), row = (size_t)p->shape[1];
+    size_t bytes = dtype_row_bytes(p->file->type, file_tensor_count(p->file)), row = (size_t)lora_row(p);
     /* whole pages, which devices that share the host's memory read in place */
     uint8_t *data = os_aligned_new(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
     float *rows = malloc(2 * row * sizeof *rows);
     bool ok = data && rows ? true : err_no_memory(e, p->name, bytes);
     for (size_t i = 0; ok && i < n; i++)
-        ok = (list[i].of_a = floats_of(list[i].a, e)) && (list[i].of_b = floats_of(list[i].b, e));
+        ok = (list[i].of_a = floats_of(&list[i].a, e)) && (list[i].of_b = floats_of(&list[i].b, e));
     if (ok) {
         memcpy(data, p->file->data, bytes);
         change_rows(p, list, n, data, rows, rows + row);
@@ -368,7 +364,8 @@ bool lora_merge(param_table *t, const transformer *d, const char *name, const li
                      "has one)",
                      name);
     for (size_t i = 0; ok && i < n; i++)
-        ok = open_adapter(&list[i], &adapters[i], e) && read_adapter(&m, &list[i], e);
+        ok = open_adapter(&list[i], &adapters[i], d, e) &&
+             (d->latents ? lora_read_diffusion(&m, &list[i], e) : read_adapter(&m, &list[i], e));
     if (m.n)
         qsort(m.list, m.n, sizeof *m.list, by_param);
     for (size_t i = 0, next; ok && i < m.n; i = next) {
