@@ -171,6 +171,9 @@ bool limn_tokenize(const limn_model *m, const char *text, int32_t **ids, size_t 
 
 const char *limn_token(const limn_model *m, int32_t id)
 {
+    for (size_t i = 0; i < m->form.n_words; i++)
+        if (id >= m->words[i].first && id - m->words[i].first < m->words[i].n)
+            return m->words[i].text;
     return m->tokenizer ? tokenizer_token(m->tokenizer, id) : NULL;
 }
 

@@ -162,6 +162,13 @@ typedef struct limn_adapter {
     float scale; /* how much of it is added to the weights: 1 as it was trained; 0: nothing */
 } limn_adapter;
 
+/* An embedding of textual inversion (Gal et al. 2022), a word that Stable Diffusion's text encoder has learned: a file
+ * of AUTOMATIC1111's (.pt), diffusers' (.bin) or safetensors. */
+typedef struct limn_embedding {
+    const char *path;
+    const char *name; /* the word that prompts have for it; NULL: the file's own token, or its name without ending */
+} limn_embedding;
+
 /* Zero-initialised: nothing.  size: sizeof of the struct, or 0 for the fields of version 0.2. */
 typedef struct limn_model_options {
     size_t size;
@@ -175,6 +182,8 @@ typedef struct limn_model_options {
      * aren't F32 are rounded to their type again. */
     const limn_adapter *adapters;
     size_t n_adapters;
+    const limn_embedding *embeddings; /* [n_embeddings]: words more that prompts may have */
+    size_t n_embeddings;
 } limn_model_options;
 /* The same with options, which may be NULL. */
 LIMN_API limn_model *limn_model_open_with(limn_device *d, const char *path, const limn_model_options *options,
@@ -211,6 +220,7 @@ typedef struct limn_model_info {
     int latent_channels;
     int size_step; /* the pictures' sides may be any multiples of it; 0: one of `sizes` */
     const char *default_sampler, *default_spacing; /* of a diffusion model; NULL: none, or the sampler's own spacing */
+    int embedded; /* the last of the text_vocabulary ids, which are those of limn_model_options' embeddings */
 } limn_model_info;
 LIMN_API const limn_model_info *limn_model_get_info(const limn_model *m);
 

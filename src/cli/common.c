@@ -66,22 +66,50 @@ static bool read_lora(const char *text, limn_adapter *a, err *e)
                    : err_no_memory(e, "--lora", strlen(text));
 }
 
-/* limn_model_open_with, with the adapters of --lora besides. */
+/* "FILE" or "FILE:WORD": a new string for the path, behind which the word is in it. */
+static bool read_embedding(const char *text, limn_embedding *a, err *e)
+{
+    char *path = strdup(text), *colon = path ? strrchr(path, ':') : NULL;
+    a->path = path;
+    if (colon && access(path, F_OK) != 0) {
+        *colon = 0;
+        a->name = colon + 1;
+    }
+    return path ? access(path, R_OK) == 0 || err_set(e, ERR_FAILED, "--embedding: %s: %s", path, strerror(errno))
+                : err_no_memory(e, "--embedding", strlen(text));
+}
+
+static size_t count_options(const options *o, const char *name)
+{
+    size_t n = 0;
+    while (options_list(o, name, (int)n))
+        n++;
+    return n;
+}
+
+/* limn_model_open_with, with what --lora and --embedding name besides. */
 static limn_model *open_adapted(const options *o, limn_device *d, const char *path, limn_model_options m, err *e)
 {
     limn_model *model = NULL;
-    while (options_list(o, "lora", (int)m.n_adapters))
-        m.n_adapters++;
+    m.n_adapters = count_options(o, "lora");
+    m.n_embeddings = count_options(o, "embedding");
     limn_adapter *list = array_new(m.n_adapters, sizeof *list, "adapters", e);
-    bool ok = list != NULL;
+    limn_embedding *words = array_new(m.n_embeddings, sizeof *words, "embeddings", e);
+    bool ok = list && words;
     for (size_t i = 0; ok && i < m.n_adapters; i++)
         ok = read_lora(options_list(o, "lora", (int)i), &list[i], e);
+    for (size_t i = 0; ok && i < m.n_embeddings; i++)
+        ok = read_embedding(options_list(o, "embedding", (int)i), &words[i], e);
     m.adapters = list;
+    m.embeddings = words;
     if (ok)
         model = limn_model_open_with(d, path, &m, e);
     for (size_t i = 0; list && i < m.n_adapters; i++)
         free((char *)list[i].path);
+    for (size_t i = 0; words && i < m.n_embeddings; i++)
+        free((char *)words[i].path);
     free(list);
+    free(words);
     return model;
 }
 

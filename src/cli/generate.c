@@ -352,6 +352,44 @@ static bool check_prompts(job *j, err *e)
     return ok;
 }
 
+/* Marks the ids of a text that are embeddings'. */
+static void mark_words(const job *j, const char *text, bool *used)
+{
+    const limn_model_info *i = j->s.info;
+    int32_t *ids = NULL;
+    size_t n = 0;
+    if (text && limn_tokenize(j->s.model, text, &ids, &n, NULL))
+        for (size_t k = 0; k < n; k++)
+            if (ids[k] >= i->text_vocabulary - i->embedded)
+                used[ids[k] - (i->text_vocabulary - i->embedded)] = true;
+    free(ids);
+}
+
+/* --embedding without its word in any prompt changes nothing. */
+static bool check_words(job *j, err *e)
+{
+    const limn_model_info *i = j->s.info;
+    bool *used = i->embedded ? array_new((size_t)i->embedded, sizeof *used, "embeddings", e) : NULL;
+    if (!i->embedded)
+        return true;
+    if (!used)
+        return false;
+    terminal_mute(true);
+    mark_words(j, j->q.negative, used);
+    for (int k = 0; k < j->q.n_sources; k++)
+        mark_words(j, j->q.sources[k].prompt, used);
+    terminal_mute(false);
+    const char *last = NULL;
+    for (int k = 0; k < i->embedded; k++) {
+        const char *word = limn_token(j->s.model, i->text_vocabulary - i->embedded + k);
+        if (word != last && !used[k])
+            say(LOG_WARNING, "--embedding: no prompt has the word %s, and it changes nothing", word);
+        last = word;
+    }
+    free(used);
+    return true;
+}
+
 /* The next pictures: all that are left of one prompt. */
 static bool ask(job *j, err *e)
 {
@@ -450,7 +488,8 @@ static bool generate(job *j, err *e)
     err later = {0};
     if (!request_read(&j->q, j->o, e) || !command_open(&j->s, j->o, true, true, e) || !like_resize(&j->q, &j->s, e) ||
         (j->q.rank && !ranking_open(&j->ranking, &j->s, j->q.rank, e)) || !fill_options(j, e) || !check_prompts(j, e) ||
-        !read_image_prompt(j, e) || !results_begin(&j->results, &j->q, &j->s, &j->ranking, &j->g, e))
+        !check_words(j, e) || !read_image_prompt(j, e) ||
+        !results_begin(&j->results, &j->q, &j->s, &j->ranking, &j->g, e))
         return false;
     bool ok = draw(j, e), kept = results_end(&j->results, ok, ok ? e : &later);
     if (!ok && !kept && strcmp(later.text, e->text) != 0)

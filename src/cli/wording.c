@@ -23,6 +23,7 @@ static const struct {
     {"device", NULL},
     {"dim", NULL},
     {"draft", NULL},
+    {"embedding", NULL},
     {"encoder", NULL},
     {"family", NULL},
     {"guidance", NULL},

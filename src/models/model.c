@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "models/embedding.h"
 #include "models/lora.h"
 #include "models/transformers/diffusion.h"
 #include "weights/config.h"
@@ -283,8 +284,9 @@ model *model_open_with(device *d, const char *path, const limn_model_options *o,
     from.width = o->width;
     from.height = o->height;
     model *m = open_all(d, &from, o->control, e);
-    if (m && o->n_adapters &&
-        !lora_merge(&m->params, m->transformer, gguf_name(m->gguf), o->adapters, o->n_adapters, e)) {
+    if (m && ((o->n_adapters &&
+               !lora_merge(&m->params, m->transformer, gguf_name(m->gguf), o->adapters, o->n_adapters, e)) ||
+              (o->n_embeddings && !embedding_add(m, o->embeddings, o->n_embeddings, e)))) {
         model_free(m);
         return NULL;
     }
@@ -310,6 +312,7 @@ void model_free(model *m)
     transformer_free(m->transformer);
     clip_free(m->clip);
     tokenizer_free(m->tokenizer);
+    embedding_release(m);
     gguf_free(m->gguf);
     file_map_release(&m->file);
     free(m);

@@ -31,6 +31,7 @@ struct limn_model {
     clip *clip;               /* or NULL */
     tokenizer *tokenizer;     /* or NULL */
     prompt_form form;         /* of what the transformer reads */
+    prompt_word *words;       /* of form: models/embedding.h; or NULL */
     param_table params;       /* on the device while something uses them: models/plan.h, or model_load */
     int busy;                 /* batches at work, between whose steps a caller may do something else */
     guarded guard;

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <utf8proc.h>
 
 #include "text/caption_clean.h"
@@ -113,6 +114,76 @@ static bool put_ids_around(const prompt_form *f, int32_t **ids, size_t *n, err *
     return true;
 }
 
+/* ---- words with ids of their own ---- */
+
+static bool is_part(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || (c & 0x80);
+}
+
+/* The longest word that stands at text + at; NULL: none does. */
+static const prompt_word *word_at(const prompt_form *f, const char *text, size_t at)
+{
+    const prompt_word *best = NULL;
+    for (size_t i = 0; i < f->n_words; i++) {
+        const char *word = f->words[i].text;
+        size_t n = strlen(word);
+        if (strncasecmp(text + at, word, n) != 0 || (at && is_part(text[at - 1]) && is_part(word[0])) ||
+            (is_part(word[n - 1]) && is_part(text[at + n])) || (best && n <= strlen(best->text)))
+            continue;
+        best = &f->words[i];
+    }
+    return best;
+}
+
+/* Appends the ids of text[0, bytes), and those of a word (or NULL). */
+static bool append(const tokenizer *t, const char *text, size_t bytes, const prompt_word *word, int32_t **ids,
+                   size_t *n, err *e)
+{
+    int32_t *own = NULL;
+    size_t count = 0, more = word ? (size_t)word->n : 0;
+    char *part = strndup(text, bytes);
+    bool ok = part ? tokenizer_encode(t, part, &own, &count, e) : err_no_memory(e, "prompt", bytes);
+    int32_t *grown = ok && count + more ? realloc(*ids, (*n + count + more) * sizeof *grown) : *ids;
+    if (ok && count + more && !grown)
+        ok = err_no_memory(e, "prompt", (*n + count + more) * sizeof *grown);
+    if (ok && count + more) {
+        *ids = grown;
+        if (count)
+            memcpy(grown + *n, own, count * sizeof *grown);
+        for (size_t i = 0; i < more; i++)
+            grown[*n + count + i] = word->first + (int32_t)i;
+        *n += count + more;
+    }
+    free(own);
+    free(part);
+    return ok;
+}
+
+/* tokenizer_encode, but for such words. */
+static bool encode(const prompt_form *f, const tokenizer *t, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    size_t first = 0, at = 0;
+    bool ok = true;
+    if (!f->n_words)
+        return tokenizer_encode(t, text, ids, n, e);
+    while (ok && text[at]) {
+        const prompt_word *word = word_at(f, text, at);
+        at += word ? 0 : 1;
+        if (!word)
+            continue;
+        ok = append(t, text + first, at - first, word, ids, n, e);
+        first = at += strlen(word->text);
+    }
+    ok = ok && append(t, text + first, at - first, NULL, ids, n, e);
+    if (!ok) {
+        free(*ids);
+        *ids = NULL;
+        *n = 0;
+    }
+    return ok;
+}
+
 bool prompt_tokenize_dropout(const prompt_form *f, const tokenizer *t, const char *text, const bpe_dropout *d,
                              int32_t **ids, size_t *n, err *e)
 {
@@ -122,7 +193,7 @@ bool prompt_tokenize_dropout(const prompt_form *f, const tokenizer *t, const cha
     bool ok = (clean || !f->cleans) && (around || !f->before);
     *ids = NULL;
     *n = 0;
-    ok = ok && (d ? tokenizer_encode_dropout(t, whole, d, ids, n, e) : tokenizer_encode(t, whole, ids, n, e));
+    ok = ok && (d ? tokenizer_encode_dropout(t, whole, d, ids, n, e) : encode(f, t, whole, ids, n, e));
     free(around);
     free(clean);
     if (!ok || put_ids_around(f, ids, n, e))

@@ -3,6 +3,13 @@
 #define MODELS_PROMPT_H
 #include "text/tokenizer.h"
 
+/* A word that stands for ids of its own, first to first + n - 1, wherever a prompt has it (models/embedding.h): in
+ * small letters or large ones, and not as a part of another word. */
+typedef struct prompt_word {
+    char *text;
+    int32_t first, n;
+} prompt_word;
+
 typedef struct prompt_form {
     const char *before, *after; /* the words: then the prompt loses the white space at its ends; NULL: none */
     int begin_id;               /* -1: none */
@@ -12,6 +19,8 @@ typedef struct prompt_form {
     bool cleans; /* texts are cleaned first: text/caption_clean.h */
     bool ends;   /* end_id comes behind all */
     int end_id;
+    const prompt_word *words; /* [n_words], which aren't the file's */
+    size_t n_words;
 } prompt_form;
 
 /* From limn.prompt.clean, .before, .after, .negative_before, .negative_after, .negative and .empty,

@@ -135,6 +135,8 @@ bool params_load_frozen(param_table *t, run *r, const gguf *g, err *e);
 /* After params_open, and before p is on the device: its values are `data`, of its file's type, which the table frees.
  */
 void params_replace(param *p, void *data);
+/* The same with another number of rows (p->shape[0]) than the file has.  Frees data where it fails. */
+bool params_grow(param_table *t, param *p, int64_t rows, void *data, err *e);
 /* Where the values of a trainable parameter are: conv.w, or *to. */
 tensor *param_value(const param *p);
 void params_release(param_table *t);

@@ -279,6 +279,22 @@ void params_replace(param *p, void *data)
     free(before);
 }
 
+bool params_grow(param_table *t, param *p, int64_t rows, void *data, err *e)
+{
+    run *counting = absent(t, e);
+    if (!counting) {
+        free(data);
+        return false;
+    }
+    params_replace(p, data);
+    p->shape[0] = p->replaced.shape[0] = rows;
+    p->replaced.bytes = dtype_row_bytes(p->replaced.type, file_tensor_count(&p->replaced));
+    bool ok = load(t, p, counting, e);
+    p->bytes = ok ? tensor_bytes(p->to) : 0;
+    run_free(counting);
+    return ok;
+}
+
 static bool load_streamed(param_table *t, run *r, err *e)
 {
     int parts = 0;

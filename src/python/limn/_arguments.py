@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Union
 
 import numpy as np
 
-from ._native import ffi, path_of
+from ._native import ffi, path_of, text_of
 
 Prompt = Union[str, Sequence[int], np.ndarray]
 """A text, or the model's own token ids in its place (of a model that draws classes: one, the class)."""
 
+Path = Union[str, bytes, "os.PathLike[str]"]
+Embeddings = Union[Path, Sequence[Path], Mapping[str, Path]]
 Adapter = Union[str, bytes, "os.PathLike[str]", tuple[Union[str, bytes, "os.PathLike[str]"], float]]
 
 
@@ -70,3 +72,24 @@ def put_adapters(lora: Any, options: Any) -> tuple[bytes | None, list[Any]]:
         names.append(data if not isinstance(adapter, tuple) else data + b":%s" % format(float(scale), "g").encode())
     options.adapters, options.n_adapters = array, len(several)
     return b", ".join(names) or None, alive + [array]
+
+
+def put_embeddings(embeddings: Embeddings | None, options: Any) -> list[Any]:
+    """Puts textual inversions into options; what must live until the model is open."""
+    if embeddings is None:
+        return []
+    if isinstance(embeddings, Mapping):
+        several = [(path, word) for word, path in embeddings.items()]
+    elif isinstance(embeddings, (str, bytes, os.PathLike)):
+        several = [(embeddings, None)]
+    else:
+        several = [(path, None) for path in embeddings]
+    array, alive = ffi.new("limn_embedding[]", max(1, len(several))), []
+    for a, (path, word) in zip(array, several):
+        alive.append(ffi.new("char[]", path_of(path, "embeddings")))
+        a.path = alive[-1]
+        if word is not None:
+            alive.append(ffi.new("char[]", text_of(word, "embeddings")))
+            a.name = alive[-1]
+    options.embeddings, options.n_embeddings = array, len(several)
+    return alive + [array]

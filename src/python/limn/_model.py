@@ -13,7 +13,7 @@ from typing import Any, Callable, Literal, NamedTuple, overload
 import numpy as np
 
 from . import _native, _pictures
-from ._arguments import Adapter, Prompt, integer, put_adapters, token_ids
+from ._arguments import Adapter, Embeddings, Prompt, integer, put_adapters, put_embeddings, token_ids
 from ._device import Device, record
 from ._native import (
     Interrupted,
@@ -94,7 +94,8 @@ class Model:
 
     path: a GGUF file; None: the small model that is built in.  device: as Device's spec, or a Device that several models
     share.  size: (width, height) of its pictures, one of ``info.sizes``.  lora: low-rank adapters, a path, a (path,
-    scale), or a list of these.  progress: called while the file is read.
+    scale), or a list of these.  embeddings: textual inversions of Stable Diffusion, a path, a list of paths, or paths by
+    the words that prompts have for them ({"<cat>": path}).  progress: called while the file is read.
 
     Any thread may use it: they take turns.  Ctrl-C is raised at once, while the device finishes what it was given.
     """
@@ -106,6 +107,7 @@ class Model:
         *,
         size: tuple[int, int] | None = None,
         lora: Adapter | Sequence[Adapter] | None = None,
+        embeddings: Embeddings | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._handle: Any = None
@@ -116,6 +118,7 @@ class Model:
             options.width = integer(width, "size", 1, 2**31 - 1)
             options.height = integer(height, "size", 1, 2**31 - 1)
         self._adapters, alive = put_adapters(lora, options)
+        alive += put_embeddings(embeddings, options)
         self._owns = not isinstance(device, Device)
         self._device: Device = device if isinstance(device, Device) else Device(device)
 
