@@ -10,23 +10,25 @@ typedef struct place {
     char theirs[64], single[64];
     const char *layer;
     bool transformer;
+    int block; /* of those of a transformer, each of which has such layers */
 } place;
 
 typedef struct layer_names {
     const char *ours, *theirs[LOW_RANK_PARTS], *single;
 } layer_names;
 
-#define BLOCK "transformer_blocks.0."
 static const layer_names transformer_layers[] = {
     {"in", {"proj_in"}, NULL},
-    {"qkv", {BLOCK "attn1.to_q", BLOCK "attn1.to_k", BLOCK "attn1.to_v"}, NULL},
-    {"self_out", {BLOCK "attn1.to_out.0"}, NULL},
-    {"q", {BLOCK "attn2.to_q"}, NULL},
-    {"kv", {BLOCK "attn2.to_k", BLOCK "attn2.to_v"}, NULL},
-    {"cross_out", {BLOCK "attn2.to_out.0"}, NULL},
-    {"up", {BLOCK "ff.net.0.proj"}, NULL},
-    {"down", {BLOCK "ff.net.2"}, NULL},
     {"out", {"proj_out"}, NULL},
+};
+static const layer_names block_layers[] = {
+    {"qkv", {"attn1.to_q", "attn1.to_k", "attn1.to_v"}, NULL},
+    {"self_out", {"attn1.to_out.0"}, NULL},
+    {"q", {"attn2.to_q"}, NULL},
+    {"kv", {"attn2.to_k", "attn2.to_v"}, NULL},
+    {"cross_out", {"attn2.to_out.0"}, NULL},
+    {"up", {"ff.net.0.proj"}, NULL},
+    {"down", {"ff.net.2"}, NULL},
 };
 static const layer_names resnet_layers[] = {
     {"conv1", {"conv1"}, "in_layers.2"},
@@ -70,6 +72,9 @@ static bool find_place(const unet_config *k, const char *name, place *p)
         return false;
     }
     p->layer = name + end;
+    p->block = end = 0;
+    if (sscanf(p->layer, "block.%d.%n", &p->block, &end) == 1 && end)
+        p->layer += end;
     return true;
 }
 
@@ -113,11 +118,24 @@ static int name_layers(const layer_names *list, size_t count, const char *layer,
 
 #define LIST(list) (list), sizeof(list) / sizeof *(list)
 
+static int name_in_block(const place *at, lora_module out[LOW_RANK_PARTS])
+{
+    char before[96], single[96];
+    snprintf(before, sizeof before, "unet.%s", at->theirs);
+    snprintf(single, sizeof single, "unet.%s", at->single);
+    if (!at->transformer)
+        return name_layers(LIST(resnet_layers), at->layer, before, single, out);
+    int n = name_layers(LIST(transformer_layers), at->layer, before, single, out);
+    snprintf(before, sizeof before, "unet.%s.transformer_blocks.%d", at->theirs, at->block);
+    snprintf(single, sizeof single, "unet.%s.transformer_blocks.%d", at->single, at->block);
+    return n ? n : name_layers(LIST(block_layers), at->layer, before, single, out);
+}
+
 int lora_diffusion_modules(const transformer *d, const param *p, bool all, lora_module out[LOW_RANK_PARTS])
 {
     const unet_config *k = &diffusion_of(d)->net.k;
     place at;
-    char before[80], single[80];
+    char before[80];
     int i = 0, end = 0, n = 0;
     if ((!p->linear || p->nd != 2) && !(all && p->conv))
         return 0;
@@ -132,10 +150,7 @@ int lora_diffusion_modules(const transformer *d, const param *p, bool all, lora_
     if (!n && find_sample(k, p->name, out)) {
         n = 1;
     } else if (!n && find_place(k, p->name, &at)) {
-        snprintf(before, sizeof before, "unet.%s", at.theirs);
-        snprintf(single, sizeof single, "unet.%s", at.single);
-        n = at.transformer ? name_layers(LIST(transformer_layers), at.layer, before, single, out)
-                           : name_layers(LIST(resnet_layers), at.layer, before, single, out);
+        n = name_in_block(&at, out);
     } else if (!n && sscanf(p->name, "transformer.text.block.%d.%n", &i, &end) == 1 && end) {
         snprintf(before, sizeof before, "text_encoder.text_model.encoder.layers.%d", i);
         n = name_layers(LIST(text_layers), p->name + end, before, NULL, out);

@@ -136,15 +136,34 @@ static const char *subfolder(const char *folder, const char *name)
     return path;
 }
 
-static void link_to(const char *folder, const char *part)
+/* A part of an instance, or where it lacks it of sd15. */
+static void path_of(char path[600], const char *instance, const char *part)
+{
+    snprintf(path, 600, FOLDER "%s/%s", instance, part);
+    if (access(path, F_OK) != 0)
+        snprintf(path, 600, FOLDER "sd15/%s", part);
+}
+
+static void link_to(const char *folder, const char *instance, const char *part)
 {
     char from[600];
-    snprintf(from, sizeof from, FOLDER "sd15/%s", part);
+    path_of(from, instance, part);
     assert_int_equal(symlink(from, subfolder(folder, part)), 0);
 }
 
-/* sd15's folder with adapters inside two of its networks; the same adapters in a file. */
-static const char *make_folder(layout how, const char *file)
+/* An instance as a whole folder. */
+static const char *link_all(const char *instance)
+{
+    static const char *const parts[] = {"unet", "text_encoder", "vae", "scheduler", "tokenizer"};
+    const char *folder = support_path(instance);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    for (size_t i = 0; i < COUNT(parts); i++)
+        link_to(folder, instance, parts[i]);
+    return folder;
+}
+
+/* An instance's folder with adapters inside two of its networks; the same adapters in a file. */
+static const char *make_folder(const char *instance, layout how, const char *file)
 {
     static const struct {
         const char *network, *folder, *weights;
@@ -152,23 +171,23 @@ static const char *make_folder(layout how, const char *file)
                  {"text", "text_encoder", "text_encoder/model.safetensors"}};
     char name[32];
     saved_list adapters = {0};
-    snprintf(name, sizeof name, "inside%d", how);
+    snprintf(name, sizeof name, "%s%d", instance, how);
     const char *folder = support_path(name);
     assert_int_equal(mkdir(folder, 0700), 0);
-    link_to(folder, "vae");
-    link_to(folder, "scheduler");
-    link_to(folder, "tokenizer");
+    link_to(folder, instance, "vae");
+    link_to(folder, instance, "scheduler");
+    link_to(folder, instance, "tokenizer");
     for (size_t k = 0; k < COUNT(parts); k++) {
         char from[600], config[64];
         saved_list s = {0};
-        snprintf(from, sizeof from, FOLDER "sd15/%s", parts[k].weights);
+        path_of(from, instance, parts[k].weights);
         saved_load(&s, from, "");
         for (size_t i = 0; i < s.n; i++)
             if (is_layer(s.list[i].name, s.list[i].nd))
                 adapt(&adapters, how, parts[k].network, s.list[i].name, &s.list[i], false);
         assert_int_equal(mkdir(subfolder(folder, parts[k].folder), 0700), 0);
         snprintf(config, sizeof config, "%s/config.json", parts[k].folder);
-        link_to(folder, config);
+        link_to(folder, instance, config);
         saved_write(subfolder(folder, parts[k].weights), &s);
         saved_free(&s);
     }
@@ -272,7 +291,7 @@ static void every_layer_has_its_adapter(void **state)
     const char *plain = convert(FOLDER "sd15", "plain.gguf");
     for (layout how = KOHYA; how < LAYOUTS; how++) {
         const char *file = support_path(how == OLD ? "adapters.pt" : "adapters.safetensors");
-        const char *folder = make_folder(how, file);
+        const char *folder = make_folder("sd15", how, file);
         check_same(plain, convert(folder, "inside.gguf"), file, what[how]);
     }
 }
@@ -285,6 +304,13 @@ static void single_files_names_too(void **state)
         const char *inside = make_single(how, file);
         check_same(plain, convert(inside, "inside.gguf"), file, how ? "dots" : "underscores");
     }
+}
+
+static void transformers_of_several_blocks_too(void **state)
+{
+    (void)state;
+    const char *plain = convert(link_all("deep"), "deep.gguf"), *file = support_path("adapters_deep.safetensors");
+    check_same(plain, convert(make_folder("deep", KOHYA, file), "inside.gguf"), file, "deep");
 }
 
 /* ---- scales ----------------------------------------------------------------------------------------------------- */
@@ -399,7 +425,8 @@ static void others_are_refused(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {TEST(every_layer_has_its_adapter), TEST(single_files_names_too),
-                                       TEST(scales_add_up), TEST(others_are_refused)};
+                                       TEST(transformers_of_several_blocks_too), TEST(scales_add_up),
+                                       TEST(others_are_refused)};
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     dev = support_device();
