@@ -95,10 +95,9 @@ const option generate_table[] = {
      .argument = "FILE[:WORD]",
      .kind = OPTION_LIST,
      .complete = COMPLETE_FILE,
-     .help =
-         "Textual inversion of Stable Diffusion's text encoder, a .pt, .bin or .safetensors as AUTOMATIC1111 and "
-         "diffusers have them: WORD then stands for its vectors in PROMPT and --negative. Default: the file's own "
-         "token, or its name without ending. May be repeated."},
+     .help = "Textual inversion of Stable Diffusion's text encoder, a .pt, .bin or .safetensors as AUTOMATIC1111 and "
+             "diffusers have them: WORD then stands for its vectors in PROMPT and --negative. Default: the file's own "
+             "token, or its name without ending. May be repeated."},
     {.name = "kv-cache",
      .argument = "TYPE",
      .kind = OPTION_CHOICE,
