@@ -23,7 +23,7 @@
         column, each
 
 /* 8 rows of w pass by in pieces of CHUNK columns, which stay in the nearest cache for all rows of x; what comes LINEAR_AHEAD
- * columns later is asked for early. */
+ * columns later is asked for early, and where rows are no longer than that, what stands 8 rows further on. */
 #if LINEAR_CHUNK
 #define CHUNK LINEAR_CHUNK
 #elif defined(FETCHES)
@@ -32,7 +32,7 @@
 #define CHUNK 1024
 #endif
 #if LINEAR_AHEAD
-#define AHEAD(p) FETCH((p) + LINEAR_AHEAD)
+#define AHEAD(p) FETCH((p) + ahead)
 #else
 #define AHEAD(p)
 #endif
