@@ -42,17 +42,25 @@ static bool divides(const uint8_t *stays, const drawer *d)
     return kept > 0 && kept < cells_of(d);
 }
 
+/* A picture that is a mask; *alpha is NULL where all of it is opaque. */
+static bool read_mask_file(image *whole, uint8_t **alpha, const drawing *a, const text_buffer *file, const char *name,
+                           err *e)
+{
+    const bool own = file == &a->j->mask && a->j->mask_is == STAYS_OPAQUE; /* OpenAI's: others are resized */
+    if (!image_read_alpha_memory(whole, alpha, file->text, file->size, name, e))
+        return false;
+    return !own || (whole->width == a->whole_width && whole->height == a->whole_height) ||
+           err_set(e, ERR_USAGE, "%s: it has %dx%d pixels, and the image %dx%d (give one of the same size)", name,
+                   whole->width, whole->height, a->whole_width, a->whole_height);
+}
+
 /* stays[cells] = 1 where a picture is opaque, or, where all of it is, white; *has says whether it has an alpha. */
 static bool read_mask(uint8_t *stays, bool *has, const drawing *a, const text_buffer *file, const char *name, err *e)
 {
     image whole = {0};
     uint8_t *alpha = NULL;
-    const bool own = file == &a->j->mask && a->j->mask_is == STAYS_OPAQUE; /* OpenAI's: others are resized */
-    bool ok = image_read_alpha_memory(&whole, &alpha, file->text, file->size, name, e);
+    bool ok = read_mask_file(&whole, &alpha, a, file, name, e);
     *has = alpha != NULL;
-    if (ok && own && (whole.width != a->whole_width || whole.height != a->whole_height))
-        ok = err_set(e, ERR_USAGE, "%s: it has %dx%d pixels, and the image %dx%d (give one of the same size)", name,
-                     whole.width, whole.height, a->whole_width, a->whole_height);
     ok = ok && mask_cells(stays, &whole, alpha, a->d->info, e);
     image_release(&whole);
     free(alpha);
@@ -98,28 +106,71 @@ static bool blame(err *e)
     return false;
 }
 
+static bool open_paint(drawing *a, err *e)
+{
+    const size_t n = (size_t)a->d->info->width * (size_t)a->d->info->height;
+    a->paint = calloc(n, 1);
+    return a->paint || err_no_memory(e, "mask", n);
+}
+
+/* What a region, or a mask by its cells, doesn't keep. */
+static bool paint_by_region(drawing *a, err *e)
+{
+    const limn_model_info *i = a->d->info;
+    if (!choose_cells(a->keep, a, e) || !open_paint(a, e))
+        return false;
+    for (int p = 0; p < i->width * i->height; p++) {
+        int y = p / i->width / i->size_step, x = p % i->width / i->size_step;
+        a->paint[p] = !a->keep[y * i->grid_width + x * i->latent_channels];
+    }
+    return true;
+}
+
+/* By the pixels of a mask, as `limn generate --mask` reads them. */
+static bool paint_by_mask(drawing *a, const text_buffer *file, const char *name, err *e)
+{
+    const limn_model_info *i = a->d->info;
+    const bool own = file == &a->j->mask, white = own && a->j->mask_is == STAYS_BLACK;
+    image whole = {0}, fitted = {0};
+    uint8_t *alpha = NULL;
+    int painted = 0;
+    bool ok = read_mask_file(&whole, &alpha, a, file, name, e);
+    const bool has = alpha != NULL;
+    for (size_t p = 0; has && p < (size_t)whole.width * (size_t)whole.height; p++)
+        memset(whole.pixels + 3 * p, alpha[p], 3);
+    ok = ok && image_fit(&fitted, &whole, i->encode_width, i->encode_height, e) && open_paint(a, e);
+    for (int p = 0; ok && p < i->width * i->height; p++) {
+        const uint8_t *rgb = fitted.pixels + (size_t)p * 3;
+        painted += a->paint[p] = ((rgb[0] + rgb[1] + rgb[2]) / 3 >= 128) == white;
+    }
+    image_release(&whole);
+    image_release(&fitted);
+    free(alpha);
+    if (ok && own && a->j->mask_is == STAYS_OPAQUE && !has)
+        ok = err_set(e, ERR_USAGE, "mask: no part of it is transparent, and those are drawn anew");
+    if (ok && !own && (!has || !painted || painted == i->width * i->height)) { /* all of it changes */
+        free(a->paint);
+        a->paint = NULL;
+    }
+    return ok;
+}
+
 /* Diffusion models take the picture itself, and what of it is painted anew: where the mask or the region says, or what
  * is transparent; else all of it changes. */
 static bool take_picture(drawing *a, image *fitted, err *e)
 {
-    const limn_model_info *i = a->d->info;
     const job *j = a->j;
-    bool part = j->region || j->mask.size > 0, has = false;
     a->image = fitted->pixels;
     *fitted = (image){0};
-    if (a->vary > 0)
+    if (a->vary > 0) {
         a->o.strength = a->vary;
-    if (a->vary > 0 || (part && !choose_cells(a->keep, a, e)) ||
-        (!part && !read_mask(a->keep, &has, a, &j->picture, "image", e)))
-        return a->vary > 0 || blame(e);
-    if (!part && !(has && divides(a->keep, a->d)))
         return true;
-    a->paint = calloc((size_t)i->width, (size_t)i->height);
-    for (int p = 0; a->paint && p < i->width * i->height; p++) {
-        int y = p / i->width / i->size_step, x = p % i->width / i->size_step;
-        a->paint[p] = !a->keep[y * i->grid_width + x * i->latent_channels];
     }
-    return a->paint || err_no_memory(e, "mask", (size_t)i->width * (size_t)i->height);
+    const bool cells = j->region || (j->mask.size > 0 && j->mask_is == STAYS_CELLS);
+    return (cells              ? paint_by_region(a, e)
+            : j->mask.size > 0 ? paint_by_mask(a, &j->mask, "mask", e)
+                               : paint_by_mask(a, &j->picture, "image", e)) ||
+           blame(e);
 }
 
 static bool read_picture(drawing *a, err *e)

@@ -25,8 +25,8 @@ typedef enum job_state { JOB_WAITING, JOB_WORKING, JOB_DONE, JOB_FAILED, JOB_CAN
 extern const char *const job_state_names[];
 
 /* What a mask says stays: where it is opaque; where it is white, or opaque if it has transparent parts; where it is
- * black. */
-typedef enum mask_meaning { STAYS_OPAQUE, STAYS_WHITE, STAYS_BLACK } mask_meaning;
+ * black; or where half of a cell is white, as --keep counts (of latents the others are read by their pixels). */
+typedef enum mask_meaning { STAYS_OPAQUE, STAYS_WHITE, STAYS_BLACK, STAYS_CELLS } mask_meaning;
 
 /* How an API tells a client of its job.  All are called in the worker's thread; the exchange is the job's. */
 typedef struct job_answers {

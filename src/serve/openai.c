@@ -202,7 +202,7 @@ static bool read_pictures(const fields *p, job *j, bool edit, api_error *a)
         ok = api_fail(a, 400, "keep", NULL, "keep: a mask is there too");
     if (ok && kept.size > 0) {
         j->mask = kept;
-        j->mask_is = STAYS_WHITE;
+        j->mask_is = STAYS_CELLS;
         return true;
     }
     text_release(&kept);

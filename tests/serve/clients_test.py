@@ -443,11 +443,21 @@ def diffusion():
              want(*given, "--strength", "0.5", "--sampler", "euler", files=files))
         same("strength 0", web("img2img", init_images=[coded], denoising_strength=0)[0],
              web("img2img", init_images=[coded], denoising_strength=0, mask=base64.b64encode(LOWER_WHITE).decode())[0])
+        # masks count by their pixels, as --mask reads them: these end inside of latents
+        files += [("low.png", png(24, 24, bytes(0 if y < 11 else 255 for y in range(24) for x in range(24) for c in range(3))))]
+        given += ["--sampler", "euler"]
+        anew = want(*given, "--mask", "low.png", "--strength", "0.5", files=files)
+        same("mask", web("img2img", init_images=[coded], denoising_strength=0.5, sampler_name="Euler",
+                         mask=base64.b64encode(files[-1][1]).decode())[0], anew)
+        a = s.post_form(EDITS, [("model", "sd"), ("prompt", "a cat"), ("seed", "5"), ("steps", "3"), ("sampler", "euler"),
+                                ("strength", "0.5"), ("response_format", "b64_json"), ("image", ("p.png", PICTURE)),
+                                ("mask", ("low.png", mask(lambda x, y: 255 if y < 11 else 0)))])
+        same("edit", a.pictures(), anew)
         for keep in ("m.png", "left:0.3", "box:0.1,0.2,0.55,0.7"):
             a = s.post_form(EDITS, [("model", "sd"), ("prompt", "a cat"), ("seed", "5"), ("steps", "3"), ("sampler", "euler"),
                                     ("response_format", "b64_json"), ("image", ("p.png", PICTURE)),
                                     ("keep", ("m.png", LOWER_BLACK) if keep == "m.png" else keep)])
-            same(keep, a.pictures(), want(*given, "--keep", keep, "--sampler", "euler", files=files))
+            same(keep, a.pictures(), want(*given, "--keep", keep, files=files))
 
 
 # ---- who may call ----
