@@ -11,7 +11,7 @@
 #include "convert/config_json.h"
 #include "convert/convert_internal.h"
 #include "convert/diffusers.h"
-#include "convert/networks.h"
+#include "convert/names.h"
 #include "convert/stable_diffusion.h"
 
 #define MARK   "unet.time_embedding.linear_1.weight"
@@ -470,6 +470,8 @@ static bool convert_model(import *im, int step, err *e)
 /* An autoencoder alone is a codec, which encodes pictures as latents and decodes them. */
 static bool convert(import *im, err *e)
 {
+    if (!import_names_prefer_own(im->from, NETWORK_AUTOENCODER_KL | NETWORK_AUTHORS_AUTOENCODER, e))
+        return false;
     const int step = step_of(im);
     if (!has_unet(im->from) && !has_text(im->from)) {
         diffusion_put_step(step, im->to);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "convert/names_internal.h"
 
 /* ---- the search ------------------------------------------------------------------------------------------------- */
@@ -357,6 +358,57 @@ bool import_names_keep(source *s, unsigned int set, err *e)
         outside[i] = s->tensors[i].left_out = r && !(set & 1u << r->network);
     }
     bool ok = outside ? put_outside_last(s, outside, e) : err_no_memory(e, "convert", s->n);
+    free(outside);
+    return ok;
+}
+
+/* Whether a root of the set is its file's only network. */
+static bool is_alone(const source *s, const network_root *r)
+{
+    for (size_t i = 0; i < s->n_roots; i++)
+        if (&s->roots[i] != r && s->roots[i].unit == r->unit && !s->roots[i].dropped)
+            return false;
+    return true;
+}
+
+static const char *file_of_unit(const source *s, size_t number)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->tensors[i].unit == number)
+            return s->tensors[i].file;
+    return "";
+}
+
+bool import_names_prefer_own(source *s, unsigned int set, err *e)
+{
+    const network_root *own = NULL;
+    size_t all = 0, alone = 0;
+    for (size_t i = 0; i < s->n_roots; i++) {
+        const network_root *r = &s->roots[i];
+        if (!(set & 1u << r->network) || r->dropped || r->part_of >= 0)
+            continue;
+        all++;
+        if (is_alone(s, r)) {
+            own = r;
+            alone++;
+        }
+    }
+    if (all < 2 || alone != 1)
+        return true;
+    bool *outside = calloc(s->n ? s->n : 1, sizeof *outside);
+    if (!outside)
+        return err_no_memory(e, "convert", s->n * sizeof *outside);
+    for (size_t i = 0; i < s->n_roots; i++) {
+        network_root *r = &s->roots[i];
+        r->dropped = r->dropped || (r != own && r->part_of < 0 && set & 1u << r->network);
+    }
+    log_write(LOG_WARNING, "convert: of %zu networks of one kind, %s, that of %s is taken, which holds nothing else",
+              all, networks[own->network].name, file_of_unit(s, own->unit));
+    for (size_t i = 0; i < s->n; i++) {
+        const network_root *r = s->tensors[i].root ? whole_of(s, &s->roots[s->tensors[i].root - 1]) : NULL;
+        outside[i] = s->tensors[i].left_out = r && r != own && set & 1u << r->network;
+    }
+    bool ok = put_outside_last(s, outside, e);
     free(outside);
     return ok;
 }

@@ -32,6 +32,9 @@ bool import_names_resolve(source *s, const name_choice *c, err *e);
 unsigned int import_names_set(const source *s);
 /* Puts the tensors of networks that are not in the set outside. */
 bool import_names_keep(source *s, unsigned int set, err *e);
+/* Of networks of a set that several files have, the one in a file of its own stays, as somebody gave it besides; the
+ * others go outside, which is said.  What nothing decides stays as it is. */
+bool import_names_prefer_own(source *s, unsigned int set, err *e);
 /* "a VQGAN and OpenAI's CLIP": the names of the networks in a set. */
 void import_names_text(unsigned int set, char out[256]);
 /* A name that a family knows with the prefix that its network has in the files, as far as that is known. */

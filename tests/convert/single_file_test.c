@@ -348,6 +348,17 @@ static void parts_may_be_files_of_their_own(void **state)
     assert_true(gguf_has(model_file_gguf(m), "limn.codec.kind"));
     assert_false(gguf_has(model_file_gguf(m), "limn.transformer.kind"));
     model_file_free(m);
+    /* another autoencoder takes the place of the file's own */
+    saved_list other = load(SD15, "", false), values = {0};
+    for (size_t i = 0; i < other.n; i++)
+        saved_add(&values, "", other.list[i].name, other.list[i].nd, other.list[i].shape,
+                  begins(other.list[i].name, "first_stage_model.") ? NULL : other.list[i].values)
+            ->type = other.list[i].type;
+    saved_free(&other);
+    const char *all = save(&values, "other.safetensors");
+    same_model(plain, &(request){.files = {all, files[1]}});
+    has(said, "vae.pt is taken");
+    same_model(plain, &(request){.files = {files[1], all}});
     saved_list xl = load(SD15, "", false);
     saved_add(&xl, "", UNET "label_emb.0.0.weight", 2, (int64_t[]){4, 4}, NULL);
     refused(&(request){.files = {save(&xl, "xl.safetensors")}}, "Stable Diffusion XL");

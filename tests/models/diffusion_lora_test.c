@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -338,6 +339,59 @@ static void scales_add_up(void **state)
     limn_model_free(&b);
 }
 
+/* alpha / rank of a config beside the file, or in its metadata: 1.5. */
+static void configs_tell_the_scale(void **state)
+{
+    (void)state;
+    err e = {0};
+    const char *plain = support_path("plain.gguf"), *folder = support_path("peft");
+    if (access(plain, F_OK) != 0)
+        convert(FOLDER "sd15", "plain.gguf");
+    char path[600];
+    saved_list s = {0};
+    static const char layer[] = "base_model.model.down_blocks.0.attentions.0.proj_in", *const ends_[] = {
+                                                                                           ".lora_A.weight",
+                                                                                           ".lora_B.weight"};
+    float values[2 * 16];
+    for (int i = 0; i < 2 * 16; i++)
+        values[i] = golden_number("PEFT", (uint32_t)i);
+    for (int i = 0; i < 2; i++)
+        saved_add(&s, layer, ends_[i], 2, i ? (int64_t[]){16, 2} : (int64_t[]){2, 16}, values);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    snprintf(path, sizeof path, "%s/adapter_model.safetensors", folder);
+    saved_write(path, &s);
+    const char *bare = support_path("bare.safetensors");
+    saved_write(bare, &s);
+    saved_free(&s);
+    FILE *f = fopen(subfolder(folder, "adapter_config.json"), "w");
+    assert_non_null(f);
+    fprintf(f, "{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 3}");
+    fclose(f);
+    const char *told = support_path("told.safetensors");
+    json_t *header =
+        json_pack("{s:{s:s}}", "__metadata__", "lora_adapter_metadata", "{\"unet.r\": 2, \"unet.lora_alpha\": 3}");
+    float both[4 * 16];
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "unet.down_blocks.0.attentions.0.proj_in%s", ends_[i]);
+        json_object_set_new(header, path,
+                            json_pack("{s:s, s:[ii], s:[ii]}", "dtype", "F32", "shape", i ? 16 : 2, i ? 2 : 16,
+                                      "data_offsets", i * (int)sizeof values, (i + 1) * (int)sizeof values));
+        memcpy(both + i * 2 * 16, values, sizeof values);
+    }
+    golden_write_safetensors(told, header, both, sizeof both);
+    json_decref(header);
+    model *want = open_with(plain, &(limn_adapter){bare, 1.5f}, 1, &e);
+    good(want != NULL, &e);
+    const char *const paths[] = {folder, told};
+    for (size_t i = 0; i < COUNT(paths); i++) {
+        model *m = open_with(plain, &(limn_adapter){paths[i], 1}, 1, &e);
+        good(m != NULL, &e);
+        assert_int_equal(same_weights(m, want, paths[i]), 1);
+        limn_model_free(&m);
+    }
+    limn_model_free(&want);
+}
+
 /* ---- what is refused, or said ------------------------------------------------------------------------------------ */
 
 #define TO_Q "down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
@@ -424,8 +478,11 @@ static void others_are_refused(void **state)
 
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {TEST(every_layer_has_its_adapter), TEST(single_files_names_too),
-                                       TEST(transformers_of_several_blocks_too), TEST(scales_add_up),
+    const struct CMUnitTest tests[] = {TEST(every_layer_has_its_adapter),
+                                       TEST(single_files_names_too),
+                                       TEST(transformers_of_several_blocks_too),
+                                       TEST(scales_add_up),
+                                       TEST(configs_tell_the_scale),
                                        TEST(others_are_refused)};
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
