@@ -139,6 +139,7 @@ static const shape attention_back_shapes[] = {
     {.b = 2, .t = 65, .heads = 2, .head_dim = 32, .mask = MASK_COLUMN, .text = 10, .grid_width = 11},
     {.b = 2, .t = 7, .heads = 2, .head_dim = 5, .mask = MASK_ALL, .text = 7, .tiny = true},
     {.b = 2, .t = 65, .heads = 2, .head_dim = 32, .mask = MASK_ALL, .text = 65},
+    {.b = 1, .t = 20, .heads = 1, .head_dim = 160, .mask = MASK_ALL, .text = 20}, /* a U-Net's */
     {.b = 1, .t = 39, .heads = 1, .head_dim = 32, .mask = MASK_TORUS, .text = 3, .grid_width = 6, .kernel = 3},
     {.b = 2, .t = 23, .heads = 2, .head_dim = 8, .mask = MASK_TORUS, .kernel = 3, TEXT_8_GRID_4},
     {.b = 1, .t = 50, .heads = 1, .head_dim = 20, .mask = MASK_TORUS, .text = 3, .grid_width = 7, .kernel = 5},
