@@ -317,6 +317,56 @@ static void a_trained_model_draws(void **state)
     limn_model_free(&before);
 }
 
+/* Through the API: the folder, sample pictures of the model with its adapter, and a picture. */
+static void an_adapter_draws(void **state)
+{
+    (void)state;
+    err e = {0};
+    char path[700];
+    const json_t *t = json_array_get(training, 1);
+    const char *style = support_path("style"), *sources = data;
+    const int width = number_of(t, "width"), height = number_of(t, "height");
+    write_data(t);
+    convert("sd_turbo", DTYPE_Q8_0);
+    limn_train_options q = {.size = sizeof q,
+                            .data = &sources,
+                            .n_data = 1,
+                            .output = style,
+                            .init = origin,
+                            .existing = LIMN_TRAIN_OVERWRITE,
+                            .steps = 2,
+                            .batch = ITEMS,
+                            .lr = 1,
+                            .sample_every = 2};
+    limn_train_unet_options o = {.size = sizeof o, .lora = 3, .width = width, .height = height};
+    good(limn_train_unet(dev, &q, &o, &e), &e);
+    snprintf(path, sizeof path, "%s/pytorch_lora_weights.safetensors.png", style);
+    image im = {0};
+    good(image_read(&im, path, &e), &e);
+    assert_true(im.width >= 2 * width && im.height >= height);
+    image_release(&im);
+    const limn_adapter a = {style, 1};
+    float *drawn[2];
+    for (int i = 0; i < 2; i++) {
+        limn_model *m = limn_model_open_with(dev, origin,
+                                             &(limn_model_options){.size = sizeof(limn_model_options),
+                                                                   .adapters = &a,
+                                                                   .n_adapters = (size_t)i,
+                                                                   .width = width,
+                                                                   .height = height},
+                                             &e);
+        good(m, &e);
+        limn_generate_options g = limn_generate_defaults(m);
+        drawn[i] = calloc((size_t)m->info.grid_width * (size_t)m->info.grid_height, sizeof *drawn[i]);
+        g.prompt = "a bowl of soup";
+        good(limn_generate(m, &g, (int32_t *)drawn[i], &e), &e);
+        limn_model_free(&m);
+    }
+    assert_true(isfinite(drawn[1][0]) && fabsf(drawn[1][0] - drawn[0][0]) > 1e-4f);
+    free(drawn[0]);
+    free(drawn[1]);
+}
+
 /* ---- what can't be ---------------------------------------------------------------------------------------------- */
 
 static void refused(const train_unet_options *o, const char *part)
@@ -381,6 +431,7 @@ int main(int argc, char **argv)
         TEST(a_run_resumes_in_the_same_bytes),
         TEST(adapters_are_in_diffusers_layout),
         TEST(a_trained_model_draws),
+        TEST(an_adapter_draws),
         TEST(what_cannot_be_trained_is_refused),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
