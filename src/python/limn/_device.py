@@ -11,7 +11,7 @@ from typing import Any, Callable, TypeVar
 
 from . import _native
 from ._arguments import integer
-from ._native import UsageError, ffi, lib, string, text_of
+from ._native import ffi, lib, string, text_of
 from ._work import Progress, Worker, call, checked
 
 _TYPES = {
@@ -130,7 +130,7 @@ class Device:
 
     def _open(self) -> Any:
         if self.closed:
-            raise UsageError("the device is closed")
+            raise _native.closed("the device")
         _native.use_drivers()
         return self._handle
 

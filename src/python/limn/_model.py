@@ -145,7 +145,7 @@ class Model:
 
     def _open(self) -> Any:
         if self.closed:
-            raise UsageError("the model is closed")
+            raise _native.closed("the model")
         _native.use_drivers()
         return self._handle
 

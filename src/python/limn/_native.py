@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import threading
 from typing import Any
 
 from . import _header
@@ -45,6 +46,14 @@ class Interrupted(Error):
     """A progress function returned False."""
 
     cause = "interrupted"
+
+
+def closed(what: str) -> BaseException:
+    """What is raised where something is closed already.  At the program's end all is: a thread that goes on just ends."""
+    main = threading.main_thread()
+    if not main.is_alive() and threading.current_thread() is not main:
+        return SystemExit()
+    return UsageError(f"{what} is closed")
 
 
 _kinds = {lib.LIMN_USAGE: UsageError, lib.LIMN_NO_DEVICE: NoDeviceError}

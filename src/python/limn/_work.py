@@ -13,7 +13,7 @@ import weakref
 from queue import SimpleQueue
 from typing import Any, Callable, Optional
 
-from ._native import UsageError, error_of, ffi, is_forked, release
+from ._native import closed, error_of, ffi, is_forked, release
 
 Progress = Callable[[int, int], Optional[bool]]
 """Called with how much is done and how much there is in all, in the thread of the caller.  What it raises ends the work
@@ -99,7 +99,7 @@ class Worker:
             return function(_Job(function, None))
         with self._starting:
             if self._closed:
-                raise UsageError("it is closed")
+                raise closed("it")
             if self._thread is None:
                 self._thread = threading.Thread(target=_work, args=(self._jobs,), name="limn", daemon=True)
                 _threads[self._thread] = self._jobs
