@@ -139,73 +139,113 @@ static char *clean(const clip_bpe *t, const char *text, size_t *bytes, err *e)
     return low;
 }
 
-static bool is_space(const char *text, size_t bytes, size_t *step)
+/* transformers splits at what Unicode calls white space, Python at some control characters too. */
+static bool is_space(const clip_bpe *t, const char *text, size_t bytes, size_t *step)
 {
     utf8proc_int32_t c;
     *step = (size_t)utf8proc_iterate((const uint8_t *)text, (utf8proc_ssize_t)bytes, &c);
-    return clean_is_space(c);
+    return clean_is_space(c) && !(t->as_is && c >= 0x1C && c <= 0x1F);
 }
 
-/* Text may spell the two specials: the bytes of the one here and its id, or 0. */
+/* Whether a token's text begins here: its bytes, or 0. */
+static size_t token_at(const clip_bpe *t, const char *text, size_t id)
+{
+    const char *token = t->b->tokens[id];
+    size_t n = strlen(token);
+    return strncmp(text, token, n) ? 0 : n;
+}
+
+/* Cleaned text may spell the two specials, transformers' but for that which it found before: the bytes of the one
+ * here and its id, or 0. */
 static size_t special_at(const clip_bpe *t, const char *text, int32_t *id)
 {
-    size_t n_tokens = bpe_size(t->b);
-    for (size_t i = n_tokens - 2; i < n_tokens; i++) {
-        size_t n = strlen(t->b->tokens[i]);
-        if (!strncmp(text, t->b->tokens[i], n)) {
+    const size_t end = bpe_size(t->b) - 1, last = t->as_is && t->apart < 0 ? end - 1 : end;
+    for (size_t i = end - 1, n; i <= last; i++)
+        if ((n = token_at(t, text, i))) {
             *id = (int32_t)i;
             return n;
         }
-    }
-    *id = t->apart;
-    size_t n = t->apart >= 0 ? strlen(t->b->tokens[t->apart]) : 0;
-    return n && !strncmp(text, t->b->tokens[t->apart], n) ? n : 0;
+    return 0;
 }
 
-/* How many bytes of a piece are before the token that stands apart. */
-static size_t before_apart(const clip_bpe *t, const char *piece, size_t bytes)
+/* How many bytes of a piece are before a special: OpenAI's pieces of other characters run over it. */
+static size_t before_special(const clip_bpe *t, const char *piece, size_t bytes)
 {
-    size_t n = t->apart >= 0 ? strlen(t->b->tokens[t->apart]) : 0;
-    for (size_t i = 1; n && i + n <= bytes; i++)
-        if (!strncmp(piece + i, t->b->tokens[t->apart], n))
+    int32_t id;
+    for (size_t i = 1; t->as_is && i < bytes; i++)
+        if (special_at(t, piece + i, &id))
             return i;
     return bytes;
+}
+
+/* Appends the ids of a text, of which as many as bytes are possible. */
+static bool encode_part(const clip_bpe *t, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    size_t bytes;
+    char *in = clean(t, text, &bytes, e);
+    bool ok = in && (bytes <= INT32_MAX || err_set(e, ERR_FAILED, "text: %zu bytes are too many (split it)", bytes));
+    int32_t *grown = ok && bytes ? realloc(*ids, (*n + bytes) * sizeof *grown) : NULL;
+    if (ok && bytes && !grown)
+        ok = err_no_memory(e, "text", (*n + bytes) * sizeof *grown);
+    *ids = grown ? grown : *ids;
+    for (size_t at = 0, step; ok && at < bytes; at += step) {
+        int32_t *out = *ids + *n;
+        if (is_space(t, in + at, bytes - at, &step))
+            continue;
+        if ((step = special_at(t, in + at, out))) {
+            ++*n;
+            continue;
+        }
+        step = before_special(t, in + at, piece_bytes(in + at, bytes - at));
+        size_t count = step;
+        for (size_t i = 0; i < step; i++)
+            out[i] = (i + 1 < step ? t->inner : t->last)[(uint8_t)in[at + i]];
+        ok = bpe_merge(t->b, out, &count, e);
+        *n += count;
+    }
+    free(in);
+    return ok;
+}
+
+static bool append(int32_t **ids, size_t *n, size_t id, err *e)
+{
+    int32_t *grown = realloc(*ids, (*n + 1) * sizeof *grown);
+    if (!grown)
+        return err_no_memory(e, "text", (*n + 1) * sizeof *grown);
+    grown[*n] = (int32_t)id;
+    *ids = grown;
+    ++*n;
+    return true;
+}
+
+/* transformers finds the token that it pads with first, as it is written, and cleans what is between. */
+static bool encode_apart(const clip_bpe *t, const char *text, int32_t **ids, size_t *n, err *e)
+{
+    const size_t id = t->apart >= 0 ? (size_t)t->apart : bpe_size(t->b) - 1;
+    char *copy = strdup(text), *part = copy;
+    bool ok = copy || err_no_memory(e, "text", strlen(text) + 1);
+    for (char *found; ok && (found = strstr(part, t->b->tokens[id])); part = found + strlen(t->b->tokens[id])) {
+        *found = 0;
+        ok = encode_part(t, part, ids, n, e) && append(ids, n, id, e);
+    }
+    ok = ok && encode_part(t, part, ids, n, e);
+    free(copy);
+    return ok;
 }
 
 static bool encode(const void *self, const char *text, int32_t **ids, size_t *n, err *e)
 {
     const clip_bpe *t = self;
-    size_t bytes;
+    int32_t *list = NULL;
     *ids = NULL;
     *n = 0;
-    char *in = clean(t, text, &bytes, e);
-    if (!in)
-        return false;
-    bool ok = bytes <= INT32_MAX || err_set(e, ERR_FAILED, "text: %zu bytes are too many (split it)", bytes);
-    int32_t *out = ok && bytes ? malloc(bytes * sizeof *out) : NULL;
-    if (ok && bytes && !out)
-        ok = err_no_memory(e, "text", bytes * sizeof *out);
-    for (size_t at = 0, step; ok && at < bytes; at += step) {
-        if (is_space(in + at, bytes - at, &step))
-            continue;
-        if ((step = special_at(t, in + at, out + *n))) {
-            ++*n;
-            continue;
-        }
-        step = before_apart(t, in + at, piece_bytes(in + at, bytes - at));
-        size_t count = step;
-        for (size_t i = 0; i < step; i++)
-            out[*n + i] = (i + 1 < step ? t->inner : t->last)[(uint8_t)in[at + i]];
-        ok = bpe_merge(t->b, out + *n, &count, e);
-        *n += count;
-    }
-    free(in);
+    bool ok = (t->as_is ? encode_apart : encode_part)(t, text, &list, n, e);
     if (!ok || !*n) {
-        free(out);
+        free(list);
         *n = 0;
         return ok;
     }
-    *ids = out;
+    *ids = list;
     return true;
 }
 
