@@ -39,11 +39,29 @@ bool family_fits(const family *f, unsigned int set)
     return !(set & ~f->networks) && !alone;
 }
 
+/* What changes a model, and is none: the setting that takes it; or NULL. */
+static const char *taken_by(const source *s)
+{
+    const size_t all = s->n_all > s->n ? s->n_all : s->n;
+    for (size_t i = 0; i < all; i++) {
+        const char *name = s->tensors[i].original;
+        if (strstr(name, ".lora_") || strstr(name, "_lora.") || strstr(name, ".lora."))
+            return "`lora`";
+        if (!strcmp(name, "emb_params") || !strncmp(name, "string_to_param", 15))
+            return "`embedding`";
+    }
+    return NULL;
+}
+
 /* No family knows the tensors: says what there is. */
 static bool refuse_unknown(const source *s, const char *input, const char *known, err *e)
 {
     char names[256] = "";
     size_t at = 0, all = s->n_all > s->n ? s->n_all : s->n;
+    const char *setting = taken_by(s);
+    if (setting)
+        return err_set(e, ERR_FAILED, "convert: %s: it changes a model, and is none (give it by %s of generate)", input,
+                       setting);
     for (size_t i = 0; i < all && i < 3; i++)
         at += (size_t)snprintf(names + at, sizeof names - at, "%s%.70s", i ? ", " : "", s->tensors[i].original);
     return err_set(e, ERR_FAILED,

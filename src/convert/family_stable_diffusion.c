@@ -460,8 +460,7 @@ static bool convert_model(import *im, int step, err *e)
         const schedule *s = &d->noise;
         bool few = (s->with == SAMPLER_EULER || s->with == SAMPLER_EULER_A) && s->spacing == SPACING_TRAILING + 1;
         import_put_settings(im, s->with == SAMPLER_LCM ? lcm : few ? turbo : plain, 2);
-        if (p.single)
-            single_leave_rest(im);
+        ok = !p.single || single_leave_rest(im, e);
     }
     diffusion_free(d);
     return ok;

@@ -294,9 +294,27 @@ static bool is_table(const char *name)
     return false;
 }
 
-void single_leave_rest(import *im)
+/* An adapter that is given as one of the files would not be in the model. */
+static bool check_files(const source *s, err *e)
+{
+    for (size_t k = 0; k < s->n_files && s->n_files > 1; k++) {
+        bool any = false;
+        for (size_t i = 0; i < s->n_all && !any; i++)
+            any = s->tensors[i].input == k && (s->tensors[i].used || s->tensors[i].left_out);
+        if (!any)
+            return err_set(e, ERR_FAILED,
+                           "%s: none of its tensors is a part of the model (adapters and embeddings are for generate: "
+                           "`lora`, `embedding`)",
+                           s->paths[k]);
+    }
+    return true;
+}
+
+bool single_leave_rest(import *im, err *e)
 {
     source *s = im->from;
+    if (!check_files(s, e))
+        return false;
     for (size_t i = s->n; i < s->n_all; i++) {
         source_tensor *t = &s->tensors[i];
         if (t->used || import_is_ignored(im, t))
@@ -304,4 +322,5 @@ void single_leave_rest(import *im)
         t->used = true;
         t->left_out = !is_table(t->own.name);
     }
+    return true;
 }

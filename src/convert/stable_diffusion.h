@@ -92,6 +92,6 @@ single_use single_find_use(import *im, bool newer, int in, const char *given);
  * that limn knows.  One that it doesn't know is an error. */
 bool single_read_noise(import *im, schedule *s, err *e);
 /* What is beside the networks (tables of noise, adapters, optimisers): the first is used, the rest left out and said.
- */
-void single_leave_rest(import *im);
+ * A file that has nothing else is an error. */
+bool single_leave_rest(import *im, err *e);
 #endif

@@ -285,6 +285,11 @@ static void what_lies_beside_is_left_out_and_said(void **state)
     same_model(plain, &(request){.files = {save(&s, "beside.safetensors")}});
     has(said, "left out 3 tensors");
     has(said, "embedding_manager.embedder.weight");
+    saved_list adapter = {0};
+    saved_add(&adapter, "lora_unet_x", ".lora_down.weight", 2, (int64_t[]){2, 4}, NULL);
+    const char *file = save(&adapter, "adapter.safetensors");
+    refused(&(request){.files = {file}}, "it changes a model, and is none");
+    refused(&(request){.files = {SD15, file}}, "none of its tensors is a part of the model");
     s = load(SD15, "", false);
     saved_add(&s, "", UNET "input_blocks.1.2.adapter.weight", 1, (int64_t[]){4}, NULL);
     refused(&(request){.files = {save(&s, "inside.safetensors")}}, "input_blocks.1.2.adapter.weight");

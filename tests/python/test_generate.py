@@ -298,6 +298,22 @@ def test_diffusion_models(program, tmp_path):
             m.decode(np.zeros((1, 8), np.int32))
         with pytest.raises(ValueError, match="shape"):
             m.decode(z[:, :1])
+
+
+def test_embeddings(program, tmp_path):
+    path, out, words = tmp_path / "sd.gguf", tmp_path / "out.png", DATA / "golden" / "diffusion" / "embeddings"
+    limn.convert(DATA / "golden" / "diffusion" / "sd15", path)
+    program("generate", "a cat, two-words", "-m", path, "--seed", 3, "--steps", 2, "--embedding", words / "two-words.pt",
+            "-o", out)  # fmt: skip
+    for embeddings in (words / "two-words.pt", [words / "two-words.pt"], {"<it>": words / "two-words.pt"}):
+        with limn.Model(path, embeddings=embeddings) as m:
+            word = "<it>" if isinstance(embeddings, dict) else "two-words"
+            assert len(m.tokenize(word)) == 4 and m.info.text_vocabulary == 716
+            assert same(m.generate(f"a cat, {word}", seed=3, steps=2), out)
+    with pytest.raises(limn.Error, match="32 numbers|is no word"):
+        limn.Model(path, embeddings={"two words": words / "two-words.pt"})
+    with pytest.raises(TypeError):
+        limn.Model(path, embeddings=3)
         with pytest.raises(limn.UsageError, match="sampler"):
             m.generate("a cat", sampler="none")
         h, w = z.shape[2:]
