@@ -81,7 +81,7 @@ import_map single_map_text(const import *im, int *layers);
 /* What the file, its name or the user say of how it is drawn, and else is guessed and said.  `size`: the side of the
  * pictures that it was trained for. */
 typedef struct single_use {
-    prediction predicts;
+    schedule_prediction predicts;
     bool turbo;
     int size;
 } single_use;

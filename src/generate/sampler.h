@@ -21,7 +21,7 @@ typedef struct sampler_step {
 
 typedef struct sampler {
     sampler_kind kind;
-    prediction predicts;
+    schedule_prediction predicts;
     int n;          /* steps; of PNDM one more than were asked for, if that was more than one */
     int start;      /* the first that is done: below n */
     int all;        /* times that the model was trained with */

@@ -14,8 +14,8 @@
 #define WARM_UP 2    /* drivers compile again for each work-group size */
 #define SECONDS 0.15 /* a round lasts at least so long */
 
-static const bench_case *const groups[] = {bench_op_cases, bench_work_cases, bench_codec_cases, bench_train_cases,
-                                           bench_sweep_cases};
+static const bench_case *const groups[] = {bench_op_cases,    bench_work_cases,  bench_diffusion_cases,
+                                           bench_codec_cases, bench_train_cases, bench_sweep_cases};
 enum { GROUPS = sizeof groups / sizeof *groups };
 
 /* ---- the clock ---- */

@@ -38,8 +38,8 @@ struct bench_case {
     int64_t a, b, c, d; /* as the function has it */
 };
 /* Each ends with an entry without a name. */
-extern const bench_case bench_op_cases[], bench_work_cases[], bench_codec_cases[], bench_train_cases[],
-    bench_sweep_cases[];
+extern const bench_case bench_op_cases[], bench_work_cases[], bench_diffusion_cases[], bench_codec_cases[],
+    bench_train_cases[], bench_sweep_cases[];
 
 /* The row as text. */
 void bench_print(const json_t *row);

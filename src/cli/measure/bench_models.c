@@ -9,6 +9,7 @@
 #include "models/codecs/openai_dvae.h"
 #include "models/codecs/vqgan.h"
 #include "models/transformers/bart.h"
+#include "models/transformers/diffusion.h"
 #include "models/transformers/gpt.h"
 #include "models/transformers/masked.h"
 
@@ -224,7 +225,74 @@ static void put_amused(gguf_writer *w, const void *side)
     masked_put(&d, w);
 }
 
-static const int side_256 = 16, side_512 = 32;
+/* ---- Stable Diffusion ---- */
+
+typedef struct diffusion_size {
+    int side;     /* of pictures */
+    bool second;  /* Stable Diffusion 2 */
+    int guidance; /* numbers that tell a latent consistency model how much the text counts */
+    sampler_kind with;
+} diffusion_size;
+
+/* The autoencoder of both, the decoder alone. */
+static void put_autoencoder_kl(gguf_writer *w, const void *side)
+{
+    const int pixels = *(const int *)side;
+    const resnet_vq_config k = {.width = pixels,
+                                .height = pixels,
+                                .code_dim = 4,
+                                .latent = 4,
+                                .stages = 4,
+                                .groups = 32,
+                                .eps = 1e-6f,
+                                .latents = true,
+                                .scale = 0.18215f,
+                                .decoder = {.blocks = 3, .channels = {128, 256, 512, 512}}};
+    resnet_vq_put(&k, w);
+}
+
+static void put_diffusion(gguf_writer *w, const void *size)
+{
+    const diffusion_size *s = size;
+    const int width = s->second ? 1024 : 768;
+    diffusion d = {
+        .text = {.text_length = 77,
+                 .vocabulary = 49408,
+                 .start_id = 49406,
+                 .end_id = 49407,
+                 .pad_id = s->second ? 0 : 49407,
+                 .act = s->second ? ACT_GELU_ERF : ACT_QUICK_GELU,
+                 .eps = 1e-5f,
+                 .text = {.width = width, .layers = s->second ? 23 : 12, .heads = width / 64, .mlp = 4 * width}},
+        .net.k = {.in = 4,
+                  .out = 4,
+                  .levels = 4,
+                  .layers = 2,
+                  .channels = {320, 640, 1280, 1280},
+                  .heads = {8, 8, 8, 8},
+                  .attends = {1, 1, 1, 0},
+                  .context = width,
+                  .groups = 32,
+                  .eps = 1e-5f,
+                  .guidance = s->guidance},
+        .noise = {.times = 1000,
+                  .beta_start = 0.00085f,
+                  .beta_end = 0.012f,
+                  .offset = 1,
+                  .with = s->with,
+                  .spacing = s->with == SAMPLER_EULER ? SPACING_TRAILING + 1 : 0}};
+    for (int i = 0; i < d.net.k.levels && s->second; i++)
+        d.net.k.heads[i] = d.net.k.channels[i] / 64;
+    diffusion_put(&d, w);
+    diffusion_put_step(8, w);
+    put_autoencoder_kl(w, &s->side);
+}
+
+static const int side_256 = 16, side_512 = 32, pixels_256 = 256, pixels_512 = 512, pixels_768 = 768;
+static const diffusion_size sd_256 = {.side = 256, .with = SAMPLER_PNDM}, sd_512 = {.side = 512, .with = SAMPLER_PNDM},
+                            sd_768 = {.side = 768, .with = SAMPLER_PNDM},
+                            turbo = {.side = 512, .second = true, .with = SAMPLER_EULER},
+                            lcm = {.side = 512, .guidance = 256, .with = SAMPLER_LCM};
 static const llama_size janus_1b = {2048, 24, 5632, 16, 0}, janus_7b = {4096, 30, 11008, 32, 0},
                         simplear_half = {896, 24, 4864, 14, 2}, simplear_1b = {1536, 28, 8960, 12, 2};
 
@@ -264,6 +332,14 @@ static const struct {
     {"llamagen-t2i-xl", put_llamagen, NULL},
     {"amused-256", put_amused, &side_256},
     {"amused-512", put_amused, &side_512},
+    {"sd-1.5-256", put_diffusion, &sd_256},
+    {"sd-1.5-512", put_diffusion, &sd_512},
+    {"sd-1.5-768", put_diffusion, &sd_768},
+    {"sd-turbo-512", put_diffusion, &turbo},
+    {"lcm-512", put_diffusion, &lcm},
+    {"sd-vae-256", put_autoencoder_kl, &pixels_256},
+    {"sd-vae-512", put_autoencoder_kl, &pixels_512},
+    {"sd-vae-768", put_autoencoder_kl, &pixels_768},
     {"openai-dvae", put_openai, NULL},
     {"vqgan", put_vqgan, NULL},
     {"vq16-384", put_vq16, NULL},

@@ -430,10 +430,10 @@ static void encode_body(run *r, void *context)
     c->c->kind->encode(r, c->c, c->in);
 }
 
-/* what: the model; a: 1 encodes; b: pictures at once */
+/* what: the model; a: 1 encodes; b: pictures at once; type: of the weights */
 static bool codec_speed(bench *b, const bench_case *c, err *e)
 {
-    model *m = bench_model(b, b->d, c->name, c->what, DTYPE_F32, e);
+    model *m = bench_model(b, b->d, c->name, c->what, c->type, e);
     if (!m)
         return e->code == ERR_NONE;
     const codec *k = &m->codec;
@@ -442,14 +442,13 @@ static bool codec_speed(bench *b, const bench_case *c, err *e)
         model_free(m);
         return true;
     }
-    int64_t shape[4] = {c->b, k->grid_height * k->grid_width},
-            pixels[4] = {c->b, codec_input_height(k), codec_input_width(k), 3};
+    int64_t shape[4] = {c->b, codec_numbers(k)}, pixels[4] = {c->b, codec_input_height(k), codec_input_width(k), 3};
     codec_case of = {.c = k};
     double seconds, flops, bytes;
     size_t n = (size_t)c->b * (c->a ? (size_t)(pixels[1] * pixels[2] * 3) : (size_t)shape[1]);
     void *zeros = array_new(n, 4, "pictures", e);
-    bool ok = zeros && tensor_new(&of.in, b->d, c->a ? DTYPE_F32 : DTYPE_I32, c->a ? 4 : 2, c->a ? pixels : shape,
-                                  zeros, false, "pictures", e);
+    bool ok = zeros && tensor_new(&of.in, b->d, c->a || k->latents ? DTYPE_F32 : DTYPE_I32, c->a ? 4 : 2,
+                                  c->a ? pixels : shape, zeros, false, "pictures", e);
     ok = ok && bench_measure(b, m->run, c->a ? encode_body : decode_body, &of, &seconds, &flops, &bytes, e);
     if (ok)
         bench_row(
@@ -472,5 +471,10 @@ const bench_case bench_codec_cases[] = {
     {.name = "encode vqgan", codec_speed, .what = "vqgan", .a = 1, .b = 1},
     {.name = "decode vq16-384", codec_speed, .what = "vq16-384", .b = 1},
     {.name = "decode cosmos, 1024 x 1024", codec_speed, .what = "cosmos", .b = 1},
+    {.name = "decode sd-vae-256, F32", codec_speed, .what = "sd-vae-256", .b = 1},
+    {.name = "decode sd-vae-256, F16", codec_speed, .what = "sd-vae-256", .type = DTYPE_F16, .b = 1},
+    {.name = "decode sd-vae-512, F32", codec_speed, .what = "sd-vae-512", .b = 1},
+    {.name = "decode sd-vae-512, F16", codec_speed, .what = "sd-vae-512", .type = DTYPE_F16, .b = 1},
+    {.name = "decode sd-vae-768, F32", codec_speed, .what = "sd-vae-768", .b = 1},
     {.name = NULL},
 };

@@ -18,11 +18,11 @@ typedef enum schedule_betas {
 } schedule_betas;
 
 /* What the network gives for x at a time. */
-typedef enum prediction {
+typedef enum schedule_prediction {
     PREDICTION_EPSILON, /* e */
     PREDICTION_V,       /* sqrt(kept) e - sqrt(1 - kept) x_0: Salimans & Ho 2022 */
     PREDICTION_COUNT
-} prediction;
+} schedule_prediction;
 
 /* The ways from noise to a picture: generate/sampler.h. */
 typedef enum sampler_kind {
@@ -53,7 +53,7 @@ typedef struct schedule {
     int times; /* that the model was trained with */
     float beta_start, beta_end;
     schedule_betas betas;
-    prediction predicts;
+    schedule_prediction predicts;
     int offset;        /* of leading times */
     bool ends_at_one;  /* behind the last step nothing is noise; false: as much as at time 0 */
     bool zero_snr;     /* at the last time nothing is left of a picture: Lin et al. 2023, algorithm 1 */
