@@ -15,14 +15,16 @@
  * A tile takes neighbouring places.  Places are positions; for MASK_COLUMN the grid is put in order by columns first, so
  * that its mask is that of rows.  `places`: how many there are, a multiple of SPAN.
  *
- * attention_tile_cpu.clh: a tile's products in registers; HEAD_DIM is a multiple of 32, and kt and vt are keys and
- *   values in panels [b,heads,places/32][HEAD_DIM][32].
- * attention_tile_gpu.clh: work-groups over local memory; HEAD_DIM is at most 64, and kt and vt are keys and values.
+ * attention_tile_cpu.clh: a tile's products in registers; HEAD_DIM is a multiple of 8, with BACKWARD of 32, and kt and
+ *   vt are keys and values in panels [b,heads,places/32][HEAD_DIM][32].
+ * attention_tile_gpu.clh: work-groups over local memory; kt and vt are keys and values.
  *
  * Build options:
  *   HEAD_DIM     numbers of a head (64)
  *   QUERY_HEADS  heads of queries for each head of keys (1)
  *   KV_F16       keys and values are F16; not with BACKWARD
+ *   CROSS        keys and values are of another sequence, `length` of it: qkv[b,t,d] holds queries alone, QUERY_HEADS is
+ *                1 and the mask MASK_ALL; not with BACKWARD
  *   BACKWARD     the kernels of gradients instead
  * Tunables of common.cl: SIDE (GPU), SPLIT (CPU). */
 #ifndef HEAD_DIM
@@ -31,7 +33,15 @@
 #ifndef QUERY_HEADS
 #define QUERY_HEADS 1
 #endif
-#define QKV_PARTS (QUERY_HEADS + 2) /* of a row of qkv, as wide as all keys */
+#ifdef CROSS
+#define QKV_PARTS      1
+#define FIRST_QUERY    0
+#define KEYS_END(last) length
+#else
+#define QKV_PARTS      (QUERY_HEADS + 2) /* of a row of qkv, as wide as all keys */
+#define FIRST_QUERY    AT(position)[0]
+#define KEYS_END(last) (last) /* of queries */
+#endif
 /* Heads of queries that read the keys of BACK_DECLARE's, one after the other; no loop, which takes registers, where
  * there is one. */
 #if QUERY_HEADS > 1

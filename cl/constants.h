@@ -149,6 +149,9 @@ typedef enum mask_kind {
 /* ---- loss.cl: kinds of difference ---- */
 enum { LOSS_L1, LOSS_L2 };
 
+/* ---- panel.cl: numbers of a CPU's work-item of unpack_panels ---- */
+#define PANEL_UNPACK 4096
+
 /* ---- relax.cl: draws of 64 numbers, 16 Philox blocks, of a CPU's work-item ---- */
 #define RELAX_NOISE_BLOCKS 16
 

@@ -4,7 +4,8 @@
  *
  * The points of the interpolation are 0, 2/3, -2/3, 3/2, -3/2 and infinity: reciprocals keep the error small (Barabasz
  * et al. 2020); with the usual 0, 1, -1, 2, -2 it is more than twice as large.  in is a multiple of 16.
- * winograd_weights: u[36][panels][in][32] of `panels` of them.  winograd_input: v[36][n][in] of n tiles.
+ * winograd_weights: u[36][panels][in][32] of `panels` of them, floats, halves (PANEL_F16) or blocks (PANEL_Q8_0).
+ * winograd_input: v[36][n][in] of n tiles.
  * winograd_output: y, with bias, activation and residual.
  *
  * CPU: a work-item transforms 16 channels at a time, and winograd_output makes the products of u and v as well.  else:
@@ -69,20 +70,22 @@
 
 /* u of the panels from `first` on.  flip: of the transposed convolution, whose taps are in the opposite order.  One
  * work-item: 16 rows of a panel. */
-CPU_KERNEL void winograd_weights(IN(float, panels), OUT(float, u), const int in, const int first, const int n,
+CPU_KERNEL void winograd_weights(IN(PANEL, panels), OUT(float, u), const int in, const int first, const int n,
                                  const int flip)
 {
     const int c0 = get_global_id(0) * 16, panel = get_global_id(1);
     const size_t plane = (size_t)n * in * 32, tap = (size_t)in * 32;
+    __global const PANEL *p = PANEL_AT(AT(panels), (first + panel) * 9 * tap);
     for (int c = c0; c < c0 + 16; c++)
         for (int j = 0; j < 32; j += 16) {
-            __global const float *g = AT(panels) + ((size_t)(first + panel) * 9 * in + c) * 32 + j;
+            const size_t g = (size_t)c * 32 + j;
             __global float *to = AT(u) + ((size_t)panel * in + c) * 32 + j;
             float16 rows[18];
             for (int x = 0; x < 3; x++) {
                 const int kx = flip ? 2 - x : x;
-                const float16 top = vload16(0, g + (flip ? 6 + kx : kx) * tap), middle = vload16(0, g + (3 + kx) * tap);
-                const float16 bottom = vload16(0, g + (flip ? kx : 6 + kx) * tap);
+                const float16 top = PANEL_16(p, g + (flip ? 6 + kx : kx) * tap),
+                              middle = PANEL_16(p, g + (3 + kx) * tap),
+                              bottom = PANEL_16(p, g + (flip ? kx : 6 + kx) * tap);
 #define THREE(i, value) rows[(i)*3 + x] = value
                 WEIGHTS(top, middle, bottom, THREE)
             }
@@ -184,14 +187,15 @@ __kernel void winograd_weights(IN(PANEL, panels), OUT(float, u), const int in, c
 {
     const int c = get_global_id(0) / 32, j = get_global_id(0) % 32, panel = get_global_id(1);
     const size_t plane = (size_t)n * in * 32, tap = (size_t)in * 32;
-    __global const PANEL *g = AT(panels) + ((size_t)(first + panel) * 9 * in + c) * 32 + j;
+    __global const PANEL *p = PANEL_AT(AT(panels), (first + panel) * 9 * tap);
+    const size_t g = (size_t)c * 32 + j;
     __global float *to = AT(u) + ((size_t)panel * in + c) * 32 + j;
     float rows[18];
     UNROLL
     for (int x = 0; x < 3; x++) {
         const int kx = flip ? 2 - x : x;
-        const float top = PANEL_ONE(g, (flip ? 6 + kx : kx) * tap), middle = PANEL_ONE(g, (3 + kx) * tap),
-                    bottom = PANEL_ONE(g, (flip ? kx : 6 + kx) * tap);
+        const float top = PANEL_ONE(p, g + (flip ? 6 + kx : kx) * tap), middle = PANEL_ONE(p, g + (3 + kx) * tap),
+                    bottom = PANEL_ONE(p, g + (flip ? kx : 6 + kx) * tap);
 #define THREE(i, value) rows[(i)*3 + x] = value
         WEIGHTS(top, middle, bottom, THREE)
     }

@@ -23,15 +23,12 @@ static bool check_shape(import *im, const param *p, const file_tensor *t, const 
                    have, want);
 }
 
-/* What a tensor is stored as: vectors as F32, convolutions and rows that blocks don't divide no smaller than F16. */
+/* What a tensor is stored as. */
 static dtype stored_type(const import *im, const param *p, dtype own)
 {
-    if (p->use == PARAM_VECTOR)
-        return DTYPE_F32;
     bool has_own = own == DTYPE_F32 || own == DTYPE_F16 || own == DTYPE_Q8_0 || own == DTYPE_Q4_0;
     dtype type = im->typed ? im->type : has_own ? own : own == DTYPE_BF16 ? DTYPE_F16 : DTYPE_F32;
-    bool blocks = param_is_matrix(p) && p->shape[p->nd - 1] % 32 == 0;
-    return dtype_table[type].block > 1 && !blocks ? DTYPE_F16 : type;
+    return param_stored_type(p, type);
 }
 
 /* p's data, or the next part of it, is t, in another order where that isn't NULL.  Declares nothing. */

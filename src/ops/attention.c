@@ -109,7 +109,8 @@ tensor op_biased_attention(run *r, tensor q, const kv_cache *cache, tensor bias,
                         ARG_T(none), ARG_I(t),        ARG_I(heads),    ARG_I(n),    ARG_I(MASK_ALL),
                         ARG_I(n),    ARG_I(1),        ARG_I(1),        ARG_T(none), ARG_I(1),
                         ARG_I(n),    ARG_I(0),        ARG_T(ids),      ARG_I(pad),  ARG_T(bias)};
-    run_launch(r, "attention:attention", size, args, (int)(sizeof args / sizeof *args) - !bias.buf);
+    if (ids.buf || bias.buf || !cross_tiles(r, q, cache, y, s.saved[0]))
+        run_launch(r, "attention:attention", size, args, (int)(sizeof args / sizeof *args) - !bias.buf);
     tape_push(r, &s);
     return y;
 }

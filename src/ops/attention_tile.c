@@ -1,6 +1,11 @@
 /* Attention of many queries by tiles: cl/attention_tile.cl. */
 #include "ops/ops_internal.h"
 
+#define NARROW_HEAD 40 /* of heads that 32 doesn't divide: below, vectors of a CPU's tile would be too empty */
+/* The fewest queries to keys of another sequence; with heads that fill a CPU's vectors fewer keep the sums they had. */
+#define CROSS_QUERIES      64
+#define CROSS_QUERIES_WIDE 512
+
 typedef struct tiles {
     int64_t span;                                   /* queries, and keys, of a tile */
     int64_t places;                                 /* of the order of positions; 0: there are no tiles for this */
@@ -8,7 +13,17 @@ typedef struct tiles {
     const attention_mask *mask;
 } tiles;
 
-static tiles tiles_of(run *r, const tensor *qkv, const kv_cache *cache, const attention_mask *m)
+/* Whether tiles have heads of so many numbers.  CPUs: other heads than those that fill vectors keep the sums that they
+ * had where there is a causal mask.  GPUs: of more than one tile's columns the compiler for Gen9 to Arc spills. */
+static bool head_fits(const tuning *tune, int64_t n, const attention_mask *m, bool backward)
+{
+    if (!tune->cpu_form)
+        return n <= 64;
+    return (n % 32 == 0 && n <= 256) ||
+           (!backward && m->kind == MASK_ALL && n % 8 == 0 && n >= NARROW_HEAD && n <= 256);
+}
+
+static tiles tiles_of(run *r, const tensor *qkv, const kv_cache *cache, const attention_mask *m, bool backward)
 {
     const tuning *tune = &run_device(r)->tune;
     tiles s = {.span = tune->cpu_form ? ATTENTION_SPAN_CPU : TILE_M_OF(tune->gemm_side),
@@ -19,8 +34,7 @@ static tiles tiles_of(run *r, const tensor *qkv, const kv_cache *cache, const at
                .length = cache->k.shape[2],
                .head_dim = cache->k.shape[3],
                .mask = m};
-    bool head = tune->cpu_form ? s.head_dim % 32 == 0 && s.head_dim <= 256 : s.head_dim <= 64;
-    if (!tune->tiles || !head || s.t < 16 || m->kind == MASK_TORUS)
+    if (!tune->tiles || !head_fits(tune, s.head_dim, m, backward) || s.t < 16 || m->kind == MASK_TORUS)
         return s;
     int64_t n = s.length;
     if (m->kind == MASK_COLUMN && n > m->text) /* whole columns */
@@ -35,7 +49,7 @@ static tensor panels(run *r, const tiles *s, tensor cache, tensor position, cons
     if (!run_device(r)->tune.cpu_form)
         return cache;
     tensor y = TENSOR(r, DTYPE_F32, s->b * s->heads, s->places, s->head_dim);
-    work size = {.global = {(size_t)s->head_dim / 16, (size_t)(s->places / s->span), (size_t)(s->b * s->heads)},
+    work size = {.global = {(size_t)(s->head_dim + 15) / 16, (size_t)(s->places / s->span), (size_t)(s->b * s->heads)},
                  .local = {1, 1, 1},
                  .bytes = (4.0 + (double)dtype_row_bytes(cache.type, 1)) * (double)tensor_count(&y),
                  .options = option};
@@ -64,14 +78,34 @@ static work tile_work(run *r, const tiles *s, int64_t heads, double products, co
 bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, const attention_mask *m, tensor y,
                   tensor lse)
 {
-    const tiles s = tiles_of(r, &qkv, cache, m);
+    const tiles s = tiles_of(r, &qkv, cache, m, false);
     if (!s.places)
         return false;
     char option[CACHE_OPTION];
     tensor kt = panels(r, &s, cache->k, position, cache_option(cache, s.queries, "", option));
-    LAUNCH(r, "attention_tile:attention", tile_work(r, &s, s.heads * s.queries, 2, option), ARG_T(qkv), ARG_T(kt),
-           ARG_T(cache->v), ARG_T(y), ARG_T(lse), ARG_T(position), ARG_I(s.t), ARG_I(s.heads), ARG_I(s.length),
-           ARG_I(m->kind), ARG_I(m->text), ARG_I(m->grid_width), ARG_I(m->kernel), ARG_I(s.places), ARG_I(s.head_dim));
+    LAUNCH(r, "attention_tile:attention", tile_work(r, &s, s.heads * s.queries, m->kind == MASK_ALL ? 4 : 2, option),
+           ARG_T(qkv), ARG_T(kt), ARG_T(cache->v), ARG_T(y), ARG_T(lse), ARG_T(position), ARG_I(s.t), ARG_I(s.heads),
+           ARG_I(s.length), ARG_I(m->kind), ARG_I(m->text), ARG_I(m->grid_width), ARG_I(m->kernel), ARG_I(s.places),
+           ARG_I(s.head_dim));
+    return true;
+}
+
+bool cross_tiles(run *r, tensor q, const kv_cache *cache, tensor y, tensor lse)
+{
+    const attention_mask m = {.kind = MASK_ALL, .text = (int)cache->k.shape[2], .grid_width = 1, .kernel = 1};
+    tiles s = tiles_of(r, &q, cache, &m, false);
+    bool wide = run_device(r)->tune.cpu_form && s.head_dim % 32 == 0;
+    if (!s.places || s.t < (wide ? CROSS_QUERIES_WIDE : CROSS_QUERIES))
+        return false;
+    char option[CACHE_OPTION];
+    const int64_t t = s.t;
+    s.queries = 1;
+    s.t = s.length; /* of keys */
+    tensor none = {0}, kt = panels(r, &s, cache->k, none, cache_option(cache, 1, " -DCROSS", option));
+    s.t = t;
+    LAUNCH(r, "attention_tile:attention", tile_work(r, &s, s.heads, 4, option), ARG_T(q), ARG_T(kt), ARG_T(cache->v),
+           ARG_T(y), ARG_T(lse), ARG_T(none), ARG_I(t), ARG_I(s.heads), ARG_I(s.length), ARG_I(m.kind), ARG_I(m.text),
+           ARG_I(1), ARG_I(1), ARG_I(s.places), ARG_I(s.head_dim));
     return true;
 }
 
@@ -79,7 +113,7 @@ bool attend_tiles_back(run *r, const tape_step *step, const attention_mask *m, t
 {
     tensor qkv = step->in[0], lse = step->saved[0];
     const kv_cache cache = {step->in[1], step->in[2]};
-    const tiles s = tiles_of(r, &qkv, &cache, m);
+    const tiles s = tiles_of(r, &qkv, &cache, m, true);
     if (!s.places)
         return false;
     char option[CACHE_OPTION];

@@ -88,16 +88,25 @@ static void channels_product(run *r, bool transposed, tensor x, const conv *c, t
     run_give_back(r, to);
 }
 
-/* y[b,oh,ow,out] from x[b,h,w,c] by c's panels, buffer by buffer. */
+/* y[b,oh,ow,out] from x[b,h,w,c] by c's panels, buffer by buffer; of those that aren't read as they are so many at a
+ * time as stay in a cache. */
 static void conv_product(run *r, bool transposed, tensor x, const conv *c, int pad_top, activation act, tensor residual,
                          tensor y)
 {
-    for (int64_t panel = 0, at; 32 * panel < c->out && !run_failed(r);) {
-        tensor piece = tensor_piece(c->panels, panel, &at);
-        int64_t left = c->out - 32 * at, most = 32 * piece.shape[0];
-        channels_product(r, transposed, x, c, piece, 32 * at, (int)(left < most ? left : most), pad_top, act, residual,
-                         y);
-        panel = at + piece.shape[0];
+    const bool packed = panels_packed(r, c->panels);
+    int64_t some = run_device(r)->tune.winograd_cache / (32 * c->panels.shape[1]);
+    some = some > 1 ? some : 1;
+    for (int64_t panel = 0, at, n; 32 * panel < c->out && !run_failed(r); panel += n) {
+        tensor piece = tensor_piece(c->panels, panel, &at), floats;
+        n = piece.shape[0] - (panel - at);
+        n = packed && n > some ? some : n;
+        piece = tensor_rows(piece, panel - at, n);
+        floats = panels_unpacked(r, piece);
+        int64_t left = c->out - 32 * panel, most = 32 * n;
+        channels_product(r, transposed, x, c, floats, 32 * panel, (int)(left < most ? left : most), pad_top, act,
+                         residual, y);
+        if (packed)
+            run_give_back(r, floats);
     }
 }
 

@@ -141,6 +141,37 @@ tensor op_conv2d_onto(run *r, tensor x, const conv_input *k, const conv *c, floa
     return y;
 }
 
+/* Some pixels at a time.  The result of a strip lies before its input but for the first ones, which a copy keeps. */
+static void narrow_in_place(run *r, tensor x, const conv *c, tensor y)
+{
+    int64_t in = c->in, out = c->out, pixels = tensor_count(&x) / in, some = run_device(r)->tune.strip / in;
+    x = tensor_shaped(x, 4, (int64_t[]){1, 1, pixels, in});
+    y = tensor_shaped(y, 4, (int64_t[]){1, 1, pixels, out});
+    tensor kept = TENSOR(r, DTYPE_F32, 1, 1, some, out);
+    for (int64_t at = 0; at < pixels && !run_failed(r); at += some) {
+        const int64_t n = pixels - at < some ? pixels - at : some;
+        tensor from = x, to = y, t = tensor_shaped(kept, 4, (int64_t[]){1, 1, n, out});
+        from.shape[2] = to.shape[2] = n;
+        from.at += at * in;
+        to.at += at * out;
+        const bool apart = (at + n) * out <= at * in;
+        conv_rows(r, from, c, 0, false, ACT_NONE, (tensor){0}, apart ? to : t);
+        if (!apart && !run_failed(r))
+            op_repeat(r, to, t);
+    }
+    run_give_back(r, kept);
+}
+
+tensor op_conv2d_narrow(run *r, tensor x, const conv *c)
+{
+    REQUIRE(r, x.nd == 4 && x.shape[3] == c->in && c->kernel == 1 && c->stride == 1);
+    if (run_failed(r) || run_tape(r) || c->out > c->in || tensor_count(&x) < 2 * (int64_t)run_device(r)->tune.strip)
+        return op_conv2d(r, x, c, ACT_NONE, (tensor){0});
+    tensor y = tensor_shaped(x, 4, (int64_t[]){x.shape[0], x.shape[1], x.shape[2], c->out});
+    narrow_in_place(r, x, c, y);
+    return y;
+}
+
 tensor op_upsample_conv2d(run *r, tensor x, int factor, const conv *c, activation act)
 {
     if (run_failed(r) || run_tape(r) || !keeps_sides(c))

@@ -9,68 +9,6 @@
 #include "device/run_internal.h"
 #include "ops/ops_internal.h"
 
-/* `count` rows of a linear layer's panels as floats, from row `first` of that piece on: into y's panels of `lanes`
- * rows, from `panel` on, or (lanes 1) its rows. */
-static void unpack(run *r, tensor w, tensor y, int64_t first, int64_t count, int64_t lanes, int64_t panel)
-{
-    int64_t n = w.shape[0], k = w.shape[1];
-    size_t words = (size_t)(k / 32 * (dtype_table[w.type].bytes - 2) / 4),
-           rows = round_up((size_t)count, (size_t)lanes);
-    work size = {.global = {lanes > 1 ? rows : words, lanes > 1 ? words : rows},
-                 .bytes = (double)dtype_row_bytes(w.type, count * k) + 4.0 * (double)(count * k)};
-    LAUNCH(r, TYPED("linear:floats_", w.type), size, ARG_T(w), ARG_T(y), ARG_I(n), ARG_I(k), ARG_I(first), ARG_I(count),
-           ARG_I(lanes), ARG_I(panel));
-}
-
-/* The type of w's panels: on GPUs panels of halves are halves, with the same values. */
-static dtype panel_type(run *r, tensor w)
-{
-    return w.type == DTYPE_F16 && !run_device(r)->tune.cpu_form ? DTYPE_F16 : DTYPE_F32;
-}
-
-/* Panels of w into `panels`, which holds ceil(n/32) * k * 32 numbers.  Either may be in several buffers of whole
- * panels. */
-static void pack(run *r, tensor panels, tensor w)
-{
-    int64_t n = w.shape[0], k = w.shape[1], next;
-    for (int64_t row = 0; row < n && !run_failed(r); row = next) {
-        int64_t from_row, to_panel;
-        tensor from = tensor_piece(w, row, &from_row), to = tensor_piece(panels, row / 32, &to_panel);
-        int64_t from_end = from_row + from.shape[0], to_end = 32 * (to_panel + to.shape[0]);
-        next = from_end < to_end ? from_end : to_end;
-        next = next < n ? next : n;
-        if (w.panels) { /* a GPU's, of a linear layer */
-            unpack(r, from, to, row - from_row, next - row, 32, row / 32 - to_panel);
-            continue;
-        }
-        from.at += (row - from_row) * k;
-        size_t blocks = (size_t)(k + 15) / 16, n_panels = (size_t)(next - row + 31) / 32;
-        work size = {.global = {blocks, n_panels}, .local = {1, 1, 1}};
-        if (!run_device(r)->tune.cpu_form)
-            size = (work){.global = {blocks * n_panels}, .unit = UNIT_ROW};
-        size.bytes = (double)(dtype_row_bytes(w.type, (next - row) * k) + dtype_row_bytes(to.type, (next - row) * k));
-        size.options = PANEL_OPTIONS(to);
-        LAUNCH(r, TYPED("gemm:pack_", w.type), size, ARG_T(from), ARG_T(to), ARG_I(next - row), ARG_I(k),
-               ARG_I(row / 32 - to_panel));
-    }
-}
-
-bool conv_pack(run *r, tensor *panels, tensor w, const char *what, err *e)
-{
-    int64_t k = tensor_count(&w) / w.shape[0], n = (w.shape[0] + 31) / 32;
-    *panels = (tensor){0};
-    if (run_failed(r) ||
-        !tensor_new(panels, run_device(r), panel_type(r, w), 3, (int64_t[]){n, k, 32}, NULL, false, what, e))
-        return false;
-    pack(r, *panels, tensor_shaped(w, 2, (int64_t[]){w.shape[0], k}));
-    return !run_failed(r);
-}
-
-void conv_repack(run *r, const conv *c)
-{
-    pack(r, c->panels, tensor_shaped(c->w, 2, (int64_t[]){c->out, tensor_count(&c->w) / c->out}));
-}
-
 bool tile_by_fours(run *r, int64_t n, tensor x)
 {
     return n >= run_device(r)->tune.tile_k && n % 4 == 0 && x.at % 4 == 0;
@@ -139,7 +77,7 @@ static bool clblast_product(run *r, tensor a, bool a_transposed, tensor b, bool 
     if (b.type != DTYPE_F32) {
         f32 = run_tensor(r, DTYPE_F32, 2, b.shape);
         if (b.panels)
-            unpack(r, b, f32, 0, b.shape[0], 1, 0);
+            linear_unpack(r, b, f32, 0, b.shape[0], 1, 0);
         else
             LAUNCH(r, TYPED("gemm:unpack_", b.type), ((work){.global = {n * k}, .bytes = 4.0 * (double)(n * k)}),
                    ARG_T(b), ARG_T(f32));
@@ -220,7 +158,7 @@ bool gemm(run *r, tensor x, const linear *l, activation act, tensor residual, te
     if (split && l->w.buf->rows % 32)
         return false;
     tensor panels = TENSOR(r, panel_type(r, l->w), (n + 31) / 32, k, 32);
-    pack(r, panels, l->w);
+    panels_pack(r, panels, l->w);
     panel_product(r, x, panels, l->b, act, residual, y);
     run_give_back(r, panels);
     return true;
@@ -253,19 +191,6 @@ void gemm_columns(run *r, tensor x, tensor w, tensor y, int add)
     /* each element of y is read and written by the same work-item */
     panel_product(r, x, panels, (tensor){0}, ACT_NONE, add ? y : (tensor){0}, y);
     run_give_back(r, panels);
-}
-
-tensor conv_transpose_panels(run *r, const conv *c)
-{
-    int64_t taps = c->kernel * c->kernel, panels = (c->in + 31) / 32;
-    tensor y = TENSOR(r, DTYPE_F32, panels, taps * c->out, 32);
-    work size = {.global = {(size_t)c->out, (size_t)taps, (size_t)panels}};
-    if (!run_device(r)->tune.cpu_form)
-        size = (work){.global = {(size_t)((c->out + 31) / 32 * taps * panels)}, .unit = UNIT_ROW};
-    size.bytes = 8.0 * (double)tensor_count(&y);
-    size.options = c->panels.type == DTYPE_F16 ? "-DBACKWARD -DPANEL_F16" : "-DBACKWARD";
-    LAUNCH(r, "gemm:transpose_panels", size, ARG_T(c->panels), ARG_T(y), ARG_I(taps), ARG_I(c->in), ARG_I(c->out));
-    return y;
 }
 
 #define PART (1 << 19) /* floats of both factors that one tap after the other reads */

@@ -51,7 +51,7 @@ typedef struct low_rank {
 typedef struct conv {
     tensor w;      /* in training: F32 [out, kernel, kernel, in], which the panels are packed from; else empty */
     tensor panels; /* [ceil(out/32), kernel*kernel*in, 32]: panel p, row (ky, kx, c), channels 32p to 32p+31; F32, or
-                    * F16 in the GPU form if the weights are */
+                    * the weights' type, F16 (always in the GPU form) or Q8_0, where they are many (conv_pack) */
     tensor b;      /* [out] F32, or empty */
     int in, out, kernel, stride, pad;
     int pad_end; /* further rows and columns of zeros at the bottom and at the right; not for transposed ones */
@@ -78,6 +78,9 @@ typedef struct conv_input {
 tensor op_conv2d_of(run *r, tensor x, const conv_input *k, const conv *c, activation act);
 /* y + gain (conv2d(k(x)) + bias).  Without a tape the result overwrites y. */
 tensor op_conv2d_onto(run *r, tensor x, const conv_input *k, const conv *c, float gain, tensor y);
+/* op_conv2d of 1x1 and stride 1.  Without a tape the result of a large picture that gets no more channels overwrites x:
+ * then it is where x was. */
+tensor op_conv2d_narrow(run *r, tensor x, const conv *c);
 /* The gradient of op_conv2d with respect to its input: y[b, iy*stride - pad + ky, ...] += x[b,iy,ix,c] w[o,ky,kx,c],
  * + bias; output side (h - 1) * stride - 2 pad + kernel. */
 tensor op_conv_transpose2d(run *r, tensor x, const conv *c, activation act);

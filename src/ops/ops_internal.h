@@ -179,6 +179,8 @@ void cache_store(run *r, tensor x, int parts, const kv_cache *cache, tensor posi
  * for this device or these sizes: the kernels of attention.cl do it then. */
 bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, const attention_mask *mask, tensor y,
                   tensor lse);
+/* The same to all keys of another sequence. */
+bool cross_tiles(run *r, tensor q, const kv_cache *cache, tensor y, tensor lse);
 bool attend_tiles_back(run *r, const tape_step *s, const attention_mask *mask, tensor dy, tensor dqkv, int add);
 
 /* ---- 3x3 of stride 1: winograd.c ---- */
@@ -198,7 +200,20 @@ void gemm_columns(run *r, tensor x, tensor w, tensor y, int add);
 /* y[n,k] (+)= dy[m,n]^T x[m,k] */
 void gemm_weight_gradient(run *r, tensor dy, tensor x, tensor y, int add);
 /* Build options of kernels that read panels of weights, or make them: cl/panel.clh. */
-#define PANEL_OPTIONS(panels) ((panels).type == DTYPE_F16 ? "-DPANEL_F16" : NULL)
+#define PANEL_OPTIONS(panels)                                                                                          \
+    ((panels).type == DTYPE_F16 ? "-DPANEL_F16" : (panels).type == DTYPE_Q8_0 ? "-DPANEL_Q8_0" : NULL)
+/* `count` rows of a linear layer's panels as floats, from row `first` of that piece on: into y's panels of `lanes`
+ * rows, from `panel` on, or (lanes 1) its rows. */
+void linear_unpack(run *r, tensor w, tensor y, int64_t first, int64_t count, int64_t lanes, int64_t panel);
+/* The type of w's panels for products: on GPUs panels of halves are halves, with the same values. */
+dtype panel_type(run *r, tensor w);
+/* Panels of w[n,k] into `panels`, which holds ceil(n/32) * k * 32 numbers.  Either may be in several buffers of whole
+ * panels. */
+void panels_pack(run *r, tensor panels, tensor w);
+/* Whether the kernels of products don't read panels of that type; these panels as floats, which are all in one buffer:
+ * panel.c. */
+bool panels_packed(run *r, tensor panels);
+tensor panels_unpacked(run *r, tensor panels);
 /* The panels of c's weight with in and out exchanged. */
 tensor conv_transpose_panels(run *r, const conv *c);
 /* The grids that a convolution joins: its taps are kernel * kernel pixels of the large one around

@@ -3,6 +3,8 @@
 
 #include "ops/ops_internal.h"
 
+#define LEAST_QUERIES 256 /* at a time: keys and values are packed again for each time */
+
 static tape_function self_attention_back;
 
 /* Picture i of x as rows of its last dimension. */
@@ -22,19 +24,49 @@ static void product(run *r, tensor x, tensor w, tensor y)
                 (long long)w.shape[0], run_device(r)->info.name);
 }
 
+/* p = softmax(p / sqrt(d)) of its rows, in place */
+static void softmax(run *r, tensor p, int64_t d)
+{
+    int64_t rows = rows_of(&p);
+    double count = (double)tensor_count(&p);
+    scale_add(r, p, (float)(1 / sqrt((double)d)), (tensor){0}, 0, p);
+    LAUNCH(r, "norm:softmax", work_rows(rows, 8 * count, 8 * count), ARG_T(p), ARG_T(p), ARG_I(last_of(&p)));
+}
+
+/* y[n,d] of one picture: some queries at a time, so that the scores of all with all are never in memory. */
+static void attend_picture(run *r, tensor q, tensor k, tensor v, tensor y)
+{
+    const int64_t n = q.shape[0], d = q.shape[1];
+    int64_t some = run_device(r)->tune.strip / n / 8 * 8;
+    some = some < LEAST_QUERIES ? LEAST_QUERIES : some;
+    some = some < n ? some : n;
+    tensor p = TENSOR(r, DTYPE_F32, some, n);
+    for (int64_t at = 0; at < n && !run_failed(r); at += some) {
+        const int64_t rows = n - at < some ? n - at : some;
+        tensor scores = tensor_rows(p, 0, rows);
+        product(r, tensor_rows(q, at, rows), k, scores);
+        softmax(r, scores, d);
+        gemm_columns(r, scores, v, tensor_rows(y, at, rows), 0);
+    }
+    run_give_back(r, p);
+}
+
 tensor op_self_attention(run *r, tensor q, tensor k, tensor v)
 {
     if (run_failed(r))
         return (tensor){0};
     int64_t b = q.shape[0], d = last_of(&q), n = tensor_count(&q) / b / d;
     REQUIRE(r, tensor_count(&k) == tensor_count(&q) && tensor_count(&v) == tensor_count(&q) && last_of(&k) == d);
-    tensor y = tensor_like(r, &q, d), p = TENSOR(r, DTYPE_F32, b, n, n);
+    tensor y = tensor_like(r, &q, d);
+    if (!run_tape(r)) {
+        for (int64_t i = 0; i < b && !run_failed(r); i++)
+            attend_picture(r, picture(q, i), picture(k, i), picture(v, i), picture(y, i));
+        return y;
+    }
+    tensor p = TENSOR(r, DTYPE_F32, b, n, n);
     for (int64_t i = 0; i < b && !run_failed(r); i++)
         product(r, picture(q, i), picture(k, i), picture(p, i));
-    double count = (double)(b * n * n);
-    /* both in place */
-    scale_add(r, p, (float)(1 / sqrt((double)d)), (tensor){0}, 0, p);
-    LAUNCH(r, "norm:softmax", work_rows(b * n, 8 * count, 8 * count), ARG_T(p), ARG_T(p), ARG_I(n));
+    softmax(r, p, d);
     for (int64_t i = 0; i < b && !run_failed(r); i++)
         gemm_columns(r, picture(p, i), picture(v, i), picture(y, i), 0);
     tape_push(r, &(tape_step){.back = self_attention_back, .in = {q, k, v}, .out = y, .saved = {p}});

@@ -22,6 +22,22 @@ void params_layer(param_table *t, int i)
     t->layer = i + 1;
 }
 
+void params_blocks(param_table *t, bool may)
+{
+    t->blocks = may;
+}
+
+dtype param_stored_type(const param *p, dtype type)
+{
+    if (p->use == PARAM_VECTOR)
+        return DTYPE_F32;
+    if (dtype_table[type].block == 1)
+        return type;
+    if (!(param_is_matrix(p) || p->blocks) || p->shape[p->nd - 1] % dtype_table[type].block)
+        return DTYPE_F16;
+    return p->use == PARAM_CONV ? DTYPE_Q8_0 : type;
+}
+
 static void declare(param_table *t, param p, const char *format, va_list ap)
 {
     if (t->n == t->capacity) {
@@ -38,6 +54,7 @@ static void declare(param_table *t, param p, const char *format, va_list ap)
     p.uses = t->uses ? t->uses : ~0u;
     p.stack = t->stack;
     p.layer = t->layer;
+    p.blocks = p.use == PARAM_CONV && t->blocks;
     t->list[t->n++] = p;
 }
 

@@ -35,6 +35,7 @@ typedef struct param {
     conv *conv;            /* PARAM_CONV: the convolution whose panels `to` is */
     linear *linear;        /* the linear layer whose weight `to` is, or NULL */
     bool fixed;            /* it isn't trained: angles of rotary positions */
+    bool blocks;           /* PARAM_CONV: files may have it in blocks (params_blocks) */
     float mean, deviation; /* a new model's values are normal: 0 and 0 for biases, 1 and 0 for a norm's weights */
     unsigned uses;         /* USE_…: params_use */
     int stack, layer;      /* the block that it is a part of, counted from 1; 0: none (params_layer) */
@@ -49,6 +50,10 @@ static inline bool param_is_matrix(const param *p)
 {
     return p->use == PARAM_MATRIX || p->use == PARAM_TABLE;
 }
+
+/* What files of a type have p as: vectors are F32; rows that blocks don't divide no smaller than F16, nor convolutions,
+ * or, where these may be in blocks, than Q8_0. */
+dtype param_stored_type(const param *p, dtype type);
 
 /* The matrices of a block of a transformer that can be streamed. */
 typedef struct param_layer {
@@ -66,6 +71,7 @@ typedef struct param_table {
     err error;
     unsigned uses;    /* of the parameters that are declared next */
     int stack, layer; /* the same */
+    bool blocks;      /* the same */
     /* after params_open */
     device *dev; /* where the weights go */
     param_layer *layers;
@@ -82,6 +88,8 @@ void params_use(param_table *t, unsigned uses);
 /* Parameters that are declared from here on are a part of block i of a stack, which begins with block 0; -1: of none.
  */
 void params_layer(param_table *t, int i);
+/* Whether convolutions that are declared from here on may be stored in blocks: where they are most of the weights. */
+void params_blocks(param_table *t, bool may);
 void param_vector(param_table *t, tensor *to, int64_t n, const char *format, ...) __attribute__((format(printf, 4, 5)));
 void param_matrix(param_table *t, tensor *to, int64_t rows, int64_t columns, param_use use, const char *format, ...)
     __attribute__((format(printf, 6, 7)));

@@ -18,18 +18,11 @@ static int64_t count_of(const param *p)
     return n;
 }
 
-static dtype random_type(const param *p, dtype type)
-{
-    if (!param_is_matrix(p))
-        return DTYPE_F32;
-    return p->shape[p->nd - 1] % dtype_table[type].block ? DTYPE_F16 : type;
-}
-
 uint64_t params_random_bytes(const param_table *t, dtype type)
 {
     uint64_t bytes = 0;
     for (size_t i = 0; i < t->n; i++)
-        bytes += dtype_row_bytes(random_type(&t->list[i], type), count_of(&t->list[i]));
+        bytes += dtype_row_bytes(param_stored_type(&t->list[i], type), count_of(&t->list[i]));
     return bytes;
 }
 
@@ -48,7 +41,7 @@ static void fill(const param *p, const file_tensor *f, float *pattern, uint8_t *
 /* pattern NULL: without values. */
 static bool make(param *p, file_tensor *f, dtype type, float *pattern, uint32_t index, err *e)
 {
-    *f = (file_tensor){.name = p->name, .type = random_type(p, type), .nd = p->nd};
+    *f = (file_tensor){.name = p->name, .type = param_stored_type(p, type), .nd = p->nd};
     memcpy(f->shape, p->shape, sizeof p->shape);
     f->bytes = dtype_row_bytes(f->type, count_of(p));
     p->file = f;

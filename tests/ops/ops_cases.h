@@ -48,9 +48,10 @@ typedef struct shape {
 /* Runs an op on a shape; the error against the reference. */
 typedef double ops_check(ops_env *v, const shape *s);
 
-ops_check check_linear, check_conv, check_conv_parts, check_conv_sums, check_layer_norm, check_layer_norm_twice,
-    check_group_norm, check_softmax, check_attention, check_attention_rounding, check_activate, check_add, check_slice,
-    check_upsample, check_repeat, check_guide, check_embed, check_embed_sequence, check_argmax;
+ops_check check_linear, check_conv, check_conv_parts, check_conv_narrow, check_conv_in_place, check_conv_sums,
+    check_layer_norm, check_layer_norm_twice, check_group_norm, check_softmax, check_attention,
+    check_attention_rounding, check_activate, check_add, check_slice, check_upsample, check_repeat, check_guide,
+    check_embed, check_embed_sequence, check_argmax;
 
 ops_check check_linear_normed;                        /* ops_cases_normed.c */
 ops_check check_linear_gradient, check_conv_gradient; /* ops_cases_product_gradient.c */
@@ -61,7 +62,8 @@ ops_check check_layer_norm_gradient, check_group_norm_gradient, check_softmax_gr
     check_embed_sequence_gradient;
 ops_check check_conv_strips, check_conv_strips_gradient; /* ops_cases_strips.c */
 /* ops_cases_picture.c: values and gradients */
-ops_check check_self_attention, check_distances, check_max_pool, check_inverse_haar, check_join;
+ops_check check_self_attention, check_self_attention_parts, check_distances, check_max_pool, check_inverse_haar,
+    check_join;
 ops_check check_rms_norm, check_rotate_grid, check_rotary;                               /* ops_cases_gate.c */
 ops_check check_multiply, check_glu, check_divide_max, check_rotate, check_shift_tokens; /* ops_cases_gate.c */
 /* ops_cases_decoder.c */

@@ -95,6 +95,16 @@ double check_self_attention(ops_env *v, const shape *s)
     return error > gradient ? error : gradient;
 }
 
+/* Some queries at a time. */
+double check_self_attention_parts(ops_env *v, const shape *s)
+{
+    const tuning saved = v->d->tune;
+    v->d->tune.strip = 0;
+    double error = check_self_attention(v, s);
+    v->d->tune = saved;
+    return error;
+}
+
 /* ---- codebooks ---- */
 
 double check_distances(ops_env *v, const shape *s)

@@ -85,7 +85,9 @@ double check_conv(ops_env *v, const shape *s)
         tr = ops_input(v, s, SHAPE(s->b, oh, ow, s->out), residual);
     tensor y = s->transposed ? op_conv_transpose2d(v->r, tx, &layer, s->act)
                : f > 1       ? op_upsample_conv2d(v->r, tx, f, &layer, s->act)
+               : s->first    ? op_conv2d_narrow(v->r, tx, &layer)
                              : op_conv2d(v->r, tx, &layer, s->act, tr);
+    assert_true(!s->first || (y.buf == tx.buf && y.at == tx.at));
     double *reference = reference_of(v, count);
     float *large = x;
     if (f > 1) {
@@ -109,6 +111,27 @@ double check_conv_parts(ops_env *v, const shape *s)
 {
     const tuning saved = v->d->tune;
     v->d->tune.winograd_cache = 36 * s->c * 96;
+    double error = check_conv(v, s);
+    v->d->tune = saved;
+    return error;
+}
+
+/* Some pixels at a time, over what they are made of. */
+double check_conv_in_place(ops_env *v, const shape *s)
+{
+    const tuning saved = v->d->tune;
+    v->d->tune.strip = 16 * s->c;
+    double error = check_conv(v, s);
+    v->d->tune = saved;
+    return error;
+}
+
+/* Of few weights already the panels have their type. */
+double check_conv_narrow(ops_env *v, const shape *s)
+{
+    const tuning saved = v->d->tune;
+    v->d->tune.narrow_panels = 0;
+    v->d->tune.winograd_cache = 9 * s->c * 64;
     double error = check_conv(v, s);
     v->d->tune = saved;
     return error;

@@ -143,6 +143,22 @@ static const shape winograd_shapes[] = {
     {THREE, UP, .b = 1, .h = 28, .w = 28, .c = 32, .out = 40, .pad = 1, .bias = true},
     {THREE, UP, .b = 2, .h = 22, .w = 18, .c = 16, .out = 16, .act = ACT_TANH},
 };
+static const shape conv_in_place_shapes[] = {
+    {.b = 2, .h = 9, .w = 7, .c = 32, .out = 16, .kernel = 1, .stride = 1, .bias = true, .first = 1},
+    {.b = 1, .h = 8, .w = 9, .c = 20, .out = 20, .kernel = 1, .stride = 1, .first = 1, .view = true},
+    {.b = 1, .h = 7, .w = 7, .c = 64, .out = 5, .kernel = 1, .stride = 1, .first = 1},
+};
+/* Of panels that are no floats: by Winograd's kernels, and unpacked, some panels at a time. */
+static const shape conv_narrow_shapes[] = {
+    {THREE, .b = 1, .h = 16, .w = 16, .c = 32, .out = 40, .pad = 1, .type = DTYPE_F16, .bias = true},
+    {THREE, .b = 1, .h = 28, .w = 28, .c = 96, .out = 100, .pad = 1, .type = DTYPE_Q8_0, .residual = true},
+    {THREE, .b = 1, .h = 28, .w = 28, .c = 96, .out = 100, .pad = 1, .type = DTYPE_F16, .bias = true},
+    {THREE, UP, .b = 1, .h = 16, .w = 16, .c = 32, .out = 40, .pad = 1, .type = DTYPE_Q8_0, .bias = true},
+    {.b = 2, .h = 9, .w = 8, .c = 32, .out = 130, .kernel = 3, .stride = 2, .pad = 1, .type = DTYPE_Q8_0, .bias = true},
+    {.b = 1, .h = 9, .w = 8, .c = 20, .out = 130, .kernel = 3, .stride = 2, .pad = 1, .type = DTYPE_F16, .view = true},
+    {THREE, .b = 1, .h = 8, .w = 8, .c = 32, .out = 130, .pad = 1, .type = DTYPE_F16, .split = 32},
+    {THREE, .b = 1, .h = 4, .w = 4, .c = 32, .out = 33, .pad = 1, .type = DTYPE_Q8_0, .tiny = true},
+};
 /* Of 3 parts of tiles and 2 of panels. */
 static const shape winograd_part_shapes[] = {
     {THREE, .b = 2, .h = 21, .w = 23, .c = 64, .out = 150, .pad = 1, .bias = true, .residual = true},
@@ -277,6 +293,9 @@ static const shape cross_shapes[] = {
     {.b = 2, .t = 1, .n = 64, .heads = 6, .head_dim = 8, .first = 20},
     {.b = 1, .t = 256, .n = 33, .heads = 2, .head_dim = 64, .view = true},
     {.b = 3, .t = 70, .n = 70, .heads = 1, .head_dim = 12, .residual = true},
+    {.b = 2, .t = 70, .n = 77, .heads = 2, .head_dim = 40, .residual = true},
+    {.b = 1, .t = 520, .n = 40, .heads = 1, .head_dim = 64, .residual = true, .view = true},
+    {.b = 1, .t = 65, .n = 20, .heads = 2, .head_dim = 80, .type = DTYPE_F16, .residual = true},
     {.b = 2, .t = 3, .n = 5, .heads = 2, .head_dim = 5, .type = DTYPE_F16, .tiny = true},
     {.b = 2, .t = 2, .n = 64, .heads = 2, .head_dim = 64, .type = DTYPE_F16, .first = 20, .view = true},
 };
@@ -369,6 +388,10 @@ static const shape self_attention_shapes[] = {
     {.b = 3, .h = 7, .w = 9, .c = 64, .view = true},
     {.b = 1, .h = 16, .w = 16, .c = 130},
     {.b = 1, .h = 1, .w = 1, .c = 32},
+};
+
+static const shape self_attention_part_shapes[] = {
+    {.b = 2, .h = 18, .w = 17, .c = 8},
 };
 
 static const shape distances_shapes[] = {
@@ -546,6 +569,8 @@ const ops_row ops_rows[] = {
     {"conv2d", check_conv, 1e-12, "F32 sums", SHAPES(conv_shapes)},
     {"conv 3x3", check_conv, 3e-12, "F32 sums of 36 products", SHAPES(winograd_shapes)},
     {"conv 3x3 in parts", check_conv_parts, 3e-12, "F32 sums of 36 products", SHAPES(winograd_part_shapes)},
+    {"conv in place", check_conv_in_place, 1e-12, "F32 sums", SHAPES(conv_in_place_shapes)},
+    {"conv of narrow panels", check_conv_narrow, 3e-12, "F32 sums of 36 products", SHAPES(conv_narrow_shapes)},
     {"conv of sums in parts", check_conv_sums, 1e-12, "F32 sums", SHAPES(conv_sums_shapes)},
     {"conv of panels in several buffers", check_conv, 3e-12, "F32 sums", SHAPES(conv_split_shapes)},
     {"conv by strips", check_conv_strips, 3e-12, "F32 sums of 36 products", SHAPES(strip_shapes)},
@@ -617,6 +642,7 @@ const ops_row ops_rows[] = {
     {"gumbel_softmax", check_gumbel_softmax, 1e-10, "F32 logarithms", SHAPES(gumbel_shapes)},
     {"matmul_table", check_matmul_table, 1e-10, "F32 sums", SHAPES(matmul_table_shapes)},
     {"self_attention", check_self_attention, 5e-12, "F32 sums", SHAPES(self_attention_shapes)},
+    {"self_attention in parts", check_self_attention_parts, 5e-12, "F32 sums", SHAPES(self_attention_part_shapes)},
     {"distances", check_distances, 5e-14, "F32 sums", SHAPES(distances_shapes)},
     {"max_pool", check_max_pool, 1e-14, "a copy; gradients added", SHAPES(max_pool_shapes)},
     {"inverse_haar", check_inverse_haar, 1e-14, "three roundings", SHAPES(haar_shapes)},

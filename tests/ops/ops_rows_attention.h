@@ -71,6 +71,10 @@ static const shape attention_shapes[] = {
     {.b = 1, .t = 150, .heads = 1, .head_dim = 64, .mask = MASK_ROW, .text = 100, .grid_width = 20, .step = 50},
     {.b = 2, .t = 7, .heads = 2, .head_dim = 5, .mask = MASK_ALL, .text = 7, .tiny = true},
     {.b = 2, .t = 65, .heads = 3, .head_dim = 32, .mask = MASK_ALL, .text = 65, .view = true},
+    {.b = 2, .t = 70, .heads = 2, .head_dim = 40, .mask = MASK_ALL, .text = 70},
+    {.b = 1, .t = 65, .heads = 2, .head_dim = 80, .mask = MASK_ALL, .text = 65, .view = true},
+    {.b = 1, .t = 33, .heads = 1, .head_dim = 56, .mask = MASK_ALL, .text = 33, .type = DTYPE_F16},
+    {.b = 1, .t = 40, .heads = 1, .head_dim = 160, .mask = MASK_ALL, .text = 40},
     /* F16 keys and values: one by one, in parts, by tiles */
     {.b = 2, .t = 9, .heads = 2, .head_dim = 5, .type = DTYPE_F16, .tiny = true},
     {.b = 1, .t = 20, .heads = 1, .head_dim = 64, .type = DTYPE_F16, .tiny = true},
@@ -125,6 +129,7 @@ static const shape attention_back_shapes[] = {
     {.b = 2, .t = 35, .heads = 2, .head_dim = 64, .view = true},
     {.b = 1, .t = 130, .heads = 1, .head_dim = 20},
     {.b = 1, .t = 20, .heads = 2, .head_dim = 128},
+    {.b = 1, .t = 40, .heads = 1, .head_dim = 40, .mask = MASK_ALL, .text = 40},
     {.b = 2, .t = 24, .heads = 2, .head_dim = 16, .mask = MASK_ROW, TEXT_8_GRID_4},
     {.b = 2, .t = 23, .heads = 2, .head_dim = 16, .mask = MASK_COLUMN, TEXT_8_GRID_4},
     {.b = 2, .t = 24, .heads = 2, .head_dim = 16, .mask = MASK_CONV, .kernel = 3, TEXT_8_GRID_4},

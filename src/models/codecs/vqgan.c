@@ -57,15 +57,17 @@ static int haar_levels(const resnet_vq_config *k)
 }
 
 /* Each part of the network finds x in the run's other arena and leaves its result there (run_next).  A block without a
- * skip convolution writes its result over x, so the network needs the memory of two pictures of its widest layer. */
+ * skip convolution writes its result over x, and so does one with fewer channels behind it, so the network needs the
+ * memory of one and a half pictures of its widest layer, or of two of the next one. */
 
 static tensor residual_forward(run *r, const residual *b, int groups, tensor x)
 {
     const conv_input first = {&b->norm1, groups, ACT_SILU}, second = {&b->norm2, groups, ACT_SILU};
-    tensor y = b->skip.in ? op_conv2d(r, x, &b->skip, ACT_NONE, (tensor){0}) : x;
     tensor h = op_conv2d_of(r, x, &first, &b->conv1, ACT_NONE);
+    tensor y = b->skip.in ? op_conv2d_narrow(r, x, &b->skip) : x;
+    const bool moved = y.buf != x.buf || y.at != x.at;
     y = op_conv2d_onto(r, h, &second, &b->conv2, 1, y);
-    if (b->skip.in)
+    if (moved)
         run_next(r);
     else if (!run_tape(r))
         run_give_back(r, h);

@@ -254,6 +254,7 @@ void unet_declare(unet *u, param_table *p)
     if (k->guidance)
         unbiased(p, &u->guidance, k->guidance, c, "unet.guidance");
     param_conv(p, &u->in, k->in, c, 3, 1, 1, "unet.in");
+    params_blocks(p, true);
     declare_down(&d, u);
     if (u->middle_attention) {
         declare_resnet(&d, &u->middle[0], last, last, "unet.mid.resnet.0");
@@ -261,6 +262,7 @@ void unet_declare(unet *u, param_table *p)
         declare_resnet(&d, &u->middle[1], last, last, "unet.mid.resnet.1");
     }
     declare_up(&d, u);
+    params_blocks(p, false);
     param_norm(p, &u->norm_out, c, k->eps, "unet.norm_out");
     param_conv(p, &u->out, c, k->out, 3, 1, 1, "unet.out");
 }
