@@ -66,7 +66,7 @@ static void add_entry(sparse *s, const char *name, const char *type, const char 
 /* "NAME\tfloat32\t[320, 4, 3, 3]", and its average. */
 static void add_line(sparse *s, const variant *v, const char *line)
 {
-    char name[256], type[16], shape[64], whole[256], bare[256] = "";
+    char name[256], type[16], shape[64], whole[300], bare[256] = "";
     static const char text[] = "cond_stage_model.model.";
     assert_int_equal(sscanf(line, "%255[^\t]\t%15[^\t]\t%63[^\n]", name, type, shape), 3);
     bool first = !strcmp(name, UNET "input_blocks.0.0.weight");
