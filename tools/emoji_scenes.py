@@ -335,14 +335,23 @@ def shrunk(picture, size=32):
 
 def distances(image, references, x=0, y=0, shift=2):
     """Squared distances [n] of references [n, s, s, 3] to the part of the image at (x, y), least over small shifts."""
+    flat = references.reshape(len(references), -1)
+    return distances_at(image, flat, (flat ** 2).sum(1), [(x, y)], [0], shift)
+
+
+def distances_at(image, flat, squares, places, besides, shift):
+    """The same, least over places as well, of references flat [n, s * s * 3], whose sums of squares are [n].
+
+    besides [places]: what is added to the distances there.
+    """
     import numpy as np
-    n, side = references.shape[:2]
-    flat = references.reshape(n, -1)
-    squares = (flat ** 2).sum(1)
+    side = round((flat.shape[1] / 3) ** 0.5)
     wide = np.pad(image, ((shift, shift), (shift, shift), (0, 0)), mode="edge")
+    steps = range(2 * shift + 1)
     parts = np.stack([wide[y + dy:y + dy + side, x + dx:x + dx + side].reshape(-1)
-                      for dy in range(2 * shift + 1) for dx in range(2 * shift + 1)])
-    return (squares[:, None] - 2 * flat @ parts.T + (parts ** 2).sum(1)).min(1)
+                      for x, y in places for dy in steps for dx in steps])
+    added = (parts ** 2).sum(1) + np.repeat(np.float32(besides), len(steps) ** 2)
+    return (squares[:, None] - 2 * flat @ parts.T + added).min(1)
 
 
 def rank(all_distances, asked):
