@@ -118,8 +118,11 @@ static bool check_model(const stage *s, err *e)
     const char *path = s->o->run.init;
     const diffusion *d = s->d;
     if (!d)
-        return err_set(e, ERR_USAGE, "%s: no diffusion model, whose U-Net this trains (limn train dalle trains others)",
-                       path);
+        return err_set(
+            e, ERR_USAGE,
+            "%s: no diffusion model, whose U-Net this trains (limn train dalle trains others, and with `lora` "
+            "their adapters)",
+            path);
     if (d->net.k.in != d->net.k.out)
         return err_set(e, ERR_USAGE,
                        "%s: a model for painting parts of pictures, whose network reads masks, and of those the data "

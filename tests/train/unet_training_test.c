@@ -376,6 +376,24 @@ static void refused(const train_unet_options *o, const char *part)
     has(e.text, part);
 }
 
+/* A model of that U-Net, what it lacks being sd15's. */
+static void convert_unet(const char *name)
+{
+    static const char *const parts[] = {"scheduler", "vae", "text_encoder", "tokenizer"};
+    err e = {0};
+    char from[600], to[700];
+    const char *folder = support_path(name);
+    good(file_make_directory(folder, &e), &e);
+    for (size_t i = 0; i <= COUNT(parts); i++) {
+        const char *part = i < COUNT(parts) ? parts[i] : "unet";
+        snprintf(from, sizeof from, FOLDER "%s/%s", i < COUNT(parts) ? "sd15" : name, part);
+        snprintf(to, sizeof to, "%s/%s", folder, part);
+        assert_int_equal(symlink(from, to), 0);
+    }
+    unlink(origin);
+    good(import_convert(&(import_request){.inputs = &folder, .n_inputs = 1, .output = origin}, &e), &e);
+}
+
 static void what_cannot_be_trained_is_refused(void **state)
 {
     (void)state;
@@ -402,6 +420,10 @@ static void what_cannot_be_trained_is_refused(void **state)
     o = options(t, 1, true);
     refused(&o, "train lora");
     dev->memory_limit = limit;
+    convert_unet("sd15_inpaint");
+    refused(&o, "a model for painting parts of pictures");
+    convert_unet("lcm");
+    refused(&o, "a latent consistency model");
     train_dalle_options d = train_dalle_defaults();
     err e = {0};
     d.run = o.run;
