@@ -8,7 +8,7 @@
  * CPU: linear_float.clh: rows_T, F32 and F16, in tiles of 3 x 8 sums (linear_float_tile.clh).
  *      linear_quantised.clh: Q8_0 and Q4_0, in tiles of 4 x 32 sums (linear_quantised_tile.clh), and their panels.
  * GPU: linear_group.clh: rows1_T, rows2_T and rows4_T, so many rows of x at a time; rows_T, of weights that begin
- *      anywhere and of quantised ones in the file's order.
+ *      anywhere and of quantised ones in the file's order (linear_group_rows.clh).
  *
  * Tunables: WG (GPU), work-items that share a row (common.cl); those of constants.h. */
 
@@ -229,99 +229,19 @@ inline int16 pairs(lanes w, int x)
 #define GROUP_T    f32
 #define GROUP_TYPE float
 #define GROUP_BITS 0
-#define GROUP_ROWS 1
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    f32
-#define GROUP_TYPE float
-#define GROUP_BITS 0
-#define GROUP_ROWS 2
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    f32
-#define GROUP_TYPE float
-#define GROUP_BITS 0
-#define GROUP_ROWS LINEAR_X_ROWS_GPU
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    f32
-#define GROUP_TYPE float
-#define GROUP_BITS 0
-#define GROUP_ROWS 2
-#define GROUP_WIDE 0
-#include "linear_group.clh"
+#include "linear_group_rows.clh"
 #define GROUP_T    f16
 #define GROUP_TYPE half
 #define GROUP_BITS 0
-#define GROUP_ROWS 1
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    f16
-#define GROUP_TYPE half
-#define GROUP_BITS 0
-#define GROUP_ROWS 2
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    f16
-#define GROUP_TYPE half
-#define GROUP_BITS 0
-#define GROUP_ROWS LINEAR_X_ROWS_GPU
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    f16
-#define GROUP_TYPE half
-#define GROUP_BITS 0
-#define GROUP_ROWS 2
-#define GROUP_WIDE 0
-#include "linear_group.clh"
+#include "linear_group_rows.clh"
 #define GROUP_T    q8_0
 #define GROUP_TYPE uchar
 #define GROUP_BITS 8
-#define GROUP_ROWS 1
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    q8_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 8
-#define GROUP_ROWS 2
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    q8_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 8
-#define GROUP_ROWS LINEAR_X_ROWS_GPU
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    q8_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 8
-#define GROUP_ROWS 2
-#define GROUP_WIDE 0
-#include "linear_group.clh"
+#include "linear_group_rows.clh"
 #define GROUP_T    q4_0
 #define GROUP_TYPE uchar
 #define GROUP_BITS 4
-#define GROUP_ROWS 1
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    q4_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 4
-#define GROUP_ROWS 2
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    q4_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 4
-#define GROUP_ROWS LINEAR_X_ROWS_GPU
-#define GROUP_WIDE 1
-#include "linear_group.clh"
-#define GROUP_T    q4_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 4
-#define GROUP_ROWS 2
-#define GROUP_WIDE 0
-#include "linear_group.clh"
+#include "linear_group_rows.clh"
 
 /* Panels of quantised weights (linear_group.clh): a work-item makes a word of one row of w, 4 of them neighbours. */
 #define PANELS(T, BITS)                                                                                                \

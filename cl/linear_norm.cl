@@ -114,106 +114,18 @@
 #define GROUP_T    f32
 #define GROUP_TYPE float
 #define GROUP_BITS 0
-#define GROUP_ROWS 1
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#define GROUP_T    f32
-#define GROUP_TYPE float
-#define GROUP_BITS 0
-#define GROUP_ROWS 2
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#ifndef TWICE
-#define GROUP_T    f32
-#define GROUP_TYPE float
-#define GROUP_BITS 0
-#define GROUP_ROWS LINEAR_X_ROWS_GPU
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#endif
-#define GROUP_T    f32
-#define GROUP_TYPE float
-#define GROUP_BITS 0
-#define GROUP_ROWS 2
-#define GROUP_WIDE 0
-#include "linear_norm.clh"
+#include "linear_norm_rows.clh"
 #define GROUP_T    f16
 #define GROUP_TYPE half
 #define GROUP_BITS 0
-#define GROUP_ROWS 1
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#define GROUP_T    f16
-#define GROUP_TYPE half
-#define GROUP_BITS 0
-#define GROUP_ROWS 2
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#ifndef TWICE
-#define GROUP_T    f16
-#define GROUP_TYPE half
-#define GROUP_BITS 0
-#define GROUP_ROWS LINEAR_X_ROWS_GPU
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#endif
-#define GROUP_T    f16
-#define GROUP_TYPE half
-#define GROUP_BITS 0
-#define GROUP_ROWS 2
-#define GROUP_WIDE 0
-#include "linear_norm.clh"
+#include "linear_norm_rows.clh"
 #define GROUP_T    q8_0
 #define GROUP_TYPE uchar
 #define GROUP_BITS 8
-#define GROUP_ROWS 1
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#define GROUP_T    q8_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 8
-#define GROUP_ROWS 2
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#ifndef TWICE
-#define GROUP_T    q8_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 8
-#define GROUP_ROWS LINEAR_X_ROWS_GPU
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#endif
-#define GROUP_T    q8_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 8
-#define GROUP_ROWS 2
-#define GROUP_WIDE 0
-#include "linear_norm.clh"
+#include "linear_norm_rows.clh"
 #define GROUP_T    q4_0
 #define GROUP_TYPE uchar
 #define GROUP_BITS 4
-#define GROUP_ROWS 1
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#define GROUP_T    q4_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 4
-#define GROUP_ROWS 2
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#ifndef TWICE
-#define GROUP_T    q4_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 4
-#define GROUP_ROWS LINEAR_X_ROWS_GPU
-#define GROUP_WIDE 1
-#include "linear_norm.clh"
-#endif
-#define GROUP_T    q4_0
-#define GROUP_TYPE uchar
-#define GROUP_BITS 4
-#define GROUP_ROWS 2
-#define GROUP_WIDE 0
-#include "linear_norm.clh"
+#include "linear_norm_rows.clh"
 #endif
 #endif
