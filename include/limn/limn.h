@@ -692,8 +692,9 @@ LIMN_API bool limn_train_clip(limn_device *d, const limn_train_options *run, con
 /* Tries what may be faster on a device than what it takes by itself, and keeps what is in the cache directory: devices
  * that are opened later work so.  What is tried is logged.  seconds: no trial begins later; 0: until all are done,
  * which takes minutes, and on some GPUs an hour.  control may be NULL; it is asked between trials, and what is done is
- * counted in steps; what was found until it stops remains.  Where a device uses the kernels for CPUs, no result changes
- * by a bit; on GPUs sums may be rounded otherwise.
+ * counted in steps; what was found until it stops remains.  While another search is at work on this machine, this one
+ * waits, as two would measure each other; the control is asked then too.  Where a device uses the kernels for CPUs, no
+ * result changes by a bit; on GPUs sums may be rounded otherwise.
  *
  * The trials run in this process, each on the same device opened once more, since the library starts no processes.  A
  * driver that hangs or crashes with some kernels hangs or crashes the caller; `limn tune` runs each trial in a process

@@ -1,9 +1,14 @@
 /* Measured speeds: one line per device and driver in CACHE/devices, "GFLOPS GBYTES_PER_S NAME|DRIVER". */
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/file.h"
+#include "base/os.h"
 #include "device/device.h"
 
 #define LINE (512 + TUNING_TEXT + 64) /* a key, and the longest text */
@@ -56,6 +61,19 @@ bool device_line_read(const char *file, const limn_device_info *d, char *text, s
     return found;
 }
 
+/* Waits a moment for others who write lines, so that none is lost.  A descriptor; where it is -1, or the other one
+ * takes longer, the last to write wins. */
+static int lock_lines(const char *directory)
+{
+    char path[PATH_MAX];
+    int fd = -1;
+    if (snprintf(path, sizeof path, "%s/lock", directory) < (int)sizeof path)
+        fd = os_open(path, OS_SAME_NEW);
+    for (int tries = 0; fd >= 0 && !os_lock(fd, false) && errno == EWOULDBLOCK && tries < 100; tries++)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    return fd;
+}
+
 bool device_line_write(const char *file, const limn_device_info *d, const char *text, err *e)
 {
     char *path = path_of(file), *directory = file_cache_directory(), key[512], line[LINE];
@@ -64,7 +82,9 @@ bool device_line_write(const char *file, const limn_device_info *d, const char *
     file_out out = {0};
     bool ok =
         path && directory ? true : err_set(e, ERR_FAILED, "cache: no directory for it (set HOME or LIMN_CACHE_DIR)");
-    ok = ok && file_make_directory(directory, e) && file_out_open(&out, path, e);
+    ok = ok && file_make_directory(directory, e);
+    int lock = ok ? lock_lines(directory) : -1;
+    ok = ok && file_out_open(&out, path, e);
     FILE *old = ok ? fopen(path, "r") : NULL;
     while (ok && old && fgets(line, sizeof line, old)) {
         line[strcspn(line, "\n")] = 0;
@@ -76,6 +96,8 @@ bool device_line_write(const char *file, const limn_device_info *d, const char *
     int length = snprintf(line, sizeof line, "%s%s\n", text, key);
     ok = ok && file_out_write(&out, line, (size_t)length, e) && file_out_commit(&out, e);
     file_out_release(&out);
+    if (lock >= 0)
+        close(lock);
     free(path);
     free(directory);
     return ok;

@@ -11,6 +11,7 @@
 #define AT(field)   #field, offsetof(tuning, field)
 #define FLAG        .flag = true, .n = 2, .values = {0, 1}
 #define VALUES(...) .ordered = true, .n = (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), .values = {__VA_ARGS__}
+#define ASKED(info) .asked = offsetof(limn_device_info, info)
 /* A define that the files alone get, and where it isn't the kernels' own value. */
 #define IN(files_, macro) .define = #macro, .files = " " files_ " ", .own = (macro)
 
@@ -25,7 +26,7 @@ const tunable tunables[] = {
     {AT(wide), VALUES(1, 2, 4, 8), .form = FORM_GPU},
     {AT(tile_k), VALUES(8, 16, 32), .form = FORM_GPU, IN("conv gemm winograd", TILE_K)},
     {AT(x_rows), VALUES(4, 8), .form = FORM_GPU, IN("linear", LINEAR_X_ROWS_GPU)},
-    {AT(byte_vectors), FLAG, .form = FORM_GPU, IN("linear linear_norm", LINEAR_BYTE_VECTORS)},
+    {AT(byte_vectors), FLAG, ASKED(byte_vectors), .form = FORM_GPU, IN("linear linear_norm", LINEAR_BYTE_VECTORS)},
     {AT(attention_keys), VALUES(64, 128, 256, 512), .form = FORM_GPU},
     {AT(winograd_channels), VALUES(0, 24, 48, 96, 192), .form = FORM_GPU},
     {AT(winograd_cache), VALUES(1 << 18, 1 << 19, 1 << 20, 2 << 20, 4 << 20, 8 << 20)},

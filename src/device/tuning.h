@@ -56,6 +56,7 @@ typedef struct tunable {
     const char *define;                         /* the macro of kernels; NULL: it concerns launches alone */
     const char *files; /* the kernel files that read it, " conv gemm "; NULL: all do, and get it always */
     int own;           /* the macro's value where it isn't given: kernels' text has it too (cl/constants.h) */
+    size_t asked;      /* of a flag whose default isn't `own` but what the device says: where that is in its info */
     int n, values[6];
 } tunable;
 extern const tunable tunables[];

@@ -365,11 +365,22 @@ static void release(trial *t)
     free(t->stored);
 }
 
-/* Compares some results with the host's. */
-static bool check(trial *t, side *s, err *e)
+/* What bandwidth or multiply-adds alone would take; 0 where nobody measured these. */
+static double least_seconds(const device *d, double flops, double bytes)
 {
+    const limn_device_info *i = &d->info;
+    return i->gflops > 0 && i->gbytes_per_s > 0 ? fmax(flops / i->gflops, bytes / i->gbytes_per_s) * 1e-9 : 0;
+}
+
+/* Compares some results with the host's.  *least: of least_seconds. */
+static bool check(trial *t, side *s, double *least, err *e)
+{
+    double before[2], after[2];
     run_reset(t->r);
+    run_counted(t->r, &before[0], &before[1]);
     tensor got = t->part->kind->body(t, s);
+    run_counted(t->r, &after[0], &after[1]);
+    *least = least_seconds(run_device(t->r), after[0] - before[0], after[1] - before[1]);
     int64_t n = tensor_count(&got);
     float *y = malloc((size_t)n * sizeof *y + 1);
     if (!y)
@@ -444,11 +455,11 @@ static bool compare(trial *t, const tuning both[2], double seconds[2], double *r
 static bool try_part(run *r, const part *p, tune_result *result, double *ratio, err *e)
 {
     trial t = {.r = r, .part = p};
-    double seconds[2];
+    double seconds[2], least = 0;
     bool ok = p->kind->make(&t, e);
     for (int k = 0; ok && k < 2; k++) {
         run_device(r)->tune = result->ran[k];
-        ok = p->kind->open(&t, &t.sides[k], e) && check(&t, &t.sides[k], e);
+        ok = p->kind->open(&t, &t.sides[k], e) && check(&t, &t.sides[k], &least, e);
         result->ran[k] = run_device(r)->tune; /* with smaller groups, if the driver refused these */
     }
     ok = ok && compare(&t, result->ran, seconds, ratio, e);
@@ -456,6 +467,7 @@ static bool try_part(run *r, const part *p, tune_result *result, double *ratio, 
         run_finish(r, e); /* it has the reason */
     for (int k = 0; ok && k < 2; k++)
         result->seconds[k][p->work] += seconds[k];
+    result->least[p->work] += ok ? least : 0;
     release(&t);
     return ok;
 }

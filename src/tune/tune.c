@@ -1,12 +1,19 @@
 /* The search: in which order the tunables are tried, by what, and when one is faster. */
 #include "tune/tune.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
+#include "base/os.h"
 
 #define GAIN  0.97 /* what takes more than this share of the best's time isn't worth a change */
 #define NOISE 1.5  /* nor is what gains less than so many times what the best differs from itself */
@@ -25,9 +32,9 @@ const char *const tune_work_names[TUNE_WORKS] = {
     "256 rows", "768 rows", "conv",    "conv1x1",        "conv3x3",          "gradient", "drafts",
 };
 
-/* In the order of the search.  First, of each form, what experience lets expect most of; what needs no compiler before
- * what does, and programs that compile fast before others.  The other form, which has never been faster yet, is last:
- * where it is, all begins again. */
+/* In the order of the search, where nothing is known of the device's limits (in_order).  First, of each form, what
+ * experience lets expect most of; what needs no compiler before what does, and programs that compile fast before
+ * others.  The other form, which has never been faster yet, is last: where it is, all begins again. */
 static const struct step {
     const char *name; /* of the tunable */
     unsigned works;   /* that decide */
@@ -169,6 +176,7 @@ static bool know_noise(tuner *u, unsigned works, err *e)
     for (int w = 0; w < TUNE_WORKS; w++)
         if (works >> w & 1 && r.ratio[w] > 0) {
             u->noise[w] = fabs(log(r.ratio[w]));
+            u->lost[w] = r.least[w] > 0 ? log(r.seconds[0][w] / r.least[w]) : 0;
             say(u, "  %-20s %10.1f us, %.1f%% noise", tune_work_names[w], 1e6 * r.seconds[0][w], 100 * u->noise[w]);
         }
     if (tuning_same(&u->best, &r.ran[0]))
@@ -180,9 +188,9 @@ static bool know_noise(tuner *u, unsigned works, err *e)
 
 /* ---- a step ---- */
 
-static bool goes_on(tuner *u, const struct step *s, err *e)
+static bool goes_on(tuner *u, err *e)
 {
-    return u->goes_on(u->context, (int)(s - steps), STEPS, e);
+    return u->goes_on(u->context, u->done, STEPS, e);
 }
 
 typedef struct choice {
@@ -204,7 +212,7 @@ static bool try_value(tuner *u, choice *c, int i, bool *better, err *e)
     if (!tuning_valid(&t, &u->info) || tuning_same(&t, &u->best) || is_over(u))
         return true;
     bool ok = try_candidate(u, &t, c->step->works, &r, &why);
-    if (!goes_on(u, c->step, e))
+    if (!goes_on(u, e))
         return false;
     if (ok)
         gains(&r, text);
@@ -260,12 +268,19 @@ static bool confirmed(tuner *u, choice *c)
     return true;
 }
 
+/* Whether it has a part in this search. */
+static bool concerns(const tuner *u, const struct step *s)
+{
+    const tunable *k = tunable_find(s->name);
+    return k && (k->form == FORM_ANY || (k->form == FORM_CPU) == u->best.cpu_form) &&
+           (!u->wanted || u->wanted(u->context, k->name));
+}
+
 static bool do_step(tuner *u, const struct step *s, err *e)
 {
     const tunable *k = tunable_find(s->name);
     choice c = {.step = s, .k = k};
-    if (!k || (k->form != FORM_ANY && (k->form == FORM_CPU) != u->best.cpu_form) ||
-        (u->wanted && !u->wanted(u->context, k->name)))
+    if (!concerns(u, s))
         return true;
     say(u, "%s: %s, now %d", k->name, s->text, tunable_get(&u->best, k));
     if (!know_noise(u, s->works, e) || !try_values(u, &c, e))
@@ -273,7 +288,7 @@ static bool do_step(tuner *u, const struct step *s, err *e)
     if (c.score == 0)
         return true;
     bool is = confirmed(u, &c);
-    if (!goes_on(u, s, e))
+    if (!goes_on(u, e))
         return false;
     int from = tunable_get(&u->best, k), to = tunable_get(&c.best, k);
     say(u, "  %d again: %s", to, is ? "kept" : "not kept");
@@ -288,6 +303,41 @@ static bool do_step(tuner *u, const struct step *s, err *e)
 }
 
 /* ---- the search ---- */
+
+/* How far from the device's limits the works of a step are, on average. */
+static double lost(const tuner *u, const struct step *s)
+{
+    double sum = 0;
+    int n = 0;
+    for (int w = 0; w < TUNE_WORKS; w++)
+        if (s->works >> w & 1) {
+            sum += u->lost[w];
+            n++;
+        }
+    return n ? sum / n : 0;
+}
+
+/* The steps, those first whose works have most to gain: by the time that bandwidth or multiply-adds alone would take.
+ * That is measured before the first step, in no more than a quarter of the time that there is; where it isn't known,
+ * and among equals, the table's order stays, and its last step stays the last.  False: the search ends. */
+static bool in_order(tuner *u, const struct step *order[STEPS], err *e)
+{
+    const bool known = u->info.gflops > 0 && u->info.gbytes_per_s > 0;
+    const double now = clock_seconds(), end = now + (u->end > 0 ? (u->end - now) / 4 : INFINITY);
+    for (int i = 0; i < STEPS; i++)
+        order[i] = &steps[i];
+    for (int i = 0; known && i < STEPS && clock_seconds() < end; i++)
+        if (concerns(u, order[i]) && (!know_noise(u, order[i]->works, e) || !goes_on(u, e)))
+            return false;
+    for (int i = 1; i < STEPS - 1; i++) {
+        const struct step *s = order[i];
+        int at = i;
+        for (; at > 0 && lost(u, order[at - 1]) < lost(u, s); at--)
+            order[at] = order[at - 1];
+        order[at] = s;
+    }
+    return true;
+}
 
 /* What was found, and what it gives as a whole against `first`, what the device has by itself. */
 static void summarise(tuner *u, const tuning *first)
@@ -307,15 +357,52 @@ static void summarise(tuner *u, const tuning *first)
     }
 }
 
+/* Two searches at once would measure each other: waits for the other one, and not out of this one's time.  *lock: a
+ * descriptor whose end lets the next one go on.  False: what would be found couldn't be kept, or nobody waits. */
+static bool wait_for_others(tuner *u, int *lock, err *e)
+{
+    char *directory = file_cache_directory(), path[PATH_MAX];
+    const double began = clock_seconds();
+    bool told = false;
+    *lock = -1;
+    bool ok = directory
+                  ? file_make_directory(directory, e)
+                  : err_set(e, ERR_FAILED, "tune: no directory to keep what is found (set HOME or LIMN_CACHE_DIR)");
+    if (ok) {
+        snprintf(path, sizeof path, "%s/tune.lock", directory);
+        *lock = os_open(path, OS_SAME_NEW);
+        ok = *lock >= 0 || err_set(e, ERR_FAILED,
+                                   "%s: cannot write: %s (what is found is kept there: make the folder writable, or "
+                                   "set LIMN_CACHE_DIR to another one)",
+                                   path, strerror(errno));
+    }
+    while (ok && !os_lock(*lock, false) && errno == EWOULDBLOCK) {
+        if (!told)
+            say(u, "another search is at work on this machine: this one waits for its end");
+        told = true;
+        ok = goes_on(u, e);
+        nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    }
+    u->end += u->end > 0 ? clock_seconds() - began : 0;
+    free(directory);
+    return ok;
+}
+
 bool tune_search(tuner *u, err *e)
 {
     const tuning first = u->best;
-    bool ok = true, form = !u->best.cpu_form;
+    int lock;
+    bool ok = wait_for_others(u, &lock, e), form = !u->best.cpu_form;
     while (ok && form != u->best.cpu_form && !is_over(u)) {
+        const struct step *order[STEPS];
         form = u->best.cpu_form;
         u->known = 0;
-        for (int i = 0; ok && i < STEPS && !is_over(u); i++)
-            ok = goes_on(u, &steps[i], e) && do_step(u, &steps[i], e);
+        memset(u->lost, 0, sizeof u->lost);
+        ok = in_order(u, order, e);
+        for (int i = 0; ok && i < STEPS && !is_over(u); i++) {
+            u->done = i;
+            ok = goes_on(u, e) && do_step(u, order[i], e);
+        }
     }
     if (ok && !u->changes) /* an earlier one may have found otherwise */
         ok = tuning_save(&u->best, &u->info, e);
@@ -323,5 +410,7 @@ bool tune_search(tuner *u, err *e)
         summarise(u, &first);
         u->goes_on(u->context, STEPS, STEPS, NULL);
     }
+    if (lock >= 0)
+        close(lock);
     return ok;
 }

@@ -28,8 +28,9 @@ typedef struct tune_result {
     bool right;                    /* all results agree with the host's, in double precision */
     double seconds[2][TUNE_WORKS]; /* of those that were asked for, else 0 */
     double ratio[TUNE_WORKS];      /* the median of the second one's times over the first one's in pairs */
-    tuning ran[2];                 /* as asked, or with smaller groups where the driver refused these */
-    char text[256];                /* where it isn't right: why */
+    double least[TUNE_WORKS]; /* seconds of bandwidth or multiply-adds alone, as limn bench measured both; else 0 */
+    tuning ran[2];            /* as asked, or with smaller groups where the driver refused these */
+    char text[256];           /* where it isn't right: why */
 } tune_result;
 
 /* trial.c: measures the works in the mask (1 << TUNE_…) on d with both tunings. */
@@ -52,9 +53,11 @@ typedef struct tuner {
     void (*say)(void *context, const char *line); /* what was tried, and what came of it */
     void *context;
     int trials, changes;
+    int done; /* steps */
     /* the search's own */
     unsigned known, gained; /* works whose noise is known; those that something was found for */
     double noise[TUNE_WORKS];
+    double lost[TUNE_WORKS]; /* the logarithm of how many times the least time they take; 0: not known */
     struct found {
         const tunable *k;
         int from, to;

@@ -61,11 +61,35 @@ for bad in '4 cpu_form=0 wg=17' '4 strip=1' '4 strop=1048576' '4 strip=' '4 stri
     ! tuned "$bad" || fail "\"$bad\" is read"
 done
 
-# Two at once: both end well, and leave one whole line.
+# What a pattern doesn't match stays as it was found.
+printf '4 winograd_cache=1048576 strip=524288 %s\n' "$device" >"$work/cache/tuning"
+tune strip --seconds 0.001
+grep -q '^4 winograd_cache=1048576 [^=]*|' "$work/cache/tuning" || fail 'a pattern changes what it does not match'
+
+# Two at once: the second waits, both end well, and leave one whole line.
 : >"$work/cache/tuning"
-"$limn" tune strip --seconds 4 >"$work/other" 2>&1 &
-tune strip --seconds 4
+"$limn" tune strip --seconds 2 >"$work/other" 2>&1 &
+while ! grep -q 'strip:' "$work/other" 2>/dev/null && kill -0 $! 2>/dev/null; do
+    sleep 0.05
+done
+tune strip --seconds 0.001
+grep -q 'another search is at work on this machine: this one waits for its end' "$work/out" || fail 'two search at once'
+grep -q 'after [0-9]* trials' "$work/other" || fail 'it did not wait'
 wait $! || fail 'the other one fails'
 [ "$(wc -l <"$work/cache/tuning")" = 1 ] || fail 'two at once leave more than a line'
 tune --seconds 0.001 -v
 grep -q 'tuned: ' "$work/err" || fail 'what two at once leave is not read'
+
+# Who can't keep anything is told before any trial; and what was kept outlives Ctrl-C.
+: >"$work/file"
+! LIMN_CACHE_DIR=$work/file/cache "$limn" tune strip >"$work/out" 2>"$work/err" || fail 'it tunes for nothing'
+grep -q 'file: cannot create the directory' "$work/err" || fail 'what it cannot write is not named'
+! grep -q 'noise' "$work/out" || fail 'it tries before it knows whether it can keep anything'
+cp "$work/cache/tuning" "$work/kept"
+"$limn" tune >"$work/out" 2>"$work/err" &
+while ! grep -q 'noise' "$work/out" && kill -0 $! 2>/dev/null; do
+    sleep 0.05
+done
+kill -TERM $! # a shell has its background ignore SIGINT
+! wait $! || fail 'an interrupted search ends well'
+cmp -s "$work/kept" "$work/cache/tuning" || fail 'an interrupted search changes what was kept'

@@ -309,10 +309,10 @@ static void each_tunable_has_its_trials_and_its_default(void **state)
                 found = found || k->values[j] == tunable_get(&t, k);
             if (!found)
                 fail_msg("%s: its default is none of its values", k->name);
-            const bool asked = !strcmp(k->name, "byte_vectors"); /* of the device */
-            if (k->files && tunable_get(&t, k) != (asked ? d->info.byte_vectors : k->own))
-                fail_msg("%s: the kernels have another default", k->name);
-            if (asked)
+            int own = k->asked ? *(const bool *)((const char *)&d->info + k->asked) : k->own;
+            if ((k->asked || k->files) && tunable_get(&t, k) != own)
+                fail_msg("%s: the %s another default", k->name, k->asked ? "device has" : "kernels have");
+            if (k->asked)
                 tunable_set(&t, k, k->own, &d->info);
         }
         tuning_defines(&t, "linear", defines);

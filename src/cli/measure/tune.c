@@ -26,6 +26,7 @@ typedef struct answer {
     err e;
     limn_device_info info;
     tuning otherwise; /* as the device is without what was saved */
+    tuning saved;     /* and with it */
     tune_result result;
 } answer;
 
@@ -39,6 +40,7 @@ static void carry_out(const void *context, void *said)
         if (d) {
             a->info = d->info;
             a->otherwise = device_default_tuning(&d->info);
+            a->saved = d->tune;
         }
         device_free(d);
         return;
@@ -86,6 +88,16 @@ static bool wanted(void *self, const char *name)
     return is;
 }
 
+/* What the search begins with: what the device has by itself, and was found before of what isn't tuned now. */
+static tuning start_of(context *c, const answer *a)
+{
+    tuning t = a->otherwise;
+    for (int i = 0; i < tunables_count; i++)
+        if (!wanted(c, tunables[i].name))
+            tunable_set(&t, &tunables[i], tunable_get(&a->saved, &tunables[i]), &a->info);
+    return tuning_valid(&t, &a->info) ? t : a->otherwise;
+}
+
 /* Each pattern means a tunable. */
 static bool check_patterns(const options *o, err *e)
 {
@@ -129,7 +141,7 @@ int command_tune(const options *o)
     bool ok = check_patterns(o, &e) && probe_check(false, &e) && run_child(&c.o, c.limit, &a, &e);
     if (ok) {
         tuner u = {.info = a.info,
-                   .best = a.otherwise,
+                   .best = start_of(&c, &a),
                    .end = budget > 0 ? start + budget : 0,
                    .trial = run_trial,
                    .wanted = wanted,
