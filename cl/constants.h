@@ -19,10 +19,13 @@
 #define COLUMNS_CPU 16
 
 /* GPU: a work-group of side x side makes a tile of products, each work-item 4 rows and `item` columns of it, TILE_K
- * numbers of the sum at a time (UNIT_TILE; UNIT_SPAN for the rows alone). */
-#define TILE_M_OF(side)       (4 * (side))
-#define TILE_N_OF(side, item) ((item) * (side))
-#define TILE_A_ROW_OF(side)   (TILE_M_OF(side) + 4) /* in local memory: the next k in other banks, by whole fours */
+ * numbers of the sum at a time (UNIT_TILE; UNIT_SPAN for the rows alone).  A tall tile (UNIT_TALL) has half as many
+ * work-items side by side, and twice as many one below the other. */
+#define TILE_M_OF(side)         (4 * (side))
+#define TILE_N_OF(side, item)   ((item) * (side))
+#define TILE_A_ROW_OF(side)     (TILE_M_OF(side) + 4) /* in local memory: the next k in other banks, by whole fours */
+#define TILE_ACROSS(side, tall) ((tall) && (side) > 1 ? (side) / 2 : (side)) /* work-items; and down: */
+#define TILE_DOWN(side, tall)   ((tall) && (side) > 1 ? 2 * (side) : (side))
 #ifndef TILE_K
 #define TILE_K 16
 #endif

@@ -9,7 +9,7 @@
  * CPU: a work-item computes CONV_ROWS pixels x panels_each * 32 channels, 8 x 32 at a time in registers; a tap outside
  * the picture reads from `zeros`, which holds at least kernel * c zeros.  else: work-groups of SIDE x SIDE compute
  * TILE_M pixels x TILE_N channels; those named _scalar for numbers of channels that can't be read by fours.  panel.clh:
- * the type of panels. */
+ * the type of panels.  TILE_TALL: the two kernels that read by fours, with tall tiles (tile_gpu.clh). */
 
 #include "panel.clh"
 
@@ -136,6 +136,7 @@ CONV(conv_transpose2d, 1)
 #define CONV_NAME       conv_transpose2d
 #define CONV_TRANSPOSED 1
 #include "conv_gpu.clh"
+#if !TILE_TALL
 #define CONV_NAME       conv2d_scalar
 #define CONV_TRANSPOSED 0
 #define TILE_SCALAR
@@ -160,5 +161,6 @@ __kernel void join_parts(IN(float, parts), IN(float, b), IN(float, residual), OU
     v = activate_float(v, act);
     AT(y)[at] = residual_buffer ? v + AT(residual)[at] : v;
 }
+#endif
 
 #endif

@@ -10,7 +10,7 @@
  *
  * CPU: a work-item transforms 16 channels at a time, and winograd_output makes the products of u and v as well.  else:
  * one channel, so that neighbours read neighbours; winograd_product makes m[36][n][32 panels] of u and v, by
- * work-groups of SIDE x SIDE and tiles of TILE_M x TILE_N (tile_gpu.clh). */
+ * work-groups of SIDE x SIDE and tiles of TILE_M x TILE_N (tile_gpu.clh; TILE_TALL: there is no other kernel). */
 #include "panel.clh"
 
 #if CPU
@@ -180,6 +180,7 @@ CPU_KERNEL void winograd_output(IN(float, u), IN(float, v), IN(float, b), IN(flo
 
 #else
 
+#if !TILE_TALL
 /* u of the panels from `first` on.  flip: of the transposed convolution, whose taps are in the opposite order.  One
  * work-item: a channel of the input, one of the output. */
 __kernel void winograd_weights(IN(PANEL, panels), OUT(float, u), const int in, const int first, const int n,
@@ -238,6 +239,8 @@ __kernel void winograd_input(IN(float, x), IN(float, zeros), OUT(float, v), cons
     }
 }
 
+#endif
+
 /* m[36][n][32 panels] from u and v: 36 products, one in each of the third dimension. */
 __kernel __attribute__((reqd_work_group_size(SIDE * SIDE, 1, 1))) void
 winograd_product(IN(float, u), IN(float, v), OUT(float, m), const int n, const int panels, const int in)
@@ -254,12 +257,13 @@ winograd_product(IN(float, u), IN(float, v), OUT(float, m), const int n, const i
 #include "tile_gpu.clh"
     UNROLL
     for (int q = 0; q < ITEM; q++) {
-        const int row = row0 + 4 * ly + q / (ITEM / 4), to = col0 + 4 * lx + q % (ITEM / 4) * 4 * SIDE;
+        const int row = row0 + 4 * ly + q / (ITEM / 4), to = col0 + 4 * lx + q % (ITEM / 4) * 4 * TILE_X;
         if (row < n && to < panels * 32)
             *(__global float4 *)(AT(m) + (k * n + row) * panels * 32 + to) = acc[q];
     }
 }
 
+#if !TILE_TALL
 /* y[b,oh,ow,out] of n tiles from `first` on and of the `panels` from `first_panel` on.  One work-item: a channel of a
  * tile. */
 __kernel void winograd_output(IN(float, m), IN(float, b), IN(float, residual), OUT(float, y), const int panels,
@@ -301,5 +305,6 @@ __kernel void winograd_output(IN(float, m), IN(float, b), IN(float, residual), O
         }
     }
 }
+#endif
 
 #endif

@@ -16,10 +16,11 @@ AMD = ["gfx90a", "gfx1030", "gfx1100"]  # Instinct MI200, Radeon RX 6800, Radeon
 NVIDIA = ["sm_75", "sm_86", "sm_90"]  # Turing, Ampere (RTX 3060), Hopper
 # end the name of a file that is compiled with these definitions
 BACKWARD, CROSS, KV_F16, SHARED = " BACKWARD", " CROSS", " KV_F16", " KV_F16 QUERY_HEADS=7"
-PANEL_F16, PANEL_Q8_0, TWICE, RMS = " PANEL_F16", " PANEL_Q8_0", " TWICE GATED", " RMS"
+PANEL_F16, PANEL_Q8_0, TALL = " PANEL_F16", " PANEL_Q8_0", " TILE_TALL"
+TWICE, RMS = " TWICE GATED", " RMS"
 VARIANTS = {BACKWARD: r"^#ifn?def BACKWARD$", CROSS: r"^#ifdef CROSS$", KV_F16: r"\b(?:IN|OUT)\(KV,",
             SHARED: r"^#ifndef QUERY_HEADS$", PANEL_F16: r"\bIN\(PANEL,", PANEL_Q8_0: r"\bPANEL_Q8_0\b",
-            TWICE: r"^#ifdef TWICE$", RMS: r"^#ifdef RMS$"}  # what such a file has
+            TALL: r"^#if !TILE_TALL$", TWICE: r"^#ifdef TWICE$", RMS: r"^#ifdef RMS$"}  # what such a file has
 FEW_GROUPS = ["attention", "linear_norm", "norm", "sample"]  # files whose groups are larger (src/device/program.c)
 BITCODE = ["/usr/lib/x86_64-linux-gnu/amdgcn/bitcode", "/usr/lib/aarch64-linux-gnu/amdgcn/bitcode", "/opt/rocm/amdgcn/bitcode"]
 LIBCLC = ["/usr/lib/clc/nvptx64--nvidiacl.bc", "/usr/share/clc/nvptx64--nvidiacl.bc"]

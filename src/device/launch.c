@@ -181,8 +181,10 @@ void run_want(run *r, const tensor *t)
 static work in_items(const work *w, const tuning *t)
 {
     work s = *w;
+    const bool is_tall = w->unit == UNIT_TALL;
     size_t wg = (size_t)t->wg, side = (size_t)t->gemm_side, group = 0;
-    size_t tall = TILE_M_OF(side), wide = TILE_N_OF(side, (size_t)t->gemm_item);
+    size_t tall = TILE_M_OF(TILE_DOWN(side, is_tall)),
+           wide = TILE_N_OF(TILE_ACROSS(side, is_tall), (size_t)t->gemm_item);
     size_t block = t->cpu_form ? ELEMENT_BLOCK_CPU : ELEMENT_BLOCK_GPU(wg);
     switch (w->unit) {
     case UNIT_ITEM:
@@ -195,6 +197,7 @@ static work in_items(const work *w, const tuning *t)
         s.global[0] = (s.global[0] + block - 1) / block;
         break;
     case UNIT_TILE:
+    case UNIT_TALL:
         group = side * side;
         s.global[0] = (s.global[0] + wide - 1) / wide;
         s.global[1] = (s.global[1] + tall - 1) / tall;
@@ -279,7 +282,7 @@ static cl_int enqueue_smaller(run *r, launch *l, cl_int refusal)
     device *d = r->dev;
     const tuning before = d->tune;
     const size_t group = group_of(&l->w), says = l->k->max_group;
-    const bool tiles = l->asked.unit == UNIT_TILE || l->asked.unit == UNIT_SPAN;
+    const bool tiles = l->asked.unit == UNIT_TILE || l->asked.unit == UNIT_TALL || l->asked.unit == UNIT_SPAN;
     const bool wide = !tiles && l->k->tune.wg != before.wg;
     const char *name = l->k->name, *options = l->k->options;
     size_t now = group;

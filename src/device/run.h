@@ -89,8 +89,11 @@ typedef enum work_unit {
     UNIT_ROW,   /* global[0] groups of WG */
     UNIT_BLOCK, /* global[0] elements, by groups of WG that take an ELEMENT_BLOCK each */
     UNIT_TILE,  /* global[0] columns and global[1] rows of a product, by groups of SIDE x SIDE for each of its tiles */
+    UNIT_TALL,  /* the same, whose tiles are tall: of kernels that are compiled with TALL_OPTION */
     UNIT_SPAN   /* global[0] positions, by groups of SIDE x SIDE that take TILE_M of them: cl/attention_tile.cl */
 } work_unit;
+
+#define TALL_OPTION "-DTILE_TALL=1"
 
 /* flops and bytes: what the algorithm needs, for profiles and for splitting: a launch of much work is enqueued in
  * pieces, so that none of them freezes a display that the device also serves. */

@@ -27,13 +27,6 @@ static int64_t sum_parts_of(const device *d, int64_t groups, int64_t in, int64_t
     return best;
 }
 
-/* Groups that make the tiles of so many pixels and channels. */
-static int64_t groups_of(const tuning *t, int64_t pixels, int64_t out)
-{
-    const int64_t tall = TILE_M_OF((int64_t)t->gemm_side), wide = TILE_N_OF((int64_t)t->gemm_side, t->gemm_item);
-    return (pixels + tall - 1) / tall * ((out + wide - 1) / wide);
-}
-
 /* The channels first to first + out - 1 of y[b,oh,ow,channels] from x[b,h,w,c] by panels that are in one buffer.  Of a
  * transposed convolution parts of the output, its phases, share their taps. */
 static void channels_product(run *r, bool transposed, tensor x, const conv *c, tensor panels, int64_t first, int out,
@@ -50,16 +43,20 @@ static void channels_product(run *r, bool transposed, tensor x, const conv *c, t
     each = each < 1 ? 1 : each < n_panels ? each : n_panels;
     work size = {.global = {(in_phase + rows - 1) / rows, (n_panels + each - 1) / each, (size_t)phases},
                  .local = {1, 1, 1}};
+    bool fours = d->tune.cpu_form || tile_by_fours(r, c->in, x);
     if (!d->tune.cpu_form)
         size = (work){.global = {(size_t)out, in_phase, (size_t)phases}, .unit = UNIT_TILE};
+    if (!d->tune.cpu_form && fours)
+        tile_count(&d->tune, (int64_t)in_phase, out, &size.unit);
     static const char *const names[2][2] = {{"conv:conv2d_scalar", "conv:conv2d"},
-                                            {"conv:conv_transpose2d_scalar", "conv:conv_transpose2d"}};
-    const char *name = names[transposed][d->tune.cpu_form || tile_by_fours(r, c->in, x)];
+                                            {"conv:conv_transpose2d_scalar", "conv:conv_transpose2d"}},
+                             *const tall_options[2] = {TALL_OPTION, "-DPANEL_F16 " TALL_OPTION};
+    const char *name = names[transposed][fours];
     double taps = (double)(c->kernel * c->kernel) / phases;
     size.flops = 2.0 * (double)pixels * out * c->in * taps;
     size.bytes =
         4.0 * (double)(tensor_count(&x) + pixels * out) + (double)dtype_row_bytes(panels.type, tensor_count(&panels));
-    size.options = PANEL_OPTIONS(panels);
+    size.options = size.unit == UNIT_TALL ? tall_options[panels.type == DTYPE_F16] : PANEL_OPTIONS(panels);
     tensor zeros = run_zeros(r, (int64_t)c->kernel * c->in), bias = c->b, none = {0};
     int64_t width = y.shape[3], share, parts = 1;
     bias.at += first;
@@ -67,8 +64,9 @@ static void channels_product(run *r, bool transposed, tensor x, const conv *c, t
     y.at += first;
     if (!d->tune.cpu_form) { /* a picture's sums must be the same whatever the batch is; training asks for speed */
         int64_t images = run_tape(r) ? 1 : b;
-        parts = sum_parts_of(d, groups_of(&d->tune, (int64_t)in_phase / images, out) * phases, c->in, (int64_t)taps,
-                             &share);
+        work_unit unit;
+        parts = sum_parts_of(d, tile_count(&d->tune, (int64_t)in_phase / images, out, &unit) * phases, c->in,
+                             (int64_t)taps, &share);
         size.global[2] *= (size_t)parts;
         each = (size_t)share;
     }

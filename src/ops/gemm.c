@@ -14,6 +14,21 @@ bool tile_by_fours(run *r, int64_t n, tensor x)
     return n >= run_device(r)->tune.tile_k && n % 4 == 0 && x.at % 4 == 0;
 }
 
+int64_t tile_count(const tuning *t, int64_t rows, int64_t columns, work_unit *unit)
+{
+    int64_t least = 0;
+    for (int tall = 0; tall < (t->gemm_item == 8 ? 2 : 1); tall++) { /* half of 4 columns are less than a four */
+        int64_t side = t->gemm_side, down = TILE_M_OF(TILE_DOWN(side, tall)),
+                across = TILE_N_OF(TILE_ACROSS(side, tall), t->gemm_item),
+                n = (rows + down - 1) / down * ((columns + across - 1) / across);
+        if (tall && n >= least)
+            break;
+        least = n;
+        *unit = tall ? UNIT_TALL : UNIT_TILE;
+    }
+    return least;
+}
+
 /* y[m,n] = act(x[m,k] panels + b) + residual */
 static void panel_product(run *r, tensor x, tensor panels, tensor b, activation act, tensor residual, tensor y)
 {

@@ -85,10 +85,11 @@ static void products(run *r, const parts *p, int64_t first, int64_t n, int64_t f
                ARG_I(n), ARG_I(p->act));
         return;
     }
-    LAUNCH(
-        r, "winograd:winograd_product",
-        ((work){.global = {(size_t)panels * 32, (size_t)n, 36}, .unit = UNIT_TILE, .flops = flops, .bytes = in + sums}),
-        ARG_T(p->u), ARG_T(p->v), ARG_T(p->m), ARG_I(n), ARG_I(panels), ARG_I(c->in));
+    work size = {.global = {(size_t)panels * 32, (size_t)n, 36}, .flops = flops, .bytes = in + sums};
+    tile_count(t, n, panels * 32, &size.unit);
+    size.options = size.unit == UNIT_TALL ? TALL_OPTION : NULL;
+    LAUNCH(r, "winograd:winograd_product", size, ARG_T(p->u), ARG_T(p->v), ARG_T(p->m), ARG_I(n), ARG_I(panels),
+           ARG_I(c->in));
     LAUNCH(r, "winograd:winograd_output",
            ((work){.global = {(size_t)panels * 32, (size_t)n},
                    .local = {group_of(r, panels * 32), 1, 1},
@@ -119,6 +120,10 @@ void winograd(run *r, tensor x, const conv *c, bool transposed, int factor, int 
     int64_t tiles = x.shape[0] * p.tw * p.th, panels = (c->out + 31) / 32, cache = t->winograd_cache;
     int64_t few = cache / (36 * 32 * c->in), whole = t->cpu_form ? t->winograd_tiles : TILE_M_OF(t->gemm_side);
     few = few > 1 ? few : 1;
+    if (!t->cpu_form) { /* whole tiles, of the narrower kind */
+        int64_t across = TILE_N_OF(TILE_ACROSS((int64_t)t->gemm_side, t->gemm_item == 8), t->gemm_item) / 32;
+        few = across > 1 ? (few + across - 1) / across * across : few;
+    }
     few = few < panels ? few : panels;
     int64_t widest = !t->cpu_form && 32 * few > c->in ? 32 * few : c->in, some = cache / (36 * widest) / whole * whole;
     some = some > whole ? some : whole;

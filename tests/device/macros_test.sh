@@ -56,6 +56,7 @@ for file in "$cl"/*.cl; do
     if has CROSS; then options+=("${options[@]/%/ -DCROSS}"); fi
     if has KV; then options+=("${options[@]/%/ -DKV_F16}"); fi
     if has PANEL; then options+=("${options[@]/%/ -DPANEL_F16}"); fi
+    if has TILE_TALL; then options+=("${options[@]/%/ -DTILE_TALL=1}"); fi
     if has NORMED; then
         one_kernel="-DGROUP_T=q4_0 -DGROUP_TYPE=uchar -DGROUP_BITS=4 -DGROUP_ROWS=2 -DGROUP_WIDE=1 -DTEAM=16"
         options+=("-DNORMED=1024 -DTWICE -DGATED $one_kernel" "-DNORMED=64 -DRMS $one_kernel" "-DNORMED=0 -DGATED $one_kernel")

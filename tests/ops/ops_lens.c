@@ -35,6 +35,7 @@ static const shape conv_3[] = {
     {.b = 1, .h = 8, .w = 8, .c = 32, .out = 128, .kernel = 3, .stride = 1, .pad = 1, .bias = true},
     {.b = 1, .h = 8, .w = 8, .c = 64, .out = 128, .kernel = 1, .stride = 1, .bias = true},
     {.b = 1, .h = 8, .w = 8, .c = 32, .out = 3, .kernel = 3, .stride = 1, .pad = 1, .bias = true},
+    {.b = 1, .h = 8, .w = 16, .c = 32, .out = 64, .kernel = 1, .stride = 1, .bias = true}, /* by tall tiles */
     {.b = 1, .h = 8, .w = 8, .c = 16, .out = 128, .kernel = 4, .stride = 2, .pad = 1, .transposed = true},
 };
 static const shape conv_sums[] = {

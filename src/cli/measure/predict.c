@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "cl/constants.h"
 
 /* ---- kernels, by compiled code ---------------------------------------------------------------------------------- */
 
@@ -63,8 +64,8 @@ static const struct kernel_cost {
     {"gemm:gemm_scalar", KIND_TILES, 1, {.67f, .52f, .68f, .75f}, {.67f, .64f, 1, 1}},
     {"gemm:weight_gradient", KIND_TILES, 1, {.50f, .44f, .59f, .42f}, {.67f, .64f, 1, 1}},
     {"winograd:winograd_product", KIND_TILES, 1, {.71f, .64f, .77f, .84f}, {.67f, .64f, 1, 1}},
-    {"conv:conv2d*", KIND_TILES, 1, {.69f, .57f, .73f, .79f}, {.67f, .64f, 1, 1}},
-    {"conv:conv_transpose2d*", KIND_TILES, 1, {.68f, .60f, .72f, .79f}, {.67f, .64f, 1, 1}},
+    {"conv:conv2d*", KIND_TILES, 1, {.66f, .57f, .71f, .78f}, {.67f, .64f, 1, 1}},
+    {"conv:conv_transpose2d*", KIND_TILES, 1, {.66f, .57f, .71f, .77f}, {.67f, .64f, 1, 1}},
     {"attention_tile:attention*", KIND_TILES, 1, {.59f, .50f, .66f, .76f}, {.67f, .64f, 1, 1}},
     {"attention:attention*", KIND_ATTENTION, 128, {5, 5, 5, 5}, {8, 8, 8, 8}},
     {"norm:layer_norm_twice", KIND_NORM, 4, {6, 6, 6, 6}, {13, 13, 13, 13}},
@@ -129,12 +130,29 @@ static double rows_of(const tensor *t)
     return n;
 }
 
+/* How much of its tiles a product fills: those that lie partly outside take as long as others. */
+static double filled(const predict_device *d, const counted_launch *l)
+{
+    const tuning t = device_form_tuning(&d->info, false);
+    const bool is_tall = l->asked.unit == UNIT_TALL;
+    const double tall = TILE_M_OF(TILE_DOWN(t.gemm_side, is_tall)),
+                 wide = TILE_N_OF(TILE_ACROSS(t.gemm_side, is_tall), t.gemm_item);
+    double columns = (double)l->asked.global[0], rows = (double)l->asked.global[1], share = 1;
+    if (l->asked.unit == UNIT_SPAN) /* of a head all columns are inside */
+        rows = columns;
+    else if (is_tall || l->asked.unit == UNIT_TILE)
+        share = columns / (ceil(columns / wide) * wide);
+    else
+        return 1;
+    return share * rows / (ceil(rows / tall) * tall);
+}
+
 /* Instructions of a product. */
 static double instructions_of(const predict_device *d, const counted_launch *l, const struct kernel_cost *k)
 {
     double rows = rows_of(&l->x[0]);
     if (k->kind == KIND_TILES)
-        return l->w.flops / 2 / (double)k->a[d->isa];
+        return l->w.flops / 2 / filled(d, l) / (double)k->a[d->isa];
     if (k->kind != KIND_WEIGHTS || rows < 1)
         return 0;
     return l->w.flops / 2 / rows * (double)k->a[d->isa] * ceil(rows / k->n);
@@ -147,7 +165,7 @@ static double issue_seconds(const predict_device *d, const counted_launch *l, co
     if (k->kind != KIND_TILES)
         return 0;
     double share = fmin(OF_TILES * (double)k->a[d->isa], (double)k->b[d->isa]),
-           products = l->w.flops / 2 / share * 1e-9, groups = groups_of(l);
+           products = l->w.flops / 2 / filled(d, l) / share * 1e-9, groups = groups_of(l);
     /* all of them at the device's rate, and one after the other of a cluster's share at that of the cluster */
     return fmax(products / d->issue, ceil(groups / d->clusters) * products / groups / d->cluster);
 }

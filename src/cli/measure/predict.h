@@ -4,7 +4,8 @@
  * A launch takes the longest of three times, and a gap before the next one:
  * - bandwidth: its bytes, as the algorithm needs them, at 88% of the device's bandwidth;
  * - issue: its instructions, of products alone, at 70% of what the device's lanes issue (products by tiles: 80%, no
- * more than local memory feeds, and each cluster of units its share of the groups);
+ *   more than local memory feeds, each cluster of units its share of the groups, and tiles that lie partly outside as
+ *   long as others);
  * - latency: loads that wait for each other, of attention over a cache, norms and sampling, for as many rounds as its
  *   groups fill the device.
  * Products whose groups begin with a norm do that first, and then take such a time.
