@@ -299,23 +299,28 @@ __kernel __attribute__((reqd_work_group_size(WG, 1, 1))) void attention(ATTENTIO
 
 #endif
 
-/* y[rows,heads,HEAD_DIM] of n_parts parts; a group takes a head of a row, and heads are those of queries. */
+/* y[rows,heads,HEAD_DIM] of n_parts parts; heads are those of queries.  One work-item: an element; CPU: a head. */
 __kernel void join_parts(IN(float, parts), OUT(float, y), OUT(float, lse), const int heads, const int n_parts)
 {
-    const size_t at = (size_t)GROUP(0) * heads + get_global_id(1);
+#if CPU
+    const int head = get_global_id(0), first = 0, last = HEAD_DIM;
+#else
+    const int head = get_global_id(0) / HEAD_DIM, first = get_global_id(0) % HEAD_DIM, last = first + 1;
+#endif
+    const size_t at = (size_t)get_global_id(1) * heads + head;
     __global float *to = AT(y) + at * HEAD_DIM;
     float most = PART(at, 0)[HEAD_DIM], total = 0.0f;
     for (int part = 1; part < n_parts; part++)
         most = fmax(most, PART(at, part)[HEAD_DIM]);
     for (int part = 0; part < n_parts; part++)
         total += exp(PART(at, part)[HEAD_DIM] - most) * PART(at, part)[HEAD_DIM + 1];
-    for (int i = get_local_id(0); i < HEAD_DIM; i += WG) {
+    for (int i = first; i < last; i++) {
         float sum = 0.0f;
         for (int part = 0; part < n_parts; part++)
             sum = MAD(exp(PART(at, part)[HEAD_DIM] - most), PART(at, part)[i], sum);
         to[i] = sum / total;
     }
-    if (lse_buffer && get_local_id(0) == 0)
+    if (lse_buffer && first == 0)
         AT(lse)[at] = most + log(total);
 }
 

@@ -45,10 +45,13 @@ static void attend(run *r, tensor qkv, const kv_cache *cache, tensor position, c
     LAUNCH(r, "attention:attention", size, ARG_T(qkv), ARG_T(cache->k), ARG_T(cache->v), ARG_T(y), ARG_T(lse),
            ARG_T(position), ARG_I(t), ARG_I(heads), ARG_I(length), ARG_I(m->kind), ARG_I(m->text), ARG_I(m->grid_width),
            ARG_I(m->kernel), ARG_T(parts), ARG_I(n), ARG_I(chunk), ARG_OWN(position));
-    if (n > 1)
-        LAUNCH(r, "attention:join_parts",
-               ((work){.global = {(size_t)(b * t), (size_t)all}, .unit = UNIT_ROW, .options = option}), ARG_T(parts),
-               ARG_T(y), ARG_T(lse), ARG_I(all), ARG_I(n));
+    if (n == 1)
+        return;
+    size = (work){.global = {(size_t)(all * head_dim), (size_t)(b * t)}, .options = option};
+    if (run_device(r)->tune.cpu_form)
+        size = (work){.global = {(size_t)all, (size_t)(b * t)}, .local = {1, 1, 1}, .options = option};
+    size.bytes = 4.0 * (double)(tensor_count(&parts) + b * t * all * head_dim);
+    LAUNCH(r, "attention:join_parts", size, ARG_T(parts), ARG_T(y), ARG_T(lse), ARG_I(all), ARG_I(n));
 }
 
 tensor op_attention(run *r, tensor qkv, int heads, const kv_cache *cache, tensor position, const attention_mask *mask)
