@@ -484,15 +484,21 @@ void tune_trial(device *d, const tuning both[2], unsigned works, tune_result *re
     for (int i = 0; ok && i < PARTS; i++) {
         enum tune_work w = parts[i].work;
         double ratio = 1;
-        if (!(works >> w & 1))
+        if (!((works & ~result->unfit) >> w & 1))
             continue;
         ok = try_part(r, &parts[i], result, &ratio, &e);
-        if (ok) /* the mean of the parts' logarithms */
+        if (!ok && e.cause == LIMN_CAUSE_MEMORY_LIMIT && tuning_same(&both[0], &both[1])) {
+            result->unfit |= 1u << w;
+            snprintf(result->text, sizeof result->text, "%.255s", e.text);
+            e = (err){0};
+            ok = true;
+        } else if (ok) /* the mean of the parts' logarithms */
             result->ratio[w] += (log(ratio) - result->ratio[w]) / ++count[w];
     }
     for (int w = 0; w < TUNE_WORKS; w++)
-        result->ratio[w] = count[w] ? exp(result->ratio[w]) : 0;
+        result->ratio[w] = count[w] && !(result->unfit >> w & 1) ? exp(result->ratio[w]) : 0;
     run_free(r);
     result->right = ok;
-    snprintf(result->text, sizeof result->text, "%.255s", ok ? "" : e.text);
+    if (!ok)
+        snprintf(result->text, sizeof result->text, "%.255s", e.text);
 }

@@ -167,14 +167,17 @@ static bool know_noise(tuner *u, unsigned works, err *e)
 {
     tune_result r;
     err why = {0};
-    works &= ~u->known;
+    works &= ~(u->known | u->unfit);
     if (!works)
         return true;
     if (!trial(u, &u->best, &u->best, works, &r, &why))
         return err_set(e, ERR_FAILED, "tune: the kernels as they are: %s", why.text);
     u->known |= works;
+    u->unfit |= r.unfit;
     for (int w = 0; w < TUNE_WORKS; w++)
-        if (works >> w & 1 && r.ratio[w] > 0) {
+        if (r.unfit >> w & 1)
+            say(u, "  %-20s left out: %s", tune_work_names[w], r.text);
+        else if (works >> w & 1 && r.ratio[w] > 0) {
             u->noise[w] = fabs(log(r.ratio[w]));
             u->lost[w] = r.least[w] > 0 ? log(r.seconds[0][w] / r.least[w]) : 0;
             say(u, "  %-20s %10.1f us, %.1f%% noise", tune_work_names[w], 1e6 * r.seconds[0][w], 100 * u->noise[w]);
@@ -194,7 +197,7 @@ static bool goes_on(tuner *u, err *e)
 }
 
 typedef struct choice {
-    const struct step *step;
+    unsigned works; /* that decide */
     const tunable *k;
     tuning best; /* the fastest so far, of a score */
     double score;
@@ -211,13 +214,13 @@ static bool try_value(tuner *u, choice *c, int i, bool *better, err *e)
     tunable_set(&t, c->k, c->k->values[i], &u->info);
     if (!tuning_valid(&t, &u->info) || tuning_same(&t, &u->best) || is_over(u))
         return true;
-    bool ok = try_candidate(u, &t, c->step->works, &r, &why);
+    bool ok = try_candidate(u, &t, c->works, &r, &why);
     if (!goes_on(u, e))
         return false;
     if (ok)
         gains(&r, text);
     say(u, "  %-10d %s%s", c->k->values[i], ok ? "" : "left out: ", ok ? text : why.text);
-    *better = ok && wins(u, &r, c->step->works) && score(&r) < c->score;
+    *better = ok && wins(u, &r, c->works) && score(&r) < c->score;
     if (*better) {
         c->best = t;
         c->score = score(&r);
@@ -260,7 +263,7 @@ static bool confirmed(tuner *u, choice *c)
     double sum = c->score;
     for (int i = 0; i < AGAIN; i++) {
         err why = {0};
-        if (!try_candidate(u, &c->best, c->step->works, &r, &why) || !wins(u, &r, c->step->works))
+        if (!try_candidate(u, &c->best, c->works, &r, &why) || !wins(u, &r, c->works))
             return false;
         sum += score(&r);
     }
@@ -279,11 +282,14 @@ static bool concerns(const tuner *u, const struct step *s)
 static bool do_step(tuner *u, const struct step *s, err *e)
 {
     const tunable *k = tunable_find(s->name);
-    choice c = {.step = s, .k = k};
+    choice c = {.k = k};
     if (!concerns(u, s))
         return true;
     say(u, "%s: %s, now %d", k->name, s->text, tunable_get(&u->best, k));
-    if (!know_noise(u, s->works, e) || !try_values(u, &c, e))
+    if (!know_noise(u, s->works, e))
+        return false;
+    c.works = s->works & ~u->unfit;
+    if (c.works && !try_values(u, &c, e))
         return false;
     if (c.score == 0)
         return true;
@@ -297,7 +303,7 @@ static bool do_step(tuner *u, const struct step *s, err *e)
     if (u->changes < (int)(sizeof u->found / sizeof *u->found))
         u->found[u->changes] = (struct found){k, from, to, exp(-c.score)};
     u->changes++;
-    u->gained |= s->works;
+    u->gained |= c.works;
     u->best = c.best;
     return tuning_save(&u->best, &u->info, e);
 }
@@ -396,7 +402,7 @@ bool tune_search(tuner *u, err *e)
     while (ok && form != u->best.cpu_form && !is_over(u)) {
         const struct step *order[STEPS];
         form = u->best.cpu_form;
-        u->known = 0;
+        u->known = u->unfit = 0;
         memset(u->lost, 0, sizeof u->lost);
         ok = in_order(u, order, e);
         for (int i = 0; ok && i < STEPS && !is_over(u); i++) {

@@ -29,8 +29,9 @@ typedef struct tune_result {
     double seconds[2][TUNE_WORKS]; /* of those that were asked for, else 0 */
     double ratio[TUNE_WORKS];      /* the median of the second one's times over the first one's in pairs */
     double least[TUNE_WORKS]; /* seconds of bandwidth or multiply-adds alone, as limn bench measured both; else 0 */
+    unsigned unfit;           /* works for which the memory limit is too low, where both tunings are the same */
     tuning ran[2];            /* as asked, or with smaller groups where the driver refused these */
-    char text[256];           /* where it isn't right: why */
+    char text[256];           /* where it isn't right, or some are unfit: why */
 } tune_result;
 
 /* trial.c: measures the works in the mask (1 << TUNE_…) on d with both tunings. */
@@ -56,6 +57,7 @@ typedef struct tuner {
     int done; /* steps */
     /* the search's own */
     unsigned known, gained; /* works whose noise is known; those that something was found for */
+    unsigned unfit;         /* those that need more memory than there is */
     double noise[TUNE_WORKS];
     double lost[TUNE_WORKS]; /* the logarithm of how many times the least time they take; 0: not known */
     struct found {

@@ -66,6 +66,10 @@ printf '4 winograd_cache=1048576 strip=524288 %s\n' "$device" >"$work/cache/tuni
 tune strip --seconds 0.001
 grep -q '^4 winograd_cache=1048576 [^=]*|' "$work/cache/tuning" || fail 'a pattern changes what it does not match'
 
+# What needs more memory than there is, is left out.
+tune strip --mem-limit 20M
+grep -q '^  conv3x3  *left out: .* would exceed 20.0 MiB' "$work/out" || fail 'works that do not fit are not left out'
+
 # Two at once: the second waits, both end well, and leave one whole line.
 : >"$work/cache/tuning"
 "$limn" tune strip --seconds 2 >"$work/other" 2>&1 &
