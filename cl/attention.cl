@@ -10,7 +10,7 @@
  * of WG for each head of queries, which find the keys that they share in the cache of the device.
  * One query may have its keys in parts, `chunk` positions each (the launch's last dimension), so that a device is full
  * where heads are few: each leaves its sum, the largest score and the sum of exponentials in
- * parts[b,t,heads QUERY_HEADS,n][HEAD_DIM + 2], and join_parts makes y of them.
+ * parts[b,t,heads QUERY_HEADS,n][ATTENTION_PART], and join_parts makes y of them.
  * -DKV_F16: the caches are F16 (cl/common.cl); not with BACKWARD.
  * Where t is 1, the query's own key and value are not in the cache yet: the part that reads them writes them first,
  * unless several groups share them.

@@ -66,8 +66,9 @@ typedef enum mask_kind {
     MASK_COUNT
 } mask_kind;
 
-/* What a part of a query's keys leaves: the sum of HEAD_DIM, then the largest score and the sum of exponentials. */
-#define ATTENTION_PART(head_dim) ((head_dim) + 2)
+/* What a part of a query's keys leaves: the sum of HEAD_DIM, then the largest score and the sum of exponentials; whole
+ * lines of memory. */
+#define ATTENTION_PART(head_dim) (((head_dim) + 2 + 15) / 16 * 16)
 /* CPU: queries, and keys, of a tile; two vectors of 16. */
 #define ATTENTION_SPAN_CPU 32
 

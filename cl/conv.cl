@@ -9,7 +9,7 @@
  * CPU: a work-item computes CONV_ROWS pixels x panels_each * 32 channels, 8 x 32 at a time in registers; a tap outside
  * the picture reads from `zeros`, which holds at least kernel * c zeros.  else: work-groups of SIDE x SIDE compute
  * TILE_M pixels x TILE_N channels; those named _scalar for numbers of channels that can't be read by fours.  panel.clh:
- * the type of panels.  TILE_TALL: the two kernels that read by fours, with tall tiles (tile_gpu.clh). */
+ * the type of panels.  TILE_TALL: conv2d alone, with tall tiles (tile_gpu.clh). */
 
 #include "panel.clh"
 
@@ -133,10 +133,11 @@ CONV(conv_transpose2d, 1)
 #define CONV_NAME       conv2d
 #define CONV_TRANSPOSED 0
 #include "conv_gpu.clh"
+#if !TILE_TALL
+/* With tall tiles the places of twice as many rows are more than Intel's compiler has registers for. */
 #define CONV_NAME       conv_transpose2d
 #define CONV_TRANSPOSED 1
 #include "conv_gpu.clh"
-#if !TILE_TALL
 #define CONV_NAME       conv2d_scalar
 #define CONV_TRANSPOSED 0
 #define TILE_SCALAR

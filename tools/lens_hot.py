@@ -26,10 +26,8 @@ REASONS = [
     ("linear:rows[248]_*", "store", "4 numbers of each row of x, 16 bytes, are all that a group makes of the 4 KB and more that it reads"),
     ("linear_norm:*", "store", "4 numbers of each row of x, 16 bytes, are all that a team makes of the 4 KB and more that it reads"),
     ("linear_norm:normed_f16", "load", "rows of 2730 numbers begin anywhere in a line; what an instruction leaves of one, its neighbours read"),
-    ("attention:attention", "store", "a part's results are 66 numbers, whose rows begin anywhere in a line; it reads 128 keys and values for them"),
     ("attention_tile:attention", "load", "of F16 keys a tile's row is 32 bytes at a time, half of one of Intel's lines; the next step reads the other half"),
     ("conv:conv2d", "store", "100% but where a picture's 3 channels come out: 12 bytes of a pixel, of a tile that has room for 128 channels"),
-    ("conv:conv_transpose2d_scalar", "*", "the gradient of what makes a picture: its 3 channels, 12 bytes of a pixel, can't be read by fours"),
     ("elementwise:activate", "lanes", "erf() has branches by its argument, which neighbours don't share"),
     ("optimiser:add_parts", "lanes", "one group adds up 256 numbers, of which half remain after each step"),
 ]

@@ -43,11 +43,11 @@ static void channels_product(run *r, bool transposed, tensor x, const conv *c, t
     each = each < 1 ? 1 : each < n_panels ? each : n_panels;
     work size = {.global = {(in_phase + rows - 1) / rows, (n_panels + each - 1) / each, (size_t)phases},
                  .local = {1, 1, 1}};
-    bool fours = d->tune.cpu_form || tile_by_fours(r, c->in, x);
-    if (!d->tune.cpu_form)
-        size = (work){.global = {(size_t)out, in_phase, (size_t)phases}, .unit = UNIT_TILE};
-    if (!d->tune.cpu_form && fours)
-        tile_count(&d->tune, (int64_t)in_phase, out, &size.unit);
+    bool fours = d->tune.cpu_form || tile_by_fours(r, c->in, x), tall = fours && !transposed;
+    if (!d->tune.cpu_form) {
+        size = (work){.global = {(size_t)out, in_phase, (size_t)phases}};
+        tile_count(&d->tune, (int64_t)in_phase, out, tall, &size.unit);
+    }
     static const char *const names[2][2] = {{"conv:conv2d_scalar", "conv:conv2d"},
                                             {"conv:conv_transpose2d_scalar", "conv:conv_transpose2d"}},
                              *const tall_options[2] = {TALL_OPTION, "-DPANEL_F16 " TALL_OPTION};
@@ -65,7 +65,7 @@ static void channels_product(run *r, bool transposed, tensor x, const conv *c, t
     if (!d->tune.cpu_form) { /* a picture's sums must be the same whatever the batch is; training asks for speed */
         int64_t images = run_tape(r) ? 1 : b;
         work_unit unit;
-        parts = sum_parts_of(d, tile_count(&d->tune, (int64_t)in_phase / images, out, &unit) * phases, c->in,
+        parts = sum_parts_of(d, tile_count(&d->tune, (int64_t)in_phase / images, out, tall, &unit) * phases, c->in,
                              (int64_t)taps, &share);
         size.global[2] *= (size_t)parts;
         each = (size_t)share;

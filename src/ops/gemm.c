@@ -14,10 +14,11 @@ bool tile_by_fours(run *r, int64_t n, tensor x)
     return n >= run_device(r)->tune.tile_k && n % 4 == 0 && x.at % 4 == 0;
 }
 
-int64_t tile_count(const tuning *t, int64_t rows, int64_t columns, work_unit *unit)
+int64_t tile_count(const tuning *t, int64_t rows, int64_t columns, bool may_be_tall, work_unit *unit)
 {
     int64_t least = 0;
-    for (int tall = 0; tall < (t->gemm_item == 8 ? 2 : 1); tall++) { /* half of 4 columns are less than a four */
+    may_be_tall = may_be_tall && t->gemm_item == 8; /* half of 4 columns are less than a four */
+    for (int tall = 0; tall <= may_be_tall; tall++) {
         int64_t side = t->gemm_side, down = TILE_M_OF(TILE_DOWN(side, tall)),
                 across = TILE_N_OF(TILE_ACROSS(side, tall), t->gemm_item),
                 n = (rows + down - 1) / down * ((columns + across - 1) / across);

@@ -146,9 +146,9 @@ void gradient_add(run *r, tape *t, tensor x, tensor dy);
 void softmax_gradient(run *r, tape *t, tensor x, tensor y, tensor out, float scale);
 /* Whether GPUs may read rows of n numbers of x by fours, for tiles of products: gemm.c. */
 bool tile_by_fours(run *r, int64_t n, tensor x);
-/* How many tiles of a GPU a product of rows and columns takes: of those that are wide, UNIT_TILE, or tall, where these
- * are fewer, since less of them lies outside: gemm.c. */
-int64_t tile_count(const tuning *t, int64_t rows, int64_t columns, work_unit *unit);
+/* How many tiles of a GPU a product of rows and columns takes: of wide ones, UNIT_TILE, or of tall ones, where its
+ * kernel may have these and they are fewer, since less of them lies outside: gemm.c. */
+int64_t tile_count(const tuning *t, int64_t rows, int64_t columns, bool may_be_tall, work_unit *unit);
 /* Whether GPUs' kernels for few rows read this weight by vectors: in panels, or rows that begin at multiples of 4; and
  * the rows up to which there are such kernels: linear.c. */
 bool linear_wide(tensor w);

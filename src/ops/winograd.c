@@ -86,7 +86,7 @@ static void products(run *r, const parts *p, int64_t first, int64_t n, int64_t f
         return;
     }
     work size = {.global = {(size_t)panels * 32, (size_t)n, 36}, .flops = flops, .bytes = in + sums};
-    tile_count(t, n, panels * 32, &size.unit);
+    tile_count(t, n, panels * 32, true, &size.unit);
     size.options = size.unit == UNIT_TALL ? TALL_OPTION : NULL;
     LAUNCH(r, "winograd:winograd_product", size, ARG_T(p->u), ARG_T(p->v), ARG_T(p->m), ARG_I(n), ARG_I(panels),
            ARG_I(c->in));

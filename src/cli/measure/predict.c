@@ -65,7 +65,7 @@ static const struct kernel_cost {
     {"gemm:weight_gradient", KIND_TILES, 1, {.50f, .44f, .59f, .42f}, {.67f, .64f, 1, 1}},
     {"winograd:winograd_product", KIND_TILES, 1, {.71f, .64f, .77f, .84f}, {.67f, .64f, 1, 1}},
     {"conv:conv2d*", KIND_TILES, 1, {.66f, .57f, .71f, .78f}, {.67f, .64f, 1, 1}},
-    {"conv:conv_transpose2d*", KIND_TILES, 1, {.66f, .57f, .71f, .77f}, {.67f, .64f, 1, 1}},
+    {"conv:conv_transpose2d*", KIND_TILES, 1, {.68f, .59f, .72f, .79f}, {.67f, .64f, 1, 1}},
     {"attention_tile:attention*", KIND_TILES, 1, {.59f, .50f, .66f, .76f}, {.67f, .64f, 1, 1}},
     {"attention:attention*", KIND_ATTENTION, 128, {5, 5, 5, 5}, {8, 8, 8, 8}},
     {"norm:layer_norm_twice", KIND_NORM, 4, {6, 6, 6, 6}, {13, 13, 13, 13}},
