@@ -30,7 +30,7 @@ source_tensor *unit_find_behind(const unit *u, const char *prefix, size_t length
 /* Takes what compilers and sharders put into the middle of names out of them; leaves all as they are where two would
  * become one. */
 bool unit_drop_wrappers(unit *u, err *e);
-/* CLIP's text tower alone, as transformers from 5 on writes it, gets the names that it had before. */
+/* CLIP's text tower, as transformers from 5 on and some single files have it, gets the names that it had before. */
 bool unit_name_text_tower(unit *u, err *e);
 bool name_begins(const char *name, const char *prefix);
 /* What a path says by its words: averaged weights; what optimisers and losses keep, by their parameters' names. */

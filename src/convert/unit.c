@@ -136,23 +136,44 @@ bool unit_drop_wrappers(unit *u, err *e)
     return ok;
 }
 
-bool unit_name_text_tower(unit *u, err *e)
+/* How long the prefix of such a tower is, by one of its tensors; false: it is none's. */
+static bool find_tower(const unit *u, const char *name, size_t *length)
 {
     static const char *const marks[] = {"final_layer_norm.weight", "embeddings.position_embedding.weight",
                                         "embeddings.token_embedding.weight"};
+    static const char usual[] = "text_model.";
+    const size_t n = strlen(name), end = strlen(marks[0]), own = strlen(usual);
+    *length = n - end;
+    if (n < end || strcmp(name + *length, marks[0]) != 0 || (*length && name[*length - 1] != '.') ||
+        (*length >= own && !strncmp(name + *length - own, usual, own)))
+        return false;
+    for (size_t i = 1; i < sizeof marks / sizeof *marks; i++)
+        if (!unit_find_behind(u, name, *length, marks[i]))
+            return false;
+    return true;
+}
+
+bool unit_name_text_tower(unit *u, err *e)
+{
     static const char *const parts[] = {"embeddings.", "encoder.", "final_layer_norm."};
+    char prefix[NAME_BYTES];
+    size_t length = 0, at = 0;
     bool ok = true;
-    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
-        if (!unit_find(u, marks[i]))
-            return true;
+    while (at < u->n && !find_tower(u, tensor_name(u->by_name[at]), &length))
+        at++;
+    if (at == u->n || length >= NAME_BYTES)
+        return true;
+    snprintf(prefix, sizeof prefix, "%.*s", (int)length, tensor_name(u->by_name[at]));
     for (size_t i = 0; ok && i < u->n; i++)
-        for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-            if (ok && name_begins(tensor_name(u->by_name[i]), parts[k])) {
-                char name[NAME_BYTES];
-                snprintf(name, sizeof name, "text_model.%.2000s", tensor_name(u->by_name[i]));
-                ok = tensor_rename(u->by_name[i], strdup(name), e);
-                break;
-            }
+        for (size_t k = 0; k < sizeof parts / sizeof *parts; k++) {
+            const char *name = tensor_name(u->by_name[i]);
+            if (!name_begins(name, prefix) || !name_begins(name + length, parts[k]))
+                continue;
+            char whole[2 * NAME_BYTES];
+            snprintf(whole, sizeof whole, "%stext_model.%.2000s", prefix, name + length);
+            ok = tensor_rename(u->by_name[i], strdup(whole), e);
+            break;
+        }
     sort_unit(u);
     return ok;
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "convert/codecs.h"
+#include "convert/convert_internal.h"
 #include "convert/mapping.h"
 
 #define LAST_IN "decoder.conv_in.weight"
@@ -21,7 +22,8 @@
 typedef struct layout {
     const char *prefix;
     bool gumbel, wavelet, detokenizer, llamagen, transformers, diffusers;
-    bool named_anew; /* of diffusers: its attention has the later names */
+    bool named_anew;    /* of diffusers: its attention has the later names */
+    bool linear_middle; /* of taming: what others wrote back */
     int stages;
 } layout;
 
@@ -104,6 +106,13 @@ static const import_row diffusers[] = {
     {"decoder.up.{i}.upsample.*", {"decoder.up_blocks.{stages-1-i}.upsamplers.0.*"}},
     {"*", {"*"}},
 };
+/* The same with linear layers in place of convolutions of 1 x 1 in its attention. */
+static const import_row linear_middle[] = {
+    {"encoder.mid.attn_1.*", {"encoder.mid.attn_1.*"}, IMPORT_SHAPED},
+    {"decoder.mid.attn_1.*", {"decoder.mid.attn_1.*"}, IMPORT_SHAPED},
+    {"codebook.weight", {"{codebook}.weight"}},
+    {"*", {"*"}},
+};
 /* Whatever the layout. */
 static const import_row training[] = {
     {NULL,
@@ -125,6 +134,8 @@ static void map_names(const layout *l, import_map maps[MAPS])
         names = (import_map){"codec.", l->prefix, IMPORT_ROWS(transformers)};
     else if (l->diffusers)
         names = (import_map){"codec.", l->prefix, IMPORT_ROWS(diffusers)};
+    else if (l->linear_middle)
+        names = (import_map){"codec.", l->prefix, IMPORT_ROWS(linear_middle)};
     names.values[0] = (import_value){"codebook", l->detokenizer ? "embedding"
                                                  : l->gumbel    ? "quantize.embed"
                                                                 : "quantize.embedding"};
@@ -147,6 +158,14 @@ static bool ends_in(const char *text, const char *end)
     return n >= m && !strcmp(text + n - m, end);
 }
 
+static bool is_matrix(const import *im, const char *prefix, const char *name)
+{
+    char whole[160];
+    snprintf(whole, sizeof whole, "%s%s", prefix, name);
+    const file_tensor *t = source_tensor_of(im->from, whole);
+    return t && t->nd == 2;
+}
+
 static layout layout_of(const import *im, const char *prefix)
 {
     layout l = {.prefix = prefix,
@@ -156,6 +175,7 @@ static layout layout_of(const import *im, const char *prefix)
                 .transformers = ends_in(prefix, "vqmodel."),
                 .diffusers = import_has(im, "%sdecoder.up_blocks.0.resnets.0.norm1.weight", prefix),
                 .named_anew = import_has(im, "%sdecoder.mid_block.attentions.0.to_q.weight", prefix),
+                .linear_middle = is_matrix(im, prefix, "decoder.mid.attn_1.q.weight"),
                 .llamagen = import_has(im, "%sdecoder.conv_blocks.0.res.0.norm1.weight", prefix)};
     const char *form = l.llamagen    ? "%sdecoder.conv_blocks.%d.res.0.norm1.weight"
                        : l.diffusers ? "%sdecoder.up_blocks.%d.resnets.0.norm1.weight"

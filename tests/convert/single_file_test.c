@@ -274,6 +274,25 @@ static void the_schedule_may_be_missing(void **state)
     same_model(plain, &(request){.files = {save(&bare, "bare.ckpt")}});
 }
 
+/* Text towers without "text_model." in their names, and linear layers in the autoencoder's attention. */
+static void other_programs_layouts(void **state)
+{
+    (void)state;
+    const char *plain = make_plain(SD15, false);
+    saved_list all = load(SD15, "", false), s = {0};
+    for (size_t i = 0; i < all.n; i++) {
+        const saved_tensor *t = &all.list[i];
+        const char *inner = strstr(t->name, "text_model.");
+        const bool attention = strstr(t->name, "mid.attn_1.") && t->nd == 4;
+        char name[256];
+        snprintf(name, sizeof name, "%.*s%s", inner ? (int)(inner - t->name) : 200, t->name,
+                 inner ? inner + strlen("text_model.") : "");
+        saved_add(&s, "state_dict|", name, attention ? 2 : t->nd, t->shape, t->values)->type = t->type;
+    }
+    saved_free(&all);
+    same_model(plain, &(request){.files = {save(&s, "layouts.ckpt")}});
+}
+
 static void what_lies_beside_is_left_out_and_said(void **state)
 {
     (void)state;
@@ -452,6 +471,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         TEST(every_published_tensor_is_used),
         TEST(the_schedule_may_be_missing),
+        TEST(other_programs_layouts),
         TEST(what_lies_beside_is_left_out_and_said),
         TEST(averages_are_preferred),
         TEST(parts_may_be_files_of_their_own),
