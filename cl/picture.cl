@@ -1,4 +1,5 @@
-/* Ops that change a picture's size by what is in it; pictures channels-last.  A work-item for each window and channel. */
+/* Ops that change a picture's size by what is in it; pictures channels-last.  A work-item for each window and channel.
+ */
 
 /* The first element of output i's window in x[b, h f, w f, c], where y is [b,h,w,c]: p / w is image and row at once. */
 #define WINDOW(i) (((size_t)((i) / c / w) * f * w + (i) / c % w) * f * c + (i) % c)
@@ -15,6 +16,20 @@ __kernel void max_pool(IN(float, x), OUT(float, y), const int count, const int w
         for (int kx = 0; kx < f; kx++)
             most = fmax(most, p[((size_t)ky * w * f + kx) * c]);
     AT(y)[i] = most;
+}
+
+/* y[b,h,w,c] = the mean of each f x f window of x */
+__kernel void mean_pool(IN(float, x), OUT(float, y), const int count, const int w, const int c, const int f)
+{
+    int i = get_global_id(0);
+    if (i >= count)
+        return;
+    __global const float *p = AT(x) + WINDOW(i);
+    float sum = 0;
+    for (int ky = 0; ky < f; ky++)
+        for (int kx = 0; kx < f; kx++)
+            sum += p[((size_t)ky * w * f + kx) * c];
+    AT(y)[i] = sum / (float)(f * f);
 }
 
 /* Channels of x[b,h,w,4c]: c of the mean, then for each of c the differences of rows, of columns and of both.  Each
@@ -56,6 +71,21 @@ __kernel void max_pool_back(IN(float, x), IN(float, dy), OUT(float, dx), const i
     for (int k = 0; k < f * f; k++) {
         __global float *q = AT(dx) + first + ((size_t)(k / f) * w * f + k % f) * c;
         ADD_TO(q, k == at ? AT(dy)[i] : 0.0f);
+    }
+}
+
+/* Each of a window has the same share. */
+__kernel void mean_pool_back(IN(float, dy), OUT(float, dx), const int count, const int w, const int c, const int f,
+                             const int add)
+{
+    int i = get_global_id(0);
+    if (i >= count)
+        return;
+    float share = AT(dy)[i] / (float)(f * f);
+    __global float *p = AT(dx) + WINDOW(i);
+    for (int k = 0; k < f * f; k++) {
+        __global float *q = p + ((size_t)(k / f) * w * f + k % f) * c;
+        ADD_TO(q, share);
     }
 }
 

@@ -221,6 +221,11 @@ typedef struct limn_model_info {
     int size_step; /* the pictures' sides may be any multiples of it; 0: one of `sizes` */
     const char *default_sampler, *default_spacing; /* of a diffusion model; NULL: none, or the sampler's own spacing */
     int embedded; /* the last of the text_vocabulary ids, which are those of limn_model_options' embeddings */
+    /* of unCLIP: whether it draws texts, and variations of pictures; its other stages' defaults, beside the decoder's
+     */
+    bool has_prior, has_image_encoder;
+    int default_prior_steps, default_super_steps;
+    float default_prior_guidance;
 } limn_model_info;
 LIMN_API const limn_model_info *limn_model_get_info(const limn_model *m);
 
@@ -311,7 +316,7 @@ typedef struct limn_generate_options {
     /* Of diffusion models (limn_model_info, latent_channels), else NULL: how noise becomes latents, and which times the
      * steps have.  NULL: the model's own.  Their `steps` are those of the sampler.
      * sampler: "ddim", "pndm", "euler", "euler_karras", "euler_a", "dpmpp_2m", "dpmpp_2m_karras", "dpmpp_2m_sde",
-     * "dpmpp_2m_sde_karras" or "lcm".  spacing: "leading", "linspace" or "trailing". */
+     * "dpmpp_2m_sde_karras", "lcm" or "unclip".  spacing: "leading", "linspace" or "trailing". */
     const char *sampler, *spacing;
     /* Instead of random numbers, to compare with other programs: float [n_noise, latents], of unit variance, the
      * latents in the order of codes: what the picture begins with, then that of each step that draws noise. */
@@ -324,6 +329,24 @@ typedef struct limn_generate_options {
      * the picture's latents are drawn (not where all of the steps are done by a model for painting, which sees what
      * stays), what the steps begin with, with `paint` that of the latents of what stays, and that of the steps. */
     const uint8_t *image, *paint;
+    /* Of unCLIP (limn_model_info, has_image_encoder, has_prior), else 0.  It draws what a CLIP embedding says: that of
+     * `image`, which are variations of it, beside a prompt or none, or the one that its prior draws of the prompt.
+     * image is u8 [image_height, image_width, 3] there, of any size (0: encode_height, encode_width). */
+    int image_width, image_height;
+    /* Pictures on the way from one embedding to another, along the sphere (Ramesh et al. 2022, 4.2): `between`, 2 or
+     * more, is how many there are, both ends included, and picture i of the seed shows i / (between - 1) of the way.
+     * All have the same noise.  The ends: `image`, else the prompt's, and `image_to` (as image), else that of
+     * prompt_to.  Where texts are ends, nothing else is read of them. */
+    const uint8_t *image_to;
+    int image_to_width, image_to_height;
+    const char *prompt_to;
+    int between;
+    /* Steps of the prior and of what enlarges the pictures (`steps` are the decoder's), and the prior's guidance; 0:
+     * the model's own.  `noise` is [n_noise, latents] here too: row after row what each of the three begins with,
+     * followed by that of its steps but the last; the decoder's smaller pictures stand at the upper left, and the
+     * prior's embeddings in the first channel, pixel after pixel. */
+    int prior_steps, super_steps;
+    float prior_guidance;
 } limn_generate_options;
 
 /* Options with the model's own defaults. */
@@ -397,6 +420,12 @@ typedef struct limn_request {
     const float *noise;
     int n_noise;
     const uint8_t *image, *paint;
+    int image_width, image_height;
+    const uint8_t *image_to;
+    int image_to_width, image_to_height;
+    const char *prompt_to;
+    int between, prior_steps, super_steps;
+    float prior_guidance;
 } limn_request;
 
 /* options may be NULL. */

@@ -28,6 +28,7 @@ typedef struct job {
     int32_t *kept_codes;     /* [cells] */
     int32_t *noise;          /* of --noise, bits of floats */
     uint8_t *image, *paint;  /* of --image-prompt and --mask, for diffusion models */
+    image ends[2];           /* of --image-prompt, for those that draw embeddings */
     results results;
     int begin, end; /* the items of this rank */
     int at, next;   /* the first item that isn't finished, and the first that isn't asked for */
@@ -47,6 +48,8 @@ static void job_release(job *j)
     free(j->noise);
     free(j->image);
     free(j->paint);
+    image_release(&j->ends[0]);
+    image_release(&j->ends[1]);
     limn_generation_free(&j->generation);
     free(j->message);
     ranking_release(&j->ranking);
@@ -270,8 +273,14 @@ static bool fill_diffusion(job *j, err *e)
         return err_set(e, ERR_USAGE, "--codes-out: %s draws latents, not codes (--latents-out writes them)", name);
     if (!latents && j->q.mask)
         return err_set(e, ERR_USAGE, "--mask: %s draws codes (--keep MASK says what stays of their pictures)", name);
-    bool ok = !noise || latents_read(&j->noise, &g->n_noise, noise, j->s.info, e);
+    bool ok =
+        (!noise || latents_read(&j->noise, &g->n_noise, noise, j->s.info, e)) && ends_fill(&j->q, j->s.info, o, g, e);
     g->noise = (const float *)j->noise;
+    if (j->s.info->default_super_steps && (j->q.mask || j->q.keep.kind != KEEP_DEFAULT))
+        return ok && err_set(e, ERR_USAGE, "--%s: %s draws all of a picture anew, also of variations (leave it out)",
+                             j->q.mask ? "mask" : "keep", name);
+    if (j->s.info->default_super_steps)
+        return ok && (!j->q.image_prompt || ends_pictures(&j->q, j->ends, g, e));
     ok = ok && (!latents || !j->q.image_prompt || read_changed(j, e));
     g->image = j->image;
     g->paint = j->paint;
@@ -419,7 +428,17 @@ static bool ask(job *j, err *e)
                             .noise = g->noise,
                             .n_noise = g->n_noise,
                             .image = g->image,
-                            .paint = g->paint};
+                            .paint = g->paint,
+                            .image_width = g->image_width,
+                            .image_height = g->image_height,
+                            .image_to = g->image_to,
+                            .image_to_width = g->image_to_width,
+                            .image_to_height = g->image_to_height,
+                            .prompt_to = g->prompt_to,
+                            .between = g->between,
+                            .prior_steps = g->prior_steps,
+                            .super_steps = g->super_steps,
+                            .prior_guidance = g->prior_guidance};
     asked *a = &j->asked[j->n_asked];
     *a = (asked){.item = j->next, .picture = picture, .n = n};
     if (!limn_generation_add(j->generation, &q, &a->id, e))

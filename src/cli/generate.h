@@ -35,6 +35,8 @@ typedef struct request {
     source *sources; /* [n_sources] */
     int n_sources, each, first, total;
     keep keep;
+    int variations, between;          /* --variations, --interpolate; or 0 */
+    const char *image_to, *prompt_to; /* the other end of the latter: one of both */
     uint64_t seed;
     bool seed_given;
     double began;    /* clock_seconds() */
@@ -48,6 +50,13 @@ void request_release(request *q);
 int request_source(const request *q, int t, int *picture);
 /* The file of item t, a new string; without numbers always the same. */
 char *request_file(const request *q, int t);
+
+/* Of models that draw embeddings (generate_ends.c): what is asked for, behind the prompts; which of these is the source
+ * and which the other end; their settings; and their pictures, which g points to. */
+bool ends_read(request *q, err *e);
+void ends_choose(request *q);
+bool ends_fill(const request *q, const limn_model_info *m, const options *o, limn_generate_options *g, err *e);
+bool ends_pictures(const request *q, image ims[2], limn_generate_options *g, err *e);
 
 /* Reads the settings of --like's picture into q->like, and takes from them what no option says; without the option it
  * does nothing, and so do the others. */

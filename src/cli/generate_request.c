@@ -200,7 +200,8 @@ static bool read_sources(request *q, err *e)
     q->class = (int32_t)options_integer(o, "class", -1);
     int given = prompted + (ids != NULL) + (q->class >= 0);
     bool like = given == 0 && options_given(o, "like");
-    if (given != 1 && !like)
+    bool pictured = given == 0 && (options_given(o, "variations") || options_given(o, "interpolate"));
+    if (given != 1 && !like && !pictured)
         return err_set(e, ERR_USAGE,
                        "limn generate: %s (give a prompt in quotes, --prompts FILE, --text-ids FILE.npy or --class N)",
                        given ? "more than one of a prompt, --text-ids and --class is there" : "the prompt is missing");
@@ -209,11 +210,14 @@ static bool read_sources(request *q, err *e)
                        "--rank: a CLIP reads words, not the ids of --text-ids or a class (give a prompt)");
     if (q->negative && q->class >= 0)
         return err_set(e, ERR_USAGE, "--negative: a model that draws classes reads no words (leave it out)");
-    if (like)
+    if ((ids || q->class >= 0) && (options_given(o, "variations") || options_given(o, "interpolate")))
+        return err_set(e, ERR_USAGE, "--%s: its ends are prompts and pictures (leave out %s)",
+                       options_given(o, "variations") ? "variations" : "interpolate", ids ? "--text-ids" : "--class");
+    if (like && !pictured)
         return sources_of_like(q, e);
     return ids             ? sources_of_ids(q, ids, e)
            : q->class >= 0 ? sources_of_class(q, e)
-                           : read_prompts(q, e) && sources_of_prompts(q, e);
+                           : read_prompts(q, e) && ends_read(q, e) && sources_of_prompts(q, e);
 }
 
 /* ---- numbers and names ---------------------------------------------------------------------------------------- */
@@ -233,8 +237,10 @@ char *request_file(const request *q, int t)
 static bool count_pictures(request *q, err *e)
 {
     const options *o = q->o;
-    q->each = (int)options_integer(o, "count", like_count(q));
     q->first = (int)options_integer(o, "first", like_first(q));
+    q->each = q->variations ? q->variations
+              : q->between  ? q->between - (q->first - 1)
+                            : (int)options_integer(o, "count", like_count(q));
     q->grid = options_given(o, "grid") || like_grid(q);
     int64_t total = q->each;
     if (q->n_sources > 1)
@@ -326,6 +332,7 @@ static bool check_inputs(request *q, file_set *files, err *e)
     files_read(files, "--model", options_text(o, "model", NULL));
     files_read(files, "--like", options_text(o, "like", NULL));
     files_read(files, "--image-prompt", q->image_prompt);
+    files_read(files, "--image-prompt", q->image_to);
     files_read(files, "--keep", mask);
     files_read(files, "--mask", q->mask);
     files_read(files, "--rank", clip);
@@ -390,5 +397,8 @@ bool request_read(request *q, const options *o, err *e)
     if (options_given(o, "strength") && !q->image_prompt)
         return err_set(e, ERR_USAGE, "--strength: there is no picture to change (add --image-prompt IMG)");
     choose_seed(q);
-    return keep_parse(&q->keep, region, e) && read_sources(q, e) && count_pictures(q, e) && check_files(q, e);
+    if (!keep_parse(&q->keep, region, e) || !read_sources(q, e))
+        return false;
+    ends_choose(q);
+    return count_pictures(q, e) && check_files(q, e);
 }

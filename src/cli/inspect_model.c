@@ -65,6 +65,13 @@ static void print_use(const limn_inspection *in, const char *codec, const char *
     if (transformer && step > 0)
         printf(", or with other sides that are multiples of %" PRId64 ", by %" PRId64 " x %" PRId64 " latents, from ",
                step, width / step, height / step);
+    else if (transformer && find(in, "limn.decoder.width")) /* unCLIP */
+        printf(", enlarged from %" PRId64 " x %" PRId64 ", from %s%s", number(in, "limn.decoder.width"),
+               number(in, "limn.decoder.height"),
+               find(in, "limn.transformer.image.size") ? "what CLIP sees in a picture" : "",
+               !find(in, "limn.transformer.image.size") ? ""
+               : find(in, "limn.prior.width")           ? ", or "
+                                                        : " and ");
     else if (transformer)
         printf(", by %" PRId64 " x %" PRId64 " codes, from ", number(in, "limn.transformer.grid_width"),
                number(in, "limn.transformer.grid_height"));

@@ -69,21 +69,44 @@ const option generate_table[] = {
      .kind = OPTION_INTEGER,
      .min = 1,
      .max = 1000,
-     .help = "Of models that draw all of a picture at once (aMUSEd, Stable Diffusion): in how many steps. Default: the "
-             "model's."},
+     .help =
+         "Of models that draw all of a picture at once (aMUSEd, Stable Diffusion, Karlo): in how many steps. Default: "
+         "the model's."},
     {.name = "sampler",
      .argument = "NAME",
      .kind = OPTION_CHOICE,
-     .words = "ddim|pndm|euler|euler_karras|euler_a|dpmpp_2m|dpmpp_2m_karras|dpmpp_2m_sde|dpmpp_2m_sde_karras|lcm",
+     .words =
+         "ddim|pndm|euler|euler_karras|euler_a|dpmpp_2m|dpmpp_2m_karras|dpmpp_2m_sde|dpmpp_2m_sde_karras|lcm|unclip",
      .help =
          "Of diffusion models (Stable Diffusion): how noise becomes a picture. euler_a and those with sde add noise in "
-         "each step; lcm is for models that were trained for it. Default: the model's."},
+         "each step; lcm is for models that were trained for it, and unclip, which adds noise too, is what unCLIP's "
+         "are "
+         "drawn by. Default: the model's."},
     {.name = "spacing",
      .argument = "NAME",
      .kind = OPTION_CHOICE,
      .words = "leading|linspace|trailing",
      .help = "Of diffusion models: which times the steps have, even from the smallest on, with both ends, or from the "
              "largest on. Default: the model's, or what the sampler's authors took."},
+    {.name = "prior-steps",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1000,
+     .help = "Of unCLIP's models (Karlo), in which --steps are the decoder's: steps of the prior, which draws what the "
+             "picture of a prompt would be to CLIP. Default: the model's, 25."},
+    {.name = "super-steps",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 1000,
+     .help = "Of unCLIP's models: steps of what enlarges their pictures. Default: the model's, 7."},
+    {.name = "prior-guidance",
+     .argument = "G",
+     .kind = OPTION_NUMBER,
+     .min = 0,
+     .max = 1000,
+     .help = "Of unCLIP's models, in which --guidance is the decoder's: that of the prior. Default: the model's, 4."},
     {.name = "negative",
      .argument = "P",
      .kind = OPTION_TEXT,
@@ -139,9 +162,26 @@ const option generate_table[] = {
      .help = "In place of PROMPT, for models that draw classes: which one, from 0 on."},
     {.name = "image-prompt",
      .argument = "IMG",
-     .kind = OPTION_TEXT,
+     .kind = OPTION_LIST,
      .complete = COMPLETE_FILE,
-     .help = "Picture of which a part stays and the rest is generated. It is cut to the model's shape and resized."},
+     .help = "Picture of which a part stays and the rest is generated. It is cut to the model's shape and resized. "
+             "unCLIP's models draw variations of it, with or without a PROMPT beside it. With --interpolate there may "
+             "be two."},
+    {.name = "variations",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 1,
+     .max = 100000,
+     .help = "Of unCLIP's models (Karlo): draw N pictures of what CLIP sees in the image prompt, of which all is new."},
+    {.name = "interpolate",
+     .argument = "N",
+     .kind = OPTION_INTEGER,
+     .min = 2,
+     .max = 100000,
+     .help = "Of unCLIP's models: draw N pictures on the way from one end to another, both included: from the first "
+             "prompt to the second, from one --image-prompt to another, or from an --image-prompt to a prompt. What "
+             "CLIP sees in them changes along the sphere (Ramesh et al. 2022), and all have the same noise; a prompt "
+             "that is an end counts by that alone."},
     {.name = "strength",
      .argument = "S",
      .kind = OPTION_NUMBER,
@@ -198,7 +238,9 @@ const option generate_table[] = {
      .complete = COMPLETE_FILE,
      .help =
          "Of diffusion models, to compare with other programs: in place of random numbers float32 [1 + k, channels, "
-         "h, w] of unit variance, what a picture begins with and that of each step that draws noise."},
+         "h, w] of unit variance, what a picture begins with and that of each step that draws noise. unCLIP's: that of "
+         "the prior, of the decoder and of the last stage follow each other, the smaller ones at the upper left of "
+         "their rows, the prior's in the first channel."},
     JSON,
     OPTIONS_END,
 };

@@ -18,6 +18,7 @@
     AND EACH(family_llamagen, "llamagen", "")                                                                          \
     AND EACH(family_amused, "amused", "")                                                                              \
     AND EACH(family_stable_diffusion, "stable-diffusion", "prediction=epsilon or v (of Stable Diffusion), ")           \
+    AND EACH(family_unclip, "unclip", "")                                                                              \
     AND EACH(family_taming, "taming", "")                                                                              \
     AND EACH(family_clip, "clip", "")                                                                                  \
     AND EACH(family_limn, "limn", "") /* limn's PyTorch twin: safetensors with config.json beside it */

@@ -287,12 +287,19 @@ static bool refuse_several(const folder *f, err *e)
     return err_set(e, ERR_FAILED, "%s: it holds more than one model: %s (give the files of one)", f->path, models);
 }
 
+/* Parts of one model that are built alike, each in a folder of its own. */
+static bool are_parts(const candidate *a, const candidate *b)
+{
+    const size_t n = strcspn(a->name, "/"), m = strcspn(b->name, "/");
+    return !(a->set & b->set & ~import_names_by_folder()) && (n != m || strncmp(a->name, b->name, n) != 0);
+}
+
 static bool drop_doubles(folder *f, err *e)
 {
     for (size_t i = 0; i < f->n; i++)
         for (size_t k = i + 1; k < f->n; k++) {
             candidate *a = &f->list[i], *b = &f->list[k];
-            if (is_open(a) && is_open(b) && a->set & b->set && !choose_between(f, a, b))
+            if (is_open(a) && is_open(b) && a->set & b->set && !are_parts(a, b) && !choose_between(f, a, b))
                 return refuse_several(f, e);
         }
     return true;

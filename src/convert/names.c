@@ -38,19 +38,38 @@ static bool is_there(const unit *u, const network *k, const source_tensor *t, si
     return !k->none || !unit_find_behind(u, name, before, k->none);
 }
 
+/* What its family has before a network's names: "unet.", or by its file's folder "decoder.". */
+static char *prefix_wanted(const network *k, const char *file)
+{
+    if (!k->by_folder)
+        return strdup(k->to ? k->to : "");
+    const char *end = strrchr(file, '/'), *begin = end;
+    while (begin && begin > file && begin[-1] != '/')
+        begin--;
+    const size_t n = end ? (size_t)(end - begin) : 0;
+    char *to = malloc(n + 2);
+    if (to)
+        snprintf(to, n + 2, "%.*s.", (int)n, n ? begin : "");
+    return to;
+}
+
 static bool add_root(source *s, int kind, size_t number, const source_tensor *mark, size_t before, err *e)
 {
     network_root *grown = realloc(s->roots, (s->n_roots + 1) * sizeof *grown);
-    char *prefix = grown ? calloc(1, before + 1) : NULL;
+    char *prefix = grown ? calloc(1, before + 1) : NULL,
+         *to = prefix ? prefix_wanted(&networks[kind], mark->file) : NULL;
     if (grown)
         s->roots = grown;
-    if (!prefix)
+    if (!to) {
+        free(prefix);
         return err_no_memory(e, "convert", before + 1);
+    }
     memcpy(prefix, tensor_name(mark), before);
     s->roots[s->n_roots++] = (network_root){.network = kind,
                                             .unit = number,
                                             .prefix = prefix,
                                             .mark = mark,
+                                            .to = to,
                                             .ema = path_is_ema(prefix, before),
                                             .part_of = -1};
     return true;
@@ -179,7 +198,7 @@ static const network_root *root_of(const source *s, size_t number, const char *n
 static const char *prefix_to(const source *s, const network_root *r)
 {
     if (r->part_of < 0)
-        return networks[r->network].to ? networks[r->network].to : "";
+        return r->to;
     const network_root *whole = &s->roots[r->part_of];
     bool vae = 1u << r->network == NETWORK_DISCRETE_VAE && 1u << whole->network == NETWORK_DALLE;
     return vae ? "vae." : NULL; /* the rest keep what is behind the whole's prefix */
@@ -256,7 +275,7 @@ static bool rename_unit(unit *u, bool *outside, err *e)
         const char *to = prefix_to(s, r);
         size_t before = strlen(to ? r->prefix : whole->prefix);
         if (!to)
-            to = networks[whole->network].to ? networks[whole->network].to : "";
+            to = whole->to;
         t->root = (int)(r - s->roots) + 1;
         if (!name_behind(t, to, beside ? beside : tensor_name(t) + before, e))
             return false;
@@ -422,23 +441,32 @@ unsigned int import_names_set(const source *s)
     return set;
 }
 
+unsigned int import_names_by_folder(void)
+{
+    unsigned int set = 0;
+    for (int i = 0; i < NETWORKS; i++)
+        set |= networks[i].by_folder ? 1u << i : 0;
+    return set;
+}
+
 void import_names_full(const source *s, const char *name, char out[256])
 {
     snprintf(out, 256, "%s", name);
     for (size_t i = 0; i < s->n_roots; i++) {
         const network_root *r = &s->roots[i];
-        const char *to = networks[r->network].to ? networks[r->network].to : "";
-        if (r->dropped || r->part_of >= 0 || !name_begins(name, to))
+        if (r->dropped || r->part_of >= 0 || !name_begins(name, r->to))
             continue;
-        snprintf(out, 256, "%s%s", r->prefix, name + strlen(to));
+        snprintf(out, 256, "%s%s", r->prefix, name + strlen(r->to));
         return;
     }
 }
 
 void import_names_release(source *s)
 {
-    for (size_t i = 0; i < s->n_roots; i++)
+    for (size_t i = 0; i < s->n_roots; i++) {
         free(s->roots[i].prefix);
+        free(s->roots[i].to);
+    }
     free(s->roots);
     s->roots = NULL;
     s->n_roots = 0;

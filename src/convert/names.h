@@ -14,6 +14,7 @@ typedef struct network_root {
     size_t unit;               /* of the files: shards of one model are one */
     char *prefix;              /* before its tensors' names: "state_dict.model." */
     const source_tensor *mark; /* the tensor by which it was found */
+    char *to;                  /* the prefix that its family wants: networks.h */
     bool ema;                  /* its prefix says that these are averaged weights */
     bool dropped;              /* another set of the same weights was preferred */
     int part_of;               /* the root that it is inside of; -1 */
@@ -30,6 +31,8 @@ typedef struct name_choice {
 bool import_names_resolve(source *s, const name_choice *c, err *e);
 /* The networks that were found, parts of others too. */
 unsigned int import_names_set(const source *s);
+/* The set of those that a model may have several of, in folders of their own. */
+unsigned int import_names_by_folder(void);
 /* Puts the tensors of networks that are not in the set outside. */
 bool import_names_keep(source *s, unsigned int set, err *e);
 /* Of networks of a set that several files have, the one in a file of its own stays, as somebody gave it besides; the

@@ -11,6 +11,7 @@ typedef struct network {
     bool moments;       /* quant_conv makes twice as many numbers as post_quant_conv reads: mean and variance */
     const char *to;     /* the prefix that its family wants */
     const char *beside; /* what may stand beside the last part of its prefix: "model.layers.…" and "lm_head.weight" */
+    bool by_folder;     /* its family wants the name of its file's folder as prefix: a model has several such */
 } network;
 
 /* clang-format off */
@@ -58,6 +59,11 @@ typedef struct network {
                   "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight",                                 \
                   "down_blocks.2.attentions.0.transformer_blocks.0.attn2.to_k.weight"}},                               \
          .to = "unet.")                                                                                                \
+    EACH(NETWORK_UNCLIP_UNET, .name = "a U-Net of unCLIP",                                                             \
+         .all = {"time_embedding.linear_1.weight", "down_blocks.0.downsamplers.0.time_emb_proj.weight"},               \
+         .by_folder = true)                                                                                            \
+    EACH(NETWORK_UNCLIP_TEXT, .name = "what reads texts in unCLIP",                                                    \
+         .all = {"encoder_hidden_states_proj.weight", "embedding_proj.weight"}, .by_folder = true)                     \
     EACH(NETWORK_AUTOENCODER_KL, .name = "an autoencoder of latents",                                                  \
          .all = {"decoder.up_blocks.0.resnets.0.norm1.weight", "decoder.conv_in.weight"},                              \
          .none = "quantize.embedding.weight", .to = "vae.")                                                            \

@@ -45,7 +45,7 @@ void denoiser_begin(denoiser *n, const int32_t *text, int rows, const float *lat
     run *r = n->r;
     run_reset(r);
     tensor ids = run_upload(r, DTYPE_I32, 2, (int64_t[]){rows, c->text_length}, text);
-    unet_read_text(r, &n->d->net, &n->memory, clip_text_context(r, c, ids));
+    unet_read_text(r, &n->d->net, &n->memory, clip_text_context(r, c, ids), NULL);
     run_write(r, n->x, latents);
     op_fill(r, n->clean, 0);
     n->newest = 0;

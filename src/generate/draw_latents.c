@@ -39,9 +39,9 @@ static bool check_image(const model *m, const limn_generate_options *o, err *e)
     return true;
 }
 
-static bool check_noise(const model *m, const limn_generate_options *o, err *e)
+bool draw_latents_check_noise(const model *m, const limn_generate_options *o, int most, err *e)
 {
-    if (o->noise ? o->n_noise < 1 || o->n_noise > SCHEDULE_TIMES + 3 : o->n_noise)
+    if (o->noise ? o->n_noise < 1 || o->n_noise > most : o->n_noise)
         return err_set(e, ERR_USAGE, "generate: `noise`: %d rows of it", o->n_noise);
     for (size_t i = 0; i < (size_t)o->n_noise * cells_of(m); i++)
         if (!isfinite(o->noise[i]))
@@ -49,18 +49,23 @@ static bool check_noise(const model *m, const limn_generate_options *o, err *e)
     return true;
 }
 
+bool draw_latents_refuse_codes(const model *m, const limn_generate_options *o, err *e)
+{
+    return (!o->top_k && !(o->top_p > 0 && o->top_p < 1) && o->temperature == 1) ||
+           err_set(e, ERR_USAGE, "%s: a diffusion model draws no codes (leave out `top_k`, `top_p` and `temperature`)",
+                   gguf_name(m->gguf));
+}
+
 bool draw_latents_check(const model *m, const limn_generate_options *o, err *e)
 {
-    if (o->top_k || (o->top_p > 0 && o->top_p < 1) || o->temperature != 1)
-        return err_set(e, ERR_USAGE,
-                       "%s: a diffusion model draws no codes (leave out `top_k`, `top_p` and `temperature`)",
-                       gguf_name(m->gguf));
+    if (!draw_latents_refuse_codes(m, o, e))
+        return false;
     if (o->sampler && sampler_find(o->sampler) < 0)
         return err_set(e, ERR_USAGE, "generate: `sampler`: there is no \"%.60s\" (ddim, pndm, euler, …)", o->sampler);
     if (o->spacing && spacing_find(o->spacing) < 0)
         return err_set(e, ERR_USAGE, "generate: `spacing`: there is no \"%.60s\" (leading, linspace, trailing)",
                        o->spacing);
-    return check_image(m, o, e) && check_noise(m, o, e);
+    return check_image(m, o, e) && draw_latents_check_noise(m, o, SCHEDULE_TIMES + 3, e);
 }
 
 /* How many rows of noise are read. */
@@ -86,12 +91,11 @@ static bool read_paint(const model *m, const limn_generate_options *o, draw_requ
     return q->paint || err_no_memory(e, "mask", places);
 }
 
-static bool copy_noise(const model *m, const limn_generate_options *o, draw_request *q, err *e)
+bool draw_latents_copy_noise(const model *m, const limn_generate_options *o, draw_request *q, int rows, err *e)
 {
     const size_t bytes = (size_t)o->n_noise * cells_of(m) * sizeof *q->noise;
-    if (o->n_noise < rows_of_noise(q))
-        return err_set(e, ERR_USAGE, "generate: `noise`: it has %d rows, and these steps read %d", o->n_noise,
-                       rows_of_noise(q));
+    if (o->n_noise < rows)
+        return err_set(e, ERR_USAGE, "generate: `noise`: it has %d rows, and these steps read %d", o->n_noise, rows);
     q->noise = malloc(bytes);
     if (!q->noise)
         return err_no_memory(e, "noise", bytes);
@@ -114,5 +118,6 @@ bool draw_latents_plan(const model *m, const limn_generate_options *o, draw_requ
         return false;
     q->guided = o->guidance > 1 && !d->net.k.guidance;
     q->draws = !o->image ? 1 : !o->paint ? 2 : paints(m) && q->sampler->start == 0 ? 2 : 3;
-    return (!o->paint || read_paint(m, o, q, e)) && (!o->noise || copy_noise(m, o, q, e));
+    return (!o->paint || read_paint(m, o, q, e)) &&
+           (!o->noise || draw_latents_copy_noise(m, o, q, rows_of_noise(q), e));
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "models/transformers/unclip.h"
 
 static int cells_of(const model *m)
 {
@@ -74,6 +75,10 @@ static bool check(const model *m, const limn_generate_options *o, err *e)
         return err_set(e, ERR_USAGE, "generate: first: %d is outside 0 to %d", o->first, INT_MAX - o->count);
     if (!o->prompt && !o->text_ids && o->n_text_ids)
         return err_set(e, ERR_USAGE, "generate: neither a prompt nor text ids");
+    if (unclip_of(m->transformer))
+        return draw_unclip_check(m, o, e);
+    if (!draw_unclip_refuse(m, o, e))
+        return false;
     if (m->transformer->latents)
         return draw_latents_check(m, o, e);
     return check_steps(m, o, e) && check_kept(m, o, e);
@@ -114,6 +119,7 @@ static bool read_text(const model *m, const limn_generate_options *o, bool check
     bool ok = d->kind->text_row(d, o->prompt ? own : o->text_ids, n, q->text, &used[0], e);
     used[1] = used[0];
     ok = ok && (!q->guided || read_negative(m, o, checking, q->text, &used[1], e));
+    ok = ok && (!unclip_of(d) || draw_unclip_read_texts(m, o, checking, q, e));
     for (int i = 0; i < 2; i++)
         q->length[i] = d->own_lengths ? (int)used[i] : d->text_length;
     free(own);
@@ -140,7 +146,8 @@ draw_request *draw_request_new(const model *m, const limn_generate_options *o, b
 {
     if (!model_needs_transformer(m, e) || !check(m, o, e))
         return NULL;
-    size_t cells = (size_t)cells_of(m), text = 2 * (size_t)m->transformer->text_length;
+    const unclip *u = unclip_of(m->transformer);
+    size_t cells = (size_t)cells_of(m), text = (u ? 4 : 2) * (size_t)m->transformer->text_length;
     draw_request *q = calloc(1, sizeof *q);
     if (q) {
         q->text = calloc(text, sizeof *q->text);
@@ -167,7 +174,8 @@ draw_request *draw_request_new(const model *m, const limn_generate_options *o, b
         q->shown[i] = o->kept_codes[i];
     if (m->transformer->kind->fill)
         plan_steps(m, o, q);
-    if ((m->transformer->latents && !draw_latents_plan(m, o, q, e)) || !read_text(m, o, checking, q, e)) {
+    if ((u && !draw_unclip_plan(m, o, q, e)) || (m->transformer->latents && !u && !draw_latents_plan(m, o, q, e)) ||
+        !read_text(m, o, checking, q, e)) {
         draw_request_drop(q);
         return NULL;
     }

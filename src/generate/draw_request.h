@@ -25,6 +25,12 @@ typedef struct draw_request {
      * that read it of what stays, or NULL; paint[places]: 1 where it is painted anew, or NULL: everywhere */
     float *image, *stays;
     uint8_t *paint;
+    /* of unCLIP: `sampler` has UNCLIP_STAGES of them; text[4, text_length] has behind the other two rows the text that
+     * pictures lead to, and one of no words; image[2, dim] are the embeddings of both ends, as far as they are known:
+     * those of pictures, and of texts once they are drawn */
+    int between; /* pictures from one end to the other; 0: there is one end */
+    bool known[2];
+    float prior_guidance;
     int first, count; /* pictures of the seed */
     int begun;        /* of these */
 } draw_request;
@@ -35,6 +41,17 @@ draw_request *draw_request_new(const model *m, const limn_generate_options *o, b
 /* For diffusion models (draw_latents.c): checks o; fills guided, sampler, noise, draws and paint. */
 bool draw_latents_check(const model *m, const limn_generate_options *o, err *e);
 bool draw_latents_plan(const model *m, const limn_generate_options *o, draw_request *q, err *e);
+/* What models that draw no codes are not asked for; noise of so many rows at most. */
+bool draw_latents_refuse_codes(const model *m, const limn_generate_options *o, err *e);
+bool draw_latents_check_noise(const model *m, const limn_generate_options *o, int most, err *e);
+/* Copies it; rows: how many are read. */
+bool draw_latents_copy_noise(const model *m, const limn_generate_options *o, draw_request *q, int rows, err *e);
+/* The same as draw_latents_… of unCLIP, whose samplers are three (draw_unclip.c), and the further rows of its text. */
+bool draw_unclip_check(const model *m, const limn_generate_options *o, err *e);
+bool draw_unclip_plan(const model *m, const limn_generate_options *o, draw_request *q, err *e);
+bool draw_unclip_read_texts(const model *m, const limn_generate_options *o, bool checking, draw_request *q, err *e);
+/* What only unCLIP is asked for, of another model: an error where it is. */
+bool draw_unclip_refuse(const model *m, const limn_generate_options *o, err *e);
 /* One user less; the last one frees it.  Accepts NULL. */
 void draw_request_drop(draw_request *q);
 #endif

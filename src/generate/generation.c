@@ -302,7 +302,7 @@ static bool fill_step(generation *g, err *e)
 static bool go_on(generation *g, err *e)
 {
     if (g->d->latents)
-        return generation_denoise(g, e);
+        return unclip_of(g->d) ? generation_unclip(g, e) : generation_denoise(g, e);
     if (g->batch.rows && !g->n_work && !generation_fits(g, g->waiting) && !generation_close_batch(g, false, e))
         return false;
     if (!g->batch.rows && !generation_open_batch(g, e))
@@ -381,7 +381,8 @@ bool generation_add(generation *g, const limn_generate_options *o, uint64_t *id,
     draw_request *q = draw_request_new(g->m, o, false, e), **end = &g->waiting;
     if (!q)
         return false;
-    if (o->image && !generation_read_image(g, q, o, e)) {
+    bool ok = !o->image || unclip_of(g->d) || generation_read_image(g, q, o, e);
+    if (!ok || (unclip_of(g->d) && !generation_read_ends(g, q, o, e))) {
         draw_request_drop(q);
         return false;
     }
@@ -421,6 +422,16 @@ bool generation_add_request(generation *g, const limn_request *request, uint64_t
     o.n_noise = q.n_noise;
     o.image = q.image;
     o.paint = q.paint;
+    o.image_width = q.image_width;
+    o.image_height = q.image_height;
+    o.image_to = q.image_to;
+    o.image_to_width = q.image_to_width;
+    o.image_to_height = q.image_to_height;
+    o.prompt_to = q.prompt_to;
+    o.between = q.between;
+    o.prior_steps = q.prior_steps;
+    o.super_steps = q.super_steps;
+    o.prior_guidance = q.prior_guidance;
     if (q.temperature != 0 || q.greedy)
         o.temperature = q.greedy ? 0 : q.temperature;
     if (q.top_k != 0)
@@ -514,7 +525,11 @@ bool generation_peek(generation *g, uint64_t id, int number, int32_t *codes, int
                        (unsigned long long)id);
     int known = p ? p->known : 0;
     if (codes && p && known < g->cells && known > 0) {
-        run_read(g->r, g->d->latents ? g->denoiser.clean : tensor_rows(g->batch.s.codes, p->row, 1), p->codes);
+        run_read(g->r,
+                 g->drawing.rows ? g->drawing.clean
+                 : g->d->latents ? g->denoiser.clean
+                                 : tensor_rows(g->batch.s.codes, p->row, 1),
+                 p->codes);
         if (!run_finish(g->r, e)) {
             begin_again(g);
             return false;

@@ -4,6 +4,7 @@
 #include "generate/batch.h"
 #include "generate/denoise.h"
 #include "generate/draw_request.h"
+#include "generate/unclip.h"
 #include "models/plan.h"
 
 typedef struct picture {
@@ -29,11 +30,13 @@ typedef struct limn_generation {
     draw_request *waiting;
     picture *work[BATCH_MOST], *finished;
     int n_work;
-    run *r;            /* not the model's: a caller may decode pictures meanwhile */
-    batch batch;       /* rows 0: nothing is at work */
-    denoiser denoiser; /* of diffusion models, instead of the batch */
-    bool changed;      /* pictures left the batch since it was told what it has */
-    bool alone;        /* nobody else uses the model until all pictures are finished */
+    run *r;                 /* not the model's: a caller may decode pictures meanwhile */
+    batch batch;            /* rows 0: nothing is at work */
+    denoiser denoiser;      /* of diffusion models, instead of the batch */
+    unclip_drawing drawing; /* of unCLIP, instead of both, and */
+    int phases[4]; /* how many steps its picture has: of the priors of both ends, the decoder, the last stage */
+    bool changed;  /* pictures left the batch since it was told what it has */
+    bool alone;    /* nobody else uses the model until all pictures are finished */
     plan plan;
     int planned;         /* the items that there is room for at once; 0: nothing is planned */
     int most, most_rows; /* what is planned for: items at once, and the sequences of all of them */
@@ -74,6 +77,14 @@ bool generation_read_image(generation *g, draw_request *q, const limn_generate_o
 bool generation_denoise(generation *g, err *e);
 /* On the counting twin: all work of a picture of so many sequences.  n, which is open then, is to be released. */
 bool generation_walk_latents(const generation *g, denoiser *n, run *r, int rows, err *e);
+
+/* ---- of unCLIP: generation_unclip.c ---- */
+
+/* The embeddings of the pictures among the ends. */
+bool generation_read_ends(generation *g, draw_request *q, const limn_generate_options *o, err *e);
+/* As generation_denoise; as generation_walk_latents. */
+bool generation_unclip(generation *g, err *e);
+bool generation_walk_unclip(const generation *g, unclip_drawing *w, run *r, int rows, err *e);
 
 /* ---- generation.c, for those ---- */
 

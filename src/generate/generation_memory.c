@@ -81,9 +81,12 @@ static bool walk(void *context, run *r, int n, err *e)
     static const sampling none[BATCH_MOST];
     batch b = {0};
     denoiser latents = {0};
+    unclip_drawing drawing = {0};
     run *decoder = g->decoder ? run_new(run_device(r), e) : NULL;
     bool ok = decoder || !g->decoder;
-    if (g->d->latents)
+    if (unclip_of(g->d))
+        ok = ok && generation_walk_unclip(g, &drawing, r, rows, e);
+    else if (g->d->latents)
         ok = ok && generation_walk_latents(g, &latents, r, rows, e);
     else
         ok = ok && batch_open(&b, g->d, r, rows, g->text, g->keys, g->draft, e);
@@ -108,6 +111,8 @@ static bool walk(void *context, run *r, int n, err *e)
         batch_release(&b);
     if (latents.rows)
         denoiser_release(&latents);
+    if (drawing.rows)
+        unclip_drawing_release(&drawing);
     run_free(decoder);
     return ok;
 }
@@ -141,6 +146,8 @@ bool generation_open_batch(generation *g, err *e)
     if (!g->planned && !make_room(g, e))
         return false;
     run_reset(g->r);
+    if (unclip_of(g->d))
+        return unclip_drawing_open(&g->drawing, unclip_of(g->d), g->r, g->most_rows, e);
     if (g->d->latents)
         return denoiser_open(&g->denoiser, diffusion_of(g->d), g->r, g->most_rows, e);
     return batch_open(&g->batch, g->d, g->r, rows_of(g, g->planned), g->text, g->keys, g->draft, e);
@@ -193,6 +200,8 @@ bool generation_close_batch(generation *g, bool more, err *e)
         batch_release(&g->batch);
     if (g->denoiser.rows)
         denoiser_release(&g->denoiser);
+    if (g->drawing.rows)
+        unclip_drawing_release(&g->drawing);
     g->changed = false;
     if (more)
         return ok;

@@ -30,7 +30,7 @@ static bool is_karras(sampler_kind k)
 
 bool sampler_draws(const sampler *s)
 {
-    return s->kind == SAMPLER_EULER_A || s->kind == SAMPLER_LCM || is_sde(s->kind);
+    return s->kind == SAMPLER_EULER_A || s->kind == SAMPLER_LCM || s->kind == SAMPLER_UNCLIP || is_sde(s->kind);
 }
 
 /* ---- sigmas ----------------------------------------------------------------------------------------------------- */
@@ -110,7 +110,9 @@ static void put_times(sampler *s, const schedule *c, spacing p, int n)
         } else if (p == SPACING_LEADING) {
             t = (double)(down + dpm) * (all / (n + dpm)) + c->offset;
         } else {
-            t = dpm || n > 1 ? (down + dpm) * ((double)(all - 1) / (dpm ? n : n - 1)) : 0;
+            t = dpm || n > 1                ? (down + dpm) * ((double)(all - 1) / (dpm ? n : n - 1))
+                : s->kind == SAMPLER_UNCLIP ? all - 1
+                                            : 0;
             t = whole ? nearbyint(t) : t;
         }
         s->times[i] = fmin(fmax(t, 0), all - 1);
@@ -134,7 +136,7 @@ static spacing spacing_of(const schedule *c, const sampler_options *o, sampler_k
         return (spacing)o->spacing;
     if (c->spacing > 0)
         return (spacing)(c->spacing - 1);
-    return goes_by_sigma(k) ? SPACING_LINSPACE : SPACING_LEADING;
+    return goes_by_sigma(k) || k == SAMPLER_UNCLIP ? SPACING_LINSPACE : SPACING_LEADING;
 }
 
 /* What of the steps is done of a picture that is changed in part. */
@@ -149,14 +151,20 @@ static void put_start(sampler *s, const sampler_options *o)
 
 bool sampler_open(sampler *s, const schedule *c, const sampler_options *o, err *e)
 {
-    *s = (sampler){.kind = o->kind < 0 ? c->with : (sampler_kind)o->kind, .predicts = c->predicts, .initial = 1};
+    *s = (sampler){.kind = o->kind < 0 ? c->with : (sampler_kind)o->kind,
+                   .predicts = c->predicts,
+                   .clamp = c->clamp,
+                   .initial = 1};
     s->all = c->times;
     spacing p = spacing_of(c, o, s->kind);
     int most = s->kind == SAMPLER_LCM ? LCM_STEPS : is_dpm(s->kind) && p == SPACING_LEADING ? c->times - 1 : c->times;
     if (o->steps < 1 || o->steps > most || (s->kind == SAMPLER_LCM && c->times < LCM_STEPS))
         return err_set(e, ERR_USAGE, "generate: `steps`: %d is outside 1 to %d, which the sampler %s takes", o->steps,
                        most, sampler_names[s->kind]);
-    schedule_kept(c, s->kept);
+    if (s->kind == SAMPLER_UNCLIP)
+        schedule_floats(c, s->kept, s->betas);
+    else
+        schedule_kept(c, s->kept);
     if (c->zero_snr && s->kind != SAMPLER_DDIM && s->kind != SAMPLER_LCM)
         s->kept[c->times - 1] = fmax(s->kept[c->times - 1], LEAST_KEPT);
     s->last_kept = c->ends_at_one ? 1 : s->kept[0];
@@ -185,6 +193,8 @@ static parts parts_of(const sampler *s, double a, double b)
 {
     if (s->predicts == PREDICTION_V)
         return (parts){a, -b, b, a};
+    if (s->predicts == PREDICTION_SAMPLE)
+        return (parts){0, 1, 1 / b, -a / b};
     return (parts){1 / a, -b / a, 0, 1};
 }
 
@@ -306,6 +316,27 @@ static sampler_step lcm(const sampler *s, int i)
     return k;
 }
 
+/* Ho et al. 2020, equations 6 and 7, of the noise between two of the listed times (Nichol & Dhariwal 2021, 4). */
+static sampler_step unclip(const sampler *s, int i)
+{
+    double now = kept_at(s, s->times[i]), next = i + 1 < s->n ? kept_at(s, s->times[i + 1]) : 1;
+    const bool next_to = i + 1 < s->n ? s->times[i] - s->times[i + 1] < 1.5 : s->times[i] < 0.5;
+    double beta = next_to ? s->betas[(int)s->times[i]] : (double)(1 - (float)(now / next)),
+           least = fmax((1 - next) / (1 - now) * beta, 1e-20);
+    parts p = parts_of(s, sqrt(now), sqrt(1 - now));
+    sampler_step k = begin(s->times[i], &p);
+    double by_clean = sqrt(next) * beta / (1 - now), by_x = sqrt(1 - beta) * (1 - next) / (1 - now);
+    k.x = (float)(by_x + by_clean * p.clean_x);
+    k.o = (float)(by_clean * p.clean_o);
+    k.noise = i + 1 < s->n ? (float)sqrt(least) : 0;
+    k.clamp = s->clamp;
+    k.by_clean = (float)by_clean;
+    k.by_x = (float)by_x;
+    k.log_least = (float)log(least);
+    k.log_most = (float)log(beta);
+    return k;
+}
+
 sampler_step sampler_at(const sampler *s, int i)
 {
     switch (s->kind) {
@@ -319,6 +350,8 @@ sampler_step sampler_at(const sampler *s, int i)
         return euler(s, i);
     case SAMPLER_LCM:
         return lcm(s, i);
+    case SAMPLER_UNCLIP:
+        return unclip(s, i);
     default:
         return dpm(s, i);
     }

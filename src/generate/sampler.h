@@ -17,6 +17,10 @@ typedef struct sampler_step {
     bool push;                      /* after the step, push push_x x + push_o o */
     float push_x, push_o;
     float clean_x, clean_o; /* what the picture seems to be now: clean_x x + clean_o o */
+    /* of SAMPLER_UNCLIP: with that brought to -clamp..clamp the next latents are by_clean times it + by_x x + noise;
+     * and where the network says how much noise is right, that lies between these logarithms of its variance */
+    float clamp, by_clean, by_x;
+    float log_least, log_most;
 } sampler_step;
 
 typedef struct sampler {
@@ -31,6 +35,8 @@ typedef struct sampler {
     double sigmas[SCHEDULE_TIMES + 2]; /* of those that go by sigma: one more, 0 */
     double kept[SCHEDULE_TIMES];
     double last_kept;
+    float clamp;                  /* the schedule's */
+    double betas[SCHEDULE_TIMES]; /* of SAMPLER_UNCLIP */
 } sampler;
 
 typedef struct sampler_options {

@@ -20,6 +20,7 @@ static const char *const sampler_titles[SAMPLERS] = {
     "DPM++ 2M SDE",
     "DPM++ 2M SDE Karras",
     "LCM",
+    "DDPM",
 };
 
 const char *settings_sampler(const char *title)

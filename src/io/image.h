@@ -93,6 +93,12 @@ typedef enum image_filter {
 
 /* The largest centred part of the aspect width:height, resized to it. */
 bool image_fit_by(image *out, const image *in, int width, int height, image_filter by, err *e);
+/* A square, as CLIP's authors cut it: the shorter side is brought to `side` pixels, the longer one to whole ones
+ * below, and the middle is left. */
+bool image_fit_shorter(image *out, const image *in, int side, image_filter by, err *e);
+/* Of pixels as floats, any range: out[height][width][3] of in[in_height][in_width][3]. */
+bool image_resize_floats(float *out, int width, int height, const float *in, int in_width, int in_height,
+                         image_filter by, err *e);
 /* By IMAGE_LANCZOS. */
 bool image_fit(image *out, const image *in, int width, int height, err *e);
 /* For showing: whole multiples of both sides repeat pixels, and others are fitted as by image_fit. */

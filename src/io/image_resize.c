@@ -11,12 +11,14 @@ typedef struct filter {
     int taps;
     int *first;
     float *weight;
+    int32_t *whole; /* the same weights times 2^22, rounded */
 } filter;
 
 static void filter_release(filter *f)
 {
     free(f->first);
     free(f->weight);
+    free(f->whole);
     *f = (filter){0};
 }
 
@@ -57,7 +59,8 @@ static bool filter_init(filter *f, int in, int out, const struct kind *of, err *
     size_t weights = (size_t)out * (size_t)f->taps;
     f->first = malloc((size_t)out * sizeof *f->first);
     f->weight = malloc(weights * sizeof *f->weight);
-    if (!f->first || !f->weight) {
+    f->whole = malloc(weights * sizeof *f->whole);
+    if (!f->first || !f->weight || !f->whole) {
         filter_release(f);
         return err_no_memory(e, "resizing a picture", weights * sizeof *f->weight);
     }
@@ -67,8 +70,11 @@ static bool filter_init(filter *f, int in, int out, const struct kind *of, err *
         f->first[i] = (int)ceil(centre - of->reach * stretch);
         for (int k = 0; k < f->taps; k++)
             sum += weight_at(of, f->first[i] + k, in, centre, stretch);
-        for (int k = 0; k < f->taps; k++) /* their sum is 1: a constant picture stays as it is */
-            w[k] = (float)(weight_at(of, f->first[i] + k, in, centre, stretch) / sum);
+        for (int k = 0; k < f->taps; k++) { /* their sum is 1: a constant picture stays as it is */
+            const double share = weight_at(of, f->first[i] + k, in, centre, stretch) / sum;
+            w[k] = (float)share;
+            f->whole[(size_t)i * (size_t)f->taps + (size_t)k] = (int32_t)lround(share * (1 << 22));
+        }
     }
     return true;
 }
@@ -176,6 +182,95 @@ bool image_fit_by(image *out, const image *in, int width, int height, image_filt
     bool ok = resample(&wide, &part, width, part.height, by, e) &&
               resample(out, &(window){wide.pixels, (size_t)width * 3, width, part.height}, width, height, by, e);
     image_release(&wide);
+    return ok;
+}
+
+enum { WHOLE = 1 << 22 }; /* Pillow's weights of bytes are whole numbers of such parts */
+
+/* One side of bytes: to[count,out,each] of from[count,in,each], as Pillow has it to the bit. */
+static void filter_bytes(uint8_t *to, const uint8_t *from, const filter *f, int count, int in, int out, int each)
+{
+    for (int i = 0; i < count; i++)
+        for (int y = 0; y < out; y++)
+            for (int c = 0; c < each; c++) {
+                int64_t sum = WHOLE / 2;
+                for (int k = 0; k < f->taps; k++)
+                    sum += f->whole[(int64_t)y * f->taps + k] *
+                           from[((int64_t)i * in + clamp(f->first[y] + k, in)) * each + c];
+                to[((int64_t)i * out + y) * each + c] = (uint8_t)clamp((int)(sum >> 22), 256);
+            }
+}
+
+/* As Pillow: along the rows first, and what is between is rounded. */
+static bool resample_whole(image *out, const image *in, int width, int height, image_filter by, err *e)
+{
+    filter columns = {0}, rows = {0};
+    image wide = {0};
+    bool ok = image_new(out, width, height, e) && image_new(&wide, width, in->height, e) &&
+              filter_init(&columns, in->height, height, &kinds[by], e) &&
+              filter_init(&rows, in->width, width, &kinds[by], e);
+    if (ok) {
+        filter_bytes(wide.pixels, in->pixels, &rows, in->height, in->width, width, 3);
+        filter_bytes(out->pixels, wide.pixels, &columns, 1, in->height, height, 3 * width);
+    }
+    image_release(&wide);
+    filter_release(&columns);
+    filter_release(&rows);
+    if (!ok)
+        image_release(out);
+    return ok;
+}
+
+bool image_fit_shorter(image *out, const image *in, int side, image_filter by, err *e)
+{
+    if (!check(out, in, e))
+        return false;
+    const bool upright = in->height > in->width;
+    const int64_t shorter = upright ? in->width : in->height, longer = upright ? in->height : in->width;
+    const int64_t most = (int64_t)side * longer / shorter;
+    if (side < 1 || most > 1 << 20)
+        return err_set(e, ERR_FAILED, "picture: %d x %d cannot be brought to %d pixels", in->width, in->height, side);
+    const int width = upright ? side : (int)most, height = upright ? (int)most : side;
+    const size_t line = (size_t)side * 3, from = (size_t)((height - side) / 2), column = (size_t)((width - side) / 2);
+    image whole = {0};
+    bool ok = image_new(out, side, side, e) && resample_whole(&whole, in, width, height, by, e);
+    for (size_t y = 0; ok && y < (size_t)side; y++)
+        memcpy(out->pixels + y * line, whole.pixels + ((from + y) * (size_t)width + column) * 3, line);
+    image_release(&whole);
+    if (!ok)
+        image_release(out);
+    return ok;
+}
+
+/* One side of floats: to[count,out,each] of from[count,in,each]. */
+static void filter_floats(float *to, const float *from, const filter *f, int count, int in, int out, int each)
+{
+    for (int i = 0; i < count; i++)
+        for (int y = 0; y < out; y++)
+            for (int c = 0; c < each; c++) {
+                float sum = 0;
+                for (int k = 0; k < f->taps; k++)
+                    sum += f->weight[y * f->taps + k] * from[((int64_t)i * in + clamp(f->first[y] + k, in)) * each + c];
+                to[((int64_t)i * out + y) * each + c] = sum;
+            }
+}
+
+bool image_resize_floats(float *out, int width, int height, const float *in, int in_width, int in_height,
+                         image_filter by, err *e)
+{
+    filter columns = {0}, rows = {0};
+    size_t bytes = (size_t)in_height * (size_t)width * 3 * sizeof(float);
+    float *wide = malloc(bytes);
+    bool ok = wide || err_no_memory(e, "resizing a picture", bytes);
+    ok = ok && filter_init(&columns, in_height, height, &kinds[by], e) &&
+         filter_init(&rows, in_width, width, &kinds[by], e);
+    if (ok) {
+        filter_floats(wide, in, &rows, in_height, in_width, width, 3);
+        filter_floats(out, wide, &columns, 1, in_height, height, 3 * width);
+    }
+    free(wide);
+    filter_release(&columns);
+    filter_release(&rows);
     return ok;
 }
 

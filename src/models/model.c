@@ -9,6 +9,7 @@
 #include "models/embedding.h"
 #include "models/lora.h"
 #include "models/transformers/diffusion.h"
+#include "models/transformers/unclip.h"
 #include "weights/config.h"
 
 bool model_is_foreign(const char *path)
@@ -190,6 +191,20 @@ static bool choose_size(model *m, int width, int height, err *e)
     return refuse_size(m, width, height, e);
 }
 
+static void fill_unclip(limn_model_info *i, const unclip *u)
+{
+    i->default_sampler = sampler_names[SAMPLER_UNCLIP];
+    i->has_prior = u->imagines;
+    i->has_image_encoder = u->sees;
+    i->default_super_steps = u->steps[UNCLIP_SUPER];
+    if (u->imagines) {
+        i->default_prior_steps = u->steps[UNCLIP_PRIOR];
+        i->default_prior_guidance = u->prior_guidance;
+    }
+    if (u->sees)
+        i->encode_width = i->encode_height = u->text.image_size;
+}
+
 static void fill_info(model *m)
 {
     limn_model_info *i = &m->info;
@@ -218,6 +233,8 @@ static void fill_info(model *m)
         i->default_sampler = sampler_names[n->with];
         i->default_spacing = n->spacing ? spacing_names[n->spacing - 1] : NULL;
     }
+    if (unclip_of(d))
+        fill_unclip(i, unclip_of(d));
     if (d) {
         i->text_length = d->text_length;
         i->text_vocabulary = d->vocabulary;

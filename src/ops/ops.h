@@ -203,6 +203,8 @@ tensor op_shift_tokens(run *r, tensor x, tensor history, tensor position, int te
 
 /* y[b,h/factor,w/factor,c]: the largest of each window; h and w are multiples of factor */
 tensor op_max_pool(run *r, tensor x, int factor);
+/* The same for the mean of each window. */
+tensor op_mean_pool(run *r, tensor x, int factor);
 /* y[b,2h,2w,c] from x[b,h,w,4c], the inverse of the Haar wavelet transform (Haar 1910).  Channels: c means, then three
  * differences of each: of rows (top - bottom), of columns (left - right), of both. */
 tensor op_inverse_haar(run *r, tensor x);
@@ -369,6 +371,22 @@ typedef struct masked_step {
  * ln p(code) + temperature noise, is below the n-th smallest of all cells', n = max(1, min(masked cells - 1, wanted)),
  * from 0 on; p counts as 1e-20 at least, and known cells stay.  Nothing is recorded. */
 void op_fill_masked(run *r, tensor logits, tensor codes, const masked_step *o);
+
+/* ---- from noise to a picture: ddpm.c ---- */
+
+/* A step of ancestral sampling (Ho et al. 2020, equation 7, with what the picture seems to be kept within bounds). */
+typedef struct ddpm_step {
+    float guidance;            /* o = u + guidance (c - u) of two rows, c and u; of one row it is that row */
+    float clean_x, clean_o;    /* the picture seems to be clean_x x + clean_o o, */
+    float clamp;               /* brought to -clamp..clamp */
+    float by_clean, by_x;      /* the next x is by_clean times that + by_x x + s noise */
+    float noise;               /* s; or, where the network says how much noise is right, */
+    float log_least, log_most; /* the root of what lies between the exponentials of these: (v + 1) / 2 of the way from
+                                  the first to the second (Nichol & Dhariwal 2021, equation 15) */
+} ddpm_step;
+/* The next x, and *clean, of x[...,d], said[rows,...,d], and noise[...,d] or empty.  Where said is [rows,...,2d], its
+ * last d numbers of a place are v, of the first row.  Nothing is recorded. */
+tensor op_ddpm_step(run *r, tensor x, tensor said, tensor noise, const ddpm_step *s, tensor *clean);
 
 /* ---- losses: loss.c.  Each is a mean, F32 [1]; arguments after the first are constants ---- */
 

@@ -151,7 +151,7 @@ static bool open_model(stage *s, device *dev, err *e)
         return false;
     schedule_kept(&s->d->noise, s->kept);
     s->net.k = s->d->net.k;
-    return unet_prepare(&s->net, o->run.init, e);
+    return unet_prepare(&s->net, s->d->net.name, o->run.init, e);
 }
 
 static bool open_memory(stage *s, err *e)

@@ -182,7 +182,7 @@ static void check_unet(model *m, golden_npz *f, const char *name)
     for (int64_t i = 0; i < b; i++) {
         const float *row = (const float *)context.data + i * words * u->k.context;
         run_reset(r);
-        unet_read_text(r, u, &k, run_upload(r, DTYPE_F32, 3, (int64_t[]){1, words, u->k.context}, row));
+        unet_read_text(r, u, &k, run_upload(r, DTYPE_F32, 3, (int64_t[]){1, words, u->k.context}, row), NULL);
         unet_set_time(r, u, &k, (float)((const int32_t *)time.data)[i], 0);
         tensor in = run_upload(r, DTYPE_F32, 4, (int64_t[]){1, h, w, u->k.in}, (const float *)x.data + i * x.count / b);
         run_read(r, unet_forward(r, u, &k, in), have);

@@ -62,8 +62,8 @@ ops_check check_layer_norm_gradient, check_group_norm_gradient, check_softmax_gr
     check_embed_sequence_gradient;
 ops_check check_conv_strips, check_conv_strips_gradient; /* ops_cases_strips.c */
 /* ops_cases_picture.c: values and gradients */
-ops_check check_self_attention, check_self_attention_parts, check_distances, check_max_pool, check_inverse_haar,
-    check_join;
+ops_check check_self_attention, check_self_attention_parts, check_distances, check_max_pool, check_mean_pool,
+    check_ddpm_step, check_inverse_haar, check_join;
 ops_check check_rms_norm, check_rotate_grid, check_rotary;                               /* ops_cases_gate.c */
 ops_check check_multiply, check_glu, check_divide_max, check_rotate, check_shift_tokens; /* ops_cases_gate.c */
 /* ops_cases_decoder.c */

@@ -147,6 +147,62 @@ double check_max_pool(ops_env *v, const shape *s)
     return both(v, &p, max_pool_op, max_pool_reference, count, n, dx, c, true);
 }
 
+static tensor mean_pool_op(run *r, void *context)
+{
+    const inputs *p = context;
+    return op_mean_pool(r, p->tx, p->s->factor);
+}
+
+static void mean_pool_reference(double *y, void *context)
+{
+    const inputs *p = context;
+    ref_mean_pool(y, p->x, p->s->b, p->s->h, p->s->w, p->s->c, p->s->factor);
+}
+
+double check_mean_pool(ops_env *v, const shape *s)
+{
+    int n = s->b * s->h * s->w * s->c, f = s->factor, count = n / f / f;
+    inputs p = {.s = s, .x = ops_numbers(v, n)};
+    p.tx = ops_input(v, s, SHAPE(s->b, s->h, s->w, s->c), p.x);
+    float *c = ops_numbers(v, count);
+    double *dx = ops_memory(v, (size_t)n, sizeof *dx);
+    for (int i = 0; i < n; i++) {
+        int column = i / s->c % s->w, row = i / s->c / s->w;
+        dx[i] = (double)c[(row / f * (s->w / f) + column / f) * s->c + i % s->c] / (f * f);
+    }
+    return both(v, &p, mean_pool_op, mean_pool_reference, count, n, dx, c, false);
+}
+
+/* ---- a step of ancestral sampling ---- */
+
+double check_ddpm_step(ops_env *v, const shape *s)
+{
+    const ddpm_step k = {.guidance = 3,
+                         .clean_x = 1.25f,
+                         .clean_o = -0.75f,
+                         .clamp = 0.8f,
+                         .by_clean = 0.3f,
+                         .by_x = 0.6f,
+                         .noise = 0.2f,
+                         .log_least = -4,
+                         .log_most = -1.5f};
+    int n = s->m * s->d, wide = s->k ? 2 * s->d : s->d, all = s->m * wide;
+    float *x = ops_numbers(v, n), *said = ops_numbers(v, s->b * all), *noise = ops_numbers(v, n);
+    double *y = ops_memory(v, (size_t)n, sizeof *y), *clean = ops_memory(v, (size_t)n, sizeof *clean);
+    for (int i = 0; i < n; i++) {
+        const float *c = said + i / s->d * wide + i % s->d;
+        double o = s->b > 1 ? c[all] + 3.0 * ((double)c[0] - c[all]) : c[0], f = s->k ? (c[s->d] + 1.0) / 2 : 0;
+        clean[i] = fmin(fmax(1.25 * x[i] - 0.75 * o, -(double)k.clamp), (double)k.clamp);
+        double scale = s->k ? exp((f * -1.5 + (1 - f) * -4) / 2) : (double)k.noise;
+        y[i] = (double)k.by_clean * clean[i] + (double)k.by_x * x[i] + (s->factor ? scale * noise[i] : 0);
+    }
+    tensor tn = s->factor ? ops_input(v, s, SHAPE(s->m, s->d), noise) : (tensor){0}, seems;
+    tensor next = op_ddpm_step(v->r, ops_input(v, s, SHAPE(s->m, s->d), x),
+                               ops_input(v, s, SHAPE(s->b, s->m, wide), said), tn, &k, &seems);
+    double error = ops_error(v, next, y, n), other = ops_error(v, seems, clean, n);
+    return error > other ? error : other;
+}
+
 static tensor haar_op(run *r, void *context)
 {
     const inputs *p = context;

@@ -411,6 +411,13 @@ static const shape max_pool_shapes[] = {
     {.b = 1, .h = 9, .w = 6, .c = 5, .factor = 3},
     {.b = 1, .h = 3, .w = 4, .c = 64, .factor = 1},
 };
+/* m places of d numbers, b rows, k = 1: it says how much noise; factor 1: there is noise */
+static const shape ddpm_shapes[] = {
+    {.b = 1, .m = 1, .d = 24, .factor = 1, .tiny = true},
+    {.b = 2, .m = 1, .d = 24, .factor = 0},
+    {.b = 2, .m = 35, .d = 3, .k = 1, .factor = 1, .view = true},
+    {.b = 1, .m = 64, .d = 3, .k = 1, .factor = 1},
+};
 static const shape haar_shapes[] = {{.b = 2, .h = 2, .w = 3, .c = 3, .tiny = true},
                                     {.b = 1, .h = 9, .w = 7, .c = 3, .view = true},
                                     {.b = 1, .h = 5, .w = 5, .c = 20}};
@@ -645,6 +652,8 @@ const ops_row ops_rows[] = {
     {"self_attention in parts", check_self_attention_parts, 5e-12, "F32 sums", SHAPES(self_attention_part_shapes)},
     {"distances", check_distances, 5e-14, "F32 sums", SHAPES(distances_shapes)},
     {"max_pool", check_max_pool, 1e-14, "a copy; gradients added", SHAPES(max_pool_shapes)},
+    {"mean_pool", check_mean_pool, 1e-14, "some roundings", SHAPES(max_pool_shapes)},
+    {"ddpm_step", check_ddpm_step, 1e-12, "some roundings", SHAPES(ddpm_shapes)},
     {"inverse_haar", check_inverse_haar, 1e-14, "three roundings", SHAPES(haar_shapes)},
     {"join", check_join, 1e-10, "a copy", SHAPES(join_shapes)},
     {"straight_through", check_straight_through, 1e-14, "a copy", SHAPES(row_shapes)},

@@ -37,6 +37,7 @@ void ref_self_attention(double *y, const float *q, const float *k, const float *
 /* y[m,k] = -|x[m,d] - table[k,d]|^2 */
 void ref_distances(double *y, const float *x, const float *table, int m, int k, int d);
 /* y[b,h/factor,w/factor,c] */
+void ref_mean_pool(double *y, const float *x, int b, int h, int w, int c, int factor);
 void ref_max_pool(double *y, const float *x, int b, int h, int w, int c, int factor);
 /* y[b,2h,2w,c]; x[b,h,w,4c] */
 void ref_inverse_haar(double *y, const float *x, int b, int h, int w, int c);

@@ -50,6 +50,17 @@ void ref_max_pool(double *y, const float *x, int b, int h, int w, int c, int fac
             }
 }
 
+void ref_mean_pool(double *y, const float *x, int b, int h, int w, int c, int factor)
+{
+    for (int i = 0; i < b * (h / factor) * (w / factor) * c; i++)
+        y[i] = 0;
+    for (int row = 0; row < b * h; row++)
+        for (int column = 0; column < w; column++)
+            for (int k = 0; k < c; k++)
+                y[(row / factor * (w / factor) + column / factor) * c + k] +=
+                    (double)x[(row * w + column) * c + k] / (factor * factor);
+}
+
 void ref_inverse_haar(double *y, const float *x, int b, int h, int w, int c)
 {
     for (int row = 0; row < b * 2 * h; row++)

@@ -8,12 +8,13 @@
 #include "models/codecs/dalle_pytorch_vae.h"
 #include "models/codecs/dvae.h"
 #include "models/codecs/openai_dvae.h"
+#include "models/codecs/pixels.h"
 #include "models/codecs/vqgan.h"
 #include "models/codecs/vqvae.h"
 #include "weights/config.h"
 
 static const codec_kind *const kinds[] = {
-    &codec_dvae, &codec_vqvae, &codec_openai_dvae, &codec_resnet_vq, &codec_dalle_pytorch,
+    &codec_dvae, &codec_vqvae, &codec_openai_dvae, &codec_resnet_vq, &codec_dalle_pytorch, &codec_pixels,
 };
 
 bool codec_open(codec *c, const gguf *g, param_table *p, err *e)

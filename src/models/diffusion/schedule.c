@@ -18,11 +18,12 @@ const char *const sampler_names[SAMPLERS] = {
     "dpmpp_2m_sde",
     "dpmpp_2m_sde_karras",
     "lcm",
+    "unclip",
 };
 const char *const spacing_names[SPACINGS] = {"leading", "linspace", "trailing"};
 
 static const char *const betas_names[BETAS_COUNT] = {"scaled_linear", "linear", "cosine"};
-static const char *const prediction_names[PREDICTION_COUNT] = {"epsilon", "v"};
+const char *const prediction_names[PREDICTION_COUNT] = {"epsilon", "v", "sample"};
 static const char *const own_spacing_names[SPACINGS + 1] = {"", "leading", "linspace", "trailing"};
 
 static const config_field fields[] = {
@@ -117,6 +118,17 @@ void schedule_kept(const schedule *s, double kept[SCHEDULE_TIMES])
     }
     if (s->zero_snr)
         rescale(s, kept);
+}
+
+void schedule_floats(const schedule *s, double kept[SCHEDULE_TIMES], double betas[SCHEDULE_TIMES])
+{
+    double product = 1;
+    for (int i = 0; i < s->times; i++) {
+        const float beta = (float)beta_at(s, i);
+        product *= (double)(1 - beta);
+        kept[i] = (double)(float)product;
+        betas[i] = (double)beta;
+    }
 }
 
 static int find(const char *const *names, int n, const char *name)

@@ -21,6 +21,7 @@ typedef enum schedule_betas {
 typedef enum schedule_prediction {
     PREDICTION_EPSILON, /* e */
     PREDICTION_V,       /* sqrt(kept) e - sqrt(1 - kept) x_0: Salimans & Ho 2022 */
+    PREDICTION_SAMPLE,  /* x_0 */
     PREDICTION_COUNT
 } schedule_prediction;
 
@@ -36,6 +37,7 @@ typedef enum sampler_kind {
     SAMPLER_DPMPP_2M_SDE,        /* adds noise in each step */
     SAMPLER_DPMPP_2M_SDE_KARRAS, /* both */
     SAMPLER_LCM,                 /* Luo et al. 2023 */
+    SAMPLER_UNCLIP,              /* ancestral: Ho et al. 2020, of fewer steps as in Nichol & Dhariwal 2021 */
     SAMPLERS
 } sampler_kind;
 extern const char *const sampler_names[SAMPLERS]; /* "ddim", "pndm", … */
@@ -48,6 +50,7 @@ typedef enum spacing {
     SPACINGS
 } spacing;
 extern const char *const spacing_names[SPACINGS]; /* "leading", … */
+extern const char *const prediction_names[PREDICTION_COUNT];
 
 typedef struct schedule {
     int times; /* that the model was trained with */
@@ -59,6 +62,9 @@ typedef struct schedule {
     bool zero_snr;     /* at the last time nothing is left of a picture: Lin et al. 2023, algorithm 1 */
     sampler_kind with; /* the model's own, */
     int spacing;       /* and its spacing, from 1 on; 0: the sampler's usual one */
+    /* of unCLIP's networks, which have keys of their own (transformers/unclip.c) */
+    float clamp;  /* what a picture seems to be is brought to -clamp..clamp; 0: it stays */
+    bool learned; /* the network says how much noise a step adds */
 } schedule;
 
 /* The limn.scheduler.… keys of g; for those who make model files: checks s (`file` is for messages); writes the keys.
@@ -69,6 +75,9 @@ void schedule_put(const schedule *s, gguf_writer *w);
 
 /* kept[times] */
 void schedule_kept(const schedule *s, double kept[SCHEDULE_TIMES]);
+/* The same, and betas[times], rounded to floats as the published code has them.  1 - kept has three digits then near
+ * time 0, and a first step that divides by sqrt(kept) makes other pictures of that. */
+void schedule_floats(const schedule *s, double kept[SCHEDULE_TIMES], double betas[SCHEDULE_TIMES]);
 
 /* The index of a name; -1: there is none. */
 int sampler_find(const char *name);

@@ -1,9 +1,8 @@
-/* The U-Net of latent diffusion: its forward pass, and what it keeps on the device. */
-#include "models/diffusion/unet.h"
-
+/* The U-Net of diffusion models: its forward pass, and what it keeps on the device. */
 #include <math.h>
 #include <stdlib.h>
 
+#include "models/diffusion/unet_internal.h"
 #include "ops/tape.h"
 
 /* ---- what is kept ----------------------------------------------------------------------------------------------- */
@@ -11,7 +10,7 @@
 static bool keep_text(unet_memory *m, const unet *u, device *d, int text, err *e)
 {
     bool ok = true;
-    for (int i = 0; ok && i < u->transformers; i++) {
+    for (int i = 0; ok && i < u->transformers && !u->k.joint; i++) {
         const unet_transformer *t = &u->transformer[i];
         int64_t shape[] = {m->rows, t->heads, text, t->channels / t->heads};
         ok = tensor_new(&m->text[i].k, d, DTYPE_F32, 4, shape, NULL, false, "keys of the text", e) &&
@@ -23,16 +22,13 @@ static bool keep_text(unet_memory *m, const unet *u, device *d, int text, err *e
 bool unet_memory_open(unet_memory *m, const unet *u, device *d, int rows, int height, int width, int text, err *e)
 {
     *m = (unet_memory){.u = u, .rows = rows};
-    bool ok =
-        tensor_new(&m->time, d, DTYPE_F32, 2, (int64_t[]){1, 4 * (int64_t)u->k.channels[0]}, NULL, false, "time", e) &&
-        keep_text(m, u, d, text, e);
+    const int64_t time[] = {u->k.shifts ? rows : 1, 4 * (int64_t)u->k.channels[0]};
+    bool ok = tensor_new(&m->time, d, DTYPE_F32, 2, time, NULL, false, "time", e) && keep_text(m, u, d, text, e) &&
+              (!u->k.shifts || tensor_new(&m->condition, d, DTYPE_F32, 2, time, NULL, false, "time", e)) &&
+              (!u->k.joint || unet_joint_open(m, u, d, height, width, text, e));
     for (int i = 0; ok && i < u->skips; i++) {
-        int h = height, w = width;
-        for (int k = 0; k < u->skip_level[i]; k++) {
-            h = (h + 1) / 2;
-            w = (w + 1) / 2;
-        }
-        int64_t shape[] = {rows, h, w, u->skip_channels[i]};
+        int64_t shape[] = {rows, unet_side(height, u->skip_level[i]), unet_side(width, u->skip_level[i]),
+                           u->skip_channels[i]};
         ok = tensor_in_one_piece(d, DTYPE_F32, 4, shape, "U-Net", e) &&
              tensor_new(&m->skip[i], d, DTYPE_F32, 4, shape, NULL, false, "U-Net", e);
     }
@@ -46,10 +42,14 @@ void unet_memory_release(unet_memory *m)
     for (int i = 0; i < UNET_TRANSFORMERS; i++) {
         buffer_free(m->text[i].k.buf);
         buffer_free(m->text[i].v.buf);
+        buffer_free(m->joint[i].buf);
     }
     for (int i = 0; i < UNET_SKIPS; i++)
         buffer_free(m->skip[i].buf);
+    for (int i = 0; i < UNET_LEVELS; i++)
+        buffer_free(m->there[i].buf);
     buffer_free(m->time.buf);
+    buffer_free(m->condition.buf);
     *m = (unet_memory){0};
 }
 
@@ -70,8 +70,12 @@ static kv_cache learn_text(run *r, const unet_memory *m, const unet_transformer 
     return text;
 }
 
-void unet_read_text(run *r, const unet *u, const unet_memory *m, tensor states)
+void unet_read_text(run *r, const unet *u, const unet_memory *m, tensor states, const int *lengths)
 {
+    if (u->k.joint) {
+        unet_joint_read(r, u, m, states, lengths);
+        return;
+    }
     for (int i = 0; i < u->transformers && !run_failed(r); i++) {
         const kv_cache cache = text_of(m, i, states.shape[0]);
         op_cross_keys(r, op_linear(r, states, &u->transformer[i].kv, ACT_NONE), &cache);
@@ -103,10 +107,19 @@ static tensor sinusoids(run *r, const float *x, int64_t b, int n, int fewer, boo
     return y;
 }
 
-/* What all blocks read of sinusoids x. */
-static tensor time_of(run *r, const unet *u, tensor x)
+/* What all blocks read of sinusoids x, and of what is added to each row. */
+static tensor time_of(run *r, const unet *u, tensor x, tensor condition)
 {
-    return op_linear(r, op_linear(r, x, &u->time[0], ACT_SILU), &u->time[1], ACT_SILU);
+    x = op_linear(r, x, &u->time[0], ACT_SILU);
+    if (!condition.buf)
+        return op_linear(r, x, &u->time[1], ACT_SILU);
+    x = unet_repeated(r, op_linear(r, x, &u->time[1], ACT_NONE), condition.shape[0]);
+    return op_activate(r, op_add(r, x, condition), ACT_SILU);
+}
+
+tensor unet_sinusoids(run *r, float x, int n)
+{
+    return sinusoids(r, &x, 1, n, 0, true);
 }
 
 void unet_set_time(run *r, const unet *u, const unet_memory *m, float time, float guidance)
@@ -116,7 +129,7 @@ void unet_set_time(run *r, const unet *u, const unet_memory *m, float time, floa
         const float w = 1000 * (guidance > 0 ? guidance - 1 : 0);
         x = op_linear_add(r, sinusoids(r, &w, 1, u->k.guidance, 1, false), &u->guidance, x);
     }
-    x = time_of(r, u, x);
+    x = time_of(r, u, x, m->condition);
     if (!run_failed(r))
         op_repeat(r, m->time, x);
 }
@@ -151,6 +164,8 @@ static tensor resnet(run *r, const unet *u, const unet_memory *m, const unet_res
 {
     if (run_failed(r))
         return x;
+    if (u->k.shifts || b->sampling != UNET_STAYS)
+        return unet_resample(r, u, m, b, x);
     const conv_input before = {&b->norm1, u->k.groups, ACT_SILU}, between = {&b->norm2, u->k.groups, ACT_SILU};
     tensor y = b->skip.w.buf ? op_linear(r, x, &b->skip, ACT_NONE) : x;
     tensor h = m->states.buf ? learn_timed(r, m, b, &before, x) : timed(r, m, b, &before, x);
@@ -191,6 +206,8 @@ static tensor transform(run *r, const unet *u, const unet_memory *m, const unet_
 {
     if (!t || run_failed(r))
         return x;
+    if (u->k.joint)
+        return unet_joint_attention(r, u, m, t, x);
     int64_t rows[] = {x.shape[0], x.shape[1] * x.shape[2], x.shape[3]};
     tensor y = op_group_norm(r, x, &t->norm, u->k.groups, ACT_NONE);
     if (run_failed(r))
@@ -281,7 +298,7 @@ static tensor go_down(run *r, const unet *u, unet_memory *m, tensor x)
             keep(r, m, at++, x);
         }
         if (i + 1 < u->k.levels) {
-            x = halve(r, &u->level[i].halve, x);
+            x = u->k.resamples ? resnet(r, u, m, &u->level[i].shrink, x) : halve(r, &u->level[i].halve, x);
             keep(r, m, at++, x);
         }
     }
@@ -295,7 +312,8 @@ static tensor go_up(run *r, const unet *u, unet_memory *m, tensor x)
         for (int j = 0; j <= u->k.layers && !run_failed(r); j++)
             x = do_block(r, m, UP + 8 * i + j, u->k.channels[i], x, tensor_rows(m->skip[--at], 0, x.shape[0]));
         if (i > 0)
-            x = twice(r, &u->level[i].twice, x, &m->skip[at - 1]);
+            x = u->k.resamples ? resnet(r, u, m, &u->level[i].grow, x)
+                               : twice(r, &u->level[i].twice, x, &m->skip[at - 1]);
     }
     return x;
 }
@@ -304,7 +322,7 @@ tensor unet_forward(run *r, const unet *u, unet_memory *m, tensor x)
 {
     const conv_input last = {&u->norm_out, u->k.groups, ACT_SILU};
     x = go_down(r, u, m, x);
-    for (int j = 0; u->middle_attention && j < 2; j++)
+    for (int j = 0; u->k.middle != UNET_MIDDLE_NONE && j < 2; j++)
         x = do_block(r, m, MIDDLE + j, u->k.channels[u->k.levels - 1], x, (tensor){0});
     x = go_up(r, u, m, x);
     return op_conv2d_of(r, x, &last, &u->out, ACT_NONE);
@@ -313,6 +331,6 @@ tensor unet_forward(run *r, const unet *u, unet_memory *m, tensor x)
 tensor unet_learn(run *r, const unet *u, unet_memory *m, tensor x, const float *times, tensor states)
 {
     *m = (unet_memory){.u = u, .rows = (int)states.shape[0], .states = states, .recompute = m->recompute};
-    m->time = time_of(r, u, sinusoids(r, times, m->rows, u->k.channels[0], 0, true));
+    m->time = time_of(r, u, sinusoids(r, times, m->rows, u->k.channels[0], 0, true), (tensor){0});
     return unet_forward(r, u, m, x);
 }

@@ -82,12 +82,17 @@ static tensor tower_forward(run *r, const clip *c, const clip_tower *w, tensor x
     return op_l2_normalise(r, project(r, w, x, ends), 1e-12f);
 }
 
-tensor clip_image(run *r, const clip *c, tensor patches)
+/* The sequence that the image tower reads. */
+static tensor embed_patches(run *r, const clip *c, tensor patches)
 {
     const clip_tower *w = &c->image;
     const linear embed = {.w = tensor_shaped(c->patches, 2, (int64_t[]){w->width, c->patch * c->patch * 3})};
-    tensor x = op_linear(r, patches, &embed, ACT_NONE);
-    return tower_forward(r, c, w, op_add_position(r, x, c->class_token, w->position), NULL);
+    return op_add_position(r, op_linear(r, patches, &embed, ACT_NONE), c->class_token, w->position);
+}
+
+tensor clip_image(run *r, const clip *c, tensor patches)
+{
+    return tower_forward(r, c, &c->image, embed_patches(r, c, patches), NULL);
 }
 
 tensor clip_text(run *r, const clip *c, tensor ids, const int32_t *ends)
@@ -106,12 +111,27 @@ tensor clip_text_states(run *r, const clip *c, tensor ids, const int32_t *ends, 
     return states;
 }
 
-tensor clip_text_context(run *r, const clip *c, tensor ids)
+tensor clip_text_all(run *r, const clip *c, tensor ids, const int32_t *ends, tensor *projected)
 {
     const clip_tower *w = &c->text;
     tensor x = op_add_position(r, op_embed(r, ids, c->tokens), (tensor){0}, w->position);
     x = states_before(r, c, w, x, w->layers);
+    if (projected)
+        *projected = project(r, w, x, ends);
     return w->norm_after ? op_layer_norm(r, x, &w->after) : x;
+}
+
+tensor clip_text_context(run *r, const clip *c, tensor ids)
+{
+    return clip_text_all(r, c, ids, NULL, NULL);
+}
+
+tensor clip_image_projected(run *r, const clip *c, tensor patches)
+{
+    const clip_tower *w = &c->image;
+    tensor x = states_before(r, c, w, embed_patches(r, c, patches), w->layers);
+    run_next(r);
+    return project(r, w, x, NULL);
 }
 
 void clip_pixels(const clip *c, float *out, const uint8_t *rgb)
@@ -257,12 +277,15 @@ bool clip_prepare_text(clip *c, const char *file, err *e)
     return prepare_tower(&c->text, c->text_length, "text", file, e);
 }
 
+bool clip_prepare_image(clip *c, const char *file, err *e)
+{
+    int side = c->image_size / c->patch;
+    return prepare_tower(&c->image, side * side + (c->image.pooling == CLIP_CLASS), "image", file, e);
+}
+
 bool clip_prepare(clip *c, const char *file, err *e)
 {
-    if (!config_check(file, fields, FIELDS, c, e) || !check_together(c, file, e))
-        return false;
-    int side = c->image_size / c->patch;
-    return prepare_tower(&c->image, side * side + (c->image.pooling == CLIP_CLASS), "image", file, e) &&
+    return config_check(file, fields, FIELDS, c, e) && check_together(c, file, e) && clip_prepare_image(c, file, e) &&
            clip_prepare_text(c, file, e);
 }
 
@@ -304,13 +327,20 @@ void clip_declare_text(clip *c, const char *name, param_table *p)
     declare_tower(c, &c->text, name, p);
 }
 
+void clip_declare_image(clip *c, const char *name, param_table *p)
+{
+    char patches[96];
+    snprintf(patches, sizeof patches, "%s.patches.weight", name);
+    param_patches(p, &c->patches, c->image.width, c->patch, 3, patches);
+    if (c->image.pooling == CLIP_CLASS)
+        param_vector(p, &c->class_token, c->image.width, "%s.class_token", name);
+    declare_tower(c, &c->image, name, p);
+}
+
 void clip_declare(clip *c, param_table *p)
 {
     params_use(p, USE_CLIP);
-    param_patches(p, &c->patches, c->image.width, c->patch, 3, "clip.image.patches.weight");
-    if (c->image.pooling == CLIP_CLASS)
-        param_vector(p, &c->class_token, c->image.width, "clip.image.class_token");
-    declare_tower(c, &c->image, "clip.image", p);
+    clip_declare_image(c, "clip.image", p);
     clip_declare_text(c, "clip.text", p);
     param_vector(p, &c->log_scale, 1, "clip.log_scale");
     if (!p->error.code)

@@ -101,15 +101,21 @@ tensor clip_image(run *r, const clip *c, tensor patches);
 /* y[b,dim], rows of length 1, of ids I32 [b,text_length].  ends[b], on the host: what clip_text_row returned. */
 tensor clip_text(run *r, const clip *c, tensor ids, const int32_t *ends);
 
-/* ---- the text tower alone, as a part of another model, which has the keys: of c its `text` counts, and what clip says
- * of text, dim, act and eps ---- */
+/* ---- a tower alone, as a part of another model, which has the keys: of c its `text` or `image` counts, and what clip
+ * says of that, dim, act and eps ---- */
 
 /* As clip_prepare, without checking ranges; as clip_declare, the names beginning with `name`. */
 bool clip_prepare_text(clip *c, const char *file, err *e);
 void clip_declare_text(clip *c, const char *name, param_table *p);
+bool clip_prepare_image(clip *c, const char *file, err *e);
+void clip_declare_image(clip *c, const char *name, param_table *p);
+/* As clip_image, of any length. */
+tensor clip_image_projected(run *r, const clip *c, tensor patches);
 /* y[b,text_length,width], what the tower's norm gives of its last block's states.  Without dim there is no projection.
  */
 tensor clip_text_context(run *r, const clip *c, tensor ids);
+/* The same, and *projected[b,dim]: as clip_text, of any length. */
+tensor clip_text_all(run *r, const clip *c, tensor ids, const int32_t *ends, tensor *projected);
 /* y[b,text_length,width], the states that the last block reads; *projected[b,dim]: as clip_text, of any length. */
 tensor clip_text_states(run *r, const clip *c, tensor ids, const int32_t *ends, tensor *projected);
 #endif

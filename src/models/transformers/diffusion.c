@@ -10,9 +10,9 @@ static const char *const step_key = "limn.image.step";
 
 /* ---- the text --------------------------------------------------------------------------------------------------- */
 
-static bool text_row(const transformer *base, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+bool diffusion_text_row(const transformer *base, const clip *c, const int32_t *ids, size_t n, int32_t *row,
+                        size_t *used, err *e)
 {
-    const clip *c = &diffusion_of(base)->text;
     size_t last = n; /* what pads may be a token of the text, too */
     while (last && ids[last - 1] == c->pad_id)
         last--;
@@ -29,6 +29,11 @@ static bool text_row(const transformer *base, const int32_t *ids, size_t n, int3
     for (size_t i = 1; i < (size_t)base->text_length; i++)
         row[i] = i <= n ? ids[i - 1] : i == n + 1 ? c->end_id : c->pad_id;
     return true;
+}
+
+static bool text_row(const transformer *base, const int32_t *ids, size_t n, int32_t *row, size_t *used, err *e)
+{
+    return diffusion_text_row(base, &diffusion_of(base)->text, ids, n, row, used, e);
 }
 
 /* ---- hyper-parameters ------------------------------------------------------------------------------------------- */
@@ -67,6 +72,8 @@ static bool check(const diffusion *d, const char *file, err *e)
         return err_set(e, ERR_FAILED,
                        "%s: limn.transformer.text.vocabulary: %d, and start_id, end_id or pad_id is outside", file,
                        c->vocabulary);
+    if (d->net.k.joint || d->net.k.shifts || d->net.k.resamples)
+        return err_set(e, ERR_FAILED, "%s: limn.unet.joint, scale_shift, resamples: those are unCLIP's", file);
     if (d->net.k.context != c->text.width)
         return err_set(e, ERR_FAILED, "%s: limn.unet.context: %d, and the text's states have %d numbers", file,
                        d->net.k.context, c->text.width);
@@ -81,7 +88,7 @@ static bool check(const diffusion *d, const char *file, err *e)
 bool diffusion_prepare(diffusion *d, const char *file, err *e)
 {
     transformer *b = &d->base;
-    if (!unet_prepare(&d->net, file, e) || !check(d, file, e))
+    if (!unet_prepare(&d->net, "unet", file, e) || !check(d, file, e))
         return false;
     b->kind = &transformer_diffusion;
     b->text_length = d->text.text_length;
@@ -148,7 +155,7 @@ static transformer *open_kind(const gguf *g, err *e)
 {
     diffusion *d = calloc(1, sizeof *d);
     bool ok = d ? config_fields(g, fields, FIELDS, d, e) : err_no_memory(e, "diffusion", sizeof *d);
-    if (ok && read_size(d, g, e) && unet_read(&d->net, g, e) && schedule_read(&d->noise, g, e) &&
+    if (ok && read_size(d, g, e) && unet_read(&d->net, "unet", g, e) && schedule_read(&d->noise, g, e) &&
         diffusion_prepare(d, gguf_name(g), e))
         return &d->base;
     diffusion_free(d);

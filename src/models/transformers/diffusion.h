@@ -32,6 +32,10 @@ bool diffusion_read_step(const gguf *g, int *step, err *e);
 
 static inline const diffusion *diffusion_of(const transformer *t)
 {
-    return t && t->latents ? (const diffusion *)t : NULL;
+    return t && t->kind == &transformer_diffusion ? (const diffusion *)t : NULL;
 }
+
+/* text_row of kinds whose text is read by the tower of a CLIP, with padding behind the end token. */
+bool diffusion_text_row(const transformer *base, const clip *c, const int32_t *ids, size_t n, int32_t *row,
+                        size_t *used, err *e);
 #endif

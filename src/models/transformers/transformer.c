@@ -10,11 +10,12 @@
 #include "models/transformers/diffusion.h"
 #include "models/transformers/gpt.h"
 #include "models/transformers/masked.h"
+#include "models/transformers/unclip.h"
 #include "weights/config.h"
 
 static const transformer_kind *const kinds[] = {
-    &transformer_dalle, &transformer_dalle_pytorch, &transformer_gpt,
-    &transformer_bart,  &transformer_masked,        &transformer_diffusion,
+    &transformer_dalle,  &transformer_dalle_pytorch, &transformer_gpt,    &transformer_bart,
+    &transformer_masked, &transformer_diffusion,     &transformer_unclip,
 };
 
 static transformer *open_kind(const char *name, const gguf *g, err *e)
