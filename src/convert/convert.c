@@ -12,7 +12,7 @@
 /* Networks of another family in the same files: which model was meant? */
 static bool check_one_model(import *im, const family *f, const import_request *q, err *e)
 {
-    unsigned int set = import_names_set(im->from), other = set & ~f->networks;
+    uint64_t set = import_names_set(im->from), other = set & ~f->networks;
     char names[256];
     if (family_fits(f, set))
         return true;

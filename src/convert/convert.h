@@ -69,7 +69,7 @@ typedef struct import_setting_kind {
 typedef struct family {
     bool (*recognise)(const source *s);
     bool (*run)(import *im, err *e);     /* e is im's error: the first counts, whoever finds it */
-    unsigned int networks;               /* what it may consist of: a set of names.h */
+    uint64_t networks;                   /* what it may consist of: a set of names.h */
     const import_setting_kind *settings; /* of its own; or NULL */
 } family;
 

@@ -109,5 +109,5 @@ const char *family_name(const family *f);
 /* The family that was asked for, or whose tensors these are. */
 const family *family_choose(const source *s, const import_request *q, err *e);
 /* Whether a family may consist of these networks. */
-bool family_fits(const family *f, unsigned int set);
+bool family_fits(const family *f, uint64_t set);
 #endif

@@ -33,7 +33,7 @@ const char *family_name(const family *f)
     return family_names[i];
 }
 
-bool family_fits(const family *f, unsigned int set)
+bool family_fits(const family *f, uint64_t set)
 {
     bool alone = set & NETWORK_DALLE_CLIP && set != NETWORK_DALLE_CLIP; /* DALLE-pytorch's two models */
     return !(set & ~f->networks) && !alone;

@@ -21,10 +21,10 @@ enum { PATH_BYTES = 4352, VALUES = 64 };
 /* A file, or the shards of one model. */
 typedef struct candidate {
     path_list files;
-    char *name;       /* in the folder */
-    unsigned int set; /* of networks; 0: none, or it can't be read */
-    err why;          /* it can't */
-    uint64_t shapes;  /* of all its tensors in networks, by their names */
+    char *name;      /* in the folder */
+    uint64_t set;    /* of networks; 0: none, or it can't be read */
+    err why;         /* it can't */
+    uint64_t shapes; /* of all its tensors in networks, by their names */
     float values[VALUES];
     int n_values;
     size_t bytes;
@@ -243,7 +243,7 @@ static void say_dropped(const folder *f, candidate *dropped, const candidate *ke
 /* One of the two goes where it can be told which; false: they are two models. */
 static bool choose_between(const folder *f, candidate *a, candidate *b)
 {
-    unsigned int both = a->set & b->set;
+    uint64_t both = a->set & b->set;
     const bool others = a->ema != b->ema && (a->ema < 0 || b->ema < 0); /* averages may be as near as rounding */
     if (is_same(a, b) && !others) {
         bool second = a->safetensors != b->safetensors ? b->safetensors : b->bytes > a->bytes;
@@ -305,9 +305,9 @@ static bool drop_doubles(folder *f, err *e)
     return true;
 }
 
-static unsigned int set_of(const folder *f)
+static uint64_t set_of(const folder *f)
 {
-    unsigned int set = 0;
+    uint64_t set = 0;
     for (size_t i = 0; i < f->n; i++)
         set |= is_open(&f->list[i]) ? f->list[i].set : 0;
     return set;
@@ -343,7 +343,7 @@ static bool refuse_empty(const folder *f, err *e)
 /* Parts in folders of their own, such as vae/: what the files above lack. */
 static bool add_parts(folder *f, err *e)
 {
-    unsigned int set = set_of(f), wanted = set ? 0 : ~0u;
+    uint64_t set = set_of(f), wanted = set ? 0 : ~UINT64_C(0);
     path_list inner = {0};
     struct stat st;
     char path[2 * PATH_BYTES];
@@ -378,7 +378,7 @@ static bool add_parts(folder *f, err *e)
 
 static bool check_family(const folder *f, err *e)
 {
-    unsigned int set = set_of(f);
+    uint64_t set = set_of(f);
     const family *k;
     for (size_t i = 0; (k = family_at(i)); i++)
         if (family_fits(k, set))

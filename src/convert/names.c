@@ -200,7 +200,7 @@ static const char *prefix_to(const source *s, const network_root *r)
     if (r->part_of < 0)
         return r->to;
     const network_root *whole = &s->roots[r->part_of];
-    bool vae = 1u << r->network == NETWORK_DISCRETE_VAE && 1u << whole->network == NETWORK_DALLE;
+    bool vae = UINT64_C(1) << r->network == NETWORK_DISCRETE_VAE && UINT64_C(1) << whole->network == NETWORK_DALLE;
     return vae ? "vae." : NULL; /* the rest keep what is behind the whole's prefix */
 }
 
@@ -369,12 +369,12 @@ bool import_names_resolve(source *s, const name_choice *c, err *e)
     return ok;
 }
 
-bool import_names_keep(source *s, unsigned int set, err *e)
+bool import_names_keep(source *s, uint64_t set, err *e)
 {
     bool *outside = calloc(s->n ? s->n : 1, sizeof *outside);
     for (size_t i = 0; outside && i < s->n; i++) {
         const network_root *r = s->tensors[i].root ? whole_of(s, &s->roots[s->tensors[i].root - 1]) : NULL;
-        outside[i] = s->tensors[i].left_out = r && !(set & 1u << r->network);
+        outside[i] = s->tensors[i].left_out = r && !(set & UINT64_C(1) << r->network);
     }
     bool ok = outside ? put_outside_last(s, outside, e) : err_no_memory(e, "convert", s->n);
     free(outside);
@@ -398,13 +398,13 @@ static const char *file_of_unit(const source *s, size_t number)
     return "";
 }
 
-bool import_names_prefer_own(source *s, unsigned int set, err *e)
+bool import_names_prefer_own(source *s, uint64_t set, err *e)
 {
     const network_root *own = NULL;
     size_t all = 0, alone = 0;
     for (size_t i = 0; i < s->n_roots; i++) {
         const network_root *r = &s->roots[i];
-        if (!(set & 1u << r->network) || r->dropped || r->part_of >= 0)
+        if (!(set & UINT64_C(1) << r->network) || r->dropped || r->part_of >= 0)
             continue;
         all++;
         if (is_alone(s, r)) {
@@ -419,33 +419,33 @@ bool import_names_prefer_own(source *s, unsigned int set, err *e)
         return err_no_memory(e, "convert", s->n * sizeof *outside);
     for (size_t i = 0; i < s->n_roots; i++) {
         network_root *r = &s->roots[i];
-        r->dropped = r->dropped || (r != own && r->part_of < 0 && set & 1u << r->network);
+        r->dropped = r->dropped || (r != own && r->part_of < 0 && set & UINT64_C(1) << r->network);
     }
     log_write(LOG_WARNING, "convert: of %zu networks of one kind, %s, that of %s is taken, which holds nothing else",
               all, networks[own->network].name, file_of_unit(s, own->unit));
     for (size_t i = 0; i < s->n; i++) {
         const network_root *r = s->tensors[i].root ? whole_of(s, &s->roots[s->tensors[i].root - 1]) : NULL;
-        outside[i] = s->tensors[i].left_out = r && r != own && set & 1u << r->network;
+        outside[i] = s->tensors[i].left_out = r && r != own && set & UINT64_C(1) << r->network;
     }
     bool ok = put_outside_last(s, outside, e);
     free(outside);
     return ok;
 }
 
-unsigned int import_names_set(const source *s)
+uint64_t import_names_set(const source *s)
 {
-    unsigned int set = 0;
+    uint64_t set = 0;
     for (size_t i = 0; i < s->n_roots; i++)
         if (!s->roots[i].dropped)
-            set |= 1u << s->roots[i].network;
+            set |= UINT64_C(1) << s->roots[i].network;
     return set;
 }
 
-unsigned int import_names_by_folder(void)
+uint64_t import_names_by_folder(void)
 {
-    unsigned int set = 0;
+    uint64_t set = 0;
     for (int i = 0; i < NETWORKS; i++)
-        set |= networks[i].by_folder ? 1u << i : 0;
+        set |= networks[i].by_folder ? UINT64_C(1) << i : 0;
     return set;
 }
 

@@ -30,16 +30,16 @@ typedef struct name_choice {
 /* Gives the tensors of a model the names that its family knows; all else goes behind s->n.  Fills s->roots. */
 bool import_names_resolve(source *s, const name_choice *c, err *e);
 /* The networks that were found, parts of others too. */
-unsigned int import_names_set(const source *s);
+uint64_t import_names_set(const source *s);
 /* The set of those that a model may have several of, in folders of their own. */
-unsigned int import_names_by_folder(void);
+uint64_t import_names_by_folder(void);
 /* Puts the tensors of networks that are not in the set outside. */
-bool import_names_keep(source *s, unsigned int set, err *e);
+bool import_names_keep(source *s, uint64_t set, err *e);
 /* Of networks of a set that several files have, the one in a file of its own stays, as somebody gave it besides; the
  * others go outside, which is said.  What nothing decides stays as it is. */
-bool import_names_prefer_own(source *s, unsigned int set, err *e);
+bool import_names_prefer_own(source *s, uint64_t set, err *e);
 /* "a VQGAN and OpenAI's CLIP": the names of the networks in a set. */
-void import_names_text(unsigned int set, char out[256]);
+void import_names_text(uint64_t set, char out[256]);
 /* A name that a family knows with the prefix that its network has in the files, as far as that is known. */
 void import_names_full(const source *s, const char *name, char out[256]);
 void import_names_release(source *s);

@@ -2,6 +2,7 @@
 #ifndef CONVERT_NETWORKS_H
 #define CONVERT_NETWORKS_H
 #include <stdbool.h>
+#include <stdint.h>
 
 /* A network is where all of `all` are, one of each of `any`, and not `none`. */
 typedef struct network {
@@ -96,7 +97,7 @@ typedef struct network {
 /* clang-format on */
 
 #define IMPORT_NETWORK_AT(id, ...)  id##_AT,
-#define IMPORT_NETWORK_BIT(id, ...) id = 1 << id##_AT,
+#define IMPORT_NETWORK_BIT(id, ...) id = 1LL << id##_AT, /* more than an int has: GNU C */
 enum { IMPORT_NETWORKS(IMPORT_NETWORK_AT) NETWORKS };
 /* Sets of networks, for a family to say what it consists of. */
 enum network_set { IMPORT_NETWORKS(IMPORT_NETWORK_BIT) };
