@@ -27,6 +27,7 @@
 #define FOLDER TEST_DATA "/golden/diffusion/"
 
 enum { ITEMS = 2 };
+enum { SD15, SD21 }; /* the instances */
 
 static device *dev;
 static json_t *training;
@@ -150,17 +151,23 @@ static void learns_as_its_twin(size_t k, bool lora)
     golden_training_losses(o.run.output, name, losses);
 }
 
+/* Heads of each width are programs of their own, which some compilers take long for. */
+static size_t first_twin(void)
+{
+    return getenv("LIMN_TEST_BRIEF") ? SD21 : SD15;
+}
+
 static void whole_networks_learn_as_their_twins_do(void **state)
 {
     (void)state;
-    for (size_t k = 0; k < json_array_size(training); k++)
+    for (size_t k = first_twin(); k < json_array_size(training); k++)
         learns_as_its_twin(k, false);
 }
 
 static void adapters_learn_as_their_twins_do(void **state)
 {
     (void)state;
-    for (size_t k = 0; k < json_array_size(training); k++)
+    for (size_t k = first_twin(); k < json_array_size(training); k++)
         learns_as_its_twin(k, true);
 }
 
@@ -169,7 +176,7 @@ static void adapters_learn_as_their_twins_do(void **state)
 static void blocks_may_be_done_again(void **state)
 {
     (void)state;
-    const json_t *t = open_instance(0, DTYPE_F32);
+    const json_t *t = open_instance(SD21, DTYPE_F32);
     size_t n;
     train_unet_options o = options(t, 2, true);
     train(&o);
@@ -186,7 +193,7 @@ static void blocks_may_be_done_again(void **state)
     train(&o);
     assert_true(fabs(golden_training_loss(adapter, 1) - first) < 1e-5 * first);
     assert_true(fabs(golden_training_loss(adapter, 2) - second) < 1e-5 * second);
-    open_instance(0, DTYPE_F16);
+    open_instance(SD21, DTYPE_F16);
     o = options(t, 1, true);
     train(&o);
     assert_true(fabs(golden_training_loss(adapter, 1) - first) < 1e-3 * first);
@@ -214,9 +221,9 @@ static double left_of_loss(const json_t *t, bool adapters, float lr)
 static void pictures_are_learned(void **state)
 {
     (void)state;
-    const json_t *t = open_instance(0, DTYPE_F32);
-    assert_true(left_of_loss(t, true, 8e-3f) < 0.92);
-    assert_true(left_of_loss(t, false, 5e-3f) < 0.7);
+    const json_t *t = open_instance(SD21, DTYPE_F32);
+    assert_true(left_of_loss(t, true, 8e-3f) < 0.95);
+    assert_true(left_of_loss(t, false, 5e-3f) < 0.8);
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------ */
@@ -230,7 +237,7 @@ static bool pause_after_two(void *context, const train_progress *p)
 static void a_run_resumes_in_the_same_bytes(void **state)
 {
     (void)state;
-    const json_t *t = open_instance(0, DTYPE_F32);
+    const json_t *t = open_instance(SD21, DTYPE_F32);
     for (int lora = 0; lora < 2; lora++) {
         size_t n;
         train_unet_options o = options(t, 4, lora);
@@ -260,11 +267,11 @@ static void adapters_are_in_diffusers_layout(void **state)
         const char *name;
         int64_t a, b; /* the numbers that it reads and makes */
     } some[] = {{"unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q", 16, 16},
-                {"unet.up_blocks.3.attentions.1.transformer_blocks.0.attn2.to_v", 32, 16},
-                {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0", 24, 24},
-                {"unet.up_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj", 24, 192}};
+                {"unet.up_blocks.2.attentions.1.transformer_blocks.0.attn2.to_v", 40, 16},
+                {"unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0", 32, 32},
+                {"unet.up_blocks.1.attentions.0.transformer_blocks.0.ff.net.0.proj", 16, 128}};
     (void)state;
-    const json_t *t = open_instance(0, DTYPE_F32);
+    const json_t *t = open_instance(SD21, DTYPE_F32);
     for (int mlp = 0; mlp < 2; mlp++) {
         err e = {0};
         file_map m = {0};
@@ -275,8 +282,8 @@ static void adapters_are_in_diffusers_layout(void **state)
         good(file_map_open(&m, adapter, &e), &e);
         safetensors *s = safetensors_open(m.data, m.size, adapter, &e);
         good(s, &e);
-        /* 3 on the way down, 1 in the middle, 6 on the way up */
-        assert_int_equal(safetensors_count(s), 10 * (mlp ? 10 : 8) * 2);
+        /* 4 on the way down, 1 in the middle, 6 on the way up */
+        assert_int_equal(safetensors_count(s), 11 * (mlp ? 10 : 8) * 2);
         for (size_t i = 0; i < COUNT(some) - !mlp; i++) {
             snprintf(name, sizeof name, "%s.lora_A.weight", some[i].name);
             const file_tensor *a = safetensors_find(s, name);
@@ -297,7 +304,7 @@ static void a_trained_model_draws(void **state)
 {
     (void)state;
     err e = {0};
-    const json_t *t = open_instance(1, DTYPE_F16);
+    const json_t *t = open_instance(SD21, DTYPE_F16);
     train_unet_options o = options(t, 1, false);
     o.run.settings.ema = 0.9f;
     train(&o);
@@ -323,7 +330,7 @@ static void an_adapter_draws(void **state)
     (void)state;
     err e = {0};
     char path[700];
-    const json_t *t = json_array_get(training, 1);
+    const json_t *t = json_array_get(training, SD21);
     const char *style = support_path("style"), *sources = data;
     const int width = number_of(t, "width"), height = number_of(t, "height");
     write_data(t);
@@ -398,10 +405,10 @@ static void what_cannot_be_trained_is_refused(void **state)
 {
     (void)state;
     char path[600];
-    const json_t *t = open_instance(0, DTYPE_F32);
+    const json_t *t = open_instance(SD21, DTYPE_F32);
     train_unet_options o = options(t, 1, true);
     o.width = 57;
-    refused(&o, "57 x 40: the sides of its pictures are multiples of 8");
+    refused(&o, "57 x 32: the sides of its pictures are multiples of 4");
     o = options(t, 1, true);
     o.lora = 17;
     refused(&o, "has no adapter of that rank");
