@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <utf8proc.h>
 
+#include "base/os.h"
 #include "text/caption_clean.h"
 #include "text/clean.h"
 
