@@ -87,6 +87,8 @@ bool attend_tiles(run *r, tensor qkv, const kv_cache *cache, tensor position, co
            ARG_T(qkv), ARG_T(kt), ARG_T(cache->v), ARG_T(y), ARG_T(lse), ARG_T(position), ARG_I(s.t), ARG_I(s.heads),
            ARG_I(s.length), ARG_I(m->kind), ARG_I(m->text), ARG_I(m->grid_width), ARG_I(m->kernel), ARG_I(s.places),
            ARG_I(s.head_dim));
+    if (run_device(r)->tune.cpu_form)
+        run_give_back(r, kt);
     return true;
 }
 
@@ -106,6 +108,8 @@ bool cross_tiles(run *r, tensor q, const kv_cache *cache, tensor y, tensor lse)
     LAUNCH(r, "attention_tile:attention", tile_work(r, &s, s.heads, 4, option), ARG_T(q), ARG_T(kt), ARG_T(cache->v),
            ARG_T(y), ARG_T(lse), ARG_T(none), ARG_I(t), ARG_I(s.heads), ARG_I(s.length), ARG_I(m.kind), ARG_I(m.text),
            ARG_I(1), ARG_I(1), ARG_I(s.places), ARG_I(s.head_dim));
+    if (run_device(r)->tune.cpu_form)
+        run_give_back(r, kt);
     return true;
 }
 

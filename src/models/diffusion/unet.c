@@ -5,6 +5,8 @@
 #include "models/diffusion/unet_internal.h"
 #include "ops/tape.h"
 
+#define MLP_PLACES 2048 /* of all rows, that go through a transformer's MLP at once */
+
 /* ---- what is kept ----------------------------------------------------------------------------------------------- */
 
 static bool keep_text(unet_memory *m, const unet *u, device *d, int text, err *e)
@@ -177,6 +179,19 @@ static tensor resnet(run *r, const unet *u, const unet_memory *m, const unet_res
     return y;
 }
 
+/* Without a tape what the parts of a transformer give is written over x, so that the memory of what led to it, n
+ * tensors with the newest last, can be given back. */
+static tensor settle(run *r, tensor x, tensor now, const tensor *before, int n)
+{
+    if (run_tape(r) || run_failed(r))
+        return now;
+    op_repeat(r, x, now);
+    run_give_back(r, now);
+    while (n > 0)
+        run_give_back(r, before[--n]);
+    return x;
+}
+
 static tensor attend_itself(run *r, const unet_transformer *t, tensor x)
 {
     int64_t b = x.shape[0], n = x.shape[1], heads = t->heads, head = t->channels / t->heads;
@@ -184,8 +199,38 @@ static tensor attend_itself(run *r, const unet_transformer *t, tensor x)
     kv_cache cache = {TENSOR(r, DTYPE_F32, b, heads, n, head), TENSOR(r, DTYPE_F32, b, heads, n, head)};
     tensor start = tensor_rows(run_zeros(r, 1), 0, 1);
     start.type = DTYPE_I32;
-    tensor qkv = op_linear(r, op_layer_norm(r, x, &t->norm1), &t->qkv, ACT_NONE);
-    return op_linear_add(r, op_attention(r, qkv, t->heads, &cache, start, &mask), &t->self_out, x);
+    tensor h = op_layer_norm(r, x, &t->norm1), qkv = op_linear(r, h, &t->qkv, ACT_NONE);
+    tensor y = op_attention(r, qkv, t->heads, &cache, start, &mask);
+    const tensor before[] = {cache.k, cache.v, h, qkv, y};
+    return settle(r, x, op_linear_add(r, y, &t->self_out, x), before, 5);
+}
+
+static tensor attend_text(run *r, const unet_transformer *t, const kv_cache *text, tensor x)
+{
+    tensor h = op_layer_norm(r, x, &t->norm2), q = op_linear(r, h, &t->q, ACT_NONE);
+    tensor y = op_cross_attention(r, q, text, (tensor){0}, 0);
+    const tensor before[] = {h, q, y};
+    return settle(r, x, op_linear_add(r, y, &t->cross_out, x), before, 3);
+}
+
+static tensor mlp(run *r, const unet_transformer *t, tensor x)
+{
+    tensor h = op_layer_norm(r, x, &t->norm3), up = op_linear(r, h, &t->up, ACT_NONE), y = op_glu(r, up, ACT_GELU_ERF);
+    const tensor before[] = {h, up, y};
+    return settle(r, x, op_linear_add(r, y, &t->down, x), before, 3);
+}
+
+/* The MLP's numbers are 8 times as many as x's: without a tape some places at a time. */
+static tensor mlp_in_parts(run *r, const unet_transformer *t, tensor x)
+{
+    const int64_t c = t->channels, places = run_failed(r) ? 0 : tensor_count(&x) / c;
+    if (run_tape(r) || places <= MLP_PLACES)
+        return mlp(r, t, x);
+    const int64_t parts = (places + MLP_PLACES - 1) / MLP_PLACES, some = (places + parts - 1) / parts;
+    tensor rows = tensor_shaped(x, 2, (int64_t[]){places, c});
+    for (int64_t at = 0; at < places && !run_failed(r); at += some)
+        mlp(r, t, tensor_rows(rows, at, places - at < some ? places - at : some));
+    return x;
 }
 
 /* A block of a transformer: y[b,places,c] */
@@ -194,11 +239,7 @@ static tensor transform_block(run *r, const unet *u, const unet_memory *m, const
     if (run_failed(r))
         return y;
     const kv_cache text = m->states.buf ? learn_text(r, m, t) : text_of(m, (int)(t - u->transformer), y.shape[0]);
-    y = attend_itself(r, t, y);
-    tensor q = op_linear(r, op_layer_norm(r, y, &t->norm2), &t->q, ACT_NONE);
-    y = op_linear_add(r, op_cross_attention(r, q, &text, (tensor){0}, 0), &t->cross_out, y);
-    tensor up = op_linear(r, op_layer_norm(r, y, &t->norm3), &t->up, ACT_NONE);
-    return op_linear_add(r, op_glu(r, up, ACT_GELU_ERF), &t->down, y);
+    return mlp_in_parts(r, t, attend_text(r, t, &text, attend_itself(r, t, y)));
 }
 
 /* x[b,h,w,c] */
