@@ -427,6 +427,33 @@ static bool find_snapshot(const char *path, char out[PATH_BYTES], err *e)
     return true;
 }
 
+/* diffusers' folders beside model_index.json are whole models with their settings; what lies above them, as in the best
+ * known ones, is the same model in a single file, which tells less.  *chosen: the folders have a network that draws. */
+static bool choose_folders(folder *f, bool *chosen, err *e)
+{
+    static const char *const draws[] = {"unet/", "transformer/", "decoder/"};
+    char index[2 * PATH_BYTES];
+    path_list above = {0};
+    *chosen = false;
+    snprintf(index, sizeof index, "%s/model_index.json", f->path);
+    if (access(index, F_OK) != 0)
+        return true;
+    bool ok = add_parts(f, e) && drop_doubles(f, e) && list_names(f->path, "", &above, e);
+    for (size_t i = 0; ok && i < f->n; i++)
+        for (size_t k = 0; k < sizeof draws / sizeof *draws; k++)
+            *chosen = *chosen || (is_open(&f->list[i]) && !strncmp(f->list[i].name, draws[k], strlen(draws[k])));
+    if (ok && *chosen && above.n && !f->quiet)
+        log_write(LOG_WARNING, "convert: %s: reads the folders that model_index.json tells of, not %s%s", f->path,
+                  above.list[0], above.n > 1 ? ", …" : "");
+    path_list_release(&above);
+    if (!*chosen) {
+        const folder empty = {.path = f->path, .quiet = f->quiet};
+        release(f);
+        *f = empty;
+    }
+    return ok;
+}
+
 bool folder_choose(const char *path, bool quiet, path_list *files, err *e)
 {
     char root[PATH_BYTES];
@@ -435,7 +462,8 @@ bool folder_choose(const char *path, bool quiet, path_list *files, err *e)
         return false;
     for (size_t length = strlen(root); length > 1 && root[length - 1] == '/'; length--)
         root[length - 1] = 0;
-    bool ok = add_names(&f, "", e) && drop_doubles(&f, e) && add_parts(&f, e) && drop_doubles(&f, e);
+    bool folders, ok = choose_folders(&f, &folders, e);
+    ok = ok && (folders || (add_names(&f, "", e) && drop_doubles(&f, e) && add_parts(&f, e) && drop_doubles(&f, e)));
     if (ok && !set_of(&f))
         ok = refuse_empty(&f, e);
     ok = ok && check_family(&f, e);

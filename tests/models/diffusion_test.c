@@ -603,6 +603,31 @@ static void test_generation(void **state)
     refused_with(m != NULL, &e, "multiples of 4", "a size", NULL);
 }
 
+/* As the best known models are published: beside the folders the same in a single file, which tells less. */
+static void test_published(void **state)
+{
+    (void)state;
+    char plain[512], both[512], link_path[600];
+    err e = {0};
+    file_map a = {0}, b = {0};
+    convert("sd15", plain);
+    const char *folder = whole_folder("sd15");
+    snprintf(link_path, sizeof link_path, "%s/model_index.json", folder);
+    assert_true(symlink(FOLDER "sd15/model_index.json", link_path) == 0);
+    snprintf(link_path, sizeof link_path, "%s/v1-5-pruned-emaonly.safetensors", folder);
+    assert_true(symlink(FOLDER "sd15_single/sd15_single.safetensors", link_path) == 0);
+    snprintf(both, sizeof both, "%s", support_path("published.gguf"));
+    const import_request q = {.inputs = &folder, .n_inputs = 1, .output = both};
+    good(import_convert(&q, &e), &e);
+    good(file_map_open(&a, plain, &e) && file_map_open(&b, both, &e), &e);
+    assert_true(a.size == b.size && memcmp(a.data, b.data, a.size) == 0);
+    file_map_release(&a);
+    file_map_release(&b);
+    assert_true(unlink(link_path) == 0);
+    snprintf(link_path, sizeof link_path, "%s/model_index.json", folder);
+    assert_true(unlink(link_path) == 0);
+}
+
 /* Latents of odd sides: what is halved is rounded up, and comes back. */
 static void test_odd(void **state)
 {
@@ -648,6 +673,7 @@ int main(int argc, char **argv)
                                        TEST(test_edits),
                                        TEST(test_generation),
                                        TEST(test_odd),
+                                       TEST(test_published),
                                        TEST(test_others)};
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
