@@ -92,7 +92,7 @@ static void conv_product(run *r, bool transposed, tensor x, const conv *c, int p
                          tensor y)
 {
     const bool packed = panels_packed(r, c->panels);
-    int64_t some = run_device(r)->tune.winograd_cache / (32 * c->panels.shape[1]);
+    int64_t some = packed ? run_device(r)->tune.winograd_cache / (32 * c->panels.shape[1]) : 0;
     some = some > 1 ? some : 1;
     for (int64_t panel = 0, at, n; 32 * panel < c->out && !run_failed(r); panel += n) {
         tensor piece = tensor_piece(c->panels, panel, &at), floats;

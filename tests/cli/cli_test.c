@@ -76,7 +76,7 @@ static void test_man_page_and_completions(void **state)
     char *out = cli_slurp(".shell");
     if (*out)
         assert_string_equal(out, "generate\n--temperature\nq8_0 q4_0\ndevices\nzsh\na b.npy\n"
-                                 "codec dalle clip tokenizer\n\ncodec dalle clip tokenizer\n\ngenerate\n"
+                                 "codec dalle lora unet clip tokenizer\n\ncodec dalle lora unet clip tokenizer\n\ngenerate\n"
                                  "layer norm\nrms norm\n");
     free(out);
 }
