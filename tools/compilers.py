@@ -19,7 +19,7 @@ BACKWARD, CROSS, KV_F16, SHARED = " BACKWARD", " CROSS", " KV_F16", " KV_F16 QUE
 PANEL_F16, PANEL_Q8_0, TALL = " PANEL_F16", " PANEL_Q8_0", " TILE_TALL"
 TWICE, RMS = " TWICE GATED", " RMS"
 VARIANTS = {BACKWARD: r"^#ifn?def BACKWARD$", CROSS: r"^#ifdef CROSS$", KV_F16: r"\b(?:IN|OUT)\(KV,",
-            SHARED: r"^#ifndef QUERY_HEADS$", PANEL_F16: r"\bIN\(PANEL,", PANEL_Q8_0: r"\bPANEL_Q8_0\b",
+            SHARED: r"^#ifndef QUERY_HEADS$", PANEL_F16: r"\bIN\(PANEL,", PANEL_Q8_0: r"\bPANEL_(?:AT|4)\(AT\(panels\)",
             TALL: r"^#if !TILE_TALL$", TWICE: r"^#ifdef TWICE$", RMS: r"^#ifdef RMS$"}  # what such a file has
 FEW_GROUPS = ["attention", "linear_norm", "norm", "sample"]  # files whose groups are larger (src/device/program.c)
 BITCODE = ["/usr/lib/x86_64-linux-gnu/amdgcn/bitcode", "/usr/lib/aarch64-linux-gnu/amdgcn/bitcode", "/opt/rocm/amdgcn/bitcode"]
