@@ -56,6 +56,7 @@ static const struct {
     {"spacing", NULL},
     {"steps", NULL},
     {"strength", NULL},
+    {"super_steps", NULL},
     {"temperature", NULL},
     {"text_ids", NULL},
     {"text_length", NULL},

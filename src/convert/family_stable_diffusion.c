@@ -430,7 +430,8 @@ static bool check_parts(const import *im, err *e)
 {
     const source *s = im->from;
     const char *file = s->paths[0];
-    if (source_has(s, "unet.label_emb.0.0.weight") || source_has(s, "unet.add_embedding.linear_1.weight"))
+    if (source_has(s, "unet.label_emb.0.0.weight") || source_has(s, "unet.label_emb.weight") ||
+        source_has(s, "unet.add_embedding.linear_1.weight"))
         return err_set(e, ERR_FAILED,
                        "%s: its U-Net reads more than a text (Stable Diffusion XL, unCLIP, or one that enlarges): limn "
                        "has Stable Diffusion 1 and 2 (give the file of one of these)",

@@ -18,7 +18,7 @@
 #define CONTEXT "text_proj.clip_extra_context_tokens_proj.weight"
 #define DECODER "decoder.time_embedding.linear_1.weight"
 
-enum { LAYERS_MOST = 1024, GROUPS = 32, HEAD = 64, SIZE = 256, SMALL = 64, MAPS = 8 };
+enum { LAYERS_MOST = 1024, GROUPS = 32, HEAD = 64, DEFAULT_HEAD = 8, SIZE = 256, SMALL = 64, MAPS = 8 };
 
 static const char *const supers[2] = {"super_res_first", "super_res_last"};
 
@@ -180,7 +180,8 @@ static const char *other_setting(const json_t *root, bool decoder)
         return "freq_shift";
     if (json_is_false(json_object_get(root, "flip_sin_to_cos")))
         return "flip_sin_to_cos";
-    return decoder && !is_text(root, "class_embed_type", "identity", "identity") ? "class_embed_type" : NULL;
+    const char *condition = json_string_value(json_object_get(root, "class_embed_type"));
+    return decoder && root && (!condition || strcmp(condition, "identity") != 0) ? "class_embed_type" : NULL;
 }
 
 /* The settings beside a network's weights. */
@@ -210,7 +211,8 @@ static bool read_scheduler(import *im, const char *mark, const char *folder, sch
         s->predicts = predicts && !strcmp(predicts, "sample") ? PREDICTION_SAMPLE : PREDICTION_EPSILON;
     if (root)
         s->learned = variance && !strcmp(variance, "learned_range");
-    const char *what = !is_text(root, "prediction_type", "epsilon", "sample")                      ? "prediction_type"
+    const char *what = !is_text(root, "_class_name", "UnCLIPScheduler", "UnCLIPScheduler")         ? "_class_name"
+                       : !is_text(root, "prediction_type", "epsilon", "sample")                    ? "prediction_type"
                        : !is_text(root, "variance_type", "fixed_small_log", "learned_range")       ? "variance_type"
                        : !is_text(root, "beta_schedule", "squaredcos_cap_v2", "squaredcos_cap_v2") ? "beta_schedule"
                                                                                                    : NULL;
@@ -236,13 +238,13 @@ static bool read_schedulers(import *im, unclip *u, err *e)
 
 /* ---- sizes ------------------------------------------------------------------------------------------------------ */
 
-/* What is called the dimension of heads is that here. */
+/* What is called the dimension of heads is that here; config.json without it means diffusers' default. */
 static int heads_of(const json_t *root, int level, int channels)
 {
     const json_t *width = json_object_get(root, "attention_head_dim");
     if (json_is_array(width))
-        width = json_array_get(width, (size_t)level);
-    const json_int_t own = json_is_integer(width) ? json_integer_value(width) : HEAD;
+        width = (size_t)level < json_array_size(width) ? json_array_get(width, (size_t)level) : json_null();
+    const json_int_t own = width ? json_integer_value(width) : root ? DEFAULT_HEAD : HEAD;
     return own > 0 && own <= channels && channels % own == 0 ? (int)(channels / own) : 0;
 }
 
@@ -273,13 +275,15 @@ static void read_unet(import *im, const import_map *maps, const json_t *root, co
         k->levels && import_mapped_size(im, maps, 0, "%s.down.0.resnet.0.time.weight", name) == 2 * k->channels[0];
 }
 
-static void read_prior(import *im, const import_map *maps, const json_t *root, prior *p)
+static bool read_prior(import *im, const import_map *maps, const json_t *root, prior *p, err *e)
 {
     p->width = import_mapped_size(im, maps, 0, "transformer.prior.in.weight");
     p->layers = import_mapped_count(im, maps, "transformer.prior.block.{i}.norm1.weight", LAYERS_MOST);
     p->mlp = import_mapped_size(im, maps, 0, "transformer.prior.block.0.up.weight");
     p->head_dim = import_json_int(root, "attention_head_dim", HEAD);
     p->heads = import_json_int(root, "num_attention_heads", p->head_dim > 0 ? p->width / p->head_dim : 0);
+    return is_text(root, "time_embed_act_fn", "silu", "swish") ||
+           err_set(e, ERR_FAILED, "config.json of prior: \"time_embed_act_fn\": limn's prior has another");
 }
 
 /* Three numbers, which stay where there are none. */
@@ -288,6 +292,31 @@ static void three(const json_t *root, const char *key, float v[3])
     const json_t *list = json_object_get(root, key);
     for (size_t i = 0; json_array_size(list) == 3 && i < 3; i++)
         v[i] = (float)json_number_value(json_array_get(list, i));
+}
+
+/* Whether a size of the pictures' preprocessing, a number or an object of them, is that, where it is there. */
+static bool is_side(const json_t *size, int side)
+{
+    const char *key;
+    json_t *value;
+    bool is = !size || json_is_null(size) || json_is_object(size) || json_integer_value(size) == side;
+    json_object_foreach((json_t *)(uintptr_t)size, key, value) is =
+        is && (json_is_null(value) || json_integer_value(value) == side);
+    return is;
+}
+
+/* A step of the preprocessing that limn has otherwise; NULL: there is none. */
+static const char *other_pixels(const json_t *root, int side)
+{
+    static const char *const steps[] = {"do_resize", "do_center_crop", "do_rescale", "do_normalize"};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
+        if (json_is_false(json_object_get(root, steps[i])))
+            return steps[i];
+    return !is_number(root, "resample", 3)                      ? "resample"
+           : !is_number(root, "rescale_factor", 1 / 255.0)      ? "rescale_factor"
+           : !is_side(json_object_get(root, "size"), side)      ? "size"
+           : !is_side(json_object_get(root, "crop_size"), side) ? "crop_size"
+                                                                : NULL;
 }
 
 static bool read_image(import *im, const import_map *maps, clip *c, err *e)
@@ -316,8 +345,12 @@ static bool read_image(import *im, const import_map *maps, clip *c, err *e)
         ok = err_set(
             e, ERR_FAILED,
             "config.json of image_encoder: \"hidden_act\" or \"layer_norm_eps\" differ from the text encoder's");
-    if (ok && !is_number(pixels, "resample", 3))
-        ok = err_set(e, ERR_FAILED, "preprocessor_config.json: \"resample\": limn's is 3, bicubic");
+    const char *other = ok ? other_pixels(pixels, c->image_size) : NULL;
+    if (other)
+        ok = err_set(e, ERR_FAILED,
+                     "preprocessor_config.json: \"%s\": limn brings the shorter side to %d pixels by bicubic (3), cuts "
+                     "out the middle, and normalises it",
+                     other, c->image_size);
     json_decref(root);
     json_decref(pixels);
     return ok;
@@ -328,12 +361,12 @@ static bool read_image(import *im, const import_map *maps, clip *c, err *e)
 static bool read_networks(import *im, const import_map *maps, unclip *u, err *e)
 {
     json_t *encoder = NULL, *before = NULL, *decoder = NULL, *super = NULL;
-    bool ok = diffusers_json(im, TOKENS, "config.json", &encoder, e) &&
+    bool ok = diffusers_json(im, TOKENS, "config.json", &encoder, e) && diffusers_check_text(encoder, e) &&
               diffusers_read_text(im, maps, encoder, &u->text, e) &&
               (!u->imagines || diffusers_json(im, PRIOR, "config.json", &before, e)) &&
               read_config(im, DECODER, true, &decoder, e) && (!u->sees || read_image(im, maps, &u->text, e));
     if (ok && u->imagines)
-        read_prior(im, maps, before, &u->prior);
+        ok = read_prior(im, maps, before, &u->prior, e);
     if (ok)
         read_unet(im, maps, decoder, "unet", &u->decoder.k);
     u->small_width = u->small_height = import_json_int(decoder, "sample_size", SMALL);
@@ -343,7 +376,11 @@ static bool read_networks(import *im, const import_map *maps, unclip *u, err *e)
         ok = read_config(im, mark, false, &super, e);
         if (ok)
             read_unet(im, maps, super, i ? "super_last" : "super_first", &u->super[i].k);
-        u->width = u->height = import_json_int(super, "sample_size", SIZE);
+        const int size = import_json_int(super, "sample_size", SIZE);
+        if (ok && i && size != u->width)
+            ok = err_set(e, ERR_FAILED, "config.json of %s: \"sample_size\": %d, and %s has %d", supers[1], size,
+                         supers[0], u->width);
+        u->width = u->height = size;
         json_decref(super);
         super = NULL;
     }

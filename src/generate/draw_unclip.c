@@ -8,7 +8,8 @@
 bool draw_unclip_refuse(const model *m, const limn_generate_options *o, err *e)
 {
     const char *what = o->image_to || o->prompt_to || o->between         ? "`between`"
-                       : o->prior_steps || o->super_steps                ? "`prior_steps`"
+                       : o->prior_steps                                  ? "`prior_steps`"
+                       : o->super_steps                                  ? "`super_steps`"
                        : o->prior_guidance != 0                          ? "`prior_guidance`"
                        : o->image && (o->image_width || o->image_height) ? "`image_width`"
                                                                          : NULL;
@@ -32,6 +33,18 @@ static bool refuse_others(const model *m, const limn_generate_options *o, err *e
                        name, o->sampler);
     return !o->spacing || !strcmp(o->spacing, spacing_names[SPACING_LINSPACE]) ||
            err_set(e, ERR_USAGE, "%s: `spacing`: unclip's steps are linspace, not %.60s", name, o->spacing);
+}
+
+static bool check_steps(const model *m, const limn_generate_options *o, err *e)
+{
+    static const char *const names[] = {"prior_steps", "steps", "super_steps"};
+    const unclip *u = unclip_of(m->transformer);
+    const int steps[] = {o->prior_steps, o->steps, o->super_steps};
+    for (int i = u->imagines ? 0 : 1; i < UNCLIP_STAGES; i++)
+        if (steps[i] < 0 || steps[i] > u->noise[i].times)
+            return err_set(e, ERR_USAGE, "generate: `%s`: %d is outside 1 to %d", names[i], steps[i],
+                           u->noise[i].times);
+    return true;
 }
 
 static bool check_image(const model *m, const uint8_t *image, int width, int height, err *e)
@@ -71,7 +84,7 @@ bool draw_unclip_check(const model *m, const limn_generate_options *o, err *e)
     if (!(o->prior_guidance >= 0 && o->prior_guidance < 1e6f))
         return err_set(e, ERR_USAGE, "generate: `prior_guidance`: %g is not a number from 0 on",
                        (double)o->prior_guidance);
-    return draw_latents_refuse_codes(m, o, e) && refuse_others(m, o, e) &&
+    return draw_latents_refuse_codes(m, o, e) && refuse_others(m, o, e) && check_steps(m, o, e) &&
            check_image(m, o->image, o->image_width, o->image_height, e) &&
            check_image(m, o->image_to, o->image_to_width, o->image_to_height, e) && check_ends(m, o, e) &&
            draw_latents_check_noise(m, o, UNCLIP_STAGES * SCHEDULE_TIMES, e);

@@ -148,7 +148,7 @@ static bool grow_table(model *m, param *p, const float *rows, int64_t n, err *e)
 
 bool embedding_add(model *m, const limn_embedding *list, size_t n, err *e)
 {
-    diffusion *d = m->transformer && m->transformer->latents ? (diffusion *)m->transformer : NULL;
+    diffusion *d = (diffusion *)diffusion_of(m->transformer);
     param *p = d && m->tokenizer ? find_table(&m->params) : NULL;
     float *rows = NULL;
     int64_t n_rows = 0;

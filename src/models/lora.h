@@ -1,7 +1,7 @@
 /* Low-rank adapters of transformers (Hu et al. 2021) in the layout of HuggingFace's PEFT: a folder with
  * adapter_model.safetensors, where tensors have the names of layers in the published model's code, and with
- * adapter_config.json, which says how strong they are.  Those of diffusion models are in diffusers' layout: a file with
- * the names of the U-Net's layers alone, as strong as they were trained. */
+ * adapter_config.json, which says how strong they are.  Those that limn trains for diffusion models are in diffusers'
+ * layout: a file with the names of the U-Net's layers alone, as strong as they were trained. */
 #ifndef MODELS_LORA_H
 #define MODELS_LORA_H
 #include "models/transformers/transformer.h"

@@ -133,10 +133,12 @@ static int name_in_block(const place *at, lora_module out[LOW_RANK_PARTS])
 
 int lora_diffusion_modules(const transformer *d, const param *p, bool all, lora_module out[LOW_RANK_PARTS])
 {
-    const unet_config *k = &diffusion_of(d)->net.k;
+    const diffusion *own = diffusion_of(d);
     place at;
     char before[80];
     int i = 0, end = 0, n = 0;
+    if (!own) /* unCLIP's networks have other layers */
+        return 0;
     if ((!p->linear || p->nd != 2) && !(all && p->conv))
         return 0;
     if (!all && (!p->layer || strncmp(p->name, "unet.", 5) != 0))
@@ -147,9 +149,9 @@ int lora_diffusion_modules(const transformer *d, const param *p, bool all, lora_
             snprintf(out[0].other, sizeof out[0].other, "unet.%s", single_layers[s].single);
             n = 1;
         }
-    if (!n && find_sample(k, p->name, out)) {
+    if (!n && find_sample(&own->net.k, p->name, out)) {
         n = 1;
-    } else if (!n && find_place(k, p->name, &at)) {
+    } else if (!n && find_place(&own->net.k, p->name, &at)) {
         n = name_in_block(&at, out);
     } else if (!n && sscanf(p->name, "transformer.text.block.%d.%n", &i, &end) == 1 && end) {
         snprintf(before, sizeof before, "text_encoder.text_model.encoder.layers.%d", i);
@@ -169,7 +171,7 @@ bool lora_learns(const transformer *d, const param *p, bool all)
     place at;
     if (!d->latents)
         return true;
-    if (!find_place(&diffusion_of(d)->net.k, p->name, &at) || !at.transformer)
+    if (!diffusion_of(d) || !find_place(&diffusion_of(d)->net.k, p->name, &at) || !at.transformer)
         return false;
     for (int i = 0; i < (all ? LAYERS : ATTENTION); i++) {
         const size_t n = strlen(layers[i]);

@@ -21,6 +21,7 @@ typedef struct change {
     int64_t repeats;     /* each `head` rows of b stand for so many of the parameter's */
     int64_t head;
     float scale;
+    const char *path;   /* the adapter's, for messages */
     file_tensor a, b;   /* [rank, …]: the numbers of a row of the parameter, in its order; [rows, rank] */
     size_t order;       /* in which it was read */
     float *of_a, *of_b; /* their numbers, while they are added */

@@ -10,6 +10,7 @@
 #include "base/os.h"
 #include "io/json_file.h"
 #include "models/lora_internal.h"
+#include "models/transformers/diffusion.h"
 
 #define PAGE ((size_t)4096)
 
@@ -115,8 +116,8 @@ bool lora_scale_of(const adapter *a, const json_t *config, const char *layer, in
         return err_set(e, ERR_FAILED, "%s: r and lora_alpha, which say how strong the adapter is, are missing",
                        a->config_path);
     if ((double)rank != wanted)
-        return err_set(e, ERR_FAILED, "%s: %s: its rank is %lld, and %s says %g (the files aren't of one adapter)",
-                       a->path, layer, (long long)rank, LORA_CONFIG, wanted);
+        return err_set(e, ERR_FAILED, "%s: %s: its rank is %lld, and %s says %g (they aren't of one adapter)", a->path,
+                       layer, (long long)rank, a->config ? LORA_CONFIG : "its metadata", wanted);
     double strength = by_pattern(json_object_get(config, "alpha_pattern"), layer, json_number_value(alpha));
     bool stable = json_is_true(json_object_get(config, "use_rslora"));
     *scale = a->scale * (float)(strength / (stable ? sqrt((double)rank) : (double)rank));
@@ -226,7 +227,7 @@ static bool read_pair(merging *m, const adapter *a, const file_tensor *t, err *e
 {
     char layer[256];
     bool b;
-    change c = {.a = *t};
+    change c = {.path = a->path, .a = *t};
     lora_module module;
     if (strlen(t->name) > 255 || !read_name(t->name, layer, &b))
         return err_set(e, ERR_FAILED,
@@ -262,16 +263,27 @@ static bool read_adapter(merging *m, const adapter *a, err *e)
 
 /* ---- the sums ---- */
 
-/* The file's numbers, a new array. */
-static float *floats_of(const file_tensor *t, err *e)
+/* The numbers of a tensor of that file, a new array. */
+static float *floats_of(const char *path, const file_tensor *t, err *e)
 {
-    int64_t n = file_tensor_count(t);
+    int64_t n = file_tensor_count(t), odd = 0;
     float *x = malloc((size_t)n * sizeof *x);
-    if (x)
-        file_tensor_read(t, 0, n, x);
-    else
+    if (!x) {
         err_no_memory(e, t->name, (size_t)n * sizeof *x);
-    return x;
+        return NULL;
+    }
+    file_tensor_read(t, 0, n, x);
+    for (int64_t i = 0; i < n; i++)
+        odd += !isfinite(x[i]);
+    if (!odd)
+        return x;
+    err_set(
+        e, ERR_FAILED,
+        "%s: tensor %s: %lld of %lld values are no numbers (NaN or infinite): the model couldn't draw with it (take "
+        "an adapter of an earlier step)",
+        path, t->name, (long long)odd, (long long)n);
+    free(x);
+    return NULL;
 }
 
 int64_t lora_row(const param *p)
@@ -331,7 +343,8 @@ static bool merge(change *list, size_t n, err *e)
     float *rows = malloc(2 * row * sizeof *rows);
     bool ok = data && rows ? true : err_no_memory(e, p->name, bytes);
     for (size_t i = 0; ok && i < n; i++)
-        ok = (list[i].of_a = floats_of(&list[i].a, e)) && (list[i].of_b = floats_of(&list[i].b, e));
+        ok = (list[i].of_a = floats_of(list[i].path, &list[i].a, e)) &&
+             (list[i].of_b = floats_of(list[i].path, &list[i].b, e));
     if (ok) {
         memcpy(data, p->file->data, bytes);
         change_rows(p, list, n, data, rows, rows + row);
@@ -362,6 +375,11 @@ bool lora_merge(param_table *t, const transformer *d, const char *name, const li
         ok = err_set(e, ERR_USAGE,
                      "%s: no transformer inside, which an adapter would change (give a model file that "
                      "has one)",
+                     name);
+    else if (ok && n && d->latents && !diffusion_of(d))
+        ok = err_set(e, ERR_USAGE,
+                     "%s: `lora`: limn adds adapters to models that draw codes and to those of Stable Diffusion, and "
+                     "this is unCLIP (leave it out)",
                      name);
     for (size_t i = 0; ok && i < n; i++)
         ok = open_adapter(&list[i], &adapters[i], d, e) &&

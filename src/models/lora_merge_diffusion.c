@@ -107,10 +107,11 @@ static const char *other_kind(const char *name)
 {
     static const struct {
         const char *part, *kind;
-    } kinds[] = {{"hada_", "LoHa"},      {"lokr_", "LoKr"},
-                 {"oft_", "OFT"},        {"lora_mid", "a LoCon with a core of its own (Tucker)"},
-                 {"dora_scale", "DoRA"}, {"lora_magnitude_vector", "DoRA"},
-                 {"on_input", "IA3"},    {"lora_embedding_", "an adapter of embeddings"}};
+    } kinds[] = {{"hada_", "LoHa"},        {"lokr_", "LoKr"},
+                 {"oft_", "OFT"},          {"lora_mid", "a LoCon with a core of its own (Tucker)"},
+                 {"dora_scale", "DoRA"},   {"lora_magnitude_vector", "DoRA"},
+                 {"on_input", "IA3"},      {"lora_embedding_", "an adapter of embeddings"},
+                 {"lora_B.bias", "a bias"}};
     size_t before;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (strstr(name, kinds[i].part))
@@ -143,17 +144,24 @@ static void name_layer(const char *theirs, size_t length, char out[NAME_BYTES])
 {
     static const char *const wrappers[] = {"base_model_model_"};
     static const char *const unet[] = {"lora_unet_", "model_diffusion_model_", "diffusion_model_", "unet_"};
-    static const char *const text[] = {"lora_te1_", "lora_te_", "text_encoder_", "cond_stage_model_transformer_"};
+    static const char *const text[] = {"lora_te1_",
+                                       "lora_te_",
+                                       "text_encoder_",
+                                       "cond_stage_model_transformer_",
+                                       "text_encoders_clip_l_transformer_", /* ComfyUI's */
+                                       "text_encoders_clip_h_transformer_"};
     char flat[NAME_BYTES];
     size_t at = 0, end;
     snprintf(flat, sizeof flat, "%.*s", (int)(length < NAME_BYTES ? length : NAME_BYTES - 1), theirs);
     flatten(flat);
     replace(flat, "_processor_", "_");
     skip(flat, wrappers, 1, &at);
-    bool words = skip(flat, text, sizeof text / sizeof *text, &at) || !strncmp(flat + at, "text_model_", 11);
+    bool words = skip(flat, text, sizeof text / sizeof *text, &at);
+    const bool bare = !strncmp(flat + at, "encoder_layers_", 15); /* transformers from 5 on */
+    words = words || bare || !strncmp(flat + at, "text_model_", 11);
     if (!words)
         skip(flat, unet, sizeof unet / sizeof *unet, &at);
-    snprintf(out, NAME_BYTES, "%s%.200s", words ? "text_encoder_" : "unet_", flat + at);
+    snprintf(out, NAME_BYTES, "%s%s%.200s", words ? "text_encoder_" : "unet_", bare ? "text_model_" : "", flat + at);
     if (words) { /* diffusers' first ones */
         replace(out, "_self_attn_to_q", "_self_attn_q_proj");
         replace(out, "_self_attn_to_k", "_self_attn_k_proj");
@@ -279,14 +287,24 @@ static bool read_pair(reading *r, const file_tensor *t, int pair, bool up, size_
     const layer *l = bsearch(&key, r->layers, r->n_layers, sizeof *r->layers, by_name);
     r->pairs++;
     if (!l && is_larger(t->name))
-        return err_set(e, ERR_FAILED, "%s: %s: an adapter of Stable Diffusion XL, and %s is none", r->a->path, t->name,
-                       r->m->model);
+        return err_set(
+            e, ERR_FAILED,
+            "%s: %s: an adapter of Stable Diffusion XL, or of another model that is larger than %s (give the "
+            "model that it was trained for)",
+            r->a->path, t->name, r->m->model);
     if (!l) {
         if (!r->lost++)
             snprintf(r->lost_name, sizeof r->lost_name, "%.*s", (int)before, t->name);
         return true;
     }
-    change c = {.p = l->p, .first = l->first, .rows = l->rows, .repeats = 1, .head = 1, .a = *t, .b = *second};
+    change c = {.p = l->p,
+                .first = l->first,
+                .rows = l->rows,
+                .repeats = 1,
+                .head = 1,
+                .path = r->a->path,
+                .a = *t,
+                .b = *second};
     return check_shapes(r, t->name, &c, e) && read_scale(r, t->name, before, l, &c, e) &&
            (c.scale == 0 || lora_add_change(r->m, &c, e));
 }

@@ -173,10 +173,30 @@ static bool take_picture(drawing *a, image *fitted, err *e)
            blame(e);
 }
 
+/* unCLIP's models take a picture of any size, and draw all of theirs anew, as variations of it. */
+static bool take_whole(drawing *a, err *e)
+{
+    const job *j = a->j;
+    image whole = {0};
+    if (j->region || j->mask.size > 0)
+        return err_set(e, ERR_USAGE, "%s: this model draws all of a picture anew, as a variation (leave it out)",
+                       j->region ? "keep" : "mask");
+    if (!image_read_memory(&whole, j->picture.text, j->picture.size, "image", e))
+        return blame(e);
+    a->image = whole.pixels;
+    a->o.image_width = a->whole_width = whole.width;
+    a->o.image_height = a->whole_height = whole.height;
+    if (j->denoise) /* which front ends send with each picture */
+        a->o.strength = 0;
+    return true;
+}
+
 static bool read_picture(drawing *a, err *e)
 {
     const limn_model_info *i = a->d->info;
     const job *j = a->j;
+    if (i->default_super_steps)
+        return take_whole(a, e);
     size_t cells = (size_t)cells_of(a->d), n = a->vary > 0 ? (size_t)j->count : 1;
     image whole = {0}, fitted = {0};
     a->keep = calloc(n, cells);
@@ -255,7 +275,9 @@ static bool add_request(drawing *a, int picture, int count, limn_error *e)
                             .keep = a->image ? NULL : stays,
                             .kept_codes = stays && !a->image ? a->kept : NULL,
                             .image = a->image,
-                            .paint = a->paint};
+                            .paint = a->paint,
+                            .image_width = o->image_width,
+                            .image_height = o->image_height};
     return limn_generation_add(a->d->g, &q, &a->ids[a->n_ids], e) && ++a->n_ids;
 }
 

@@ -386,6 +386,9 @@ static void parts_may_be_files_of_their_own(void **state)
     saved_list xl = load(SD15, "", false);
     saved_add(&xl, "", UNET "label_emb.0.0.weight", 2, (int64_t[]){4, 4}, NULL);
     refused(&(request){.files = {save(&xl, "xl.safetensors")}}, "Stable Diffusion XL");
+    xl = load(SD15, "", false);
+    saved_add(&xl, "", UNET "label_emb.weight", 2, (int64_t[]){4, 4}, NULL); /* Stability's that enlarges */
+    refused(&(request){.files = {save(&xl, "xl.safetensors")}}, "one that enlarges");
 }
 
 /* ---- what is guessed -------------------------------------------------------------------------------------------- */

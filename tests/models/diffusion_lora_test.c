@@ -419,6 +419,40 @@ static void refused(const char *plain, saved_list *s, const char *part)
     refused_with(m != NULL, &e, part, part, NULL);
 }
 
+/* As transformers calls them from 5 on, and as ComfyUI writes them. */
+static void text_layers_have_several_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"lora_te_text_model_encoder_layers_0_mlp_fc1",
+                                        "lora_te_encoder_layers_0_mlp_fc1", "text_encoder.encoder.layers.0.mlp.fc1",
+                                        "base_model.model.encoder.layers.0.mlp.fc1",
+                                        "text_encoders.clip_l.transformer.text_model.encoder.layers.0.mlp.fc1"};
+    const char *plain = support_path("plain.gguf");
+    if (access(plain, F_OK) != 0)
+        convert(FOLDER "sd15", "plain.gguf");
+    err e = {0};
+    model *m = open_with(plain, NULL, 0, &e), *want = NULL;
+    good(m != NULL, &e);
+    int64_t out = 0, in = 0;
+    for (size_t i = 0; i < m->params.n; i++)
+        if (!strcmp(m->params.list[i].name, "transformer.text.block.0.up.weight")) {
+            out = m->params.list[i].shape[0];
+            in = m->params.list[i].shape[1];
+        }
+    limn_model_free(&m);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        saved_list s = one(names[i], out, RANK, in);
+        m = open_with(plain, &(limn_adapter){save(&s), 1}, 1, &e);
+        good(m != NULL, &e);
+        assert_string_equal(said, "");
+        want = want ? want : m;
+        assert_int_equal(same_weights(m, want, names[i]), 1);
+        if (m != want)
+            limn_model_free(&m);
+    }
+    limn_model_free(&want);
+}
+
 static void others_are_refused(void **state)
 {
     (void)state;
@@ -450,6 +484,15 @@ static void others_are_refused(void **state)
     s = (saved_list){0};
     saved_add(&s, "lora_unet_" TO_Q, ".lora_down.weight", 2, (int64_t[]){2, c}, NULL);
     refused(plain, &s, "its other half");
+    float odd[512] = {0, NAN};
+    assert_true(2 * c <= 512);
+    s = (saved_list){0};
+    saved_add(&s, "lora_unet_" TO_Q, ".lora_down.weight", 2, (int64_t[]){2, c}, odd);
+    saved_add(&s, "lora_unet_" TO_Q, ".lora_up.weight", 2, (int64_t[]){c, 2}, NULL);
+    refused(plain, &s, "values are no numbers");
+    s = one("lora_unet_" TO_Q, c, 2, c);
+    saved_add(&s, "lora_unet_" TO_Q, ".lora_B.bias", 1, (int64_t[]){c}, NULL);
+    refused(plain, &s, "a bias, and limn adds");
     s = (saved_list){0};
     saved_add(&s, "lora_unet_" TO_Q, ".lora_down.weight", 2, (int64_t[]){2, c}, NULL);
     saved_add(&s, "lora_unet_" TO_Q, ".lora_up.weight", 2, (int64_t[]){c, 3}, NULL);
@@ -483,6 +526,7 @@ int main(int argc, char **argv)
                                        TEST(transformers_of_several_blocks_too),
                                        TEST(scales_add_up),
                                        TEST(configs_tell_the_scale),
+                                       TEST(text_layers_have_several_names),
                                        TEST(others_are_refused)};
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);

@@ -14,6 +14,7 @@
 
 #include "checks.h"
 #include "generate/unclip.h"
+#include "golden_checkpoint.h"
 #include "golden_unclip.h"
 #include "io/image.h"
 #include "support.h"
@@ -403,9 +404,37 @@ static void test_stages(void **state)
     limn_model_free(&m);
 }
 
+/* What changes Stable Diffusion doesn't change unCLIP. */
+static void test_changes(void **state)
+{
+    (void)state;
+    static const char layer[] = "lora_te_text_model_encoder_layers_0_mlp_fc1";
+    const char *adapter = support_path("adapter.safetensors"), *words = support_path("words.safetensors"),
+               *file = support_path("karlo.gguf");
+    err e = {0};
+    model *m = golden_unclip_open(dev, "karlo", true, true);
+    const int64_t width = unclip_of(m->transformer)->text.text.width;
+    saved_list s = {0};
+    limn_model_free(&m);
+    saved_add(&s, layer, ".lora_down.weight", 2, (int64_t[]){2, width}, NULL);
+    saved_add(&s, layer, ".lora_up.weight", 2, (int64_t[]){4 * width, 2}, NULL);
+    saved_write(adapter, &s);
+    saved_free(&s);
+    saved_add(&s, "", "emb_params", 2, (int64_t[]){1, width}, NULL);
+    saved_write(words, &s);
+    saved_free(&s);
+    limn_model_options o = {.size = sizeof o, .adapters = &(limn_adapter){adapter, 1}, .n_adapters = 1};
+    m = limn_model_open_with(dev, file, &o, &e);
+    refused_with(m != NULL, &e, "this is unCLIP", "an adapter", NULL);
+    o = (limn_model_options){.size = sizeof o, .embeddings = &(limn_embedding){words, NULL}, .n_embeddings = 1};
+    e = (err){0};
+    m = limn_model_open_with(dev, file, &o, &e);
+    refused_with(m != NULL, &e, "`embedding`", "an embedding", NULL);
+}
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {TEST(test_networks), TEST(test_stages), TEST(test_pictures)};
+    const struct CMUnitTest tests[] = {TEST(test_networks), TEST(test_stages), TEST(test_pictures), TEST(test_changes)};
     if (argc > 1)
         cmocka_set_test_filter(argv[1]);
     dev = support_device();

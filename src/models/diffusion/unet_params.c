@@ -91,6 +91,9 @@ static bool check_levels(const unet_config *k, const keys *of, const char *file,
         if (k->depth[i] < 1 || k->depth[i] > UNET_DEPTH)
             return err_set(e, ERR_FAILED, "%s: %s: transformers of %d blocks, and 1 to %d are possible", file,
                            of->names[DEPTH], k->depth[i], UNET_DEPTH);
+        if (k->joint && k->depth[i] != 1)
+            return err_set(e, ERR_FAILED, "%s: %s: attention to text and places at once has 1 block, not %d", file,
+                           of->names[DEPTH], k->depth[i]);
         if (k->attends[i] && !k->context)
             return err_set(e, ERR_FAILED, "%s: %s: there is no text to attend to", file, of->names[ATTENDS]);
     }
