@@ -40,6 +40,7 @@ tuning device_form_tuning(const limn_device_info *i, bool cpu_form)
                 .winograd_cache = 4 << 20,
                 .strip = 2 << 20,
                 .narrow_panels = 9 << 16,
+                .narrow_queries = 1024,
                 .draft = 1,
                 .wide = 4,
                 .tile_k = TILE_K,

@@ -21,9 +21,10 @@ typedef struct tuning {
     int winograd;     /* 3x3 convolutions of at least so many 4x4 tiles take Winograd's kernels; 0: none does */
     int winograd_channels; /* and of in and out channels that in x out / (in + out) is no less: GPUs write it all */
     int winograd_cache;    /* floats of transformed weights, and of transformed pixels, that are worked on at a time */
-    int strip;         /* floats of a strip of rows, for pictures that aren't in memory as a whole (conv_strips.c) */
-    int narrow_panels; /* convolutions, not of 1x1, of at least so many weights keep them as F16 or Q8_0 (ops/panel.c)
-                        */
+    int strip;          /* floats of a strip of rows, for pictures that aren't in memory as a whole (conv_strips.c) */
+    int narrow_panels;  /* convolutions, not of 1x1, of at least so many weights keep them as F16 or Q8_0 (ops/panel.c)
+                         */
+    int narrow_queries; /* CPU form: of at least so many, heads that 32 doesn't divide are attended to by tiles */
     int draft; /* codes of a picture that are drafted and checked in one pass, where nobody says (limn.h); 1: none */
     /* GPU form */
     int wide;           /* groups of kernels of few rows are so many times wg: tuning_wide */

@@ -2,7 +2,8 @@
 #include "ops/ops_internal.h"
 
 #define NARROW_HEAD 40 /* of heads that 32 doesn't divide: below, vectors of a CPU's tile would be too empty */
-/* The fewest queries to keys of another sequence; with heads that fill a CPU's vectors fewer keep the sums they had. */
+/* The fewest queries to keys of another sequence: on GPUs, and on CPUs with heads that fill vectors, where fewer keep
+ * the sums that they had. */
 #define CROSS_QUERIES      64
 #define CROSS_QUERIES_WIDE 512
 
@@ -13,14 +14,15 @@ typedef struct tiles {
     const attention_mask *mask;
 } tiles;
 
-/* Whether tiles have heads of so many numbers.  CPUs: other heads than those that fill vectors keep the sums that they
- * had where there is a causal mask.  GPUs: of more than one tile's columns the compiler for Gen9 to Arc spills. */
-static bool head_fits(const tuning *tune, int64_t n, const attention_mask *m, bool backward)
+/* Whether tiles have heads of so many numbers, for so many queries.  CPUs: other heads than those that fill vectors
+ * keep the sums that they had where there is a causal mask, or where queries are few: image towers of CLIP with heads
+ * of 80 to 104 have up to 730.  GPUs: of more than one tile's columns the compiler for Gen9 to Arc spills. */
+static bool head_fits(const tuning *tune, int64_t n, int64_t queries, const attention_mask *m, bool backward)
 {
     if (!tune->cpu_form)
         return n <= 64;
-    return (n % 32 == 0 && n <= 256) ||
-           (!backward && m->kind == MASK_ALL && n % 8 == 0 && n >= NARROW_HEAD && n <= 256);
+    return (n % 32 == 0 && n <= 256) || (!backward && m->kind == MASK_ALL && queries >= tune->narrow_queries &&
+                                         n % 8 == 0 && n >= NARROW_HEAD && n <= 256);
 }
 
 static tiles tiles_of(run *r, const tensor *qkv, const kv_cache *cache, const attention_mask *m, bool backward)
@@ -34,7 +36,7 @@ static tiles tiles_of(run *r, const tensor *qkv, const kv_cache *cache, const at
                .length = cache->k.shape[2],
                .head_dim = cache->k.shape[3],
                .mask = m};
-    if (!tune->tiles || !head_fits(tune, s.head_dim, m, backward) || s.t < 16 || m->kind == MASK_TORUS)
+    if (!tune->tiles || !head_fits(tune, s.head_dim, s.t, m, backward) || s.t < 16 || m->kind == MASK_TORUS)
         return s;
     int64_t n = s.length;
     if (m->kind == MASK_COLUMN && n > m->text) /* whole columns */

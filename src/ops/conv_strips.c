@@ -141,15 +141,18 @@ tensor op_conv2d_onto(run *r, tensor x, const conv_input *k, const conv *c, floa
     return y;
 }
 
-/* Some pixels at a time.  The result of a strip lies before its input but for the first ones, which a copy keeps. */
+/* Some pixels of one picture at a time, so that its sums don't depend on the pictures beside it.  The result of a strip
+ * lies before its input but for the first ones, which a copy keeps. */
 static void narrow_in_place(run *r, tensor x, const conv *c, tensor y)
 {
     int64_t in = c->in, out = c->out, pixels = tensor_count(&x) / in, some = run_device(r)->tune.strip / in;
+    const int64_t of_picture = pixels / x.shape[0];
     x = tensor_shaped(x, 4, (int64_t[]){1, 1, pixels, in});
     y = tensor_shaped(y, 4, (int64_t[]){1, 1, pixels, out});
     tensor kept = TENSOR(r, DTYPE_F32, 1, 1, some, out);
-    for (int64_t at = 0; at < pixels && !run_failed(r); at += some) {
-        const int64_t n = pixels - at < some ? pixels - at : some;
+    for (int64_t at = 0, n; at < pixels && !run_failed(r); at += n) {
+        const int64_t left = of_picture - at % of_picture;
+        n = left < some ? left : some;
         tensor from = x, to = y, t = tensor_shaped(kept, 4, (int64_t[]){1, 1, n, out});
         from.shape[2] = to.shape[2] = n;
         from.at += at * in;
@@ -165,7 +168,8 @@ static void narrow_in_place(run *r, tensor x, const conv *c, tensor y)
 tensor op_conv2d_narrow(run *r, tensor x, const conv *c)
 {
     REQUIRE(r, x.nd == 4 && x.shape[3] == c->in && c->kernel == 1 && c->stride == 1);
-    if (run_failed(r) || run_tape(r) || c->out > c->in || tensor_count(&x) < 2 * (int64_t)run_device(r)->tune.strip)
+    if (run_failed(r) || run_tape(r) || c->out > c->in ||
+        tensor_count(&x) / x.shape[0] < 2 * (int64_t)run_device(r)->tune.strip)
         return op_conv2d(r, x, c, ACT_NONE, (tensor){0});
     tensor y = tensor_shaped(x, 4, (int64_t[]){x.shape[0], x.shape[1], x.shape[2], c->out});
     narrow_in_place(r, x, c, y);

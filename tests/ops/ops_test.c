@@ -220,6 +220,7 @@ int main(int argc, char **argv)
         envs[i] = (ops_env){.style = names[i], .d = device_open(getenv("LIMN_DEVICE"), &options, &e)};
         if (envs[i].d) {
             envs[i].d->tune = tunes[i];
+            envs[i].d->tune.narrow_queries = 0; /* tiles wherever they can be */
             envs[i].tiny = tiny;
             envs[i].r = run_new(envs[i].d, &e);
         }
