@@ -19,6 +19,22 @@ bool diffusers_check_unet(const json_t *root, err *e);
 bool diffusers_check_scheduler(const json_t *root, err *e);
 bool diffusers_check_autoencoder(const json_t *root, err *e);
 bool diffusers_check_text(const json_t *root, err *e);
+/* Of unCLIP: part and folder, by which messages call them, are those of the network and of the scheduler. */
+bool diffusers_check_unclip_unet(const json_t *root, const char *part, bool decoder, err *e);
+bool diffusers_check_unclip_scheduler(const json_t *root, const char *folder, err *e);
+bool diffusers_check_prior(const json_t *root, err *e);
+
+/* Rows of a ResNet block, the last part of whose names each layout has its own words for. */
+#define UNET_RESNET_ROWS(ours, theirs, first, conv, time, second, last, skip)                                          \
+    {ours ".norm1.*", {theirs "." first ".*"}}, {ours ".conv1.*", {theirs "." conv ".*"}},                             \
+        {ours ".time.*", {theirs "." time ".*"}}, {ours ".norm2.*", {theirs "." second ".*"}},                         \
+        {ours ".conv2.*", {theirs "." last ".*"}},                                                                     \
+    {                                                                                                                  \
+        ours ".skip.*",                                                                                                \
+        {                                                                                                              \
+            theirs "." skip ".*"                                                                                       \
+        }                                                                                                              \
+    }
 
 /* Parameters of clip_declare_text, behind its name. */
 #define DIFFUSERS_TEXT_ROWS 12

@@ -78,40 +78,44 @@ static bool check_wanted(const char *file, const json_t *root, const wanted *w, 
 
 /* ---- the U-Net -------------------------------------------------------------------------------------------------- */
 
-static const wanted unet[] = {
-    {"center_input_sample", OFF},
-    {"dual_cross_attention", OFF},
-    {"only_cross_attention", OFF},
-    {"mid_block_only_cross_attention", OFF},
-    {"resnet_skip_time_act", OFF},
-    {"class_embed_type", OFF},
-    {"num_class_embeds", OFF},
-    {"projection_class_embeddings_input_dim", OFF},
-    {"class_embeddings_concat", OFF},
-    {"addition_embed_type", OFF},
-    {"addition_time_embed_dim", OFF},
-    {"encoder_hid_dim", OFF},
-    {"encoder_hid_dim_type", OFF},
-    {"time_embedding_act_fn", OFF},
-    {"timestep_post_act", OFF},
-    {"cross_attention_norm", OFF},
-    {"reverse_transformer_layers_per_block", OFF},
-    {"flip_sin_to_cos", ON},
-    {"freq_shift", NUMBER, 0},
-    {"downsample_padding", NUMBER, 1},
-    {"mid_block_scale_factor", NUMBER, 1},
-    {"resnet_out_scale_factor", NUMBER, 1},
-    {"conv_in_kernel", NUMBER, 3},
-    {"conv_out_kernel", NUMBER, 3},
-    {"act_fn", WORD, 0, "silu|swish"},
-    {"resnet_time_scale_shift", WORD, 0, "default"},
-    {"time_embedding_type", WORD, 0, "positional"},
-    {"attention_type", WORD, 0, "default"},
-    {"mid_block_type", WORD, 0, "UNetMidBlock2DCrossAttn"},
-    {"_class_name", WORD, 0, "UNet2DConditionModel"},
-    {"norm_num_groups", POSITIVE},
-    {"norm_eps", POSITIVE},
+static const wanted any_unet[] =
+    {
+        {"center_input_sample", OFF},
+        {"dual_cross_attention", OFF},
+        {"only_cross_attention", OFF},
+        {"mid_block_only_cross_attention", OFF},
+        {"resnet_skip_time_act", OFF},
+        {"num_class_embeds", OFF},
+        {"class_embeddings_concat", OFF},
+        {"addition_embed_type", OFF},
+        {"encoder_hid_dim_type", OFF},
+        {"time_embedding_act_fn", OFF},
+        {"timestep_post_act", OFF},
+        {"cross_attention_norm", OFF},
+        {"flip_sin_to_cos", ON},
+        {"freq_shift", NUMBER, 0},
+        {"mid_block_scale_factor", NUMBER, 1},
+        {"resnet_out_scale_factor", NUMBER, 1},
+        {"act_fn", WORD, 0, "silu|swish"},
+        {"time_embedding_type", WORD, 0, "positional"},
+        {"norm_num_groups", POSITIVE},
+        {"norm_eps", POSITIVE},
+},
+                    unet[] = {
+                        {"class_embed_type", OFF},
+                        {"projection_class_embeddings_input_dim", OFF},
+                        {"addition_time_embed_dim", OFF},
+                        {"encoder_hid_dim", OFF},
+                        {"reverse_transformer_layers_per_block", OFF},
+                        {"downsample_padding", NUMBER, 1},
+                        {"conv_in_kernel", NUMBER, 3},
+                        {"conv_out_kernel", NUMBER, 3},
+                        {"resnet_time_scale_shift", WORD, 0, "default"},
+                        {"attention_type", WORD, 0, "default"},
+                        {"mid_block_type", WORD, 0, "UNetMidBlock2DCrossAttn"},
+                        {"_class_name", WORD, 0, "UNet2DConditionModel"},
 };
+#define ROWS(rows) (rows), sizeof(rows) / sizeof *(rows)
 
 /* A list whose items differ, or that has lists in it. */
 static bool is_mixed(const json_t *list)
@@ -171,8 +175,9 @@ bool diffusers_check_unet(const json_t *root, err *e)
         if (!json_is_integer(json_array_get(depth, i)))
             return refuse(file, "transformer_layers_per_block", depth, "limn's U-Nets have one number for each level",
                           e);
-    return check_wanted(file, root, unet, sizeof unet / sizeof *unet, "limn has no such U-Net", e) &&
-           check_levels(file, root, e) && check_heads(file, root, e);
+    return check_wanted(file, root, ROWS(any_unet), "limn has no such U-Net", e) &&
+           check_wanted(file, root, ROWS(unet), "limn has no such U-Net", e) && check_levels(file, root, e) &&
+           check_heads(file, root, e);
 }
 
 /* ---- the scheduler ---------------------------------------------------------------------------------------------- */
@@ -211,8 +216,6 @@ static const wanted any_scheduler[] = {{"trained_betas", OFF},
                              {"timestep_scaling", NUMBER, 10},
                              {"thresholding", OFF},
                              {"clip_sample", OFF}};
-
-#define ROWS(rows) (rows), sizeof(rows) / sizeof *(rows)
 
 /* diffusers leaves out keys that the class doesn't have, and so does limn. */
 bool diffusers_check_scheduler(const json_t *root, err *e)
@@ -253,8 +256,7 @@ bool diffusers_check_autoencoder(const json_t *root, err *e)
         {"in_channels", NUMBER, 3},   {"out_channels", NUMBER, 3},   {"_class_name", WORD, 0, "AutoencoderKL"},
         {"scaling_factor", POSITIVE}, {"norm_num_groups", POSITIVE},
     };
-    return check_wanted("config.json of the autoencoder", root, rows, sizeof rows / sizeof *rows,
-                        "limn has no such autoencoder", e);
+    return check_wanted("config.json of the autoencoder", root, ROWS(rows), "limn has no such autoencoder", e);
 }
 
 bool diffusers_check_text(const json_t *root, err *e)
@@ -265,6 +267,40 @@ bool diffusers_check_text(const json_t *root, err *e)
                                   {"num_attention_heads", POSITIVE},
                                   {"num_hidden_layers", POSITIVE},
                                   {"layer_norm_eps", POSITIVE}};
-    return check_wanted("config.json of the text encoder", root, rows, sizeof rows / sizeof *rows,
-                        "limn has no such text tower", e);
+    return check_wanted("config.json of the text encoder", root, ROWS(rows), "limn has no such text tower", e);
+}
+
+/* ---- unCLIP's parts --------------------------------------------------------------------------------------------- */
+
+bool diffusers_check_unclip_unet(const json_t *root, const char *part, bool decoder, err *e)
+{
+    static const wanted shifts[] = {{"resnet_time_scale_shift", WORD, 0, "scale_shift"}},
+                        either[] = {{"resnet_time_scale_shift", WORD, 0, "default|scale_shift"}};
+    static const char *const why = "limn's unCLIP has another";
+    const json_t *class = json_object_get(root, "class_embed_type");
+    const char *text = json_string_value(class);
+    char file[96];
+    snprintf(file, sizeof file, "config.json of %s", part);
+    if (!check_wanted(file, root, ROWS(any_unet), why, e) ||
+        !check_wanted(file, root, decoder ? shifts : either, 1, why, e))
+        return false;
+    return !decoder || !root || (text && !strcmp(text, "identity")) ||
+           refuse(file, "class_embed_type", class ? class : json_null(), why, e);
+}
+
+bool diffusers_check_prior(const json_t *root, err *e)
+{
+    static const wanted rows[] = {{"time_embed_act_fn", WORD, 0, "silu|swish"}};
+    return check_wanted("config.json of prior", root, ROWS(rows), "limn's prior has another", e);
+}
+
+bool diffusers_check_unclip_scheduler(const json_t *root, const char *folder, err *e)
+{
+    static const wanted rows[] = {{"_class_name", WORD, 0, "UnCLIPScheduler"},
+                                  {"prediction_type", WORD, 0, "epsilon|sample"},
+                                  {"variance_type", WORD, 0, "fixed_small_log|learned_range"},
+                                  {"beta_schedule", WORD, 0, "squaredcos_cap_v2"}};
+    char file[96];
+    snprintf(file, sizeof file, "scheduler_config.json of %s", folder);
+    return check_wanted(file, root, ROWS(rows), "limn's sampler unclip has another", e);
 }

@@ -30,15 +30,7 @@ static bool recognise(const source *s)
 /* ---- names ------------------------------------------------------------------------------------------------------ */
 
 #define RESNET(ours, theirs)                                                                                           \
-    {ours ".norm1.*", {theirs ".norm1.*"}}, {ours ".conv1.*", {theirs ".conv1.*"}},                                    \
-        {ours ".time.*", {theirs ".time_emb_proj.*"}}, {ours ".norm2.*", {theirs ".norm2.*"}},                         \
-        {ours ".conv2.*", {theirs ".conv2.*"}},                                                                        \
-    {                                                                                                                  \
-        ours ".skip.*",                                                                                                \
-        {                                                                                                              \
-            theirs ".conv_shortcut.*"                                                                                  \
-        }                                                                                                              \
-    }
+    UNET_RESNET_ROWS(ours, theirs, "norm1", "conv1", "time_emb_proj", "norm2", "conv2", "conv_shortcut")
 #define ATTENTION(ours, theirs)                                                                                        \
     {ours ".norm.*", {theirs ".group_norm.*"}}, {ours ".q.*", {theirs ".to_q.*"}},                                     \
         {ours ".own.*", {theirs ".to_k.*", theirs ".to_v.*"}},                                                         \
@@ -140,48 +132,10 @@ static void map_names(const import *im, import_map maps[MAPS])
 
 /* ---- settings --------------------------------------------------------------------------------------------------- */
 
-/* Whether a value of the file, where it is there and not null, is that one. */
-static bool is_text(const json_t *root, const char *key, const char *a, const char *b)
-{
-    const json_t *own = json_object_get(root, key);
-    const char *text = json_string_value(own);
-    return !own || json_is_null(own) || (text && (!strcmp(text, a) || !strcmp(text, b)));
-}
-
 static bool is_number(const json_t *root, const char *key, double value)
 {
     const double own = import_json_number(root, key, value);
     return fabs(own - value) < 1e-9;
-}
-
-/* A setting under which the same weights would say something else; NULL: there is none. */
-static const char *other_setting(const json_t *root, bool decoder)
-{
-    static const char *const off[] = {"center_input_sample",  "only_cross_attention", "mid_block_only_cross_attention",
-                                      "resnet_skip_time_act", "dual_cross_attention", "class_embeddings_concat",
-                                      "addition_embed_type",  "encoder_hid_dim_type", "time_embedding_act_fn",
-                                      "timestep_post_act",    "cross_attention_norm", "num_class_embeds"};
-    for (size_t i = 0; i < sizeof off / sizeof *off; i++) {
-        const json_t *own = json_object_get(root, off[i]);
-        if (own && !json_is_null(own) && !json_is_false(own))
-            return off[i];
-    }
-    if (!is_text(root, "act_fn", "silu", "swish"))
-        return "act_fn";
-    if (!is_text(root, "time_embedding_type", "positional", "positional"))
-        return "time_embedding_type";
-    if (!is_text(root, "resnet_time_scale_shift", decoder ? "scale_shift" : "default", "scale_shift"))
-        return "resnet_time_scale_shift";
-    if (!is_number(root, "mid_block_scale_factor", 1))
-        return "mid_block_scale_factor";
-    if (!is_number(root, "resnet_out_scale_factor", 1))
-        return "resnet_out_scale_factor";
-    if (!is_number(root, "freq_shift", 0))
-        return "freq_shift";
-    if (json_is_false(json_object_get(root, "flip_sin_to_cos")))
-        return "flip_sin_to_cos";
-    const char *condition = json_string_value(json_object_get(root, "class_embed_type"));
-    return decoder && root && (!condition || strcmp(condition, "identity") != 0) ? "class_embed_type" : NULL;
 }
 
 /* The settings beside a network's weights. */
@@ -189,9 +143,9 @@ static bool read_config(import *im, const char *mark, bool decoder, json_t **roo
 {
     if (!diffusers_json(im, mark, "config.json", root, e))
         return false;
-    const char *other = other_setting(*root, decoder);
-    return !other || err_set(e, ERR_FAILED, "config.json of %.*s: \"%s\": limn's unCLIP has another",
-                             (int)strcspn(mark, "."), mark, other);
+    char part[64];
+    snprintf(part, sizeof part, "%.*s", (int)strcspn(mark, "."), mark);
+    return diffusers_check_unclip_unet(*root, part, decoder, e);
 }
 
 static bool read_scheduler(import *im, const char *mark, const char *folder, schedule *s, err *e)
@@ -211,14 +165,7 @@ static bool read_scheduler(import *im, const char *mark, const char *folder, sch
         s->predicts = predicts && !strcmp(predicts, "sample") ? PREDICTION_SAMPLE : PREDICTION_EPSILON;
     if (root)
         s->learned = variance && !strcmp(variance, "learned_range");
-    const char *what = !is_text(root, "_class_name", "UnCLIPScheduler", "UnCLIPScheduler")         ? "_class_name"
-                       : !is_text(root, "prediction_type", "epsilon", "sample")                    ? "prediction_type"
-                       : !is_text(root, "variance_type", "fixed_small_log", "learned_range")       ? "variance_type"
-                       : !is_text(root, "beta_schedule", "squaredcos_cap_v2", "squaredcos_cap_v2") ? "beta_schedule"
-                                                                                                   : NULL;
-    if (ok && what)
-        ok = err_set(e, ERR_FAILED, "scheduler_config.json of %s: \"%s\": limn's sampler unclip has another", folder,
-                     what);
+    ok = ok && diffusers_check_unclip_scheduler(root, folder, e);
     json_decref(root);
     return ok;
 }
@@ -282,8 +229,7 @@ static bool read_prior(import *im, const import_map *maps, const json_t *root, p
     p->mlp = import_mapped_size(im, maps, 0, "transformer.prior.block.0.up.weight");
     p->head_dim = import_json_int(root, "attention_head_dim", HEAD);
     p->heads = import_json_int(root, "num_attention_heads", p->head_dim > 0 ? p->width / p->head_dim : 0);
-    return is_text(root, "time_embed_act_fn", "silu", "swish") ||
-           err_set(e, ERR_FAILED, "config.json of prior: \"time_embed_act_fn\": limn's prior has another");
+    return diffusers_check_prior(root, e);
 }
 
 /* Three numbers, which stay where there are none. */

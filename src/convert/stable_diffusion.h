@@ -2,7 +2,7 @@
  * files of the authors, which tell less than folders of diffusers. */
 #ifndef CONVERT_STABLE_DIFFUSION_H
 #define CONVERT_STABLE_DIFFUSION_H
-#include "convert/mapping.h"
+#include "convert/diffusers.h"
 #include "models/transformers/diffusion.h"
 
 /* Rows of a transformer, whose inner names are the same in both layouts. */
@@ -43,18 +43,6 @@
             theirs UNET_MORE "ff.net.2.*"                                                                              \
         }                                                                                                              \
     }
-/* Rows of a ResNet block, the last part of whose names each layout has its own words for. */
-#define UNET_RESNET_ROWS(ours, theirs, first, conv, time, second, last, skip)                                          \
-    {ours ".norm1.*", {theirs "." first ".*"}}, {ours ".conv1.*", {theirs "." conv ".*"}},                             \
-        {ours ".time.*", {theirs "." time ".*"}}, {ours ".norm2.*", {theirs "." second ".*"}},                         \
-        {ours ".conv2.*", {theirs "." last ".*"}},                                                                     \
-    {                                                                                                                  \
-        ours ".skip.*",                                                                                                \
-        {                                                                                                              \
-            theirs "." skip ".*"                                                                                       \
-        }                                                                                                              \
-    }
-
 /* ---- single_file.c: files by the authors' own code (CompVis, Stability), and what others make in their layout ---- */
 
 #define SINGLE_UNET "unet.time_embed.0.weight"    /* by which a U-Net in their names is known, */

@@ -147,6 +147,7 @@ static void narrow_in_place(run *r, tensor x, const conv *c, tensor y)
 {
     int64_t in = c->in, out = c->out, pixels = tensor_count(&x) / in, some = run_device(r)->tune.strip / in;
     const int64_t of_picture = pixels / x.shape[0];
+    some = some > 1 ? some : 1;
     x = tensor_shaped(x, 4, (int64_t[]){1, 1, pixels, in});
     y = tensor_shaped(y, 4, (int64_t[]){1, 1, pixels, out});
     tensor kept = TENSOR(r, DTYPE_F32, 1, 1, some, out);

@@ -25,8 +25,8 @@ run() {
 }
 
 # a program that names every function of the header
-names=$(grep -A 2 '^LIMN_API' "$work/p/include/limn/limn.h" | grep -oE '\blimn_\w+\(' | tr -d '(' | sort -u)
-(($(wc -w <<<"$names") > 30)) || fail "of limn.h's functions only these were found: $names"
+names=$(grep -hA 2 '^LIMN_API' "$work/p/include/limn/"*.h | grep -oE '\blimn_\w+\(' | tr -d '(' | sort -u)
+(($(wc -w <<<"$names") > 30)) || fail "of the headers' functions only these were found: $names"
 {
     printf '#include <limn/limn.h>\nint main(void)\n{\n    void (*volatile all[])(void) = {\n'
     for name in $names; do printf '        (void (*)(void))%s,\n' "$name"; done

@@ -342,17 +342,25 @@ static void check_pictures(const char *path, golden_npz *f, const char *name)
 
 /* ---- instances -------------------------------------------------------------------------------------------------- */
 
+/* The model of a kind, opened for its transformer, and what it should give. */
+static model *open_kind(const char *name, char path[512], golden_npz *f)
+{
+    char reference[300];
+    err e = {0};
+    convert(name, path);
+    snprintf(reference, sizeof reference, FOLDER "%s/reference.npz", name);
+    golden_npz_open(f, reference);
+    model *m = open_sized(path, 0, 0);
+    good(model_load(m, USE_TRANSFORMER | USE_TEXT, &e), &e);
+    return m;
+}
+
 static void test_instance(void **state)
 {
     const char *name = *state;
-    char path[512], reference[300];
-    err e = {0};
+    char path[512];
     golden_npz f;
-    convert(name, path);
-    snprintf(reference, sizeof reference, FOLDER "%s/reference.npz", name);
-    golden_npz_open(&f, reference);
-    model *m = open_sized(path, 0, 0);
-    good(model_load(m, USE_TRANSFORMER | USE_TEXT, &e), &e);
+    model *m = open_kind(name, path, &f);
     if (strcmp(name, "lcm") != 0) { /* its parts are sd15's */
         check_tokens(m, strncmp(name, "sd15", 4) == 0 ? "ids_sd1" : "ids_sd2");
         check_text(m, &f);
@@ -369,14 +377,9 @@ static void test_instance(void **state)
 static void test_kind(void **state)
 {
     const char *name = *state;
-    char path[512], reference[300];
-    err e = {0};
+    char path[512];
     golden_npz f;
-    convert(name, path);
-    snprintf(reference, sizeof reference, FOLDER "%s/reference.npz", name);
-    golden_npz_open(&f, reference);
-    model *m = open_sized(path, 0, 0);
-    good(model_load(m, USE_TRANSFORMER | USE_TEXT, &e), &e);
+    model *m = open_kind(name, path, &f);
     check_tokens(m, "ids_sd1");
     check_unet(m, &f, "unet");
     check_unet(m, &f, "unet_wide");
