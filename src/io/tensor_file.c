@@ -128,7 +128,7 @@ bool file_tensor_measure(file_tensor *t, const char *file, err *e)
         return err_set(e, ERR_FAILED, "%s: tensor '%.100s': shape: rows of %s are not whole %s blocks of %d", file,
                        t->name, shape, d->name, d->block);
     int64_t bytes;
-    if (__builtin_mul_overflow(all / d->block + 1, d->bytes, &bytes) || (uint64_t)bytes > SIZE_MAX)
+    if (__builtin_mul_overflow((all - 1) / d->block + 1, d->bytes, &bytes) || (uint64_t)bytes > SIZE_MAX)
         return err_set(e, ERR_FAILED, "%s: tensor '%.100s': shape: the bytes of %s overflow", file, t->name, shape);
     t->bytes = dtype_row_bytes(t->type, count);
     contiguous_strides(t, t->stride);

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <utf8proc.h>
 
+#include "text/bpe_split.h"
+
 /* Little-endian, as the format is; 0 where the table ends before. */
 static uint32_t unit_at(const charsmap *m, size_t i)
 {
@@ -16,6 +18,12 @@ static size_t offset_of(uint32_t unit)
     return (size_t)(unit >> 10) << ((unit & 1u << 9) >> 6);
 }
 
+/* Whether a character begins with this byte, or ended before it. */
+static bool is_boundary(char c)
+{
+    return ((uint8_t)c & 0xC0) != 0x80;
+}
+
 bool charsmap_open(charsmap *m, const void *data, size_t size, const char *name, err *e)
 {
     const uint8_t *p = data;
@@ -26,6 +34,11 @@ bool charsmap_open(charsmap *m, const void *data, size_t size, const char *name,
     if (trie < 4 || trie % 4 || trie > size - 4 || p[size - 1])
         return err_set(e, ERR_FAILED, "%s: its table of characters has %zu bytes and doesn't fit (the file is damaged)",
                        name, size);
+    const char *text = (const char *)data + 4 + trie, *end = (const char *)data + size;
+    for (; text < end; text += strlen(text) + 1)
+        if (!bpe_is_utf8(text))
+            return err_set(e, ERR_FAILED,
+                           "%s: its table of characters has a text that is not UTF-8 (the file is damaged)", name);
     *m = (charsmap){.data = data, .trie = trie, .size = size};
     return true;
 }
@@ -41,7 +54,8 @@ size_t charsmap_next(const charsmap *m, const char *text, size_t bytes, const ch
             break;
         node ^= offset_of(unit);
         uint32_t value = unit & 1u << 8 ? unit_at(m, node) & 0x7fffffff : UINT32_MAX;
-        if (value < room) {
+        /* a damaged trie may cut characters, in the text or in what replaces them: such an entry is none */
+        if (value < room && is_boundary(strings[value]) && (i + 1 == bytes || is_boundary(text[i + 1]))) {
             *to = strings + value;
             found = i + 1;
         }

@@ -12,9 +12,10 @@ typedef struct charsmap {
     size_t trie, size;   /* bytes of the trie, which begin at 4, and of all */
 } charsmap;
 
-/* Checks the table, which stays the caller's; of no bytes it replaces nothing.  name: for messages. */
+/* Checks the table, which stays the caller's; of no bytes it replaces nothing.  Replacements that are not UTF-8 are an
+ * error.  name: for messages. */
 bool charsmap_open(charsmap *m, const void *data, size_t size, const char *name, err *e);
 /* What text[0..bytes), valid UTF-8 of at least a character, begins with: how many bytes of it become to[0..*n).  That
- * is the longest entry of the table, or a character as it is. */
+ * is the longest entry of the table, or a character as it is; whole characters in both. */
 size_t charsmap_next(const charsmap *m, const char *text, size_t bytes, const char **to, size_t *n);
 #endif

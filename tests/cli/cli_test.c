@@ -75,9 +75,10 @@ static void test_man_page_and_completions(void **state)
     assert_int_equal(cli_shell(complete), 0);
     char *out = cli_slurp(".shell");
     if (*out)
-        assert_string_equal(out, "generate\n--temperature\nq8_0 q4_0\ndevices\nzsh\na b.npy\n"
-                                 "codec dalle lora unet clip tokenizer\n\ncodec dalle lora unet clip tokenizer\n\ngenerate\n"
-                                 "layer norm\nrms norm\n");
+        assert_string_equal(out,
+                            "generate\n--temperature\nq8_0 q4_0\ndevices\nzsh\na b.npy\n"
+                            "codec dalle lora unet clip tokenizer\n\ncodec dalle lora unet clip tokenizer\n\ngenerate\n"
+                            "layer norm\nrms norm\n");
     free(out);
 }
 

@@ -209,6 +209,22 @@ static void gguf_corruptions_are_refused_by_field(void **state)
     }
 }
 
+/* At the end of what fits. */
+static void largest_sizes_are_measured(void **state)
+{
+    (void)state;
+    err e = {0};
+    file_tensor t = {.name = "t", .type = DTYPE_I8, .nd = 1, .shape = {INT64_MAX}};
+    assert_true(file_tensor_measure(&t, "FILE", &e));
+    assert_true(t.bytes == INT64_MAX);
+    t.type = DTYPE_F16;
+    assert_false(file_tensor_measure(&t, "FILE", &e));
+    assert_message(&e, "FILE: tensor 't': shape: the bytes of [9223372036854775807] overflow");
+    t.shape[0] /= 2;
+    assert_true(file_tensor_measure(&t, "FILE", &e));
+    assert_true(t.bytes == INT64_MAX - 1);
+}
+
 static void gguf_survives_any_truncation_and_byte(void **state)
 {
     (void)state;
@@ -386,6 +402,7 @@ int main(void)
         cmocka_unit_test(gguf_of_versions_2_and_3_is_read),
         cmocka_unit_test(gguf_getters_refuse_what_is_missing_of_another_kind_or_out_of_range),
         cmocka_unit_test(gguf_corruptions_are_refused_by_field),
+        cmocka_unit_test(largest_sizes_are_measured),
         cmocka_unit_test(gguf_survives_any_truncation_and_byte),
         cmocka_unit_test(gguf_written_is_read_back),
         cmocka_unit_test(gguf_keys_are_copied_with_their_types),

@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "text/bpe.h"
+#include "text/charsmap.h"
 #include "text/emoji.h"
 #include "text/pretokens.h"
 #include "text/tokenizer.h"
@@ -472,6 +473,49 @@ static void damaged_sentencepiece_models_are_named(void **state)
     file_map_release(&map);
 }
 
+/* A table of replacements that maps one byte to a place in `texts`: the trie's units are root, node and leaf. */
+static size_t put_table(uint8_t table[4 + 4 * 512 + 8], uint8_t byte, uint32_t place, const char *texts, size_t bytes)
+{
+    const size_t trie = 4 * 512;
+    const uint32_t root = 256u << 10, node = byte | 1u << 8 | 1u << 10, leaf = 1u << 31 | place;
+    memset(table, 0, 4 + trie);
+    table[1] = trie >> 8;
+    memcpy(table + 4, &root, 4);
+    memcpy(table + 4 + 4 * (256 + byte), &node, 4);
+    memcpy(table + 4 + 4 * ((256 + byte) ^ 1), &leaf, 4);
+    memcpy(table + 4 + trie, texts, bytes);
+    return 4 + trie + bytes;
+}
+
+/* Whatever a table says, what it makes of a text is UTF-8. */
+static void replacements_are_whole_characters(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t byte;
+        uint32_t place;
+        const char *text, *want; /* what the text begins with becomes */
+    } cases[] = {{'a', 0, "ab", "\xC3\xA9"},
+                 {'a', 1, "ab", "a"}, /* the second byte of a character */
+                 {'a', 2, "ab", ""},
+                 {'a', 3, "ab", "a"}, /* behind the end */
+                 {0xC3, 0, "\xC3\xA8", "\xC3\xA8"} /* half of the text's character */};
+    uint8_t table[4 + 4 * 512 + 8];
+    charsmap m;
+    err e = {0};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t n, size = put_table(table, cases[i].byte, cases[i].place, "\xC3\xA9", 3);
+        const char *to;
+        assert_true(charsmap_open(&m, table, size, "FILE", &e));
+        size_t used = charsmap_next(&m, cases[i].text, strlen(cases[i].text), &to, &n);
+        assert_int_equal(used, *cases[i].text == 'a' ? 1 : 2);
+        assert_int_equal(n, strlen(cases[i].want));
+        assert_memory_equal(to, cases[i].want, n);
+    }
+    assert_false(charsmap_open(&m, table, put_table(table, 'a', 0, "x\0\xC3", 4), "FILE", &e));
+    assert_string_equal(e.text, "FILE: its table of characters has a text that is not UTF-8 (the file is damaged)");
+}
+
 typedef struct joined {
     char text[256];
 } joined;
@@ -572,6 +616,7 @@ int main(void)
         cmocka_unit_test(wrong_steps_are_named),
         cmocka_unit_test(t5_gives_published_ids),
         cmocka_unit_test(damaged_sentencepiece_models_are_named),
+        cmocka_unit_test(replacements_are_whole_characters),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
