@@ -199,6 +199,11 @@ static bool check_shapes(const adapter *a, const char *layer, change *c, err *e)
 
 bool lora_add_change(merging *m, const change *c, err *e)
 {
+    if (!isfinite(c->scale))
+        return err_set(e, ERR_FAILED,
+                       "%s: what it is multiplied by, alpha over the rank and its strength, is no number (is the file "
+                       "whole?)",
+                       c->path);
     if (m->n == m->room) {
         size_t room = m->room ? 2 * m->room : 64;
         change *grown = realloc(m->list, room * sizeof *grown);
@@ -356,7 +361,7 @@ static bool merge(change *list, size_t n, err *e)
         free(list[i].of_b);
     }
     free(rows);
-    free(data);
+    os_aligned_free(data);
     return ok;
 }
 

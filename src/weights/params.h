@@ -140,8 +140,8 @@ bool params_load_trainable(param_table *t, run *r, const gguf *g, uint64_t seed,
 /* For training of something else: every parameter as g has it, vectors as F32, without panels, so that gradients go
  * through them.  g and its data outlive the table. */
 bool params_load_frozen(param_table *t, run *r, const gguf *g, err *e);
-/* After params_open, and before p is on the device: its values are `data`, of its file's type, which the table frees.
- */
+/* After params_open, and before p is on the device: its values are `data`, of its file's type, from os_aligned_new,
+ * which the table frees. */
 void params_replace(param *p, void *data);
 /* The same with another number of rows (p->shape[0]) than the file has.  Frees data where it fails. */
 bool params_grow(param_table *t, param *p, int64_t rows, void *data, err *e);

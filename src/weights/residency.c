@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/control.h"
+#include "base/os.h"
 #include "device/count.h"
 #include "weights/params_internal.h"
 
@@ -276,14 +277,14 @@ void params_replace(param *p, void *data)
     p->replaced = *p->file;
     p->replaced.data = data;
     p->file = &p->replaced;
-    free(before);
+    os_aligned_free(before);
 }
 
 bool params_grow(param_table *t, param *p, int64_t rows, void *data, err *e)
 {
     run *counting = absent(t, e);
     if (!counting) {
-        free(data);
+        os_aligned_free(data);
         return false;
     }
     params_replace(p, data);

@@ -9,6 +9,8 @@
  *   model           the keys of a GGUF file, as far as a model is opened without a device
  *   kind, convert   what a file is; limn convert of one to three of them, with lines "%%" between them
  *   snapshot        limn convert of a folder: config.json, weights, an index of shards
+ *   lora, embedding adapters of a Stable Diffusion (adapter_config.json, or nothing, and the file); words as vectors
+ *   diffusers, unclip   the settings in folders of diffusers, a file after the other
  *   torch, pickle   PyTorch's files in both containers; the pickles in them
  *   png, jpeg, webp pictures, their text, and masks made of them
  *   exif            what lies beside the pixels
@@ -32,6 +34,10 @@
     X(npy)                                                                                                             \
     X(convert)                                                                                                         \
     X(snapshot)                                                                                                        \
+    X(lora)                                                                                                            \
+    X(embedding)                                                                                                       \
+    X(diffusers)                                                                                                       \
+    X(unclip)                                                                                                          \
     X(png)                                                                                                             \
     X(jpeg)                                                                                                            \
     X(webp)                                                                                                            \

@@ -481,6 +481,10 @@ static void others_are_refused(void **state)
     s = one("lora_unet_" TO_Q, c, 2, c);
     saved_add(&s, "lora_unet_" TO_Q, ".alpha", 1, (int64_t[]){2}, NULL);
     refused(plain, &s, "it isn't one number");
+    s = one("lora_unet_" TO_Q, c, 2, c);
+    saved_add(&s, "lora_unet_" TO_Q, ".alpha", 0, NULL, &(float){3e38f});
+    m = open_with(plain, &(limn_adapter){save(&s), 10}, 1, &e);
+    refused_with(m != NULL, &e, "is no number", "is no number", NULL);
     s = (saved_list){0};
     saved_add(&s, "lora_unet_" TO_Q, ".lora_down.weight", 2, (int64_t[]){2, c}, NULL);
     refused(plain, &s, "its other half");
