@@ -5,7 +5,8 @@
  * whatever rows stand beside it.
  *
  * Each kernel is a file that is included for each type of w:
- * CPU: linear_float.clh: rows_T, F32 and F16, in tiles of 3 x 8 sums (linear_float_tile.clh).
+ * CPU: linear_float.clh: rows_T, F32 and F16, in tiles of up to 3 x 8 (linear_float_tile.clh) and 6 x 4 sums
+ *      (linear_float_tall.clh).
  *      linear_quantised.clh: Q8_0 and Q4_0, in tiles of 4 x 32 sums (linear_quantised_tile.clh), and their panels.
  * GPU: linear_group.clh: rows1_T, rows2_T and rows4_T, so many rows of x at a time; rows_T, of weights that begin
  *      anywhere and of quantised ones in the file's order (linear_group_rows.clh).
@@ -22,8 +23,9 @@
     x_buffer, x_at, w_buffer, w_at, b_buffer, b_at, residual_buffer, residual_at, y_buffer, y_at, m, n, k, act, ldy,   \
         column, each
 
-/* 8 rows of w pass by in pieces of CHUNK columns, which stay in the nearest cache for all rows of x; what comes LINEAR_AHEAD
- * columns later is asked for early, and where rows are no longer than that, what stands 8 rows further on. */
+/* 8 rows of w pass by in pieces of CHUNK columns, which stay in the nearest cache for all rows of x; what comes
+ * LINEAR_AHEAD columns later is asked for early, and where rows are no longer than that, what stands 8 rows further on.
+ */
 #if LINEAR_CHUNK
 #define CHUNK LINEAR_CHUNK
 #elif defined(FETCHES)
@@ -43,6 +45,7 @@
 #define X2(F, ...) F(0, __VA_ARGS__) F(1, __VA_ARGS__)
 #define X3(F, ...) X2(F, __VA_ARGS__) F(2, __VA_ARGS__)
 #define X4(F, ...) X2(F, __VA_ARGS__) F(2, __VA_ARGS__) F(3, __VA_ARGS__)
+#define X5(F, ...) X4(F, __VA_ARGS__) F(4, __VA_ARGS__)
 #define X6(F, ...) X4(F, __VA_ARGS__) F(4, __VA_ARGS__) F(5, __VA_ARGS__)
 #define X8(F, ...) X6(F, __VA_ARGS__) F(6, __VA_ARGS__) F(7, __VA_ARGS__)
 
@@ -55,6 +58,32 @@ inline float4 sums4(const float16 *v)
     float4 u = (float4)(g.x, g.y, h.x, h.y) + (float4)(g.z, g.w, h.z, h.w);
     return (float4)(t.x, t.z, u.x, u.z) + (float4)(t.y, t.w, u.y, u.w);
 }
+
+/* Of two vectors the 4 numbers of one of each 8 places side by side, and of the other; then of one of each 4 places. */
+#define FOURS(a, b, i, j, k, l, m, n, o, p)                                                                            \
+    (float16)((a).s##i, (a).s##j, (a).s##k, (a).s##l, (a).s##m, (a).s##n, (a).s##o, (a).s##p, (b).s##i, (b).s##j,      \
+              (b).s##k, (b).s##l, (b).s##m, (b).s##n, (b).s##o, (b).s##p)
+#define TWOS(a, b, i, j, k, l, m, n, o, p)                                                                             \
+    (float16)((a).s##i, (a).s##j, (b).s##i, (b).s##j, (a).s##k, (a).s##l, (b).s##k, (b).s##l, (a).s##m, (a).s##n,      \
+              (b).s##m, (b).s##n, (a).s##o, (a).s##p, (b).s##o, (b).s##p)
+#define EIGHTS(x, y) FOURS(x, y, 0, 1, 2, 3, 4, 5, 6, 7) + FOURS(x, y, 8, 9, a, b, c, d, e, f)
+
+/* The sums of each as sum16 adds them up, by whole vectors. */
+inline float8 sums8(float16 a, float16 b, float16 c, float16 d, float16 e, float16 f, float16 g, float16 h)
+{
+    const float16 ab = EIGHTS(a, b), cd = EIGHTS(c, d), ef = EIGHTS(e, f), gh = EIGHTS(g, h);
+    const float16 p = FOURS(ab, cd, 0, 1, 2, 3, 8, 9, a, b) + FOURS(ab, cd, 4, 5, 6, 7, c, d, e, f),
+                  q = FOURS(ef, gh, 0, 1, 2, 3, 8, 9, a, b) + FOURS(ef, gh, 4, 5, 6, 7, c, d, e, f);
+    const float16 t = TWOS(p, q, 0, 1, 4, 5, 8, 9, c, d) + TWOS(p, q, 2, 3, 6, 7, a, b, e, f); /* a, e, b, f, … */
+    return (float8)(t.s0, t.s4, t.s8, t.sc, t.s2, t.s6, t.sa, t.se) +
+           (float8)(t.s1, t.s5, t.s9, t.sd, t.s3, t.s7, t.sb, t.sf);
+}
+
+/* PAIRSn(F): F(i, j) of pairs of rows, in which all n are. */
+#define PAIRS3(F) F(0, 1) F(1, 2)
+#define PAIRS4(F) F(0, 1) F(2, 3)
+#define PAIRS5(F) PAIRS4(F) F(3, 4)
+#define PAIRS6(F) PAIRS4(F) F(4, 5)
 
 #define FLOAT_T    f32
 #define FLOAT_TYPE float
@@ -253,8 +282,8 @@ inline int16 pairs(lanes w, int x)
         const size_t at = (size_t)panel * (k / 32) + block;                                                            \
         if (block >= k / 32)                                                                                           \
             return;                                                                                                    \
-        ((__global uint *)AT(panels))[at * 4 * BITS + t % (4 * BITS)] =                                                \
-            from[1 + 2 * word] | (uint)from[2 + 2 * word] << 16;                                                       \
+        ((__global uint *)AT(panels))[at * 4 * BITS + t % (4 * BITS)] = from[1 + 2 * word] | (uint)from[2 + 2 * word]  \
+                                                                                                 << 16;                \
         if (word == 0)                                                                                                 \
             ((__global ushort *)(AT(panels) + (size_t)((n + 3) / 4) * (k / 2) * BITS))[at * 4 + t % 4] = from[0];      \
     }
