@@ -33,16 +33,11 @@ static bool quote_large(text_buffer *b, const char *text, size_t size)
     return ok;
 }
 
-bool fields_read(fields *p, exchange *x, api_error *a)
+bool fields_parse(fields *p, const char *body, size_t size, api_error *a)
 {
     json_error_t why;
-    size_t size;
-    *p = (fields){.x = x};
-    if (exchange_is_form(x))
-        return true;
-    const char *body = exchange_body(x, &size);
-    p->root = json_loadb(body, size, JSON_REJECT_DUPLICATES, &why);
     text_buffer quoted = {0};
+    p->root = json_loadb(body, size, JSON_REJECT_DUPLICATES, &why);
     if (!p->root && json_error_code(&why) == json_error_numeric_overflow && quote_large(&quoted, body, size))
         p->root = json_loadb(quoted.text, quoted.size, JSON_REJECT_DUPLICATES, &why);
     text_release(&quoted);
@@ -53,6 +48,16 @@ bool fields_read(fields *p, exchange *x, api_error *a)
         return true;
     fields_release(p);
     return api_fail(a, 400, "", NULL, "the body is no JSON object");
+}
+
+bool fields_read(fields *p, exchange *x, api_error *a)
+{
+    size_t size;
+    *p = (fields){.x = x};
+    if (exchange_is_form(x))
+        return true;
+    const char *body = exchange_body(x, &size);
+    return fields_parse(p, body, size, a);
 }
 
 void fields_release(fields *p)

@@ -12,6 +12,8 @@ typedef struct fields {
 
 /* False with *a filled if the body is neither. */
 bool fields_read(fields *p, exchange *x, api_error *a);
+/* Of a body that is JSON. */
+bool fields_parse(fields *p, const char *body, size_t size, api_error *a);
 void fields_release(fields *p);
 
 /* Each leaves *value as it is where the field isn't there, or null, and fails if it is of another kind or outside. */

@@ -17,7 +17,7 @@
  *   parameters      the settings that pictures carry as text
  *   prompts         a file of prompts
  *   keep, options   the regions of --keep; command lines, an argument a line
- *   http            what limn serve reads of a connection
+ *   http, request   what limn serve reads of a connection; the fields of a request in JSON
  *   bpe, dalle_mini, char_bpe   vocab.json, merges.txt and a text, with lines "%%" between them
  *   tokenizer_json, clip_bpe, yttm, spiece   the kind's file and a text
  *   text, bpe_train   a text, through tokenizers of all kinds; texts that one is trained on
@@ -46,6 +46,7 @@
     X(keep)                                                                                                            \
     X(options)                                                                                                         \
     X(http)                                                                                                            \
+    X(request)                                                                                                         \
     X(prompts)                                                                                                         \
     X(bpe)                                                                                                             \
     X(tokenizer_json)                                                                                                  \

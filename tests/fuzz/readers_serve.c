@@ -1,10 +1,12 @@
-/* What clients of limn serve send: heads of requests and bodies in chunks, as a whole and byte by byte; base64. */
+/* What clients of limn serve send: heads of requests and bodies in chunks, as a whole and byte by byte; base64; fields
+ * of requests in JSON. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "readers.h"
 #ifdef LIMN_SERVE
 #include "serve/http_head.h"
+#include "serve/request.h"
 #include "serve/text.h"
 
 static http_found read_head(http_head *h, const char *text, size_t size, size_t step)
@@ -68,7 +70,45 @@ void read_http(const uint8_t *data, size_t size)
     text_release(&drops);
     text_release(&bytes);
 }
+
+static bool read_fields(const fields *p, job *j, api_error *a)
+{
+    static const char *const formats[] = {"png", "jpeg", "webp", NULL};
+    int format = 0;
+    bool streams;
+    return request_prompt(p, j, true, a) && request_sampling(p, j, "guidance", a) && request_sampler(p, j, a) &&
+           fields_integer(p, "n", 1, PICTURES_MOST, &j->count, a) && fields_bool(p, "stream", &streams, a) &&
+           fields_word(p, "output_format", formats, &format, a) && fields_picture(p, "image", &j->picture, a) &&
+           fields_keep(p, "keep", &j->mask, &j->region, a);
+}
+
+void read_request(const uint8_t *data, size_t size)
+{
+    api_error a = {0};
+    fields p = {0};
+    bool ok = fields_parse(&p, (const char *)data, size, &a);
+    CHECK(ok == (p.root != NULL) && ok == (a.status == 0));
+    job *j = job_new(NULL, NULL);
+    CHECK(j);
+    if (ok && read_fields(&p, j, &a)) {
+        CHECK(j->prompt && strlen(j->prompt) <= PROMPT_MOST && j->count >= 1 && j->count <= PICTURES_MOST);
+        const float given[] = {j->temperature, j->top_p, j->guidance}, most[] = {100, 1, 1000};
+        for (int i = 0; i < 3; i++) /* or not given */
+            CHECK(given[i] == -1 || (given[i] >= 0 && given[i] <= most[i]));
+        CHECK(j->steps >= 0 && j->steps <= 1000 && j->top_k >= -1);
+        CHECK(a.status == 0);
+    } else {
+        CHECK(a.status >= 400 && *a.message);
+    }
+    fields_release(&p);
+    job_release(j);
+}
 #else
+void read_request(const uint8_t *data, size_t size)
+{
+    (void)data, (void)size;
+}
+
 void read_http(const uint8_t *data, size_t size)
 {
     (void)data, (void)size;
