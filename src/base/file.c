@@ -90,6 +90,16 @@ void file_map_forget(const file_map *m)
         os_pages_forget((void *)m->data, m->size);
 }
 
+void file_map_forget_part(const file_map *m, const void *from, size_t bytes)
+{
+    const uintptr_t page = os_page_size(), map = (uintptr_t)m->data, at = (uintptr_t)from;
+    if (!map || at < map || at - map > m->size || bytes > m->size - (at - map))
+        return;
+    const uintptr_t first = (at + page - 1) / page * page, end = (at + bytes) / page * page;
+    if (first < end)
+        os_pages_forget((void *)first, end - first);
+}
+
 /* ---- writing ---- */
 
 /* A file in the making is FOLDER/.limn-PID-N.tmp, a name that fits wherever the file's own does. */

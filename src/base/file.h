@@ -18,6 +18,8 @@ bool file_map_open(file_map *m, const char *path, err *e); /* an empty file is v
 void file_map_release(file_map *m);
 /* Frees the memory that the file's pages take; they are read again where they are used again. */
 void file_map_forget(const file_map *m);
+/* The same of the whole pages among `bytes` from `from` on.  Nothing where these aren't in the map. */
+void file_map_forget_part(const file_map *m, const void *from, size_t bytes);
 
 /* The last part of a path: "c.d" of "a/b/c.d". */
 const char *file_base_name(const char *path);

@@ -173,7 +173,8 @@ static void leave_word(const job *j)
 static bool on_ready(job *j, int n, const int32_t *codes, err *e)
 {
     size_t cells = (size_t)j->s.cells;
-    bool ok = true;
+    /* after the last ones the weights that draw aren't used any more, and needn't lie beside those that decode */
+    bool ok = j->at + n < j->end || limn_model_rest(j->s.model, e);
     for (int i = 0; ok && i < n; i += BATCH) {
         image ims[BATCH] = {0};
         int m = n - i < BATCH ? n - i : BATCH;

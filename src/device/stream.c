@@ -32,6 +32,7 @@ typedef struct place {
 
 struct stream {
     device *dev;
+    const file_map *mapped;
     cl_command_queue queue; /* in order, as the device's own */
     place places[2];
     stream_part *parts;
@@ -41,7 +42,7 @@ struct stream {
     uint64_t copied;
 };
 
-stream *stream_new(device *d, uint64_t bytes, int parts, err *e)
+stream *stream_new(device *d, uint64_t bytes, int parts, const file_map *mapped, err *e)
 {
     stream *s = calloc(1, sizeof *s);
     bool ok = s && (s->parts = calloc((size_t)parts, sizeof *s->parts));
@@ -54,6 +55,7 @@ stream *stream_new(device *d, uint64_t bytes, int parts, err *e)
         return NULL;
     }
     s->dev = d;
+    s->mapped = mapped;
     s->n = parts;
     for (int i = 0; i < parts; i++) {
         s->parts[i].of = s;
@@ -165,12 +167,25 @@ static void mark(run *r, cl_command_queue queue, cl_event *event)
         device_ok(r->dev, WATCHED(clFlush, queue), "clFlush", &r->error);
 }
 
+/* What was copied to a place last is not read from the file before its next turn, after all other parts: its pages
+ * leave memory.  The host waits for that copy, which began two parts ago, so the device has launches to work on
+ * meanwhile: without that the host would run ahead, and copies would bring the pages back. */
+static void forget_pages(const stream *s, const place *to)
+{
+    if (!s->mapped || !to->copied || !to->holds)
+        return;
+    WATCHED(clWaitForEvents, 1, &to->copied); /* where the copy failed, `copy` says so */
+    for (int i = 0; i < to->holds->n; i++)
+        file_map_forget_part(s->mapped, to->holds->pieces[i].host, to->holds->pieces[i].bytes);
+}
+
 /* Starts to copy p to its place, once what is there is not read any more. */
 static void copy(run *r, stream_part *p)
 {
     stream *s = p->of;
     place *to = &s->places[p->place];
     cl_int status = CL_COMPLETE;
+    forget_pages(s, to);
     if (to->copied && cl_ok(clGetEventInfo(to->copied, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL),
                             "clGetEventInfo", &r->error))
         cl_ok(status < 0 ? status : CL_SUCCESS, "clEnqueueWriteBuffer", &r->error);

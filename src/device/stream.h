@@ -6,14 +6,16 @@
  * it.  The stream expects parts in the order in which they were used the last time, and copies the next one ahead. */
 #ifndef DEVICE_STREAM_H
 #define DEVICE_STREAM_H
+#include "base/file.h"
 #include "device/run.h"
 
 typedef struct stream stream;
 typedef struct stream_part stream_part;
 
 /* For parts of at most `bytes` on the device: makes two buffers of that size.  Copies have a queue of their own if the
- * device gives one. */
-stream *stream_new(device *d, uint64_t bytes, int parts, err *e);
+ * device gives one.  mapped: a file whose pages leave memory once the parts that lie in them are copied; it outlives
+ * the stream.  NULL: all parts stay in memory. */
+stream *stream_new(device *d, uint64_t bytes, int parts, const file_map *mapped, err *e);
 /* Waits for copies.  The tensors must be freed before. */
 void stream_free(stream *s);
 /* What a tensor of so many bytes takes in a part, with its alignment. */

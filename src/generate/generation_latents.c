@@ -113,8 +113,10 @@ static bool begin(generation *g, float *scratch, err *e)
     for (int i = 0; i < g->cells; i++)
         x[i] = shown * z[i] + much * noise[i];
     denoiser_begin(&g->denoiser, q->text, generation_sequences(q), x);
-    return (!blends(g, q) || put_paint(g, q, z, noise, e)) && (!painter || put_behind(g, p, k, z, e)) &&
-           run_finish(g->r, e);
+    const bool ok = (!blends(g, q) || put_paint(g, q, z, noise, e)) && (!painter || put_behind(g, p, k, z, e)) &&
+                    run_finish(g->r, e);
+    params_forget_pages(&g->m->params, USE_TEXT); /* no step reads them */
+    return ok;
 }
 
 static bool step(generation *g, float *noise, err *e)

@@ -282,6 +282,8 @@ static model *open_all(device *d, const origin *from, const limn_control *contro
     model *m = open_keys(d, from, e);
     if (m && m->file.data)
         m->params.mapped = &m->file;
+    if (m)
+        m->params.rereads = m->transformer && m->transformer->latents;
     if (m && !params_open(&m->params, m->run, m->gguf, true, control, e)) {
         model_free(m);
         return NULL;

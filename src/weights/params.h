@@ -79,7 +79,8 @@ typedef struct param_table {
     struct stream *stream; /* for the streamed layers; NULL: there are none */
     bool lasting;
     bool plain;             /* nothing is in panels: params_load_frozen */
-    const file_map *mapped; /* the file, where it is mapped: its pages leave memory when their weights are loaded */
+    const file_map *mapped; /* the file, where it is mapped: its pages leave memory when their weights are loaded, */
+    bool rereads;           /* and those of streamed ones after each copy: a step takes so long that this is nothing */
     file_tensor *random;    /* after params_open_random: a tensor with data for each parameter; else NULL */
 } param_table;
 
@@ -132,6 +133,8 @@ bool params_load(param_table *t, run *r, unsigned uses, int streamed, err *e);
 uint64_t params_loaded(const param_table *t);
 uint64_t params_missing(const param_table *t, unsigned uses);
 uint64_t params_passing(const param_table *t, unsigned uses);
+/* Memory of the mapped file under the parameters for one of `uses` is given back; what is used again is read again. */
+void params_forget_pages(const param_table *t, unsigned uses);
 /* Frees all parameters but those for one of `keep`.  Waits for what runs. */
 bool params_unload(param_table *t, run *r, unsigned keep, err *e);
 /* For training: every parameter as F32 in memory of its own, which may be written to; convolutions have their weight

@@ -301,7 +301,7 @@ static bool load_streamed(param_table *t, run *r, err *e)
     int parts = 0;
     for (int i = 0; i < t->n_layers; i++)
         parts += t->layers[i].streamed;
-    t->stream = stream_new(run_device(r), place_bytes(t), parts, e);
+    t->stream = stream_new(run_device(r), place_bytes(t), parts, t->rereads ? t->mapped : NULL, e);
     parts = -1;
     for (size_t i = 0, last = SIZE_MAX; t->stream && i < t->n; i++) {
         param *p = &t->list[i];
@@ -342,6 +342,13 @@ bool params_load(param_table *t, run *r, unsigned uses, int streamed, err *e)
     if (t->mapped && read)
         file_map_forget(t->mapped);
     return true;
+}
+
+void params_forget_pages(const param_table *t, unsigned uses)
+{
+    for (size_t i = 0; t->mapped && i < t->n; i++)
+        if (t->list[i].uses & uses)
+            file_map_forget_part(t->mapped, t->list[i].file->data, t->list[i].file->bytes);
 }
 
 bool params_unload(param_table *t, run *r, unsigned keep, err *e)

@@ -270,6 +270,36 @@ static void files_are_mapped_whole_and_empty_ones_are_valid(void **state)
     unlink(path("a"));
 }
 
+/* Memory that is given back is read from the file again; what isn't in the map stays as it is. */
+static void forgotten_parts_are_read_again(void **state)
+{
+    (void)state;
+    enum { SIZE = 1 << 18 };
+    char *text = malloc(SIZE + 1), *other = malloc(SIZE);
+    for (int i = 0; i < SIZE; i++)
+        text[i] = (char)('a' + i / 97 % 26);
+    text[SIZE] = 0;
+    memcpy(other, text, SIZE);
+    put_file("parts", text);
+    file_map m;
+    err e = {0};
+    assert_true(file_map_open(&m, path("parts"), &e));
+    const struct {
+        size_t at, n;
+    } parts[] = {{0, SIZE}, {1, SIZE - 2}, {SIZE / 2, SIZE / 4}, {SIZE / 2 + 7, 11}, {SIZE, 0}, {SIZE - 1, 2}};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        file_map_forget_part(&m, (const char *)m.data + parts[i].at, parts[i].n);
+        assert_memory_equal(m.data, text, SIZE);
+    }
+    file_map_forget_part(&m, other, SIZE);
+    assert_memory_equal(other, text, SIZE);
+    file_map_release(&m);
+    file_map_forget_part(&m, other, SIZE);
+    assert_int_equal(unlink(path("parts")), 0);
+    free(text);
+    free(other);
+}
+
 static void what_cannot_be_mapped_is_named(void **state)
 {
     (void)state;
@@ -584,6 +614,7 @@ int main(void)
         cmocka_unit_test(block_codes_come_from_the_unrounded_scale),
         cmocka_unit_test(blocks_of_zeros_and_of_what_is_not_finite_are_made),
         cmocka_unit_test(files_are_mapped_whole_and_empty_ones_are_valid),
+        cmocka_unit_test(forgotten_parts_are_read_again),
         cmocka_unit_test(what_cannot_be_mapped_is_named),
         cmocka_unit_test(a_committed_write_replaces_the_file),
         cmocka_unit_test(an_abandoned_write_leaves_the_old_file_and_nothing_else),

@@ -631,7 +631,7 @@ static void test_published(void **state)
     assert_true(unlink(link_path) == 0);
 }
 
-/* Latents of odd sides: what is halved is rounded up, and comes back. */
+/* Latents of odd sides: what is halved is rounded up, and comes back; whole and streamed. */
 static void test_odd(void **state)
 {
     (void)state;
@@ -646,6 +646,16 @@ static void test_odd(void **state)
     draw(m, &o, codes);
     for (int i = 0; i < cells; i++)
         assert_true(isfinite(((const float *)codes)[i]));
+    /* the same of layers that are streamed, and whose pages of the file leave memory */
+    int32_t *again = calloc((size_t)cells, sizeof *again);
+    const uint64_t before = dev->memory_limit;
+    assert_true(limn_model_rest(m, NULL));
+    dev->memory_limit = m->planned - 1;
+    draw(m, &o, again);
+    dev->memory_limit = before;
+    assert_non_null(m->params.stream);
+    assert_memory_equal(again, codes, (size_t)cells * sizeof *codes);
+    free(again);
     free(codes);
     limn_model_free(&m);
 }
