@@ -87,30 +87,46 @@ static size_t count_options(const options *o, const char *name)
     return n;
 }
 
-/* limn_model_open_with, with what --lora and --embedding name besides. */
-static limn_model *open_adapted(const options *o, limn_device *d, const char *path, limn_model_options m, err *e)
+bool command_adapt(const options *o, limn_model_options *m, err *e)
 {
-    limn_model *model = NULL;
-    m.n_adapters = count_options(o, "lora");
-    m.n_embeddings = count_options(o, "embedding");
-    limn_adapter *list = array_new(m.n_adapters, sizeof *list, "adapters", e);
-    limn_embedding *words = array_new(m.n_embeddings, sizeof *words, "embeddings", e);
+    m->n_adapters = count_options(o, "lora");
+    m->n_embeddings = count_options(o, "embedding");
+    limn_adapter *list = array_new(m->n_adapters, sizeof *list, "adapters", e);
+    limn_embedding *words = array_new(m->n_embeddings, sizeof *words, "embeddings", e);
     bool ok = list && words;
-    for (size_t i = 0; ok && i < m.n_adapters; i++)
+    for (size_t i = 0; ok && i < m->n_adapters; i++)
         ok = read_lora(options_list(o, "lora", (int)i), &list[i], e);
-    for (size_t i = 0; ok && i < m.n_embeddings; i++)
+    for (size_t i = 0; ok && i < m->n_embeddings; i++)
         ok = read_embedding(options_list(o, "embedding", (int)i), &words[i], e);
-    m.adapters = list;
-    m.embeddings = words;
-    if (ok)
-        model = limn_model_open_with(d, path, &m, e);
-    for (size_t i = 0; list && i < m.n_adapters; i++)
-        free((char *)list[i].path);
-    for (size_t i = 0; words && i < m.n_embeddings; i++)
-        free((char *)words[i].path);
-    free(list);
-    free(words);
-    return model;
+    m->adapters = list;
+    m->embeddings = words;
+    return ok;
+}
+
+void command_adapt_release(limn_model_options *m)
+{
+    for (size_t i = 0; m->adapters && i < m->n_adapters; i++)
+        free((char *)m->adapters[i].path);
+    for (size_t i = 0; m->embeddings && i < m->n_embeddings; i++)
+        free((char *)m->embeddings[i].path);
+    free((limn_adapter *)m->adapters);
+    free((limn_embedding *)m->embeddings);
+    m->adapters = NULL;
+    m->embeddings = NULL;
+}
+
+bool command_adapters(const options *o, char **all, err *e)
+{
+    os_text joined;
+    const char *text;
+    *all = NULL;
+    if (!options_given(o, "lora"))
+        return true;
+    bool ok = os_text_open(&joined);
+    for (int i = 0; ok && (text = options_list(o, "lora", i)); i++)
+        fprintf(joined.stream, "%s%s", i ? ", " : "", text);
+    *all = os_text_close(&joined);
+    return *all || err_no_memory(e, "--lora", 4096);
 }
 
 bool command_size(const options *o, int *width, int *height, err *e)
@@ -125,14 +141,15 @@ bool command_size(const options *o, int *width, int *height, err *e)
 /* The model of --model, for pictures of that size (0: its own), on the device, which is opened where it isn't. */
 static bool open_model(opened_model *s, const options *o, int width, int height, err *e)
 {
-    const limn_model_options m = {.size = sizeof m, .width = width, .height = height};
+    limn_model_options m = {.size = sizeof m, .width = width, .height = height};
     const char *path = options_text(o, "model", NULL);
     char *own = NULL;
     if (!model_input(o, path, &own, e))
         return false;
     if (!s->device)
         s->device = command_device(o, e);
-    s->model = s->device ? open_adapted(o, s->device, own ? own : path, m, e) : NULL;
+    s->model = s->device && command_adapt(o, &m, e) ? limn_model_open_with(s->device, own ? own : path, &m, e) : NULL;
+    command_adapt_release(&m);
     free(own);
     if (!s->model)
         return false;

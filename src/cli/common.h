@@ -28,6 +28,11 @@ limn_device *command_device_at(const options *o, const char *spec, err *e);
 bool command_open(opened_model *s, const options *o, bool codec, bool transformer, err *e);
 /* --size WxH, if it is given. */
 bool command_size(const options *o, int *width, int *height, err *e);
+/* What --lora and --embedding name, as options of a model; released by command_adapt_release, also after a failure. */
+bool command_adapt(const options *o, limn_model_options *m, err *e);
+void command_adapt_release(limn_model_options *m);
+/* *all = what --lora says, for those who look at the picture: a new string, or NULL. */
+bool command_adapters(const options *o, char **all, err *e);
 /* Opens the model anew for pictures of that size, if it can draw them, and they aren't what it draws. */
 bool command_resize(opened_model *s, const options *o, int width, int height, err *e);
 /* Prints the table and writes the trace of --profile; does nothing without it, or where this is not rank 0. */

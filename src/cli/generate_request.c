@@ -354,20 +354,6 @@ static bool check_files(request *q, err *e)
     return files_check(&files, e) && ok;
 }
 
-/* What --lora says, for those who look at the picture. */
-static bool join_adapters(request *q, err *e)
-{
-    os_text all;
-    const char *text;
-    if (!options_given(q->o, "lora"))
-        return true;
-    bool ok = os_text_open(&all);
-    for (int i = 0; ok && (text = options_list(q->o, "lora", i)); i++)
-        fprintf(all.stream, "%s%s", i ? ", " : "", text);
-    q->adapters = os_text_close(&all);
-    return q->adapters || err_no_memory(e, "--lora", 4096);
-}
-
 bool request_read(request *q, const options *o, err *e)
 {
     const char *region = options_text(o, "keep", NULL), *out = options_text(o, "output", NULL);
@@ -384,7 +370,7 @@ bool request_read(request *q, const options *o, err *e)
                    .negative = options_text(o, "negative", NULL)};
     if (out && !q->out)
         return err_no_memory(e, "file name", strlen(out));
-    if (!join_adapters(q, e) || !like_read(q, e))
+    if (!command_adapters(o, &q->adapters, e) || !like_read(q, e))
         return false;
     if (region && !q->image_prompt)
         return err_set(e, ERR_USAGE, "--keep: there is no picture to keep a part of (add --image-prompt IMG)");

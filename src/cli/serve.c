@@ -65,14 +65,19 @@ int command_serve(const options *o)
     const char *devices[DEVICES_MOST];
     char numbers[DEVICES_MOST][16];
     const char *models[LIST_MOST], *origins[LIST_MOST];
+    limn_model_options adapted = {.size = sizeof adapted};
+    char *adapters = NULL;
     err e = {0};
     if (!probe_check(false, &e)) /* so that one bad driver doesn't end the server */
         return report(&e);
+    bool ok = command_adapt(o, &adapted, &e) && command_adapters(o, &adapters, &e);
     const serve_options s = {.host = options_text(o, "host", "127.0.0.1"),
                              .port = (int)options_integer(o, "port", 8080),
                              .models = models,
                              .n_models = read_list(o, "model", models),
                              .folder = options_text(o, "models", NULL),
+                             .adapted = &adapted,
+                             .adapters = adapters,
                              .key = options_text(o, "api-key", NULL),
                              .insecure = options_given(o, "insecure"),
                              .origins = origins,
@@ -86,7 +91,10 @@ int command_serve(const options *o)
                              .no_cache = options_given(o, "no-cache")};
     os_catch_once(SIGINT, on_signal); /* a second one ends it at once */
     os_catch_once(SIGTERM, on_signal);
-    return serve_run(&s, &stops, on_ready, &e) ? 0 : report(&e);
+    ok = ok && serve_run(&s, &stops, on_ready, &e);
+    command_adapt_release(&adapted);
+    free(adapters);
+    return ok ? 0 : report(&e);
 }
 #else
 int command_serve(const options *o)

@@ -38,4 +38,11 @@
                 "scripts write, of U-Net and text encoder (LCM's go with --sampler lcm). SCALE: how much of it "       \
                 "counts; 1 where it isn't given. May be repeated.",                                                    \
     }
+#define EMBEDDING                                                                                                      \
+    {                                                                                                                  \
+        .name = "embedding", .argument = "FILE[:WORD]", .kind = OPTION_LIST, .complete = COMPLETE_FILE,                \
+        .help = "Textual inversion of Stable Diffusion's text encoder, a .pt, .bin or .safetensors as AUTOMATIC1111 "  \
+                "and diffusers have them: WORD then stands for its vectors in prompts and negative ones. Default: "    \
+                "the file's own token, or its name without ending. May be repeated.",                                  \
+    }
 #endif

@@ -114,13 +114,7 @@ const option generate_table[] = {
          "What the pictures should not show: guidance leads from it to PROMPT. Without --guidance, or a model that has "
          "guidance by default, it has no effect."},
     LORA,
-    {.name = "embedding",
-     .argument = "FILE[:WORD]",
-     .kind = OPTION_LIST,
-     .complete = COMPLETE_FILE,
-     .help = "Textual inversion of Stable Diffusion's text encoder, a .pt, .bin or .safetensors as AUTOMATIC1111 and "
-             "diffusers have them: WORD then stands for its vectors in PROMPT and --negative. Default: the file's own "
-             "token, or its name without ending. May be repeated."},
+    EMBEDDING,
     {.name = "kv-cache",
      .argument = "TYPE",
      .kind = OPTION_CHOICE,

@@ -1,5 +1,6 @@
 /* The options of limn serve. */
 #include "cli/commands.h"
+#include "cli/table.h"
 
 const option serve_table[] = {
     {.name = "model",
@@ -14,6 +15,8 @@ const option serve_table[] = {
      .kind = OPTION_TEXT,
      .complete = COMPLETE_FILE,
      .help = "Serve the .gguf files of a folder too."},
+    LORA,
+    EMBEDDING,
     {.name = "host",
      .argument = "HOST",
      .kind = OPTION_TEXT,

@@ -360,6 +360,7 @@ static bool finish(drawing *a, int picture, const image *im, err *e)
     parameters said = settings_parameters(a->d->info, &a->o);
     said.prompt = j->prompt;
     said.seed = seed_of(j, picture);
+    said.adapters = a->d->adapters;
     if (j->count > 1 && !j->own_seeds) {
         said.has |= PARAMETERS_PICTURE;
         said.picture = picture + 1;

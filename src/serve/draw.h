@@ -7,7 +7,8 @@
 typedef struct drawer {
     struct drawer *next;
     served *model;
-    int width, height; /* asked for; 0: the model's own */
+    const char *adapters; /* of the model, as pictures tell of them, or NULL */
+    int width, height;    /* asked for; 0: the model's own */
     limn_model *m;
     const limn_model_info *info;
     limn_generation *g; /* NULL: it has drawn nothing yet */

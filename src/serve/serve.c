@@ -109,7 +109,9 @@ static bool start(server *s, err *e)
                               .no_cache = s->o.no_cache,
                               .models = s->models,
                               .n_models = s->n_models,
-                              .most = s->o.most};
+                              .most = s->o.most,
+                              .adapted = s->o.adapted,
+                              .adapters = s->o.adapters};
     const http_options h = {.host = s->o.host,
                             .port = s->o.port,
                             .body_most = BODY_MOST,

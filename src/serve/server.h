@@ -12,10 +12,12 @@ typedef struct serve_options {
     int port;
     const char *const *models; /* [n_models] paths; none: the built-in model */
     size_t n_models;
-    const char *folder;         /* of further models, or NULL */
-    const char *key;            /* what clients must know, or NULL */
-    bool insecure;              /* no key is needed beyond this machine */
-    const char *const *origins; /* [n_origins] of other sites whose pages may call */
+    const char *folder;                /* of further models, or NULL */
+    const limn_model_options *adapted; /* adapters and embeddings of all models, or NULL */
+    const char *adapters;              /* as pictures tell of them, or NULL */
+    const char *key;                   /* what clients must know, or NULL */
+    bool insecure;                     /* no key is needed beyond this machine */
+    const char *const *origins;        /* [n_origins] of other sites whose pages may call */
     size_t n_origins;
     int most; /* jobs that may wait or be at work */
     bool strict_size;

@@ -191,8 +191,12 @@ static drawer *open_drawer(hand *h, served *model, int width, int height, limn_e
         err_no_memory(e, "model", sizeof *d);
         return NULL;
     }
-    const limn_model_options o = {.size = sizeof o, .width = width, .height = height};
-    *d = (drawer){.next = h->drawers, .model = model, .width = width, .height = height};
+    limn_model_options o = {.size = sizeof o};
+    if (h->w->o.adapted)
+        o = *h->w->o.adapted;
+    o.width = width;
+    o.height = height;
+    *d = (drawer){.next = h->drawers, .model = model, .adapters = h->w->o.adapters, .width = width, .height = height};
     d->m = limn_model_open_with(h->device, model->path, &o, e);
     if (!d->m) {
         free(d);

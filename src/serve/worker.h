@@ -11,7 +11,9 @@ typedef struct worker_options {
     bool no_cache;
     served *models;
     size_t n_models;
-    int most; /* jobs that may wait or be at work */
+    int most;                          /* jobs that may wait or be at work */
+    const limn_model_options *adapted; /* adapters and embeddings of all models, or NULL */
+    const char *adapters;              /* as pictures tell of them, or NULL */
 } worker_options;
 
 /* Counts since the start, for /metrics. */

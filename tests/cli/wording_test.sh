@@ -21,6 +21,6 @@ done < <(grep -oE '`[a-z_0-9 ]+`' <<<"$strings" | tr -d '`' | sort -u)
 while IFS= read -r name; do
     grep -q "\`$name\`" <<<"$strings" || complain "$name" 'no text of the library has this setting of src/cli/wording.c'
     here=$(sed -n "s/^    {\"$name\", \"[^\"]*--\([a-z-]*\).*/\1/p" src/cli/wording.c)
-    grep -q "\.name = \"${here:-${name//_/-}}\"" src/cli/table*.c || complain "$name" 'the command line has no such option'
+    grep -q "\.name = \"${here:-${name//_/-}}\"" src/cli/table*.[ch] || complain "$name" 'the command line has no such option'
 done <<<"$known"
 exit $bad

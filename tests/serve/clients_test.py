@@ -9,6 +9,7 @@ import os
 import random
 import site
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ except ImportError:
 
 GENERATIONS, EDITS, VARIATIONS = "/v1/images/generations", "/v1/images/edits", "/v1/images/variations"
 SIDE = 8
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "golden", "diffusion")
 PICTURE = png(24, 24, bytes((x * 9 + y * 5 + c * 80) % 256 for y in range(24) for x in range(24) for c in range(3)))
 
 
@@ -396,8 +398,7 @@ def interrupted(s):
 def diffusion():
     """Beside a model that draws codes: samplers under both APIs' names, pictures that are changed, what a model tells."""
     path = os.path.join(folder.name, "sd.gguf")
-    golden = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "golden", "diffusion", "sd15")
-    subprocess.run([LIMN, "convert", golden, "-o", path, "-q"], check=True)
+    subprocess.run([LIMN, "convert", os.path.join(GOLDEN, "sd15"), "-o", path, "-q"], check=True)
     with Server(LIMN, "-m", MODEL, "-m", path) as s:
         def want(*options, **more):
             return drawn("a cat", "--steps", "3", "--seed", "5", *options, model=path, **more)
@@ -549,6 +550,34 @@ def strict_sizes():
         check("other", a.status == 400 and a.error["param"] == "size" and f"{SIDE}x{SIDE}" in a.error["message"], a.body)
 
 
+def adapted():
+    """Adapters and words of textual inversion: pictures and settings are those of limn generate with the same."""
+    path, golden = os.path.join(folder.name, "sd.gguf"), os.path.join(GOLDEN, "sd15")
+    subprocess.run([LIMN, "convert", golden, "-o", path, "-q"], check=True)
+    with open(os.path.join(golden, "text_encoder", "config.json")) as f:
+        dim = json.load(f)["hidden_size"]
+    name = "lora_te_text_model_encoder_layers_0_self_attn_v_proj"
+    shapes = {name + ".lora_down.weight": [1, dim], name + ".lora_up.weight": [dim, 1]}
+    head = {k: {"dtype": "F32", "shape": v, "data_offsets": [i * 4 * dim, (i + 1) * 4 * dim]}
+            for i, (k, v) in enumerate(shapes.items())}
+    text = json.dumps(head).encode()
+    lora = os.path.join(folder.name, "style.safetensors")
+    with open(lora, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + struct.pack(f"<{2 * dim}f", *(i % 5 - 2 for i in range(2 * dim))))
+    words = os.path.join(GOLDEN, "embeddings", "learned_embeds.bin") + ":zwx"
+    options = ["--lora", lora + ":0.5", "--embedding", words]
+    with Server(LIMN, "-m", path, *options) as s:
+        have = s.generate(prompt="a zwx cat", seed=5, steps=2).pictures()
+        want = drawn("a zwx cat", "--seed", "5", "--steps", "2", *options, model=path)
+        same("adapted", have, want)
+        check("adapted", settings(have[0]) == settings(want[0]) and "style" in settings(want[0]), settings(have[0]))
+        for i in (0, 2):
+            other = drawn("a zwx cat", "--seed", "5", "--steps", "2", *options[i:i + 2], model=path)
+            check(options[i], pixels(other[0]) != pixels(have[0]), "it changes nothing")
+    a = subprocess.run([LIMN, "serve", "--port", "0", "-m", path, "--lora", "none.safetensors"], capture_output=True, timeout=60)
+    check("no adapter", a.returncode == 1 and b"--lora" in a.stderr, a.returncode, a.stderr)
+
+
 if __name__ == "__main__":
     folder = tempfile.TemporaryDirectory()
     LIMN, MODEL, MODEL_ID = os.path.abspath(sys.argv[1]), tiny(sys.argv[2], folder.name), "tiny"
@@ -558,4 +587,4 @@ if __name__ == "__main__":
         if not openai:
             print("the openai package isn't there: its client isn't tried (pip install openai)")
         status = run(tests + ([openai_client] if openai else []), server)
-    sys.exit(run([keys_and_sites, strict_sizes, diffusion]) or status)
+    sys.exit(run([keys_and_sites, strict_sizes, diffusion, adapted]) or status)
