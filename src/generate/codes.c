@@ -121,10 +121,17 @@ static void put_pixels(const pixel_place *to, const float *host, int64_t first, 
 static void report_tiles(const codec *c, int cuts)
 {
     int width, height, n = codec_tiles(c, cuts, &width, &height);
-    log_write(LOG_INFO,
-              "decode: a picture of %d x %d cells exceeds the limit: %d tiles of %d x %d, of which %d on each side are "
-              "margin",
-              c->grid_width, c->grid_height, n, width, height, c->reach);
+    if (c->overlap)
+        log_write(
+            LOG_WARNING,
+            "decode: a picture of %d x %d cells exceeds the limit: %d tiles of %d x %d are blended, and colours may "
+            "differ a little from those of the whole (raise `memory_limit`)",
+            c->grid_width, c->grid_height, n, width, height);
+    else
+        log_write(LOG_INFO,
+                  "decode: a picture of %d x %d cells exceeds the limit: %d tiles of %d x %d, of which %d on each side "
+                  "are margin",
+                  c->grid_width, c->grid_height, n, width, height, codec_margin(c));
 }
 
 static bool check_codes(const codec *c, const int32_t *codes, int n, err *e)

@@ -251,6 +251,52 @@ static void codecs_with_norms_have_no_tiles(void **state)
     codec_release(&c);
 }
 
+/* The autoencoder of a diffusion model, whose norms see a tile each: blended tiles are near the whole picture, and
+ * nothing of it is left out. */
+static void latents_are_decoded_by_tiles_that_are_blended(void **state)
+{
+    (void)state;
+    err e = {0};
+    codec c = {0};
+    param_table p = {0};
+    const resnet_vq_config k = {.width = 144,
+                                .height = 112,
+                                .code_dim = 4,
+                                .latent = 4,
+                                .groups = 4,
+                                .stages = 2,
+                                .eps = 1e-6f,
+                                .latents = true,
+                                .scale = 1,
+                                .decoder = {.blocks = 1, .channels = {8, 16}}};
+    good(resnet_vq_prepare(&c, &k, "test", &e), &e);
+    resnet_vq_declare(&c, &p);
+    run *r = run_new(dev, &e);
+    good(r && params_load_trainable(&p, r, NULL, 5, &e), &e);
+    const int numbers = (int)codec_numbers(&c), count = 3 * c.width * c.height;
+    float *z = malloc((size_t)numbers * sizeof *z), *whole = malloc(2 * (size_t)count * sizeof *whole),
+          *parts = whole + count;
+    for (int i = 0; i < numbers; i++)
+        z[i] = rng_normal(3, 0, 0, (uint32_t)i);
+    good(codec_decode_pictures(r, &c, (const int32_t *)z, 1, whole, &e), &e);
+    assert_int_equal(codec_most_cuts(&c), 72 / 16 - 1);
+    for (int cuts = 2; cuts <= codec_most_cuts(&c); cuts++) {
+        double difference = 0, mean = 0;
+        good(codec_decode_tiles(r, &c, (const int32_t *)z, cuts, parts, &e), &e);
+        for (int i = 0; i < count; i++)
+            mean += whole[i] / count;
+        for (int i = 0; i < count; i++)
+            difference += fabs((double)parts[i] - whole[i]) / count;
+        if (!(difference > 0 && difference < 0.02) || !(mean > 0.1 && mean < 0.9))
+            fail_msg("%d pieces a side: %g from the whole picture, whose mean is %g", cuts, difference, mean);
+    }
+    free(z);
+    free(whole);
+    run_free(r);
+    params_release(&p);
+    codec_release(&c);
+}
+
 /* ---- decoding by tiles, through the command line ---- */
 
 enum { GRID = 8, PICTURE = 4 * GRID, CODES = 16 };
@@ -382,6 +428,7 @@ int main(void)
             cmocka_unit_test(tiles_have_no_seams),
             cmocka_unit_test(decoding_takes_what_is_counted),
             cmocka_unit_test(codecs_with_norms_have_no_tiles),
+            cmocka_unit_test(latents_are_decoded_by_tiles_that_are_blended),
             cmocka_unit_test(parameters_are_for_what_their_names_say),
         };
         failed += cmocka_run_group_tests_name(style, tests, NULL, NULL);

@@ -43,6 +43,7 @@ struct codec {
     int channels;           /* of decoded pictures: at least 3 */
     bool logits;            /* decode_grid gives the pixels' logits */
     int reach;              /* how far away the cells are, at most, that a decoded pixel depends on; -1: all count */
+    int overlap;            /* where all count: the margin of tiles that are blended; 0: there are no tiles */
     pixel_map input;        /* from 0..1 */
     pixel_map output;       /* to 0..1, before clamping */
     bool doubles;           /* decoded pictures have twice the sides of those that encode takes */
@@ -89,12 +90,15 @@ bool codec_logits_walk(void *c, run *r, int n, err *e);
 
 /* ---- codec_tile.c: decoding whole pictures, or, in less memory, one picture by tiles ----
  * A picture that is cut into k pieces along each side has about k x k tiles.  Each is decoded with a margin of c->reach
- * cells, so that there are no seams: the pixels are the same to rounding. */
+ * cells, so that there are no seams: the pixels are the same to rounding.  Of a codec with norms over all of a picture
+ * tiles with c->overlap are blended where they lie over each other, and colours differ a little from the whole's. */
 
 /* codes[n,cells] -> pixels[n,height,width,3] in 0..1, all n at once.  Resets the run. */
 bool codec_decode_pictures(run *r, const codec *c, const int32_t *codes, int n, float *pixels, err *e);
 /* The same for one picture that is cut into `cuts` pieces along each side, 2 to codec_most_cuts. */
 bool codec_decode_tiles(run *r, const codec *c, const int32_t *codes, int cuts, float *pixels, err *e);
+/* The cells of a tile's margin. */
+int codec_margin(const codec *c);
 /* The most pieces that a side can be cut into.  1: the picture can't be cut, since its pixels depend on all cells, or
  * on so many that tiles would be mostly margin. */
 int codec_most_cuts(const codec *c);

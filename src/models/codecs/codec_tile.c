@@ -53,9 +53,16 @@ static int longer_side(const codec *c)
     return c->grid_height > c->grid_width ? c->grid_height : c->grid_width;
 }
 
+int codec_margin(const codec *c)
+{
+    return c->overlap ? c->overlap : c->reach;
+}
+
 int codec_most_cuts(const codec *c)
 {
     int side = longer_side(c), least = 2 * c->reach + 1;
+    if (c->overlap) /* tiles of four margins at least: of a smaller one norms see too little */
+        return side < 6 * c->overlap ? 1 : side / (2 * c->overlap) - 1;
     if (c->reach < 0 || least > side)
         return 1;
     /* n tiles in a row are side + 2 reach (n - 1) cells: not more than five times as many as the side has */
@@ -66,7 +73,7 @@ int codec_most_cuts(const codec *c)
 /* The side of a tile, so that n of them in a row are the longer side. */
 static int tile_side(const codec *c, int n)
 {
-    return (longer_side(c) + 2 * c->reach * (n - 1) + n - 1) / n;
+    return (longer_side(c) + 2 * codec_margin(c) * (n - 1) + n - 1) / n;
 }
 
 static int ranges_of(int tile, int side, int reach)
@@ -79,10 +86,10 @@ static int ranges_of(int tile, int side, int reach)
 
 int codec_tiles(const codec *c, int cuts, int *width, int *height)
 {
-    int tile = tile_side(c, cuts);
-    *width = range_at(0, tile, c->grid_width, c->reach).outer_n;
-    *height = range_at(0, tile, c->grid_height, c->reach).outer_n;
-    return ranges_of(tile, c->grid_width, c->reach) * ranges_of(tile, c->grid_height, c->reach);
+    int tile = tile_side(c, cuts), margin = codec_margin(c);
+    *width = range_at(0, tile, c->grid_width, margin).outer_n;
+    *height = range_at(0, tile, c->grid_height, margin).outer_n;
+    return ranges_of(tile, c->grid_width, margin) * ranges_of(tile, c->grid_height, margin);
 }
 
 /* A tile as a picture of its own. */
@@ -97,26 +104,63 @@ static codec part_of(const codec *c, int width, int height)
     return part;
 }
 
-/* Decodes one tile and keeps its pixels without the margin. */
-static bool decode_tile(run *r, const codec *c, const int32_t *codes, range y, range x, float *pixels, err *e)
+/* From 0 to 1 across the two margins of width m around a border, p pixels behind their beginning. */
+static float ramp(int p, int m)
 {
-    int step = c->width / c->grid_width;
-    codec part = part_of(c, x.outer_n, y.outer_n);
-    size_t cells = (size_t)x.outer_n * (size_t)y.outer_n, bytes = (size_t)part.width * (size_t)part.height * 12;
-    int32_t *own = malloc(cells * sizeof *own);
-    float *decoded = malloc(bytes);
-    bool ok = (own && decoded) || err_no_memory(e, "tile", bytes);
-    for (int i = 0; ok && i < y.outer_n; i++)
-        memcpy(own + (size_t)i * (size_t)x.outer_n,
-               codes + (size_t)(y.outer_first + i) * (size_t)c->grid_width + x.outer_first,
-               (size_t)x.outer_n * sizeof *own);
-    ok = ok && codec_decode_pictures(r, &part, own, 1, decoded, e);
-    for (int i = 0; ok && i < y.n * step; i++)
+    return fminf(fmaxf(((float)p + 0.5f) / (float)(2 * m), 0), 1);
+}
+
+/* What a tile counts at pixel p of a side: the shares of all tiles there are 1 together. */
+static float share_at(const codec *c, range r, int p, int side)
+{
+    const int step = c->width / c->grid_width, m = c->overlap * step, end = r.first + r.n;
+    const float up = r.first > 0 ? ramp(p - r.first * step + m, m) : 1;
+    return end < side ? up - ramp(p - end * step + m, m) : up;
+}
+
+/* Adds a tile of width x height pixels to the picture, by its share. */
+static void blend(const codec *c, const float *decoded, const codec *part, range y, range x, float *pixels)
+{
+    const int step = c->width / c->grid_width;
+    for (int i = 0; i < part->height; i++) {
+        const int at = y.outer_first * step + i;
+        float *row = pixels + ((size_t)at * (size_t)c->width + (size_t)(x.outer_first * step)) * 3;
+        const float *from = decoded + (size_t)i * (size_t)part->width * 3, down = share_at(c, y, at, c->grid_height);
+        for (int k = 0; k < part->width; k++) {
+            const float share = down * share_at(c, x, x.outer_first * step + k, c->grid_width);
+            for (int channel = 0; channel < 3; channel++)
+                row[3 * k + channel] += share * from[3 * k + channel];
+        }
+    }
+}
+
+/* Keeps a tile's pixels without the margin. */
+static void keep(const codec *c, const float *decoded, const codec *part, range y, range x, float *pixels)
+{
+    const int step = c->width / c->grid_width;
+    for (int i = 0; i < y.n * step; i++)
         memcpy(pixels + ((size_t)(y.first * step + i) * (size_t)c->width + (size_t)(x.first * step)) * 3,
-               decoded + ((size_t)((y.first - y.outer_first) * step + i) * (size_t)part.width +
+               decoded + ((size_t)((y.first - y.outer_first) * step + i) * (size_t)part->width +
                           (size_t)((x.first - x.outer_first) * step)) *
                              3,
                (size_t)(x.n * step) * 3 * sizeof *pixels);
+}
+
+static bool decode_tile(run *r, const codec *c, const int32_t *codes, range y, range x, float *pixels, err *e)
+{
+    const codec part = part_of(c, x.outer_n, y.outer_n);
+    const size_t numbers = c->latents ? (size_t)c->latents : 1, row = (size_t)x.outer_n * numbers;
+    const size_t bytes = (size_t)part.width * (size_t)part.height * 12;
+    int32_t *own = malloc(row * (size_t)y.outer_n * sizeof *own);
+    float *decoded = malloc(bytes);
+    bool ok = (own && decoded) || err_no_memory(e, "tile", bytes);
+    for (int i = 0; ok && i < y.outer_n; i++)
+        memcpy(own + (size_t)i * row,
+               codes + ((size_t)(y.outer_first + i) * (size_t)c->grid_width + (size_t)x.outer_first) * numbers,
+               row * sizeof *own);
+    ok = ok && codec_decode_pictures(r, &part, own, 1, decoded, e);
+    if (ok)
+        (c->overlap ? blend : keep)(c, decoded, &part, y, x, pixels);
     free(own);
     free(decoded);
     return ok;
@@ -124,11 +168,12 @@ static bool decode_tile(run *r, const codec *c, const int32_t *codes, range y, r
 
 bool codec_decode_tiles(run *r, const codec *c, const int32_t *codes, int cuts, float *pixels, err *e)
 {
-    int tile = tile_side(c, cuts);
+    int tile = tile_side(c, cuts), margin = codec_margin(c);
+    memset(pixels, 0, (size_t)c->width * (size_t)c->height * 3 * sizeof *pixels);
     for (range y = {0}; y.first + y.n < c->grid_height;) {
-        y = range_at(y.first + y.n, tile, c->grid_height, c->reach);
+        y = range_at(y.first + y.n, tile, c->grid_height, margin);
         for (range x = {0}; x.first + x.n < c->grid_width;) {
-            x = range_at(x.first + x.n, tile, c->grid_width, c->reach);
+            x = range_at(x.first + x.n, tile, c->grid_width, margin);
             if (!decode_tile(r, c, codes, y, x, pixels, e))
                 return false;
         }

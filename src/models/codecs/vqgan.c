@@ -12,6 +12,8 @@
 #define STAGES   RESNET_VQ_STAGES
 #define BLOCKS   RESNET_VQ_BLOCKS
 #define CHANNELS 3
+#define OVERLAP                                                                                                        \
+    8 /* cells of a tile's margin, where tiles are blended: 64 pixels of Stable Diffusion's, as others have it */
 
 /* x + conv2(silu(norm2(conv1(silu(norm1(x)))))) */
 typedef struct residual {
@@ -428,6 +430,7 @@ bool resnet_vq_prepare(codec *c, const resnet_vq_config *k, const char *file, er
     c->doubles = k->wavelet;
     c->no_encoder = !k->has_encoder;
     c->reach = -1; /* norms and attention */
+    c->overlap = k->latents ? OVERLAP : 0;
     return true;
 }
 
