@@ -52,6 +52,8 @@ char *image_read_text(const char *path, const char *keyword);
 /* The settings that made a picture, for parameters_parse: *text is a new string, or NULL where there are none.  False
  * where the file can't be read or is no picture of a known format. */
 bool image_read_parameters(char **text, const char *path, err *e);
+/* The same of a file in memory, whose name is for the error. */
+bool image_read_parameters_memory(char **text, const void *data, size_t size, const char *name, err *e);
 
 /* ---- writing ---------------------------------------------------------------------------------------------------- */
 

@@ -262,16 +262,21 @@ char *image_read_text(const char *path, const char *keyword)
     return text;
 }
 
+bool image_read_parameters_memory(char **text, const void *data, size_t size, const char *name, err *e)
+{
+    const image_file f = {data, size, name, image_recognise(data, size)};
+    bool ok = f.format != IMAGE_NONE || refuse(&f, e);
+    *text = ok ? image_text_of(&f, "parameters") : NULL;
+    return ok;
+}
+
 bool image_read_parameters(char **text, const char *path, err *e)
 {
     file_map m;
     *text = NULL;
     if (!file_map_open(&m, path, e))
         return false;
-    const image_file f = {m.data, m.size, path, image_recognise(m.data, m.size)};
-    bool ok = f.format != IMAGE_NONE || refuse(&f, e);
-    if (ok)
-        *text = image_text_of(&f, "parameters");
+    bool ok = image_read_parameters_memory(text, m.data, m.size, path, e);
     file_map_release(&m);
     return ok;
 }

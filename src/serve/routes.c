@@ -141,6 +141,7 @@ static const struct route {
     }
     SD("POST", "txt2img", sdapi_txt2img),
     SD("POST", "img2img", sdapi_img2img),
+    SD("POST", "png-info", sdapi_png_info),
     SD("GET", "progress", sdapi_progress),
     SD("POST", "interrupt", sdapi_interrupt),
     SD("POST", "skip", sdapi_interrupt),

@@ -331,6 +331,50 @@ void sdapi_set_options(server *s, exchange *x)
         api_answer_error(x, &a);
 }
 
+/* The settings that a picture carries, by the names that they have there. */
+static json_t *items_of(const parameters *p)
+{
+    json_t *items = json_pack("{s:s?, s:s?, s:s*, s:s*}", "Prompt", p->prompt, "Negative prompt", p->negative,
+                              "Sampler", p->sampler, "Model", p->model);
+    if (p->has & PARAMETERS_SEED)
+        json_object_set_new(items, "Seed", json_sprintf("%" PRIu64, p->seed));
+    if (p->has & PARAMETERS_STEPS)
+        json_object_set_new(items, "Steps", json_sprintf("%d", p->steps));
+    if (p->has & PARAMETERS_GUIDANCE)
+        json_object_set_new(items, "CFG scale", json_sprintf("%g", (double)p->guidance));
+    if (p->has & PARAMETERS_SIZE) {
+        json_object_set_new(items, "Size-1", json_sprintf("%d", p->width));
+        json_object_set_new(items, "Size-2", json_sprintf("%d", p->height));
+    }
+    return items;
+}
+
+void sdapi_png_info(server *s, exchange *x)
+{
+    api_error a = {0};
+    fields p = {0};
+    text_buffer file = {0};
+    parameters said = {0};
+    char *text = NULL;
+    err e = {0};
+    (void)s;
+    bool ok = fields_read(&p, x, &a) && fields_picture(&p, "image", &file, &a);
+    if (ok && file.size == 0)
+        ok = api_fail(&a, 400, "image", "missing_required_parameter", "image: it is missing");
+    if (ok && (!image_read_parameters_memory(&text, file.text, file.size, "image", &e) ||
+               (text && !parameters_parse(&said, text, &e))))
+        ok = api_fail(&a, 400, "image", NULL, "%.600s", e.text);
+    if (ok)
+        answer_json(x, json_pack("{s:s, s:{}, s:o}", "info", text ? text : "", "items", "parameters",
+                                 text ? items_of(&said) : json_object()));
+    else
+        api_answer_error(x, &a);
+    parameters_release(&said);
+    free(text);
+    text_release(&file);
+    fields_release(&p);
+}
+
 /* Whether the chosen model has samplers; one that hasn't been open yet may. */
 static bool has_samplers(const server *s, bool *known)
 {

@@ -80,6 +80,7 @@ void sdapi_interrupt(server *s, exchange *x);
 void sdapi_models(server *s, exchange *x);
 void sdapi_options(server *s, exchange *x);
 void sdapi_set_options(server *s, exchange *x);
+void sdapi_png_info(server *s, exchange *x);
 void sdapi_samplers(server *s, exchange *x);
 void sdapi_schedulers(server *s, exchange *x);
 void sdapi_fixed(server *s, exchange *x);

@@ -372,6 +372,15 @@ def other_paths(s):
     check("interrupt", s.ask("POST", "/sdapi/v1/interrupt", {}).status == 200)
     check("skip", s.ask("POST", "/sdapi/v1/skip").status == 200)
     check("refresh", s.ask("POST", "/sdapi/v1/refresh-checkpoints").status == 200)
+    p = s.generate(prompt="ab", seed=2**64 - 1).pictures()[0]
+    a = s.ask("POST", "/sdapi/v1/png-info", {"image": "data:image/png;base64," + base64.b64encode(p).decode()}).json
+    check("png-info", a["info"] == settings(p) and a["parameters"]["Seed"] == str(2**64 - 1), a)
+    check("png-info", a["parameters"]["Prompt"] == "ab" and a["parameters"]["Size-1"] == str(SIDE), a)
+    a = s.ask("POST", "/sdapi/v1/png-info", {"image": base64.b64encode(PICTURE).decode()}).json
+    check("png-info", a == {"info": "", "items": {}, "parameters": {}}, a)
+    for fields in ({}, {"image": ""}, {"image": "AAAA"}):
+        a = s.ask("POST", "/sdapi/v1/png-info", fields)
+        check("png-info", a.status == 400 and a.error["param"] == "image", a.body)
     a = s.ask("GET", "/sdapi/v1/txt2img")
     check("method", a.status == 405 and a.headers["allow"] == "POST", a.status)
 
