@@ -269,7 +269,8 @@ bool fields_picture(const fields *p, const char *name, text_buffer *file, api_er
 {
     if (p->root) {
         const json_t *v = json_object_get(p->root, name);
-        return !v || json_is_null(v) || (decode_picture(name, v, file, a) && check_picture(name, file, a));
+        const bool empty = json_is_string(v) && json_string_length(v) == 0; /* as front ends say that there is none */
+        return !v || json_is_null(v) || empty || (decode_picture(name, v, file, a) && check_picture(name, file, a));
     }
     const http_part *one = part_of(p, name);
     if (!one || (!one->file && one->size == 0))

@@ -347,6 +347,7 @@ def picture_to_picture(s):
     same("strength 0", ask(denoising_strength=0), ask(denoising_strength=0, seed=99))
     same("strength 0 with a mask", ask(denoising_strength=0, mask=base64.b64encode(LOWER_WHITE).decode()),
          ask(denoising_strength=0))
+    same("no mask", ask(denoising_strength=0.5, mask=""), ask(denoising_strength=0.5))
     half = ask(denoising_strength=0.5, batch_size=2)
     same("strength", half, ask(denoising_strength=0.5, batch_size=2))
     same("the second seed", half[1:], ask(denoising_strength=0.5, seed=6))
