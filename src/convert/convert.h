@@ -37,6 +37,7 @@ typedef struct source {
     size_t n_roots;
     bool folder;      /* a folder was given, not files */
     char **paths;     /* of the files */
+    size_t *asked;    /* [n_files] by which of the request's inputs each is there; or NULL */
     char *own_folder; /* what directory points to */
 } source;
 

@@ -169,13 +169,28 @@ static bool put_directory(source *s, const char *first, const import_request *q,
     return true;
 }
 
+/* The files that an input adds, the last ones of the list, are there by it. */
+static bool note_asked(source *s, size_t n, size_t all, size_t input, err *e)
+{
+    size_t *grown = realloc(s->asked, (all ? all : 1) * sizeof *grown);
+    if (!grown)
+        return err_no_memory(e, "convert", all * sizeof *grown);
+    s->asked = grown;
+    for (size_t i = n; i < all; i++)
+        grown[i] = input;
+    return true;
+}
+
 bool source_open(source *s, const import_request *q, err *e)
 {
     path_list files = {0};
     bool ok = true;
-    for (size_t i = 0; ok && i < q->n_inputs; i++)
-        ok = is_folder(q->inputs[i]) ? folder_choose(q->inputs[i], q->quiet, &files, e)
-                                     : add_file(&files, q->inputs[i], q, e);
+    for (size_t i = 0; ok && i < q->n_inputs; i++) {
+        const size_t n = files.n;
+        ok = (is_folder(q->inputs[i]) ? folder_choose(q->inputs[i], q->quiet, &files, e)
+                                      : add_file(&files, q->inputs[i], q, e)) &&
+             note_asked(s, n, files.n, i, e);
+    }
     ok = ok && put_directory(s, files.list[0], q, e);
     if (!ok) {
         path_list_release(&files);
@@ -196,6 +211,7 @@ void source_close(source *s)
     import_names_release(s);
     source_release_made(s);
     free(s->paths);
+    free(s->asked);
     free(s->own_folder);
     free(s->tensors);
     free(s->files);

@@ -381,48 +381,77 @@ bool import_names_keep(source *s, uint64_t set, err *e)
     return ok;
 }
 
-/* Whether a root of the set is its file's only network. */
+static const source_tensor *tensor_of_unit(const source *s, size_t number)
+{
+    for (size_t i = 0; i < s->n_all; i++)
+        if (s->tensors[i].unit == number)
+            return &s->tensors[i];
+    return NULL;
+}
+
+/* What the user named, a file or a folder, to have that. */
+static size_t asked_for(const source *s, const network_root *r)
+{
+    return s->asked ? s->asked[tensor_of_unit(s, r->unit)->input] : r->unit;
+}
+
+/* Whether a root of the set is the only network of the file or folder that was named. */
 static bool is_alone(const source *s, const network_root *r)
 {
     for (size_t i = 0; i < s->n_roots; i++)
-        if (&s->roots[i] != r && s->roots[i].unit == r->unit && !s->roots[i].dropped)
+        if (&s->roots[i] != r && asked_for(s, &s->roots[i]) == asked_for(s, r) && !s->roots[i].dropped)
             return false;
     return true;
 }
 
-static const char *file_of_unit(const source *s, size_t number)
+static bool is_of_set(const network_root *r, uint64_t set)
 {
-    for (size_t i = 0; i < s->n; i++)
-        if (s->tensors[i].unit == number)
-            return s->tensors[i].file;
-    return "";
+    return set & UINT64_C(1) << r->network && !r->dropped && r->part_of < 0;
+}
+
+static const char *file_of_root(const source *s, const network_root *r)
+{
+    return tensor_of_unit(s, r->unit)->file;
+}
+
+/* The one that was named besides others; *n: how many there are, *other: one that it replaces. */
+static const network_root *find_own(const source *s, uint64_t set, size_t *n, const network_root **other)
+{
+    const network_root *own = NULL;
+    size_t alone = 0;
+    *n = 0;
+    for (size_t i = 0; i < s->n_roots; i++) {
+        const network_root *r = &s->roots[i];
+        if (!is_of_set(r, set))
+            continue;
+        const bool by_itself = is_alone(s, r);
+        ++*n;
+        alone += by_itself;
+        own = by_itself ? r : own;
+        *other = by_itself && alone < 2 ? *other : r;
+    }
+    return *n < 2 || alone == 1 ? own : NULL;
 }
 
 bool import_names_prefer_own(source *s, uint64_t set, err *e)
 {
-    const network_root *own = NULL;
-    size_t all = 0, alone = 0;
-    for (size_t i = 0; i < s->n_roots; i++) {
-        const network_root *r = &s->roots[i];
-        if (!(set & UINT64_C(1) << r->network) || r->dropped || r->part_of >= 0)
-            continue;
-        all++;
-        if (is_alone(s, r)) {
-            own = r;
-            alone++;
-        }
-    }
-    if (all < 2 || alone != 1)
+    const network_root *other = NULL;
+    size_t all;
+    const network_root *own = find_own(s, set, &all, &other);
+    if (all < 2)
         return true;
+    if (!own)
+        return err_set(e, ERR_USAGE, "convert: %zu networks of one kind, %s, the last one in %s (give one of them)",
+                       all, networks[other->network].name, file_of_root(s, other));
     bool *outside = calloc(s->n ? s->n : 1, sizeof *outside);
     if (!outside)
         return err_no_memory(e, "convert", s->n * sizeof *outside);
+    log_write(LOG_WARNING, "convert: %s: that of %s is taken in place of that of %s", networks[own->network].name,
+              file_of_root(s, own), file_of_root(s, other));
     for (size_t i = 0; i < s->n_roots; i++) {
         network_root *r = &s->roots[i];
-        r->dropped = r->dropped || (r != own && r->part_of < 0 && set & UINT64_C(1) << r->network);
+        r->dropped = r->dropped || (r != own && is_of_set(r, set));
     }
-    log_write(LOG_WARNING, "convert: of %zu networks of one kind, %s, that of %s is taken, which holds nothing else",
-              all, networks[own->network].name, file_of_unit(s, own->unit));
     for (size_t i = 0; i < s->n; i++) {
         const network_root *r = s->tensors[i].root ? whole_of(s, &s->roots[s->tensors[i].root - 1]) : NULL;
         outside[i] = s->tensors[i].left_out = r && r != own && set & UINT64_C(1) << r->network;

@@ -35,8 +35,8 @@ uint64_t import_names_set(const source *s);
 uint64_t import_names_by_folder(void);
 /* Puts the tensors of networks that are not in the set outside. */
 bool import_names_keep(source *s, uint64_t set, err *e);
-/* Of networks of a set that several files have, the one in a file of its own stays, as somebody gave it besides; the
- * others go outside, which is said.  What nothing decides stays as it is. */
+/* Of networks of a set that several files have, the one in a file or folder of its own stays, as somebody gave it
+ * besides; the others go outside, which is said.  Two that are given so are an error. */
 bool import_names_prefer_own(source *s, uint64_t set, err *e);
 /* "a VQGAN and OpenAI's CLIP": the names of the networks in a set. */
 void import_names_text(uint64_t set, char out[256]);

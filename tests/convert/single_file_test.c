@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -391,6 +392,38 @@ static void parts_may_be_files_of_their_own(void **state)
     refused(&(request){.files = {save(&xl, "xl.safetensors")}}, "one that enlarges");
 }
 
+/* The entries of sd15's folder, and the autoencoder of sd21's in place of its own. */
+static const char *mixed_folder(void)
+{
+    static const char *const entries[] = {"model_index.json", "scheduler", "text_encoder", "tokenizer", "unet", "vae"};
+    const char *folder = support_path("mixed");
+    char from[600], to[600];
+    assert_true(mkdir(folder, 0700) == 0 || access(folder, F_OK) == 0);
+    for (size_t i = 0; i < COUNT(entries); i++) {
+        snprintf(from, sizeof from, FOLDER "%s/%s", !strcmp(entries[i], "vae") ? "sd21" : "sd15", entries[i]);
+        snprintf(to, sizeof to, "%s/%s", folder, entries[i]);
+        assert_true(symlink(from, to) == 0 || access(to, F_OK) == 0);
+    }
+    return folder;
+}
+
+/* An autoencoder that is named beside a folder takes the place of the folder's own. */
+static void folders_take_another_autoencoder(void **state)
+{
+    (void)state;
+    const char *vae = FOLDER "sd15/vae/diffusion_pytorch_model.safetensors", *folder = mixed_folder(),
+               *other = support_path("other.gguf"), *plain = make_plain(FOLDER "sd15", false);
+    err e = {0};
+    good(convert_to(other, &(request){.files = {folder}}, &e), &e);
+    assert_false(support_same_files(plain, other));
+    same_model(plain, &(request){.files = {folder, vae}});
+    has(said, "in place of that of");
+    has(said, "/mixed/vae/diffusion_pytorch_model.safetensors");
+    same_model(plain, &(request){.files = {vae, folder}});
+    same_model(plain, &(request){.files = {folder, FOLDER "sd15/vae"}});
+    refused(&(request){.files = {folder, vae, FOLDER "sd21/vae"}}, "give one of them");
+}
+
 /* ---- what is guessed -------------------------------------------------------------------------------------------- */
 
 /* The model of a file of that name, of Stable Diffusion 2. */
@@ -478,6 +511,7 @@ int main(int argc, char **argv)
         TEST(what_lies_beside_is_left_out_and_said),
         TEST(averages_are_preferred),
         TEST(parts_may_be_files_of_their_own),
+        TEST(folders_take_another_autoencoder),
         TEST(guesses_are_said),
         TEST(noise_is_checked),
     };

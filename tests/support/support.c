@@ -80,7 +80,7 @@ autoencoder_config support_autoencoder(int side)
 
 /* ---- files ---- */
 
-enum { PATHS = 32 };
+enum { PATHS = 40 };
 
 static char directory[] = "/tmp/limn-test-XXXXXX";
 
