@@ -284,8 +284,17 @@ bool diffusers_check_unclip_unet(const json_t *root, const char *part, bool deco
     if (!check_wanted(file, root, ROWS(any_unet), why, e) ||
         !check_wanted(file, root, decoder ? shifts : either, 1, why, e))
         return false;
-    return !decoder || !root || (text && !strcmp(text, "identity")) ||
-           refuse(file, "class_embed_type", class ? class : json_null(), why, e);
+    if (decoder && root && !(text && !strcmp(text, "identity")))
+        return refuse(file, "class_embed_type", class ? class : json_null(), why, e);
+    const json_t *widths = json_object_get(root, "attention_head_dim");
+    const size_t n = json_array_size(widths);
+    for (size_t i = 0; decoder && i < n; i++)
+        if (!json_equal(json_array_get(widths, i), json_array_get(widths, n - 1 - i)))
+            return refuse(file, "attention_head_dim", widths,
+                          "diffusers reads this list in the same order on the way up, where limn's levels have the "
+                          "heads of the way down",
+                          e);
+    return true;
 }
 
 bool diffusers_check_prior(const json_t *root, err *e)

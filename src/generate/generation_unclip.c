@@ -176,11 +176,12 @@ static unclip_stage stage_of(int phase)
     return phase < 2 ? UNCLIP_PRIOR : phase == 2 ? UNCLIP_DECODER : UNCLIP_SUPER;
 }
 
-/* Rows of a stage, with guidance 2. */
+/* Rows of a stage, with guidance 2.  Where one of both stages is guided, the other one's guidance below 1 leads, too, as
+ * in diffusers. */
 static int rows_of(const draw_request *q, unclip_stage stage)
 {
     const float guidance = stage == UNCLIP_PRIOR ? q->prior_guidance : q->sampling.guidance;
-    return stage != UNCLIP_SUPER && q->guided && guidance > 1 ? 2 : 1;
+    return stage != UNCLIP_SUPER && q->guided && (guidance < 1 || guidance > 1) ? 2 : 1;
 }
 
 static bool begin_phase(generation *g, const picture *p, int phase, float *noise, err *e)

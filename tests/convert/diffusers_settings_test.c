@@ -13,6 +13,11 @@
 
 typedef bool check(const json_t *root, err *e);
 
+static bool check_decoder(const json_t *root, err *e)
+{
+    return diffusers_check_unclip_unet(root, "decoder", true, e);
+}
+
 static const struct {
     check *of;
     const char *settings, *parts[2]; /* of the error; NULL: there is none */
@@ -77,6 +82,10 @@ static const struct {
     {diffusers_check_text, "{\"hidden_act\": \"quick_gelu\", \"model_type\": \"clip_text_model\"}", {NULL}},
     {diffusers_check_text, "{\"model_type\": \"xlm-roberta\"}", {"model_type", "xlm-roberta"}},
     {diffusers_check_text, "{\"use_attention_mask\": true}", {"use_attention_mask", "true"}},
+    {check_decoder, "{\"class_embed_type\": \"identity\", \"attention_head_dim\": [8, 4, 8]}", {NULL}},
+    {check_decoder,
+     "{\"class_embed_type\": \"identity\", \"attention_head_dim\": [4, 8, 8]}",
+     {"attention_head_dim", "[4,8,8]"}},
 };
 
 static void test_settings(void **state)
