@@ -362,6 +362,7 @@ typedef struct limn_settings {
     int picture; /* which one of the options' count, from 0 on */
     /* Names of the image prompt, of what was kept of it ("top:0.5"), and of adapters ("style:0.5, other"); or NULL. */
     const char *image_prompt, *keep, *adapters;
+    const char *image_to; /* the name of the picture at the other end of `between`; or NULL */
 } limn_settings;
 /* The text that `limn generate` writes into a picture's file under the keyword "parameters": the prompt, and the
  * settings that draw it again, in AUTOMATIC1111's form.  A new string (limn_free).  settings may be NULL. */

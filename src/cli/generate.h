@@ -52,8 +52,10 @@ int request_source(const request *q, int t, int *picture);
 char *request_file(const request *q, int t);
 
 /* Of models that draw embeddings (generate_ends.c): what is asked for, behind the prompts; which of these is the source
- * and which the other end; their settings; and their pictures, which g points to. */
+ * and which the other end; their settings; and their pictures, which g points to.  ends_like: the other end that
+ * --like's picture names. */
 bool ends_read(request *q, err *e);
+bool ends_like(request *q, err *e);
 void ends_choose(request *q);
 bool ends_fill(const request *q, const limn_model_info *m, const options *o, limn_generate_options *g, err *e);
 bool ends_pictures(const request *q, image ims[2], limn_generate_options *g, err *e);

@@ -44,6 +44,22 @@ bool ends_read(request *q, err *e)
     return ((!q->variations && !q->between) || texts > 0) || prompts_add(&q->prompts, "", e);
 }
 
+bool ends_like(request *q, err *e)
+{
+    const parameters *p = &q->like;
+    if (!(p->has & PARAMETERS_BETWEEN) || options_given(q->o, "image-prompt"))
+        return true;
+    if (!p->prompt_to && !p->image_to)
+        return err_set(e, ERR_FAILED, "--like: \"Interpolate: %d\", and no other end is there", (int)p->between);
+    q->between = p->between;
+    q->image_to = p->image_to;
+    if (p->image_to && !input_check(p->image_to, e))
+        return false;
+    if (p->image_prompt && !q->image_prompt) /* its file is gone */
+        return input_check(p->image_prompt, e);
+    return p->image_to || prompts_add(&q->prompts, p->prompt_to, e);
+}
+
 void ends_choose(request *q)
 {
     if (!q->between || q->image_to)
@@ -68,9 +84,9 @@ bool ends_fill(const request *q, const limn_model_info *m, const options *o, lim
                        "--%s: %s draws no embeddings of pictures (unCLIP's models do, as Karlo; --strength changes a "
                        "picture by others)",
                        what, m->name);
-    g->prior_steps = (int)options_integer(o, "prior-steps", 0);
-    g->super_steps = (int)options_integer(o, "super-steps", 0);
-    g->prior_guidance = (float)options_number(o, "prior-guidance", 0);
+    g->prior_steps = (int)options_integer(o, "prior-steps", g->prior_steps);
+    g->super_steps = (int)options_integer(o, "super-steps", g->super_steps);
+    g->prior_guidance = (float)options_number(o, "prior-guidance", (double)g->prior_guidance);
     g->prompt_to = q->prompt_to;
     g->between = q->between;
     return true;

@@ -126,6 +126,11 @@ void like_settings(const request *q, const limn_model_info *m, limn_generate_opt
         g->sampler = settings_sampler(p->sampler);
         g->spacing = p->spacing;
     }
+    if (m->default_super_steps && is_limns(p)) {
+        g->prior_steps = p->prior_steps;
+        g->super_steps = p->super_steps;
+        g->prior_guidance = p->prior_guidance;
+    }
     g->kv_cache_f16 = p->kv_cache && strcmp(p->kv_cache, "f16") == 0;
 }
 

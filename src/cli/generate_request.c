@@ -169,7 +169,7 @@ static bool like_prompts(request *q, err *e)
         ok = prompts_add(&q->prompts, line, e);
     }
     free(text);
-    return ok && sources_of_prompts(q, e);
+    return ok && ends_like(q, e) && sources_of_prompts(q, e);
 }
 
 static bool sources_of_like(request *q, err *e)
@@ -238,9 +238,9 @@ static bool count_pictures(request *q, err *e)
 {
     const options *o = q->o;
     q->first = (int)options_integer(o, "first", like_first(q));
-    q->each = q->variations ? q->variations
-              : q->between  ? q->between - (q->first - 1)
-                            : (int)options_integer(o, "count", like_count(q));
+    q->each = q->variations                                   ? q->variations
+              : q->between && options_given(o, "interpolate") ? q->between - (q->first - 1)
+                                                              : (int)options_integer(o, "count", like_count(q));
     q->grid = options_given(o, "grid") || like_grid(q);
     int64_t total = q->each;
     if (q->n_sources > 1)

@@ -60,14 +60,15 @@ static parameters settings_of(const results *r, int t)
 {
     const request *q = r->q;
     const limn_generate_options *g = r->g;
-    int picture, last = q->n_sources > 1 ? q->each : q->first - 1 + q->total;
+    int picture, last = q->between ? q->between : q->n_sources > 1 ? q->each : q->first - 1 + q->total;
     const source *s = &q->sources[request_source(q, t < 0 ? 0 : t, &picture)];
     bool ranked = r->order && t >= 0 && t < r->ranked;
     parameters p = settings_parameters(r->s->info, g);
     p.prompt = s->shown;
     p.negative = q->negative;
     p.image_prompt = q->image_prompt;
-    p.keep = q->image_prompt ? q->keep.text : NULL;
+    p.keep = q->image_prompt && !r->s->info->default_super_steps ? q->keep.text : NULL;
+    p.image_to = q->image_to;
     p.text_ids = s->ids_text;
     p.adapters = q->adapters;
     p.class = q->class;

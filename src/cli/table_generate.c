@@ -140,8 +140,8 @@ const option generate_table[] = {
      .complete = COMPLETE_FILE,
      .help =
          "Draw with the settings that a picture carries, limn's or one of another program: prompt, negative prompt, "
-         "seed, number, temperature, top-k, top-p, guidance, steps, strength, image prompt. Options that are given "
-         "count instead. The "
+         "seed, number, temperature, top-k, top-p, guidance, steps, strength, image prompt, and of unCLIP's pictures "
+         "the prior's and the enlarging steps and the ends of --interpolate. Options that are given count instead. The "
          "model is that of --model."},
     {.name = "text-ids",
      .argument = "FILE.npy",

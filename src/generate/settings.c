@@ -53,31 +53,48 @@ static const char *sampler_title(const limn_model_info *i, const limn_generate_o
     return title ? title : sampler_titles[0];
 }
 
+/* What unCLIP's other stages were asked for; the prior draws no pictures that are given. */
+static void put_unclip(const limn_model_info *i, const limn_generate_options *g, parameters *p)
+{
+    const bool texts = i->has_prior && (!g->image || (g->between && !g->image_to));
+    if (!i->default_super_steps)
+        return;
+    p->has |= PARAMETERS_SUPER_STEPS | (texts ? PARAMETERS_PRIOR_STEPS | PARAMETERS_PRIOR_GUIDANCE : 0) |
+              (g->between ? PARAMETERS_BETWEEN : 0);
+    p->super_steps = g->super_steps ? g->super_steps : i->default_super_steps;
+    p->prior_steps = g->prior_steps ? g->prior_steps : i->default_prior_steps;
+    p->prior_guidance = g->prior_guidance > 0 ? g->prior_guidance : i->default_prior_guidance;
+    p->between = g->between;
+    p->prompt_to = g->between ? g->prompt_to : NULL;
+}
+
 parameters settings_parameters(const limn_model_info *i, const limn_generate_options *g)
 {
-    return (parameters){.negative = g->negative,
-                        .sampler = i->latent_channels    ? sampler_title(i, g)
-                                   : g->temperature <= 0 ? "Greedy"
-                                   : i->default_steps    ? "MaskGIT"
-                                                         : "Gumbel-Max",
-                        .model = i->name,
-                        .version = "limn " LIMN_VERSION,
-                        .spacing = g->spacing,
-                        .kv_cache = g->kv_cache_f16 ? "f16" : NULL,
-                        .has = PARAMETERS_STEPS | PARAMETERS_GUIDANCE | PARAMETERS_SEED | PARAMETERS_SIZE |
-                               (i->latent_channels ? 0 : PARAMETERS_TEMPERATURE | PARAMETERS_TOP_K | PARAMETERS_TOP_P) |
-                               (g->strength > 0 ? PARAMETERS_STRENGTH : 0),
-                        .steps = g->steps           ? g->steps
-                                 : i->default_steps ? i->default_steps
-                                                    : i->grid_width * i->grid_height,
-                        .strength = g->strength,
-                        .width = i->width,
-                        .height = i->height,
-                        .top_k = g->top_k,
-                        .seed = g->seed,
-                        .guidance = g->guidance > 0 ? g->guidance : 1,
-                        .temperature = g->temperature,
-                        .top_p = g->top_p > 0 ? g->top_p : 1};
+    parameters p = {.negative = g->negative,
+                    .sampler = i->latent_channels    ? sampler_title(i, g)
+                               : g->temperature <= 0 ? "Greedy"
+                               : i->default_steps    ? "MaskGIT"
+                                                     : "Gumbel-Max",
+                    .model = i->name,
+                    .version = "limn " LIMN_VERSION,
+                    .spacing = g->spacing,
+                    .kv_cache = g->kv_cache_f16 ? "f16" : NULL,
+                    .has = PARAMETERS_STEPS | PARAMETERS_GUIDANCE | PARAMETERS_SEED | PARAMETERS_SIZE |
+                           (i->latent_channels ? 0 : PARAMETERS_TEMPERATURE | PARAMETERS_TOP_K | PARAMETERS_TOP_P) |
+                           (g->strength > 0 ? PARAMETERS_STRENGTH : 0),
+                    .steps = g->steps           ? g->steps
+                             : i->default_steps ? i->default_steps
+                                                : i->grid_width * i->grid_height,
+                    .strength = g->strength,
+                    .width = i->width,
+                    .height = i->height,
+                    .top_k = g->top_k,
+                    .seed = g->seed,
+                    .guidance = g->guidance > 0 ? g->guidance : 1,
+                    .temperature = g->temperature,
+                    .top_p = g->top_p > 0 ? g->top_p : 1};
+    put_unclip(i, g, &p);
+    return p;
 }
 
 /* "token ids 5 7" of a row of ids, a new string. */
@@ -99,9 +116,10 @@ char *settings_text(const limn_model_info *i, const limn_generate_options *g, co
     p.prompt = g->prompt;
     p.image_prompt = s->image_prompt;
     p.keep = s->keep;
+    p.image_to = g->between && g->image_to ? s->image_to : NULL;
     p.adapters = s->adapters;
     p.picture = g->first + s->picture + 1;
-    p.pictures = g->first + count;
+    p.pictures = g->between ? g->between : g->first + count;
     if (p.pictures > 1) /* the number that, with the seed, makes it again */
         p.has |= PARAMETERS_PICTURE;
     if (!g->prompt && i->classes && g->n_text_ids == 1) {

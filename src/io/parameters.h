@@ -25,6 +25,10 @@ enum {
     PARAMETERS_SCORE = 1 << 8,
     PARAMETERS_CLASS = 1 << 9,
     PARAMETERS_STRENGTH = 1 << 10,
+    PARAMETERS_PRIOR_STEPS = 1 << 11, /* of unCLIP, as the next three */
+    PARAMETERS_SUPER_STEPS = 1 << 12,
+    PARAMETERS_PRIOR_GUIDANCE = 1 << 13,
+    PARAMETERS_BETWEEN = 1 << 14,
 };
 
 /* Texts that aren't there are NULL; the prompt is "" where the text is settings alone. */
@@ -32,12 +36,14 @@ typedef struct parameters {
     const char *prompt, *negative;
     const char *sampler, *spacing, *model, *version;
     const char *kv_cache, *image_prompt, *keep;
-    const char *text_ids; /* "5 7 9": stands for the prompt, which then only describes it */
+    const char *prompt_to, *image_to; /* the other end of pictures between two */
+    const char *text_ids;             /* "5 7 9": stands for the prompt, which then only describes it */
     unsigned has;
     int32_t steps, width, height, top_k, class;
     uint64_t seed;
     float guidance; /* "CFG scale" */
-    float temperature, top_p, strength;
+    float temperature, top_p, strength, prior_guidance;
+    int32_t prior_steps, super_steps, between;
     int32_t picture, pictures; /* picture i, from 1 on, of n; of a grid 0 */
     int32_t first;             /* of a grid: its pictures are `first` to `pictures`; 0 is 1 */
     float score;               /* CLIP's */

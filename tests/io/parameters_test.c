@@ -12,8 +12,10 @@ static const parameters full = {
     .kv_cache = "f16",
     .image_prompt = "C:\\pictures\\a, b.png",
     .keep = "box:0,0,4,4",
+    .prompt_to = "a pear, on",
+    .image_to = "b.png",
     .text_ids = "5 7 9",
-    .has = 0x7ff,
+    .has = 0x7fff,
     .steps = 64,
     .width = 640,
     .height = 16384,
@@ -27,6 +29,10 @@ static const parameters full = {
     .pictures = 9,
     .score = 27.0625f,
     .strength = 0.6f,
+    .prior_guidance = 4.5f,
+    .prior_steps = 25,
+    .super_steps = 7,
+    .between = 5,
 };
 
 static void same_text(const char *a, const char *b)
@@ -47,12 +53,15 @@ static void same(const parameters *a, const parameters *b)
     same_text(a->kv_cache, b->kv_cache);
     same_text(a->image_prompt, b->image_prompt);
     same_text(a->keep, b->keep);
+    same_text(a->prompt_to, b->prompt_to);
+    same_text(a->image_to, b->image_to);
     same_text(a->text_ids, b->text_ids);
     assert_int_equal(a->has, b->has);
     assert_true(a->steps == b->steps && a->width == b->width && a->height == b->height && a->top_k == b->top_k);
     assert_true(a->class == b->class && a->seed == b->seed && a->guidance == b->guidance);
     assert_true(a->temperature == b->temperature && a->top_p == b->top_p && a->score == b->score &&
-                a->strength == b->strength);
+                a->strength == b->strength && a->prior_guidance == b->prior_guidance);
+    assert_true(a->prior_steps == b->prior_steps && a->super_steps == b->super_steps && a->between == b->between);
     assert_true(a->picture == b->picture && a->pictures == b->pictures);
 }
 

@@ -298,6 +298,20 @@ def test_diffusion_models(program, tmp_path):
             m.decode(np.zeros((1, 8), np.int32))
         with pytest.raises(ValueError, match="shape"):
             m.decode(z[:, :1])
+        with pytest.raises(limn.UsageError, match="sampler"):
+            m.generate("a cat", sampler="none")
+        h, w = z.shape[2:]
+        half = np.zeros((h, w), bool)
+        half[:, : w // 2] = True
+        left = m.generate("a cat", seed=3, steps=3, image_prompt=out, keep="left:0.5")
+        assert equal(left, m.generate("a cat", seed=3, steps=3, image_prompt=out, keep=half))
+        noise = np.random.default_rng(1).standard_normal((1, *z.shape[1:]), np.float32)
+        np.save(tmp_path / "noise.npy", noise)
+        program("generate", "a cat", "-m", path, "--steps", 3, "--sampler", "ddim", "--noise", tmp_path / "noise.npy",
+                "--seed", 3, "-o", tmp_path / "given.png")  # fmt: skip
+        given = m.generate("a cat", seed=3, steps=3, sampler="ddim", noise=noise)
+        assert same(given, tmp_path / "given.png")
+        assert equal(given, m.generate("a cat", seed=4, steps=3, sampler="ddim", noise=noise[0].astype(np.float64)))
 
 
 def test_embeddings(program, tmp_path):
@@ -314,20 +328,6 @@ def test_embeddings(program, tmp_path):
         limn.Model(path, embeddings={"two words": words / "two-words.pt"})
     with pytest.raises(TypeError):
         limn.Model(path, embeddings=3)
-        with pytest.raises(limn.UsageError, match="sampler"):
-            m.generate("a cat", sampler="none")
-        h, w = z.shape[2:]
-        half = np.zeros((h, w), bool)
-        half[:, : w // 2] = True
-        left = m.generate("a cat", seed=3, steps=3, image_prompt=out, keep="left:0.5")
-        assert equal(left, m.generate("a cat", seed=3, steps=3, image_prompt=out, keep=half))
-        noise = np.random.default_rng(1).standard_normal((1, *z.shape[1:]), np.float32)
-        np.save(tmp_path / "noise.npy", noise)
-        program("generate", "a cat", "-m", path, "--steps", 3, "--sampler", "ddim", "--noise", tmp_path / "noise.npy",
-                "--seed", 3, "-o", tmp_path / "given.png")  # fmt: skip
-        given = m.generate("a cat", seed=3, steps=3, sampler="ddim", noise=noise)
-        assert same(given, tmp_path / "given.png")
-        assert equal(given, m.generate("a cat", seed=4, steps=3, sampler="ddim", noise=noise[0].astype(np.float64)))
         for wrong in (noise[:, :1], noise[:0]):
             with pytest.raises(ValueError, match="noise"):
                 m.generate("a cat", noise=wrong)
@@ -367,3 +367,42 @@ def test_ranks(tmp_path):
             m.generate("a cat")
         with pytest.raises(limn.UsageError):
             m.generate_codes("a cat")
+
+
+def test_unclip(program, tmp_path):
+    path, out, prompt = tmp_path / "karlo.gguf", tmp_path / "out.png", tmp_path / "in.png"
+    limn.convert(DATA / "golden" / "unclip", path)
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(prompt)
+    few = {"steps": 2, "prior_steps": 3, "super_steps": 2, "guidance": 3, "prior_guidance": 2}
+    options = [x for k, v in few.items() for x in (f"--{k.replace('_', '-')}", v)]
+    with limn.Model(path) as m:
+        assert m.info.has_prior and m.info.has_image_encoder and m.info.default_super_steps == 7
+        program("generate", "a cat", "-m", path, "--seed", 3, *options, "-o", out)
+        p = m.generate("a cat", seed=3, **few)
+        assert same(p, out) and p.info == PIL.Image.open(out).info
+        program("generate", "-m", path, "--seed", 3, "--variations", 2, "--image-prompt", prompt, *options, "-o", out)
+        varied = m.generate("", seed=3, image_prompt=prompt, n=2, **few)
+        for i, q in enumerate(varied):
+            assert same(q, tmp_path / f"out-{i + 1}.png") and q.info == PIL.Image.open(tmp_path / f"out-{i + 1}.png").info
+        assert equal(m.generate("", seed=3, image_prompt=pixels, n=2, **few), varied)
+        ends = (
+            ("prompt_to", "a dog", ["a cat", "a dog"], "a cat"),
+            ("image_to", prompt, ["--image-prompt", out.with_name("out-1.png"), "--image-prompt", prompt], ""),
+        )
+        for name, end, given, text in ends:
+            image = out.with_name("out-1.png") if name == "image_to" else None
+            program("generate", *given, "-m", path, "--seed", 3, "--interpolate", 3, *options, "-o", tmp_path / "way.png")
+            way = m.generate(text, seed=3, image_prompt=image, between=3, n=3, **{name: end}, **few)
+            for i, q in enumerate(way):
+                own = PIL.Image.open(tmp_path / f"way-{i + 1}.png")
+                assert same(q, own.filename) and q.info == own.info
+            program("generate", "-m", path, "--like", tmp_path / "way-2.png", "-o", tmp_path / "like.png")
+            like = PIL.Image.open(tmp_path / "like.png")
+            assert same(way[1], like.filename) and like.info == way[1].info
+        with pytest.raises(limn.UsageError, match="keep"):
+            m.generate("a cat", image_prompt=prompt, keep="left:0.5")
+        with pytest.raises(limn.UsageError, match="between"):
+            m.generate("a cat", prompt_to="a dog")
+    with limn.Model() as m, pytest.raises(limn.UsageError, match="between|image"):
+        m.generate("a cat", image_to=prompt, seed=1)

@@ -41,7 +41,7 @@ class ModelInfo:
     sees; ``grid_width`` x ``grid_height`` codes are a picture, each below ``codes`` (those that are drawn) or
     ``codebook`` (those that can be decoded); ``sizes``: what ``Model(size=...)`` can be, or any multiples of ``size_step``.
     Of a diffusion model a picture is latents instead of codes: [latent_channels, grid_height, grid_width /
-    latent_channels].
+    latent_channels].  Of unCLIP's models: ``has_prior``, they draw texts; ``has_image_encoder``, variations of pictures.
     """
 
     name: str
@@ -67,6 +67,11 @@ class ModelInfo:
     default_steps: int
     default_sampler: str | None
     default_spacing: str | None
+    has_prior: bool
+    has_image_encoder: bool
+    default_prior_steps: int
+    default_super_steps: int
+    default_prior_guidance: float
     latent_channels: int
     size_step: int
     sizes: tuple[tuple[int, int], ...]
@@ -228,6 +233,12 @@ class Model:
         mask: PictureLike | None = None,
         strength: float | None = None,
         noise: Any = None,
+        between: int | None = None,
+        prompt_to: str | None = None,
+        image_to: PictureLike | None = None,
+        prior_steps: int | None = None,
+        prior_guidance: float | None = None,
+        super_steps: int | None = None,
         draft: int = 0,
         kv_cache: str | None = None,
         progress: Progress | None = None,
@@ -253,6 +264,10 @@ class Model:
         strength      of models that draw all of a picture at once: how much of the image prompt changes, above 0 and up to 1
         noise         of diffusion models, in place of random numbers: float [1 + k, channels, height, width], what every
                       picture begins with and that of each step that draws some; limn.h says what image_prompt adds
+        between       of unCLIP's models (Karlo), which draw all of a picture anew, as a variation of image_prompt where it
+                      is given: so many pictures lie on the way from the prompt, or image_prompt, to prompt_to or
+                      image_to, both ends included; n=between draws them all
+        prior_steps, prior_guidance, super_steps  of unCLIP's models, beside the decoder's steps and guidance
         draft         codes that are drafted and checked in one pass; 0: as the device likes; the pictures are the same
         kv_cache      "f16" halves the memory of attention's keys and values, and may change a code now and then
         progress      called with the codes that are done, and with all; returning False ends it with limn.Interrupted
@@ -316,6 +331,10 @@ class Model:
         for name in ("prompt", "text_ids", "n_text_ids", "negative", "seed", "first", "count", "temperature", "keep"):
             setattr(q, name, getattr(o, name))
         for name in ("kept_codes", "steps", "strength", "sampler", "spacing", "noise", "n_noise", "image", "paint"):
+            setattr(q, name, getattr(o, name))
+        for name in ("image_width", "image_height", "image_to", "image_to_width", "image_to_height", "prompt_to"):
+            setattr(q, name, getattr(o, name))
+        for name in ("between", "prior_steps", "super_steps", "prior_guidance"):
             setattr(q, name, getattr(o, name))
         q.greedy = o.temperature == 0
         q.top_k = o.top_k or -1

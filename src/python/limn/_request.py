@@ -50,9 +50,14 @@ def request_of(model: Model, prompt: Prompt, count: int, settings: dict[str, Any
             setattr(o, name, number(given[name], name, most))
     if "top_k" in given:
         o.top_k = integer(given["top_k"], "top_k", 0, 10**9)
-    if "steps" in given:
-        o.steps = integer(given["steps"], "steps", 1, 1000)
-    for name in ("negative", "sampler", "spacing"):
+    for name in ("steps", "prior_steps", "super_steps"):
+        if name in given:
+            setattr(o, name, integer(given[name], name, 1, 1000))
+    if "prior_guidance" in given:
+        o.prior_guidance = number(given["prior_guidance"], "prior_guidance", 1000)
+    if "between" in given:
+        o.between = integer(given["between"], "between", 2, 100000)
+    for name in ("negative", "sampler", "spacing", "prompt_to"):
         if name in given:
             setattr(o, name, r.keep(ffi.new("char[]", text_of(given[name], name))))
     if "negative" in given and o.guidance in (0, 1):
@@ -70,7 +75,12 @@ def request_of(model: Model, prompt: Prompt, count: int, settings: dict[str, Any
         raise UsageError("mask: keep says already what stays (leave one of them out)")
     if mask is not None and not model.info.latent_channels:
         raise UsageError(f"mask: {model.info.name} draws codes (keep says what stays of its pictures)")
-    if image_prompt is not None and model.info.latent_channels:
+    if model.info.default_super_steps or "image_to" in given:
+        if keep is not None or mask is not None:
+            name = "mask" if keep is None else "keep"
+            raise UsageError(f"{name}: {model.info.name} draws all of a picture anew (leave it out)")
+        _put_ends(r, image_prompt, given.get("image_to"))
+    elif image_prompt is not None and model.info.latent_channels:
         _put_changed(model, r, image_prompt, keep, mask)
     elif image_prompt is not None:
         _put_image_prompt(model, r, image_prompt, keep)
@@ -139,6 +149,20 @@ def _put_changed(model: Model, r: Request, picture: Any, keep: Any, mask: Any) -
     _name_prompt(r, picture)
 
 
+def _put_ends(r: Request, image_prompt: Any, image_to: Any) -> None:
+    """Pictures whose embeddings unCLIP's models draw, as they are: the library brings them to what CLIP sees."""
+    for picture, name in ((image_prompt, "image"), (image_to, "image_to")):
+        if picture is None:
+            continue
+        argument = "image_prompt" if name == "image" else name
+        pixels = _pictures.over_white(_pictures.pixels_of(picture, argument))
+        height, width, _ = pixels.shape
+        setattr(r.c, name, r.keep(_pictures.pointer(pixels, "uint8_t[]")))
+        setattr(r.c, f"{name}_width", width)
+        setattr(r.c, f"{name}_height", height)
+        _name_prompt(r, picture, argument)
+
+
 def _fill_kept(model: Model, cells: np.ndarray, keep: Any) -> None:
     grid = (model.info.grid_height, model.info.grid_width)
     if hasattr(keep, "__array__") and getattr(keep, "dtype", None) == np.bool_:
@@ -158,7 +182,7 @@ def _mask(model: Model, cells: np.ndarray, pixels: np.ndarray) -> None:
     model._call(lambda m, e: lib.limn_picture_mask(m, p, _pictures.pointer(cells, "uint8_t[]"), e))
 
 
-def _name_prompt(r: Request, picture: Any) -> None:
+def _name_prompt(r: Request, picture: Any, field: str = "image_prompt") -> None:
     """What the settings call an image prompt."""
     name = picture if isinstance(picture, (str, bytes, os.PathLike)) else getattr(picture, "filename", "")
-    r.name("image_prompt", path_of(name, "image_prompt") if name else b"in memory")
+    r.name(field, path_of(name, field) if name else b"in memory")
