@@ -176,8 +176,8 @@ static unclip_stage stage_of(int phase)
     return phase < 2 ? UNCLIP_PRIOR : phase == 2 ? UNCLIP_DECODER : UNCLIP_SUPER;
 }
 
-/* Rows of a stage, with guidance 2.  Where one of both stages is guided, the other one's guidance below 1 leads, too, as
- * in diffusers. */
+/* Rows of a stage, with guidance 2.  Where one of both stages is guided, the other one's guidance below 1 leads, too,
+ * as in diffusers. */
 static int rows_of(const draw_request *q, unclip_stage stage)
 {
     const float guidance = stage == UNCLIP_PRIOR ? q->prior_guidance : q->sampling.guidance;
