@@ -93,6 +93,23 @@ static void close_adapter(adapter *a)
     free(a->config_path);
 }
 
+/* PEFT reads the names of these tables as regular expressions, and people write plain ones: others are refused. */
+static bool check_patterns(const adapter *a, const json_t *config, const char *table, err *e)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_object_get(config, table), key, value)
+    {
+        if (key[strspn(key, plain)])
+            return err_set(e, ERR_FAILED,
+                           "%s: %s: \"%.100s\" is a regular expression, and limn reads the ends of layers' names "
+                           "(write a line for each layer)",
+                           a->config ? a->config_path : a->path, table, key);
+    }
+    return true;
+}
+
 /* The value of a pattern that the layer's name ends in, or `otherwise`. */
 static double by_pattern(const json_t *patterns, const char *layer, double otherwise)
 {
@@ -111,6 +128,8 @@ static double by_pattern(const json_t *patterns, const char *layer, double other
 bool lora_scale_of(const adapter *a, const json_t *config, const char *layer, int64_t rank, float *scale, err *e)
 {
     const json_t *alpha = json_object_get(config, "lora_alpha"), *r = json_object_get(config, "r");
+    if (!check_patterns(a, config, "rank_pattern", e) || !check_patterns(a, config, "alpha_pattern", e))
+        return false;
     double wanted = by_pattern(json_object_get(config, "rank_pattern"), layer, json_number_value(r));
     if (!json_is_number(alpha) || !json_is_number(r))
         return err_set(e, ERR_FAILED, "%s: r and lora_alpha, which say how strong the adapter is, are missing",

@@ -390,6 +390,11 @@ bool model_needs_codec(const model *m, err *e)
 
 bool model_needs_encoder(const model *m, err *e)
 {
+    if (unclip_of(m->transformer))
+        return err_set(
+            e, ERR_USAGE,
+            "%s: it draws pixels, and no codes or latents stand for a picture (`image` draws variations of one)",
+            gguf_name(m->gguf));
     return model_needs_codec(m, e) &&
            (!m->codec.no_encoder ||
             err_set(e, ERR_USAGE,

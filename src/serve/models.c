@@ -21,7 +21,8 @@ void served_learn(served *m, const limn_model_info *i)
         json_array_append_new(sizes, json_sprintf("%dx%d", i->sizes[2 * k], i->sizes[2 * k + 1]));
     json_t *samplers = json_array();
     for (int k = 0; i->latent_channels && settings_sampler_name(k); k++)
-        json_array_append_new(samplers, json_string(settings_sampler_name(k)));
+        if (!i->default_super_steps || !strcmp(settings_sampler_name(k), i->default_sampler)) /* unCLIP has its own */
+            json_array_append_new(samplers, json_string(settings_sampler_name(k)));
     json_t *root = json_pack("{s:s, s:o, s:f, s:i, s:f, s:f, s:i, s:o, s:s?, s:s?, s:b}", "name",
                              i->name ? i->name : "", "sizes", sizes, "temperature", (double)i->default_temperature,
                              "top_k", i->default_top_k, "top_p", (double)i->default_top_p, "guidance",

@@ -204,7 +204,7 @@ static void test_generation(void **state)
     check_what_is_refused(m);
     uint8_t none[3 * 32 * 32] = {0};
     int32_t codes[1];
-    refused_with(limn_encode(m, none, 1, codes, NULL, &e), &e, "decoder alone", "encoding", NULL);
+    refused_with(limn_encode(m, none, 1, codes, NULL, &e), &e, "draws pixels", "encoding", NULL);
     limn_model_free(&m);
 }
 

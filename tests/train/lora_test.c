@@ -227,6 +227,8 @@ static void what_is_no_adapter_of_the_model_is_refused(void **state)
     refused(&a, "its rank is 3, and adapter_config.json says 8");
     write_config(CONFIG(", \"use_dora\": true"));
     refused(&a, "use_dora: limn doesn't have it");
+    write_config(CONFIG(", \"alpha_pattern\": {\"q_proj|v_proj\": 12}"));
+    refused(&a, "\"q_proj|v_proj\" is a regular expression");
     write_config("{\"peft_type\": \"LOHA\", \"r\": 3, \"lora_alpha\": 6}");
     refused(&a, "peft_type: LOHA");
     write_config(CONFIG(", \"use_rslora\": true"));
