@@ -130,6 +130,11 @@ typedef enum mask_kind {
 #define LINEAR_EACH_GPU 64
 /* Numbers of x that a work-item of it keeps in registers at most. */
 #define LINEAR_OWN_GPU 24
+/* 1: F32 or F16 weights on CPUs are multiplied by 4 and more rows of x in tiles of 6 x 4 sums, which fill 32 registers of
+ * 16 floats; compilers that take vectors apart would be busy with them for minutes. */
+#ifndef LINEAR_TALL
+#define LINEAR_TALL 0
+#endif
 /* Quantised weights on CPUs.  A panel is so many rows of w, as many as a vector has lanes: a layout. */
 #define LINEAR_PANEL 16
 /* Integers of x for each 32 columns: 16 pairs, the scale, the sum of the 32 integers: a layout. */

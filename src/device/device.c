@@ -64,6 +64,7 @@ tuning device_form_tuning(const limn_device_info *i, bool cpu_form)
                 .gradient_columns = GRADIENT_COLUMNS};
     if (cpu_form) {
         t.split = i->vector_width >= 4 && i->vector_width < 16;
+        t.tall = i->vector_width >= 16;
     } else {
         t.wg = 64;
         t.gemm_side = 16;

@@ -39,6 +39,7 @@ const tunable tunables[] = {
     {AT(items_many), VALUES(2, 4, 8, 16, 32), .form = FORM_CPU},
     {AT(ahead), VALUES(0, 256, 512, 1024, 2048), .form = FORM_CPU, IN("linear", LINEAR_AHEAD)},
     {AT(chunk), .n = 5, .values = {0, 256, 512, 1024, 2048}, .form = FORM_CPU, IN("linear", LINEAR_CHUNK)},
+    {AT(tall), FLAG, .free = true, .form = FORM_CPU, IN("linear", LINEAR_TALL)},
     {AT(quantised_ahead), VALUES(0, 1024, 2048, 4096), .form = FORM_CPU, IN("linear", LINEAR_QUANTISED_AHEAD)},
     {AT(quantised_rows), VALUES(8, 16, 32, 64, 128), .form = FORM_CPU, IN("linear", LINEAR_QUANTISED_ROWS)},
     {AT(quantised_panels), VALUES(1, 2), .form = FORM_CPU, IN("linear", LINEAR_QUANTISED_PANELS)},

@@ -35,6 +35,7 @@ typedef struct tuning {
     /* CPU form */
     int items_few, items_many; /* work-items of a compute unit for products of up to 4 rows, and of more of them */
     int ahead, chunk;          /* LINEAR_AHEAD, LINEAR_CHUNK (0: the kernel's choice) */
+    bool tall;                 /* LINEAR_TALL */
     int quantised_ahead, quantised_rows, quantised_panels, quantised_tile; /* LINEAR_QUANTISED_… */
     int tile_ahead, gemm_chunk;                                            /* TILE_AHEAD, GEMM_CHUNK */
     int gemm_rows;                       /* rows of a work-item of products, where all compute units have some */
@@ -51,8 +52,9 @@ typedef struct tunable {
     const char *name; /* in the file, and in messages */
     size_t at;        /* in tuning */
     bool flag;        /* a bool, else an int */
-    bool free;        /* other values than these are valid too: tuning_valid has the rule */
-    bool ordered;     /* neighbours are alike, so that what doesn't gain needn't be followed further */
+    /* other values than these are valid too: tuning_valid has the rule; of a flag, the device decides the default */
+    bool free;
+    bool ordered; /* neighbours are alike, so that what doesn't gain needn't be followed further */
     enum { FORM_ANY, FORM_CPU, FORM_GPU } form; /* where it matters */
     const char *define;                         /* the macro of kernels; NULL: it concerns launches alone */
     const char *files; /* the kernel files that read it, " conv gemm "; NULL: all do, and get it always */

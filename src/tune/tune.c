@@ -62,6 +62,7 @@ static const struct step {
     {"tile_ahead", PRODUCTS | PICTURES, "rows of a panel that are asked for before they are read"},
     {"ahead", FEW | MASK(TUNE_SOME_ROWS), "columns of F16 weights that are asked for before they are read"},
     {"chunk", MASK(TUNE_SOME_ROWS), "columns of F16 weights that pass by all rows"},
+    {"tall", MASK(TUNE_SOME_ROWS), "tall register tiles for F16 weights"},
     {"quantised_ahead", FEW | MORE, "bytes of Q8_0 weights that are asked for before they are read"},
     {"quantised_tile", MORE, "rows of a tile with Q8_0 weights"},
     {"quantised_panels", MORE, "panels of such a tile"},
