@@ -170,11 +170,10 @@ static void mark(run *r, cl_command_queue queue, cl_event *event)
 /* What was copied to a place last is not read from the file before its next turn, after all other parts: its pages
  * leave memory.  The host waits for that copy, which began two parts ago, so the device has launches to work on
  * meanwhile: without that the host would run ahead, and copies would bring the pages back. */
-static void forget_pages(const stream *s, const place *to)
+static void forget_pages(run *r, const stream *s, const place *to)
 {
-    if (!s->mapped || !to->copied || !to->holds)
+    if (!s->mapped || !to->copied || !to->holds || !device_wait(r->dev, to->copied, &r->error))
         return;
-    WATCHED(clWaitForEvents, 1, &to->copied); /* where the copy failed, `copy` says so */
     for (int i = 0; i < to->holds->n; i++)
         file_map_forget_part(s->mapped, to->holds->pieces[i].host, to->holds->pieces[i].bytes);
 }
@@ -185,9 +184,10 @@ static void copy(run *r, stream_part *p)
     stream *s = p->of;
     place *to = &s->places[p->place];
     cl_int status = CL_COMPLETE;
-    forget_pages(s, to);
-    if (to->copied && cl_ok(clGetEventInfo(to->copied, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL),
-                            "clGetEventInfo", &r->error))
+    forget_pages(r, s, to);
+    if (to->copied && !run_failed(r) &&
+        cl_ok(clGetEventInfo(to->copied, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof status, &status, NULL),
+              "clGetEventInfo", &r->error))
         cl_ok(status < 0 ? status : CL_SUCCESS, "clEnqueueWriteBuffer", &r->error);
     for (int i = 0; i < p->n && !run_failed(r); i++) {
         const piece *k = &p->pieces[i];

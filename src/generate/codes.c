@@ -118,15 +118,17 @@ static void put_pixels(const pixel_place *to, const float *host, int64_t first, 
                     to->floats[from + (i * 3 + k) * area + p] = host[(i * area + p) * 3 + k];
 }
 
-static void report_tiles(const codec *c, int cuts)
+static void report_tiles(const model *m, int cuts)
 {
+    const codec *c = &m->codec;
     int width, height, n = codec_tiles(c, cuts, &width, &height);
     if (c->overlap)
         log_write(
             LOG_WARNING,
             "decode: a picture of %d x %d cells exceeds the limit: %d tiles of %d x %d are blended, and colours may "
-            "differ a little from those of the whole (raise `memory_limit`)",
-            c->grid_width, c->grid_height, n, width, height);
+            "differ a little from those of the whole (%s)",
+            c->grid_width, c->grid_height, n, width, height,
+            m->dev->memory_refused ? "close other programs" : "raise `memory_limit`");
     else
         log_write(LOG_INFO,
                   "decode: a picture of %d x %d cells exceeds the limit: %d tiles of %d x %d, of which %d on each side "
@@ -165,7 +167,7 @@ static bool decode(model *m, const int32_t *codes, int n, const pixel_place *to,
     int most = p.n > 0 ? p.n : 1, cuts = count_cuts(p.n);
     bool tiled = n > 0 && cuts > 1;
     if (ok && tiled)
-        report_tiles(c, cuts);
+        report_tiles(m, cuts);
     for (int done = 0; ok && done < n; done += most) {
         int some = n - done < most ? n - done : most;
         ok = tiled ? codec_decode_tiles(m->run, c, codes + done * cells, cuts, host, e)
